@@ -1,0 +1,1 @@
+"""What a component of the pipeline imports: models, events, commands, subjects, database access, client."""

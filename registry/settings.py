@@ -1,0 +1,66 @@
+"""Every setting, in one place: `IMI_` environment variables, with `DATABASE_URL` and `NATS_URL` honoured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from registry.errors import Invalid
+
+
+class Settings(BaseSettings):
+    """Settings shared by all commands. Environment variables win over defaults; arguments win over both."""
+
+    model_config = SettingsConfigDict(env_prefix="IMI_", extra="ignore", frozen=True)
+
+    database_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("database_url", "IMI_DATABASE_URL", "DATABASE_URL"),
+        description="PostgreSQL connection URL of the registry database (a direct connection, not a transaction pooler).",
+    )
+    nats_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("nats_url", "IMI_NATS_URL", "NATS_URL"),
+        description="NATS server URL, with credentials where needed.",
+    )
+    profile: Literal["imi", "bloodbank"] = Field(
+        default="imi", description="Naming profile of subjects, streams and event types."
+    )
+    prefix: str = Field(
+        default="imi",
+        pattern=r"^[a-z][a-z0-9_-]{0,31}$",
+        description="First token of every subject, and (upper case) of every stream name, of the imi profile.",
+    )
+    source: str = Field(
+        default="urn:imi:registry", min_length=1, description="CloudEvents `source` of every event: which registry this is."
+    )
+    stream_replicas: int = Field(default=1, ge=1, le=5, description="Replicas of streams that are created.")
+    stream_max_age_days: float = Field(
+        default=0, ge=0, description="Age limit in days of events in a stream that is created; 0 keeps them."
+    )
+    stream_max_bytes: int = Field(
+        default=-1, ge=-1, description="Size limit in bytes of the event stream that is created; -1 is none."
+    )
+    batch_size: int = Field(default=1000, ge=1, le=1000, description="Most events in one atomic batch.")
+    heartbeat_seconds: float = Field(
+        default=2.0, gt=0, description="How often an idle leader proves that it is alive, in seconds."
+    )
+    stale_seconds: float = Field(
+        default=10.0, gt=0, description="A leader whose heartbeat is older than this many seconds is deposed."
+    )
+    http_host: str = Field(default="127.0.0.1", description="Address of the health and metrics page.")
+    http_port: int = Field(default=0, ge=0, le=65535, description="Port of the health and metrics page; 0 takes a free one.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+
+
+def load(**overrides: object) -> Settings:
+    """Settings from the environment and `overrides` (None values are left out). Raises `Invalid` naming the field."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # values are validated by pydantic, that is the point
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise Invalid(f'setting {field}: value "{first["input"]}": {first["msg"]}') from error
