@@ -1,0 +1,671 @@
+-- 003: every change of the registry becomes rows of an outbox, written by the transaction that makes the change.
+--
+-- The publisher reads the outbox (publisher/outbox.py) and sends it to NATS (publisher/stream.py).
+-- Why it is built this way: docs/adr/0001-outbox-and-relay.md.
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- The outbox
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION outbox_uuid_setting(p_setting text)
+RETURNS uuid
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    RETURN current_setting(p_setting)::uuid;
+EXCEPTION
+    WHEN invalid_text_representation THEN
+        RAISE EXCEPTION 'setting %: "%" is not a UUID', p_setting, current_setting(p_setting)
+            USING ERRCODE = '22023';
+END;
+$$;
+
+COMMENT ON FUNCTION outbox_uuid_setting(text) IS 'A UUID given by the writer in a transaction setting; 22023 names a setting that is none.';
+
+-- transaction_id stands before id on purpose: defaults are evaluated in column order, so that a transaction has
+-- its transaction id before it allocates an outbox id, whoever inserts. The publisher's gap rule rests on this.
+CREATE TABLE IF NOT EXISTS outbox (
+    transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    event_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    entity text NOT NULL,
+    action text NOT NULL,
+    project_id uuid,
+    entity_id uuid,
+    data jsonb NOT NULL,
+    actor text DEFAULT nullif(current_setting('imi.actor', true), ''),
+    correlation_id uuid DEFAULT CASE
+        WHEN nullif(current_setting('imi.correlation_id', true), '') IS NOT NULL
+        THEN outbox_uuid_setting('imi.correlation_id')
+    END,
+    causation_id uuid DEFAULT CASE
+        WHEN nullif(current_setting('imi.causation_id', true), '') IS NOT NULL
+        THEN outbox_uuid_setting('imi.causation_id')
+    END,
+    traceparent text DEFAULT substring(
+        current_setting('imi.traceparent', true)
+        FROM '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$'
+    ),
+    CONSTRAINT outbox_pkey PRIMARY KEY (id)
+);
+
+COMMENT ON TABLE outbox IS 'One row per event, in the order of id; append-only, and the durable history. Only triggers and registry functions insert.';
+COMMENT ON COLUMN outbox.entity_id IS 'Id of the changed row; NULL where the key is no UUID (worktree types) or there is no row (truncate).';
+COMMENT ON COLUMN outbox.data IS 'The full row after the change (before it, for a deletion), joined names, and "changed": column -> previous value.';
+COMMENT ON COLUMN outbox.actor IS 'Who changed it: set_config(''imi.actor'', …, true) in the writing transaction.';
+COMMENT ON COLUMN outbox.traceparent IS 'W3C trace context from set_config(''imi.traceparent'', …, true); an invalid one is ignored, as W3C asks.';
+
+CREATE OR REPLACE FUNCTION outbox_refuse_rewrite()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'cannot % the outbox: it is append-only; old rows are removed by retention', lower(TG_OP)
+        USING ERRCODE = '55000';
+END;
+$$;
+
+CREATE OR REPLACE TRIGGER outbox_append_only
+    BEFORE UPDATE OR TRUNCATE ON outbox
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_refuse_rewrite();
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- The publisher's side: how far each stream is, and the doorbell
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS publisher_cursor (
+    stream text NOT NULL,
+    published int8multirange NOT NULL DEFAULT '{}',
+    stream_sequence bigint NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL DEFAULT 0,
+    heartbeat_at timestamptz NOT NULL DEFAULT now(),
+    leader text,
+    CONSTRAINT publisher_cursor_pkey PRIMARY KEY (stream)
+) WITH (fillfactor = 20);
+
+COMMENT ON TABLE publisher_cursor IS 'One row per stream that is fed from the outbox.';
+COMMENT ON COLUMN publisher_cursor.published IS 'Outbox ids that are in the stream, or will never appear.';
+COMMENT ON COLUMN publisher_cursor.stream_sequence IS 'Sequence of the last message the publisher knows to be in the stream.';
+COMMENT ON COLUMN publisher_cursor.epoch IS 'Fence: raised by each new leader; an older leader can no longer move the cursor.';
+
+-- 1 while a publisher sleeps. A sequence, because it is read and set outside transactions.
+CREATE SEQUENCE IF NOT EXISTS publisher_doorbell MINVALUE 0 START 0;
+
+-- Runs after the insert, which allocated its id. The publisher sets the doorbell first and reads the ids allocated
+-- then, so that one of both always sees the other: no wake-up is lost, and nobody pays for NOTIFY while it is awake.
+CREATE OR REPLACE FUNCTION outbox_ring()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF (SELECT last_value FROM publisher_doorbell) = 1 THEN
+        PERFORM pg_notify('imi_outbox', '');
+    END IF;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE TRIGGER outbox_doorbell
+    AFTER INSERT ON outbox
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring();
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Event data: the row as consumers see it. Plain expressions, so that the planner inlines them.
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION outbox_project_data(p projects, p_changed jsonb)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT jsonb_build_object(
+        'project_id', p.id,
+        'project_name', p.name,
+        'name', p.name,
+        'remote_origin', p.remote_origin,
+        'default_branch', p.default_branch,
+        'trunk_path', p.trunk_path,
+        'description', p.description,
+        'metadata', p.metadata,
+        'active', p.active,
+        'created_at', p.created_at,
+        'updated_at', p.updated_at,
+        'changed', p_changed
+    )
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_data(
+    w worktrees, p_project_name text, p_remote_origin text, p_type text, p_changed jsonb
+)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT jsonb_build_object(
+        'worktree_id', w.id,
+        'project_id', w.project_id,
+        'project_name', p_project_name,
+        'remote_origin', p_remote_origin,
+        'type_id', w.type_id,
+        'type', p_type,
+        'name', w.name,
+        'branch_name', w.branch_name,
+        'path', w.path,
+        'agent_id', w.agent_id,
+        'has_uncommitted_changes', w.has_uncommitted_changes,
+        'uncommitted_files_count', w.uncommitted_files_count,
+        'ahead_of_trunk', w.ahead_of_trunk,
+        'behind_trunk', w.behind_trunk,
+        'status', worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
+        'last_commit_hash', w.last_commit_hash,
+        'last_commit_message', w.last_commit_message,
+        'last_sync_at', w.last_sync_at,
+        'merged_at', w.merged_at,
+        'merged_by', w.merged_by,
+        'merge_commit_hash', w.merge_commit_hash,
+        'metadata', w.metadata,
+        'active', w.active,
+        'created_at', w.created_at,
+        'updated_at', w.updated_at,
+        'changed', p_changed
+    )
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_type_data(t worktree_types, p_changed jsonb)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT jsonb_build_object(
+        'type_id', t.id,
+        'name', t.name,
+        'branch_prefix', t.branch_prefix,
+        'worktree_prefix', t.worktree_prefix,
+        'description', t.description,
+        'is_builtin', t.is_builtin,
+        'color', t.color,
+        'icon', t.icon,
+        'metadata', t.metadata,
+        'created_at', t.created_at,
+        'changed', p_changed
+    )
+$$;
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- What changed: column -> previous value, for the columns that differ (a NULL in the list of keys is skipped)
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION outbox_project_changes(o projects, n projects)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT jsonb_build_object(
+        'name', o.name,
+        'remote_origin', o.remote_origin,
+        'default_branch', o.default_branch,
+        'trunk_path', o.trunk_path,
+        'description', o.description,
+        'metadata', o.metadata,
+        'active', o.active,
+        'created_at', o.created_at
+    ) - ARRAY[
+        CASE WHEN o.name = n.name THEN 'name' END,
+        CASE WHEN o.remote_origin = n.remote_origin THEN 'remote_origin' END,
+        CASE WHEN o.default_branch IS NOT DISTINCT FROM n.default_branch THEN 'default_branch' END,
+        CASE WHEN o.trunk_path IS NOT DISTINCT FROM n.trunk_path THEN 'trunk_path' END,
+        CASE WHEN o.description IS NOT DISTINCT FROM n.description THEN 'description' END,
+        CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
+        CASE WHEN o.active IS NOT DISTINCT FROM n.active THEN 'active' END,
+        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END
+    ]
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_changes(o worktrees, n worktrees)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT jsonb_build_object(
+        'project_id', o.project_id,
+        'type_id', o.type_id,
+        'name', o.name,
+        'branch_name', o.branch_name,
+        'path', o.path,
+        'agent_id', o.agent_id,
+        'has_uncommitted_changes', o.has_uncommitted_changes,
+        'uncommitted_files_count', o.uncommitted_files_count,
+        'ahead_of_trunk', o.ahead_of_trunk,
+        'behind_trunk', o.behind_trunk,
+        'last_commit_hash', o.last_commit_hash,
+        'last_commit_message', o.last_commit_message,
+        'last_sync_at', o.last_sync_at,
+        'merged_at', o.merged_at,
+        'merged_by', o.merged_by,
+        'merge_commit_hash', o.merge_commit_hash,
+        'metadata', o.metadata,
+        'active', o.active,
+        'created_at', o.created_at
+    ) - ARRAY[
+        CASE WHEN o.project_id IS NOT DISTINCT FROM n.project_id THEN 'project_id' END,
+        CASE WHEN o.type_id IS NOT DISTINCT FROM n.type_id THEN 'type_id' END,
+        CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
+        CASE WHEN o.branch_name IS NOT DISTINCT FROM n.branch_name THEN 'branch_name' END,
+        CASE WHEN o.path IS NOT DISTINCT FROM n.path THEN 'path' END,
+        CASE WHEN o.agent_id IS NOT DISTINCT FROM n.agent_id THEN 'agent_id' END,
+        CASE WHEN o.has_uncommitted_changes IS NOT DISTINCT FROM n.has_uncommitted_changes THEN 'has_uncommitted_changes' END,
+        CASE WHEN o.uncommitted_files_count IS NOT DISTINCT FROM n.uncommitted_files_count THEN 'uncommitted_files_count' END,
+        CASE WHEN o.ahead_of_trunk IS NOT DISTINCT FROM n.ahead_of_trunk THEN 'ahead_of_trunk' END,
+        CASE WHEN o.behind_trunk IS NOT DISTINCT FROM n.behind_trunk THEN 'behind_trunk' END,
+        CASE WHEN o.last_commit_hash IS NOT DISTINCT FROM n.last_commit_hash THEN 'last_commit_hash' END,
+        CASE WHEN o.last_commit_message IS NOT DISTINCT FROM n.last_commit_message THEN 'last_commit_message' END,
+        CASE WHEN o.last_sync_at IS NOT DISTINCT FROM n.last_sync_at THEN 'last_sync_at' END,
+        CASE WHEN o.merged_at IS NOT DISTINCT FROM n.merged_at THEN 'merged_at' END,
+        CASE WHEN o.merged_by IS NOT DISTINCT FROM n.merged_by THEN 'merged_by' END,
+        CASE WHEN o.merge_commit_hash IS NOT DISTINCT FROM n.merge_commit_hash THEN 'merge_commit_hash' END,
+        CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
+        CASE WHEN o.active IS NOT DISTINCT FROM n.active THEN 'active' END,
+        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END
+    ]
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_type_changes(o worktree_types, n worktree_types)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT jsonb_build_object(
+        'name', o.name,
+        'branch_prefix', o.branch_prefix,
+        'worktree_prefix', o.worktree_prefix,
+        'description', o.description,
+        'is_builtin', o.is_builtin,
+        'color', o.color,
+        'icon', o.icon,
+        'metadata', o.metadata,
+        'created_at', o.created_at
+    ) - ARRAY[
+        CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
+        CASE WHEN o.branch_prefix IS NOT DISTINCT FROM n.branch_prefix THEN 'branch_prefix' END,
+        CASE WHEN o.worktree_prefix IS NOT DISTINCT FROM n.worktree_prefix THEN 'worktree_prefix' END,
+        CASE WHEN o.description IS NOT DISTINCT FROM n.description THEN 'description' END,
+        CASE WHEN o.is_builtin IS NOT DISTINCT FROM n.is_builtin THEN 'is_builtin' END,
+        CASE WHEN o.color IS NOT DISTINCT FROM n.color THEN 'color' END,
+        CASE WHEN o.icon IS NOT DISTINCT FROM n.icon THEN 'icon' END,
+        CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
+        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END
+    ]
+$$;
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Which action reports a changed column. One answer per column: nothing is reported twice or left out.
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION outbox_project_action(p_column text, n projects)
+RETURNS text
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT CASE
+        WHEN p_column <> 'active' THEN 'updated'
+        WHEN n.active THEN 'reactivated'
+        ELSE 'deactivated'
+    END
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_action(p_column text, o worktrees, n worktrees)
+RETURNS text
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT CASE
+        WHEN p_column = 'active' THEN
+            CASE
+                WHEN n.active THEN 'reactivated'
+                WHEN o.merged_at IS NULL AND n.merged_at IS NOT NULL THEN 'merged'
+                ELSE 'removed'
+            END
+        WHEN p_column IN ('merged_at', 'merged_by', 'merge_commit_hash') THEN
+            CASE
+                WHEN o.merged_at IS NULL AND n.merged_at IS NOT NULL THEN 'merged'
+                WHEN n.active AND NOT o.active THEN 'reactivated'
+                ELSE 'updated'
+            END
+        WHEN p_column = 'agent_id' THEN
+            CASE WHEN n.agent_id IS NULL THEN 'released' ELSE 'claimed' END
+        WHEN p_column IN (
+            'has_uncommitted_changes', 'uncommitted_files_count', 'ahead_of_trunk', 'behind_trunk',
+            'last_commit_hash', 'last_commit_message', 'last_sync_at'
+        ) THEN 'git_state_updated'
+        ELSE 'updated'
+    END
+$$;
+
+-- The order of one row's events within one statement.
+CREATE OR REPLACE FUNCTION outbox_action_order(p_action text)
+RETURNS integer
+LANGUAGE sql
+IMMUTABLE
+AS $$
+    SELECT array_position(
+        ARRAY['reactivated', 'updated', 'claimed', 'released', 'git_state_updated', 'merged', 'removed', 'deactivated'],
+        p_action
+    )
+$$;
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Triggers. Statement-level with transition tables; they see functions, plain DML, COPY, ON CONFLICT, MERGE, cascades.
+--
+-- A plan is cached from the row counts of its first calls, so the planner is told what holds for every call:
+-- enable_nestloop = off joins old with new rows by hash (10,000 x 10,000 otherwise),
+-- enable_seqscan = off looks joined names up by key even when their table was small at first.
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION outbox_project_inserted()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, project_id, entity_id, data)
+    SELECT 'project', 'registered', n.id, n.id, outbox_project_data(ROW(n.*)::projects, '{}')
+    FROM new_rows n;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_project_updated()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+SET enable_nestloop = off
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, project_id, entity_id, data)
+    SELECT 'project', aspect.action, n.id, n.id, outbox_project_data(
+        ROW(n.*)::projects,
+        CASE
+            WHEN aspect.rank = 1 AND o.updated_at IS DISTINCT FROM n.updated_at
+            THEN aspect.changed || jsonb_build_object('updated_at', o.updated_at)
+            ELSE aspect.changed
+        END
+    )
+    FROM old_rows o
+    JOIN new_rows n ON n.id = o.id
+    CROSS JOIN LATERAL (
+        SELECT
+            outbox_project_action(c.key, ROW(n.*)::projects) AS action,
+            jsonb_object_agg(c.key, c.value) AS changed,
+            row_number() OVER (
+                ORDER BY outbox_action_order(outbox_project_action(c.key, ROW(n.*)::projects))
+            ) AS rank
+        FROM jsonb_each(outbox_project_changes(ROW(o.*)::projects, ROW(n.*)::projects)) c
+        GROUP BY 1
+    ) aspect
+    ORDER BY n.id, aspect.rank;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_project_deleted()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, project_id, entity_id, data)
+    SELECT 'project', 'deleted', o.id, o.id, outbox_project_data(ROW(o.*)::projects, '{}')
+    FROM old_rows o;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_inserted()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+SET enable_seqscan = off
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, project_id, entity_id, data)
+    SELECT 'worktree', 'created', n.project_id, n.id, outbox_worktree_data(
+        ROW(n.*)::worktrees,
+        (SELECT p.name FROM projects p WHERE p.id = n.project_id),
+        (SELECT p.remote_origin FROM projects p WHERE p.id = n.project_id),
+        (SELECT t.name FROM worktree_types t WHERE t.id = n.type_id),
+        '{}'
+    )
+    FROM new_rows n;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_updated()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+SET enable_nestloop = off
+SET enable_seqscan = off
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, project_id, entity_id, data)
+    SELECT 'worktree', aspect.action, n.project_id, n.id, outbox_worktree_data(
+        ROW(n.*)::worktrees,
+        (SELECT p.name FROM projects p WHERE p.id = n.project_id),
+        (SELECT p.remote_origin FROM projects p WHERE p.id = n.project_id),
+        (SELECT t.name FROM worktree_types t WHERE t.id = n.type_id),
+        CASE
+            WHEN aspect.rank = 1 AND o.updated_at IS DISTINCT FROM n.updated_at
+            THEN aspect.changed || jsonb_build_object('updated_at', o.updated_at)
+            ELSE aspect.changed
+        END
+    )
+    FROM old_rows o
+    JOIN new_rows n ON n.id = o.id
+    CROSS JOIN LATERAL (
+        SELECT outbox_worktree_changes(ROW(o.*)::worktrees, ROW(n.*)::worktrees) AS changes
+        OFFSET 0
+    ) row_change
+    CROSS JOIN LATERAL (
+        SELECT
+            outbox_worktree_action(c.key, ROW(o.*)::worktrees, ROW(n.*)::worktrees) AS action,
+            jsonb_object_agg(c.key, c.value) AS changed,
+            row_number() OVER (
+                ORDER BY outbox_action_order(
+                    outbox_worktree_action(c.key, ROW(o.*)::worktrees, ROW(n.*)::worktrees)
+                )
+            ) AS rank
+        FROM jsonb_each(row_change.changes) c
+        GROUP BY 1
+    ) aspect
+    WHERE row_change.changes - 'last_sync_at' <> '{}'    -- a sync that found nothing new is no event
+    ORDER BY n.id, aspect.rank;
+    RETURN NULL;
+END;
+$$;
+
+-- After a cascade the project's row is gone: its name and origin are then null, its id is not.
+CREATE OR REPLACE FUNCTION outbox_worktree_deleted()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+SET enable_seqscan = off
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, project_id, entity_id, data)
+    SELECT 'worktree', 'deleted', o.project_id, o.id, outbox_worktree_data(
+        ROW(o.*)::worktrees,
+        (SELECT p.name FROM projects p WHERE p.id = o.project_id),
+        (SELECT p.remote_origin FROM projects p WHERE p.id = o.project_id),
+        (SELECT t.name FROM worktree_types t WHERE t.id = o.type_id),
+        '{}'
+    )
+    FROM old_rows o;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_type_inserted()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, data)
+    SELECT 'worktree_type', 'added', outbox_worktree_type_data(ROW(n.*)::worktree_types, '{}')
+    FROM new_rows n;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_type_updated()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+SET enable_nestloop = off
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, data)
+    SELECT 'worktree_type', 'updated', outbox_worktree_type_data(ROW(n.*)::worktree_types, row_change.changes)
+    FROM old_rows o
+    JOIN new_rows n ON n.id = o.id
+    CROSS JOIN LATERAL (
+        SELECT outbox_worktree_type_changes(ROW(o.*)::worktree_types, ROW(n.*)::worktree_types) AS changes
+        OFFSET 0
+    ) row_change
+    WHERE row_change.changes <> '{}';
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_type_deleted()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, data)
+    SELECT 'worktree_type', 'removed', outbox_worktree_type_data(ROW(o.*)::worktree_types, '{}')
+    FROM old_rows o;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_activity_inserted()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+SET enable_seqscan = off
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, project_id, entity_id, data)
+    SELECT 'activity', 'logged', w.project_id, n.id, jsonb_build_object(
+        'activity_id', n.id,
+        'agent_id', n.agent_id,
+        'worktree_id', n.worktree_id,
+        'worktree_name', w.name,
+        'project_id', w.project_id,
+        'project_name', (SELECT p.name FROM projects p WHERE p.id = w.project_id),
+        'activity_type', n.activity_type,
+        'file_path', n.file_path,
+        'description', n.description,
+        'metadata', n.metadata,
+        'created_at', n.created_at,
+        'changed', '{}'::jsonb
+    )
+    FROM new_rows n
+    LEFT JOIN LATERAL (SELECT name, project_id FROM worktrees WHERE id = n.worktree_id OFFSET 0) w ON true;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_truncated()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, data)
+    VALUES ('registry', 'truncated', jsonb_build_object('table', TG_TABLE_NAME));
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE TRIGGER projects_outbox_insert
+    AFTER INSERT ON projects REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_project_inserted();
+CREATE OR REPLACE TRIGGER projects_outbox_update
+    AFTER UPDATE ON projects REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_project_updated();
+CREATE OR REPLACE TRIGGER projects_outbox_delete
+    AFTER DELETE ON projects REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_project_deleted();
+CREATE OR REPLACE TRIGGER projects_outbox_truncate
+    AFTER TRUNCATE ON projects
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
+
+CREATE OR REPLACE TRIGGER worktrees_outbox_insert
+    AFTER INSERT ON worktrees REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_inserted();
+CREATE OR REPLACE TRIGGER worktrees_outbox_update
+    AFTER UPDATE ON worktrees REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_updated();
+CREATE OR REPLACE TRIGGER worktrees_outbox_delete
+    AFTER DELETE ON worktrees REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_deleted();
+CREATE OR REPLACE TRIGGER worktrees_outbox_truncate
+    AFTER TRUNCATE ON worktrees
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
+
+CREATE OR REPLACE TRIGGER worktree_types_outbox_insert
+    AFTER INSERT ON worktree_types REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_type_inserted();
+CREATE OR REPLACE TRIGGER worktree_types_outbox_update
+    AFTER UPDATE ON worktree_types REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_type_updated();
+CREATE OR REPLACE TRIGGER worktree_types_outbox_delete
+    AFTER DELETE ON worktree_types REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_type_deleted();
+CREATE OR REPLACE TRIGGER worktree_types_outbox_truncate
+    AFTER TRUNCATE ON worktree_types
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
+
+CREATE OR REPLACE TRIGGER agent_activities_outbox_insert
+    AFTER INSERT ON agent_activities REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_activity_inserted();
+CREATE OR REPLACE TRIGGER agent_activities_outbox_truncate
+    AFTER TRUNCATE ON agent_activities
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
