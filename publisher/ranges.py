@@ -54,7 +54,10 @@ class RangeSet:
     def add_all(self, values: Iterable[int]) -> None:
         """Add single integers."""
         for value in values:
-            self.add(value, value + 1)
+            if self._highs and self._highs[-1] == value:
+                self._highs[-1] = value + 1  # the common case: the next integer
+            else:
+                self.add(value, value + 1)
 
     def gaps(self, start: int = 1) -> list[tuple[int, int]]:
         """The holes between `start` and `upper`, lowest first."""
@@ -65,12 +68,14 @@ class RangeSet:
             start = max(start, high)
         return holes
 
-    def fill(self, end: int, start: int = 1) -> None:
-        """Close every hole from `start` up to before `end`, without growing beyond `upper`."""
-        for low, high in self.gaps(start):
-            if low >= end:
-                break
-            self.add(low, min(high, end))
+    def fill(self, end: int, start: int = 1) -> list[tuple[int, int]]:
+        """Add all integers from `start` to before `end`; returns the ranges that were missing, lowest first."""
+        missing = [(low, min(high, end)) for low, high in self.gaps(start) if low < end]
+        if self.upper < end:
+            missing.append((max(self.upper, start), end))
+        for low, high in missing:
+            self.add(low, high)
+        return missing
 
     def copy(self) -> RangeSet:
         """An independent copy."""
@@ -80,4 +85,9 @@ class RangeSet:
 
     def as_multirange(self) -> str:
         """PostgreSQL's text form, e.g. `{[1,5),[7,8)}`."""
-        return "{" + ",".join(f"[{low},{high})" for low, high in self) + "}"
+        return multirange(self)
+
+
+def multirange(ranges: Iterable[tuple[int, int]]) -> str:
+    """Half-open ranges in PostgreSQL's text form, e.g. `{[1,5),[7,8)}`."""
+    return "{" + ",".join(f"[{low},{high})" for low, high in ranges) + "}"

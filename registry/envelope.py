@@ -10,6 +10,8 @@ from registry.subjects import Names
 
 CONTENT_TYPE = "application/cloudevents+json"
 OUTBOX_ID_HEADER = "Imi-Outbox-Id"
+HEADER_BYTES = 512
+"""No message of ours has more bytes of headers than this (they are ids, numbers and fixed names: about 330)."""
 
 
 class OutboxRow(NamedTuple):
@@ -27,7 +29,7 @@ class OutboxRow(NamedTuple):
     correlation_id: str | None
     causation_id: str | None
     traceparent: str | None
-    data: bytes
+    data: str
 
 
 class Message(NamedTuple):
@@ -37,6 +39,12 @@ class Message(NamedTuple):
     payload: bytes
     outbox_id: int
     event_id: str
+    transaction_id: int
+
+    @property
+    def size(self) -> int:
+        """Bytes the server counts against its limits: payload and headers."""
+        return len(self.payload) + HEADER_BYTES
 
     @property
     def headers(self) -> dict[str, str]:
@@ -48,8 +56,12 @@ class Message(NamedTuple):
         }
 
 
-def encode(row: OutboxRow, names: Names, source: str) -> Message:
-    """The message of one outbox row. `row.data` is embedded as PostgreSQL wrote it, never parsed."""
+def encode(row: OutboxRow, names: Names, source: str, max_bytes: int) -> Message:
+    """The message of one outbox row. `row.data` is embedded as PostgreSQL wrote it, never parsed.
+
+    A message that would exceed `max_bytes`, the server's limit, goes out without `data` and with `dataref` instead: a
+    URN of the outbox row that holds it (CloudEvents extension "dataref", the claim check pattern).
+    """
     envelope: dict[str, object] = {
         "specversion": "1.0",
         "id": row.event_id,
@@ -70,7 +82,8 @@ def encode(row: OutboxRow, names: Names, source: str) -> Message:
         envelope["actor"] = row.actor
     if row.traceparent is not None:
         envelope["traceparent"] = row.traceparent
-    envelope["data"] = orjson.Fragment(row.data)
-    return Message(
-        names.event_subject(row.entity, row.action, row.project_id), orjson.dumps(envelope), row.id, row.event_id
-    )
+    subject = names.event_subject(row.entity, row.action, row.project_id)
+    payload = orjson.dumps(envelope | {"data": orjson.Fragment(row.data)})
+    if len(payload) + HEADER_BYTES > max_bytes:
+        payload = orjson.dumps(envelope | {"dataref": f"urn:imi:registry:outbox:{row.event_id}"})
+    return Message(subject, payload, row.id, row.event_id, row.transaction_id)

@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices("database_url", "IMI_DATABASE_URL", "DATABASE_URL"),
-        description="PostgreSQL connection URL of the registry database (a direct connection, not a transaction pooler).",
+        description="PostgreSQL URL of the registry database (a direct connection, not a transaction pooler).",
     )
     nats_url: str | None = Field(
         default=None,
@@ -34,7 +34,9 @@ class Settings(BaseSettings):
         description="First token of every subject, and (upper case) of every stream name, of the imi profile.",
     )
     source: str = Field(
-        default="urn:imi:registry", min_length=1, description="CloudEvents `source` of every event: which registry this is."
+        default="urn:imi:registry",
+        min_length=1,
+        description="CloudEvents `source` of every event: which registry this is.",
     )
     stream_replicas: int = Field(default=1, ge=1, le=5, description="Replicas of streams that are created.")
     stream_max_age_days: float = Field(
@@ -51,7 +53,9 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="A leader whose heartbeat is older than this many seconds is deposed."
     )
     http_host: str = Field(default="127.0.0.1", description="Address of the health and metrics page.")
-    http_port: int = Field(default=0, ge=0, le=65535, description="Port of the health and metrics page; 0 takes a free one.")
+    http_port: int = Field(
+        default=0, ge=0, le=65535, description="Port of the health and metrics page; 0 takes a free one."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
 

@@ -1,0 +1,125 @@
+"""The guard: a process between us and one embedded server that stops the server when we are gone.
+
+It reads nothing from its standard input but waits for its end: a pipe from us, which the kernel closes however we
+die. Then it stops the server in order, and harder when that takes too long. Should the guard itself be killed, the
+kernel signals the server (`PR_SET_PDEATHSIG`, Linux only). Runs on the standard library alone, as
+`python -I -S guard.py TASK` with TASK the JSON of `Task`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+LOG_LIMIT_BYTES = 16 * 1024 * 1024
+LOG_CHECK_SECONDS = 10.0
+_PR_SET_PDEATHSIG = 1
+_ASKED_TO_STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one guard does.
+
+    `stop` are (signal number, seconds to wait after it) pairs, tried in order before SIGKILL. `lock_fd` is an
+    inherited descriptor that the server inherits too: its flock lasts until the last process of the server is gone.
+    """
+
+    command: list[str]
+    log: str
+    lock_fd: int
+    stop: list[tuple[int, float]]
+    environment: dict[str, str]
+    uid: int | None = None
+    gid: int | None = None
+
+
+def main(argument: str) -> int:
+    """Start the server, print its pid, wait for its end or ours; the server's exit status is ours (128 + signal)."""
+    task = Task(**json.loads(argument))
+    woken = _signals_as_bytes()
+    log = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        server = subprocess.Popen(
+            task.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=task.environment,
+            pass_fds=(task.lock_fd,),
+            user=task.uid,
+            group=task.gid,
+            extra_groups=None if task.uid is None else [],
+            preexec_fn=_die_with_parent(task.stop[0][0]),
+        )
+    except OSError as error:
+        os.write(log, f"error: cannot run {task.command[0]}: {error.strerror}\n".encode())
+        return 127
+    with suppress(BrokenPipeError):
+        os.write(1, f"{server.pid}\n".encode())
+    os.close(1)
+    while server.poll() is None:
+        readable, _, _ = select.select([0, woken], [], [], LOG_CHECK_SECONDS)
+        if 0 in readable or (woken in readable and _ASKED_TO_STOP.intersection(os.read(woken, 512))):
+            _stop(server, task.stop)
+        _cut(task.log, log)
+    return server.returncode if server.returncode >= 0 else 128 - server.returncode
+
+
+def _signals_as_bytes() -> int:
+    """Descriptor that becomes readable at each signal: SIGCHLD when the server ends, the others from people."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in (signal.SIGCHLD, *_ASKED_TO_STOP):
+        signal.signal(number, lambda *_: None)
+    return reader
+
+
+def _die_with_parent(death_signal: int) -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    guard = os.getpid()
+
+    def ask_the_kernel() -> None:
+        if libc.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0) != 0 or os.getppid() != guard:
+            os._exit(126)
+
+    return ask_the_kernel
+
+
+def _stop(server: subprocess.Popen[bytes], steps: list[tuple[int, float]]) -> None:
+    for number, seconds in steps:
+        server.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(seconds)
+            return
+    server.kill()
+    server.wait()
+
+
+def _cut(path: str, log: int) -> None:
+    """Keep the log and one older file. Everyone writes in append mode, so truncating below them is safe."""
+    if os.fstat(log).st_size <= LOG_LIMIT_BYTES:
+        return
+    with open(path, "rb") as full, open(path + ".1", "wb", opener=_private) as older:
+        os.sendfile(older.fileno(), full.fileno(), 0, LOG_LIMIT_BYTES)
+    os.ftruncate(log, 0)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

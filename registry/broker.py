@@ -1,0 +1,113 @@
+"""Connections to NATS, and the translation of its errors into the one tree of `registry/errors.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+
+from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+
+log = structlog.get_logger()
+
+CONNECT_TIMEOUT_SECONDS = 5
+PENDING_BYTES = 32 * 1024 * 1024
+"""Outgoing bytes nats-py holds before a publish waits for the socket: more than a full batch."""
+
+
+@asynccontextmanager
+async def connect_nats(
+    url: str, name: str, *, reconnect: bool = True, on_closed: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Client]:
+    """Connect to the server (or the comma-separated servers of one cluster) at `url` for the length of the block.
+
+    `name` is shown by the server's monitoring. With `reconnect` a connection lost later is restored for ever in the
+    background; without, it is closed and `on_closed` awaited. Raises `Invalid` for a URL that is none, `Unavailable`
+    when no server answers now.
+    """
+    servers = [server.strip() for server in url.split(",")]
+    for server in servers:
+        _check_url(server)
+
+    async def on_error(error: Exception) -> None:
+        log.debug("nats connection", server=redacted(url), error=_reason(error))
+
+    async def open_client(*, restore: bool) -> Client:
+        client = Client()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * len(servers)):
+                await client.connect(
+                    servers,
+                    name=name,
+                    error_cb=on_error,
+                    closed_cb=on_closed,
+                    connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                    allow_reconnect=restore,
+                    max_reconnect_attempts=-1 if restore else 1,
+                    reconnect_time_wait=0.25,  # type: ignore[arg-type]  # annotated int, used as seconds of any kind
+                    pending_size=PENDING_BYTES,
+                )
+        except (OSError, TimeoutError, nats.errors.Error, ValueError) as error:
+            raise Unavailable(f"cannot connect to NATS at {redacted(url)}: {_reason(error)}") from error
+        return client
+
+    client = await open_client(restore=False)
+    if reconnect:
+        # nats-py retries the first connection for ever when told to restore lost ones: only ask that of a server that
+        # has just answered.
+        await client.close()
+        client = await open_client(restore=True)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def redacted(url: str) -> str:
+    """The URL without passwords and tokens, for messages and logs."""
+    return ",".join(_without_userinfo(server) for server in url.split(","))
+
+
+def from_nats(error: Exception, doing: str) -> RegistryError:
+    """Translate an error of nats-py by its type, never by message text. `doing` opens the message."""
+    text = f"{doing}: {_reason(error)}"
+    match error:
+        case nats.js.errors.NotFoundError():
+            return NotFound(text)
+        case nats.js.errors.BadRequestError():
+            return Conflict(text)
+        case nats.errors.MaxPayloadError():
+            return Invalid(text)
+        case _:
+            return Unavailable(text)
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in {"nats", "tls", "ws", "wss"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise Invalid(f'NATS URL "{redacted(url)}" is not of the form nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]')
+
+
+def _without_userinfo(url: str) -> str:
+    scheme, found, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found else url.rpartition("@")[2]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, nats.js.errors.APIError) and error.description:
+        return error.description
+    if isinstance(error, nats.js.errors.NoStreamResponseError | nats.errors.NoRespondersError):
+        return "JetStream does not answer (is it enabled, and does the cluster have a leader?)"
+    if isinstance(error, asyncio.TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
