@@ -1,7 +1,14 @@
 -- 003: every change of the registry becomes rows of an outbox, written by the transaction that makes the change.
 --
 -- The publisher reads the outbox (publisher/outbox.py) and sends it to NATS (publisher/stream.py).
--- Why it is built this way: docs/adr/0001-outbox-and-relay.md.
+-- Why it is built this way: docs/adr/0001-outbox-and-relay.md and docs/adr/0003-outbox-triggers.md.
+--
+-- Functions find nothing but pg_catalog unqualified: they run with the rights of their owner, and in PostgreSQL 14
+-- anybody may create a better matching function in public.
+
+BEGIN;
+
+SET LOCAL search_path = public;
 
 
 -- ---------------------------------------------------------------------------------------------------------------
@@ -12,7 +19,7 @@ CREATE OR REPLACE FUNCTION outbox_uuid_setting(p_setting text)
 RETURNS uuid
 LANGUAGE plpgsql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN current_setting(p_setting)::uuid;
@@ -62,7 +69,7 @@ COMMENT ON COLUMN outbox.traceparent IS 'W3C trace context from set_config(''imi
 CREATE OR REPLACE FUNCTION outbox_refuse_rewrite()
 RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RAISE EXCEPTION 'cannot % the outbox: it is append-only; old rows are removed by retention', lower(TG_OP)
@@ -103,23 +110,28 @@ CREATE OR REPLACE FUNCTION outbox_ring()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF (SELECT last_value FROM publisher_doorbell) = 1 THEN
+    IF (SELECT last_value FROM public.publisher_doorbell) = 1
+        AND EXISTS (SELECT FROM new_rows)
+        AND current_setting('imi.doorbell', true) IS DISTINCT FROM 'off'
+    THEN
         PERFORM pg_notify('imi_outbox', '');
     END IF;
     RETURN NULL;
 END;
 $$;
 
+COMMENT ON FUNCTION outbox_ring() IS 'Wakes a sleeping publisher. A transaction that is to be prepared (two-phase commit) may not notify: it sets imi.doorbell to off, and its events wait for the next poll.';
+
 CREATE OR REPLACE TRIGGER outbox_doorbell
-    AFTER INSERT ON outbox
+    AFTER INSERT ON outbox REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring();
 
 
 -- ---------------------------------------------------------------------------------------------------------------
--- Event data: the row as consumers see it. Plain expressions, so that the planner inlines them.
+-- Event data: the row as consumers see it. Plain expressions without settings, so that the planner inlines them.
 -- ---------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION outbox_project_data(p projects, p_changed jsonb)
@@ -127,7 +139,7 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT jsonb_build_object(
+    SELECT pg_catalog.jsonb_build_object(
         'project_id', p.id,
         'project_name', p.name,
         'name', p.name,
@@ -150,7 +162,7 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT jsonb_build_object(
+    SELECT pg_catalog.jsonb_build_object(
         'worktree_id', w.id,
         'project_id', w.project_id,
         'project_name', p_project_name,
@@ -165,7 +177,7 @@ AS $$
         'uncommitted_files_count', w.uncommitted_files_count,
         'ahead_of_trunk', w.ahead_of_trunk,
         'behind_trunk', w.behind_trunk,
-        'status', worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
+        'status', public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
         'last_commit_hash', w.last_commit_hash,
         'last_commit_message', w.last_commit_message,
         'last_sync_at', w.last_sync_at,
@@ -185,7 +197,7 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT jsonb_build_object(
+    SELECT pg_catalog.jsonb_build_object(
         'type_id', t.id,
         'name', t.name,
         'branch_prefix', t.branch_prefix,
@@ -202,7 +214,8 @@ $$;
 
 
 -- ---------------------------------------------------------------------------------------------------------------
--- What changed: column -> previous value, for the columns that differ (a NULL in the list of keys is skipped)
+-- What changed: column -> previous value, for the columns that differ (a NULL in the list of keys is skipped).
+-- Each column stands in one function: the one of the aspect that reports it.
 -- ---------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION outbox_project_changes(o projects, n projects)
@@ -210,23 +223,21 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT jsonb_build_object(
+    SELECT pg_catalog.jsonb_build_object(
         'name', o.name,
         'remote_origin', o.remote_origin,
         'default_branch', o.default_branch,
         'trunk_path', o.trunk_path,
         'description', o.description,
         'metadata', o.metadata,
-        'active', o.active,
         'created_at', o.created_at
     ) - ARRAY[
-        CASE WHEN o.name = n.name THEN 'name' END,
-        CASE WHEN o.remote_origin = n.remote_origin THEN 'remote_origin' END,
+        CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
+        CASE WHEN o.remote_origin IS NOT DISTINCT FROM n.remote_origin THEN 'remote_origin' END,
         CASE WHEN o.default_branch IS NOT DISTINCT FROM n.default_branch THEN 'default_branch' END,
         CASE WHEN o.trunk_path IS NOT DISTINCT FROM n.trunk_path THEN 'trunk_path' END,
         CASE WHEN o.description IS NOT DISTINCT FROM n.description THEN 'description' END,
         CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
-        CASE WHEN o.active IS NOT DISTINCT FROM n.active THEN 'active' END,
         CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END
     ]
 $$;
@@ -236,25 +247,13 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT jsonb_build_object(
+    SELECT pg_catalog.jsonb_build_object(
         'project_id', o.project_id,
         'type_id', o.type_id,
         'name', o.name,
         'branch_name', o.branch_name,
         'path', o.path,
-        'agent_id', o.agent_id,
-        'has_uncommitted_changes', o.has_uncommitted_changes,
-        'uncommitted_files_count', o.uncommitted_files_count,
-        'ahead_of_trunk', o.ahead_of_trunk,
-        'behind_trunk', o.behind_trunk,
-        'last_commit_hash', o.last_commit_hash,
-        'last_commit_message', o.last_commit_message,
-        'last_sync_at', o.last_sync_at,
-        'merged_at', o.merged_at,
-        'merged_by', o.merged_by,
-        'merge_commit_hash', o.merge_commit_hash,
         'metadata', o.metadata,
-        'active', o.active,
         'created_at', o.created_at
     ) - ARRAY[
         CASE WHEN o.project_id IS NOT DISTINCT FROM n.project_id THEN 'project_id' END,
@@ -262,20 +261,46 @@ AS $$
         CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
         CASE WHEN o.branch_name IS NOT DISTINCT FROM n.branch_name THEN 'branch_name' END,
         CASE WHEN o.path IS NOT DISTINCT FROM n.path THEN 'path' END,
-        CASE WHEN o.agent_id IS NOT DISTINCT FROM n.agent_id THEN 'agent_id' END,
+        CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
+        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END
+    ]
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_git_changes(o worktrees, n worktrees)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT pg_catalog.jsonb_build_object(
+        'has_uncommitted_changes', o.has_uncommitted_changes,
+        'uncommitted_files_count', o.uncommitted_files_count,
+        'ahead_of_trunk', o.ahead_of_trunk,
+        'behind_trunk', o.behind_trunk,
+        'last_commit_hash', o.last_commit_hash,
+        'last_commit_message', o.last_commit_message
+    ) - ARRAY[
         CASE WHEN o.has_uncommitted_changes IS NOT DISTINCT FROM n.has_uncommitted_changes THEN 'has_uncommitted_changes' END,
         CASE WHEN o.uncommitted_files_count IS NOT DISTINCT FROM n.uncommitted_files_count THEN 'uncommitted_files_count' END,
         CASE WHEN o.ahead_of_trunk IS NOT DISTINCT FROM n.ahead_of_trunk THEN 'ahead_of_trunk' END,
         CASE WHEN o.behind_trunk IS NOT DISTINCT FROM n.behind_trunk THEN 'behind_trunk' END,
         CASE WHEN o.last_commit_hash IS NOT DISTINCT FROM n.last_commit_hash THEN 'last_commit_hash' END,
-        CASE WHEN o.last_commit_message IS NOT DISTINCT FROM n.last_commit_message THEN 'last_commit_message' END,
-        CASE WHEN o.last_sync_at IS NOT DISTINCT FROM n.last_sync_at THEN 'last_sync_at' END,
+        CASE WHEN o.last_commit_message IS NOT DISTINCT FROM n.last_commit_message THEN 'last_commit_message' END
+    ]
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_worktree_merge_changes(o worktrees, n worktrees)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT pg_catalog.jsonb_build_object(
+        'merged_at', o.merged_at,
+        'merged_by', o.merged_by,
+        'merge_commit_hash', o.merge_commit_hash
+    ) - ARRAY[
         CASE WHEN o.merged_at IS NOT DISTINCT FROM n.merged_at THEN 'merged_at' END,
         CASE WHEN o.merged_by IS NOT DISTINCT FROM n.merged_by THEN 'merged_by' END,
-        CASE WHEN o.merge_commit_hash IS NOT DISTINCT FROM n.merge_commit_hash THEN 'merge_commit_hash' END,
-        CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
-        CASE WHEN o.active IS NOT DISTINCT FROM n.active THEN 'active' END,
-        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END
+        CASE WHEN o.merge_commit_hash IS NOT DISTINCT FROM n.merge_commit_hash THEN 'merge_commit_hash' END
     ]
 $$;
 
@@ -284,7 +309,7 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT jsonb_build_object(
+    SELECT pg_catalog.jsonb_build_object(
         'name', o.name,
         'branch_prefix', o.branch_prefix,
         'worktree_prefix', o.worktree_prefix,
@@ -309,99 +334,46 @@ $$;
 
 
 -- ---------------------------------------------------------------------------------------------------------------
--- Which action reports a changed column. One answer per column: nothing is reported twice or left out.
--- ---------------------------------------------------------------------------------------------------------------
-
-CREATE OR REPLACE FUNCTION outbox_project_action(p_column text, n projects)
-RETURNS text
-LANGUAGE sql
-STABLE
-AS $$
-    SELECT CASE
-        WHEN p_column <> 'active' THEN 'updated'
-        WHEN n.active THEN 'reactivated'
-        ELSE 'deactivated'
-    END
-$$;
-
-CREATE OR REPLACE FUNCTION outbox_worktree_action(p_column text, o worktrees, n worktrees)
-RETURNS text
-LANGUAGE sql
-STABLE
-AS $$
-    SELECT CASE
-        WHEN p_column = 'active' THEN
-            CASE
-                WHEN n.active THEN 'reactivated'
-                WHEN o.merged_at IS NULL AND n.merged_at IS NOT NULL THEN 'merged'
-                ELSE 'removed'
-            END
-        WHEN p_column IN ('merged_at', 'merged_by', 'merge_commit_hash') THEN
-            CASE
-                WHEN o.merged_at IS NULL AND n.merged_at IS NOT NULL THEN 'merged'
-                WHEN n.active AND NOT o.active THEN 'reactivated'
-                ELSE 'updated'
-            END
-        WHEN p_column = 'agent_id' THEN
-            CASE WHEN n.agent_id IS NULL THEN 'released' ELSE 'claimed' END
-        WHEN p_column IN (
-            'has_uncommitted_changes', 'uncommitted_files_count', 'ahead_of_trunk', 'behind_trunk',
-            'last_commit_hash', 'last_commit_message', 'last_sync_at'
-        ) THEN 'git_state_updated'
-        ELSE 'updated'
-    END
-$$;
-
--- The order of one row's events within one statement.
-CREATE OR REPLACE FUNCTION outbox_action_order(p_action text)
-RETURNS integer
-LANGUAGE sql
-IMMUTABLE
-AS $$
-    SELECT array_position(
-        ARRAY['reactivated', 'updated', 'claimed', 'released', 'git_state_updated', 'merged', 'removed', 'deactivated'],
-        p_action
-    )
-$$;
-
-
--- ---------------------------------------------------------------------------------------------------------------
 -- Triggers. Statement-level with transition tables; they see functions, plain DML, COPY, ON CONFLICT, MERGE, cascades.
 --
 -- A plan is cached from the row counts of its first calls, so the planner is told what holds for every call:
 -- enable_nestloop = off joins old with new rows by hash (10,000 x 10,000 otherwise),
--- enable_seqscan = off looks joined names up by key even when their table was small at first.
+-- enable_seqscan = off looks joined names up by key even when their table was small at first,
+-- jit = off because the switches above make a plan look expensive (measured: 600 ms of compilation for one row).
 -- ---------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION outbox_project_inserted()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
+SET jit = off
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, project_id, entity_id, data)
-    SELECT 'project', 'registered', n.id, n.id, outbox_project_data(ROW(n.*)::projects, '{}')
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'project', 'registered', n.id, n.id, public.outbox_project_data(ROW(n.*)::public.projects, '{}')
     FROM new_rows n;
     RETURN NULL;
 END;
 $$;
 
+-- updated_at goes with the first event of its row; alone it is none.
 CREATE OR REPLACE FUNCTION outbox_project_updated()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 SET enable_nestloop = off
+SET jit = off
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, project_id, entity_id, data)
-    SELECT 'project', aspect.action, n.id, n.id, outbox_project_data(
-        ROW(n.*)::projects,
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'project', aspect.action, n.id, n.id, public.outbox_project_data(
+        ROW(n.*)::public.projects,
         CASE
-            WHEN aspect.rank = 1 AND o.updated_at IS DISTINCT FROM n.updated_at
+            WHEN aspect.rank = part.first AND o.updated_at <> n.updated_at
             THEN aspect.changed || jsonb_build_object('updated_at', o.updated_at)
             ELSE aspect.changed
         END
@@ -409,15 +381,20 @@ BEGIN
     FROM old_rows o
     JOIN new_rows n ON n.id = o.id
     CROSS JOIN LATERAL (
-        SELECT
-            outbox_project_action(c.key, ROW(n.*)::projects) AS action,
-            jsonb_object_agg(c.key, c.value) AS changed,
-            row_number() OVER (
-                ORDER BY outbox_action_order(outbox_project_action(c.key, ROW(n.*)::projects))
-            ) AS rank
-        FROM jsonb_each(outbox_project_changes(ROW(o.*)::projects, ROW(n.*)::projects)) c
-        GROUP BY 1
-    ) aspect
+        SELECT public.outbox_project_changes(ROW(o.*)::public.projects, ROW(n.*)::public.projects) AS plain
+        OFFSET 0
+    ) changes
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN n.active AND NOT o.active THEN 1 WHEN changes.plain <> '{}' THEN 2 ELSE 3 END AS first
+        OFFSET 0
+    ) part
+    CROSS JOIN LATERAL (
+        VALUES
+            (1, 'reactivated', CASE WHEN n.active AND NOT o.active THEN '{"active": false}'::jsonb ELSE '{}' END),
+            (2, 'updated', changes.plain),
+            (3, 'deactivated', CASE WHEN o.active AND NOT n.active THEN '{"active": true}'::jsonb ELSE '{}' END)
+    ) aspect (rank, action, changed)
+    WHERE aspect.changed <> '{}'
     ORDER BY n.id, aspect.rank;
     RETURN NULL;
 END;
@@ -427,12 +404,13 @@ CREATE OR REPLACE FUNCTION outbox_project_deleted()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
+SET jit = off
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, project_id, entity_id, data)
-    SELECT 'project', 'deleted', o.id, o.id, outbox_project_data(ROW(o.*)::projects, '{}')
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'project', 'deleted', o.id, o.id, public.outbox_project_data(ROW(o.*)::public.projects, '{}')
     FROM old_rows o;
     RETURN NULL;
 END;
@@ -442,89 +420,143 @@ CREATE OR REPLACE FUNCTION outbox_worktree_inserted()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 SET enable_seqscan = off
+SET jit = off
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, project_id, entity_id, data)
-    SELECT 'worktree', 'created', n.project_id, n.id, outbox_worktree_data(
-        ROW(n.*)::worktrees,
-        (SELECT p.name FROM projects p WHERE p.id = n.project_id),
-        (SELECT p.remote_origin FROM projects p WHERE p.id = n.project_id),
-        (SELECT t.name FROM worktree_types t WHERE t.id = n.type_id),
-        '{}'
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'worktree', 'created', n.project_id, n.id, public.outbox_worktree_data(
+        ROW(n.*)::public.worktrees, p.name, p.remote_origin, t.name, '{}'
     )
-    FROM new_rows n;
+    FROM new_rows n
+    LEFT JOIN LATERAL (SELECT name, remote_origin FROM public.projects WHERE id = n.project_id OFFSET 0) p ON true
+    LEFT JOIN LATERAL (SELECT name FROM public.worktree_types WHERE id = n.type_id OFFSET 0) t ON true;
     RETURN NULL;
 END;
 $$;
 
+-- Each aspect of the change is one event. The columns of a merge are told by "merged" when the worktree was not
+-- merged before, by "reactivated" when they are cleared by that, and else by "updated".
+-- updated_at goes with the first event of its row, last_sync_at with that of the git state or else the first;
+-- alone they are none: a sync that found nothing new.
 CREATE OR REPLACE FUNCTION outbox_worktree_updated()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 SET enable_nestloop = off
 SET enable_seqscan = off
+SET jit = off
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, project_id, entity_id, data)
-    SELECT 'worktree', aspect.action, n.project_id, n.id, outbox_worktree_data(
-        ROW(n.*)::worktrees,
-        (SELECT p.name FROM projects p WHERE p.id = n.project_id),
-        (SELECT p.remote_origin FROM projects p WHERE p.id = n.project_id),
-        (SELECT t.name FROM worktree_types t WHERE t.id = n.type_id),
-        CASE
-            WHEN aspect.rank = 1 AND o.updated_at IS DISTINCT FROM n.updated_at
-            THEN aspect.changed || jsonb_build_object('updated_at', o.updated_at)
-            ELSE aspect.changed
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'worktree', aspect.action, n.project_id, n.id, public.outbox_worktree_data(
+        ROW(n.*)::public.worktrees, p.name, p.remote_origin, t.name,
+        aspect.changed
+        || CASE
+            WHEN aspect.rank = place.first AND o.updated_at <> n.updated_at
+            THEN jsonb_build_object('updated_at', o.updated_at)
+            ELSE '{}'
+        END
+        || CASE
+            WHEN aspect.rank = place.sync AND o.last_sync_at IS DISTINCT FROM n.last_sync_at
+            THEN jsonb_build_object('last_sync_at', o.last_sync_at)
+            ELSE '{}'
         END
     )
     FROM old_rows o
     JOIN new_rows n ON n.id = o.id
     CROSS JOIN LATERAL (
-        SELECT outbox_worktree_changes(ROW(o.*)::worktrees, ROW(n.*)::worktrees) AS changes
+        SELECT
+            public.outbox_worktree_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS plain,
+            public.outbox_worktree_git_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS git,
+            public.outbox_worktree_merge_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS merge,
+            o.merged_at IS NULL AND n.merged_at IS NOT NULL AS is_merged,
+            n.active AND NOT o.active AS is_reactivated,
+            o.active AND NOT n.active AS is_closed
         OFFSET 0
-    ) row_change
+    ) c
     CROSS JOIN LATERAL (
         SELECT
-            outbox_worktree_action(c.key, ROW(o.*)::worktrees, ROW(n.*)::worktrees) AS action,
-            jsonb_object_agg(c.key, c.value) AS changed,
-            row_number() OVER (
-                ORDER BY outbox_action_order(
-                    outbox_worktree_action(c.key, ROW(o.*)::worktrees, ROW(n.*)::worktrees)
-                )
-            ) AS rank
-        FROM jsonb_each(row_change.changes) c
-        GROUP BY 1
-    ) aspect
-    WHERE row_change.changes - 'last_sync_at' <> '{}'    -- a sync that found nothing new is no event
+            CASE
+                WHEN NOT c.is_reactivated THEN '{}'
+                WHEN c.is_merged THEN '{"active": false}'
+                ELSE c.merge || '{"active": false}'
+            END AS reactivated,
+            CASE WHEN c.is_merged OR c.is_reactivated THEN c.plain ELSE c.plain || c.merge END AS updated,
+            CASE
+                WHEN o.agent_id IS DISTINCT FROM n.agent_id THEN jsonb_build_object('agent_id', o.agent_id)
+                ELSE '{}'
+            END AS agent,
+            CASE
+                WHEN NOT c.is_merged THEN '{}'
+                WHEN c.is_closed THEN c.merge || '{"active": true}'
+                ELSE c.merge
+            END AS merged,
+            CASE WHEN c.is_closed AND NOT c.is_merged THEN '{"active": true}'::jsonb ELSE '{}' END AS removed
+        OFFSET 0
+    ) part
+    CROSS JOIN LATERAL (
+        SELECT
+            first,
+            CASE WHEN c.git <> '{}' THEN 4 ELSE first END AS sync
+        FROM (
+            SELECT CASE
+                WHEN part.reactivated <> '{}' THEN 1
+                WHEN part.updated <> '{}' THEN 2
+                WHEN part.agent <> '{}' THEN 3
+                WHEN c.git <> '{}' THEN 4
+                WHEN part.merged <> '{}' THEN 5
+                WHEN part.removed <> '{}' THEN 6
+            END AS first
+        ) found
+        OFFSET 0
+    ) place
+    CROSS JOIN LATERAL (
+        VALUES
+            (1, 'reactivated', part.reactivated),
+            (2, 'updated', part.updated),
+            (3, CASE WHEN n.agent_id IS NULL THEN 'released' ELSE 'claimed' END, part.agent),
+            (4, 'git_state_updated', c.git),
+            (5, 'merged', part.merged),
+            (6, 'removed', part.removed)
+    ) aspect (rank, action, changed)
+    LEFT JOIN LATERAL (SELECT name, remote_origin FROM public.projects WHERE id = n.project_id OFFSET 0) p ON true
+    LEFT JOIN LATERAL (SELECT name FROM public.worktree_types WHERE id = n.type_id OFFSET 0) t ON true
+    WHERE aspect.changed <> '{}'
     ORDER BY n.id, aspect.rank;
     RETURN NULL;
 END;
 $$;
 
--- After a cascade the project's row is gone: its name and origin are then null, its id is not.
+-- When its project is deleted with it, the project's row is gone already; deleted_worktrees then knows the names.
 CREATE OR REPLACE FUNCTION outbox_worktree_deleted()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 SET enable_seqscan = off
+SET jit = off
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, project_id, entity_id, data)
-    SELECT 'worktree', 'deleted', o.project_id, o.id, outbox_worktree_data(
-        ROW(o.*)::worktrees,
-        (SELECT p.name FROM projects p WHERE p.id = o.project_id),
-        (SELECT p.remote_origin FROM projects p WHERE p.id = o.project_id),
-        (SELECT t.name FROM worktree_types t WHERE t.id = o.type_id),
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'worktree', 'deleted', o.project_id, o.id, public.outbox_worktree_data(
+        ROW(o.*)::public.worktrees,
+        coalesce(p.name, d.project_name),
+        coalesce(p.remote_origin, d.remote_origin),
+        t.name,
         '{}'
     )
-    FROM old_rows o;
+    FROM old_rows o
+    LEFT JOIN LATERAL (SELECT name, remote_origin FROM public.projects WHERE id = o.project_id OFFSET 0) p ON true
+    LEFT JOIN LATERAL (SELECT name FROM public.worktree_types WHERE id = o.type_id OFFSET 0) t ON true
+    LEFT JOIN LATERAL (
+        SELECT project_name, remote_origin FROM public.deleted_worktrees WHERE id = o.id OFFSET 0
+    ) d ON true;
     RETURN NULL;
 END;
 $$;
@@ -533,12 +565,13 @@ CREATE OR REPLACE FUNCTION outbox_worktree_type_inserted()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
+SET jit = off
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, data)
-    SELECT 'worktree_type', 'added', outbox_worktree_type_data(ROW(n.*)::worktree_types, '{}')
+    INSERT INTO public.outbox (entity, action, data)
+    SELECT 'worktree_type', 'added', public.outbox_worktree_type_data(ROW(n.*)::public.worktree_types, '{}')
     FROM new_rows n;
     RETURN NULL;
 END;
@@ -548,20 +581,23 @@ CREATE OR REPLACE FUNCTION outbox_worktree_type_updated()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 SET enable_nestloop = off
+SET jit = off
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, data)
-    SELECT 'worktree_type', 'updated', outbox_worktree_type_data(ROW(n.*)::worktree_types, row_change.changes)
+    INSERT INTO public.outbox (entity, action, data)
+    SELECT 'worktree_type', 'updated', public.outbox_worktree_type_data(ROW(n.*)::public.worktree_types, c.plain)
     FROM old_rows o
     JOIN new_rows n ON n.id = o.id
     CROSS JOIN LATERAL (
-        SELECT outbox_worktree_type_changes(ROW(o.*)::worktree_types, ROW(n.*)::worktree_types) AS changes
+        SELECT public.outbox_worktree_type_changes(
+            ROW(o.*)::public.worktree_types, ROW(n.*)::public.worktree_types
+        ) AS plain
         OFFSET 0
-    ) row_change
-    WHERE row_change.changes <> '{}';
+    ) c
+    WHERE c.plain <> '{}';
     RETURN NULL;
 END;
 $$;
@@ -570,12 +606,13 @@ CREATE OR REPLACE FUNCTION outbox_worktree_type_deleted()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
+SET jit = off
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, data)
-    SELECT 'worktree_type', 'removed', outbox_worktree_type_data(ROW(o.*)::worktree_types, '{}')
+    INSERT INTO public.outbox (entity, action, data)
+    SELECT 'worktree_type', 'removed', public.outbox_worktree_type_data(ROW(o.*)::public.worktree_types, '{}')
     FROM old_rows o;
     RETURN NULL;
 END;
@@ -585,19 +622,20 @@ CREATE OR REPLACE FUNCTION outbox_activity_inserted()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 SET enable_seqscan = off
+SET jit = off
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, project_id, entity_id, data)
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
     SELECT 'activity', 'logged', w.project_id, n.id, jsonb_build_object(
         'activity_id', n.id,
         'agent_id', n.agent_id,
         'worktree_id', n.worktree_id,
         'worktree_name', w.name,
         'project_id', w.project_id,
-        'project_name', (SELECT p.name FROM projects p WHERE p.id = w.project_id),
+        'project_name', p.name,
         'activity_type', n.activity_type,
         'file_path', n.file_path,
         'description', n.description,
@@ -606,7 +644,8 @@ BEGIN
         'changed', '{}'::jsonb
     )
     FROM new_rows n
-    LEFT JOIN LATERAL (SELECT name, project_id FROM worktrees WHERE id = n.worktree_id OFFSET 0) w ON true;
+    LEFT JOIN LATERAL (SELECT name, project_id FROM public.worktrees WHERE id = n.worktree_id OFFSET 0) w ON true
+    LEFT JOIN LATERAL (SELECT name FROM public.projects WHERE id = w.project_id OFFSET 0) p ON true;
     RETURN NULL;
 END;
 $$;
@@ -615,10 +654,10 @@ CREATE OR REPLACE FUNCTION outbox_truncated()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    INSERT INTO outbox (entity, action, data)
+    INSERT INTO public.outbox (entity, action, data)
     VALUES ('registry', 'truncated', jsonb_build_object('table', TG_TABLE_NAME));
     RETURN NULL;
 END;
@@ -669,3 +708,15 @@ CREATE OR REPLACE TRIGGER agent_activities_outbox_insert
 CREATE OR REPLACE TRIGGER agent_activities_outbox_truncate
     AFTER TRUNCATE ON agent_activities
     FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
+
+-- A trigger function runs with the rights of its owner: nobody else may hang one on a table of his own and so forge
+-- events. (Firing a trigger that exists needs no right.)
+REVOKE EXECUTE ON FUNCTION
+    outbox_ring(),
+    outbox_project_inserted(), outbox_project_updated(), outbox_project_deleted(),
+    outbox_worktree_inserted(), outbox_worktree_updated(), outbox_worktree_deleted(),
+    outbox_worktree_type_inserted(), outbox_worktree_type_updated(), outbox_worktree_type_deleted(),
+    outbox_activity_inserted(), outbox_truncated()
+FROM PUBLIC;
+
+COMMIT;

@@ -94,7 +94,9 @@ class Drain:
                 cursor.published.add_all(sorted(known))
                 cursor.stream_sequence = page[-1].sequence
                 found += len(page)
-                self._report_tail(len(page) - len(pairs), len(pairs) - len(known), len(known))
+                self._report_tail(
+                    known=len(known), unknown=len(pairs) - len(known), foreign=len(page) - len(pairs)
+                )
                 await outbox.advance(self._conn, cursor)
             cursor.stream_sequence = max(cursor.stream_sequence, last_sequence)
         await self._store_cursor_only()
@@ -135,6 +137,8 @@ class Drain:
             message = encode(row, self._names, self._settings.source, self._stream.max_payload)
             self._waiting.append(message)
             size += message.size
+            if message.is_reference:
+                self._metrics.sent_as_reference()
         self._seen.add_all(row.id for row in page.rows)
         if size > PAGE_BYTES:
             self._page_limit = max(self._page_limit // 2, 1)
@@ -188,8 +192,8 @@ class Drain:
         if not self._marks or self._marks[-1][0] < end:
             self._marks.append((end, self._cursor.transaction_id))
         gaps = self._seen.gaps()
-        self._metrics.gaps.set(len(gaps))
-        self._metrics.waiting.set(len(self._waiting) + end - self._seen.upper + sum(high - low for low, high in gaps))
+        missing = end - self._seen.upper + sum(high - low for low, high in gaps)
+        self._metrics.progressed(len(self._waiting) + missing, len(gaps))
         if not gaps and self._seen.upper == end:
             self._marks.clear()
 
@@ -221,13 +225,11 @@ class Drain:
         await outbox.set_doorbell(self._conn, is_armed=is_armed)
         self._is_armed = is_armed
 
-    def _report_tail(self, foreign: int, unknown: int, known: int) -> None:
-        self._metrics.recovered.inc(known)
+    def _report_tail(self, *, known: int, unknown: int, foreign: int) -> None:
+        self._metrics.recovered(known=known, unknown=unknown, foreign=foreign)
         if foreign:
-            self._metrics.foreign.inc(foreign)
             log.warning("foreign messages in the stream", stream=self._stream.name, count=foreign)
         if unknown:
-            self._metrics.found_unknown(unknown)
             log.error(
                 "the stream holds events that this database does not: the database was restored to an older state",
                 stream=self._stream.name,

@@ -12,6 +12,7 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,7 +38,6 @@ class Task:
     log: str
     lock_fd: int
     stop: list[tuple[int, float]]
-    environment: dict[str, str]
     uid: int | None = None
     gid: int | None = None
 
@@ -54,7 +54,6 @@ def main(argument: str) -> int:
             stdout=log,
             stderr=log,
             cwd="/",
-            env=task.environment,
             pass_fds=(task.lock_fd,),
             user=task.uid,
             group=task.gid,
@@ -113,7 +112,7 @@ def _cut(path: str, log: int) -> None:
     if os.fstat(log).st_size <= LOG_LIMIT_BYTES:
         return
     with open(path, "rb") as full, open(path + ".1", "wb", opener=_private) as older:
-        os.sendfile(older.fileno(), full.fileno(), 0, LOG_LIMIT_BYTES)
+        shutil.copyfileobj(full, older)
     os.ftruncate(log, 0)
 
 

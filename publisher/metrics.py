@@ -1,4 +1,4 @@
-"""What the relay tells about itself: Prometheus metrics, and the same facts for the health page."""
+"""What the relay tells about itself: Prometheus metrics, and the same facts for the status page."""
 
 from __future__ import annotations
 
@@ -16,81 +16,89 @@ class RelayMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.role: Role = "starting"
-        self.last_error: str | None = None
-        self.last_error_at: float = 0.0
-        self.unknown_messages = 0
-        self.leading = Gauge(
-            "imi_relay_leader", "1 while this process publishes, 0 while it stands by", registry=self.registry
-        )
-        self.events = Counter("imi_relay_events", "Events acknowledged by the stream", registry=self.registry)
-        self.batches = Counter(
-            "imi_relay_batches", "Publish requests acknowledged by the stream", registry=self.registry
-        )
-        self.oversized = Counter(
-            "imi_relay_oversized_events",
-            "Events sent as a reference because of the server's max_payload",
-            registry=self.registry,
-        )
-        self.interruptions = Counter(
-            "imi_relay_interruptions",
-            "Times the relay had to start over: a server was away",
-            registry=self.registry,
-        )
-        self.recoveries = Counter(
-            "imi_relay_stream_moved", "Times the stream did not end where expected", registry=self.registry
-        )
-        self.recovered = Counter(
-            "imi_relay_recovered_events",
-            "Events found in the stream that the cursor did not know",
-            registry=self.registry,
-        )
-        self.foreign = Counter(
-            "imi_relay_foreign_messages", "Messages in the stream that no relay wrote", registry=self.registry
-        )
-        self.unknown = Counter(
-            "imi_relay_unknown_messages",
-            "Messages in the stream whose event this database does not hold: it was restored to an older state",
-            registry=self.registry,
-        )
-        self.waiting = Gauge(
-            "imi_relay_waiting_ids",
-            "Outbox ids handed out and not yet published or dead",
-            registry=self.registry,
-        )
-        self.gaps = Gauge("imi_relay_gaps", "Ranges of ids that are still in flight", registry=self.registry)
-        self.last_publish = Gauge(
-            "imi_relay_last_publish_timestamp_seconds",
-            "Time of the last acknowledgement",
-            registry=self.registry,
-        )
-        self.batch_size = Histogram(
+        self.published = 0
+        self.interrupted = 0
+        self.unknown = 0
+        self.waiting_ids = 0
+        self.last_publish_at: float | None = None
+        self._last_error: str | None = None
+        self._leading = self._gauge("leader", "1 while this process publishes, 0 while it does not")
+        self._events = self._counter("events", "Events acknowledged by the stream")
+        self._interruptions = self._counter("interruptions", "Times the relay started over because a server was away")
+        self._moved = self._counter("stream_moved", "Times the stream did not end where expected")
+        self._recovered = self._counter("recovered_events", "Events found in the stream beyond the cursor")
+        self._foreign = self._counter("foreign_messages", "Messages in the stream that no relay wrote")
+        self._unknown = self._counter("unknown_events", "Events in the stream that this database does not hold")
+        self._oversized = self._counter("oversized_events", "Events sent as a reference because of max_payload")
+        self._waiting = self._gauge("waiting_ids", "Outbox ids handed out and neither published nor dead")
+        self._gaps = self._gauge("gaps", "Ranges of outbox ids that are still in flight")
+        self._last_publish = self._gauge("last_publish_timestamp_seconds", "Time of the last acknowledgement")
+        self._batch_events = Histogram(
             "imi_relay_batch_events",
             "Events in one publish request",
             registry=self.registry,
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
         )
 
+    def problems(self) -> list[str]:
+        """What keeps this relay from doing its work, one sentence each; none when it is well."""
+        found = []
+        if self.role == "starting":
+            found.append("the relay neither leads nor stands by yet")
+        if self._last_error is not None:
+            found.append(self._last_error)
+        if self.unknown:
+            found.append(
+                f"the stream holds {self.unknown} events that this database does not: "
+                "the database was restored to an older state"
+            )
+        return found
+
     def became(self, role: Role) -> None:
         """Note the role this relay has now."""
         self.role = role
-        self.leading.set(role == "leader")
-        if role == "leader":
-            self.last_error = None
+        self._leading.set(role == "leader")
+        if role != "starting":
+            self._last_error = None
 
     def failed(self, error: Exception) -> None:
-        """Note what interrupted the relay; the next acknowledgement clears it."""
-        self.interruptions.inc()
-        self.last_error, self.last_error_at = str(error), time()
+        """Note what interrupted the relay."""
+        self.interrupted += 1
+        self._interruptions.inc()
+        self._last_error = str(error)
+
+    def moved(self) -> None:
+        """Note that the stream did not end where expected."""
+        self._moved.inc()
 
     def acknowledged(self, events: int) -> None:
         """Note one acknowledged publish request."""
-        self.events.inc(events)
-        self.batches.inc()
-        self.batch_size.observe(events)
-        self.last_publish.set_to_current_time()
-        self.last_error = None
+        self.published += events
+        self.last_publish_at = time()
+        self._last_error = None
+        self._events.inc(events)
+        self._batch_events.observe(events)
+        self._last_publish.set(self.last_publish_at)
 
-    def found_unknown(self, count: int) -> None:
-        """Note messages in the stream that this database does not know."""
-        self.unknown.inc(count)
-        self.unknown_messages += count
+    def progressed(self, waiting_ids: int, gaps: int) -> None:
+        """Note how much is left, each time the cursor is stored."""
+        self.waiting_ids = waiting_ids
+        self._waiting.set(waiting_ids)
+        self._gaps.set(gaps)
+
+    def recovered(self, *, known: int, unknown: int, foreign: int) -> None:
+        """Note what a page of the stream's tail held."""
+        self.unknown += unknown
+        self._recovered.inc(known)
+        self._unknown.inc(unknown)
+        self._foreign.inc(foreign)
+
+    def sent_as_reference(self) -> None:
+        """Note an event too large for the server."""
+        self._oversized.inc()
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(f"imi_relay_{name}", text, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"imi_relay_{name}", text, registry=self.registry)

@@ -44,6 +44,8 @@ class Relay:
         self._names = Names(settings.prefix)
         self._metrics = metrics
         self._name = f"imi-registry {socket.gethostname()} {os.getpid()}"
+        self.settled = asyncio.Event()
+        """Set once this relay publishes, or knows that another one does."""
 
     async def run(self) -> None:
         """Lead or stand by until cancelled; what waiting may heal is retried for ever.
@@ -73,6 +75,7 @@ class Relay:
             if self._metrics.role != "standby":
                 log.info("standing by", stream=stream)
                 self._metrics.became("standby")
+                self.settled.set()
             await asyncio.sleep(STANDBY_POLL_SECONDS)
 
     async def _lead(self, conn: AsyncConnection, cursor: Cursor) -> None:
@@ -84,7 +87,6 @@ class Relay:
             await outbox.set_doorbell(conn, is_armed=False)
             try:
                 async with open_stream(self._nats_url, self._name, self._names, self._settings) as stream:
-                    self._metrics.became("leader")
                     await self._drain(conn, stream, cursor)
             except Unavailable as error:
                 self._metrics.failed(error)
@@ -97,12 +99,14 @@ class Relay:
         while True:
             drain = Drain(self._settings, self._names, self._metrics, conn, stream, cursor)
             found = await drain.recover()
+            self._metrics.became("leader")
+            self.settled.set()
             try:
                 # Refused although the tail holds nothing new: the server still remembers an id of a message that was
                 # deleted from the stream. One by one, it tells which.
                 await drain.run(single=0 if found else single)
             except StreamMoved as moved:
-                self._metrics.recoveries.inc()
+                self._metrics.moved()
                 log.warning("reading the stream's tail", reason=str(moved))
                 single = drain.unacknowledged
 

@@ -1,0 +1,993 @@
+-- 002: the functions of the registry, and the triggers that hold its rules against every writer.
+--
+-- Functions answer with SQLSTATE P0002 (unknown id), 22023 (a value breaks a rule), 23505 (taken) or
+-- 55000 (not possible in this state); each message names the function, the parameter and the value.
+
+BEGIN;
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Normal forms
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- GitHub ignores case in owner and repository, so the lower-case form is the key: one project per repository,
+-- with one unique constraint that INSERT ... ON CONFLICT (remote_origin) can name.
+CREATE OR REPLACE FUNCTION normalize_remote_origin(p_remote_origin text)
+RETURNS text
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN (
+    SELECT CASE
+        WHEN o.origin ~ '^git@github\.com:[a-z0-9][a-z0-9_-]{0,38}/[a-z0-9._-]{1,100}\.git$'
+            AND o.origin !~ '(\.\.|/\.git$|\.git\.git$)'
+        THEN o.origin
+    END
+    FROM (
+        SELECT 'git@github.com:' || substring(
+            regexp_replace(lower(p_remote_origin), '(\.git)?/?$', '')
+            FROM '^(?:(?:https?|git|ssh|git\+ssh)://(?:[^/@\s]+@)?(?:www\.|ssh\.)?github\.com(?::[0-9]+)?/'
+                || '|(?:[^/@:\s]+@)?github\.com:/?)([^/\s]+/[^/\s]+)$'
+        ) || '.git' AS origin
+    ) o
+);
+
+COMMENT ON FUNCTION normalize_remote_origin(text) IS 'git@github.com:owner/repo.git in lower case, from any ssh, https or git form; NULL when it is no GitHub repository.';
+
+CREATE OR REPLACE FUNCTION normalize_path(p_path text)
+RETURNS text
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN regexp_replace(regexp_replace(p_path, '/{2,}', '/', 'g'), '(.)/$', '\1');
+
+COMMENT ON FUNCTION normalize_path(text) IS 'The path without doubled and trailing slashes.';
+
+CREATE OR REPLACE FUNCTION require_text(p_function text, p_parameter text, p_value text)
+RETURNS void
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF p_value IS NULL OR p_value !~ '\S' THEN
+        RAISE EXCEPTION '%: % is %; it must not be blank', p_function, p_parameter, coalesce(quote_ident(p_value), 'NULL')
+            USING ERRCODE = '22023';
+    END IF;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION require_object(p_function text, p_parameter text, p_value jsonb)
+RETURNS void
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF jsonb_typeof(p_value) <> 'object' THEN
+        RAISE EXCEPTION '%: % is the JSON % %; it must be a JSON object',
+            p_function, p_parameter, jsonb_typeof(p_value), left(p_value::text, 80)
+            USING ERRCODE = '22023';
+    END IF;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION require_not_negative(p_function text, p_parameter text, p_value integer)
+RETURNS void
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF p_value IS NULL OR p_value < 0 THEN
+        RAISE EXCEPTION '%: % is %; it must be 0 or more', p_function, p_parameter, coalesce(p_value::text, 'NULL')
+            USING ERRCODE = '22023';
+    END IF;
+END;
+$$;
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Rules that hold for plain INSERT, UPDATE and DELETE too
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION update_updated_at_column()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    NEW.updated_at := now();
+    RETURN NEW;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION guard_primary_key()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'cannot change %.id from % to %: a primary key is immutable', TG_TABLE_NAME, OLD.id, NEW.id
+        USING ERRCODE = '55000', TABLE = TG_TABLE_NAME, COLUMN = 'id';
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION guard_project()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    origin text := normalize_remote_origin(NEW.remote_origin);
+BEGIN
+    IF origin IS NULL AND NEW.remote_origin IS NOT NULL THEN
+        RAISE EXCEPTION 'remote_origin "%" is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
+            regexp_replace(NEW.remote_origin, '//[^/]*@', '//***@')    -- it may carry a password
+            USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'remote_origin';
+    END IF;
+    NEW.remote_origin := origin;
+    NEW.trunk_path := normalize_path(NEW.trunk_path);
+    RETURN NEW;
+END;
+$$;
+
+-- A project that is deactivated, by whatever statement, takes its worktrees with it.
+CREATE OR REPLACE FUNCTION deactivate_worktrees()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    UPDATE worktrees SET active = false WHERE project_id = NEW.id AND active;
+    RETURN NULL;
+END;
+$$;
+
+-- The project is locked by every insert: it can then not become inactive underneath, and inserts of one
+-- (project, name) queue up before they look for a conflict. Without that, the index on path, which is no arbiter
+-- of ON CONFLICT (project_id, name), would fail concurrent registrations of one worktree.
+CREATE OR REPLACE FUNCTION guard_worktree()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    project projects;
+BEGIN
+    NEW.path := normalize_path(NEW.path);
+    NEW.ahead_of_trunk := coalesce(NEW.ahead_of_trunk, 0);
+    NEW.behind_trunk := coalesce(NEW.behind_trunk, 0);
+
+    IF NEW.active AND NEW.merged_at IS NOT NULL THEN
+        IF TG_OP = 'UPDATE' AND NOT OLD.active AND NEW.merged_at = OLD.merged_at THEN
+            NEW.merged_at := NULL;    -- taken up again
+            NEW.merged_by := NULL;
+            NEW.merge_commit_hash := NULL;
+        ELSE
+            NEW.active := false;
+        END IF;
+    END IF;
+
+    IF TG_OP = 'UPDATE' THEN
+        IF NOT NEW.active OR (OLD.active AND NEW.project_id = OLD.project_id) THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    SELECT * INTO project FROM projects WHERE id = NEW.project_id FOR NO KEY UPDATE;
+    IF NEW.active AND NOT project.active THEN
+        RAISE EXCEPTION 'worktree "%" cannot be active: project "%" (%) is inactive; register the project again first',
+            NEW.name, project.name, project.id
+            USING ERRCODE = '55000', TABLE = TG_TABLE_NAME, COLUMN = 'active';
+    END IF;
+    RETURN NEW;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION sync_uncommitted_changes()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    flag boolean := NEW.has_uncommitted_changes;
+    files integer := NEW.uncommitted_files_count;
+BEGIN
+    IF files IS NULL THEN
+        files := CASE WHEN flag THEN 1 ELSE 0 END;
+    END IF;
+    IF flag IS NULL THEN
+        flag := files > 0;
+    END IF;
+
+    IF flag <> (files > 0) THEN
+        IF TG_OP = 'INSERT' THEN
+            files := greatest(files, 1);
+            flag := true;
+        ELSIF flag = OLD.has_uncommitted_changes THEN
+            flag := files > 0;
+        ELSIF files = OLD.uncommitted_files_count THEN
+            files := CASE WHEN flag THEN 1 ELSE 0 END;
+        ELSE
+            RAISE EXCEPTION 'worktree "%": has_uncommitted_changes % contradicts uncommitted_files_count %',
+                NEW.name, flag, files
+                USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'has_uncommitted_changes';
+        END IF;
+    END IF;
+    NEW.has_uncommitted_changes := flag;
+    NEW.uncommitted_files_count := files;
+    RETURN NEW;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION guard_builtin_worktree_type()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'cannot % worktree type "%": it is built in%', lower(TG_OP), OLD.name,
+        CASE TG_OP WHEN 'UPDATE' THEN '; only description, color, icon and metadata may change' ELSE '' END
+        USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION restore_builtin_worktree_types()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM seed_worktree_types();
+    RETURN NULL;
+END;
+$$;
+
+-- Stands in for a foreign key: same SQLSTATE, same lock on the worktree.
+CREATE OR REPLACE FUNCTION guard_activity_worktree()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM worktrees WHERE id = NEW.worktree_id FOR KEY SHARE;
+    IF NOT FOUND AND NEW.worktree_id IS NOT NULL THEN
+        RAISE EXCEPTION 'activity of agent "%": worktree_id % is no worktree', NEW.agent_id, NEW.worktree_id
+            USING ERRCODE = '23503', TABLE = TG_TABLE_NAME, COLUMN = 'worktree_id',
+                CONSTRAINT = 'agent_activities_worktree_id_fkey';
+    END IF;
+    RETURN NEW;
+END;
+$$;
+
+-- cleanup_old_activities() sets imi.activity_retention for its own duration.
+CREATE OR REPLACE FUNCTION guard_activity_log()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND current_setting('imi.activity_retention', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'cannot % agent_activities: the log is append-only; cleanup_old_activities() removes old rows',
+        lower(TG_OP)
+        USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
+END;
+$$;
+
+-- The names of a project's worktrees, before the cascade removes the project they are read from.
+CREATE OR REPLACE FUNCTION remember_worktrees_of_project()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    INSERT INTO deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
+    SELECT w.id, OLD.id, OLD.name, OLD.remote_origin, t.name, w.name, w.branch_name, w.path
+    FROM worktrees w
+    JOIN worktree_types t ON t.id = w.type_id
+    WHERE w.project_id = OLD.id
+    ON CONFLICT (id) DO NOTHING;
+    RETURN OLD;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION remember_worktrees()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    INSERT INTO deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
+    SELECT o.id, o.project_id, p.name, p.remote_origin, t.name, o.name, o.branch_name, o.path
+    FROM old_rows o
+    LEFT JOIN projects p ON p.id = o.project_id
+    LEFT JOIN worktree_types t ON t.id = o.type_id
+    ON CONFLICT (id) DO NOTHING;
+    RETURN NULL;
+END;
+$$;
+
+-- TRUNCATE ... CASCADE reaches the activities, as it would through a foreign key.
+CREATE OR REPLACE FUNCTION truncate_activities()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET imi.activity_retention = 'on'
+AS $$
+BEGIN
+    BEGIN
+        TRUNCATE agent_activities, deleted_worktrees;
+    EXCEPTION
+        WHEN object_in_use THEN    -- named in the same TRUNCATE: PostgreSQL refuses a second one
+            DELETE FROM agent_activities;
+            DELETE FROM deleted_worktrees;
+    END;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE TRIGGER projects_guard
+    BEFORE INSERT OR UPDATE OF remote_origin, trunk_path ON projects
+    FOR EACH ROW EXECUTE FUNCTION guard_project();
+CREATE OR REPLACE TRIGGER projects_id_immutable
+    BEFORE UPDATE ON projects
+    FOR EACH ROW WHEN (NEW.id IS DISTINCT FROM OLD.id) EXECUTE FUNCTION guard_primary_key();
+CREATE OR REPLACE TRIGGER projects_updated_at
+    BEFORE UPDATE ON projects
+    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+CREATE OR REPLACE TRIGGER projects_deactivate_worktrees
+    AFTER UPDATE ON projects
+    FOR EACH ROW WHEN (OLD.active AND NOT NEW.active) EXECUTE FUNCTION deactivate_worktrees();
+CREATE OR REPLACE TRIGGER projects_remember_worktrees
+    BEFORE DELETE ON projects
+    FOR EACH ROW EXECUTE FUNCTION remember_worktrees_of_project();
+
+CREATE OR REPLACE TRIGGER worktrees_guard
+    BEFORE INSERT OR UPDATE ON worktrees
+    FOR EACH ROW EXECUTE FUNCTION guard_worktree();
+CREATE OR REPLACE TRIGGER worktrees_id_immutable
+    BEFORE UPDATE ON worktrees
+    FOR EACH ROW WHEN (NEW.id IS DISTINCT FROM OLD.id) EXECUTE FUNCTION guard_primary_key();
+CREATE OR REPLACE TRIGGER worktrees_sync_uncommitted
+    BEFORE INSERT OR UPDATE ON worktrees
+    FOR EACH ROW EXECUTE FUNCTION sync_uncommitted_changes();
+CREATE OR REPLACE TRIGGER worktrees_updated_at
+    BEFORE UPDATE ON worktrees
+    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+CREATE OR REPLACE TRIGGER worktrees_remember
+    AFTER DELETE ON worktrees REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION remember_worktrees();
+CREATE OR REPLACE TRIGGER worktrees_truncate_activities
+    AFTER TRUNCATE ON worktrees
+    FOR EACH STATEMENT EXECUTE FUNCTION truncate_activities();
+
+CREATE OR REPLACE TRIGGER worktree_types_id_immutable
+    BEFORE UPDATE ON worktree_types
+    FOR EACH ROW WHEN (NEW.id IS DISTINCT FROM OLD.id) EXECUTE FUNCTION guard_primary_key();
+CREATE OR REPLACE TRIGGER worktree_types_builtin_update
+    BEFORE UPDATE ON worktree_types
+    FOR EACH ROW WHEN (
+        OLD.is_builtin AND (
+            NOT NEW.is_builtin
+            OR NEW.name <> OLD.name
+            OR NEW.branch_prefix <> OLD.branch_prefix
+            OR NEW.worktree_prefix <> OLD.worktree_prefix
+        )
+    ) EXECUTE FUNCTION guard_builtin_worktree_type();
+CREATE OR REPLACE TRIGGER worktree_types_builtin_delete
+    BEFORE DELETE ON worktree_types
+    FOR EACH ROW WHEN (OLD.is_builtin) EXECUTE FUNCTION guard_builtin_worktree_type();
+CREATE OR REPLACE TRIGGER worktree_types_restore_builtin
+    AFTER TRUNCATE ON worktree_types
+    FOR EACH STATEMENT EXECUTE FUNCTION restore_builtin_worktree_types();
+
+CREATE OR REPLACE TRIGGER agent_activities_append_only
+    BEFORE UPDATE OR DELETE ON agent_activities
+    FOR EACH STATEMENT EXECUTE FUNCTION guard_activity_log();
+CREATE OR REPLACE TRIGGER agent_activities_worktree
+    BEFORE INSERT ON agent_activities
+    FOR EACH ROW EXECUTE FUNCTION guard_activity_worktree();
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Projects
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION register_project(
+    p_name text,
+    p_remote_origin text,
+    p_default_branch text DEFAULT 'main',
+    p_trunk_path text DEFAULT NULL,
+    p_metadata jsonb DEFAULT '{}'
+)
+RETURNS uuid
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    origin text := normalize_remote_origin(p_remote_origin);
+    branch text := coalesce(p_default_branch, 'main');
+    trunk text := normalize_path(p_trunk_path);
+    project_id uuid;
+BEGIN
+    PERFORM require_text('register_project', 'p_name', p_name);
+    PERFORM require_text('register_project', 'p_default_branch', branch);
+    PERFORM require_object('register_project', 'p_metadata', p_metadata);
+    IF origin IS NULL THEN
+        RAISE EXCEPTION 'register_project: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
+            coalesce('"' || regexp_replace(p_remote_origin, '//[^/]*@', '//***@') || '"', 'NULL')
+            USING ERRCODE = '22023';
+    END IF;
+    IF trunk IS NOT NULL THEN
+        PERFORM require_text('register_project', 'p_trunk_path', trunk);
+    ELSIF p_name ~ '(/|^\.\.?$)' THEN
+        RAISE EXCEPTION 'register_project: p_name "%" is no directory name; give p_trunk_path, or a name without "/"', p_name
+            USING ERRCODE = '22023';
+    END IF;
+
+    -- What the caller left out keeps its value. The default 'main' says nothing by itself: with a trunk path
+    -- beside it the caller has spelled it out.
+    INSERT INTO projects AS p (name, remote_origin, default_branch, trunk_path, metadata)
+    VALUES (
+        p_name,
+        origin,
+        branch,
+        coalesce(trunk, format(
+            '%s/code/%s/trunk-%s',
+            coalesce(nullif(current_setting('imi.home_dir', true), ''), '/home/' || current_user),
+            p_name,
+            replace(branch, '/', '-')
+        )),
+        coalesce(p_metadata, '{}')
+    )
+    ON CONFLICT (remote_origin) DO UPDATE
+    SET name = excluded.name,
+        default_branch = CASE
+            WHEN branch = 'main' AND trunk IS NULL THEN p.default_branch
+            ELSE excluded.default_branch
+        END,
+        trunk_path = CASE WHEN trunk IS NULL THEN p.trunk_path ELSE excluded.trunk_path END,
+        metadata = p.metadata || excluded.metadata,
+        active = true
+    WHERE NOT p.active
+        OR p.name <> excluded.name
+        OR (p.default_branch <> excluded.default_branch AND NOT (branch = 'main' AND trunk IS NULL))
+        OR (p.trunk_path <> excluded.trunk_path AND trunk IS NOT NULL)
+        OR p.metadata <> p.metadata || excluded.metadata
+    RETURNING p.id INTO project_id;
+
+    IF project_id IS NULL THEN    -- it is registered exactly so
+        SELECT p.id INTO STRICT project_id FROM projects p WHERE p.remote_origin = origin;
+    END IF;
+    RETURN project_id;
+END;
+$$;
+
+COMMENT ON FUNCTION register_project(text, text, text, text, jsonb) IS 'Id of the project of this origin: created, reactivated or updated as needed; unchanged when nothing differs.';
+
+CREATE OR REPLACE FUNCTION get_project_by_origin(p_remote_origin text)
+RETURNS TABLE (
+    id uuid,
+    name text,
+    remote_origin text,
+    default_branch text,
+    trunk_path text,
+    active boolean,
+    created_at timestamptz,
+    updated_at timestamptz
+)
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT p.id, p.name, p.remote_origin, p.default_branch, p.trunk_path, p.active, p.created_at, p.updated_at
+    FROM projects p
+    WHERE p.remote_origin = normalize_remote_origin(p_remote_origin) AND p.active
+$$;
+
+COMMENT ON FUNCTION get_project_by_origin(text) IS 'The active project of this origin, given in any form and case; no row when there is none.';
+
+CREATE OR REPLACE FUNCTION deactivate_project(p_project_id uuid)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    UPDATE projects SET active = false WHERE id = p_project_id AND active;    -- a trigger takes the worktrees along
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM projects WHERE id = p_project_id) THEN
+        RAISE EXCEPTION 'deactivate_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION deactivate_project(uuid) IS 'Soft delete of a project and its worktrees; does nothing when it is inactive already.';
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Worktrees
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION resolve_worktree_type(p_type_name text)
+RETURNS integer
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT t.id
+    FROM worktree_types t
+    WHERE t.name = p_type_name OR (p_type_name = 'pr' AND t.name = 'review')
+    ORDER BY t.name = p_type_name DESC
+    LIMIT 1
+$$;
+
+COMMENT ON FUNCTION resolve_worktree_type(text) IS 'Id of a worktree type; "pr" means review unless a type has that name. NULL when unknown.';
+
+CREATE OR REPLACE FUNCTION register_worktree(
+    p_project_id uuid,
+    p_type_name text,
+    p_name text,
+    p_branch_name text,
+    p_path text,
+    p_agent_id text DEFAULT NULL,
+    p_metadata jsonb DEFAULT '{}'
+)
+RETURNS uuid
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    project projects;
+    other v_worktrees_detail;
+    worktree_type_id integer := resolve_worktree_type(p_type_name);
+    worktree_id uuid;
+BEGIN
+    PERFORM require_text('register_worktree', 'p_name', p_name);
+    PERFORM require_text('register_worktree', 'p_branch_name', p_branch_name);
+    PERFORM require_text('register_worktree', 'p_path', p_path);
+    PERFORM require_text('register_worktree', 'p_agent_id', coalesce(p_agent_id, 'nobody'));
+    PERFORM require_object('register_worktree', 'p_metadata', p_metadata);
+
+    SELECT * INTO project FROM projects p WHERE p.id = p_project_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'register_worktree: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF worktree_type_id IS NULL THEN
+        RAISE EXCEPTION 'register_worktree: p_type_name % is no worktree type; there are %',
+            coalesce(quote_ident(p_type_name), 'NULL'), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF NOT project.active THEN
+        RAISE EXCEPTION 'register_worktree: p_project_id % is project "%", which is inactive; register it again first',
+            project.id, project.name
+            USING ERRCODE = '55000';
+    END IF;
+
+    -- For the message. The index worktrees_unique_active_path is what holds against a concurrent writer.
+    SELECT * INTO other
+    FROM v_worktrees_detail d
+    WHERE d.path = normalize_path(p_path) AND d.active AND (d.project_id, d.worktree_name) <> (p_project_id, p_name);
+    IF FOUND THEN
+        RAISE EXCEPTION 'register_worktree: p_path "%" is taken by the active worktree "%" of project "%"',
+            p_path, other.worktree_name, other.project_name
+            USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_active_path';
+    END IF;
+
+    INSERT INTO worktrees AS w (project_id, type_id, name, branch_name, path, agent_id, metadata)
+    VALUES (p_project_id, worktree_type_id, p_name, p_branch_name, p_path, p_agent_id, coalesce(p_metadata, '{}'))
+    ON CONFLICT (project_id, name) DO UPDATE
+    SET type_id = excluded.type_id,
+        branch_name = excluded.branch_name,
+        path = excluded.path,
+        agent_id = coalesce(excluded.agent_id, w.agent_id),
+        metadata = w.metadata || excluded.metadata,
+        active = true
+    WHERE NOT w.active
+        OR w.type_id <> excluded.type_id
+        OR w.branch_name <> excluded.branch_name
+        OR w.path <> excluded.path
+        OR w.agent_id IS DISTINCT FROM coalesce(excluded.agent_id, w.agent_id)
+        OR w.metadata <> w.metadata || excluded.metadata
+    RETURNING w.id INTO worktree_id;
+
+    IF worktree_id IS NULL THEN    -- it is registered exactly so
+        SELECT w.id INTO STRICT worktree_id
+        FROM worktrees w
+        WHERE w.project_id = p_project_id AND w.name = p_name;
+    END IF;
+    RETURN worktree_id;
+END;
+$$;
+
+COMMENT ON FUNCTION register_worktree(uuid, text, text, text, text, text, jsonb) IS 'Id of the worktree of this project and name: created, taken up again or updated as needed.';
+
+CREATE OR REPLACE FUNCTION update_worktree_git_state(
+    p_worktree_id uuid,
+    p_has_uncommitted boolean DEFAULT NULL,
+    p_uncommitted_count integer DEFAULT NULL,
+    p_ahead integer DEFAULT NULL,
+    p_behind integer DEFAULT NULL,
+    p_last_commit_hash text DEFAULT NULL,
+    p_last_commit_message text DEFAULT NULL
+)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM require_not_negative('update_worktree_git_state', 'p_uncommitted_count', coalesce(p_uncommitted_count, 0));
+    PERFORM require_not_negative('update_worktree_git_state', 'p_ahead', coalesce(p_ahead, 0));
+    PERFORM require_not_negative('update_worktree_git_state', 'p_behind', coalesce(p_behind, 0));
+    IF p_has_uncommitted <> (p_uncommitted_count > 0) THEN
+        RAISE EXCEPTION 'update_worktree_git_state: p_has_uncommitted % contradicts p_uncommitted_count %; leave one of them out',
+            p_has_uncommitted, p_uncommitted_count
+            USING ERRCODE = '22023';
+    END IF;
+
+    UPDATE worktrees w
+    SET has_uncommitted_changes = coalesce(p_has_uncommitted, p_uncommitted_count > 0, w.has_uncommitted_changes),
+        uncommitted_files_count = CASE
+            WHEN p_uncommitted_count IS NOT NULL THEN p_uncommitted_count
+            WHEN p_has_uncommitted THEN greatest(w.uncommitted_files_count, 1)
+            WHEN NOT p_has_uncommitted THEN 0
+            ELSE w.uncommitted_files_count
+        END,
+        ahead_of_trunk = coalesce(p_ahead, w.ahead_of_trunk),
+        behind_trunk = coalesce(p_behind, w.behind_trunk),
+        last_commit_hash = coalesce(p_last_commit_hash, w.last_commit_hash),
+        last_commit_message = coalesce(p_last_commit_message, w.last_commit_message),
+        last_sync_at = now()
+    WHERE w.id = p_worktree_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'update_worktree_git_state: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION update_worktree_git_state(uuid, boolean, integer, integer, integer, text, text) IS 'Stores what a git sync found; a parameter left out (NULL) keeps its value.';
+
+CREATE OR REPLACE FUNCTION mark_worktree_merged(p_worktree_id uuid, p_merged_by text, p_merge_commit_hash text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    worktree worktrees;
+BEGIN
+    PERFORM require_text('mark_worktree_merged', 'p_merged_by', coalesce(p_merged_by, 'unknown'));
+    PERFORM require_text('mark_worktree_merged', 'p_merge_commit_hash', coalesce(p_merge_commit_hash, 'unknown'));
+    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'mark_worktree_merged: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF worktree.merged_at IS NULL THEN
+        UPDATE worktrees w
+        SET merged_at = now(), merged_by = p_merged_by, merge_commit_hash = p_merge_commit_hash, active = false
+        WHERE w.id = p_worktree_id;
+    ELSIF (worktree.merged_by, worktree.merge_commit_hash) IS DISTINCT FROM (p_merged_by, p_merge_commit_hash) THEN
+        RAISE EXCEPTION 'mark_worktree_merged: worktree "%" (%) was merged by % as %; register it again before another merge',
+            worktree.name, worktree.id,
+            coalesce(quote_ident(worktree.merged_by), 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
+            USING ERRCODE = '55000';
+    END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION mark_worktree_merged(uuid, text, text) IS 'Records the merge and deactivates the worktree; the same merge again changes nothing.';
+
+CREATE OR REPLACE FUNCTION get_worktree_by_path(p_path text)
+RETURNS TABLE (
+    id uuid,
+    project_id uuid,
+    project_name text,
+    worktree_name text,
+    branch_name text,
+    type_name text,
+    agent_id text,
+    active boolean
+)
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT d.id, d.project_id, d.project_name, d.worktree_name, d.branch_name, d.type_name, d.agent_id, d.active
+    FROM v_worktrees_detail d
+    WHERE d.path = normalize_path(p_path) AND d.active
+$$;
+
+COMMENT ON FUNCTION get_worktree_by_path(text) IS 'The active worktree at exactly this path; no row when there is none.';
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Agents
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION log_activity(
+    p_agent_id text,
+    p_worktree_id uuid,
+    p_activity_type text,
+    p_description text,
+    p_file_path text DEFAULT NULL,
+    p_metadata jsonb DEFAULT '{}'
+)
+RETURNS uuid
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    activity_id uuid;
+BEGIN
+    PERFORM require_text('log_activity', 'p_agent_id', p_agent_id);
+    PERFORM require_text('log_activity', 'p_activity_type', p_activity_type);
+    PERFORM require_object('log_activity', 'p_metadata', p_metadata);
+    IF p_description IS NULL THEN
+        RAISE EXCEPTION 'log_activity: p_description is NULL; it must say what was done' USING ERRCODE = '22023';
+    END IF;
+
+    UPDATE worktrees w SET updated_at = now() WHERE w.id = p_worktree_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'log_activity: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description, file_path, metadata)
+    VALUES (p_agent_id, p_worktree_id, p_activity_type, p_description, p_file_path, coalesce(p_metadata, '{}'))
+    RETURNING id INTO activity_id;
+    RETURN activity_id;
+END;
+$$;
+
+COMMENT ON FUNCTION log_activity(text, uuid, text, text, text, jsonb) IS 'Appends to the audit log and marks the worktree as touched.';
+
+CREATE OR REPLACE FUNCTION get_agent_recent_work(p_agent_id text, p_limit integer DEFAULT 50)
+RETURNS TABLE (
+    activity_id uuid,
+    activity_type text,
+    description text,
+    file_path text,
+    created_at timestamptz,
+    worktree_name text,
+    project_name text,
+    worktree_type text
+)
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM require_not_negative('get_agent_recent_work', 'p_limit', coalesce(p_limit, 50));
+    RETURN QUERY
+    SELECT
+        v.id, v.activity_type, v.description, v.file_path, v.created_at,
+        v.worktree_name, v.project_name, v.worktree_type
+    FROM v_recent_agent_activity v
+    WHERE v.agent_id = p_agent_id
+    ORDER BY v.created_at DESC, v.id
+    LIMIT coalesce(p_limit, 50);
+END;
+$$;
+
+COMMENT ON FUNCTION get_agent_recent_work(text, integer) IS 'An agent''s latest activities, newest first, also those in worktrees that were deleted.';
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Queries
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION get_inflight_work(p_project_id uuid DEFAULT NULL)
+RETURNS TABLE (
+    worktree_id uuid,
+    worktree_name text,
+    branch_name text,
+    status text,
+    uncommitted_count integer,
+    ahead integer,
+    behind integer,
+    agent_id text,
+    last_activity timestamptz
+)
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF p_project_id IS NOT NULL AND NOT EXISTS (SELECT FROM projects p WHERE p.id = p_project_id) THEN
+        RAISE EXCEPTION 'get_inflight_work: p_project_id % is no project', p_project_id USING ERRCODE = 'P0002';
+    END IF;
+    RETURN QUERY
+    SELECT
+        v.id, v.worktree_name, v.branch_name, v.status, v.uncommitted_files_count,
+        v.ahead_of_trunk, v.behind_trunk, v.agent_id, v.updated_at
+    FROM v_inflight_work v
+    WHERE p_project_id IS NULL OR v.project_id = p_project_id
+    ORDER BY v.updated_at DESC, v.id;
+END;
+$$;
+
+COMMENT ON FUNCTION get_inflight_work(uuid) IS 'Worktrees with uncommitted or unmerged work, latest first; of all projects when no id is given.';
+
+CREATE OR REPLACE FUNCTION get_project_working_path(p_project_id uuid, p_worktree_name text DEFAULT NULL)
+RETURNS text
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    project projects;
+    trunk_directory text;
+    parent text;
+BEGIN
+    SELECT * INTO project FROM projects p WHERE p.id = p_project_id AND p.active;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'get_project_working_path: p_project_id % is no active project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF p_worktree_name IS NULL THEN
+        RETURN project.trunk_path;
+    END IF;
+    IF p_worktree_name !~ '\S' OR p_worktree_name ~ '((^|/)\.{0,2}(/|$)|[[:cntrl:]])' THEN
+        RAISE EXCEPTION 'get_project_working_path: p_worktree_name % is no worktree name; it must not be blank, and have no empty, "." or ".." part',
+            quote_ident(p_worktree_name)
+            USING ERRCODE = '22023';
+    END IF;
+
+    -- The trunk's directory has two parts when the branch has a slash: .../trunk-release/1.0
+    trunk_directory := 'trunk-' || project.default_branch;
+    IF '/' || project.trunk_path LIKE '%/' || replace(replace(replace(trunk_directory, '\', '\\'), '%', '\%'), '_', '\_') THEN
+        parent := left(project.trunk_path, -length(trunk_directory));
+    ELSE
+        parent := regexp_replace(project.trunk_path, '[^/]+$', '');
+    END IF;
+    RETURN parent || replace(p_worktree_name, '/', '-');
+END;
+$$;
+
+COMMENT ON FUNCTION get_project_working_path(uuid, text) IS 'The trunk path, or the sibling directory of it for a worktree; a slash in the name becomes a dash, as in directory names of branches.';
+
+-- name and origin are each matched as a substring and by trigrams; the host part of the origin does not count.
+CREATE OR REPLACE FUNCTION search_projects(p_query text)
+RETURNS TABLE (id uuid, name text, remote_origin text, trunk_path text, relevance real)
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+SET pg_trgm.word_similarity_threshold = 0.3
+AS $$
+DECLARE
+    wanted text := coalesce(substring(normalize_remote_origin(p_query) FROM ':(.*)\.git$'), lower(btrim(p_query)));
+    pattern text := '%' || replace(replace(replace(wanted, '\', '\\'), '%', '\%'), '_', '\_') || '%';
+BEGIN
+    PERFORM require_text('search_projects', 'p_query', p_query);
+    RETURN QUERY
+    SELECT found.id, found.name, found.remote_origin, found.trunk_path, found.score::real
+    FROM (
+        SELECT
+            p.id, p.name, p.remote_origin, p.trunk_path, m.contains, m.resembles,
+            CASE
+                WHEN wanted IN (lower(p.name), s.slug, s.repo) THEN 1
+                WHEN m.contains THEN 0.75 + 0.25 * m.likeness
+                ELSE 0.75 * m.likeness
+            END AS score
+        FROM projects p
+        CROSS JOIN LATERAL (
+            SELECT
+                substring(p.remote_origin FROM ':(.*)\.git$') AS slug,
+                substring(p.remote_origin FROM '/(.*)\.git$') AS repo
+        ) s
+        CROSS JOIN LATERAL (
+            SELECT
+                p.name ILIKE pattern OR s.slug LIKE pattern AS contains,
+                wanted <% p.name OR wanted <% s.slug AS resembles,
+                (
+                    greatest(word_similarity(wanted, p.name), word_similarity(wanted, s.slug))
+                    + greatest(similarity(wanted, p.name), similarity(wanted, s.repo), similarity(wanted, s.slug))
+                ) / 2 AS likeness
+        ) m
+        WHERE p.active
+            AND (
+                p.name ILIKE pattern OR p.remote_origin LIKE pattern
+                OR p.name %> wanted OR p.remote_origin %> wanted
+            )
+    ) found
+    WHERE found.contains OR found.resembles
+    ORDER BY found.score DESC, found.name, found.id
+    LIMIT 20;
+END;
+$$;
+
+COMMENT ON FUNCTION search_projects(text) IS 'Active projects whose name or owner/repo contains or resembles the text: best first, at most 20; relevance is 0 to 1.';
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Maintenance
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION cleanup_old_activities(p_retention_days integer DEFAULT 90)
+RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+SET imi.activity_retention = 'on'
+AS $$
+DECLARE
+    removed integer;
+    horizon timestamptz := now() - make_interval(days => p_retention_days);
+BEGIN
+    PERFORM require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
+    DELETE FROM agent_activities a WHERE a.created_at < horizon;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    DELETE FROM deleted_worktrees d
+    WHERE d.deleted_at < horizon AND NOT EXISTS (SELECT FROM agent_activities a WHERE a.worktree_id = d.id);
+    RETURN removed;
+END;
+$$;
+
+COMMENT ON FUNCTION cleanup_old_activities(integer) IS 'Removes activities older than so many days, and says how many.';
+
+CREATE OR REPLACE FUNCTION prune_inactive_worktrees(p_inactive_days integer DEFAULT 30)
+RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    removed integer;
+BEGIN
+    PERFORM require_not_negative('prune_inactive_worktrees', 'p_inactive_days', p_inactive_days);
+    DELETE FROM worktrees w
+    WHERE NOT w.active AND w.updated_at < now() - make_interval(days => p_inactive_days);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END;
+$$;
+
+COMMENT ON FUNCTION prune_inactive_worktrees(integer) IS 'Deletes worktrees inactive and untouched for so many days, and says how many; their activities stay.';
+
+-- VACUUM cannot run inside a function: `imi-registry maintain` does that part.
+CREATE OR REPLACE FUNCTION maintenance_vacuum()
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    ANALYZE projects, worktrees, worktree_types, agent_activities, deleted_worktrees;
+END;
+$$;
+
+COMMENT ON FUNCTION maintenance_vacuum() IS 'Refreshes planner statistics of all registry tables. VACUUM itself cannot run inside a function.';
+
+CREATE OR REPLACE FUNCTION get_registry_stats()
+RETURNS TABLE (
+    total_projects bigint,
+    active_projects bigint,
+    total_worktrees bigint,
+    active_worktrees bigint,
+    in_flight_worktrees bigint,
+    total_activities bigint,
+    activities_last_24h bigint
+)
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT
+        (SELECT count(*) FROM projects),
+        (SELECT count(*) FROM projects WHERE active),
+        (SELECT count(*) FROM worktrees),
+        (SELECT count(*) FROM worktrees WHERE active),
+        (SELECT count(*) FROM v_inflight_work),
+        (SELECT count(*) FROM agent_activities),
+        (SELECT count(*) FROM agent_activities WHERE created_at > now() - interval '24 hours')
+$$;
+
+COMMENT ON FUNCTION get_registry_stats() IS 'One row of counts; in flight means the rows of v_inflight_work.';
+
+COMMIT;

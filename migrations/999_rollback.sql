@@ -1,0 +1,159 @@
+-- 999: the way back. Removes everything the migrations created, with all data and the history of events.
+--
+-- Safe to run twice, and when only some migrations were applied. Nothing is dropped by CASCADE: when a view or a table
+-- of somebody else depends on the registry, PostgreSQL names it and nothing at all is removed.
+
+BEGIN;
+
+SET LOCAL search_path = public;
+SET LOCAL client_min_messages = warning;
+
+-- A table of the same name that is not the registry's must survive.
+DO $$
+DECLARE
+    foreign_table text;
+BEGIN
+    SELECT own.table_name INTO foreign_table
+    FROM (
+        VALUES
+            ('projects', 'remote_origin'),
+            ('worktree_types', 'worktree_prefix'),
+            ('worktrees', 'branch_name'),
+            ('agent_activities', 'activity_type'),
+            ('deleted_worktrees', 'branch_name'),
+            ('outbox', 'transaction_id'),
+            ('publisher_cursor', 'stream_sequence'),
+            ('schema_migrations', 'checksum')
+    ) AS own (table_name, column_name)
+    WHERE to_regclass('public.' || own.table_name) IS NOT NULL
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_attribute a
+            WHERE a.attrelid = to_regclass('public.' || own.table_name)
+                AND a.attname = own.column_name
+                AND NOT a.attisdropped
+        );
+    IF FOUND THEN
+        RAISE EXCEPTION 'cannot roll back: "%" is not the registry''s table; nothing was removed', foreign_table
+            USING ERRCODE = '55000';
+    END IF;
+END;
+$$;
+
+DROP VIEW IF EXISTS v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity;
+
+-- 003: what takes rows of the tables
+DROP FUNCTION IF EXISTS
+    outbox_project_data(projects, jsonb),
+    outbox_project_changes(projects, projects),
+    outbox_worktree_data(worktrees, text, text, text, jsonb),
+    outbox_worktree_changes(worktrees, worktrees),
+    outbox_worktree_git_changes(worktrees, worktrees),
+    outbox_worktree_merge_changes(worktrees, worktrees),
+    outbox_worktree_type_data(worktree_types, jsonb),
+    outbox_worktree_type_changes(worktree_types, worktree_types);
+
+-- Their triggers, indexes and sequences go with them.
+DROP TABLE IF EXISTS
+    schema_migrations,
+    publisher_cursor,
+    outbox,
+    deleted_worktrees,
+    agent_activities,
+    worktrees,
+    worktree_types,
+    projects;
+
+DROP SEQUENCE IF EXISTS publisher_doorbell;
+
+-- 003
+DROP FUNCTION IF EXISTS
+    outbox_uuid_setting(text),
+    outbox_refuse_rewrite(),
+    outbox_ring(),
+    outbox_project_inserted(),
+    outbox_project_updated(),
+    outbox_project_deleted(),
+    outbox_worktree_inserted(),
+    outbox_worktree_updated(),
+    outbox_worktree_deleted(),
+    outbox_worktree_type_inserted(),
+    outbox_worktree_type_updated(),
+    outbox_worktree_type_deleted(),
+    outbox_activity_inserted(),
+    outbox_truncated();
+
+-- 002: the functions of the registry
+DROP FUNCTION IF EXISTS
+    register_project(text, text, text, text, jsonb),
+    get_project_by_origin(text),
+    deactivate_project(uuid),
+    register_worktree(uuid, text, text, text, text, text, jsonb),
+    update_worktree_git_state(uuid, boolean, integer, integer, integer, text, text),
+    mark_worktree_merged(uuid, text, text),
+    get_worktree_by_path(text),
+    log_activity(text, uuid, text, text, text, jsonb),
+    get_agent_recent_work(text, integer),
+    get_inflight_work(uuid),
+    get_project_working_path(uuid, text),
+    search_projects(text),
+    cleanup_old_activities(integer),
+    prune_inactive_worktrees(integer),
+    maintenance_vacuum(),
+    get_registry_stats();
+
+-- 002: its triggers and helpers
+DROP FUNCTION IF EXISTS
+    update_updated_at_column(),
+    guard_primary_key(),
+    guard_project(),
+    guard_worktree(),
+    guard_builtin_worktree_type(),
+    guard_activity_log(),
+    guard_activity_worktree(),
+    deactivate_worktrees(),
+    sync_uncommitted_changes(),
+    remember_worktrees(),
+    remember_worktrees_of_project(),
+    restore_builtin_worktree_types(),
+    truncate_activities(),
+    resolve_worktree_type(text),
+    normalize_remote_origin(text),
+    normalize_path(text),
+    require_text(text, text, text),
+    require_object(text, text, jsonb),
+    require_not_negative(text, text, integer);
+
+-- 001
+DROP FUNCTION IF EXISTS
+    seed_worktree_types(),
+    worktree_status(boolean, integer, integer);
+
+-- The extension may have been there before, and a query or a function body that uses it leaves no trace in the
+-- catalogs. So it goes only from a database that has nothing else in it, and only by who may drop it.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT
+        FROM (
+            SELECT 'pg_class'::regclass AS classid, oid, relnamespace AS namespace FROM pg_class
+            UNION ALL
+            SELECT 'pg_proc'::regclass, oid, pronamespace FROM pg_proc
+        ) object
+        JOIN pg_namespace n ON n.oid = object.namespace
+        WHERE n.nspname !~ '^(pg_|information_schema$)'
+            AND NOT EXISTS (
+                SELECT
+                FROM pg_depend d
+                WHERE d.classid = object.classid AND d.objid = object.oid AND d.deptype = 'e'
+            )
+    ) THEN
+        DROP EXTENSION IF EXISTS pg_trgm;
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege OR dependent_objects_still_exist THEN
+        RAISE WARNING 'extension pg_trgm is left: %', SQLERRM;
+END;
+$$;
+
+COMMIT;

@@ -1,0 +1,309 @@
+"""`imi-registry`: the command line. Commands import what they need when they run, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from registry.errors import Invalid, RegistryError, Unavailable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from publisher.embedded import EmbeddedServer
+    from registry.settings import Settings
+
+REFUSED, UNREACHABLE = 1, 3
+
+app = typer.Typer(
+    name="imi-registry",
+    help="The iMi project registry: PostgreSQL schema, and its change feed on NATS JetStream.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+migrate_app = typer.Typer(help="Bring the database to this version's schema, and back.", no_args_is_help=True)
+events_app = typer.Typer(help="Look at the change feed.", no_args_is_help=True)
+app.add_typer(migrate_app, name="migrate")
+app.add_typer(events_app, name="events")
+
+StateDir = Annotated[
+    Path, typer.Option("--state-dir", help="Folder that holds everything.", envvar="IMI_STATE_DIR", show_default=True)
+]
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database-url", help="PostgreSQL URL; default: DATABASE_URL.", show_default=False)
+]
+NatsUrl = Annotated[str | None, typer.Option("--nats-url", help="NATS URL; default: NATS_URL.", show_default=False)]
+HttpPort = Annotated[
+    int | None, typer.Option("--http-port", help="Port of the status page; 0 takes a free one.", min=0, max=65535)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
+
+
+def main() -> None:
+    """Entry point: runs the command and turns errors into one line and an exit code (1 refused, 3 unreachable)."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except RegistryError as error:
+        print(f"imi-registry: {error}", file=sys.stderr)
+        sys.exit(UNREACHABLE if isinstance(error, Unavailable) else REFUSED)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        # The reader of our output went away: there is nobody left to tell, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(REFUSED)
+
+
+@app.command()
+def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
+    """Run everything here: PostgreSQL, NATS, relay, status page. Ctrl-C stops it; the same folder continues.
+
+    Example: imi-registry up --state-dir ~/.imi
+    """
+    from publisher import service
+    from publisher.endpoints import published
+
+    with _embedded(state_dir, http_port=http_port) as (settings, servers), published(state_dir) as publish:
+
+        def ready(http_url: str) -> None:
+            publish(settings, http_url)
+            _say(f"ready: {state_dir / 'endpoints.json'} names the URLs; status page {http_url}")
+
+        _run(service.serve(settings, ready=ready, children=servers))
+    _say("stopped")
+
+
+@app.command()
+def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port: HttpPort = None) -> None:
+    """Run relay and status page against your servers (DATABASE_URL, NATS_URL). Run several: one leads.
+
+    Example: DATABASE_URL=postgresql://localhost/imi NATS_URL=nats://localhost imi-registry serve
+    """
+    from publisher import service
+
+    settings = _settings(database_url=database_url, nats_url=nats_url, http_port=http_port)
+    for name in ("database_url", "nats_url"):
+        if getattr(settings, name) is None:
+            raise Invalid(f"setting {name}: missing; set {name.upper()} or give --{name.replace('_', '-')}")
+    _run(service.serve(settings))
+
+
+@app.command()
+def demo(
+    state_dir: Annotated[
+        Path | None, typer.Option("--state-dir", help="Keep everything in this folder; default: a temporary one.")
+    ] = None,
+    scan: Annotated[Path, typer.Option("--scan", help="Folder to look for git checkouts in.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """See it work: change a real registry and watch the events arrive. Ends by itself.
+
+    Example: imi-registry demo --json
+    """
+    import tempfile
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from publisher import service
+    from publisher.demo import Demo, Measured, summary
+
+    if not scan.is_dir():
+        raise typer.BadParameter(f'"{scan}" is not a folder', param_hint="--scan")
+    console = Console(quiet=as_json, highlight=False)
+    results: list[Measured] = []
+    with tempfile.TemporaryDirectory(prefix="imi-demo-") as temporary:
+        folder = state_dir or Path(temporary)
+        console.print("[dim]starting PostgreSQL and NATS …[/]")
+        with _embedded(folder, http_port=0, log_level="warning") as (settings, servers):
+
+            async def work() -> None:
+                console.print(f"[dim]subscribed to {settings.prefix}.evt.v1.>; writing with plain SQL[/]\n")
+                results.append(await Demo(settings, scan, _line_printer(console)).run())
+
+            _run(service.serve(settings, children=servers, work=work))
+    if not results:
+        _say("stopped before the end")
+        raise typer.Exit(REFUSED)
+    console.print()
+    console.print(summary(results[0]))
+    if as_json:
+        print(json.dumps(asdict(results[0])))
+
+
+@migrate_app.command("up")
+def migrate_up(
+    database_url: DatabaseUrl = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be applied.")] = False,
+) -> None:
+    """Apply what is pending. Safe to run twice, and by two at once.
+
+    Example: imi-registry migrate up --dry-run
+    """
+    from registry import migrate
+
+    with _database(database_url) as conn:
+        names = migrate.apply(conn, dry_run=dry_run)
+    for name in names:
+        print(f"{'would apply' if dry_run else 'applied'} {name}")
+    if not names:
+        print("nothing to apply")
+
+
+@migrate_app.command("status")
+def migrate_status(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Show each migration and whether it is applied.
+
+    Example: imi-registry migrate status --json
+    """
+    from registry import migrate
+
+    with _database(database_url) as conn:
+        found = migrate.status(conn)
+    if as_json:
+        rows = [
+            {
+                "version": item.version,
+                "name": item.name,
+                "state": item.state,
+                "applied_at": item.applied_at.isoformat() if item.applied_at else None,
+            }
+            for item in found
+        ]
+        print(json.dumps(rows))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("migration", "state", "applied at")
+    for item in found:
+        table.add_row(item.name, item.state, item.applied_at.isoformat(timespec="seconds") if item.applied_at else "")
+    Console().print(table)
+
+
+@migrate_app.command("rollback")
+def migrate_rollback(
+    database_url: DatabaseUrl = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove the registry, with all its data, from the database.
+
+    Example: imi-registry migrate rollback --yes
+    """
+    from registry import migrate
+
+    with _database(database_url) as conn:
+        if not yes:
+            typer.confirm(f'Remove the registry and all its data from database "{conn.info.dbname}"?', abort=True)
+        migrate.rollback(conn)
+    print("removed")
+
+
+@events_app.command("tail")
+def events_tail(
+    nats_url: NatsUrl = None,
+    project: Annotated[str | None, typer.Option("--project", help="Only events of this project id.")] = None,
+    entity: Annotated[str | None, typer.Option("--entity", help="Only project, worktree, activity …")] = None,
+    action: Annotated[str | None, typer.Option("--action", help="Only registered, merged …")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show events as they arrive, until Ctrl-C. With --json one envelope a line.
+
+    Example: imi-registry events tail --entity worktree --action merged
+    """
+    import orjson
+    from rich.console import Console
+
+    from publisher.display import event_line
+    from registry.client import RegistryClient
+
+    settings = _settings(nats_url=nats_url)
+    if settings.nats_url is None:
+        raise Invalid("setting nats_url: missing; set NATS_URL or give --nats-url")
+    show = _line_printer(Console(highlight=False))
+    url = settings.nats_url
+
+    async def follow() -> None:
+        async with (
+            RegistryClient.connect(url, prefix=settings.prefix, name="imi-registry events tail") as client,
+            client.tail(entity=entity, action=action, project_id=project) as events,
+        ):
+            async for event in events:
+                if as_json:
+                    print(event.payload.decode(), flush=True)
+                else:
+                    show(event_line(orjson.loads(event.payload)))
+
+    _run(follow())
+
+
+@contextmanager
+def _embedded(state_dir: Path, **overrides: object) -> Iterator[tuple[Settings, list[EmbeddedServer]]]:
+    """Embedded servers in `state_dir`, migrated, and the settings that name them."""
+    from publisher.embedded import nats_server, owned, postgres
+    from registry import migrate
+
+    with owned(state_dir) as owned_dir, postgres(owned_dir) as database, nats_server(owned_dir) as broker:
+        with _database(database.url) as conn:
+            migrate.apply(conn)
+        yield _settings(database_url=database.url, nats_url=broker.url, **overrides), [database, broker]
+
+
+@contextmanager
+def _database(database_url: str | None) -> Iterator[Any]:
+    """A plain connection to the registry database."""
+    import psycopg
+
+    from registry.errors import from_database
+
+    settings = _settings(database_url=database_url)
+    if settings.database_url is None:
+        raise Invalid("setting database_url: missing; set DATABASE_URL or give --database-url")
+    try:
+        with psycopg.connect(settings.database_url, autocommit=True, connect_timeout=5) as conn:
+            yield conn
+    except psycopg.Error as error:
+        raise from_database(error) from error
+
+
+def _settings(**overrides: object) -> Settings:
+    from publisher import logs
+    from registry.settings import load
+
+    settings = load(**overrides)
+    logs.configure(settings.log_level)
+    return settings
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` on the fastest event loop there is."""
+    runner: Callable[[Coroutine[Any, Any, None]], None]
+    try:
+        from uvloop import run as runner
+    except ImportError:
+        from asyncio import run as runner
+    runner(work)
+
+
+def _line_printer(console: Console) -> Callable[[Text], None]:
+    """Prints each text as exactly one line, cut at the width of the terminal."""
+    return lambda line: console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _terminate(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)

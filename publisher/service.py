@@ -1,0 +1,120 @@
+"""The service: relay and status page under one roof, until a signal or a fault that waiting cannot heal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Protocol
+
+import psycopg
+import structlog
+
+from publisher.metrics import RelayMetrics
+from publisher.relay import Relay
+from publisher.status import bind, serve_status
+from registry import migrate
+from registry.broker import connect_nats
+from registry.errors import RegistryError, Unavailable, from_database
+from registry.settings import Settings
+
+log = structlog.get_logger()
+
+WATCH_SECONDS = 0.5
+
+
+class Child(Protocol):
+    """A server this process started and cannot do without."""
+
+    name: str
+
+    def is_running(self) -> bool:
+        """Whether it is still there."""
+
+    def exit_reason(self) -> str:
+        """Its last words."""
+
+
+async def serve(
+    settings: Settings,
+    *,
+    ready: Callable[[str], Awaitable[None] | None] | None = None,
+    children: Sequence[Child] = (),
+    work: Callable[[], Coroutine[object, object, None]] | None = None,
+) -> None:
+    """Run until SIGTERM or SIGINT, or until `work` is done where it is given.
+
+    `ready` is called with the status page's URL once events flow. Raises `RegistryError` for what waiting cannot heal,
+    among it the end of one of `children`.
+    """
+    await check_database(settings)
+    await check_nats(settings)
+    metrics = RelayMetrics()
+    relay = Relay(settings, metrics)
+    with bind(settings.http_host, settings.http_port) as listener:
+        host, port = listener.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+        async def announce_then_work() -> None:
+            await relay.settled.wait()
+            log.info("ready", role=metrics.role, http_url=url)
+            if ready is not None and (pending := ready(url)) is not None:
+                await pending
+            if work is not None:
+                await work()
+                stop.set()
+
+        stop = _stop_on_signals()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(relay.run()),
+                    tasks.create_task(serve_status(listener, metrics)),
+                    tasks.create_task(announce_then_work()),
+                    *[tasks.create_task(_watch(child)) for child in children],
+                ]
+                await stop.wait()
+                for task in running:
+                    task.cancel()
+        except* RegistryError as errors:
+            raise _first(errors) from None
+
+
+async def check_database(settings: Settings) -> None:
+    """Raise what is wrong with the database before anything is started: unreachable, or not of this schema."""
+
+    def check() -> None:
+        try:
+            with psycopg.connect(settings.database_url or "", autocommit=True, connect_timeout=5) as conn:
+                migrate.check(conn)
+        except psycopg.Error as error:
+            raise from_database(error) from error
+
+    await asyncio.to_thread(check)
+
+
+async def check_nats(settings: Settings) -> None:
+    """Raise `Invalid` or `Unavailable` when NATS cannot be reached now."""
+    async with connect_nats(settings.nats_url or "", "imi-registry check", reconnect=False):
+        pass
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _watch(child: Child) -> None:
+    while child.is_running():  # noqa: ASYNC110  # the end of another process is no event of this loop
+        await asyncio.sleep(WATCH_SECONDS)
+    raise Unavailable(f"{child.name} ended: {child.exit_reason()}")
+
+
+def _first(errors: BaseExceptionGroup[RegistryError]) -> RegistryError:
+    """The first error of a group, however deep."""
+    for error in errors.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise errors

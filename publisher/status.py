@@ -1,0 +1,111 @@
+"""The health and metrics page of a running service: `/`, `/healthz`, `/readyz`, `/metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from html import escape
+from time import time
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from publisher.metrics import RelayMetrics
+from registry.errors import Invalid
+
+STYLE = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } .ok { color: #15803d; } .bad { color: #b91c1c; }
+@media (prefers-color-scheme: dark) { .ok { color: #4ade80; } .bad { color: #f87171; } }
+table { border-collapse: collapse; width: 100%; margin: 1.5rem 0; }
+td { padding: .35rem .6rem; border-bottom: 1px solid #8884; }
+td + td { text-align: right; font-variant-numeric: tabular-nums; }
+"""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the service decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises `Invalid` when the address cannot be used."""
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Invalid(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
+
+
+async def serve_status(listener: socket.socket, metrics: RelayMetrics) -> None:
+    """Answer on `listener` until cancelled."""
+    config = uvicorn.Config(application(metrics), log_config=None, access_log=False, lifespan="off")
+    server = _Server(config)
+    try:
+        await server.serve(sockets=[listener])
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await server.shutdown(sockets=[listener])
+        raise
+
+
+def application(metrics: RelayMetrics) -> Starlette:
+    """The page's routes, reading from `metrics`."""
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse(render(metrics))
+
+    async def live(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def ready(_: Request) -> Response:
+        problems = metrics.problems()
+        return JSONResponse(
+            {"role": metrics.role, "ready": not problems, "problems": problems}, status_code=503 if problems else 200
+        )
+
+    async def exported(_: Request) -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/healthz", live),
+            Route("/readyz", ready),
+            Route("/metrics", exported),
+        ]
+    )
+
+
+def render(metrics: RelayMetrics) -> str:
+    """The status page for people; it reloads itself every two seconds."""
+    problems = metrics.problems()
+    heading = "Ready" if not problems else "Not ready"
+    last = metrics.last_publish_at
+    rows = {
+        "Role": metrics.role,
+        "Events published": f"{metrics.published:,}",
+        "Outbox ids in flight": f"{metrics.waiting_ids:,}",
+        "Last event published": f"{max(time() - last, 0):,.1f} s ago" if last else "none yet",
+        "Interruptions": f"{metrics.interrupted:,}",
+    }
+    table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    listed = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in problems)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
+        f"<title>iMi registry: {heading.lower()}</title>"
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
+        f'<h1>iMi Project Registry: <span class="{"bad" if problems else "ok"}">{heading}</span></h1>{listed}'
+        f'<table>{table}</table><p><a href="metrics">metrics</a> · <a href="readyz">readyz</a> · '
+        '<a href="healthz">healthz</a></p></body></html>'
+    )
