@@ -29,9 +29,10 @@ CREATE TABLE IF NOT EXISTS projects (
     CONSTRAINT projects_pkey PRIMARY KEY (id),
     CONSTRAINT projects_unique_remote_origin UNIQUE (remote_origin),
     CONSTRAINT projects_name_check CHECK (name ~ '\S'),
-    CONSTRAINT projects_remote_origin_check CHECK (
-        remote_origin ~ '^git@github\.com:[a-z0-9][a-z0-9_-]{0,38}/[a-z0-9._-]{1,100}\.git$'
+    CONSTRAINT projects_remote_origin_check CHECK (    -- as is_remote_origin() in 002
+        remote_origin ~ '^git@github\.com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+\.git$'
         AND remote_origin !~ '(\.\.|/\.git$|\.git\.git$)'
+        AND length(remote_origin) <= 160
     ),
     CONSTRAINT projects_default_branch_check CHECK (default_branch ~ '^\S+$'),
     CONSTRAINT projects_trunk_path_check CHECK (trunk_path ~ '\S' AND trunk_path !~ '(^|/)\.\.(/|$)'),

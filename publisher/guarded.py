@@ -74,7 +74,11 @@ class EmbeddedServer:
 
 
 def launch(name: str, log: Path, command: list[str], lock: int, stop: Steps, runner: Account) -> EmbeddedServer:
-    """Start `command` under a guard; `lock` stays held until its last process is gone."""
+    """Start `command` under a guard; `lock` stays held until its last process is gone.
+
+    `stop` are the signals that the guard ends it with, and how many seconds it waits after each. The `url` of the
+    result is the caller's to fill in. Raises `Unavailable` when the command cannot be run.
+    """
     task = guard.Task(command, str(log), lock, [(int(number), s) for number, s in stop], runner.uid, runner.gid)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))}
     with open(log, "ab", opener=private) as errors:
@@ -100,6 +104,7 @@ def launch(name: str, log: Path, command: list[str], lock: int, stop: Steps, run
 
 
 def wait_until_ready(server: EmbeddedServer, ready: Callable[[], bool]) -> None:
+    """Return when `ready()`; raises `Unavailable` with the server's own words when it ends or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         if server.wait(_POLL_SECONDS):

@@ -35,7 +35,7 @@ def owned(state_dir: Path) -> Iterator[Path]:
         raise Invalid(f'state directory "{directory}": is not writable: {error.strerror}') from error
     try:
         if not try_lock(held):
-            owner = os.pread(held, 32, 0).decode().strip() or "that is just starting"
+            owner = os.pread(held, 32, 0).decode().strip() or "(just starting)"
             raise Conflict(f'state directory "{directory}" is in use by process {owner}')
         os.ftruncate(held, 0)
         os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
@@ -45,6 +45,7 @@ def owned(state_dir: Path) -> Iterator[Path]:
 
 
 def check_socket_path(directory: Path) -> None:
+    """Raise `Invalid` when a unix socket under `directory` would have a longer path than the kernel takes."""
     length = len(os.fsencode(directory / "run" / SOCKET))
     if length > SOCKET_PATH_BYTES:
         raise Invalid(
@@ -65,6 +66,7 @@ def secret(path: Path, needed_by: Path | None = None) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
+    """Write `path` with mode 0600, durably and all at once."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     with open(fresh, "w", opener=private) as file:
@@ -84,6 +86,7 @@ def starting(name: str) -> Iterator[None]:
 
 
 def try_lock(lock: int) -> bool:
+    """Take the flock of an open file if nobody else has it; whether we have it now."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -92,4 +95,5 @@ def try_lock(lock: int) -> bool:
 
 
 def private(path: str, flags: int) -> int:
+    """An `opener` for `open`: what it creates has mode 0600."""
     return os.open(path, flags, 0o600)

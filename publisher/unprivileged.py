@@ -38,12 +38,10 @@ class Account:
         if os.geteuid() != 0:
             return
         uid, gid = self.uid or 0, self.gid or 0
-        for path in paths:
-            if path.lstat().st_uid != uid:
-                for folder, _, files in os.walk(path, topdown=False):  # the top last: it says that all is done
-                    for name in files:
-                        os.lchown(os.path.join(folder, name), uid, gid)
-                    os.lchown(folder, uid, gid)
+        for top in paths:
+            if top.lstat().st_uid != uid:
+                for path in (*top.rglob("*"), top):  # the top last: it says that all is done
+                    os.lchown(path, uid, gid)
 
 
 def account(state_dir: Path, binaries: Path, guard: Path) -> tuple[Account, Path]:

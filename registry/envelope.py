@@ -40,6 +40,8 @@ class Message(NamedTuple):
     outbox_id: int
     event_id: str
     transaction_id: int
+    is_reference: bool
+    """Whether the event's data was too large to be in it."""
 
     @property
     def size(self) -> int:
@@ -84,6 +86,7 @@ def encode(row: OutboxRow, names: Names, source: str, max_bytes: int) -> Message
         envelope["traceparent"] = row.traceparent
     subject = names.event_subject(row.entity, row.action, row.project_id)
     payload = orjson.dumps(envelope | {"data": orjson.Fragment(row.data)})
-    if len(payload) + HEADER_BYTES > max_bytes:
+    is_reference = len(payload) + HEADER_BYTES > max_bytes
+    if is_reference:
         payload = orjson.dumps(envelope | {"dataref": f"urn:imi:registry:outbox:{row.event_id}"})
-    return Message(subject, payload, row.id, row.event_id, row.transaction_id)
+    return Message(subject, payload, row.id, row.event_id, row.transaction_id, is_reference)
