@@ -31,7 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-migrate_app = typer.Typer(help="Bring the database to this version's schema, and back.", no_args_is_help=True)
+migrate_app = typer.Typer(
+    help="Bring the database to this version's schema (that is: migrate up), and back.", invoke_without_command=True
+)
 events_app = typer.Typer(help="Look at the change feed.", no_args_is_help=True)
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(events_app, name="events")
@@ -140,6 +142,13 @@ def demo(
     console.print(summary(results[0]))
     if as_json:
         print(json.dumps(asdict(results[0])))
+
+
+@migrate_app.callback()
+def migrate_default(context: typer.Context) -> None:
+    """Bring the database (DATABASE_URL) to this version's schema, and back. Alone it does what `migrate up` does."""
+    if context.invoked_subcommand is None:
+        migrate_up()
 
 
 @migrate_app.command("up")

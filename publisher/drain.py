@@ -94,9 +94,7 @@ class Drain:
                 cursor.published.add_all(sorted(known))
                 cursor.stream_sequence = page[-1].sequence
                 found += len(page)
-                self._report_tail(
-                    known=len(known), unknown=len(pairs) - len(known), foreign=len(page) - len(pairs)
-                )
+                self._report_tail(known=len(known), unknown=len(pairs) - len(known), foreign=len(page) - len(pairs))
                 await outbox.advance(self._conn, cursor)
             cursor.stream_sequence = max(cursor.stream_sequence, last_sequence)
         await self._store_cursor_only()

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import sql
@@ -45,6 +45,7 @@ from registry.errors import Conflict, Invalid, Unavailable, from_database
 
 DATABASE = "imi_registry"
 USER = "imi"
+PORT = "5432"  # names the socket file, nothing else
 
 POSTGRES_STOP = [(signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0)]  # fast shutdown, then immediate
 NATS_STOP = [(signal.SIGTERM, 15.0)]
@@ -130,7 +131,7 @@ def _start_postgres(directory: Path, binaries: Path, settings: Mapping[str, str]
         chosen = {
             **POSTGRES_SETTINGS,
             **settings,
-            "port": "5432",
+            "port": PORT,
             "listen_addresses": "",
             "unix_socket_directories": '"' + str(run).replace('"', '""') + '"',
             "unix_socket_permissions": "0700",
@@ -138,7 +139,9 @@ def _start_postgres(directory: Path, binaries: Path, settings: Mapping[str, str]
         command = [str(binaries / "postgres"), "-D", str(data)]
         command += [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
         server = launch("PostgreSQL", directory / "postgres.log", command, lock, POSTGRES_STOP, runner)
-    server.url = f"postgresql:///{DATABASE}?" + urlencode({"host": str(run), "user": USER, "password": password})
+    # No user before an empty host, as in //user@/database: sqlx and other WHATWG URL parsers refuse that.
+    parts = {"host": str(run), "port": PORT, "user": USER, "password": password}
+    server.url = f"postgresql:///{DATABASE}?{urlencode(parts, quote_via=quote)}"
     return server
 
 
@@ -218,7 +221,7 @@ def _postmaster_ready(data: Path, pid: int) -> bool:
 def _create_database(run: Path, password: str) -> None:
     try:
         with psycopg.connect(
-            host=str(run), port=5432, user=USER, password=password, dbname="postgres", autocommit=True
+            host=str(run), port=PORT, user=USER, password=password, dbname="postgres", autocommit=True
         ) as conn:
             if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
                 conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))

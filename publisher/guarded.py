@@ -138,8 +138,9 @@ def _released(path: Path, seconds: float) -> bool:
 
 
 @contextmanager
-def server_lock(path: Path, name: str, seconds: float = PREDECESSOR_SECONDS) -> Iterator[int]:
+def server_lock(path: Path, name: str, seconds: float | None = None) -> Iterator[int]:
     """Lock that a server's processes inherit. Waits for a predecessor that is just being stopped by its guard."""
+    seconds = PREDECESSOR_SECONDS if seconds is None else seconds
     held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + seconds
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from time import time
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client annotates it not
 
 Role = Literal["starting", "standby", "leader"]
 

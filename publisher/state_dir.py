@@ -45,13 +45,16 @@ def owned(state_dir: Path) -> Iterator[Path]:
 
 
 def check_socket_path(directory: Path) -> None:
-    """Raise `Invalid` when a unix socket under `directory` would have a longer path than the kernel takes."""
-    length = len(os.fsencode(directory / "run" / SOCKET))
+    """Raise `Invalid` when PostgreSQL clients could not name a socket under `directory`."""
+    socket = directory / "run" / SOCKET
+    length = len(os.fsencode(socket))
     if length > SOCKET_PATH_BYTES:
         raise Invalid(
             f'state directory "{directory}": its PostgreSQL socket would have a path of {length} bytes, '
             f"at most {SOCKET_PATH_BYTES} are allowed; choose a shorter path"
         )
+    if "," in str(socket):
+        raise Invalid(f'state directory "{directory}": has a comma, which separates hosts for PostgreSQL clients')
 
 
 def secret(path: Path, needed_by: Path | None = None) -> str:

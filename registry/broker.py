@@ -13,6 +13,7 @@ import structlog
 from nats.aio.client import Client
 
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+from registry.urls import redacted
 
 log = structlog.get_logger()
 
@@ -35,7 +36,10 @@ async def connect_nats(
     for server in servers:
         _check_url(server)
 
+    causes: list[Exception] = []
+
     async def on_error(error: Exception) -> None:
+        causes[:] = [error]
         log.debug("nats connection", server=redacted(url), error=_reason(error))
 
     async def open_client(*, restore: bool) -> Client:
@@ -54,7 +58,9 @@ async def connect_nats(
                     pending_size=PENDING_BYTES,
                 )
         except (OSError, TimeoutError, nats.errors.Error, ValueError) as error:
-            raise Unavailable(f"cannot connect to NATS at {redacted(url)}: {_reason(error)}") from error
+            # NoServersError hides why; what nats-py reported last does not.
+            cause = causes[-1] if causes and isinstance(error, nats.errors.NoServersError) else error
+            raise Unavailable(f"cannot connect to NATS at {redacted(url)}: {_reason(cause)}") from error
         return client
 
     client = await open_client(restore=False)
@@ -67,11 +73,6 @@ async def connect_nats(
         yield client
     finally:
         await client.close()
-
-
-def redacted(url: str) -> str:
-    """The URL without passwords and tokens, for messages and logs."""
-    return ",".join(_without_userinfo(server) for server in url.split(","))
 
 
 def from_nats(error: Exception, doing: str) -> RegistryError:
@@ -98,11 +99,6 @@ def _check_url(url: str) -> None:
         raise Invalid(f'NATS URL "{redacted(url)}" is not of the form nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]')
 
 
-def _without_userinfo(url: str) -> str:
-    scheme, found, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if found else url.rpartition("@")[2]
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, nats.js.errors.APIError) and error.description:
         return error.description
@@ -110,4 +106,6 @@ def _reason(error: Exception) -> str:
         return "JetStream does not answer (is it enabled, and does the cluster have a leader?)"
     if isinstance(error, asyncio.TimeoutError):
         return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error) or type(error).__name__

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from registry.errors import Invalid
+from registry.urls import redacted
 
 
 class Settings(BaseSettings):
     """Settings shared by all commands. Environment variables win over defaults; arguments win over both."""
 
-    model_config = SettingsConfigDict(env_prefix="IMI_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="IMI_", extra="ignore", frozen=True, validate_by_name=True, validate_by_alias=True
+    )
 
     database_url: str | None = Field(
         default=None,
-        validation_alias=AliasChoices("database_url", "IMI_DATABASE_URL", "DATABASE_URL"),
+        validation_alias=AliasChoices("IMI_DATABASE_URL", "DATABASE_URL"),
         description="PostgreSQL URL of the registry database (a direct connection, not a transaction pooler).",
     )
     nats_url: str | None = Field(
         default=None,
-        validation_alias=AliasChoices("nats_url", "IMI_NATS_URL", "NATS_URL"),
+        validation_alias=AliasChoices("IMI_NATS_URL", "NATS_URL"),
         description="NATS server URL, with credentials where needed.",
     )
     profile: Literal["imi", "bloodbank"] = Field(
@@ -58,6 +63,15 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_connection_string(cls, value: str | None) -> str | None:
+        try:
+            conninfo_to_dict(value or "")
+        except psycopg.ProgrammingError:
+            raise ValueError("must be of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from None
+        return value
+
 
 def load(**overrides: object) -> Settings:
     """Settings from the environment and `overrides` (None values are left out). Raises `Invalid` naming the field."""
@@ -67,4 +81,5 @@ def load(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise Invalid(f'setting {field}: value "{first["input"]}": {first["msg"]}') from error
+        rule = first["msg"].removeprefix("Value error, ")
+        raise Invalid(f'setting {field}: value "{redacted(str(first["input"]))}": {rule}') from None

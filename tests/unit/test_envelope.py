@@ -1,0 +1,91 @@
+"""The envelope on the wire: CloudEvents 1.0 in structured mode, judged by the CloudEvents SDK."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
+from cloudevents.core.formats.json import JSONFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.envelope import CONTENT_TYPE, HEADER_BYTES, OutboxRow, encode
+from registry.subjects import Names
+
+PROJECT = "0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11"
+EVENT = "7d1f3f0c-5a59-4f08-8f5c-0f1f6a1e2b3c"
+
+
+def row(**overrides: object) -> OutboxRow:
+    values = {
+        "id": 42,
+        "transaction_id": 777,
+        "event_id": EVENT,
+        "entity": "project",
+        "action": "registered",
+        "project_id": PROJECT,
+        "entity_id": PROJECT,
+        "occurred_at": "2026-01-21T10:00:00.123456Z",
+        "actor": None,
+        "correlation_id": None,
+        "causation_id": None,
+        "traceparent": None,
+        "data": '{"name": "x"}',
+    }
+    return OutboxRow(**(values | overrides))  # type: ignore[arg-type]
+
+
+def envelope(**overrides: object) -> dict[str, object]:
+    return orjson.loads(encode(row(**overrides), Names(), "urn:imi:registry", 1 << 20).payload)
+
+
+def test_the_cloudevents_sdk_accepts_it() -> None:
+    payload = encode(row(actor="ada", causation_id=EVENT), Names(), "urn:imi:registry", 1 << 20).payload
+    event = from_structured_event(HTTPMessage({"content-type": CONTENT_TYPE}, payload), JSONFormat())
+    assert event.get_type() == "imi.project.registered.v1"
+    assert event.get_id() == EVENT
+    assert event.get_source() == "urn:imi:registry"
+    assert event.get_time() == datetime(2026, 1, 21, 10, 0, 0, 123456, tzinfo=UTC)
+    assert event.get_data() == {"name": "x"}
+
+
+def test_subject_and_headers_identify_the_event() -> None:
+    message = encode(row(), Names(), "urn:imi:registry", 1 << 20)
+    assert message.subject == f"imi.evt.v1.project.registered.{PROJECT}"
+    assert message.headers["Nats-Msg-Id"] == EVENT
+    assert message.headers["Imi-Outbox-Id"] == "42"
+    assert len(str(message.headers)) < HEADER_BYTES
+
+
+def test_without_a_project_the_subject_still_has_six_tokens() -> None:
+    message = encode(
+        row(entity="worktree_type", action="added", project_id=None, entity_id=None), Names(), "s", 1 << 20
+    )
+    assert message.subject == "imi.evt.v1.worktree_type.added.-"
+    assert "partitionkey" not in orjson.loads(message.payload)
+
+
+def test_an_event_without_correlation_starts_its_own() -> None:
+    assert envelope()["correlationid"] == EVENT
+    assert envelope(correlation_id=PROJECT)["correlationid"] == PROJECT
+
+
+def test_sequences_compare_as_text() -> None:
+    assert envelope(id=9)["sequence"] < envelope(id=10)["sequence"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("size", [4000, 4090, 4096, 5000, 1_000_000])
+def test_an_event_above_the_servers_limit_goes_out_as_a_reference(size: int) -> None:
+    limit = 4096 + HEADER_BYTES
+    message = encode(row(data=orjson.dumps({"x": "y" * size}).decode()), Names(), "urn:imi:registry", limit)
+    assert message.size <= limit
+    found = orjson.loads(message.payload)
+    assert message.is_reference == ("dataref" in found) == ("data" not in found)
+    assert message.is_reference == (size > 3500)
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers(-(2**53), 2**53) | st.none()))
+def test_data_arrives_as_it_was_written(data: dict[str, object]) -> None:
+    assert envelope(data=orjson.dumps(data).decode())["data"] == data
