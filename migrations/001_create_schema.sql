@@ -13,6 +13,19 @@ CREATE EXTENSION IF NOT EXISTS pg_trgm;
 -- Tables
 -- ---------------------------------------------------------------------------------------------------------------
 
+-- GitHub ignores case in owner and repository, so the lower-case form is the key: one project per repository,
+-- with one unique constraint that INSERT ... ON CONFLICT (remote_origin) can name.
+CREATE OR REPLACE FUNCTION is_remote_origin(p_remote_origin text)
+RETURNS boolean
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN p_remote_origin ~ '^git@github\.com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+\.git$'
+    AND p_remote_origin !~ '(\.\.|/\.git$|\.git\.git$)'
+    AND length(p_remote_origin) <= 160;
+
+COMMENT ON FUNCTION is_remote_origin(text) IS 'Whether this is an origin in the form the registry stores: git@github.com:owner/repo.git, lower case.';
+
 -- One guard on remote_origin, not two: a second unique or exclusion constraint on the same key makes concurrent
 -- INSERT ... ON CONFLICT fail, since only one of them can be the arbiter. It holds for inactive projects too.
 CREATE TABLE IF NOT EXISTS projects (
@@ -29,11 +42,7 @@ CREATE TABLE IF NOT EXISTS projects (
     CONSTRAINT projects_pkey PRIMARY KEY (id),
     CONSTRAINT projects_unique_remote_origin UNIQUE (remote_origin),
     CONSTRAINT projects_name_check CHECK (name ~ '\S'),
-    CONSTRAINT projects_remote_origin_check CHECK (    -- as is_remote_origin() in 002
-        remote_origin ~ '^git@github\.com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+\.git$'
-        AND remote_origin !~ '(\.\.|/\.git$|\.git\.git$)'
-        AND length(remote_origin) <= 160
-    ),
+    CONSTRAINT projects_remote_origin_check CHECK (is_remote_origin(remote_origin)),
     CONSTRAINT projects_default_branch_check CHECK (default_branch ~ '^\S+$'),
     CONSTRAINT projects_trunk_path_check CHECK (trunk_path ~ '\S' AND trunk_path !~ '(^|/)\.\.(/|$)'),
     CONSTRAINT projects_metadata_check CHECK (jsonb_typeof(metadata) = 'object')

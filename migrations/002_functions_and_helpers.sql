@@ -10,19 +10,6 @@ BEGIN;
 -- Normal forms
 -- ---------------------------------------------------------------------------------------------------------------
 
--- GitHub ignores case in owner and repository, so the lower-case form is the key: one project per repository,
--- with one unique constraint that INSERT ... ON CONFLICT (remote_origin) can name.
-CREATE OR REPLACE FUNCTION is_remote_origin(p_remote_origin text)
-RETURNS boolean
-LANGUAGE sql
-IMMUTABLE
-PARALLEL SAFE
-RETURN p_remote_origin ~ '^git@github\.com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+\.git$'
-    AND p_remote_origin !~ '(\.\.|/\.git$|\.git\.git$)'
-    AND length(p_remote_origin) <= 160;
-
-COMMENT ON FUNCTION is_remote_origin(text) IS 'Whether this is an origin in the form the registry stores: git@github.com:owner/repo.git, lower case.';
-
 CREATE OR REPLACE FUNCTION normalize_remote_origin(p_remote_origin text)
 RETURNS text
 LANGUAGE sql
@@ -54,6 +41,15 @@ RETURN regexp_replace(regexp_replace(p_path, '/{2,}', '/', 'g'), '(.)/$', '\1');
 
 COMMENT ON FUNCTION normalize_path(text) IS 'The path without doubled and trailing slashes.';
 
+CREATE OR REPLACE FUNCTION quote_for_message(p_value text)
+RETURNS text
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN coalesce(to_json(left(regexp_replace(p_value, '//[^/@]*@', '//***@'), 120))::text, 'NULL');
+
+COMMENT ON FUNCTION quote_for_message(text) IS 'A value for an error message: in quotes, on one line, not endless, and without the password of a URL.';
+
 CREATE OR REPLACE FUNCTION require_text(p_function text, p_parameter text, p_value text)
 RETURNS void
 LANGUAGE plpgsql
@@ -62,7 +58,7 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
     IF p_value IS NULL OR p_value !~ '\S' THEN
-        RAISE EXCEPTION '%: % is %; it must not be blank', p_function, p_parameter, coalesce(quote_ident(p_value), 'NULL')
+        RAISE EXCEPTION '%: % is %; it must not be blank', p_function, p_parameter, quote_for_message(p_value)
             USING ERRCODE = '22023';
     END IF;
 END;
@@ -77,7 +73,7 @@ AS $$
 BEGIN
     IF jsonb_typeof(p_value) <> 'object' THEN
         RAISE EXCEPTION '%: % is the JSON % %; it must be a JSON object',
-            p_function, p_parameter, jsonb_typeof(p_value), left(p_value::text, 80)
+            p_function, p_parameter, jsonb_typeof(p_value), left(p_value::text, 120)
             USING ERRCODE = '22023';
     END IF;
 END;
@@ -133,8 +129,8 @@ DECLARE
     origin text := normalize_remote_origin(NEW.remote_origin);
 BEGIN
     IF origin IS NULL AND NEW.remote_origin IS NOT NULL THEN
-        RAISE EXCEPTION 'remote_origin "%" is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            regexp_replace(NEW.remote_origin, '//[^/]*@', '//***@')    -- it may carry a password
+        RAISE EXCEPTION 'remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
+            quote_for_message(NEW.remote_origin)
             USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'remote_origin';
     END IF;
     NEW.remote_origin := origin;
@@ -189,8 +185,8 @@ BEGIN
     END IF;
     SELECT * INTO project FROM projects WHERE id = NEW.project_id FOR NO KEY UPDATE;
     IF NEW.active AND NOT project.active THEN
-        RAISE EXCEPTION 'worktree "%" cannot be active: project "%" (%) is inactive; register the project again first',
-            NEW.name, project.name, project.id
+        RAISE EXCEPTION 'worktree % cannot be active: project % (%) is inactive; register the project again first',
+            quote_for_message(NEW.name), quote_for_message(project.name), project.id
             USING ERRCODE = '55000', TABLE = TG_TABLE_NAME, COLUMN = 'active';
     END IF;
     RETURN NEW;
@@ -222,8 +218,8 @@ BEGIN
         ELSIF files = OLD.uncommitted_files_count THEN
             files := CASE WHEN flag THEN 1 ELSE 0 END;
         ELSE
-            RAISE EXCEPTION 'worktree "%": has_uncommitted_changes % contradicts uncommitted_files_count %',
-                NEW.name, flag, files
+            RAISE EXCEPTION 'worktree %: has_uncommitted_changes % contradicts uncommitted_files_count %',
+                quote_for_message(NEW.name), flag, files
                 USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'has_uncommitted_changes';
         END IF;
     END IF;
@@ -239,7 +235,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION 'cannot % worktree type "%": it is built in%', lower(TG_OP), OLD.name,
+    RAISE EXCEPTION 'cannot % worktree type %: it is built in%', lower(TG_OP), quote_for_message(OLD.name),
         CASE TG_OP WHEN 'UPDATE' THEN '; only description, color, icon and metadata may change' ELSE '' END
         USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
 END;
@@ -267,7 +263,7 @@ AS $$
 BEGIN
     PERFORM FROM worktrees WHERE id = NEW.worktree_id FOR KEY SHARE;
     IF NOT FOUND AND NEW.worktree_id IS NOT NULL THEN
-        RAISE EXCEPTION 'activity of agent "%": worktree_id % is no worktree', NEW.agent_id, NEW.worktree_id
+        RAISE EXCEPTION 'activity of agent %: worktree_id % is no worktree', quote_for_message(NEW.agent_id), NEW.worktree_id
             USING ERRCODE = '23503', TABLE = TG_TABLE_NAME, COLUMN = 'worktree_id',
                 CONSTRAINT = 'agent_activities_worktree_id_fkey';
     END IF;
@@ -435,13 +431,14 @@ BEGIN
     PERFORM require_object('register_project', 'p_metadata', p_metadata);
     IF origin IS NULL THEN
         RAISE EXCEPTION 'register_project: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            coalesce('"' || regexp_replace(p_remote_origin, '//[^/]*@', '//***@') || '"', 'NULL')
+            quote_for_message(p_remote_origin)
             USING ERRCODE = '22023';
     END IF;
     IF trunk IS NOT NULL THEN
         PERFORM require_text('register_project', 'p_trunk_path', trunk);
     ELSIF p_name ~ '(/|^\.\.?$)' THEN
-        RAISE EXCEPTION 'register_project: p_name "%" is no directory name; give p_trunk_path, or a name without "/"', p_name
+        RAISE EXCEPTION 'register_project: p_name % is no directory name; give p_trunk_path, or a name without "/"',
+            quote_for_message(p_name)
             USING ERRCODE = '22023';
     END IF;
 
@@ -575,12 +572,12 @@ BEGIN
     END IF;
     IF worktree_type_id IS NULL THEN
         RAISE EXCEPTION 'register_worktree: p_type_name % is no worktree type; there are %',
-            coalesce(quote_ident(p_type_name), 'NULL'), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
             USING ERRCODE = 'P0002';
     END IF;
     IF NOT project.active THEN
-        RAISE EXCEPTION 'register_worktree: p_project_id % is project "%", which is inactive; register it again first',
-            project.id, project.name
+        RAISE EXCEPTION 'register_worktree: p_project_id % is project %, which is inactive; register it again first',
+            project.id, quote_for_message(project.name)
             USING ERRCODE = '55000';
     END IF;
 
@@ -589,8 +586,8 @@ BEGIN
     FROM v_worktrees_detail d
     WHERE d.path = normalize_path(p_path) AND d.active AND (d.project_id, d.worktree_name) <> (p_project_id, p_name);
     IF FOUND THEN
-        RAISE EXCEPTION 'register_worktree: p_path "%" is taken by the active worktree "%" of project "%"',
-            p_path, other.worktree_name, other.project_name
+        RAISE EXCEPTION 'register_worktree: p_path % is taken by the active worktree % of project %',
+            quote_for_message(p_path), quote_for_message(other.worktree_name), quote_for_message(other.project_name)
             USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_active_path';
     END IF;
 
@@ -688,9 +685,9 @@ BEGIN
         SET merged_at = now(), merged_by = p_merged_by, merge_commit_hash = p_merge_commit_hash, active = false
         WHERE w.id = p_worktree_id;
     ELSIF (worktree.merged_by, worktree.merge_commit_hash) IS DISTINCT FROM (p_merged_by, p_merge_commit_hash) THEN
-        RAISE EXCEPTION 'mark_worktree_merged: worktree "%" (%) was merged by % as %; register it again before another merge',
-            worktree.name, worktree.id,
-            coalesce(quote_ident(worktree.merged_by), 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
+        RAISE EXCEPTION 'mark_worktree_merged: worktree % (%) was merged by % as %; register it again before another merge',
+            quote_for_message(worktree.name), worktree.id,
+            coalesce(worktree.merged_by, 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
             USING ERRCODE = '55000';
     END IF;
 END;
@@ -849,7 +846,7 @@ BEGIN
     END IF;
     IF p_worktree_name !~ '\S' OR p_worktree_name ~ '((^|/)\.{0,2}(/|$)|[[:cntrl:]])' THEN
         RAISE EXCEPTION 'get_project_working_path: p_worktree_name % is no worktree name; it must not be blank, and have no empty, "." or ".." part',
-            quote_ident(p_worktree_name)
+            quote_for_message(p_worktree_name)
             USING ERRCODE = '22023';
     END IF;
 

@@ -74,9 +74,8 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
     Example: imi-registry up --state-dir ~/.imi
     """
     from publisher import service
-    from publisher.endpoints import published
 
-    with _embedded(state_dir, http_port=http_port) as (settings, servers), published(state_dir) as publish:
+    with _embedded(state_dir, http_port=http_port) as (settings, servers, publish):
 
         def ready(http_url: str) -> None:
             publish(settings, http_url)
@@ -128,7 +127,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="imi-demo-") as temporary:
         folder = state_dir or Path(temporary)
         console.print("[dim]starting PostgreSQL and NATS …[/]")
-        with _embedded(folder, http_port=0, log_level="warning") as (settings, servers):
+        with _embedded(folder, http_port=0, log_level="warning") as (settings, servers, _):
 
             async def work() -> None:
                 console.print(f"[dim]subscribed to {settings.prefix}.evt.v1.>; writing with plain SQL[/]\n")
@@ -258,15 +257,24 @@ def events_tail(
 
 
 @contextmanager
-def _embedded(state_dir: Path, **overrides: object) -> Iterator[tuple[Settings, list[EmbeddedServer]]]:
-    """Embedded servers in `state_dir`, migrated, and the settings that name them."""
+def _embedded(
+    state_dir: Path, **overrides: object
+) -> Iterator[tuple[Settings, list[EmbeddedServer], Callable[[Settings, str], None]]]:
+    """Embedded servers in `state_dir`, migrated; the settings that name them; and the writer of `endpoints.json`."""
     from publisher.embedded import nats_server, owned, postgres
+    from publisher.endpoints import published
     from registry import migrate
 
-    with owned(state_dir) as owned_dir, postgres(owned_dir) as database, nats_server(owned_dir) as broker:
+    with (
+        owned(state_dir) as owned_dir,
+        published(owned_dir) as publish,
+        postgres(owned_dir) as database,
+        nats_server(owned_dir) as broker,
+    ):
         with _database(database.url) as conn:
             migrate.apply(conn)
-        yield _settings(database_url=database.url, nats_url=broker.url, **overrides), [database, broker]
+        settings = _settings(database_url=database.url, nats_url=broker.url, **overrides)
+        yield settings, [database, broker], publish
 
 
 @contextmanager

@@ -80,6 +80,6 @@ def load(**overrides: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]  # values are validated by pydantic, that is the point
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"]).lower().removeprefix("imi_")
         rule = first["msg"].removeprefix("Value error, ")
         raise Invalid(f'setting {field}: value "{redacted(str(first["input"]))}": {rule}') from None

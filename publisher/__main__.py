@@ -1,0 +1,5 @@
+"""`python -m publisher` is `imi-registry`."""
+
+from publisher.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""Fixtures: one PostgreSQL and one NATS for the run; a database, a client and a stream prefix of its own per test."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import nats as nats_py
+import psycopg
+import pytest
+from nats.aio.client import Client
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from registry import migrate
+from tests import services
+
+log = logging.getLogger(__name__)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--services", choices=services.CHOICES, default="auto", help="where PostgreSQL and NATS come from")
+    parser.addoption("--long", action="store_true", help="also run the long form of fault and load tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="long; run with --long"))
+
+
+@pytest.fixture(scope="session")
+def admin_url(pytestconfig: pytest.Config) -> Iterator[str]:
+    """PostgreSQL as a role that may create databases."""
+    with services.database_server(pytestconfig.getoption("--services")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def nats_url(pytestconfig: pytest.Config) -> Iterator[str]:
+    """A nats-server with JetStream."""
+    with services.nats_server(pytestconfig.getoption("--services")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template_database(admin_url: str) -> Iterator[str]:
+    """Name of a migrated database that others are cloned from; nobody connects to it."""
+    name = _create(admin_url)
+    with psycopg.connect(database_url(admin_url, name)) as conn:
+        migrate.apply(conn)
+    yield name
+    _drop(admin_url, name)
+
+
+@pytest.fixture
+def database(admin_url: str, template_database: str) -> Iterator[str]:
+    """URL of a fresh, migrated database."""
+    name = _create(admin_url, template_database)
+    yield database_url(admin_url, name)
+    _drop(admin_url, name)
+
+
+@pytest.fixture
+def empty_database(admin_url: str) -> Iterator[str]:
+    """URL of a fresh database without anything in it."""
+    name = _create(admin_url)
+    yield database_url(admin_url, name)
+    _drop(admin_url, name)
+
+
+@pytest.fixture
+async def prefix(nats_url: str) -> AsyncIterator[str]:
+    """A subject prefix of this test's own; streams named after it are deleted afterwards."""
+    name = f"t{secrets.token_hex(5)}"
+    yield name
+    client = await _connect(nats_url)
+    try:
+        jetstream = client.jetstream()
+        for stream in await jetstream.streams_info():
+            if stream.config.name.startswith(f"{name.upper()}_"):
+                await jetstream.delete_stream(stream.config.name)
+    finally:
+        await client.close()
+
+
+@pytest.fixture
+async def nats(nats_url: str) -> AsyncIterator[Client]:
+    """A connected client."""
+    client = await _connect(nats_url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def state_dir() -> Iterator[Path]:
+    """An empty directory for embedded servers of this test's own."""
+    with services.scratch_directory() as directory:
+        yield directory
+
+
+def database_url(url: str, name: str) -> str:
+    """`url`, in any form that libpq takes, with another database."""
+    parts = {key: value for key, value in conninfo_to_dict(url).items() if key != "dbname"}
+    return f"postgresql:///{name}?{urlencode(parts, quote_via=quote)}"
+
+
+def _create(admin_url: str, template: str = "template1") -> str:
+    name = f"imi_test_{secrets.token_hex(6)}"
+    with psycopg.connect(admin_url, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+    return name
+
+
+def _drop(admin_url: str, name: str) -> None:
+    with psycopg.connect(admin_url, autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+async def _connect(url: str) -> Client:
+    async def log_error(error: Exception) -> None:
+        log.warning("nats: %r", error)
+
+    return await nats_py.connect(url, error_cb=log_error)

@@ -1,0 +1,33 @@
+"""`imi-registry` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "publisher"]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The environment of a command: no setting of the caller's, a terminal of 80 columns, and `variables`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("IMI_", "DATABASE_", "NATS_"))}
+    root = str(Path(__file__).parents[2])
+    return kept | {"COLUMNS": "80", "PYTHONPATH": root, "TERM": "dumb"} | variables
+
+
+def run(
+    *arguments: str, cwd: Path | None = None, stdin: str | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with `variables` set."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(**variables),
+        check=False,
+    )
