@@ -63,6 +63,7 @@ class Drain:
         self._stream = stream
         self._cursor = cursor
         self._waiting: list[Message] = []
+        self._waiting_bytes = 0
         self._in_flight: InFlight | None = None
         self._page_limit = FIRST_PAGE
         self._pages_in_a_row = 0
@@ -128,8 +129,9 @@ class Drain:
 
     async def _read(self) -> Page:
         """The next page, encoded into `_waiting`, while the batch in flight is stored."""
-        limit = min(self._page_limit, 2 * self._settings.batch_size - len(self._waiting))
-        page = await outbox.next_page(self._conn, self._seen, max(limit, 1))
+        room = 2 * self._settings.batch_size - len(self._waiting) if self._waiting_bytes < PAGE_BYTES else 1
+        limit = max(min(self._page_limit, room), 1)
+        page = await outbox.next_page(self._conn, self._seen, limit)
         size = 0
         for row in page.rows:
             message = encode(row, self._names, self._settings.source, self._stream.max_payload)
@@ -137,11 +139,12 @@ class Drain:
             size += message.size
             if message.is_reference:
                 self._metrics.sent_as_reference()
+        self._waiting_bytes += size
         self._seen.add_all(row.id for row in page.rows)
         if size > PAGE_BYTES:
-            self._page_limit = max(self._page_limit // 2, 1)
-        elif page.is_full:
-            self._page_limit = min(self._page_limit * 2, 2 * self._settings.batch_size)
+            self._page_limit = max(limit // 2, 1)
+        elif limit == self._page_limit and page.is_full:
+            self._page_limit = min(2 * limit, 2 * self._settings.batch_size)
         elif not page.rows:
             self._page_limit = FIRST_PAGE
         if page.rows:
@@ -169,6 +172,7 @@ class Drain:
 
     async def _send_next(self, limit: int) -> int:
         batch, self._waiting = take(self._waiting, limit)
+        self._waiting_bytes -= sum(message.size for message in batch)
         answer = await self._stream.send(batch, self._cursor.stream_sequence)
         self._in_flight = InFlight(batch, answer)
         return len(batch)

@@ -53,6 +53,13 @@ class StreamLost(Conflict):
     """The stream ends before what was already published into it: it was re-created or restored from an old backup."""
 
 
+class Awaited(NamedTuple):
+    """A request under way: who waits for its answer, and where the stream ended before it."""
+
+    answer: asyncio.Future[int]
+    expected: int
+
+
 class Stored(NamedTuple):
     """A message in the stream, as far as the publisher needs to recognise it."""
 
@@ -100,7 +107,7 @@ class EventStream:
             allow_atomic=True,
         )
         self._inbox = client.new_inbox()
-        self._answers: dict[str, asyncio.Future[int]] = {}
+        self._awaited: dict[str, Awaited] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -114,10 +121,10 @@ class EventStream:
 
     def abandon(self) -> None:
         """Give up on all answers: the connection they would come by is gone."""
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(Unavailable(f"the connection to stream {self.name} was lost"))
-        self._answers.clear()
+        for awaited in self._awaited.values():
+            if not awaited.answer.done():
+                awaited.answer.set_exception(Unavailable(f"the connection to stream {self.name} was lost"))
+        self._awaited.clear()
 
     async def open(self) -> None:
         """Create the stream, or check the one that exists; then be ready to publish.
@@ -152,7 +159,7 @@ class EventStream:
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         reply = f"{self._inbox}.{batch_id}"
         answer.add_done_callback(_retrieved)
-        self._answers[reply] = answer
+        self._awaited[reply] = Awaited(answer, expected)
         try:
             for number, message in enumerate(messages, start=1):
                 headers = message.headers
@@ -168,7 +175,7 @@ class EventStream:
                     message.subject, message.payload, reply=reply if number == last else "", headers=headers
                 )
         except nats.errors.Error as error:
-            self._answers.pop(reply, None)
+            self._awaited.pop(reply, None)
             raise from_nats(error, f"cannot publish to stream {self.name}") from error
         return answer
 
@@ -228,22 +235,23 @@ class EventStream:
             )
 
     async def _on_answer(self, message: Msg) -> None:
-        answer = self._answers.pop(message.subject, None)
-        if answer is None or answer.done():
+        awaited = self._awaited.pop(message.subject, None)
+        if awaited is None or awaited.answer.done():
             return
         try:
-            answer.set_result(self._last_sequence_in(message))
+            awaited.answer.set_result(self._last_sequence(message, awaited.expected))
         except RegistryError as error:
-            answer.set_exception(error)
+            awaited.answer.set_exception(error)
 
-    def _last_sequence_in(self, message: Msg) -> int:
-        """The sequence in a publish acknowledgement. Raises the error it tells."""
+    def _last_sequence(self, message: Msg, expected: int) -> int:
+        """Where the stream ends after a publish acknowledgement. Raises the error it tells."""
         if not message.data:  # a status line: 503, nobody listens on the subject
-            raise Unavailable(f"cannot publish to stream {self.name}: no stream takes {message.subject}")
+            raise Unavailable(f"cannot publish to stream {self.name}: no stream takes the subject")
         ack = orjson.loads(message.data)
         problem = ack.get("error")
         if problem is None:
-            return int(ack["seq"])
+            # A duplicate was stored before, and its sequence is the one it had then: nothing was added now.
+            return expected if ack.get("duplicate") else int(ack["seq"])
         text = f"cannot publish to stream {self.name}: {problem.get('description')} ({problem.get('err_code')})"
         if problem.get("err_code") in WRONG_LAST_SEQUENCE | {DUPLICATE_IN_BATCH}:
             raise StreamMoved(text)
