@@ -115,7 +115,7 @@ class Drain:
             if self._in_flight is not None:
                 await self._acknowledge(self._in_flight)
                 has_news = True
-            if self._waiting:
+            if self._waiting and not self._is_cut(page):
                 single -= await self._send_next(1 if single > 0 else self._settings.batch_size)
             if has_news:
                 await self._store(page)
@@ -153,6 +153,12 @@ class Drain:
         if self._is_armed and (page.is_full or self._pages_in_a_row >= BUSY_PAGES):
             await self._arm(is_armed=False)
         return page
+
+    def _is_cut(self, page: Page) -> bool:
+        """Whether `page` may have ended within a transaction and there is room to read the rest of it first."""
+        if not page.is_full or len(self._waiting) >= 2 * self._settings.batch_size:
+            return False
+        return sum(message.size for message in self._waiting) <= PAGE_BYTES
 
     def _close_gaps(self, page: Page) -> bool:
         """Mark the ids dead that this page proves will never appear; returns whether there were any.

@@ -19,11 +19,10 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -111,6 +110,7 @@ def nats_server(
         except Unavailable:
             if port == ANY_PORT:
                 raise
+            # Most likely somebody else has the port by now. Whatever else it was is said by the second try.
             server = stack.enter_context(_nats_on(ANY_PORT, directory, executable, settings or {}))
         yield server
 
@@ -277,13 +277,11 @@ def _listening_port(directory: Path, pid: int) -> int | None:
 
 
 def _remembered_port(file: Path) -> int:
-    """The port that clients of this state directory know, when it is free; else any."""
-    with suppress(OSError, ValueError), closing(socket.socket()) as probe:
-        port = int(file.read_text())
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
-        return port
-    return ANY_PORT
+    """The port that clients of this state directory know."""
+    try:
+        return int(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return ANY_PORT
 
 
 def _postgres_binaries() -> Path:

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import nats
 import orjson
@@ -41,6 +41,12 @@ SELECT
     data::text
 FROM outbox
 ORDER BY id
+"""
+
+PROGRESS = """
+SELECT cursor.published, ids.last_value, ids.is_called
+FROM outbox_id_seq AS ids
+LEFT JOIN publisher_cursor AS cursor ON cursor.stream = %s
 """
 
 
@@ -122,26 +128,23 @@ async def audit(database_url: str, nats_url: str, prefix: str) -> Audit:
     )
 
 
+async def is_published(conn: psycopg.AsyncConnection, prefix: str) -> bool:
+    """Whether every outbox id handed out is published or dead: the cursor is the one range [1, last id + 1)."""
+    found = await conn.execute(PROGRESS, [Names(prefix).event_stream])
+    published, last_id, is_called = await found.fetchone() or (None, 0, False)
+    return is_called and [(part.lower, part.upper) for part in published or []] == [(1, last_id + 1)]
+
+
 async def wait_until_published(database_url: str, prefix: str, timeout_seconds: float = 30) -> None:
-    """Wait until every outbox id handed out is published or dead: the cursor is the one range [1, last id + 1)."""
-    query = """
-        SELECT cursor.published, cursor.stream_sequence, ids.last_value, ids.is_called
-        FROM outbox_id_seq AS ids
-        LEFT JOIN publisher_cursor AS cursor ON cursor.stream = %s
-    """
-    found: Any = None
+    """Wait until `is_published`."""
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
         try:
             async with asyncio.timeout(timeout_seconds):
-                while True:
-                    found = await (await conn.execute(query, [Names(prefix).event_stream])).fetchone()
-                    published, _, last_id, is_called = found
-                    ranges = [(part.lower, part.upper) for part in published or []]
-                    if is_called and ranges == [(1, last_id + 1)]:
-                        return
+                while not await is_published(conn, prefix):
                     await asyncio.sleep(0.01)  # the cursor tells nobody when it moves
         except TimeoutError:
-            raise AssertionError(f"not all published within {timeout_seconds:g} s: cursor {found}") from None
+            found = await (await conn.execute(PROGRESS, [Names(prefix).event_stream])).fetchone()
+            raise AssertionError(f"not all published within {timeout_seconds:g} s: cursor, last id {found}") from None
 
 
 async def assert_exactly_once(

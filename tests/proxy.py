@@ -76,8 +76,9 @@ class Proxy:
         self._passing.clear()
 
     async def quiet(self, seconds: float = 0.25) -> None:
-        """Return when no chunk came for `seconds`."""
-        while monotonic() - self._last_chunk_at < seconds:
+        """Return when no chunk came for `seconds` from now on."""
+        began = monotonic()
+        while monotonic() - max(began, self._last_chunk_at) < seconds:
             await asyncio.sleep(0.02)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -16,7 +16,7 @@ import psutil
 import psycopg
 import pytest
 
-from publisher import unprivileged
+from publisher import guarded, unprivileged
 from publisher.embedded import nats_server, owned, postgres
 from publisher.guarded import GUARD
 from publisher.unprivileged import account
@@ -103,8 +103,28 @@ def test_next_owner_waits_for_servers_that_are_just_stopping(state_dir):
         assert_next_start_works(state_dir, [42])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child when its parent dies")
+def test_next_server_waits_even_when_only_the_last_one_itself_is_left(state_dir, monkeypatch):
+    monkeypatch.setattr(guarded, "PREDECESSOR_SECONDS", 0.0)
+    with running_owner(state_dir) as (owner, told, below):
+        left = [psutil.Process(told[server]) for server in ("database", "broker")]
+        for server in left:
+            server.suspend()
+            server.parent().kill()
+        owner.kill()
+        owner.wait()
+        for start in (postgres, nats_server):
+            with pytest.raises(Conflict, match="is still running"), start(state_dir):
+                pass
+        for server in left:
+            server.resume()
+        assert_all_gone(below)
+    assert_next_start_works(state_dir, [42])
+
+
 def test_ctrl_c_reaches_the_owner_but_not_its_servers(state_dir):
     with running_owner(state_dir) as (owner, _, below):
+        assert owner.pid not in {os.getpgid(each.pid) for each in below}
         os.killpg(owner.pid, signal.SIGINT)
         assert owner.stdout.readline() == "True\n"
         assert_all_gone(below)

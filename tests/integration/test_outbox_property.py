@@ -52,9 +52,15 @@ moments = st.sampled_from(["2020-01-01 00:00:00.000001+05:45", "infinity", "1969
 times = st.one_of(st.none(), moments)
 objects = st.sampled_from(["{}", '{"a": null}', '{"a": [1, 2.50, "é"]}', '{"changed": {"name": 1}}'])
 
-worktree_values = st.fixed_dictionaries(
-    {},
-    optional={
+
+def some_of(columns: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """New values of up to four columns: few enough that most statements touch one or two aspects."""
+    chosen = st.lists(st.sampled_from(sorted(columns)), unique=True, max_size=4)
+    return chosen.flatmap(lambda names: st.fixed_dictionaries({name: columns[name] for name in names}))
+
+
+worktree_values = some_of(
+    {
         "type_id": st.integers(1, 6),
         "name": names,
         "branch_name": names,
@@ -71,11 +77,10 @@ worktree_values = st.fixed_dictionaries(
         "metadata": objects,
         "created_at": moments,
         "active": flags,
-    },
+    }
 )
-project_values = st.fixed_dictionaries(
-    {},
-    optional={
+project_values = some_of(
+    {
         "name": names,
         "default_branch": names,
         "trunk_path": st.sampled_from(["/a", "/b"]),
@@ -83,11 +88,9 @@ project_values = st.fixed_dictionaries(
         "metadata": objects,
         "created_at": moments,
         "active": flags,
-    },
+    }
 )
-type_values = st.fixed_dictionaries(
-    {}, optional={"description": texts, "color": texts, "icon": texts, "metadata": objects, "created_at": moments}
-)
+type_values = some_of({"description": texts, "color": texts, "icon": texts, "metadata": objects, "created_at": moments})
 rows = st.sampled_from(
     ["true", "name <> 'one'", "id IN (SELECT max(id::text)::uuid FROM worktrees)", "active", "NOT active"]
 )
@@ -107,6 +110,7 @@ statements = st.one_of(
                 "SELECT register_worktree(id, 'pr', 'one', 'b', '/re/' || id) FROM projects WHERE active",
                 "SELECT update_worktree_git_state(id, p_uncommitted_count := 2, p_behind := 1) FROM worktrees",
                 "SELECT update_worktree_git_state(id) FROM worktrees",
+                "UPDATE worktrees SET active = true, last_sync_at = now()",
                 "SELECT mark_worktree_merged(id, 'm', 'h') FROM worktrees WHERE merged_at IS NULL",
                 "INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('t', 't/', 't-')"
                 " ON CONFLICT DO NOTHING",
@@ -128,6 +132,7 @@ def conn(database: str) -> Iterator[Conn]:
             project_id = add_project(connection, name)
             for worktree in ("one", "two", "drei"):
                 add_worktree(connection, project_id, worktree)
+        connection.execute("SELECT mark_worktree_merged(id, 'm', 'h') FROM worktrees WHERE name = 'two'")
         connection.commit()
         yield connection
 

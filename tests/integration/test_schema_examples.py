@@ -288,7 +288,8 @@ def test_plain_writes_to_projects_and_worktrees(db, project, worktree):
             (worktree, "agent-2"),
         ),
         (
-            "UPDATE worktrees SET metadata = COALESCE(metadata, '{}'::jsonb) || %s::jsonb, updated_at = NOW() WHERE id = %s",
+            "UPDATE worktrees SET metadata = COALESCE(metadata, '{}'::jsonb) || %s::jsonb, updated_at = NOW()"
+            " WHERE id = %s",
             (Jsonb({"ticket": {"id": 7}}), worktree),
         ),
         (

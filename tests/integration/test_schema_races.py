@@ -80,7 +80,7 @@ def test_concurrent_registrations_of_one_project_in_different_forms_all_get_its_
 
         def statement(number: int, n: int = n) -> str:
             origin = forms[number % 3].format(n)
-            return f"SELECT register_project('p', '{origin}', 'main', '/code/p')"  # noqa: S608  # from the list above
+            return f"SELECT register_project('p', '{origin}', 'main', '/code/p')"
 
         assert len(set(at_once(threads, connections, statement, None))) == 1
 
