@@ -120,6 +120,7 @@ DROP FUNCTION IF EXISTS
     resolve_worktree_type(text),
     normalize_remote_origin(text),
     normalize_path(text),
+    quote_for_message(text),
     require_text(text, text, text),
     require_object(text, text, jsonb),
     require_not_negative(text, text, integer);
@@ -127,6 +128,7 @@ DROP FUNCTION IF EXISTS
 -- 001
 DROP FUNCTION IF EXISTS
     seed_worktree_types(),
+    is_remote_origin(text),
     worktree_status(boolean, integer, integer);
 
 -- The extension may have been there before, and a query or a function body that uses it leaves no trace in the

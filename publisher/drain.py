@@ -19,10 +19,10 @@ from publisher.batching import take
 from publisher.metrics import RelayMetrics
 from publisher.outbox import Cursor, Page
 from publisher.stream import REQUEST_TIMEOUT_SECONDS, EventStream, StreamLost
-from registry.envelope import Message, encode
+from registry.envelope import Message
 from registry.errors import Unavailable
+from registry.profiles import Profile
 from registry.settings import Settings
-from registry.subjects import Names
 
 log = structlog.get_logger()
 
@@ -50,14 +50,14 @@ class Drain:
     def __init__(
         self,
         settings: Settings,
-        names: Names,
+        profile: Profile,
         metrics: RelayMetrics,
         conn: AsyncConnection,
         stream: EventStream,
         cursor: Cursor,
     ) -> None:
         self._settings = settings
-        self._names = names
+        self._profile = profile
         self._metrics = metrics
         self._conn = conn
         self._stream = stream
@@ -134,7 +134,7 @@ class Drain:
         page = await outbox.next_page(self._conn, self._seen, limit)
         size = 0
         for row in page.rows:
-            message = encode(row, self._names, self._settings.source, self._stream.max_payload)
+            message = self._profile.encode(row, self._stream.max_payload)
             self._waiting.append(message)
             size += message.size
             if message.is_reference:

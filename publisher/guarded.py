@@ -80,7 +80,6 @@ def launch(name: str, log: Path, command: list[str], lock: int, stop: Steps, run
     result is the caller's to fill in. Raises `Unavailable` when the command cannot be run.
     """
     task = guard.Task(command, str(log), lock, [(int(number), s) for number, s in stop], runner.uid, runner.gid)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))}
     with open(log, "ab", opener=private) as errors:
         log_start = errors.tell()
         process = subprocess.Popen(
@@ -89,7 +88,7 @@ def launch(name: str, log: Path, command: list[str], lock: int, stop: Steps, run
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd="/",
-            env=environment | {"LC_ALL": "C"},
+            env=os.environ | {"LC_ALL": "C"},
             pass_fds=(lock,),
             start_new_session=True,  # Ctrl-C in the terminal is for us: we stop the server when we are done with it
         )

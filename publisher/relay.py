@@ -18,10 +18,11 @@ from publisher import outbox
 from publisher.drain import Drain
 from publisher.metrics import RelayMetrics
 from publisher.outbox import Cursor, Deposed
-from publisher.stream import EventStream, StreamMoved, open_stream
+from publisher.stream import EventStream, StreamMoved
+from publisher.streams import open_stream
 from registry.errors import Invalid, Unavailable
+from registry.profiles import profile_of
 from registry.settings import Settings
-from registry.subjects import Names
 
 log = structlog.get_logger()
 
@@ -41,7 +42,7 @@ class Relay:
         self._database_url = settings.database_url
         self._nats_url = settings.nats_url
         self._settings = settings
-        self._names = Names(settings.prefix)
+        self._profile = profile_of(settings)
         self._metrics = metrics
         self._name = f"imi-registry {socket.gethostname()} {os.getpid()}"
         self.settled = asyncio.Event()
@@ -66,7 +67,7 @@ class Relay:
 
     async def _stand_by(self, conn: AsyncConnection) -> Cursor:
         """Wait for the lead."""
-        stream = self._names.event_stream
+        stream = self._profile.event_stream
         while True:
             cursor = await outbox.try_lead(conn, stream, self._name, self._settings.stale_seconds)
             if cursor is not None:
@@ -86,7 +87,7 @@ class Relay:
             # While NATS is away nobody reads notifications, and a full queue would fail the writers' commits.
             await outbox.set_doorbell(conn, is_armed=False)
             try:
-                async with open_stream(self._nats_url, self._name, self._names, self._settings) as stream:
+                async with open_stream(self._nats_url, self._name, self._profile, self._settings) as stream:
                     await self._drain(conn, stream, cursor)
             except Unavailable as error:
                 self._metrics.failed(error)
@@ -97,7 +98,7 @@ class Relay:
         """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""
         single = 0
         while True:
-            drain = Drain(self._settings, self._names, self._metrics, conn, stream, cursor)
+            drain = Drain(self._settings, self._profile, self._metrics, conn, stream, cursor)
             found = await drain.recover()
             self._metrics.became("leader")
             self.settled.set()

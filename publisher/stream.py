@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -28,13 +28,15 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from registry.broker import connect_nats, from_nats
+from registry.broker import from_nats
 from registry.envelope import OUTBOX_ID_HEADER, Message
 from registry.errors import Conflict, RegistryError, Unavailable
+from registry.profiles import Profile
 from registry.settings import Settings
-from registry.subjects import Names
 
 REQUEST_TIMEOUT_SECONDS = 5.0
+ATOMIC_SINCE = (2, 12)
+"""nats-server version that brought atomic batches."""
 
 WRONG_LAST_SEQUENCE = {10071, 10164}
 """`err_code`: the stream does not end where the publisher believes (10164: the same, told by a clustered stream)."""
@@ -53,11 +55,13 @@ class StreamLost(Conflict):
     """The stream ends before what was already published into it: it was re-created or restored from an old backup."""
 
 
-class Awaited(NamedTuple):
-    """A request under way: who waits for its answer, and where the stream ended before it."""
+@dataclass
+class Awaited:
+    """A request under way: who waits for its outcome, what is still to be acknowledged, and where the stream ends."""
 
-    answer: asyncio.Future[int]
-    expected: int
+    outcome: asyncio.Future[int]
+    acks: int
+    last_sequence: int
 
 
 class Stored(NamedTuple):
@@ -68,44 +72,17 @@ class Stored(NamedTuple):
     event_id: str | None
 
 
-@asynccontextmanager
-async def open_stream(nats_url: str, name: str, names: Names, settings: Settings) -> AsyncIterator[EventStream]:
-    """Connect to NATS as `name` and open the event stream, creating it when absent.
-
-    Raises `Conflict` when a stream of that name has another configuration, `Unavailable` when NATS cannot be reached.
-    The connection is not restored when it is lost: every answer still awaited raises `Unavailable` at once.
-    """
-    stream: EventStream | None = None
-
-    async def on_closed() -> None:
-        if stream is not None:
-            stream.abandon()
-
-    async with connect_nats(nats_url, name, reconnect=False, on_closed=on_closed) as client:
-        stream = EventStream(client, names, settings)
-        await stream.open()
-        yield stream
-
-
 class EventStream:
-    """One JetStream stream that this publisher alone writes to."""
+    """One JetStream stream that relays alone write to."""
 
-    def __init__(self, client: Client, names: Names, settings: Settings) -> None:
-        self.name = names.event_stream
+    def __init__(self, client: Client, profile: Profile, settings: Settings) -> None:
+        self.name = profile.event_stream
+        self._subjects = profile.event_subjects
         self._client = client
         self._js: JetStreamContext = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
-        self._wanted = StreamConfig(
-            name=self.name,
-            description="Events of the iMi project registry, one per change, in order",
-            subjects=[names.event_subjects],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            num_replicas=settings.stream_replicas,
-            max_age=settings.stream_max_age_days * 86400,
-            max_bytes=settings.stream_max_bytes,
-            allow_direct=True,
-            allow_atomic=True,
-        )
+        self._settings = settings
+        version = client.connected_server_version
+        self._is_atomic = (version.major, version.minor) >= ATOMIC_SINCE
         self._inbox = client.new_inbox()
         self._awaited: dict[str, Awaited] = {}
 
@@ -122,8 +99,8 @@ class EventStream:
     def abandon(self) -> None:
         """Give up on all answers: the connection they would come by is gone."""
         for awaited in self._awaited.values():
-            if not awaited.answer.done():
-                awaited.answer.set_exception(Unavailable(f"the connection to stream {self.name} was lost"))
+            if not awaited.outcome.done():
+                awaited.outcome.set_exception(Unavailable(f"the connection to stream {self.name} was lost"))
         self._awaited.clear()
 
     async def open(self) -> None:
@@ -132,14 +109,13 @@ class EventStream:
         Raises `Conflict` naming each setting in which an existing stream differs (it is never altered), `Unavailable`.
         """
         try:
-            info = await self._js.stream_info(self.name)
+            config = (await self._js.stream_info(self.name)).config
         except nats.js.errors.NotFoundError:
-            await self._create()
+            config = await self._create()
         except (nats.errors.Error, TimeoutError) as error:
             raise from_nats(error, f"cannot read stream {self.name}") from error
-        else:
-            self._check(info.config)
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+        self._check(config)
+        await self._client.subscribe(f"{self._inbox}.>", cb=self._on_answer)
 
     async def last_sequence(self) -> int:
         """Sequence of the last message, or the highest there ever was. Raises `Unavailable`."""
@@ -149,38 +125,44 @@ class EventStream:
             raise from_nats(error, f"cannot read stream {self.name}") from error
 
     async def send(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
-        """Send `messages` (1 to 1,000) to be stored all or none, directly behind sequence `expected`.
+        """Send `messages` (1 to 1,000) to be stored in this order, directly behind sequence `expected`.
 
         Returns a future of the stream's new last sequence. It, or this call, raises `StreamMoved` when the stream ends
         elsewhere, `Unavailable` when no answer tells; then the messages may or may not be stored, and `tail` knows.
+        On servers with atomic batches all are stored or none, on older ones a first part of them may be.
         """
-        last = len(messages)
+        if self._is_atomic and len(messages) > 1:
+            return await self._send_batch(messages, expected)
+        return await self._send_each(messages, expected)
+
+    async def _send_batch(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
         batch_id = uuid4().hex
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        reply = f"{self._inbox}.{batch_id}"
-        answer.add_done_callback(_retrieved)
-        self._awaited[reply] = Awaited(answer, expected)
-        try:
-            for number, message in enumerate(messages, start=1):
-                headers = message.headers
-                if number == 1:
-                    headers["Nats-Expected-Last-Sequence"] = str(expected)
-                # A batch has a fixed cost (2.6 ms against 0.3 ms), so one message goes without.
-                if last > 1:
-                    headers["Nats-Batch-Id"] = batch_id
-                    headers["Nats-Batch-Sequence"] = str(number)
-                    if number == last:
-                        headers["Nats-Batch-Commit"] = "1"
-                await self._client.publish(
-                    message.subject, message.payload, reply=reply if number == last else "", headers=headers
-                )
-        except nats.errors.Error as error:
-            self._awaited.pop(reply, None)
-            raise from_nats(error, f"cannot publish to stream {self.name}") from error
-        return answer
+        reply, outcome = self._await_answers(1, expected)
+        for number, message in enumerate(messages, start=1):
+            headers = message.headers
+            headers["Nats-Batch-Id"] = batch_id
+            headers["Nats-Batch-Sequence"] = str(number)
+            if number == 1:
+                headers["Nats-Expected-Last-Sequence"] = str(expected)
+            if number == len(messages):
+                headers["Nats-Batch-Commit"] = "1"
+            await self._publish(message, headers, reply if number == len(messages) else "")
+        return outcome
+
+    async def _send_each(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
+        """One request a message, all under way at once: each is refused unless the one before it was stored.
+
+        For one message this takes 0.3 ms where a batch of one takes 2.6 ms.
+        """
+        reply, outcome = self._await_answers(len(messages), expected)
+        for number, message in enumerate(messages):
+            headers = message.headers
+            headers["Nats-Expected-Last-Sequence"] = str(expected + number)
+            await self._publish(message, headers, reply)
+        return outcome
 
     async def tail(self, after: int) -> AsyncIterator[list[Stored]]:
-        """Pages of all messages with a sequence above `after`, in order, up to the end of the stream.
+        """Pages of the messages with a sequence above `after`, in order, up to the end of the stream.
 
         Headers only. Raises `Unavailable` when it cannot be read to its end.
         """
@@ -192,26 +174,39 @@ class EventStream:
             mem_storage=True,
             inactive_threshold=30,
         )
-        doing = f"cannot read the tail of stream {self.name}"
         try:
-            subscription = await self._js.pull_subscribe("", stream=self.name, config=config)
+            subscription = await self._js.pull_subscribe(self._subjects, stream=self.name, config=config)
             pending = (await subscription.consumer_info()).num_pending or 0
             while pending:
                 page = await subscription.fetch(min(pending, TAIL_FETCH), timeout=REQUEST_TIMEOUT_SECONDS)
-                yield [_stored(message) for message in page]
+                yield [self._recognise(message) for message in page]
                 pending = page[-1].metadata.num_pending
             await subscription.unsubscribe()
         except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, doing) from error
+            raise from_nats(error, f"cannot read the tail of stream {self.name}") from error
 
-    async def _create(self) -> None:
+    async def _create(self) -> StreamConfig:
         try:
-            await self._js.add_stream(self._wanted)
+            return (await self._js.add_stream(self._wanted())).config
         except (nats.errors.Error, TimeoutError) as error:
             raise from_nats(error, f"cannot create stream {self.name}") from error
 
+    def _wanted(self) -> StreamConfig:
+        return StreamConfig(
+            name=self.name,
+            description="Events of the iMi project registry, one per change, in order",
+            subjects=[self._subjects],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            num_replicas=self._settings.stream_replicas,
+            max_age=self._settings.stream_max_age_days * 86400,
+            max_bytes=self._settings.stream_max_bytes,
+            allow_direct=True,
+            allow_atomic=self._is_atomic or None,
+        )
+
     def _check(self, found: StreamConfig) -> None:
-        wanted = self._wanted
+        wanted = self._wanted()
         pairs = {
             "subjects": (found.subjects, wanted.subjects),
             "retention": (found.retention, wanted.retention),
@@ -219,7 +214,7 @@ class EventStream:
             "num_replicas": (found.num_replicas, wanted.num_replicas),
             "max_age (s)": (found.max_age or 0, wanted.max_age),
             "max_bytes": (found.max_bytes, wanted.max_bytes),
-            "allow_atomic": (bool(found.allow_atomic), wanted.allow_atomic),
+            "allow_atomic": (bool(found.allow_atomic), bool(wanted.allow_atomic)),
             "allow_direct": (bool(found.allow_direct), wanted.allow_direct),
             "sealed": (found.sealed, False),
             "mirror": (found.mirror, None),
@@ -234,45 +229,62 @@ class EventStream:
                 "edit the stream or the IMI_STREAM_… settings, it is not altered here"
             )
 
+    def _await_answers(self, acks: int, expected: int) -> tuple[str, asyncio.Future[int]]:
+        """A reply subject, and the future of the last sequence once `acks` answers came there."""
+        outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        outcome.add_done_callback(_retrieved)
+        reply = f"{self._inbox}.{uuid4().hex}"
+        self._awaited[reply] = Awaited(outcome, acks, expected)
+        return reply, outcome
+
+    async def _publish(self, message: Message, headers: dict[str, str], reply: str) -> None:
+        try:
+            await self._client.publish(message.subject, message.payload, reply=reply, headers=headers)
+        except nats.errors.Error as error:
+            raise from_nats(error, f"cannot publish to stream {self.name}") from error
+
     async def _on_answer(self, message: Msg) -> None:
-        awaited = self._awaited.pop(message.subject, None)
-        if awaited is None or awaited.answer.done():
+        awaited = self._awaited.get(message.subject)
+        if awaited is None or awaited.outcome.done():
             return
         try:
-            awaited.answer.set_result(self._last_sequence(message, awaited.expected))
+            awaited.last_sequence = max(awaited.last_sequence, self._stored_at(message))
+            awaited.acks -= 1
+            if awaited.acks == 0:
+                awaited.outcome.set_result(awaited.last_sequence)
         except RegistryError as error:
-            awaited.answer.set_exception(error)
+            awaited.outcome.set_exception(error)
+        if awaited.outcome.done():
+            del self._awaited[message.subject]
 
-    def _last_sequence(self, message: Msg, expected: int) -> int:
-        """Where the stream ends after a publish acknowledgement. Raises the error it tells."""
+    def _stored_at(self, message: Msg) -> int:
+        """The sequence in an acknowledgement; of a duplicate, the one it had before. Raises the error it tells."""
         if not message.data:  # a status line: 503, nobody listens on the subject
             raise Unavailable(f"cannot publish to stream {self.name}: no stream takes the subject")
         ack = orjson.loads(message.data)
         problem = ack.get("error")
         if problem is None:
-            # A duplicate was stored before, and its sequence is the one it had then: nothing was added now.
-            return expected if ack.get("duplicate") else int(ack["seq"])
+            return int(ack["seq"])
         text = f"cannot publish to stream {self.name}: {problem.get('description')} ({problem.get('err_code')})"
         if problem.get("err_code") in WRONG_LAST_SEQUENCE | {DUPLICATE_IN_BATCH}:
             raise StreamMoved(text)
         raise Unavailable(text)
 
-
-def _stored(message: Msg) -> Stored:
-    headers = message.headers or {}
-    outbox_id = headers.get(OUTBOX_ID_HEADER, "")
-    return Stored(
-        message.metadata.sequence.stream,
-        int(outbox_id) if outbox_id.isdecimal() else None,
-        headers.get("Nats-Msg-Id"),
-    )
+    def _recognise(self, message: Msg) -> Stored:
+        headers = message.headers or {}
+        outbox_id = headers.get(OUTBOX_ID_HEADER, "")
+        return Stored(
+            message.metadata.sequence.stream,
+            int(outbox_id) if outbox_id.isdecimal() else None,
+            headers.get("Nats-Msg-Id"),
+        )
 
 
 def _shown(value: object) -> str:
     return str(getattr(value, "value", value))
 
 
-def _retrieved(answer: asyncio.Future[int]) -> None:
+def _retrieved(outcome: asyncio.Future[int]) -> None:
     """Mark the outcome as seen: when another error came first nobody awaits it, and asyncio would log that."""
-    if not answer.cancelled():
-        answer.exception()
+    if not outcome.cancelled():
+        outcome.exception()

@@ -42,6 +42,8 @@ class Message(NamedTuple):
     transaction_id: int
     is_reference: bool
     """Whether the event's data was too large to be in it."""
+    row_key: str
+    """The changed row; messages of one row must stay in order."""
 
     @property
     def size(self) -> int:
@@ -58,7 +60,7 @@ class Message(NamedTuple):
         }
 
 
-def encode(row: OutboxRow, names: Names, source: str, max_bytes: int) -> Message:
+def encode(row: OutboxRow, max_bytes: int, *, names: Names, source: str) -> Message:
     """The message of one outbox row. `row.data` is embedded as PostgreSQL wrote it, never parsed.
 
     A message that would exceed `max_bytes`, the server's limit, goes out without `data` and with `dataref` instead: a
@@ -89,4 +91,4 @@ def encode(row: OutboxRow, names: Names, source: str, max_bytes: int) -> Message
     is_reference = len(payload) + HEADER_BYTES > max_bytes
     if is_reference:
         payload = orjson.dumps(envelope | {"dataref": f"urn:imi:registry:outbox:{row.event_id}"})
-    return Message(subject, payload, row.id, row.event_id, row.transaction_id, is_reference)
+    return Message(subject, payload, row.id, row.event_id, row.transaction_id, is_reference, row.entity_id or "-")

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("IMI_NATS_URL", "NATS_URL"),
         description="NATS server URL, with credentials where needed.",
     )
+    profile: Literal["imi", "bloodbank"] = Field(
+        default="imi", description="Naming profile of subjects, streams and event types."
+    )
     prefix: str = Field(
         default="imi",
         pattern=r"^[a-z][a-z0-9_-]{0,31}$",

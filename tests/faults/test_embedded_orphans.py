@@ -113,11 +113,13 @@ def test_next_server_waits_even_when_only_the_last_one_itself_is_left(state_dir,
             server.parent().kill()
         owner.kill()
         owner.wait()
-        for start in (postgres, nats_server):
-            with pytest.raises(Conflict, match="is still running"), start(state_dir):
-                pass
-        for server in left:
-            server.resume()
+        try:
+            for start in (postgres, nats_server):
+                with pytest.raises(Conflict, match="is still running"), start(state_dir):
+                    pass
+        finally:
+            for server in left:
+                server.resume()
         assert_all_gone(below)
     assert_next_start_works(state_dir, [42])
 

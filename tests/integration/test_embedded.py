@@ -11,7 +11,8 @@ import socket
 import stat
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -282,25 +283,33 @@ def test_server_is_refused_while_another_one_has_its_files(state_dir, monkeypatc
 # --- The guard --------------------------------------------------------------------------------------------------
 
 
-def under_guard(state_dir: Path, command: list[str], *stop: tuple[int, float]) -> subprocess.Popen[bytes]:
+@contextmanager
+def under_guard(state_dir: Path, command: list[str], *stop: tuple[int, float]) -> Iterator[subprocess.Popen[bytes]]:
     with (state_dir / "lock").open("w") as lock:
         task = guard.Task(command, str(state_dir / "log"), lock.fileno(), list(stop))
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__, json.dumps(task.__dict__)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(lock.fileno(),),
         )
+    with process:
+        yield process
 
 
 def test_guard_kills_a_server_that_ignores_every_request(state_dir):
-    stubborn = "trap '' INT TERM; echo ready; while :; do read line; done < /dev/zero"
+    stubborn = "trap '' INT TERM; echo ready; exec sleep 60"
     with under_guard(state_dir, ["sh", "-c", stubborn], (2, 0.05), (15, 0.05)) as process:
         server = psutil.Process(int(process.stdout.readline()))
         wait_until(lambda: "ready" in (state_dir / "log").read_text())
         process.stdin.close()
-        assert process.wait(10) == 128 + 9
-        assert not server.is_running()
+        try:
+            assert process.wait(10) == 128 + 9
+            assert not server.is_running()
+        finally:
+            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                server.kill()
 
 
 def test_guard_that_cannot_run_the_server_says_so(state_dir):

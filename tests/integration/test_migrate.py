@@ -64,6 +64,17 @@ def catalogs(url: str) -> list[tuple[object, ...]]:
         return conn.execute(CATALOGS).fetchall()
 
 
+def forgotten(url: str) -> list[str]:
+    """Functions and relations that are left and belong to no extension: what 999_rollback.sql must name."""
+    with psycopg.connect(url) as conn:
+        rows = conn.execute(
+            "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.oid >= 16384 AND NOT EXISTS"
+            " (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')"
+            " UNION ALL SELECT c.oid::regclass::text FROM pg_class c WHERE c.oid >= 16384"
+        ).fetchall()
+    return [name for (name,) in rows]
+
+
 def run_sql(url: str, *statements: str) -> None:
     with psycopg.connect(url, autocommit=True) as conn:
         for statement in statements:
@@ -337,6 +348,7 @@ def test_rollback_leaves_an_empty_database_however_far_it_was_migrated(empty_dat
             migrate.apply(conn, migrations=migrate.load()[:applied])
             assert catalogs(empty_database) != before
         migrate.rollback(conn)
+        assert forgotten(empty_database) == []
         assert catalogs(empty_database) == before
         migrate.rollback(conn)
     assert catalogs(empty_database) == before

@@ -13,7 +13,7 @@ from registry.envelope import Message
 
 
 def message(outbox_id: int, transaction_id: int, subject: str = "s", size: int = 1) -> Message:
-    return Message(subject, b"x" * size, outbox_id, f"e{outbox_id}", transaction_id, False)
+    return Message(subject, b"x" * size, outbox_id, f"e{outbox_id}", transaction_id, False, subject)
 
 
 @st.composite

@@ -38,11 +38,11 @@ def row(**overrides: object) -> OutboxRow:
 
 
 def envelope(**overrides: object) -> dict[str, object]:
-    return orjson.loads(encode(row(**overrides), Names(), "urn:imi:registry", 1 << 20).payload)
+    return orjson.loads(encode(row(**overrides), 1 << 20, names=Names(), source="urn:imi:registry").payload)
 
 
 def test_the_cloudevents_sdk_accepts_it() -> None:
-    payload = encode(row(actor="ada", causation_id=EVENT), Names(), "urn:imi:registry", 1 << 20).payload
+    payload = encode(row(actor="ada", causation_id=EVENT), 1 << 20, names=Names(), source="urn:imi:registry").payload
     event = from_structured_event(HTTPMessage({"content-type": CONTENT_TYPE}, payload), JSONFormat())
     assert event.get_type() == "imi.project.registered.v1"
     assert event.get_id() == EVENT
@@ -52,7 +52,7 @@ def test_the_cloudevents_sdk_accepts_it() -> None:
 
 
 def test_subject_and_headers_identify_the_event() -> None:
-    message = encode(row(), Names(), "urn:imi:registry", 1 << 20)
+    message = encode(row(), 1 << 20, names=Names(), source="urn:imi:registry")
     assert message.subject == f"imi.evt.v1.project.registered.{PROJECT}"
     assert message.headers["Nats-Msg-Id"] == EVENT
     assert message.headers["Imi-Outbox-Id"] == "42"
@@ -61,7 +61,7 @@ def test_subject_and_headers_identify_the_event() -> None:
 
 def test_without_a_project_the_subject_still_has_six_tokens() -> None:
     message = encode(
-        row(entity="worktree_type", action="added", project_id=None, entity_id=None), Names(), "s", 1 << 20
+        row(entity="worktree_type", action="added", project_id=None, entity_id=None), 1 << 20, names=Names(), source="s"
     )
     assert message.subject == "imi.evt.v1.worktree_type.added.-"
     assert "partitionkey" not in orjson.loads(message.payload)
@@ -79,7 +79,7 @@ def test_sequences_compare_as_text() -> None:
 @pytest.mark.parametrize("size", [4000, 4090, 4096, 5000, 1_000_000])
 def test_an_event_above_the_servers_limit_goes_out_as_a_reference(size: int) -> None:
     limit = 4096 + HEADER_BYTES
-    message = encode(row(data=orjson.dumps({"x": "y" * size}).decode()), Names(), "urn:imi:registry", limit)
+    message = encode(row(data=orjson.dumps({"x": "y" * size}).decode()), limit, names=Names(), source="s")
     assert message.size <= limit
     found = orjson.loads(message.payload)
     assert message.is_reference == ("dataref" in found) == ("data" not in found)

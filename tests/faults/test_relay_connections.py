@@ -1,0 +1,135 @@
+"""Connections that break at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+
+from publisher.metrics import RelayMetrics
+from tests.audit import assert_exactly_once
+from tests.proxy import Direction, nats_proxy, postgres_proxy
+from tests.relays import running_relay
+from tests.workload import writing
+
+
+def log_activities(conn: psycopg.Connection, count: int) -> None:
+    """One transaction of `count` events."""
+    with conn.transaction():
+        found = conn.execute("SELECT register_project('p', 'git@github.com:owner/p.git')").fetchone()
+        worktree = conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'feat/w', '/p/w')", found).fetchone()
+        conn.execute(
+            "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)"
+            " SELECT 'a', %s, 'modified', 'row ' || n FROM generate_series(1, %s) AS n",
+            [worktree[0], count - 2],  # type: ignore[index]
+        )
+
+
+def sample(metrics: RelayMetrics, name: str) -> float:
+    """The value of one of the relay's metrics."""
+    return metrics.registry.get_sample_value(f"imi_relay_{name}") or 0.0
+
+
+def is_acknowledgement(direction: Direction, data: bytes) -> bool:
+    """Whether the chunk tells that events were stored."""
+    return direction == "to_client" and b'"seq":' in data and b'"error"' not in data
+
+
+@pytest.mark.parametrize(("events", "is_cut"), [(3, True), (900, True), (900, False)], ids=["3", "900", "900 silent"])
+async def test_events_whose_acknowledgement_is_lost_are_recognised_in_the_stream(
+    database: str, nats_url: str, prefix: str, events: int, is_cut: bool
+) -> None:
+    swallowed = 0
+    async with nats_proxy(nats_url) as (proxy, url):
+
+        def swallow(direction: Direction, data: bytes) -> bool:
+            nonlocal swallowed
+            if swallowed or not is_acknowledgement(direction, data):
+                return False
+            swallowed += 1
+            if is_cut:
+                asyncio.get_running_loop().call_soon(proxy.cut)
+            return True
+
+        async with running_relay(database, url, prefix) as metrics:
+            proxy.swallow = swallow
+            with psycopg.connect(database, autocommit=True) as conn:
+                log_activities(conn, events)
+            await assert_exactly_once(database, nats_url, prefix, at_least=events)
+            assert swallowed == 1
+            assert sample(metrics, "recovered_events_total") == events
+            assert sample(metrics, "events_total") == 0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_batch_that_is_cut_in_the_middle_is_published_whole_later(
+    database: str, nats_url: str, prefix: str, when: str
+) -> None:
+    async with nats_proxy(nats_url) as (proxy, url), running_relay(database, url, prefix) as metrics:
+        await proxy.quiet()
+
+        def cut() -> None:
+            asyncio.get_running_loop().call_soon(proxy.go_on)
+            proxy.cut()
+
+        proxy.stop_at(3, when, cut)  # type: ignore[arg-type]  # of about twelve chunks
+        with psycopg.connect(database, autocommit=True) as conn:
+            log_activities(conn, 900)
+        await assert_exactly_once(database, nats_url, prefix, at_least=900)
+        assert metrics.interrupted == 1
+        assert sample(metrics, "recovered_events_total") == 0  # nothing of it was stored at first
+
+
+async def test_events_acknowledged_before_the_cursor_could_be_stored_are_not_sent_again(
+    database: str, nats_url: str, prefix: str
+) -> None:
+    async with (
+        nats_proxy(nats_url) as (proxy, url),
+        postgres_proxy(database) as (postgresql, database_through),
+        running_relay(database_through, url, prefix) as metrics,
+    ):
+        cuts = 0
+
+        def cut_on_acknowledgement(direction: Direction, data: bytes) -> bool:
+            nonlocal cuts
+            if not cuts and is_acknowledgement(direction, data):
+                cuts += 1
+                postgresql.cut()
+            return False
+
+        proxy.swallow = cut_on_acknowledgement
+        with psycopg.connect(database, autocommit=True) as conn:
+            log_activities(conn, 50)
+        await assert_exactly_once(database, nats_url, prefix, at_least=50)
+        assert cuts == 1
+        assert sample(metrics, "recovered_events_total") == 50
+
+
+async def test_a_leader_whose_backend_is_terminated_again_and_again_loses_nothing(
+    database: str, nats_url: str, prefix: str
+) -> None:
+    terminate = (
+        "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_locks"
+        " WHERE locktype = 'advisory' AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    terminated = 0
+    async with (
+        running_relay(database, nats_url, prefix) as first,
+        running_relay(database, nats_url, prefix) as second,
+        writing(database, writers=4) as load,
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as admin,
+    ):
+        for _ in range(8):
+            await load.reach(commits=10)
+            row = await (await admin.execute(terminate)).fetchone()
+            assert row is not None
+            terminated += row[0]
+            async with asyncio.timeout(20):
+                while "leader" not in (first.role, second.role):
+                    await asyncio.sleep(0.01)
+        load.stop()
+        await assert_exactly_once(database, nats_url, prefix, at_least=80)
+    assert terminated >= 5
+    assert first.interrupted + second.interrupted >= 5

@@ -1,0 +1,90 @@
+"""PostgreSQL and nats-server, durable as in production, restart and crash while writers go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from publisher import embedded
+from registry import migrate
+from tests.audit import assert_exactly_once
+from tests.relays import running_relay
+from tests.workload import Workload, writing
+
+
+class Restartable:
+    """An embedded server that is stopped and started within one test, at the same URL."""
+
+    def __init__(self, start: Callable[[], AbstractContextManager[embedded.EmbeddedServer]]) -> None:
+        self._start = start
+        self._stack = ExitStack()
+        self._server = self._stack.enter_context(start())
+        self.url = self._server.url
+
+    async def stop(self, *, is_crash: bool) -> None:
+        """End it in order, or with SIGKILL."""
+        if is_crash:
+            os.kill(self._server.pid, signal.SIGKILL)
+        await asyncio.to_thread(self._stack.close)
+
+    async def start(self) -> None:
+        """Start it again on what it stored."""
+        self._server = await asyncio.to_thread(self._stack.enter_context, self._start())
+        assert self._server.url == self.url
+
+    def __enter__(self) -> Restartable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+async def failing_more(load: Workload) -> None:
+    """Wait until a writer has found its server gone."""
+    failures = load.failures
+    async with asyncio.timeout(20):
+        while load.failures == failures:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("is_crash", [False, True], ids=["restart", "SIGKILL"])
+@pytest.mark.parametrize("restarts", [2, pytest.param(20, marks=pytest.mark.long)])
+async def test_a_nats_server_that_comes_back_gets_what_was_written_meanwhile(
+    database: str, prefix: str, state_dir: Path, restarts: int, is_crash: bool
+) -> None:
+    with Restartable(lambda: embedded.nats_server(state_dir)) as server:
+        async with running_relay(database, server.url, prefix) as metrics:
+            async with writing(database, writers=4) as load:
+                for _ in range(restarts):
+                    await load.reach(commits=20)
+                    await server.stop(is_crash=is_crash)
+                    await load.reach(commits=20)
+                    await server.start()
+            await assert_exactly_once(database, server.url, prefix, at_least=40 * restarts, timeout_seconds=60)
+            assert metrics.interrupted >= restarts
+
+
+@pytest.mark.parametrize("is_crash", [False, True], ids=["restart", "SIGKILL"])
+@pytest.mark.parametrize("restarts", [2, pytest.param(20, marks=pytest.mark.long)])
+async def test_a_postgresql_that_comes_back_has_nothing_published_twice_and_nothing_forgotten(
+    nats_url: str, prefix: str, state_dir: Path, restarts: int, is_crash: bool
+) -> None:
+    with Restartable(lambda: embedded.postgres(state_dir)) as server:
+        with psycopg.connect(server.url) as conn:
+            migrate.apply(conn)
+        async with running_relay(server.url, nats_url, prefix) as metrics:
+            async with writing(server.url, writers=4) as load:
+                for _ in range(restarts):
+                    await load.reach(commits=40)
+                    await server.stop(is_crash=is_crash)
+                    await failing_more(load)
+                    await server.start()
+            await assert_exactly_once(server.url, nats_url, prefix, at_least=40 * restarts, timeout_seconds=60)
+            assert metrics.interrupted >= restarts

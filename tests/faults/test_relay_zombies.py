@@ -1,0 +1,217 @@
+"""Leaders that do not know that they lead no more, and relays that never asked: the stream's fence holds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+
+from publisher import outbox
+from publisher.drain import Drain
+from publisher.metrics import RelayMetrics
+from publisher.outbox import Cursor, Deposed
+from publisher.ranges import RangeSet
+from publisher.stream import StreamMoved
+from publisher.streams import open_stream
+from registry.profiles import profile_of
+from registry.subjects import Names
+from tests.audit import assert_exactly_once, audit, connected, wait_until_published
+from tests.proxy import Direction, nats_proxy, postgres_proxy
+from tests.relay_process import relay_process
+from tests.relays import running_relay, settings_for
+from tests.workload import writing
+
+
+def log_activities(database: str, count: int) -> None:
+    """One transaction of `count` events."""
+    with psycopg.connect(database) as conn:
+        found = conn.execute("SELECT register_project('p', 'git@github.com:owner/p.git')").fetchone()
+        worktree = conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'feat/w', '/p/w')", found).fetchone()
+        conn.execute(
+            "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)"
+            " SELECT 'a', %s, 'modified', 'row ' || n FROM generate_series(1, %s) AS n",
+            [worktree[0], count],  # type: ignore[index]
+        )
+
+
+async def query(database: str, text: str) -> Any:
+    """The one value of a query."""
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
+        row = await (await conn.execute(text)).fetchone()
+    assert row is not None
+    return row[0]
+
+
+@pytest.mark.parametrize("is_late_batch_large", [False, True], ids=["single", "batch"])
+async def test_the_late_batch_of_a_leader_that_was_frozen_and_deposed_is_refused(
+    database: str, nats_url: str, prefix: str, is_late_batch_large: bool
+) -> None:
+    answers: list[bytes] = []
+    settings = {"heartbeat_seconds": 0.2, "stale_seconds": 1.0}
+    async with nats_proxy(nats_url) as (proxy, through):
+
+        def remember(direction: Direction, data: bytes) -> bool:
+            if direction == "to_client":
+                answers.append(data)
+            return False
+
+        with relay_process(database, through, prefix, **settings) as zombie:
+            await zombie.ready()
+            await proxy.quiet()
+            proxy.swallow = remember
+            proxy.black_hole()  # its batch is on the way now, and does not arrive
+            proxy.count_from_now()
+            log_activities(database, 300 if is_late_batch_large else 0)
+            async with asyncio.timeout(10):
+                while not proxy.chunks:
+                    await asyncio.sleep(0.005)
+            zombie.freeze()
+            with relay_process(database, nats_url, prefix, **settings) as standby:
+                await standby.until_logged("leading")
+                await wait_until_published(database, prefix)
+                before = (await audit(database, nats_url, prefix)).events
+                assert not answers
+                proxy.go_on()
+                proxy.swallow = remember
+                async with asyncio.timeout(10):
+                    while not answers:
+                        await asyncio.sleep(0.005)
+                zombie.thaw()
+                assert b'"error"' in b"".join(answers) or b'"duplicate":' in b"".join(answers)
+                with psycopg.connect(database) as conn:
+                    conn.execute("UPDATE worktrees SET agent_id = 'after'")
+                await zombie.until_logged("relay interrupted")
+                await zombie.until_logged("standing by")
+                found = await assert_exactly_once(database, nats_url, prefix)
+                assert found.events == before + 1
+
+
+@pytest.mark.parametrize("freezes", [2, pytest.param(25, marks=pytest.mark.long)])
+async def test_leaders_frozen_at_random_and_woken_after_they_were_deposed_change_nothing(
+    database: str, nats_url: str, prefix: str, freezes: int
+) -> None:
+    settings = {"heartbeat_seconds": 0.2, "stale_seconds": 0.8}
+    with (
+        relay_process(database, nats_url, prefix, **settings) as one,
+        relay_process(database, nats_url, prefix, **settings) as other,
+    ):
+        async with writing(database, writers=4) as load:
+            await one.ready()
+            await other.ready()
+            for _ in range(freezes):
+                await load.reach(commits=15)
+                holder = await query(database, "SELECT leader FROM publisher_cursor")
+                leader, standby = (one, other) if holder.endswith(f" {one.pid}") else (other, one)
+                led = len(standby.logged("leading"))
+                leader.freeze()
+                async with asyncio.timeout(20):
+                    while len(standby.logged("leading")) == led:
+                        await asyncio.sleep(0.01)
+                await load.reach(commits=15)
+                leader.thaw()
+        await assert_exactly_once(database, nats_url, prefix, at_least=30 * freezes, timeout_seconds=60)
+
+
+async def test_a_leader_whose_epoch_is_over_stops_by_itself_although_its_connection_stands(
+    database: str, nats_url: str, prefix: str
+) -> None:
+    async with running_relay(database, nats_url, prefix) as metrics:
+        log_activities(database, 5)
+        await wait_until_published(database, prefix)
+        raised = await query(database, "UPDATE publisher_cursor SET epoch = epoch + 100 RETURNING epoch")
+        with psycopg.connect(database) as conn:
+            conn.execute("UPDATE worktrees SET agent_id = 'after'")
+        await assert_exactly_once(database, nats_url, prefix, at_least=8)
+        assert metrics.interrupted == 1
+        assert await query(database, "SELECT epoch FROM publisher_cursor") == raised + 1
+
+
+async def test_a_leader_cut_off_from_postgresql_without_notice_is_deposed_and_does_no_harm(
+    database: str, nats_url: str, prefix: str
+) -> None:
+    settings = {"heartbeat_seconds": 0.2, "stale_seconds": 0.8}
+    async with (
+        postgres_proxy(database) as (proxy, through),
+        running_relay(through, nats_url, prefix, **settings) as cut_off,
+    ):
+        proxy.black_hole()
+        async with running_relay(database, nats_url, prefix, **settings) as standby:
+            async with asyncio.timeout(10):
+                while standby.role != "leader":
+                    await asyncio.sleep(0.01)
+            log_activities(database, 5)
+            await wait_until_published(database, prefix)
+            proxy.go_on()
+            async with asyncio.timeout(10):
+                while cut_off.role != "standby":
+                    await asyncio.sleep(0.01)
+            await assert_exactly_once(database, nats_url, prefix)
+
+
+class Contender:
+    """Publishes without ever asking who leads: a cursor of its own, on the same stream."""
+
+    def __init__(self, database: str, nats_url: str, prefix: str) -> None:
+        self._database = database
+        self._nats_url = nats_url
+        self._settings = settings_for(database, nats_url, prefix, heartbeat_seconds=0.1)
+        self._profile = profile_of(self._settings)
+        self.refused = 0
+
+    async def run(self) -> None:
+        metrics = RelayMetrics()
+        async with (
+            outbox.connect(self._database, "contender") as conn,
+            open_stream(self._nats_url, "contender", self._profile, self._settings) as stream,
+        ):
+            found = await conn.execute("SELECT epoch, pg_current_xact_id()::text::bigint FROM publisher_cursor")
+            epoch, transaction_id = await found.fetchone() or (0, 0)
+            cursor = Cursor(self._profile.event_stream, RangeSet(), 0, epoch, transaction_id)
+            single = 0
+            while True:
+                drain = Drain(self._settings, self._profile, metrics, conn, stream, cursor)
+                found_in_tail = await drain.recover()
+                try:
+                    await drain.run(single=0 if found_in_tail else single)
+                except StreamMoved:
+                    self.refused += 1
+                    single = drain.unacknowledged
+
+
+async def test_two_relays_that_both_publish_are_kept_apart_by_the_stream_alone(
+    database: str, nats_url: str, prefix: str
+) -> None:
+    names = Names(prefix)
+    async with outbox.connect(database, "test") as conn:
+        cursor = await outbox.try_lead(conn, names.event_stream, "test", 10)
+        assert cursor is not None
+    one, other = Contender(database, nats_url, prefix), Contender(database, nats_url, prefix)
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(one.run())]
+        async with connected(nats_url) as client, asyncio.timeout(10):
+            while names.event_stream not in [info.config.name for info in await client.jetstream().streams_info()]:
+                await asyncio.sleep(0.01)  # the second one shall not race for creating it
+        running.append(tasks.create_task(other.run()))
+        async with writing(database, writers=6, pause_seconds=0.005) as load:
+            await load.reach(commits=150)
+        for task in running:
+            task.cancel()
+    assert one.refused > 0
+    assert other.refused > 0
+    async with running_relay(database, nats_url, prefix):
+        await assert_exactly_once(database, nats_url, prefix, at_least=150)
+
+
+async def test_a_cursor_of_an_older_epoch_cannot_be_stored(database: str, prefix: str) -> None:
+    stream = Names(prefix).event_stream
+    async with outbox.connect(database, "older") as conn:
+        older = await outbox.try_lead(conn, stream, "older", 10)
+    assert older is not None
+    async with outbox.connect(database, "newer") as conn:
+        newer = await outbox.try_lead(conn, stream, "newer", 10)
+        assert newer is not None
+        await outbox.advance(conn, newer)
+        with pytest.raises(Deposed):
+            await outbox.advance(conn, older)
