@@ -44,20 +44,21 @@ async def running_relay(database: str, nats_url: str, prefix: str, **overrides: 
         running.cancel()
 
 
-async def published(client: Client, prefix: str) -> list[Published]:
-    """Everything in the stream, in its order."""
+async def published(client: Client, prefix: str, stream: str | None = None) -> list[Published]:
+    """Everything in the prefix's event stream (or in `stream`), in its order."""
     jetstream = client.jetstream()
-    name = Names(prefix).event_stream
-    state = (await jetstream.stream_info(name)).state
+    name = stream or Names(prefix).event_stream
+    info = await jetstream.stream_info(name)
+    state, direct = info.state, bool(info.config.allow_direct)
     messages = []
     for sequence in range(state.first_seq, state.last_seq + 1):
-        raw = await jetstream.get_msg(name, sequence, direct=True)
+        raw = await jetstream.get_msg(name, sequence, direct=direct)
         messages.append(Published(sequence, raw.subject, dict(raw.headers or {}), orjson.loads(raw.data)))
     return messages
 
 
-async def until_drained(database: str, prefix: str, timeout_seconds: float = 30) -> None:
-    """Wait until every outbox id that was handed out is published or dead."""
+async def until_drained(database: str, prefix: str, timeout_seconds: float = 30, *, stream: str | None = None) -> None:
+    """Wait until every outbox id that was handed out is published to the event stream (or `stream`), or dead."""
     query = """
         SELECT cursor.published = int8multirange(int8range(1, ids.last_value + 1))
         FROM publisher_cursor AS cursor, outbox_id_seq AS ids
@@ -65,5 +66,5 @@ async def until_drained(database: str, prefix: str, timeout_seconds: float = 30)
     """
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
         async with asyncio.timeout(timeout_seconds):
-            while (await (await conn.execute(query, [Names(prefix).event_stream])).fetchone()) != (True,):
+            while (await (await conn.execute(query, [stream or Names(prefix).event_stream])).fetchone()) != (True,):
                 await asyncio.sleep(0.01)  # the cursor tells nobody when it moves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -134,21 +135,23 @@ async def test_a_database_restored_to_an_older_state_is_reported_and_its_new_eve
 async def test_a_deleted_stream_ends_the_relay_with_a_clear_message_and_nothing_is_published_over_the_hole(
     database: str, nats_url: str, prefix: str, nats: Client, is_running: bool
 ) -> None:
-    with relay_process(database, nats_url, prefix) as first:
-        await first.ready()
+    with ExitStack() as stack:
+        relay = stack.enter_context(relay_process(database, nats_url, prefix))
+        await relay.ready()
         rename_project(database, 9)
         await wait_until_published(database, prefix)
         if not is_running:
-            first.kill()
-            await first.exit_code()
+            relay.kill()
+            await relay.exit_code()
         await nats.jetstream().delete_stream(Names(prefix).event_stream)
         rename_project(database, 3)
-        with relay_process(database, nats_url, prefix) if not is_running else first as relay:
-            assert await relay.exit_code() == 1
-            assert relay.log()[-1]["event"] == (
-                f"stream {Names(prefix).event_stream} ends at sequence 0, but 10 was published into it: "
-                "it was deleted, or restored from an older backup"
-            )
+        if not is_running:
+            relay = stack.enter_context(relay_process(database, nats_url, prefix))
+        assert await relay.exit_code() == 1
+        assert relay.log()[-1]["event"] == (
+            f"imi-registry: stream {Names(prefix).event_stream} ends at sequence 0, but 10 was published into it: "
+            "it was deleted, or restored from an older backup"
+        )
     assert (await state(nats, prefix)).last_seq == 0
     with psycopg.connect(database) as conn:
         stored = conn.execute("SELECT stream_sequence FROM publisher_cursor").fetchone()

@@ -76,10 +76,10 @@ async def test_the_late_batch_of_a_leader_that_was_frozen_and_deposed_is_refused
                 proxy.go_on()
                 proxy.swallow = remember
                 async with asyncio.timeout(10):
-                    while not answers:
+                    while b'"stream":' not in b"".join(answers):  # the answer to the late request
                         await asyncio.sleep(0.005)
-                zombie.thaw()
                 assert b'"error"' in b"".join(answers) or b'"duplicate":' in b"".join(answers)
+                zombie.thaw()
                 with psycopg.connect(database) as conn:
                     conn.execute("UPDATE worktrees SET agent_id = 'after'")
                 await zombie.until_logged("relay interrupted")

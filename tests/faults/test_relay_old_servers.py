@@ -1,0 +1,236 @@
+"""NATS 2.10: no atomic batches. On a stream of our own, and on the pipeline's shared one among other producers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+
+import nats as nats_py
+import psycopg
+import pytest
+from nats.aio.client import Client
+from nats.js.api import StreamConfig
+
+from publisher.embedded import nats_server
+from publisher.shared_stream import WINDOW, waves
+from registry.bloodbank import STREAM
+from registry.envelope import Message
+from registry.errors import Conflict, NotFound
+from tests import services
+from tests.audit import audit
+from tests.integration.test_relay_delivery import do_everything, register_project
+from tests.old_nats import old_nats_binary
+from tests.relay_process import RelayProcess, relay_process
+from tests.relays import Published, published, running_relay, until_drained
+from tests.workload import writing
+
+WEEK_SECONDS = 7 * 86400
+
+
+@pytest.fixture(scope="module")
+def old_url() -> Iterator[str]:
+    """A nats-server 2.10 of this module's own."""
+    with services.scratch_directory() as directory, nats_server(directory, binary=old_nats_binary()) as server:
+        yield server.url
+
+
+@pytest.fixture
+async def old(old_url: str) -> AsyncIterator[Client]:
+    client = await nats_py.connect(old_url)
+    assert client.connected_server_version.minor == 10
+    yield client
+    jetstream = client.jetstream()
+    for stream in await jetstream.streams_info():
+        await jetstream.delete_stream(stream.config.name)
+    await client.close()
+
+
+@pytest.fixture
+async def shared(old: Client) -> StreamConfig:
+    """The pipeline's event stream as it exists there."""
+    config = StreamConfig(name=STREAM, subjects=["bloodbank.evt.>"], max_age=WEEK_SECONDS)
+    return (await old.jetstream().add_stream(config)).config
+
+
+@asynccontextmanager
+async def other_producer(client: Client) -> AsyncIterator[Counter[str]]:
+    """Somebody else who publishes to the shared stream all the time; counts what was acknowledged."""
+    sent: Counter[str] = Counter()
+
+    async def publish() -> None:
+        while True:
+            await client.jetstream().publish("bloodbank.evt.artifact.build.created", b"{}")
+            sent["artifact"] += 1
+            await asyncio.sleep(0.002)
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(publish())
+        yield sent
+        running.cancel()
+
+
+async def ours(client: Client) -> list[Published]:
+    """Our messages in the shared stream, in its order."""
+    return [
+        message
+        for message in await published(client, "", stream=STREAM)
+        if message.subject.startswith("bloodbank.evt.workspace.")
+    ]
+
+
+def assert_same_as_outbox(database: str, messages: list[Published]) -> None:
+    """Every event once, and each row's in the order of its ids."""
+    with psycopg.connect(database) as conn:
+        rows = conn.execute("SELECT event_id::text, id, coalesce(entity_id::text, '-') FROM outbox").fetchall()
+    assert Counter(message.envelope["id"] for message in messages) == Counter(row[0] for row in rows)
+    of_event = {row[0]: (row[1], row[2]) for row in rows}
+    of_row: dict[str, list[int]] = defaultdict(list)
+    for message in messages:
+        outbox_id, row_key = of_event[message.envelope["id"]]
+        of_row[row_key].append(outbox_id)
+    for ids in of_row.values():
+        assert ids == sorted(ids)
+
+
+async def test_a_stream_of_our_own_is_fenced_without_atomic_batches(
+    database: str, old_url: str, old: Client, prefix: str
+) -> None:
+    async with writing(database, writers=4, seed=1) as load, running_relay(database, old_url, prefix):
+        await load.reach(commits=100)
+        await old.jetstream().publish(f"{prefix}.evt.v1.project.updated.-", b"{}")  # somebody else's
+        await load.reach(commits=100)
+    async with running_relay(database, old_url, prefix) as metrics:
+        await until_drained(database, prefix)
+        assert metrics.problems() == []
+    await assert_in_stream(database, old_url, prefix, foreign=1)
+
+
+async def test_kills_on_a_stream_of_our_own_lose_double_and_reorder_nothing(
+    database: str, old_url: str, old: Client, prefix: str
+) -> None:
+    await kill_repeatedly(database, old_url, prefix, kills=6)
+    await assert_in_stream(database, old_url, prefix)
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.long)])
+async def test_kills_on_the_shared_stream_lose_double_and_reorder_nothing(
+    database: str, old_url: str, old: Client, prefix: str, shared: StreamConfig, kills: int
+) -> None:
+    async with other_producer(old) as sent:
+        await kill_repeatedly(database, old_url, prefix, kills=kills, profile="bloodbank")
+        async with running_relay(database, old_url, prefix, profile="bloodbank") as metrics:
+            await until_drained(database, prefix, 60, stream=STREAM)
+            assert metrics.problems() == []
+    messages = await ours(old)
+    assert_same_as_outbox(database, messages)
+    assert len(messages) + sent["artifact"] == (await old.jetstream().stream_info(STREAM)).state.messages
+    assert sent["artifact"] > 0
+
+
+async def assert_in_stream(database: str, nats_url: str, prefix: str, foreign: int = 0) -> None:
+    """The stream is what the outbox is; without batches nothing keeps a transaction's events in one."""
+    found = await audit(database, nats_url, prefix)
+    found._replace(split=[]).assert_clean(foreign=foreign)
+
+
+async def kill_repeatedly(database: str, nats_url: str, prefix: str, *, kills: int, **settings: object) -> None:
+    """Two relays under eight writers, of which a random one is killed and replaced over and over."""
+    rng = random.Random(kills)
+    with ExitStack() as stack:
+
+        def start() -> RelayProcess:
+            return stack.enter_context(relay_process(database, nats_url, prefix, heartbeat_seconds=0.5, **settings))
+
+        relays = [start(), start()]
+        async with writing(database, writers=8, seed=kills) as load:
+            for _ in range(kills):
+                for relay in relays:
+                    await relay.ready()
+                await load.reach(commits=rng.randrange(1, 80))
+                at = rng.randrange(2)
+                relays[at].kill()
+                await relays[at].exit_code()
+                relays[at] = start()
+        if settings.get("profile") != "bloodbank":
+            await until_drained(database, prefix, 60)
+
+
+async def test_every_event_carries_the_shared_streams_attributes(
+    database: str, old_url: str, old: Client, prefix: str, shared: StreamConfig
+) -> None:
+    async with running_relay(database, old_url, prefix, profile="bloodbank"):
+        with psycopg.connect(database, autocommit=True) as conn:
+            conn.execute("SELECT set_config('imi.actor', 'ada', false)")
+            do_everything(conn)
+            actions = conn.execute("SELECT entity, action, entity_id::text, data FROM outbox ORDER BY id").fetchall()
+        await until_drained(database, prefix, stream=STREAM)
+    expected = {"created": "created", "removed": "closed", "merged": "completed", "released": "released"}
+    messages = await ours(old)
+    assert len(messages) == len(actions)
+    for message, (entity, action, entity_id, data) in zip(messages, actions, strict=True):
+        shared_action = expected.get(action, "updated") if entity == "worktree" else action
+        envelope = message.envelope
+        assert message.subject == f"bloodbank.evt.workspace.{entity}.{shared_action}"
+        assert message.headers["Nats-Msg-Id"] == envelope["id"]
+        assert envelope["type"] == f"bloodbank.workspace.{entity}.{shared_action}"
+        assert envelope["domain"] == "workspace"
+        assert envelope["actor"] == {"type": "agent", "agent_id": "ada"}
+        assert envelope["ordering_key"] == f"{entity}:{entity_id or '-'}"
+        assert envelope["data"] == data | {"change": action}
+    assert (await old.jetstream().stream_info(STREAM)).config == shared
+
+
+async def test_a_missing_shared_stream_is_an_error_and_is_not_created(
+    database: str, old_url: str, old: Client, prefix: str
+) -> None:
+    error = await refusal(database, old_url, prefix, NotFound)
+    assert f"stream {STREAM} does not exist" in str(error)
+    assert await old.jetstream().streams_info() == []
+
+
+async def test_a_shared_stream_that_forgets_ids_too_soon_is_refused(
+    database: str, old_url: str, old: Client, prefix: str
+) -> None:
+    await old.jetstream().add_stream(StreamConfig(name=STREAM, subjects=["bloodbank.evt.>"], duplicate_window=5))
+    error = await refusal(database, old_url, prefix, Conflict)
+    assert "duplicate_window is 5 s, expected at least 60" in str(error)
+
+
+async def refusal(database: str, nats_url: str, prefix: str, kind: type[Exception]) -> Exception:
+    """The error that a relay of the bloodbank profile ends with."""
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with running_relay(database, nats_url, prefix, profile="bloodbank"):
+            pass
+    matching = caught.value.split(kind)[0]
+    assert matching is not None
+    return matching.exceptions[0]  # type: ignore[return-value]
+
+
+async def test_another_registry_in_the_same_stream_is_not_taken_for_a_restored_database(
+    database: str, old_url: str, old: Client, prefix: str, shared: StreamConfig
+) -> None:
+    headers = {
+        "Imi-Outbox-Id": "1",
+        "Imi-Source": "urn:imi:other",
+        "Nats-Msg-Id": "11111111-1111-4111-8111-111111111111",
+    }
+    await old.jetstream().publish("bloodbank.evt.workspace.project.registered", b"{}", headers=headers)
+    with psycopg.connect(database, autocommit=True) as conn:
+        register_project(conn)
+    async with running_relay(database, old_url, prefix, profile="bloodbank") as metrics:
+        await until_drained(database, prefix, stream=STREAM)
+        assert metrics.problems() == []
+    assert len(await ours(old)) == 2
+
+
+def test_two_messages_of_one_row_are_never_under_way_together() -> None:
+    def message(number: int, row: object) -> Message:
+        return Message("s", b"", number, "e", number, False, str(row))
+
+    messages = [message(number, row) for number, row in enumerate([1, 2, 3, 2, 2, 4, 1])]
+    assert [[item.row_key for item in wave] for wave in waves(messages)] == [["1", "2", "3"], ["2"], ["2", "4", "1"]]
+    many = [message(number, number) for number in range(WINDOW + 1)]
+    assert [len(wave) for wave in waves(many)] == [WINDOW, 1]
