@@ -29,6 +29,9 @@ from tests.workload import writing
 
 WEEK_SECONDS = 7 * 86400
 
+# Seen to hang once in many runs, cause unknown: in the long form until that is understood.
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def old_url() -> Iterator[str]:

@@ -39,7 +39,8 @@ async def test_random_kills_of_two_relays_under_load_lose_double_and_reorder_not
         found = await assert_exactly_once(database, nats_url, prefix, timeout_seconds=60)
     assert leaders_killed > kills / 5
     print(
-        f"\n{kills} kills, {leaders_killed} of the leader, 8 writers: {load.commits} commits, {load.rollbacks} rollbacks, "
+        f"\n{kills} kills, {leaders_killed} of the leader, 8 writers: {load.commits} commits, "
+        f"{load.rollbacks} rollbacks, "
         f"{found.events} events; lost {len(found.lost)}, doubled {len(found.duplicated)}, "
         f"out of order {len(found.out_of_order)}"
     )

@@ -124,7 +124,8 @@ async def test_the_specifications_examples_through_psql_reach_any_nats_client(st
             )
             assert sql("SELECT count(*) FROM get_inflight_work()") == "1"
             sql(
-                f"SELECT log_activity('agent-1', '{worktree}', 'modified', 'Updated authentication logic', 'src/auth.rs')"
+                f"SELECT log_activity('agent-1', '{worktree}', 'modified', "
+                "'Updated authentication logic', 'src/auth.rs')"
             )
 
         events = await events_while(endpoints["nats_url"], examples, 4)
