@@ -6,19 +6,29 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from registry.errors import Invalid, RegistryError, Unavailable
+from publisher.console import (
+    AsJson,
+    DatabaseUrl,
+    HttpPort,
+    NatsUrl,
+    StateDir,
+    database,
+    line_printer,
+    required,
+    run,
+    say,
+    settings_of,
+)
+from registry.errors import RegistryError, Unavailable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
-
     from publisher.embedded import EmbeddedServer
     from registry.settings import Settings
 
@@ -37,18 +47,6 @@ migrate_app = typer.Typer(
 events_app = typer.Typer(help="Look at the change feed.", no_args_is_help=True)
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(events_app, name="events")
-
-StateDir = Annotated[
-    Path, typer.Option("--state-dir", help="Folder that holds everything.", envvar="IMI_STATE_DIR", show_default=True)
-]
-DatabaseUrl = Annotated[
-    str | None, typer.Option("--database-url", help="PostgreSQL URL; default: DATABASE_URL.", show_default=False)
-]
-NatsUrl = Annotated[str | None, typer.Option("--nats-url", help="NATS URL; default: NATS_URL.", show_default=False)]
-HttpPort = Annotated[
-    int | None, typer.Option("--http-port", help="Port of the status page; 0 takes a free one.", min=0, max=65535)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
 
 
 def main() -> None:
@@ -79,10 +77,10 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
 
         def ready(http_url: str) -> None:
             publish(settings, http_url)
-            _say(f"ready: {state_dir / 'endpoints.json'} names the URLs; status page {http_url}")
+            say(f"ready: {state_dir / 'endpoints.json'} names the URLs; status page {http_url}")
 
-        _run(service.serve(settings, ready=ready, children=servers))
-    _say("stopped")
+        run(service.serve(settings, ready=ready, children=servers))
+    say("stopped")
 
 
 @app.command()
@@ -93,11 +91,9 @@ def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port:
     """
     from publisher import service
 
-    settings = _settings(database_url=database_url, nats_url=nats_url, http_port=http_port)
-    for name in ("database_url", "nats_url"):
-        if getattr(settings, name) is None:
-            raise Invalid(f"setting {name}: missing; set {name.upper()} or give --{name.replace('_', '-')}")
-    _run(service.serve(settings))
+    settings = settings_of(database_url=database_url, nats_url=nats_url, http_port=http_port)
+    required(settings, "database_url", "nats_url")
+    run(service.serve(settings))
 
 
 @app.command()
@@ -131,11 +127,11 @@ def demo(
 
             async def work() -> None:
                 console.print(f"[dim]subscribed to {settings.prefix}.evt.v1.>; writing with plain SQL[/]\n")
-                results.append(await Demo(settings, scan, _line_printer(console)).run())
+                results.append(await Demo(settings, scan, line_printer(console)).run())
 
-            _run(service.serve(settings, children=servers, work=work))
+            run(service.serve(settings, children=servers, work=work))
     if not results:
-        _say("stopped before the end")
+        say("stopped before the end")
         raise typer.Exit(REFUSED)
     console.print()
     console.print(summary(results[0]))
@@ -161,7 +157,7 @@ def migrate_up(
     """
     from registry import migrate
 
-    with _database(database_url) as conn:
+    with database(database_url) as conn:
         names = migrate.apply(conn, dry_run=dry_run)
     for name in names:
         print(f"{'would apply' if dry_run else 'applied'} {name}")
@@ -177,7 +173,7 @@ def migrate_status(database_url: DatabaseUrl = None, as_json: AsJson = False) ->
     """
     from registry import migrate
 
-    with _database(database_url) as conn:
+    with database(database_url) as conn:
         found = migrate.status(conn)
     if as_json:
         rows = [
@@ -211,7 +207,7 @@ def migrate_rollback(
     """
     from registry import migrate
 
-    with _database(database_url) as conn:
+    with database(database_url) as conn:
         if not yes:
             typer.confirm(f'Remove the registry and all its data from database "{conn.info.dbname}"?', abort=True)
         migrate.rollback(conn)
@@ -236,11 +232,10 @@ def events_tail(
     from publisher.display import event_line
     from registry.client import RegistryClient
 
-    settings = _settings(nats_url=nats_url)
-    if settings.nats_url is None:
-        raise Invalid("setting nats_url: missing; set NATS_URL or give --nats-url")
-    show = _line_printer(Console(highlight=False))
-    url = settings.nats_url
+    settings = settings_of(nats_url=nats_url)
+    required(settings, "nats_url")
+    show = line_printer(Console(highlight=False))
+    url = settings.nats_url or ""
 
     async def follow() -> None:
         async with (
@@ -253,7 +248,7 @@ def events_tail(
                 else:
                     show(event_line(orjson.loads(event.payload)))
 
-    _run(follow())
+    run(follow())
 
 
 @contextmanager
@@ -268,58 +263,13 @@ def _embedded(
     with (
         owned(state_dir) as owned_dir,
         published(owned_dir) as publish,
-        postgres(owned_dir) as database,
+        postgres(owned_dir) as db_server,
         nats_server(owned_dir) as broker,
     ):
-        with _database(database.url) as conn:
+        with database(db_server.url) as conn:
             migrate.apply(conn)
-        settings = _settings(database_url=database.url, nats_url=broker.url, **overrides)
-        yield settings, [database, broker], publish
-
-
-@contextmanager
-def _database(database_url: str | None) -> Iterator[Any]:
-    """A plain connection to the registry database."""
-    import psycopg
-
-    from registry.errors import from_database
-
-    settings = _settings(database_url=database_url)
-    if settings.database_url is None:
-        raise Invalid("setting database_url: missing; set DATABASE_URL or give --database-url")
-    try:
-        with psycopg.connect(settings.database_url, autocommit=True, connect_timeout=5) as conn:
-            yield conn
-    except psycopg.Error as error:
-        raise from_database(error) from error
-
-
-def _settings(**overrides: object) -> Settings:
-    from publisher import logs
-    from registry.settings import load
-
-    settings = load(**overrides)
-    logs.configure(settings.log_level)
-    return settings
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` on the fastest event loop there is."""
-    runner: Callable[[Coroutine[Any, Any, None]], None]
-    try:
-        from uvloop import run as runner
-    except ImportError:
-        from asyncio import run as runner
-    runner(work)
-
-
-def _line_printer(console: Console) -> Callable[[Text], None]:
-    """Prints each text as exactly one line, cut at the width of the terminal."""
-    return lambda line: console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+        settings = settings_of(database_url=db_server.url, nats_url=broker.url, **overrides)
+        yield settings, [db_server, broker], publish
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:
