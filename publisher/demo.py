@@ -19,6 +19,7 @@ from rich.table import Table
 
 from publisher import checkouts
 from publisher.display import event_line
+from publisher.tasks import end
 from registry.client import Delivery, RegistryClient
 from registry.errors import from_database
 from registry.settings import Settings
@@ -86,7 +87,7 @@ class Demo:
                     written = await conn.execute("SELECT event_id::text FROM outbox WHERE id > %s", [last_before])
                     expected = {row[0] for row in await written.fetchall()}
                     await self._wait_for(expected)
-                    watching.cancel()
+                    await end([watching])
             except psycopg.Error as error:
                 raise from_database(error) from error
         return self._measure(expected)

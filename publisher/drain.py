@@ -188,7 +188,7 @@ class Drain:
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 self._cursor.stream_sequence = await batch.answer
         except TimeoutError:
-            raise Unavailable(f"stream {self._stream.name} does not acknowledge") from None
+            raise self._stream.silent() from None
         self._cursor.published.add_all(message.outbox_id for message in batch.messages)
         self._in_flight = None
         self._metrics.acknowledged(len(batch.messages))
@@ -211,6 +211,7 @@ class Drain:
 
     async def _rest(self, page: Page) -> None:
         """Nothing is visible and nothing in flight: sleep until the doorbell rings, or poll while ids are missing."""
+        self._metrics.well()
         if not self._is_armed:
             await self._arm(is_armed=True)
             return  # read once more: an id handed out before the doorbell was set did not ring it

@@ -58,10 +58,14 @@ class RelayMetrics:
 
     def became(self, role: Role) -> None:
         """Note the role this relay has now."""
+        if role not in (self.role, "starting"):
+            self.well()
         self.role = role
         self._leading.set(role == "leader")
-        if role != "starting":
-            self._last_error = None
+
+    def well(self) -> None:
+        """Note that everything the relay does works."""
+        self._last_error = None
 
     def failed(self, error: Exception) -> None:
         """Note what interrupted the relay."""
@@ -77,7 +81,7 @@ class RelayMetrics:
         """Note one acknowledged publish request."""
         self.published += events
         self.last_publish_at = time()
-        self._last_error = None
+        self.well()
         self._events.inc(events)
         self._batch_events.observe(events)
         self._last_publish.set(self.last_publish_at)

@@ -90,6 +90,8 @@ class Relay:
                 async with open_stream(self._nats_url, self._name, self._profile, self._settings) as stream:
                     await self._drain(conn, stream, cursor)
             except Unavailable as error:
+                if conn.closed:
+                    raise
                 self._metrics.failed(error)
                 await outbox.advance(conn, cursor)
                 await retry.sleep("publishing interrupted", error)

@@ -13,9 +13,10 @@ import structlog
 from publisher.metrics import RelayMetrics
 from publisher.relay import Relay
 from publisher.status import bind, serve_status
+from publisher.tasks import run_until
 from registry import migrate
 from registry.broker import connect_nats
-from registry.errors import RegistryError, Unavailable, from_database
+from registry.errors import Unavailable, from_database
 from registry.settings import Settings
 
 log = structlog.get_logger()
@@ -65,19 +66,15 @@ async def serve(
                 stop.set()
 
         stop = _stop_on_signals()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                running = [
-                    tasks.create_task(relay.run()),
-                    tasks.create_task(serve_status(listener, metrics)),
-                    tasks.create_task(announce_then_work()),
-                    *[tasks.create_task(_watch(child)) for child in children],
-                ]
-                await stop.wait()
-                for task in running:
-                    task.cancel()
-        except* RegistryError as errors:
-            raise _first(errors) from None
+        await run_until(
+            stop,
+            [
+                relay.run(),
+                serve_status(listener, metrics),
+                announce_then_work(),
+                *[_watch(child) for child in children],
+            ],
+        )
 
 
 async def check_database(settings: Settings) -> None:
@@ -111,10 +108,3 @@ async def _watch(child: Child) -> None:
     while child.is_running():  # noqa: ASYNC110  # the end of another process is no event of this loop
         await asyncio.sleep(WATCH_SECONDS)
     raise Unavailable(f"{child.name} ended: {child.exit_reason()}")
-
-
-def _first(errors: BaseExceptionGroup[RegistryError]) -> RegistryError:
-    """The first error of a group, however deep."""
-    for error in errors.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    raise errors

@@ -14,7 +14,7 @@ from nats.js.api import RetentionPolicy, StreamConfig
 
 from publisher.stream import REQUEST_TIMEOUT_SECONDS, EventStream, Stored
 from registry.envelope import Message
-from registry.errors import Conflict, NotFound, Unavailable
+from registry.errors import Conflict, NotFound
 
 SOURCE_HEADER = "Imi-Source"
 """Tells our messages from those of another registry in the same stream."""
@@ -40,7 +40,7 @@ class SharedStream(EventStream):
                 async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                     expected = await outcome
             except TimeoutError:
-                raise Unavailable(f"stream {self.name} does not acknowledge") from None
+                raise self.silent() from None
         return await self._send_wave(last, expected)
 
     async def _send_wave(self, messages: Sequence[Message], last_sequence: int) -> asyncio.Future[int]:

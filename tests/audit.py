@@ -73,7 +73,7 @@ class Audit(NamedTuple):
 
         `foreign` messages are expected beside them, and at least `at_least` events: an empty outbox proves nothing.
         """
-        assert self._replace(events=0) == Audit(0, [], [], [], foreign, [], [])
+        assert self._replace(events=0) == Audit(0, [], [], [], foreign, [], []), self
         assert self.events >= at_least, f"only {self.events} events were written"
 
 

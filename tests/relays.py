@@ -13,6 +13,7 @@ from nats.aio.client import Client
 
 from publisher.metrics import RelayMetrics
 from publisher.relay import Relay
+from publisher.tasks import end
 from registry.settings import Settings, load
 from registry.subjects import Names
 
@@ -41,7 +42,7 @@ async def running_relay(database: str, nats_url: str, prefix: str, **overrides: 
         async with asyncio.timeout(20):
             await relay.settled.wait()
         yield metrics
-        running.cancel()
+        await end([running])
 
 
 async def published(client: Client, prefix: str, stream: str | None = None) -> list[Published]:

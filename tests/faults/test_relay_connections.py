@@ -106,7 +106,6 @@ async def test_events_acknowledged_before_the_cursor_could_be_stored_are_not_sen
         assert sample(metrics, "recovered_events_total") == 50
 
 
-@pytest.mark.long  # failed once in several runs, cause unknown
 async def test_a_leader_whose_backend_is_terminated_again_and_again_loses_nothing(
     database: str, nats_url: str, prefix: str
 ) -> None:
@@ -128,9 +127,9 @@ async def test_a_leader_whose_backend_is_terminated_again_and_again_loses_nothin
             assert row is not None
             terminated += row[0]
             async with asyncio.timeout(20):
-                while "leader" not in (first.role, second.role):
+                # A relay keeps the role of a leader until it notices.
+                while first.interrupted + second.interrupted < terminated or "leader" not in (first.role, second.role):
                     await asyncio.sleep(0.01)
         load.stop()
         await assert_exactly_once(database, nats_url, prefix, at_least=80)
-    assert terminated >= 5
-    assert first.interrupted + second.interrupted >= 5
+    assert terminated == 8

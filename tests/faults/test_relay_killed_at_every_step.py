@@ -23,6 +23,8 @@ from tests.relay_process import RelayProcess, relay_process
 Work = Callable[[str, UUID], Awaitable[None]]
 SAMPLED = 8
 """Kills per kind of work in the short form."""
+ATTEMPTS = 3
+"""How traffic splits into chunks varies: a late step does not exist in each run."""
 
 
 class Step(NamedTuple):
@@ -139,18 +141,21 @@ async def test_kill_at_any_step_of_a_cycle_loses_doubles_and_reorders_nothing(
         relay = on.start()
         try:
             for step in steps:
-                await relay.ready()
-                await on.rest()
-                on.proxies[step.server].stop_at(step.chunk, step.when, relay.kill)
-                await work(database, on.worktree)
-                await on.published_or_dead(relay)
-                if not relay.is_running:
-                    killed.append(step)
-                relay.close()
-                relay = on.start()  # its recovery is the test, and it is the next one to be killed
-                await wait_until_published(database, prefix)
-                (await audit(database, nats_url, prefix)).assert_clean()
+                for _ in range(ATTEMPTS):
+                    await relay.ready()
+                    await on.rest()
+                    on.proxies[step.server].stop_at(step.chunk, step.when, relay.kill)
+                    await work(database, on.worktree)
+                    await on.published_or_dead(relay)
+                    is_killed = not relay.is_running
+                    relay.close()
+                    relay = on.start()  # its recovery is the test, and it is the next one to be killed
+                    await wait_until_published(database, prefix)
+                    (await audit(database, nats_url, prefix)).assert_clean()
+                    if is_killed:
+                        killed.append(step)
+                        break
         finally:
             relay.close()
     print(f"\n{name}: killed at {len(killed)} of {len(steps)} steps")
-    assert len(killed) >= len(steps) * 0.5  # how traffic splits into chunks varies: not every step exists in each run
+    assert len(killed) >= len(steps) * 0.8

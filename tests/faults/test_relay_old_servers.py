@@ -7,6 +7,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
+from uuid import uuid4
 
 import nats as nats_py
 import psycopg
@@ -16,9 +17,14 @@ from nats.js.api import StreamConfig
 
 from publisher.embedded import nats_server
 from publisher.shared_stream import WINDOW, waves
+from publisher.stream import StreamMoved
+from publisher.streams import open_stream
+from publisher.tasks import end
 from registry.bloodbank import STREAM
 from registry.envelope import Message
 from registry.errors import Conflict, NotFound
+from registry.profiles import profile_of
+from registry.settings import load
 from tests import services
 from tests.audit import audit
 from tests.integration.test_relay_delivery import do_everything, register_project
@@ -28,9 +34,6 @@ from tests.relays import Published, published, running_relay, until_drained
 from tests.workload import writing
 
 WEEK_SECONDS = 7 * 86400
-
-# Seen to hang once in many runs, cause unknown: in the long form until that is understood.
-pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,7 @@ async def other_producer(client: Client) -> AsyncIterator[Counter[str]]:
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(publish())
         yield sent
-        running.cancel()
+        await end([running])
 
 
 async def ours(client: Client) -> list[Published]:
@@ -111,6 +114,20 @@ async def test_a_stream_of_our_own_is_fenced_without_atomic_batches(
     await assert_in_stream(database, old_url, prefix, foreign=1)
 
 
+async def test_no_message_follows_somebody_elses_in_the_place_of_a_refused_one(
+    old_url: str, old: Client, prefix: str
+) -> None:
+    settings = load(nats_url=old_url, prefix=prefix)
+    messages = [Message(f"{prefix}.evt.v1.project.updated.-", b"{}", n, str(uuid4()), 1, False, "row") for n in (1, 2)]
+    async with open_stream(old_url, "test", profile_of(settings), settings) as stream:
+        await old.jetstream().publish(messages[0].subject, b"{}")
+        with pytest.raises(StreamMoved):
+            await (await stream.send(messages, expected=0))  # the second one's sequence is right
+        await old.flush()
+        assert await stream.last_sequence() == 1
+        assert await (await stream.send(messages, expected=1)) == 3
+
+
 async def test_kills_on_a_stream_of_our_own_lose_double_and_reorder_nothing(
     database: str, old_url: str, old: Client, prefix: str
 ) -> None:
@@ -129,7 +146,8 @@ async def test_kills_on_the_shared_stream_lose_double_and_reorder_nothing(
             assert metrics.problems() == []
     messages = await ours(old)
     assert_same_as_outbox(database, messages)
-    assert len(messages) + sent["artifact"] == (await old.jetstream().stream_info(STREAM)).state.messages
+    theirs = (await old.jetstream().stream_info(STREAM)).state.messages - len(messages)
+    assert theirs - sent["artifact"] in (0, 1)  # the last one may be stored and not acknowledged
     assert sent["artifact"] > 0
 
 

@@ -15,6 +15,7 @@ from publisher.outbox import Cursor, Deposed
 from publisher.ranges import RangeSet
 from publisher.stream import StreamMoved
 from publisher.streams import open_stream
+from publisher.tasks import end
 from registry.profiles import profile_of
 from registry.subjects import Names
 from tests.audit import assert_exactly_once, audit, connected, wait_until_published
@@ -196,8 +197,7 @@ async def test_two_relays_that_both_publish_are_kept_apart_by_the_stream_alone(
         running.append(tasks.create_task(other.run()))
         async with writing(database, writers=6, pause_seconds=0.005) as load:
             await load.reach(commits=150)
-        for task in running:
-            task.cancel()
+        await end(running)
     assert one.refused > 0
     assert other.refused > 0
     async with running_relay(database, nats_url, prefix):

@@ -1,0 +1,51 @@
+"""Tasks that run side by side until one fails or all are told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+CANCEL_AGAIN_SECONDS = 1.0
+
+
+async def run_until(stop: asyncio.Event, work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run `work` side by side until `stop` is set or one of it fails; then cancel the rest and wait for its end.
+
+    Raises the first failure, out of a group the first one in it. A task that is done before is no reason to stop.
+    """
+    failures: list[Exception] = []
+
+    async def watched(part: Coroutine[Any, Any, None]) -> None:
+        try:
+            await part
+        except Exception as error:  # raised again below, once the others have ended
+            failures.append(error)
+            stop.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(watched(part)) for part in work]
+        try:
+            await stop.wait()
+        finally:
+            await end(running)
+    if failures:
+        raise _first(failures[0]) from None
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel `tasks` and wait until they have ended.
+
+    Again and again: `asyncio.wait_for` of Python 3.11, on which psycopg and nats-py wait, swallows a cancellation that
+    comes together with its result.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
+
+
+def _first(error: Exception) -> Exception:
+    """The first error of a group, however deep."""
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error

@@ -1,0 +1,45 @@
+"""Running and ending tasks, among them ones that a library keeps from being cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from publisher.tasks import run_until
+
+
+class Failed(Exception):
+    """A failure of the test's own."""
+
+
+async def endless(ended: list[str]) -> None:
+    """Waits for ever, and swallows the first cancellation, as `asyncio.wait_for` of Python 3.11 may."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        ended.append("swallowed")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append("cancelled")
+
+
+async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
+    stop, ended = asyncio.Event(), list[str]()
+    asyncio.get_running_loop().call_later(0.01, stop.set)
+    async with asyncio.timeout(10):
+        await run_until(stop, [endless(ended)])
+    assert ended == ["swallowed", "cancelled"]
+
+
+async def test_the_first_failure_ends_the_others_and_is_raised_out_of_its_group() -> None:
+    ended: list[str] = []
+
+    async def failing() -> None:
+        async with asyncio.TaskGroup():
+            raise Failed
+
+    with pytest.raises(Failed):
+        await run_until(asyncio.Event(), [endless(ended), failing()])
+    assert ended == ["swallowed", "cancelled"]
