@@ -144,10 +144,10 @@ CREATE OR REPLACE FUNCTION deactivate_worktrees()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE worktrees SET active = false WHERE project_id = NEW.id AND active;
+    UPDATE public.worktrees SET active = false WHERE project_id = NEW.id AND active;
     RETURN NULL;
 END;
 $$;
@@ -159,12 +159,12 @@ CREATE OR REPLACE FUNCTION guard_worktree()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    project projects;
+    project public.projects;
 BEGIN
-    NEW.path := normalize_path(NEW.path);
+    NEW.path := public.normalize_path(NEW.path);
     NEW.ahead_of_trunk := coalesce(NEW.ahead_of_trunk, 0);
     NEW.behind_trunk := coalesce(NEW.behind_trunk, 0);
 
@@ -183,10 +183,10 @@ BEGIN
             RETURN NEW;
         END IF;
     END IF;
-    SELECT * INTO project FROM projects WHERE id = NEW.project_id FOR NO KEY UPDATE;
+    SELECT * INTO project FROM public.projects WHERE id = NEW.project_id FOR NO KEY UPDATE;
     IF NEW.active AND NOT project.active THEN
         RAISE EXCEPTION 'worktree % cannot be active: project % (%) is inactive; register the project again first',
-            quote_for_message(NEW.name), quote_for_message(project.name), project.id
+            public.quote_for_message(NEW.name), public.quote_for_message(project.name), project.id
             USING ERRCODE = '55000', TABLE = TG_TABLE_NAME, COLUMN = 'active';
     END IF;
     RETURN NEW;
@@ -245,10 +245,10 @@ CREATE OR REPLACE FUNCTION restore_builtin_worktree_types()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM seed_worktree_types();
+    PERFORM public.seed_worktree_types();
     RETURN NULL;
 END;
 $$;
@@ -258,12 +258,12 @@ CREATE OR REPLACE FUNCTION guard_activity_worktree()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM FROM worktrees WHERE id = NEW.worktree_id FOR KEY SHARE;
+    PERFORM FROM public.worktrees WHERE id = NEW.worktree_id FOR KEY SHARE;
     IF NOT FOUND AND NEW.worktree_id IS NOT NULL THEN
-        RAISE EXCEPTION 'activity of agent %: worktree_id % is no worktree', quote_for_message(NEW.agent_id), NEW.worktree_id
+        RAISE EXCEPTION 'activity of agent %: worktree_id % is no worktree', public.quote_for_message(NEW.agent_id), NEW.worktree_id
             USING ERRCODE = '23503', TABLE = TG_TABLE_NAME, COLUMN = 'worktree_id',
                 CONSTRAINT = 'agent_activities_worktree_id_fkey';
     END IF;
@@ -292,13 +292,13 @@ CREATE OR REPLACE FUNCTION remember_worktrees_of_project()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    INSERT INTO deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
+    INSERT INTO public.deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
     SELECT w.id, OLD.id, OLD.name, OLD.remote_origin, t.name, w.name, w.branch_name, w.path
-    FROM worktrees w
-    JOIN worktree_types t ON t.id = w.type_id
+    FROM public.worktrees w
+    JOIN public.worktree_types t ON t.id = w.type_id
     WHERE w.project_id = OLD.id
     ON CONFLICT (id) DO NOTHING;
     RETURN OLD;
@@ -309,14 +309,14 @@ CREATE OR REPLACE FUNCTION remember_worktrees()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    INSERT INTO deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
+    INSERT INTO public.deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
     SELECT o.id, o.project_id, p.name, p.remote_origin, t.name, o.name, o.branch_name, o.path
     FROM old_rows o
-    LEFT JOIN projects p ON p.id = o.project_id
-    LEFT JOIN worktree_types t ON t.id = o.type_id
+    LEFT JOIN public.projects p ON p.id = o.project_id
+    LEFT JOIN public.worktree_types t ON t.id = o.type_id
     ON CONFLICT (id) DO NOTHING;
     RETURN NULL;
 END;
@@ -327,16 +327,16 @@ CREATE OR REPLACE FUNCTION truncate_activities()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET imi.activity_retention = 'on'
 AS $$
 BEGIN
     BEGIN
-        TRUNCATE agent_activities, deleted_worktrees;
+        TRUNCATE public.agent_activities, public.deleted_worktrees;
     EXCEPTION
         WHEN object_in_use THEN    -- named in the same TRUNCATE: PostgreSQL refuses a second one
-            DELETE FROM agent_activities;
-            DELETE FROM deleted_worktrees;
+            DELETE FROM public.agent_activities;
+            DELETE FROM public.deleted_worktrees;
     END;
     RETURN NULL;
 END;
