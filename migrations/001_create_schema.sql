@@ -26,6 +26,15 @@ RETURN p_remote_origin ~ '^git@github\.com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+\.git
 
 COMMENT ON FUNCTION is_remote_origin(text) IS 'Whether this is an origin in the form the registry stores: git@github.com:owner/repo.git, lower case.';
 
+CREATE OR REPLACE FUNCTION project_search_text(p_name text, p_remote_origin text)
+RETURNS text
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN ' ' || translate(lower(p_name) || ' ' || left(substr(p_remote_origin, 16), -4), '-/.', '   ');
+
+COMMENT ON FUNCTION project_search_text(text, text) IS 'What search_projects looks in: name and owner/repo in lower case, a blank before each word.';
+
 -- One guard on remote_origin, not two: a second unique or exclusion constraint on the same key makes concurrent
 -- INSERT ... ON CONFLICT fail, since only one of them can be the arbiter. It holds for inactive projects too.
 CREATE TABLE IF NOT EXISTS projects (
@@ -158,6 +167,9 @@ CREATE INDEX IF NOT EXISTS idx_projects_active ON projects (active) WHERE active
 CREATE INDEX IF NOT EXISTS idx_projects_name ON projects (name) WHERE active;
 CREATE INDEX IF NOT EXISTS idx_projects_name_trgm ON projects USING gin (name gin_trgm_ops);
 CREATE INDEX IF NOT EXISTS idx_projects_remote_origin_trgm ON projects USING gin (remote_origin gin_trgm_ops);
+CREATE INDEX IF NOT EXISTS idx_projects_search_trgm
+    ON projects USING gin (project_search_text(name, remote_origin) gin_trgm_ops) WHERE active;
+CREATE INDEX IF NOT EXISTS idx_projects_name_length ON projects (length(name), name, id) WHERE active;
 CREATE INDEX IF NOT EXISTS idx_projects_metadata ON projects USING gin (metadata);
 
 CREATE UNIQUE INDEX IF NOT EXISTS worktrees_unique_active_path ON worktrees (path) WHERE active;

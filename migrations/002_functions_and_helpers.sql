@@ -864,51 +864,104 @@ $$;
 COMMENT ON FUNCTION get_project_working_path(uuid, text) IS 'The trunk path, or the sibling directory of it for a worktree; a slash in the name becomes a dash, as in directory names of branches.';
 
 -- name and origin are each matched as a substring and by trigrams; the host part of the origin does not count.
+-- Candidates first, their exact relevance last, since computing that costs 20 microseconds a row. Measured with 100,000
+-- projects: the trigram index gives some thousand candidates in a few milliseconds; a text that more projects contain
+-- is found sooner by reading names in the order of their length. The planner cannot know how often a text occurs, so
+-- it is told. One or two letters have no trigram of their own: they are looked for where a word begins.
 CREATE OR REPLACE FUNCTION search_projects(p_query text)
 RETURNS TABLE (id uuid, name text, remote_origin text, trunk_path text, relevance real)
 LANGUAGE plpgsql
 STABLE
 SET search_path = pg_catalog, public, pg_temp
-SET pg_trgm.word_similarity_threshold = 0.3
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = on
+SET enable_sort = on
+SET jit = off
+SET pg_trgm.word_similarity_threshold = 0.6
 AS $$
 DECLARE
+    many CONSTANT integer := 5000;
     wanted text := coalesce(substring(normalize_remote_origin(p_query) FROM ':(.*)\.git$'), lower(btrim(p_query)));
-    pattern text := '%' || replace(replace(replace(wanted, '\', '\\'), '%', '\%'), '_', '\_') || '%';
+    words text := translate(wanted, '-/.', '   ');
+    is_short boolean := wanted ~ '^\w{1,2}$';
+    pattern text := CASE WHEN is_short THEN '% ' ELSE '%' END
+        || replace(replace(replace(words, '\', '\\'), '%', '\%'), '_', '\_') || '%';
+    hits bigint;
+    candidates uuid[];
+    threshold real;
 BEGIN
     PERFORM require_text('search_projects', 'p_query', p_query);
+
+    SELECT max(short.hits), array_agg(short.id) INTO hits, candidates
+    FROM (
+        SELECT hit.id, count(*) OVER () AS hits
+        FROM (
+            SELECT p.id, p.name
+            FROM projects p
+            WHERE p.active AND project_search_text(p.name, p.remote_origin) LIKE pattern
+            LIMIT many
+        ) hit
+        ORDER BY length(hit.name), hit.name, hit.id
+        LIMIT 100
+    ) short;
+    IF hits = many THEN
+        PERFORM set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true);
+        candidates := ARRAY(
+            SELECT p.id
+            FROM projects p
+            WHERE p.active AND project_search_text(p.name, p.remote_origin) LIKE pattern
+            ORDER BY length(p.name), p.name, p.id
+            LIMIT 100
+        );
+        PERFORM set_config('enable_bitmapscan', 'on', true), set_config('enable_sort', 'on', true);
+    END IF;
+
+    -- What resembles the text: at first closely, and less so only while there is nothing at all.
+    FOREACH threshold IN ARRAY '{0.6, 0.45, 0.3}'::real[] LOOP
+        EXIT WHEN is_short OR coalesce(cardinality(candidates), 0) >= CASE threshold WHEN 0.6::real THEN 20 ELSE 1 END;
+        PERFORM set_config('pg_trgm.word_similarity_threshold', threshold::text, true);
+        candidates := candidates || ARRAY(
+            SELECT hit.id
+            FROM (
+                SELECT p.id, p.name
+                FROM projects p
+                WHERE p.active AND project_search_text(p.name, p.remote_origin) %> wanted
+                LIMIT 1000
+            ) hit
+            ORDER BY length(hit.name), hit.name, hit.id
+            LIMIT 100
+        );
+    END LOOP;
+
     RETURN QUERY
-    SELECT found.id, found.name, found.remote_origin, found.trunk_path, found.score::real
+    SELECT best.id, best.name, best.remote_origin, best.trunk_path, best.score::real
     FROM (
         SELECT
-            p.id, p.name, p.remote_origin, p.trunk_path, m.contains, m.resembles,
+            p.id, p.name, p.remote_origin, p.trunk_path,
             CASE
                 WHEN wanted IN (lower(p.name), s.slug, s.repo) THEN 1
-                WHEN m.contains THEN 0.75 + 0.25 * m.likeness
+                WHEN strpos(lower(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
                 ELSE 0.75 * m.likeness
             END AS score
         FROM projects p
         CROSS JOIN LATERAL (
             SELECT
                 substring(p.remote_origin FROM ':(.*)\.git$') AS slug,
-                substring(p.remote_origin FROM '/(.*)\.git$') AS repo
+                substring(p.remote_origin FROM '/(.*)\.git$') AS repo,
+                project_search_text(p.name, p.remote_origin) AS search_text
         ) s
         CROSS JOIN LATERAL (
-            SELECT
-                p.name ILIKE pattern OR s.slug LIKE pattern AS contains,
-                wanted <% p.name OR wanted <% s.slug AS resembles,
-                (
-                    greatest(word_similarity(wanted, p.name), word_similarity(wanted, s.slug))
-                    + greatest(similarity(wanted, p.name), similarity(wanted, s.repo), similarity(wanted, s.slug))
-                ) / 2 AS likeness
+            SELECT (
+                word_similarity(wanted, s.search_text)
+                + greatest(similarity(wanted, p.name), similarity(wanted, s.repo), similarity(wanted, s.slug))
+            ) / 2 AS likeness
+            OFFSET 0
         ) m
-        WHERE p.active
-            AND (
-                p.name ILIKE pattern OR p.remote_origin LIKE pattern
-                OR p.name %> wanted OR p.remote_origin %> wanted
-            )
-    ) found
-    WHERE found.contains OR found.resembles
-    ORDER BY found.score DESC, found.name, found.id
+        WHERE p.id = ANY (candidates)
+    ) best
+    WHERE best.score > 0
+    ORDER BY best.score DESC, best.name, best.id
     LIMIT 20;
 END;
 $$;

@@ -23,6 +23,8 @@ BEGIN
             ('deleted_worktrees', 'branch_name'),
             ('outbox', 'transaction_id'),
             ('publisher_cursor', 'stream_sequence'),
+            ('command_ledger', 'command_id'),
+            ('published_batch', 'last_sequence'),
             ('schema_migrations', 'checksum')
     ) AS own (table_name, column_name)
     WHERE to_regclass('public.' || own.table_name) IS NOT NULL
@@ -56,6 +58,8 @@ DROP FUNCTION IF EXISTS
 -- Their triggers, indexes and sequences go with them.
 DROP TABLE IF EXISTS
     schema_migrations,
+    command_ledger,
+    published_batch,
     publisher_cursor,
     outbox,
     deleted_worktrees,
@@ -65,6 +69,21 @@ DROP TABLE IF EXISTS
     projects;
 
 DROP SEQUENCE IF EXISTS publisher_doorbell;
+
+-- 004
+DROP FUNCTION IF EXISTS
+    apply_command(uuid, text, jsonb, bytea, uuid, text, text, text, text),
+    run_command(text, jsonb),
+    command_worktree(jsonb),
+    command_project(jsonb),
+    cleanup_command_ledger(integer),
+    remove_worktree_type(text),
+    add_worktree_type(text, text, text, text, text, text, jsonb),
+    remove_worktree(uuid),
+    release_worktree(uuid, text),
+    claim_worktree(uuid, text),
+    update_worktree(uuid, text, text, text, text, jsonb),
+    update_project(uuid, text, text, text, text, jsonb);
 
 -- 003
 DROP FUNCTION IF EXISTS
@@ -119,6 +138,7 @@ DROP FUNCTION IF EXISTS
     truncate_activities(),
     resolve_worktree_type(text),
     normalize_remote_origin(text),
+    project_search_text(text, text),
     normalize_path(text),
     quote_for_message(text),
     require_text(text, text, text),

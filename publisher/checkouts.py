@@ -1,11 +1,16 @@
-"""Git checkouts on this machine: their GitHub origin and branch, read with git itself."""
+"""Git checkouts on this machine: where they are."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from publisher import git
+from registry.errors import RegistryError
+
+SKIPPED = {"node_modules"}
 
 
 class Checkout(NamedTuple):
@@ -19,17 +24,30 @@ class Checkout(NamedTuple):
 def find(root: Path) -> Iterator[Checkout]:
     """Checkouts with a GitHub origin: `root` itself and the folders directly in it, by name. None without git."""
     folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]
-    for folder in folders:
-        if (folder / ".git").exists():
-            origin = _git(folder, "config", "--get", "remote.origin.url")
-            if origin and "github.com" in origin:
-                yield Checkout(folder, origin, _git(folder, "branch", "--show-current") or "main")
+    for folder in filter(_is_checkout, folders):
+        try:
+            found = git.repository(folder)
+        except RegistryError:  # a broken one, or there is no git: the demo has projects of its own
+            continue
+        if found.origin and "github.com" in found.origin:
+            yield Checkout(folder, found.origin, found.default_branch)
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    """Output of a git command in `folder`; None where it fails or git is not there."""
+def walk(root: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+    """Checkouts in `root` at any depth, `root` included, by name; what is inside a checkout is its own affair.
+
+    Hidden folders, links and `node_modules` are not entered; a folder that cannot be read is given to `on_error`.
+    """
+    for folder, names, _ in os.walk(root, onerror=on_error):
+        if _is_checkout(Path(folder)):
+            names.clear()
+            yield Path(folder)
+        names[:] = sorted(name for name in names if not name.startswith(".") and name not in SKIPPED)
+
+
+def _is_checkout(folder: Path) -> bool:
+    """Whether there is a `.git`: a folder, or in a linked work tree a file."""
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        return (folder / ".git").exists()
+    except OSError:  # no right to look inside
+        return False

@@ -13,6 +13,19 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from publisher import (
+    cli_activity,
+    cli_commands,
+    cli_events,
+    cli_history,
+    cli_maintain,
+    cli_project,
+    cli_registry,
+    cli_schemas,
+    cli_sync,
+    cli_type,
+    cli_worktree,
+)
 from publisher.console import (
     AsJson,
     DatabaseUrl,
@@ -44,9 +57,20 @@ app = typer.Typer(
 migrate_app = typer.Typer(
     help="Bring the database to this version's schema (that is: migrate up), and back.", invoke_without_command=True
 )
-events_app = typer.Typer(help="Look at the change feed.", no_args_is_help=True)
 app.add_typer(migrate_app, name="migrate")
-app.add_typer(events_app, name="events")
+app.add_typer(cli_events.app, name="events")
+app.add_typer(cli_history.app, name="history")
+app.command("rebuild-stream")(cli_history.rebuild_stream)
+app.command("doctor")(cli_history.doctor)
+app.add_typer(cli_schemas.app, name="schemas")
+app.add_typer(cli_project.app, name="project")
+app.add_typer(cli_worktree.app, name="worktree")
+app.add_typer(cli_type.app, name="type")
+app.add_typer(cli_activity.app, name="activity")
+app.add_typer(cli_commands.app, name="commands")
+app.add_typer(cli_registry.app)
+app.add_typer(cli_sync.app)
+app.add_typer(cli_maintain.app, name="maintain")
 
 
 def main() -> None:
@@ -212,43 +236,6 @@ def migrate_rollback(
             typer.confirm(f'Remove the registry and all its data from database "{conn.info.dbname}"?', abort=True)
         migrate.rollback(conn)
     print("removed")
-
-
-@events_app.command("tail")
-def events_tail(
-    nats_url: NatsUrl = None,
-    project: Annotated[str | None, typer.Option("--project", help="Only events of this project id.")] = None,
-    entity: Annotated[str | None, typer.Option("--entity", help="Only project, worktree, activity …")] = None,
-    action: Annotated[str | None, typer.Option("--action", help="Only registered, merged …")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show events as they arrive, until Ctrl-C. With --json one envelope a line.
-
-    Example: imi-registry events tail --entity worktree --action merged
-    """
-    import orjson
-    from rich.console import Console
-
-    from publisher.display import event_line
-    from registry.client import RegistryClient
-
-    settings = settings_of(nats_url=nats_url)
-    required(settings, "nats_url")
-    show = line_printer(Console(highlight=False))
-    url = settings.nats_url or ""
-
-    async def follow() -> None:
-        async with (
-            RegistryClient.connect(url, prefix=settings.prefix, name="imi-registry events tail") as client,
-            client.tail(entity=entity, action=action, project_id=project) as events,
-        ):
-            async for event in events:
-                if as_json:
-                    print(event.payload.decode(), flush=True)
-                else:
-                    show(event_line(orjson.loads(event.payload)))
-
-    run(follow())
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from registry.database import Registry
     from registry.settings import Settings
+
+T = TypeVar("T")
 
 StateDir = Annotated[
     Path, typer.Option("--state-dir", help="Folder that holds everything.", envvar="IMI_STATE_DIR", show_default=True)
@@ -29,6 +32,16 @@ HttpPort = Annotated[
     int | None, typer.Option("--http-port", help="Port of the status page; 0 takes a free one.", min=0, max=65535)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
+Actor = Annotated[
+    str | None,
+    typer.Option(
+        "--actor", help="Who the events name; default: your user name.", envvar="IMI_ACTOR", show_default=False
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Metadata = Annotated[
+    str | None, typer.Option("--metadata", help="JSON object, merged by key with what is there.", show_default=False)
+]
 
 
 def settings_of(**overrides: object) -> Settings:
@@ -48,6 +61,62 @@ def required(settings: Settings, *names: str) -> None:
             raise Invalid(f"setting {name}: missing; set {name.upper()} or give --{name.replace('_', '-')}")
 
 
+def attached(settings: Settings) -> Settings:
+    """`settings`; URLs that are not given are those of the `imi-registry up` that runs in the state directory."""
+    import json
+    import os
+
+    if settings.database_url and settings.nats_url:
+        return settings
+    try:
+        found = json.loads((Path(os.environ.get("IMI_STATE_DIR", ".imi")) / "endpoints.json").read_text())
+    except (OSError, ValueError):
+        return settings
+    return settings.model_copy(
+        update={name: getattr(settings, name) or found.get(name) for name in ("database_url", "nats_url")}
+    )
+
+
+def with_registry(work: Callable[[Registry], Awaitable[T]], database_url: str | None, actor: str | None = None) -> T:
+    """What `work` makes of the registry database; its writes are those of `actor`, or else of the user."""
+    from registry.database import Registry
+
+    settings = attached(settings_of(database_url=database_url))
+    required(settings, "database_url")
+
+    async def session() -> T:
+        async with Registry.connect(settings.database_url or "", max_connections=1) as registry:
+            return await work(registry.acting(actor=actor or user_name()))
+
+    return run(session())
+
+
+def user_name() -> str:
+    """Who runs this."""
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        return f"uid {os.getuid()}"
+
+
+def parsed(metadata: str | None) -> dict[str, Any] | None:
+    """The JSON object given as --metadata. Raises `Invalid`."""
+    import json
+
+    if metadata is None:
+        return None
+    try:
+        value = json.loads(metadata)
+    except ValueError as error:
+        raise Invalid(f"--metadata {metadata!r:.80}: is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Invalid(f"--metadata {metadata!r:.80}: must be a JSON object")
+    return value
+
+
 @contextmanager
 def database(database_url: str | None) -> Iterator[Any]:
     """A plain connection to the registry database."""
@@ -64,14 +133,14 @@ def database(database_url: str | None) -> Iterator[Any]:
         raise from_database(error) from error
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
+def run(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` on the fastest event loop there is."""
-    runner: Callable[[Coroutine[Any, Any, None]], None]
+    runner: Callable[[Coroutine[Any, Any, T]], T]
     try:
         from uvloop import run as runner
     except ImportError:
         from asyncio import run as runner
-    runner(work)
+    return runner(work)
 
 
 def line_printer(console: Console) -> Callable[[Text], None]:

@@ -17,8 +17,8 @@ from psycopg import AsyncConnection
 from publisher import outbox
 from publisher.batching import take
 from publisher.metrics import RelayMetrics
-from publisher.outbox import Cursor, Page
-from publisher.stream import REQUEST_TIMEOUT_SECONDS, EventStream, StreamLost
+from publisher.outbox import Batch, Cursor, Page
+from publisher.stream import REQUEST_TIMEOUT_SECONDS, EventStream, Stored, StreamLost
 from registry.envelope import Message
 from registry.errors import Unavailable
 from registry.profiles import Profile
@@ -84,6 +84,7 @@ class Drain:
                 "published into it: it was deleted, or restored from an older backup"
             )
         found = 0
+        await outbox.forget_beyond(self._conn, cursor)
         if last_sequence > cursor.stream_sequence:
             async for page in self._stream.tail(cursor.stream_sequence):
                 pairs = [
@@ -93,6 +94,7 @@ class Drain:
                 ]
                 known = await outbox.known_ids(self._conn, pairs)
                 cursor.published.add_all(sorted(known))
+                cursor.unrecorded += _batches(page, known)
                 cursor.stream_sequence = page[-1].sequence
                 found += len(page)
                 self._report_tail(known=len(known), unknown=len(pairs) - len(known), foreign=len(page) - len(pairs))
@@ -184,12 +186,16 @@ class Drain:
         return len(batch)
 
     async def _acknowledge(self, batch: InFlight) -> None:
+        cursor, before = self._cursor, self._cursor.stream_sequence
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
-                self._cursor.stream_sequence = await batch.answer
+                cursor.stream_sequence = await batch.answer
         except TimeoutError:
             raise self._stream.silent() from None
-        self._cursor.published.add_all(message.outbox_id for message in batch.messages)
+        ids = [message.outbox_id for message in batch.messages]
+        cursor.published.add_all(ids)
+        if cursor.stream_sequence > before:  # else the server had the message already, where the record has it
+            cursor.unrecorded.append(Batch(cursor.stream_sequence, ids))
         self._in_flight = None
         self._metrics.acknowledged(len(batch.messages))
 
@@ -244,3 +250,16 @@ class Drain:
                 stream=self._stream.name,
                 count=unknown,
             )
+
+
+def _batches(page: list[Stored], known: set[int]) -> list[Batch]:
+    """The events of `page` that the outbox holds, as batches: one for each stretch without anything between."""
+    batches: list[Batch] = []
+    for message in page:
+        if message.outbox_id is None or message.outbox_id not in known:
+            continue
+        if batches and batches[-1].last_sequence == message.sequence - 1:
+            batches[-1] = Batch(message.sequence, [*batches[-1].ids, message.outbox_id])
+        else:
+            batches.append(Batch(message.sequence, [message.outbox_id]))
+    return batches

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import psycopg
@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.types.multirange import Multirange
 from psycopg.types.numeric import Int8
 
-from publisher.ranges import RangeSet, multirange
+from publisher.ranges import RangeSet, multirange, range_array, runs
 from registry.envelope import OutboxRow
 from registry.errors import RegistryError, from_database
 
@@ -43,18 +43,8 @@ SET idle_session_timeout = 0;
 SET statement_timeout = 0;
 """
 
-# One statement, hence one snapshot: the ids that are visible, and the transactions that were running, belong together.
-# `allocated` is read while it runs, so after the doorbell was set and, at the latest, together with the rows.
-PAGE = """
-WITH progress AS MATERIALIZED (
-    SELECT
-        pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
-        CASE WHEN is_called THEN last_value ELSE last_value - 1 END AS allocated
-    FROM outbox_id_seq
-)
-SELECT
-    progress.oldest_running,
-    progress.allocated,
+# An `OutboxRow` of the row `event`.
+COLUMNS = """
     event.id,
     event.transaction_id::text::bigint,
     event.event_id::text,
@@ -68,6 +58,24 @@ SELECT
     event.causation_id::text,
     event.traceparent,
     event.data::text
+"""
+
+# One statement, hence one snapshot: the ids that are visible, and the transactions that were running, belong together.
+# `allocated` is read while it runs, so after the doorbell was set and, at the latest, together with the rows.
+PAGE = (
+    """
+WITH progress AS MATERIALIZED (
+    SELECT
+        pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
+        CASE WHEN is_called THEN last_value ELSE last_value - 1 END AS allocated
+    FROM outbox_id_seq
+)
+SELECT
+    progress.oldest_running,
+    progress.allocated,
+"""  # noqa: S608  # constants
+    + COLUMNS
+    + """
 FROM progress
 LEFT JOIN LATERAL (
     (
@@ -96,6 +104,7 @@ LEFT JOIN LATERAL (
 ) event ON true
 ORDER BY event.id
 """
+)
 
 LEAD = """
 UPDATE publisher_cursor
@@ -104,12 +113,27 @@ WHERE stream = %(stream)s
 RETURNING published, stream_sequence, epoch, pg_current_xact_id()::text::bigint
 """
 
+# The cursor and the record of what it moved over are one statement: neither is ever ahead of the other.
 ADVANCE = """
-UPDATE publisher_cursor
-SET published = %(published)s::int8multirange, stream_sequence = %(stream_sequence)s, heartbeat_at = clock_timestamp()
-WHERE stream = %(stream)s AND epoch = %(epoch)s
-RETURNING pg_current_xact_id()::text::bigint
+WITH moved AS (
+    UPDATE publisher_cursor
+    SET
+        published = %(published)s::int8multirange,
+        stream_sequence = %(stream_sequence)s,
+        heartbeat_at = clock_timestamp()
+    WHERE stream = %(stream)s AND epoch = %(epoch)s
+    RETURNING pg_current_xact_id()::text::bigint AS transaction_id
+), recorded AS (
+    INSERT INTO published_batch (stream, last_sequence, ids)
+    SELECT %(stream)s, batch.last_sequence, batch.ids::int8range[]
+    FROM moved
+    CROSS JOIN unnest(%(last_sequences)s::bigint[], %(ids)s::text[]) AS batch (last_sequence, ids)
+    ON CONFLICT (stream, last_sequence) DO UPDATE SET ids = EXCLUDED.ids
+)
+SELECT transaction_id FROM moved
 """
+
+FORGET_BEYOND = "DELETE FROM published_batch WHERE stream = %(stream)s AND last_sequence > %(stream_sequence)s"
 
 # The lock's number is taken from the stream's name, so that each stream fed from this database has its own leader.
 TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('imi publisher ' || %(stream)s, 0))"
@@ -138,6 +162,14 @@ class Deposed(RegistryError):
     """Another publisher leads this stream now; what this one knows is out of date."""
 
 
+class Batch(NamedTuple):
+    """Events that stand in the stream one behind the other."""
+
+    last_sequence: int
+    ids: list[int]
+    """Their outbox ids, in the order of the stream."""
+
+
 @dataclass
 class Cursor:
     """How far one stream is: outbox ids that are in it or never will be, and its last known sequence."""
@@ -148,6 +180,8 @@ class Cursor:
     epoch: int
     transaction_id: int
     """Id of the transaction that wrote the cursor last: every outbox id seen before it has an older owner."""
+    unrecorded: list[Batch] = field(default_factory=list)
+    """What is in the stream and goes into the record when the cursor is stored next."""
 
 
 class Page(NamedTuple):
@@ -212,18 +246,30 @@ async def try_lead(conn: AsyncConnection, stream: str, leader: str, stale_second
 
 
 async def advance(conn: AsyncConnection, cursor: Cursor) -> None:
-    """Store `cursor`, which is also the leader's heartbeat. Raises `Deposed` when another epoch has begun."""
+    """Store `cursor`, which is also the leader's heartbeat, and record in which order its events were published.
+
+    Raises `Deposed` when another epoch has begun.
+    """
     values = {
         "published": cursor.published.as_multirange(),
         "stream_sequence": cursor.stream_sequence,
         "stream": cursor.stream,
         "epoch": cursor.epoch,
+        "last_sequences": [batch.last_sequence for batch in cursor.unrecorded],
+        "ids": [range_array(runs(batch.ids)) for batch in cursor.unrecorded],
     }
     with translated():
         row = await (await conn.execute(ADVANCE, values)).fetchone()
     if row is None:
         raise Deposed(f"stream {cursor.stream}: epoch {cursor.epoch} is over, another publisher leads")
     cursor.transaction_id = row[0]
+    cursor.unrecorded.clear()
+
+
+async def forget_beyond(conn: AsyncConnection, cursor: Cursor) -> None:
+    """Remove the record of what lies beyond `cursor`, as after a cursor that was set back: the tail tells it again."""
+    with translated():
+        await conn.execute(FORGET_BEYOND, {"stream": cursor.stream, "stream_sequence": cursor.stream_sequence})
 
 
 async def next_page(conn: AsyncConnection, seen: RangeSet, limit: int) -> Page:

@@ -88,6 +88,22 @@ class RangeSet:
         return multirange(self)
 
 
+def runs(values: Iterable[int]) -> list[tuple[int, int]]:
+    """`values` in their order as half-open ranges of consecutive integers, e.g. `[(1, 4), (7, 8), (4, 5)]`."""
+    found: list[tuple[int, int]] = []
+    for value in values:
+        if found and found[-1][1] == value:
+            found[-1] = (found[-1][0], value + 1)
+        else:
+            found.append((value, value + 1))
+    return found
+
+
 def multirange(ranges: Iterable[tuple[int, int]]) -> str:
     """Half-open ranges in PostgreSQL's text form, e.g. `{[1,5),[7,8)}`."""
     return "{" + ",".join(f"[{low},{high})" for low, high in ranges) + "}"
+
+
+def range_array(ranges: Iterable[tuple[int, int]]) -> str:
+    """Half-open ranges, in their order, in PostgreSQL's text form of an array, e.g. `{"[7,8)","[1,5)"}`."""
+    return "{" + ",".join(f'"[{low},{high})"' for low, high in ranges) + "}"

@@ -1,4 +1,4 @@
-"""The service: relay and status page under one roof, until a signal or a fault that waiting cannot heal."""
+"""The service: relay, applier, queries and status page, until a signal or a fault that waiting cannot heal."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from typing import Protocol
 import psycopg
 import structlog
 
+from publisher.applier import Applier
+from publisher.applier_metrics import ApplierMetrics
+from publisher.history_service import HistoryService
 from publisher.metrics import RelayMetrics
+from publisher.queries import serve_queries
 from publisher.relay import Relay
+from publisher.retention import keep_removing
 from publisher.status import bind, serve_status
 from publisher.tasks import run_until
 from registry import migrate
@@ -52,12 +57,17 @@ async def serve(
     await check_nats(settings)
     metrics = RelayMetrics()
     relay = Relay(settings, metrics)
+    applier_metrics = ApplierMetrics(metrics.registry)
+    applier = Applier(settings, applier_metrics)
+    answering = asyncio.Event()
     with bind(settings.http_host, settings.http_port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
         async def announce_then_work() -> None:
             await relay.settled.wait()
+            await applier.settled.wait()
+            await answering.wait()
             log.info("ready", role=metrics.role, http_url=url)
             if ready is not None and (pending := ready(url)) is not None:
                 await pending
@@ -70,7 +80,11 @@ async def serve(
             stop,
             [
                 relay.run(),
-                serve_status(listener, metrics),
+                applier.run(),
+                serve_queries(settings, answering),
+                HistoryService(settings).run(),
+                keep_removing(settings),
+                serve_status(listener, metrics, applier_metrics),
                 announce_then_work(),
                 *[_watch(child) for child in children],
             ],

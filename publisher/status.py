@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from publisher.applier_metrics import ApplierMetrics
 from publisher.metrics import RelayMetrics
 from registry.errors import Invalid
 
@@ -47,9 +48,9 @@ def bind(host: str, port: int) -> socket.socket:
         raise Invalid(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
 
 
-async def serve_status(listener: socket.socket, metrics: RelayMetrics) -> None:
+async def serve_status(listener: socket.socket, metrics: RelayMetrics, applier: ApplierMetrics) -> None:
     """Answer on `listener` until cancelled."""
-    config = uvicorn.Config(application(metrics), log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(application(metrics, applier), log_config=None, access_log=False, lifespan="off")
     server = _Server(config)
     try:
         await server.serve(sockets=[listener])
@@ -59,17 +60,17 @@ async def serve_status(listener: socket.socket, metrics: RelayMetrics) -> None:
         raise
 
 
-def application(metrics: RelayMetrics) -> Starlette:
-    """The page's routes, reading from `metrics`."""
+def application(metrics: RelayMetrics, applier: ApplierMetrics) -> Starlette:
+    """The page's routes, reading from the metrics of both."""
 
     async def page(_: Request) -> Response:
-        return HTMLResponse(render(metrics))
+        return HTMLResponse(render(metrics, applier))
 
     async def live(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def ready(_: Request) -> Response:
-        problems = metrics.problems()
+        problems = metrics.problems() + applier.problems()
         return JSONResponse(
             {"role": metrics.role, "ready": not problems, "problems": problems}, status_code=503 if problems else 200
         )
@@ -87,9 +88,9 @@ def application(metrics: RelayMetrics) -> Starlette:
     )
 
 
-def render(metrics: RelayMetrics) -> str:
+def render(metrics: RelayMetrics, applier: ApplierMetrics) -> str:
     """The status page for people; it reloads itself every two seconds."""
-    problems = metrics.problems()
+    problems = metrics.problems() + applier.problems()
     heading = "Ready" if not problems else "Not ready"
     last = metrics.last_publish_at
     rows = {
@@ -98,6 +99,9 @@ def render(metrics: RelayMetrics) -> str:
         "Outbox ids in flight": f"{metrics.waiting_ids:,}",
         "Last event published": f"{max(time() - last, 0):,.1f} s ago" if last else "none yet",
         "Interruptions": f"{metrics.interrupted:,}",
+        "Role for commands": applier.role,
+        "Commands answered": f"{applier.commands:,}",
+        "Dead letters": f"{applier.dead_letters:,}",
     }
     table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
     listed = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in problems)

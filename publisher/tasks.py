@@ -33,7 +33,7 @@ async def run_until(stop: asyncio.Event, work: Iterable[Coroutine[Any, Any, None
         raise _first(failures[0]) from None
 
 
-async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel `tasks` and wait until they have ended.
 
     Again and again: `asyncio.wait_for` of Python 3.11, on which psycopg and nats-py wait, swallows a cancellation that

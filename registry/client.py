@@ -1,10 +1,13 @@
-"""`RegistryClient`: what a component of the pipeline uses to follow the registry over NATS."""
+"""`RegistryClient`: what a component of the pipeline uses to change the registry and to follow it, over NATS."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import quote
 from uuid import UUID
 
 import nats.errors
@@ -13,34 +16,117 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from registry.broker import connect_nats, from_nats
-from registry.errors import NotFound
+from registry.command_client import CommandClient
+from registry.command_sender import Sending
+from registry.errors import Invalid, NotFound
+from registry.event_filter import EventFilter
 from registry.events import check_filter
+from registry.history import Replayed
+from registry.position import Start
+from registry.profiles import Profile, profile_of
+from registry.projection import Projection, projection
+from registry.query_client import QueryClient
+from registry.replay import replay
+from registry.settings import load
+from registry.snapshot import Snapshot, take_snapshot
 from registry.subjects import Names
+from registry.subscriber import Delivery, Handler, Subscriber
+
+__all__ = ["Delivery", "RegistryClient", "Sending"]
 
 
-class Delivery(NamedTuple):
-    """One event as it arrived: its subject, the bytes of its envelope, and its place in the stream."""
+class RegistryClient(CommandClient):
+    """A connection to one registry: send commands, follow its events. Open it with `RegistryClient.connect`."""
 
-    subject: str
-    payload: bytes
-    sequence: int
-
-
-class RegistryClient:
-    """A connection to the event stream of one registry; open it with `RegistryClient.connect`."""
-
-    def __init__(self, client: Client, names: Names) -> None:
-        self._client = client
-        self._names = names
+    def __init__(self, client: Client, profile: Profile, source: str, names: Names) -> None:
+        super().__init__(client, profile.commands, source, profile.complete_command)
+        self._profile = profile
+        self.queries = QueryClient(client, names)
+        """What the registry holds, asked over NATS."""
 
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, nats_url: str, *, prefix: str = "imi", name: str = "imi-client"
+        cls,
+        nats_url: str,
+        *,
+        prefix: str = "imi",
+        profile: Literal["imi", "bloodbank"] = "imi",
+        name: str = "imi-client",
     ) -> AsyncIterator[RegistryClient]:
-        """Connect to NATS at `nats_url`; lost connections are restored. Raises `Invalid`, `Unavailable`."""
+        """Connect to NATS at `nats_url`; lost connections are restored. Raises `Invalid`, `Unavailable`.
+
+        `name` tells the server's monitoring, and in `source` of each command, who this is.
+        """
         async with connect_nats(nats_url, name) as client:
-            yield cls(client, Names(prefix))
+            settings = load(prefix=prefix, profile=profile)
+            yield cls(client, profile_of(settings), f"urn:imi:client:{quote(name)}", Names(settings.prefix))
+
+    async def subscribe(
+        self,
+        handler: Handler,
+        *,
+        durable: str,
+        entity: str | None = None,
+        action: str | None = None,
+        project_id: UUID | str | None = None,
+        concurrency: int = 16,
+        from_start: bool = False,
+    ) -> None:
+        """Await `handler` for every event, from now on or, `from_start`, from the first one, until cancelled.
+
+        The stream remembers under the name `durable` what was handled. An event is done when the handler returns; when
+        it raises, the event is handled again after a while. Events of one project are handled in order, those of
+        different ones at once, `concurrency` at most. An event may be handled twice, so handlers must bear that.
+        Of several processes with the same `durable` one handles, the others wait to take over.
+
+        Raises `Invalid`, `NotFound` when there is no event stream yet, `Conflict` when `durable` names other events.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", durable):
+            raise Invalid(f'durable "{durable}" must be 1 to 64 letters, digits, "_" and "-"')
+        wanted = EventFilter.of(entity=entity, action=action, project_id=project_id)
+        await Subscriber(
+            self._client,
+            self._profile,
+            handler,
+            wanted,
+            durable=durable,
+            concurrency=concurrency,
+            from_start=from_start,
+        ).run()
+
+    @asynccontextmanager
+    async def replay(
+        self, start: Start | None = None, *, follow: bool = False, until: datetime | int | None = None, **wanted: Any
+    ) -> AsyncIterator[AsyncIterator[Replayed]]:
+        """The events from `start` on (default: the first there is), in order, each once: see `registry.replay.replay`.
+
+        async with client.replay(Since(yesterday), entity="worktree", follow=True) as events:
+            async for event in events:
+                ...
+        """
+        async with replay(self._client, self._profile, start, follow=follow, until=until, **wanted) as events:
+            yield events
+
+    async def last_sequence(self) -> int:
+        """Sequence of the last event in the stream. Raises `NotFound` when there is no stream, `Unavailable`."""
+        try:
+            return (await self._client.jetstream().stream_info(self._profile.event_stream)).state.last_seq
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot read stream {self._profile.event_stream}") from error
+
+    async def snapshot(self) -> Snapshot:
+        """The state of the registry now; `replay(After(snapshot.position))` gives the events behind it.
+
+        Raises `Unavailable` when no publisher answers.
+        """
+        return await take_snapshot(self._client, self._profile)
+
+    @asynccontextmanager
+    async def projection(self) -> AsyncIterator[Projection]:
+        """A local copy of the registry that is kept up to date for the block. Raises `Unavailable`."""
+        async with projection(self._client, self._profile) as one:
+            yield one
 
     @asynccontextmanager
     async def tail(
@@ -56,10 +142,10 @@ class RegistryClient:
         """
         project = None if project_id is None else str(project_id)
         check_filter(entity, action, project)
-        stream = self._names.event_stream
+        stream = self._profile.event_stream
         try:
             subscription = await self._client.jetstream().subscribe(
-                self._names.event_filter(entity, action, project and str(UUID(project))),
+                self._profile.event_filter(entity, action, project and str(UUID(project))),
                 stream=stream,
                 ordered_consumer=True,
                 config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW),

@@ -1,11 +1,14 @@
-"""CloudEvents 1.0 in structured mode: an outbox row to the bytes on the wire."""
+"""CloudEvents 1.0 in structured mode: an outbox row to the bytes on the wire, and back to an `Envelope`."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from uuid import UUID
 
 import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
+from registry.errors import from_validation
 from registry.subjects import Names
 
 CONTENT_TYPE = "application/cloudevents+json"
@@ -60,8 +63,8 @@ class Message(NamedTuple):
         }
 
 
-def encode(row: OutboxRow, max_bytes: int, *, names: Names, source: str) -> Message:
-    """The message of one outbox row. `row.data` is embedded as PostgreSQL wrote it, never parsed.
+def encode(row: OutboxRow, max_bytes: int, *, names: Names, source: str, version: int = 1) -> Message:
+    """The message of one outbox row. `row.data`, that of `version`, is embedded as PostgreSQL wrote it, never parsed.
 
     A message that would exceed `max_bytes`, the server's limit, goes out without `data` and with `dataref` instead: a
     URN of the outbox row that holds it (CloudEvents extension "dataref", the claim check pattern).
@@ -70,11 +73,11 @@ def encode(row: OutboxRow, max_bytes: int, *, names: Names, source: str) -> Mess
         "specversion": "1.0",
         "id": row.event_id,
         "source": source,
-        "type": names.event_type(row.entity, row.action),
+        "type": names.event_type(row.entity, row.action, version),
         "subject": f"{row.entity}/{row.entity_id}" if row.entity_id else row.entity,
         "time": row.occurred_at,
         "datacontenttype": "application/json",
-        "dataschema": names.data_schema(row.entity, row.action),
+        "dataschema": names.data_schema(row.entity, row.action, version),
         "correlationid": row.correlation_id or row.event_id,
         "causationid": row.causation_id,
         "sequence": f"{row.id:019d}",
@@ -92,3 +95,88 @@ def encode(row: OutboxRow, max_bytes: int, *, names: Names, source: str) -> Mess
     if is_reference:
         payload = orjson.dumps(envelope | {"dataref": f"urn:imi:registry:outbox:{row.event_id}"})
     return Message(subject, payload, row.id, row.event_id, row.transaction_id, is_reference, row.entity_id or "-")
+
+
+class Envelope(BaseModel):
+    """A registry event: CloudEvents 1.0, JSON format, structured mode.
+
+    An attribute that is null is one that is not set. Exactly one of `data` and `dataref` is there. Attributes that are
+    not listed may appear; ignore them.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "oneOf": [{"required": ["data"]}, {"required": ["dataref"]}],
+            "examples": [
+                {
+                    "specversion": "1.0",
+                    "id": "7d1f3f0c-5a59-4f08-8f5c-0f1f6a1e2b3c",
+                    "source": "urn:imi:registry",
+                    "type": "imi.registry.truncated.v1",
+                    "subject": "registry",
+                    "time": "2026-01-21T10:00:00.123456Z",
+                    "datacontenttype": "application/json",
+                    "dataschema": "urn:imi:registry:event:registry.truncated:v1",
+                    "correlationid": "7d1f3f0c-5a59-4f08-8f5c-0f1f6a1e2b3c",
+                    "causationid": None,
+                    "sequence": "0000000000000000042",
+                    "transactionid": "777",
+                    "data": {"table": "agent_activities"},
+                }
+            ],
+        },
+    )
+
+    specversion: Literal["1.0"]
+    """Version of CloudEvents."""
+    id: UUID
+    """Id of the event, the same whenever and wherever it is sent; also the header Nats-Msg-Id."""
+    source: Annotated[str, StringConstraints(min_length=1)]
+    """Which registry it comes from."""
+    type: Annotated[str, StringConstraints(pattern=r"^imi\.[a-z_]+\.[a-z_]+\.v[1-9][0-9]*$")]
+    """imi.<entity>.<action>.v<major version>"""
+    subject: Annotated[str, StringConstraints(min_length=1)]
+    """<entity>/<id> of the changed row, or <entity> where it has no UUID."""
+    time: AwareDatetime
+    """When the change was made, in UTC, by the clock of PostgreSQL."""
+    datacontenttype: Literal["application/json"]
+    """What `data` is."""
+    dataschema: str
+    """`$id` of the JSON Schema of `data`."""
+    correlationid: UUID
+    """The conversation it belongs to: what the writer said, else the event's own id."""
+    causationid: UUID | None
+    """Id of the command or event that made the writer write."""
+    sequence: Annotated[str, StringConstraints(pattern=r"^[0-9]{19}$")]
+    """Position in the outbox; comparable as text. Ascending per row, not gapless."""
+    transactionid: Annotated[str, StringConstraints(pattern=r"^[0-9]+$")]
+    """The database transaction; the events of one were committed together."""
+    partitionkey: UUID | None = None
+    """Id of the project."""
+    actor: str | None = None
+    """Who made the change, where the writer said so."""
+    traceparent: (
+        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] | None
+    ) = None
+    """W3C trace context of the writer."""
+    data: dict[str, Any] | None = None
+    """What happened; described by `dataschema`."""
+    dataref: Annotated[str, StringConstraints(pattern=r"^urn:imi:registry:outbox:[0-9a-f-]{36}$")] | None = None
+    """In place of data that is larger than a message may be: urn:imi:registry:outbox:<event id>."""
+
+    @model_validator(mode="after")
+    def _has_data_or_reference(self) -> Self:
+        if (self.data is None) == (self.dataref is None):
+            raise ValueError("exactly one of data and dataref must be there")
+        return self
+
+
+def parse_envelope(payload: bytes) -> Envelope:
+    """Read an envelope. Raises `Invalid` naming the field, the value and the rule."""
+    try:
+        return Envelope.model_validate_json(payload)
+    except ValidationError as error:
+        raise from_validation(error, "event") from error

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import psycopg
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class RegistryError(Exception):
@@ -25,6 +30,10 @@ class Unavailable(RegistryError):
     """A server cannot be reached or cannot serve now; trying again later may work."""
 
 
+class OutcomeUnknown(Unavailable):
+    """A command was sent and no answer came: it may be carried out. Any other `Unavailable` means that it is not."""
+
+
 _CONFLICT_STATES = {"23505", "23503", "23P01", "23001", "55000", "2BP01"}
 _INVALID_STATES = {"23514", "23502", "42883", "42804", "P0001"}
 _TRANSIENT_STATES = {"40001", "40P01", "55P03", "25P03"}
@@ -34,10 +43,13 @@ _TRANSIENT_CLASSES = {"08", "53", "57", "58"}
 def from_database(error: psycopg.Error) -> RegistryError:
     """Translate a psycopg error by SQLSTATE, never by message text.
 
-    An error without SQLSTATE is a connection that could not be made or broke: `Unavailable`.
+    An error without SQLSTATE is a value that psycopg itself refuses to send: `Invalid`, or else a connection that could
+    not be made or broke: `Unavailable`.
     """
     state = error.sqlstate
     text = error.diag.message_primary or str(error).strip().split("\n", 1)[0] or type(error).__name__
+    if state is None and isinstance(error, psycopg.DataError):
+        return Invalid(text)
     if state is None or state in _TRANSIENT_STATES or state[:2] in _TRANSIENT_CLASSES:
         return Unavailable(text)
     if state == "P0002":
@@ -47,3 +59,12 @@ def from_database(error: psycopg.Error) -> RegistryError:
     if state in _INVALID_STATES or state[:2] == "22":
         return Invalid(text)
     return RegistryError(f"{text} (SQLSTATE {state})")
+
+
+def from_validation(error: ValidationError, what: str) -> Invalid:
+    """The first fault pydantic found in `what`, as one line: field, value, rule."""
+    first = error.errors(include_url=False)[0]
+    field = "".join(f".{part}" for part in first["loc"])
+    rule = first["msg"].removeprefix("Value error, ")
+    value = "" if first["type"] == "missing" or not field else f" {first['input']!r:.80}"
+    return Invalid(f"{what}{field}:{value} {rule[0].lower()}{rule[1:]}".replace("\n", " "))

@@ -7,7 +7,7 @@ from typing import Literal
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AliasChoices, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from registry.errors import Invalid
 from registry.urls import redacted
@@ -43,12 +43,19 @@ class Settings(BaseSettings):
         min_length=1,
         description="CloudEvents `source` of every event: which registry this is.",
     )
+    event_versions: dict[str, int] = Field(
+        default={},
+        description='Major versions to publish where that is not 1, as JSON: {"activity.logged": 2}; profile imi only.',
+    )
     stream_replicas: int = Field(default=1, ge=1, le=5, description="Replicas of streams that are created.")
     stream_max_age_days: float = Field(
         default=0, ge=0, description="Age limit in days of events in a stream that is created; 0 keeps them."
     )
     stream_max_bytes: int = Field(
         default=-1, ge=-1, description="Size limit in bytes of the event stream that is created; -1 is none."
+    )
+    outbox_retention_days: float = Field(
+        default=90, ge=0, description="Days that events stay in the outbox after they were published; 0 keeps them."
     )
     batch_size: int = Field(default=1000, ge=1, le=1000, description="Most events in one atomic batch.")
     heartbeat_seconds: float = Field(
@@ -78,6 +85,8 @@ def load(**overrides: object) -> Settings:
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]  # values are validated by pydantic, that is the point
+    except SettingsError as error:
+        raise Invalid(f"{error}: {error.__cause__}") from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]).lower().removeprefix("imi_")

@@ -9,6 +9,37 @@ NO_PROJECT = "-"
 
 
 @dataclass(frozen=True)
+class CommandNames:
+    """What commands, replies and dead letters are called in one profile; a command's name is `<entity>.<verb>`."""
+
+    stream: str
+    """Work-queue stream that holds the commands until they are carried out."""
+    filter: str
+    """Subjects the applier takes from the stream."""
+    command_root: str
+    reply_root: str
+    dead_letter_stream: str
+    dead_letter_root: str
+
+    def command_subject(self, name: str) -> str:
+        """Subject a command is published to."""
+        return f"{self.command_root}.{name}"
+
+    def name_of(self, subject: str) -> str | None:
+        """The command a subject stands for; None when it is none of this version."""
+        name = subject.removeprefix(f"{self.command_root}.")
+        return name if name != subject and name.count(".") == 1 else None
+
+    def reply_subject(self, name: str, command_id: UUID) -> str:
+        """Subject the outcome of a command is published to."""
+        return f"{self.reply_root}.{name}.{command_id}"
+
+    def dead_letter_subject(self, name: str | None) -> str:
+        """Subject a dead letter is stored under."""
+        return f"{self.dead_letter_root}.{name or 'malformed'}"
+
+
+@dataclass(frozen=True)
 class Names:
     """The `imi` naming profile. `prefix` is the first token of each subject, upper case of each stream."""
 
@@ -18,6 +49,18 @@ class Names:
     def event_stream(self) -> str:
         """Stream that holds all events."""
         return f"{self.prefix.upper()}_EVENTS"
+
+    @property
+    def commands(self) -> CommandNames:
+        """Names of commands and of what answers them."""
+        return CommandNames(
+            stream=f"{self.prefix.upper()}_COMMANDS",
+            filter=f"{self.prefix}.cmd.>",
+            command_root=f"{self.prefix}.cmd.v1",
+            reply_root=f"{self.prefix}.rpy.v1",
+            dead_letter_stream=f"{self.prefix.upper()}_DEAD_LETTERS",
+            dead_letter_root=f"{self.prefix}.dlq.v1",
+        )
 
     @property
     def event_subjects(self) -> str:
@@ -33,6 +76,15 @@ class Names:
     ) -> str:
         """Subscription subject for the events of one entity, action or project; None means any."""
         return f"{self.prefix}.evt.v1.{entity or '*'}.{action or '*'}.{project_id or '*'}"
+
+    @property
+    def query_service(self) -> str:
+        """Name of the NATS micro service that answers queries."""
+        return f"{self.prefix}-registry"
+
+    def query_subject(self, query: str) -> str:
+        """Subject a query is sent to."""
+        return f"{self.prefix}.qry.v1.{query}"
 
     def event_type(self, entity: str, action: str, version: int = 1) -> str:
         """CloudEvents `type`, which carries the major version."""

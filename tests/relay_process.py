@@ -43,11 +43,11 @@ class RelayProcess:
         """The log lines of this event."""
         return [line for line in self.log() if line.get("event") == event]
 
-    async def ready(self, timeout_seconds: float = 20) -> dict[str, Any]:
+    async def ready(self, timeout_seconds: float = 60) -> dict[str, Any]:
         """Wait for, and return, the line that tells this process leads or stands by."""
         return await self.until_logged("ready", timeout_seconds)
 
-    async def until_logged(self, event: str, timeout_seconds: float = 20) -> dict[str, Any]:
+    async def until_logged(self, event: str, timeout_seconds: float = 60) -> dict[str, Any]:
         """Wait for the first log line of this event."""
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -58,7 +58,7 @@ class RelayProcess:
             raise AssertionError(f'no "{event}" within {timeout_seconds:g} s: {self.log()}') from None
         return found[0]
 
-    async def exit_code(self, timeout_seconds: float = 20) -> int:
+    async def exit_code(self, timeout_seconds: float = 60) -> int:
         """Wait for the end; negative is the signal that ended it."""
         async with asyncio.timeout(timeout_seconds):
             while (code := self._process.poll()) is None:

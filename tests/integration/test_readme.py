@@ -16,6 +16,7 @@ import pytest
 from registry.events import ACTIONS
 from registry.settings import Settings
 from tests.integration.processes import environment
+from tests.relay_process import relay_process
 from tests.relays import published, running_relay, until_drained
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -28,7 +29,7 @@ def block(language: str, containing: str) -> str:
 
 
 async def test_the_python_example_prints_what_changes(database: str, nats_url: str, prefix: str) -> None:
-    program = block("python", "RegistryClient").replace("nats://127.0.0.1:4222", nats_url)
+    program = block("python", "client.tail(").replace("nats://127.0.0.1:4222", nats_url)
     program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{prefix}")')
     async with running_relay(database, nats_url, prefix), asyncio.timeout(30):
         process = await asyncio.create_subprocess_exec(
@@ -53,6 +54,19 @@ async def test_the_python_example_prints_what_changes(database: str, nats_url: s
         finally:
             process.kill()
             await process.wait()
+
+
+async def test_the_command_example_registers_a_project(database: str, nats_url: str, prefix: str) -> None:
+    program = block("python", "register_project").replace("nats://127.0.0.1:4222", nats_url)
+    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{prefix}")')
+    with relay_process(database, nats_url, prefix) as service:
+        await service.ready()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
+        )
+        async with asyncio.timeout(30):
+            printed, _ = await process.communicate()
+    assert printed.decode().strip() == "git@github.com:33god/flume.git"
 
 
 async def test_the_sql_examples_run(database: str, nats_url: str, prefix: str, nats) -> None:  # type: ignore[no-untyped-def]

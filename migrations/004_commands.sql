@@ -1,0 +1,547 @@
+-- 004: commands. The operations the specification has no function for, and the one function that carries out a
+-- command: its change, its line in the ledger and its outcome event, in one transaction and one call.
+--
+-- The applier (publisher/applier.py) calls apply_command. Why it is built this way: docs/adr/0005-commands.md.
+
+BEGIN;
+
+SET LOCAL search_path = public;
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Operations
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION update_project(
+    p_project_id uuid,
+    p_name text DEFAULT NULL,
+    p_default_branch text DEFAULT NULL,
+    p_trunk_path text DEFAULT NULL,
+    p_description text DEFAULT NULL,
+    p_metadata jsonb DEFAULT NULL
+)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    project projects;
+BEGIN
+    PERFORM require_object('update_project', 'p_metadata', p_metadata);
+    SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'update_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    UPDATE projects p
+    SET name = coalesce(p_name, p.name),
+        default_branch = coalesce(p_default_branch, p.default_branch),
+        trunk_path = coalesce(normalize_path(p_trunk_path), p.trunk_path),
+        description = coalesce(p_description, p.description),
+        metadata = p.metadata || coalesce(p_metadata, '{}')
+    WHERE p.id = p_project_id
+        AND (p.name, p.default_branch, p.trunk_path, p.description, p.metadata) IS DISTINCT FROM (
+            coalesce(p_name, p.name),
+            coalesce(p_default_branch, p.default_branch),
+            coalesce(normalize_path(p_trunk_path), p.trunk_path),
+            coalesce(p_description, p.description),
+            p.metadata || coalesce(p_metadata, '{}')
+        );
+END;
+$$;
+
+COMMENT ON FUNCTION update_project(uuid, text, text, text, text, jsonb) IS 'Changes what is given of a project: NULL keeps the value, metadata is merged by key.';
+
+CREATE OR REPLACE FUNCTION update_worktree(
+    p_worktree_id uuid,
+    p_name text DEFAULT NULL,
+    p_branch_name text DEFAULT NULL,
+    p_path text DEFAULT NULL,
+    p_type_name text DEFAULT NULL,
+    p_metadata jsonb DEFAULT NULL
+)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    worktree_type_id integer := resolve_worktree_type(p_type_name);
+BEGIN
+    PERFORM require_object('update_worktree', 'p_metadata', p_metadata);
+    IF p_type_name IS NOT NULL AND worktree_type_id IS NULL THEN
+        RAISE EXCEPTION 'update_worktree: p_type_name % is no worktree type; there are %',
+            quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            USING ERRCODE = 'P0002';
+    END IF;
+    PERFORM FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'update_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    UPDATE worktrees w
+    SET name = coalesce(p_name, w.name),
+        branch_name = coalesce(p_branch_name, w.branch_name),
+        path = coalesce(normalize_path(p_path), w.path),
+        type_id = coalesce(worktree_type_id, w.type_id),
+        metadata = w.metadata || coalesce(p_metadata, '{}')
+    WHERE w.id = p_worktree_id
+        AND (w.name, w.branch_name, w.path, w.type_id, w.metadata) IS DISTINCT FROM (
+            coalesce(p_name, w.name),
+            coalesce(p_branch_name, w.branch_name),
+            coalesce(normalize_path(p_path), w.path),
+            coalesce(worktree_type_id, w.type_id),
+            w.metadata || coalesce(p_metadata, '{}')
+        );
+END;
+$$;
+
+COMMENT ON FUNCTION update_worktree(uuid, text, text, text, text, jsonb) IS 'Changes what is given of a worktree: NULL keeps the value, metadata is merged by key.';
+
+CREATE OR REPLACE FUNCTION claim_worktree(p_worktree_id uuid, p_agent_id text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    worktree worktrees;
+BEGIN
+    PERFORM require_text('claim_worktree', 'p_agent_id', p_agent_id);
+    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'claim_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF NOT worktree.active THEN
+        RAISE EXCEPTION 'claim_worktree: worktree % (%) is inactive; register it again first',
+            quote_for_message(worktree.name), worktree.id
+            USING ERRCODE = '55000';
+    END IF;
+    IF worktree.agent_id <> p_agent_id THEN
+        RAISE EXCEPTION 'claim_worktree: worktree % (%) is held by agent %; it must be released first',
+            quote_for_message(worktree.name), worktree.id, quote_for_message(worktree.agent_id)
+            USING ERRCODE = '55000';
+    END IF;
+    IF worktree.agent_id IS NULL THEN
+        UPDATE worktrees w SET agent_id = p_agent_id WHERE w.id = p_worktree_id;
+    END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION claim_worktree(uuid, text) IS 'Gives a worktree to an agent; 55000 when another agent holds it. The same claim again changes nothing.';
+
+CREATE OR REPLACE FUNCTION release_worktree(p_worktree_id uuid, p_agent_id text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    worktree worktrees;
+BEGIN
+    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'release_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF worktree.agent_id <> p_agent_id THEN
+        RAISE EXCEPTION 'release_worktree: worktree % (%) is held by agent %, not by %',
+            quote_for_message(worktree.name), worktree.id,
+            quote_for_message(worktree.agent_id), quote_for_message(p_agent_id)
+            USING ERRCODE = '55000';
+    END IF;
+    IF worktree.agent_id IS NOT NULL THEN
+        UPDATE worktrees w SET agent_id = NULL WHERE w.id = p_worktree_id;
+    END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION release_worktree(uuid, text) IS 'Takes a worktree from its agent; 55000 when p_agent_id is given and another agent holds it.';
+
+CREATE OR REPLACE FUNCTION remove_worktree(p_worktree_id uuid)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    UPDATE worktrees w SET active = false WHERE w.id = p_worktree_id AND w.active;
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM worktrees w WHERE w.id = p_worktree_id) THEN
+        RAISE EXCEPTION 'remove_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION remove_worktree(uuid) IS 'Soft delete of a worktree; does nothing when it is inactive already.';
+
+CREATE OR REPLACE FUNCTION add_worktree_type(
+    p_name text,
+    p_branch_prefix text DEFAULT NULL,
+    p_worktree_prefix text DEFAULT NULL,
+    p_description text DEFAULT NULL,
+    p_color text DEFAULT NULL,
+    p_icon text DEFAULT NULL,
+    p_metadata jsonb DEFAULT '{}'
+)
+RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    found_type worktree_types;
+BEGIN
+    PERFORM require_text('add_worktree_type', 'p_name', p_name);
+    PERFORM require_object('add_worktree_type', 'p_metadata', p_metadata);
+    LOOP
+        SELECT * INTO found_type FROM worktree_types t WHERE t.name = p_name;
+        IF FOUND THEN
+            IF (found_type.branch_prefix, found_type.worktree_prefix) IS DISTINCT FROM (
+                coalesce(p_branch_prefix, found_type.branch_prefix),
+                coalesce(p_worktree_prefix, found_type.worktree_prefix)
+            ) THEN
+                RAISE EXCEPTION 'add_worktree_type: p_name % is taken by a type with the prefixes % and %',
+                    quote_for_message(p_name),
+                    quote_for_message(found_type.branch_prefix), quote_for_message(found_type.worktree_prefix)
+                    USING ERRCODE = '23505', CONSTRAINT = 'worktree_types_name_key';
+            END IF;
+            RETURN found_type.id;
+        END IF;
+        INSERT INTO worktree_types (name, branch_prefix, worktree_prefix, description, color, icon, metadata)
+        VALUES (
+            p_name,
+            coalesce(p_branch_prefix, p_name || '/'),
+            coalesce(p_worktree_prefix, p_name || '-'),
+            p_description,
+            coalesce(p_color, '#6B7280'),
+            p_icon,
+            coalesce(p_metadata, '{}')
+        )
+        ON CONFLICT (name) DO NOTHING;    -- added meanwhile: look again
+    END LOOP;
+END;
+$$;
+
+COMMENT ON FUNCTION add_worktree_type(text, text, text, text, text, text, jsonb) IS 'Id of the worktree type of this name, added when there is none; 23505 when there is one with other prefixes.';
+
+CREATE OR REPLACE FUNCTION remove_worktree_type(p_name text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    DELETE FROM worktree_types t WHERE t.name = p_name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'remove_worktree_type: p_name % is no worktree type; there are %',
+            quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            USING ERRCODE = 'P0002';
+    END IF;
+EXCEPTION
+    WHEN foreign_key_violation THEN
+        RAISE EXCEPTION 'remove_worktree_type: worktrees have the type %; give them another one first',
+            quote_for_message(p_name)
+            USING ERRCODE = '23503', CONSTRAINT = 'worktrees_type_id_fkey';
+END;
+$$;
+
+COMMENT ON FUNCTION remove_worktree_type(text) IS 'Removes a worktree type that is not built in and that no worktree has.';
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- The ledger
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS command_ledger (
+    command_id uuid NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    digest bytea NOT NULL,
+    project_id uuid,
+    idempotency_key text,
+    type text NOT NULL,
+    verdict text NOT NULL,
+    code text,
+    message text NOT NULL,
+    result jsonb,
+    actor text,
+    CONSTRAINT command_ledger_pkey PRIMARY KEY (command_id),
+    CONSTRAINT command_ledger_verdict_check CHECK (verdict IN ('applied', 'idempotent', 'rejected')),
+    CONSTRAINT command_ledger_code_check CHECK ((code IS NOT NULL) = (verdict = 'rejected'))
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS command_ledger_unique_idempotency_key ON command_ledger (idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS idx_command_ledger_applied_at ON command_ledger USING brin (applied_at);
+
+COMMENT ON TABLE command_ledger IS 'One row per command that was carried out or rejected: a command sent again is answered from here.';
+COMMENT ON COLUMN command_ledger.digest IS 'SHA-256 of type and data: the same id or key with another one is a conflict.';
+COMMENT ON COLUMN command_ledger.project_id IS 'The project it was about, as far as that is known; no foreign key, the ledger outlives it.';
+
+CREATE OR REPLACE FUNCTION cleanup_command_ledger(p_retention_days integer DEFAULT 30)
+RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    removed integer;
+BEGIN
+    PERFORM require_not_negative('cleanup_command_ledger', 'p_retention_days', p_retention_days);
+    DELETE FROM command_ledger l WHERE l.applied_at < now() - make_interval(days => p_retention_days);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END;
+$$;
+
+COMMENT ON FUNCTION cleanup_command_ledger(integer) IS 'Removes rows older than so many days, and says how many. A command sent again after that is carried out again.';
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Carrying out a command
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION command_project(p_data jsonb)
+RETURNS uuid
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    project_id uuid := (p_data ->> 'project_id')::uuid;
+BEGIN
+    IF project_id IS NULL THEN
+        SELECT p.id INTO project_id
+        FROM projects p
+        WHERE p.remote_origin = normalize_remote_origin(p_data ->> 'remote_origin');
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'remote_origin % is no project', quote_for_message(p_data ->> 'remote_origin')
+                USING ERRCODE = 'P0002';
+        END IF;
+    END IF;
+    RETURN project_id;
+END;
+$$;
+
+COMMENT ON FUNCTION command_project(jsonb) IS 'The project that the data of a command names by project_id or remote_origin.';
+
+CREATE OR REPLACE FUNCTION command_worktree(p_data jsonb)
+RETURNS uuid
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    worktree_id uuid := (p_data ->> 'worktree_id')::uuid;
+BEGIN
+    IF worktree_id IS NULL THEN
+        SELECT w.id INTO worktree_id FROM worktrees w WHERE w.path = normalize_path(p_data ->> 'path') AND w.active;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'path % is no active worktree', quote_for_message(p_data ->> 'path')
+                USING ERRCODE = 'P0002';
+        END IF;
+    END IF;
+    RETURN worktree_id;
+END;
+$$;
+
+COMMENT ON FUNCTION command_worktree(jsonb) IS 'The worktree that the data of a command names by worktree_id, or by path while it is active.';
+
+CREATE OR REPLACE FUNCTION run_command(p_type text, p_data jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    target uuid;
+    activity uuid;
+    d jsonb := p_data;
+    metadata jsonb := nullif(p_data -> 'metadata', 'null');
+BEGIN
+    CASE p_type
+        WHEN 'project.register' THEN
+            RETURN jsonb_build_object('project_id', register_project(
+                d ->> 'name', d ->> 'remote_origin', d ->> 'default_branch', d ->> 'trunk_path', metadata
+            ));
+        WHEN 'project.update' THEN
+            target := command_project(d);
+            PERFORM update_project(
+                target, d ->> 'name', d ->> 'default_branch', d ->> 'trunk_path', d ->> 'description', metadata
+            );
+            RETURN jsonb_build_object('project_id', target);
+        WHEN 'project.deactivate' THEN
+            target := command_project(d);
+            PERFORM deactivate_project(target);
+            RETURN jsonb_build_object('project_id', target);
+        WHEN 'worktree.register' THEN
+            target := command_project(d);
+            RETURN jsonb_build_object('project_id', target, 'worktree_id', register_worktree(
+                target, d ->> 'type_name', d ->> 'name', d ->> 'branch_name', d ->> 'path', d ->> 'agent_id', metadata
+            ));
+        WHEN 'worktree_type.add' THEN
+            RETURN jsonb_build_object('type_id', add_worktree_type(
+                d ->> 'name', d ->> 'branch_prefix', d ->> 'worktree_prefix', d ->> 'description', d ->> 'color',
+                d ->> 'icon', metadata
+            ));
+        WHEN 'worktree_type.remove' THEN
+            PERFORM remove_worktree_type(d ->> 'name');
+            RETURN '{}'::jsonb;
+        WHEN 'activity.log' THEN
+            target := command_worktree(d);
+            activity := log_activity(
+                d ->> 'agent_id', target, d ->> 'activity_type', d ->> 'description', d ->> 'file_path', metadata
+            );
+            RETURN jsonb_build_object('worktree_id', target, 'activity_id', activity);
+        ELSE
+            target := command_worktree(d);
+    END CASE;
+    CASE p_type
+        WHEN 'worktree.update' THEN
+            PERFORM update_worktree(
+                target, d ->> 'name', d ->> 'branch_name', d ->> 'new_path', d ->> 'type_name', metadata
+            );
+        WHEN 'worktree.update_git_state' THEN
+            PERFORM update_worktree_git_state(
+                target, (d ->> 'has_uncommitted')::boolean, (d ->> 'uncommitted_count')::integer,
+                (d ->> 'ahead')::integer, (d ->> 'behind')::integer, d ->> 'last_commit_hash',
+                d ->> 'last_commit_message'
+            );
+        WHEN 'worktree.claim' THEN
+            PERFORM claim_worktree(target, d ->> 'agent_id');
+        WHEN 'worktree.release' THEN
+            PERFORM release_worktree(target, d ->> 'agent_id');
+        WHEN 'worktree.merge' THEN
+            PERFORM mark_worktree_merged(target, d ->> 'merged_by', d ->> 'merge_commit_hash');
+        WHEN 'worktree.remove' THEN
+            PERFORM remove_worktree(target);
+    END CASE;
+    RETURN jsonb_build_object('worktree_id', target);
+END;
+$$;
+
+COMMENT ON FUNCTION run_command(text, jsonb) IS 'Makes the change a command asks for; returns the ids of what it was applied to.';
+
+-- A row of the ledger with this id answers at once. The row is written last: when another session was quicker to
+-- write it, everything here is undone by the serialization failure, and the next try finds that row.
+CREATE OR REPLACE FUNCTION apply_command(
+    p_command_id uuid,
+    p_type text,
+    p_data jsonb,
+    p_digest bytea,
+    p_correlation_id uuid,
+    p_idempotency_key text DEFAULT NULL,
+    p_actor text DEFAULT NULL,
+    p_traceparent text DEFAULT NULL,
+    p_problem text DEFAULT NULL
+)
+RETURNS TABLE (command_id uuid, verdict text, code text, message text, result jsonb)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known public.command_ledger;
+    ledger_key text := p_idempotency_key;
+    last_outbox_id bigint;
+    state text;
+    project uuid;
+BEGIN
+    SELECT * INTO known FROM public.command_ledger l WHERE l.command_id = p_command_id;
+    IF NOT FOUND AND p_idempotency_key IS NOT NULL THEN
+        SELECT * INTO known FROM public.command_ledger l WHERE l.idempotency_key = p_idempotency_key;
+    END IF;
+    IF known.digest = p_digest THEN
+        RETURN QUERY SELECT known.command_id, known.verdict, known.code, known.message, known.result;
+        RETURN;
+    END IF;
+    command_id := p_command_id;
+    IF known.command_id = p_command_id THEN
+        RAISE EXCEPTION 'id: % is the id of another command (%, applied at %)', p_command_id, known.type, known.applied_at
+            USING ERRCODE = '23505', CONSTRAINT = 'command_ledger_pkey';
+    END IF;
+
+    PERFORM
+        set_config('imi.correlation_id', p_correlation_id::text, true),
+        set_config('imi.causation_id', p_command_id::text, true),
+        set_config('imi.actor', coalesce(p_actor, ''), true),
+        set_config('imi.traceparent', coalesce(p_traceparent, ''), true);
+
+    verdict := 'rejected';
+    IF p_problem IS NOT NULL THEN
+        code := 'VALIDATION_ERROR';
+        message := p_problem;
+    ELSIF known.command_id IS NOT NULL THEN
+        ledger_key := NULL;
+        code := 'CONFLICT';
+        message := format(
+            'idempotencykey: %s was used for another command (%s, id %s)',
+            public.quote_for_message(p_idempotency_key), known.type, known.command_id
+        );
+    ELSE
+        SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END INTO last_outbox_id FROM public.outbox_id_seq s;
+        BEGIN
+            result := public.run_command(p_type, p_data);
+        EXCEPTION
+            WHEN OTHERS THEN
+                GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+                code := CASE
+                    WHEN state = 'P0002' THEN 'NOT_FOUND'
+                    WHEN state IN ('23505', '23503', '23P01', '23001', '55000', '2BP01') THEN 'CONFLICT'
+                    -- 54000: a value longer than an index takes
+                    WHEN state IN ('23514', '23502') OR left(state, 2) IN ('22', '54') THEN 'VALIDATION_ERROR'
+                    WHEN state IN ('40001', '40P01', '55P03', '25P03') THEN NULL
+                    WHEN left(state, 2) IN ('08', '53', '57', '58') THEN NULL
+                    ELSE 'INTERNAL_ERROR'
+                END;
+                IF code IS NULL THEN
+                    RAISE;
+                END IF;
+        END;
+    END IF;
+
+    project := coalesce(result ->> 'project_id', p_data ->> 'project_id');
+    IF result IS NOT NULL THEN
+        -- Each change of the registry is an event of this transaction: without one there was nothing to change.
+        SELECT 'applied', 'applied', o.project_id
+        INTO verdict, message, project
+        FROM public.outbox o
+        WHERE o.id > last_outbox_id AND o.transaction_id = pg_current_xact_id_if_assigned()
+        ORDER BY o.id
+        LIMIT 1;
+        IF NOT FOUND THEN
+            verdict := 'idempotent';
+            message := 'nothing to change';
+            project := coalesce(
+                (result ->> 'project_id')::uuid,
+                (SELECT w.project_id FROM public.worktrees w WHERE w.id = (result ->> 'worktree_id')::uuid)
+            );
+        END IF;
+    END IF;
+
+    INSERT INTO public.command_ledger AS l (
+        command_id, digest, project_id, idempotency_key, type, verdict, code, message, result, actor
+    )
+    VALUES (p_command_id, p_digest, project, ledger_key, p_type, verdict, code, message, result, p_actor)
+    ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'command % is being applied by another session', p_command_id USING ERRCODE = '40001';
+    END IF;
+
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    VALUES (
+        'command',
+        CASE verdict WHEN 'rejected' THEN 'rejected' ELSE 'applied' END,
+        project,
+        p_command_id,
+        jsonb_build_object(
+            'command_id', p_command_id,
+            'type', p_type,
+            'verdict', verdict,
+            'code', code,
+            'message', message,
+            'result', result,
+            'idempotency_key', p_idempotency_key,
+            'project_id', project,
+            'changed', '{}'::jsonb
+        )
+    );
+    RETURN NEXT;
+END;
+$$;
+
+COMMENT ON FUNCTION apply_command(uuid, text, jsonb, bytea, uuid, text, text, text, text) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
+
+COMMIT;

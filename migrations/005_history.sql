@@ -1,0 +1,32 @@
+-- 005: the order in which events were published, so that history older than the stream is told as the stream told it.
+--
+-- Written with the cursor (publisher/outbox.py), read by publisher/history.py. Why: docs/adr/0006-history.md.
+
+BEGIN;
+
+SET LOCAL search_path = public;
+
+CREATE TABLE IF NOT EXISTS published_batch (
+    stream text NOT NULL,
+    last_sequence bigint NOT NULL,
+    ids int8range[] NOT NULL,
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT published_batch_pkey PRIMARY KEY (stream, last_sequence)
+);
+
+COMMENT ON TABLE published_batch IS 'Which outbox rows stand in which order in which stream; retention removes the oldest together with their rows.';
+COMMENT ON COLUMN published_batch.last_sequence IS 'Sequence of the last event of the batch; in a stream of our own the others stand directly before it.';
+COMMENT ON COLUMN published_batch.ids IS 'Outbox ids in the order of the stream, consecutive ones as a range.';
+COMMENT ON COLUMN published_batch.published_at IS 'Not before the time at which the stream stored the batch.';
+
+ALTER TABLE publisher_cursor ADD COLUMN IF NOT EXISTS forgotten_sequence bigint NOT NULL DEFAULT 0;
+
+COMMENT ON COLUMN publisher_cursor.forgotten_sequence IS 'The record of events up to this sequence is gone: retention removed them, or they were published before there was a record.';
+
+-- What was published before this migration has no record.
+UPDATE publisher_cursor AS cursor
+SET forgotten_sequence = cursor.stream_sequence
+WHERE NOT EXISTS (SELECT FROM published_batch AS batch WHERE batch.stream = cursor.stream)
+    AND cursor.forgotten_sequence < cursor.stream_sequence;
+
+COMMIT;

@@ -1,0 +1,169 @@
+"""Whether database, stream and history fit together, and what to do where they do not."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext
+from psycopg import AsyncConnection
+
+from publisher import outbox
+from publisher.outbox import translated
+from registry.broker import connect_nats, from_nats
+from registry.envelope import OUTBOX_ID_HEADER
+from registry.profiles import Profile, profile_of
+from registry.settings import Settings
+
+LOOKED_AT = 1000
+"""Messages that are not recorded are looked at one by one, up to so many."""
+
+CURSORS = """
+SELECT
+    cursor.stream,
+    cursor.stream_sequence,
+    cursor.forgotten_sequence,
+    cursor.leader,
+    extract(epoch FROM clock_timestamp() - cursor.heartbeat_at)::float8,
+    (SELECT count(*) FROM outbox WHERE id >= coalesce(upper(cursor.published), 1))
+FROM publisher_cursor AS cursor
+ORDER BY cursor.stream
+"""
+
+# Where the record has a hole, a message of somebody else stands in the stream, or an event of a lost database.
+HOLES = """
+SELECT first_sequence, last_sequence
+FROM (
+    SELECT
+        coalesce(lag(batch.last_sequence) OVER (ORDER BY batch.last_sequence), cursor.forgotten_sequence) + 1
+            AS first_sequence,
+        batch.last_sequence - (SELECT sum(upper(part) - lower(part)) FROM unnest(batch.ids) AS part)::bigint
+            AS last_sequence
+    FROM publisher_cursor AS cursor
+    JOIN published_batch AS batch ON batch.stream = cursor.stream
+    WHERE cursor.stream = %(stream)s
+) AS hole
+WHERE first_sequence <= last_sequence
+ORDER BY first_sequence
+LIMIT 100
+"""
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    is_well: bool
+    text: str
+
+
+class Known(NamedTuple):
+    """What the database says about one stream."""
+
+    stream: str
+    last: int
+    forgotten: int
+    leader: str | None
+    heartbeat_age_seconds: float
+    waiting: int
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything. Raises `Unavailable` when a server cannot be reached."""
+    profile = profile_of(settings)
+    async with (
+        outbox.connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}") as conn,
+        connect_nats(settings.nats_url or "", "imi-registry doctor", reconnect=False) as client,
+    ):
+        with translated():
+            known = [Known(*row) for row in await (await conn.execute(CURSORS)).fetchall()]
+        findings = [Finding(True, "database and NATS answer")]
+        ours = next((one for one in known if one.stream == profile.event_stream), None)
+        if ours is None:
+            return [*findings, Finding(False, f"nothing was ever published to {profile.event_stream}: start serve")]
+        findings += [_publisher(ours, settings.stale_seconds)]
+        findings += [_other(one) for one in known if one is not ours]
+        return findings + await _stream(conn, client.jetstream(), profile, ours)
+
+
+def _publisher(known: Known, stale_seconds: float) -> Finding:
+    age = known.heartbeat_age_seconds
+    if age > stale_seconds:
+        return Finding(
+            False,
+            f"no publisher: the last one, {known.leader}, was heard {age:,.0f} s ago; {known.waiting} events wait",
+        )
+    return Finding(True, f"{known.leader} publishes; {known.waiting} events wait")
+
+
+def _other(known: Known) -> Finding:
+    return Finding(
+        False,
+        f"stream {known.stream} was fed from this database, too, {known.heartbeat_age_seconds:,.0f} s ago: while it "
+        "lags, retention removes nothing; if it is no longer wanted, remove its row from publisher_cursor",
+    )
+
+
+async def _stream(conn: AsyncConnection, jetstream: JetStreamContext, profile: Profile, known: Known) -> list[Finding]:
+    try:
+        state = (await jetstream.stream_info(known.stream)).state
+    except nats.js.errors.NotFoundError:
+        return [Finding(False, f"stream {known.stream} is gone: stop serve, then imi-registry rebuild-stream")]
+    except (nats.errors.Error, TimeoutError) as error:
+        raise from_nats(error, f"cannot read stream {known.stream}") from error
+    if state.last_seq < known.last:
+        return [
+            Finding(
+                False,
+                f"stream {known.stream} ends at sequence {state.last_seq}, but {known.last} was published into it: it "
+                "was created anew or restored from an older backup; stop serve, then imi-registry rebuild-stream",
+            )
+        ]
+    findings = [Finding(True, f"stream {known.stream} ends at sequence {state.last_seq}, as it should")]
+    if state.first_seq > 1:
+        kept = known.forgotten + 1
+        findings.append(
+            Finding(True, f"the stream begins at {state.first_seq}; events from {kept} on come from the database")
+        )
+    if not profile.is_shared:
+        findings += await _unknown(conn, jetstream, known, state.first_seq, state.last_seq)
+    return findings
+
+
+async def _unknown(
+    conn: AsyncConnection, jetstream: JetStreamContext, known: Known, first: int, last: int
+) -> list[Finding]:
+    """Messages in the stream that the record does not name: events of a database that was lost, or of nobody."""
+    with translated():
+        holes = await (await conn.execute(HOLES, {"stream": known.stream})).fetchall()
+    unrecorded = [sequence for low, high in holes for sequence in range(max(low, first), high + 1)]
+    unrecorded += range(max(known.last + 1, first), last + 1)
+    unknown: list[int] = []
+    foreign = 0
+    for sequence in unrecorded[:LOOKED_AT]:
+        try:
+            message = await jetstream.get_msg(known.stream, sequence)
+        except nats.js.errors.NotFoundError:
+            continue
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot read stream {known.stream}") from error
+        headers = message.headers or {}
+        pair = (headers.get(OUTBOX_ID_HEADER, ""), headers.get("Nats-Msg-Id", ""))
+        if not pair[0].isdecimal():
+            foreign += 1
+        elif not await outbox.known_ids(conn, [(int(pair[0]), pair[1])]):
+            unknown.append(sequence)
+    findings = []
+    if foreign:
+        findings.append(Finding(True, f"{foreign} messages in the stream are of somebody else; they disturb nothing"))
+    if unknown:
+        findings.append(
+            Finding(
+                False,
+                f"the stream holds {len(unknown)} events, sequences {unknown[0]} to {unknown[-1]}, that this database "
+                "does not: it was restored to an older state; consumers have seen them, so restore a newer backup, or "
+                "make the changes again and let consumers start from a snapshot",
+            )
+        )
+    return findings

@@ -1,0 +1,24 @@
+"""Times as people write them on the command line."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from registry.errors import Invalid
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def moment(text: str) -> datetime:
+    """An ISO 8601 date or time (of the local zone where it names none), or how long ago: `30s`, `10m`, `2h`, `7d`.
+
+    Raises `Invalid`.
+    """
+    ago = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if ago:
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise Invalid(f'time "{text}" is neither ISO 8601, as 2026-01-21T10:00:00Z, nor a time ago, as 30m') from None

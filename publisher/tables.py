@@ -1,0 +1,107 @@
+"""Rows as tables for people, and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from pydantic import BaseModel
+from rich import box
+from rich.console import Console
+from rich.errors import StyleSyntaxError
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from registry.models import InflightWork, Worktree
+
+SHORTEST_ID = 8
+STATUS_STYLES = {"clean": "green", "uncommitted": "yellow", "ahead": "cyan", "behind": "magenta", "diverged": "red"}
+
+
+def print_json(found: BaseModel | Sequence[BaseModel]) -> None:
+    """One JSON object, or one array of them, on one line."""
+    if isinstance(found, BaseModel):
+        print(found.model_dump_json())
+    else:
+        print(json.dumps([row.model_dump(mode="json") for row in found], ensure_ascii=False))
+
+
+def print_table(columns: Mapping[str, Iterable[str | Text]], empty: str) -> None:
+    """A table, given column by column, with nothing cut off; `empty` is said where there are no rows."""
+    cells = {name: list(column) for name, column in columns.items()}
+    if not any(cells.values()):
+        Console().print(f"[dim]{empty}[/]")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name, column in cells.items():
+        # What is short stays on one line; the long columns share the rest.
+        table.add_column(name, overflow="fold", no_wrap=max(len(str(cell)) for cell in column) <= SHORTEST_ID + 4)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    Console().print(table)
+
+
+def print_details(details: Mapping[str, object]) -> None:
+    """Names and values, one a line; what has no value is left out."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in details.items():
+        if value not in (None, "", {}):
+            shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+            shown = when(shown) if isinstance(shown, datetime) else shown
+            grid.add_row(name, shown if isinstance(shown, Text) else Text(str(shown)))
+    Console().print(grid)
+
+
+def short_ids(ids: Sequence[UUID]) -> list[str]:
+    """The beginnings of `ids` that tell them apart, all of one length."""
+    for length in range(SHORTEST_ID, 37):
+        shown = [str(one)[:length] for one in ids]
+        if len(set(shown)) == len(set(ids)):
+            return shown
+    return [str(one) for one in ids]
+
+
+def slug(remote_origin: str) -> str:
+    """`owner/repo` of an origin."""
+    return remote_origin.removeprefix("git@github.com:").removesuffix(".git")
+
+
+def when(time: datetime) -> str:
+    """A time in the local zone, to the minute; only the time of day for one of today."""
+    local = time.astimezone()
+    is_today = local.date() == datetime.now(UTC).astimezone().date()
+    return local.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
+
+
+def state(worktree: Worktree) -> Text:
+    """What there is to do in a worktree: `±3 ↑2 ↓1`, clean, merged or removed."""
+    if worktree.merged_at is not None:
+        return Text("merged", "magenta")
+    if not worktree.active:
+        return Text("removed", "dim")
+    return counts(worktree.status, worktree.uncommitted_files_count, worktree.ahead_of_trunk, worktree.behind_trunk)
+
+
+def work_left(work: InflightWork) -> Text:
+    """Same for in-flight work."""
+    return counts(work.status, work.uncommitted_count, work.ahead, work.behind)
+
+
+def counts(status: str, uncommitted: int, ahead: int, behind: int) -> Text:
+    """Files not committed, commits ahead of and behind the trunk."""
+    parts = [(f"±{uncommitted}", uncommitted), (f"↑{ahead}", ahead), (f"↓{behind}", behind)]
+    shown = " ".join(text for text, count in parts if count)
+    return Text(shown or status, STATUS_STYLES[status])
+
+
+def style_of(color: str | None) -> Style | str:
+    """The style of a colour such as `#10B981`; none for what is no colour."""
+    try:
+        return Style.parse(color or "")
+    except StyleSyntaxError:
+        return ""

@@ -1,0 +1,352 @@
+"""The command catalogue: what a component can ask the registry to do, how it asks, and what it is answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, model_validator
+
+from registry.errors import Invalid
+
+Verdict = Literal["applied", "idempotent", "rejected"]
+Code = Literal["VALIDATION_ERROR", "NOT_FOUND", "CONFLICT", "INTERNAL_ERROR"]
+
+Text = Annotated[str, Field(pattern=r"\S")]
+Attribute = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
+Count = Annotated[StrictInt, Field(ge=0, le=2_147_483_647)]
+Metadata = dict[str, Any]
+
+INBOX = r"^_INBOX(\.[A-Za-z0-9_-]+)+$"
+"""Pattern of the only subjects an outcome is sent to on a sender's word."""
+SHOWN_LENGTH = 80
+RULES = {
+    r"\S": "it must not be blank",
+    r"^\S+$": "it must not be blank or have spaces",
+    r"^[^\x00]+$": "it must not be empty or have a NUL",
+    INBOX: "it must be an inbox, _INBOX. and more",
+}
+"""What the patterns mean, for people."""
+
+PROJECT_ID = "6f1c2a52-93a5-4b0c-9f0b-0a4c3a1d7e11"
+WORKTREE_ID = "b2a7c1de-0f57-4d7e-8a55-5e2f4f4f9c10"
+
+
+class CommandData(BaseModel):
+    """What a command is about. A field that is not named here is refused; one left out keeps its value."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _example(**data: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [data]})
+
+
+class ProjectCommand(CommandData):
+    """A command on a project that is there, named by its id or by its origin."""
+
+    project_id: UUID | None = Field(default=None, description="Id of the project; this or remote_origin.")
+    remote_origin: Text | None = Field(
+        default=None, description="GitHub origin of the project, in any form; this or project_id."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_name(self) -> Self:
+        if (self.project_id is None) == (self.remote_origin is None):
+            raise ValueError("name the project by exactly one of project_id and remote_origin")
+        return self
+
+
+class WorktreeCommand(CommandData):
+    """A command on a worktree that is there, named by its id or, while it is active, by its path."""
+
+    worktree_id: UUID | None = Field(default=None, description="Id of the worktree; this or path.")
+    path: Text | None = Field(default=None, description="Path of the active worktree; this or worktree_id.")
+
+    @model_validator(mode="after")
+    def _has_one_name(self) -> Self:
+        if (self.worktree_id is None) == (self.path is None):
+            raise ValueError("name the worktree by exactly one of worktree_id and path")
+        return self
+
+
+class RegisterProject(CommandData):
+    """Register a project: create it, take it up again, or update what differs."""
+
+    model_config = _example(
+        name="imi", remote_origin="git@github.com:33god/imi.git", default_branch="main", metadata={"team": "core"}
+    )
+
+    name: Text = Field(description="Name of the project.")
+    remote_origin: Text = Field(description="GitHub origin in any ssh, https or git form; the project's key.")
+    default_branch: Text = Field(default="main", description="Branch of the trunk.")
+    trunk_path: Text | None = Field(default=None, description="Path of the trunk checkout; derived when left out.")
+    metadata: Metadata = Field(default={}, description="Merged into the metadata that is there, key by key.")
+
+
+class UpdateProject(ProjectCommand):
+    """Change attributes of a project."""
+
+    model_config = _example(project_id=PROJECT_ID, description="Worktree manager", metadata={"team": "core"})
+
+    name: Text | None = Field(default=None, description="New name.")
+    default_branch: Text | None = Field(default=None, description="New branch of the trunk.")
+    trunk_path: Text | None = Field(default=None, description="New path of the trunk checkout.")
+    description: str | None = Field(default=None, description="New description.")
+    metadata: Metadata | None = Field(default=None, description="Merged into the metadata that is there, key by key.")
+
+
+class DeactivateProject(ProjectCommand):
+    """Deactivate a project, and its worktrees with it. Registering it again takes it up again."""
+
+    model_config = _example(remote_origin="git@github.com:33god/imi.git")
+
+
+class RegisterWorktree(ProjectCommand):
+    """Register a worktree of a project: create it, take it up again, or update what differs."""
+
+    model_config = _example(
+        project_id=PROJECT_ID,
+        type_name="feat",
+        name="feat-login",
+        branch_name="feat/login",
+        path="/home/ada/code/imi/feat-login",
+        agent_id="ada",
+    )
+
+    type_name: Text = Field(description="Worktree type: feat, fix, review …; pr means review.")
+    name: Text = Field(description="Name of the worktree, unique in its project.")
+    branch_name: Text = Field(description="Git branch.")
+    path: Text = Field(description="Path of the checkout, unique among active worktrees.")
+    agent_id: Text | None = Field(default=None, description="Agent that claims it.")
+    metadata: Metadata = Field(default={}, description="Merged into the metadata that is there, key by key.")
+
+
+class UpdateWorktree(WorktreeCommand):
+    """Change attributes of a worktree."""
+
+    model_config = _example(worktree_id=WORKTREE_ID, branch_name="feat/sign-in", metadata={"ticket": 17})
+
+    name: Text | None = Field(default=None, description="New name, unique in its project.")
+    branch_name: Text | None = Field(default=None, description="New git branch.")
+    new_path: Text | None = Field(default=None, description="New path of the checkout, unique among active worktrees.")
+    type_name: Text | None = Field(default=None, description="New worktree type.")
+    metadata: Metadata | None = Field(default=None, description="Merged into the metadata that is there, key by key.")
+
+
+class UpdateGitState(WorktreeCommand):
+    """Store what git says about a worktree."""
+
+    model_config = _example(
+        worktree_id=WORKTREE_ID,
+        uncommitted_count=2,
+        ahead=3,
+        behind=0,
+        last_commit_hash="4f2d1c9",
+        last_commit_message="Add login form",
+    )
+
+    has_uncommitted: StrictBool | None = Field(default=None, description="Whether files are changed and not committed.")
+    uncommitted_count: Count | None = Field(default=None, description="How many files that are.")
+    ahead: Count | None = Field(default=None, description="Commits the trunk does not have.")
+    behind: Count | None = Field(default=None, description="Commits of the trunk it does not have.")
+    last_commit_hash: str | None = Field(default=None, description="Hash of the last commit.")
+    last_commit_message: str | None = Field(default=None, description="First line of its message.")
+
+
+class ClaimWorktree(WorktreeCommand):
+    """Claim a worktree for an agent; one that another agent holds is a conflict."""
+
+    model_config = _example(worktree_id=WORKTREE_ID, agent_id="ada")
+
+    agent_id: Text = Field(description="Agent that claims it.")
+
+
+class ReleaseWorktree(WorktreeCommand):
+    """Release a claimed worktree."""
+
+    model_config = _example(worktree_id=WORKTREE_ID, agent_id="ada")
+
+    agent_id: Text | None = Field(
+        default=None, description="Agent that must hold it, else it is a conflict; left out, whoever holds it."
+    )
+
+
+class MergeWorktree(WorktreeCommand):
+    """Record the merge of a worktree, which also deactivates it."""
+
+    model_config = _example(worktree_id=WORKTREE_ID, merged_by="ada", merge_commit_hash="9e107d9d372bb682")
+
+    merged_by: Text = Field(description="Who merged it.")
+    merge_commit_hash: Text = Field(description="Hash of the merge commit.")
+
+
+class RemoveWorktree(WorktreeCommand):
+    """Deactivate a worktree whose checkout is gone."""
+
+    model_config = _example(path="/home/ada/code/imi/feat-login")
+
+
+class AddWorktreeType(CommandData):
+    """Add a worktree type."""
+
+    model_config = _example(name="docs", description="Documentation", color="#0EA5E9")
+
+    name: Annotated[str, Field(pattern=r"^\S+$")] = Field(description="Name of the type, without spaces.")
+    branch_prefix: str | None = Field(default=None, description="Prefix of branches; NAME/ when left out.")
+    worktree_prefix: Text | None = Field(default=None, description="Prefix of worktree names; NAME- when left out.")
+    description: str | None = Field(default=None, description="What such worktrees are for.")
+    color: str | None = Field(default=None, description="Colour for displays; #6B7280 when left out.")
+    icon: str | None = Field(default=None, description="Icon for displays.")
+    metadata: Metadata = Field(default={}, description="Anything else.")
+
+
+class RemoveWorktreeType(CommandData):
+    """Remove a worktree type that is not built in and that no worktree has."""
+
+    model_config = _example(name="docs")
+
+    name: Text = Field(description="Name of the type.")
+
+
+class LogActivity(WorktreeCommand):
+    """Append to the audit log what an agent did in a worktree."""
+
+    model_config = _example(
+        agent_id="ada",
+        worktree_id=WORKTREE_ID,
+        activity_type="committed",
+        description="Add login form",
+        file_path="src/login.py",
+    )
+
+    agent_id: Text = Field(description="Agent that did it.")
+    activity_type: Literal[
+        "created", "modified", "deleted", "committed", "pushed", "merged", "synced", "claimed", "released", "other"
+    ] = Field(description="Kind of activity.")
+    description: str = Field(description="What was done.")
+    file_path: str | None = Field(default=None, description="File it was done to.")
+    metadata: Metadata = Field(default={}, description="Anything else.")
+
+
+COMMANDS: dict[str, type[CommandData]] = {
+    "project.register": RegisterProject,
+    "project.update": UpdateProject,
+    "project.deactivate": DeactivateProject,
+    "worktree.register": RegisterWorktree,
+    "worktree.update": UpdateWorktree,
+    "worktree.update_git_state": UpdateGitState,
+    "worktree.claim": ClaimWorktree,
+    "worktree.release": ReleaseWorktree,
+    "worktree.merge": MergeWorktree,
+    "worktree.remove": RemoveWorktree,
+    "worktree_type.add": AddWorktreeType,
+    "worktree_type.remove": RemoveWorktreeType,
+    "activity.log": LogActivity,
+}
+"""Name of each command, `<entity>.<verb>`, to the model of its data."""
+
+
+class CommandEnvelope(BaseModel):
+    """A command on the wire: CloudEvents 1.0, JSON format, structured mode. Extension attributes are allowed."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "specversion": "1.0",
+                    "id": "0d1f6c0e-6f4f-4f6e-8a0e-3f1d0a4f7c55",
+                    "source": "urn:33god:flume",
+                    "type": "imi.project.deactivate.v1",
+                    "replyto": "_INBOX.4Y3uK0",
+                    "data": {"project_id": PROJECT_ID},
+                }
+            ]
+        },
+    )
+
+    specversion: Literal["1.0"] = Field(description="Version of CloudEvents.")
+    id: UUID = Field(description="Id of the command: the same in every attempt to send it.")
+    source: Attribute = Field(description="Who sends it.")
+    type: Annotated[str, Field(pattern=r"^imi\.[a-z_]+\.[a-z_]+\.v[0-9]+$")] = Field(
+        description="imi.<entity>.<verb>.v<major version>, agreeing with the subject."
+    )
+    data: dict[str, Any] = Field(description="What the command is about: see the schema of its type.")
+    time: datetime | None = Field(default=None, description="When it was sent.")
+    datacontenttype: str | None = Field(default=None, description="application/json")
+    dataschema: str | None = Field(default=None, description="URN of the schema of data.")
+    subject: str | None = Field(default=None, description="Whatever the sender wants to call it.")
+    correlationid: UUID | None = Field(default=None, description="Conversation it belongs to; its own id by default.")
+    causationid: UUID | None = Field(default=None, description="Id of the message that made the sender send it.")
+    actor: Attribute | None = Field(default=None, description="Who wants it done: a person or an agent.")
+    traceparent: str | None = Field(default=None, description="W3C trace context.")
+    idempotencykey: Annotated[Attribute, Field(max_length=200)] | None = Field(
+        default=None, description="Two commands with the same key are one, whatever their ids."
+    )
+    replyto: Annotated[str, Field(pattern=INBOX, max_length=250)] | None = Field(
+        default=None, description="NATS inbox the outcome is sent to."
+    )
+
+
+class Outcome(BaseModel):
+    """The answer to a command."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "command_id": "0d1f6c0e-6f4f-4f6e-8a0e-3f1d0a4f7c55",
+                    "verdict": "applied",
+                    "code": None,
+                    "message": "",
+                    "result": {"project_id": PROJECT_ID},
+                }
+            ]
+        }
+    )
+
+    command_id: UUID = Field(description="Id of the command that was carried out, or refused.")
+    verdict: Verdict = Field(description="applied; idempotent: it was so already; rejected: nothing was changed.")
+    code: Code | None = Field(default=None, description="Why it was rejected.")
+    message: str = Field(default="", description="The same for people: the field, the value, the rule.")
+    result: dict[str, Any] | None = Field(default=None, description="Ids of what the command was applied to.")
+
+
+def command_type(name: str, version: int = 1) -> str:
+    """CloudEvents `type` of the command `name`."""
+    return f"imi.{name}.v{version}"
+
+
+def validated(name: str, data: dict[str, Any]) -> dict[str, Any]:
+    """`data` of the command `name` with only the fields that were given, as JSON values. Raises `Invalid`."""
+    model = COMMANDS.get(name)
+    if model is None:
+        raise Invalid(f'command "{name}" is none of {", ".join(COMMANDS)}')
+    try:
+        return model.model_validate(data).model_dump(mode="json", exclude_unset=True)
+    except ValidationError as error:
+        raise Invalid(f"{name}: {first_problem(error)}") from None
+    except ValueError:
+        raise Invalid(f"{name}: data is nested too deep") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing pydantic found, on one line: field, value, rule."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
+    if not field:
+        return rule
+    if first["type"] in {"missing", "extra_forbidden"}:
+        return f"{field}: {rule}"
+    return f"{field}: {shown(first['input'])}: {rule}"
+
+
+def shown(value: Any) -> str:
+    """A value for a message: on one line, not endless."""
+    text = str(value) if isinstance(value, str | int | float | bool) else f"({type(value).__name__})"
+    short = text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
+    return orjson.dumps(short).decode().replace("\\u0000", "\\0") if isinstance(value, str) else short

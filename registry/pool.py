@@ -1,0 +1,125 @@
+"""Connections to the registry database, for single statements: a pooler in transaction mode may stand in between."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import astuple, dataclass
+from typing import Any, LiteralString, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, scalar_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from registry.errors import Conflict, Invalid, Unavailable, from_database
+
+T = TypeVar("T")
+
+CONNECTION: dict[str, Any] = {
+    "autocommit": True,
+    "prepare_threshold": None,  # a prepared statement belongs to one server session, and a pooler changes that
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 10_000,
+}
+
+# Whoever calls is told what failed; the pool's own log of every attempt is for those who ask for it.
+logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Who and what made a change; its events carry it on (`migrations/003_outbox.sql`)."""
+
+    actor: str | None = None
+    correlation_id: UUID | None = None
+    causation_id: UUID | None = None
+    traceparent: str | None = None
+
+
+class Database:
+    """A pool of connections that runs single statements; open it with `Database.connect`.
+
+    Raises the errors of `registry.errors`. A connection that is found lost gives `Unavailable`; the pool recovers.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, database_url: str, *, max_connections: int, timeout: float) -> AsyncIterator[Database]:
+        """A pool of at most `max_connections`; a statement waits at most `timeout` seconds for one of them."""
+        await _check(database_url)
+        pool = AsyncConnectionPool(
+            database_url, kwargs=CONNECTION, min_size=1, max_size=max_connections, timeout=timeout, open=False
+        )
+        async with pool:
+            yield cls(pool)
+
+    async def write(self, cause: Cause, call: LiteralString, *values: object) -> Any:
+        """The result of a function call whose events know their cause.
+
+        CASE, since PostgreSQL defines no other order of evaluation within one statement; and one statement, since that
+        is one round trip and its own transaction. A setting left out is set to '', which is the same as none.
+        """
+        settings = ["" if value is None else str(value) for value in astuple(cause)]
+        return await self.value(
+            "SELECT CASE WHEN set_config('imi.actor', %s, true) || set_config('imi.correlation_id', %s, true)"
+            " || set_config('imi.causation_id', %s, true) || set_config('imi.traceparent', %s, true) IS NOT NULL"
+            " THEN " + call + " END",
+            *settings,
+            *values,
+        )
+
+    async def value(self, query: LiteralString, *values: object) -> Any:
+        """The first column of the first row."""
+        async with self._connection() as conn:
+            return await (await conn.cursor(row_factory=scalar_row).execute(query, values)).fetchone()
+
+    async def row(self, model: type[T], query: LiteralString, *values: object) -> T | None:
+        """The first row, if any, as a `model`."""
+        async with self._connection() as conn:
+            return await (await conn.cursor(row_factory=class_row(model)).execute(query, values)).fetchone()
+
+    async def rows(self, model: type[T], query: LiteralString, *values: object) -> list[T]:
+        """All rows, each as a `model`."""
+        async with self._connection() as conn:
+            return await (await conn.cursor(row_factory=class_row(model)).execute(query, values)).fetchall()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection of the pool. When it is found lost, the pool looks at its others: they are likely lost too."""
+        is_lost = False
+        try:
+            async with self._pool.connection() as conn:
+                try:
+                    yield conn
+                finally:
+                    is_lost = conn.broken
+        except PoolTimeout as error:
+            raise Unavailable(f"no connection to the database within {self._pool.timeout:g} s") from error
+        except psycopg.Error as error:
+            if is_lost:
+                await self._pool.check()
+            raise from_database(error) from error
+        except UnicodeEncodeError as error:
+            raise Invalid(f"value {error.object!a:.120} is no text: it has half of a surrogate pair") from error
+
+
+async def _check(database_url: str) -> None:
+    """Raise what keeps the database from being used: a pool would only say that its time is up."""
+    try:
+        async with await AsyncConnection.connect(database_url, **CONNECTION) as conn:
+            cursor = await conn.execute("SELECT to_regprocedure('public.claim_worktree(uuid,text)') IS NOT NULL")
+            (is_registry,) = await cursor.fetchone() or (False,)
+            name = conn.info.dbname
+    except psycopg.Error as error:
+        raise from_database(error) from error
+    if not is_registry:
+        raise Conflict(f"database {name} has no registry schema of this version; run: imi-registry migrate")

@@ -1,0 +1,136 @@
+"""The query catalogue: what can be asked of the registry over NATS, and what is answered.
+
+A query is a core NATS request to `imi.qry.v1.<query>`, of the micro service `imi-registry` (NATS ADR-32). Request and
+answer are JSON; an empty request is `{}`. A refusal has the headers `Nats-Service-Error-Code` (400 invalid, 404 not
+found, 413 answer too large, 503 database unavailable) and `Nats-Service-Error`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from registry.models import (
+    InflightWork,
+    LocatedProject,
+    LocatedWorktree,
+    Project,
+    ProjectMatch,
+    RegistryStats,
+    WorktreeType,
+)
+
+MOST_ROWS = 1000
+
+Text = Annotated[str, Field(pattern=r"\S")]
+Limit = Annotated[int, Field(ge=1, le=MOST_ROWS, description="Most rows in the answer.")]
+
+
+class Request(BaseModel):
+    """What is asked for. A field that is not named here is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Nothing(Request):
+    """A query without parameters."""
+
+
+class ProjectByOrigin(Request):
+    """The active project of an origin."""
+
+    remote_origin: Text = Field(description="GitHub origin in any form and case.")
+
+
+class ProjectById(Request):
+    """A project, active or not."""
+
+    project_id: UUID
+
+
+class ListProjects(Request):
+    """A page of projects in order of id."""
+
+    include_inactive: bool = False
+    limit: Limit = MOST_ROWS
+    after: UUID | None = Field(default=None, description="`next` of the page before.")
+
+
+class WorktreeByPath(Request):
+    """The active worktree at a path."""
+
+    path: Text = Field(description="Exactly this path; doubled and trailing slashes do not count.")
+
+
+class WorkingPath(Request):
+    """Where a project, or a worktree of it, is or belongs on disk."""
+
+    project_id: UUID
+    worktree_name: str | None = Field(default=None, description="None asks for the trunk.")
+
+
+class ListInflightWork(Request):
+    """Worktrees with uncommitted or unmerged work, latest first."""
+
+    project_id: UUID | None = Field(default=None, description="None asks for all projects.")
+    limit: Limit = MOST_ROWS
+
+
+class SearchProjects(Request):
+    """Active projects whose name or owner/repo contains or resembles a text."""
+
+    query: Text
+
+
+class ProjectPage(BaseModel):
+    """Some projects; `next` is what to ask for `after`, None on the last page."""
+
+    projects: list[Project]
+    next: UUID | None
+
+
+class WorkingPathFound(BaseModel):
+    """A directory."""
+
+    path: str
+
+
+class InflightWorkFound(BaseModel):
+    """Work, latest first."""
+
+    worktrees: list[InflightWork]
+
+
+class ProjectsFound(BaseModel):
+    """At most 20 projects, best first."""
+
+    projects: list[ProjectMatch]
+
+
+class WorktreeTypes(BaseModel):
+    """All types, the built-in ones first."""
+
+    types: list[WorktreeType]
+
+
+class Query(NamedTuple):
+    """Models of a query's request and answer."""
+
+    request: type[Request]
+    response: type[BaseModel]
+
+
+QUERIES: dict[str, Query] = {
+    "project_by_origin": Query(ProjectByOrigin, LocatedProject),
+    "project_by_id": Query(ProjectById, Project),
+    "projects": Query(ListProjects, ProjectPage),
+    "search_projects": Query(SearchProjects, ProjectsFound),
+    "worktree_by_path": Query(WorktreeByPath, LocatedWorktree),
+    "worktree_types": Query(Nothing, WorktreeTypes),
+    "working_path": Query(WorkingPath, WorkingPathFound),
+    "inflight_work": Query(ListInflightWork, InflightWorkFound),
+    "stats": Query(Nothing, RegistryStats),
+}
+"""Name, which is the last token of the subject, to the models."""

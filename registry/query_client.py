@@ -1,0 +1,103 @@
+"""Queries as a component asks them: over NATS, without access to the database."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+from uuid import UUID
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+from pydantic import BaseModel
+
+from registry.errors import Invalid, NotFound, RegistryError, Unavailable
+from registry.models import (
+    InflightWork,
+    LocatedProject,
+    LocatedWorktree,
+    Project,
+    ProjectMatch,
+    RegistryStats,
+    WorktreeType,
+)
+from registry.queries import (
+    MOST_ROWS,
+    InflightWorkFound,
+    ProjectPage,
+    ProjectsFound,
+    WorkingPathFound,
+    WorktreeTypes,
+)
+from registry.subjects import Names
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
+
+REFUSALS: dict[str, type[RegistryError]] = {"400": Invalid, "404": NotFound, "503": Unavailable}
+
+
+class QueryClient:
+    """The queries of `registry/queries.py`, one method each.
+
+    Raises `NotFound`, `Invalid`, and `Unavailable` when nobody answers within `timeout` seconds: asking again is safe.
+    """
+
+    def __init__(self, client: Client, names: Names, *, timeout: float = 5.0) -> None:
+        self._client = client
+        self._names = names
+        self._timeout = timeout
+
+    async def project_by_origin(self, remote_origin: str) -> LocatedProject:
+        """The active project of an origin, in any form."""
+        return await self._ask("project_by_origin", LocatedProject, remote_origin=remote_origin)
+
+    async def project_by_id(self, project_id: UUID) -> Project:
+        """A project, active or not."""
+        return await self._ask("project_by_id", Project, project_id=project_id)
+
+    async def projects(
+        self, *, include_inactive: bool = False, limit: int = MOST_ROWS, after: UUID | None = None
+    ) -> ProjectPage:
+        """A page of projects in order of id; `after` is the `next` of the page before."""
+        return await self._ask("projects", ProjectPage, include_inactive=include_inactive, limit=limit, after=after)
+
+    async def search_projects(self, query: str) -> list[ProjectMatch]:
+        """Active projects that contain or resemble `query`: best first, at most 20."""
+        return (await self._ask("search_projects", ProjectsFound, query=query)).projects
+
+    async def worktree_by_path(self, path: str) -> LocatedWorktree:
+        """The active worktree at a path."""
+        return await self._ask("worktree_by_path", LocatedWorktree, path=path)
+
+    async def worktree_types(self) -> list[WorktreeType]:
+        """All types, the built-in ones first."""
+        return (await self._ask("worktree_types", WorktreeTypes)).types
+
+    async def working_path(self, project_id: UUID, worktree_name: str | None = None) -> str:
+        """Where a project's trunk, or a worktree of it, is or belongs on disk."""
+        return (
+            await self._ask("working_path", WorkingPathFound, project_id=project_id, worktree_name=worktree_name)
+        ).path
+
+    async def inflight_work(self, project_id: UUID | None = None, *, limit: int = MOST_ROWS) -> list[InflightWork]:
+        """Worktrees with uncommitted or unmerged work, latest first; of all projects without an id."""
+        return (await self._ask("inflight_work", InflightWorkFound, project_id=project_id, limit=limit)).worktrees
+
+    async def stats(self) -> RegistryStats:
+        """Counts of everything."""
+        return await self._ask("stats", RegistryStats)
+
+    async def _ask(self, query: str, answer: type[AnswerT], /, **fields: object) -> AnswerT:
+        subject = self._names.query_subject(query)
+        try:
+            message = await self._client.request(subject, orjson.dumps(fields), timeout=self._timeout)
+        except nats.errors.NoRespondersError as error:
+            raise Unavailable(
+                f'query {query}: nobody answers on "{subject}"; is imi-registry serve running?'
+            ) from error
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable(f"query {query}: no answer within {self._timeout:g} s") from error
+        headers = message.headers or {}
+        if "Nats-Service-Error-Code" in headers:
+            refusal = REFUSALS.get(headers["Nats-Service-Error-Code"], RegistryError)
+            raise refusal(headers["Nats-Service-Error"])
+        return answer.model_validate_json(message.data)

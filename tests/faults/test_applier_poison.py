@@ -1,0 +1,195 @@
+"""Whatever arrives on a command subject ends as one outcome or one dead letter, and the applier stays up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from nats.aio.client import Client
+
+from publisher.command_stream import WINDOW
+from registry.commands import COMMANDS
+from registry.subjects import Names
+from tests.appliers import ask, envelope, rows, running_applier, until_empty
+
+PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
+
+text = st.text(max_size=20) | st.sampled_from(
+    ["\0", "a\0b", "\N{PILE OF POO}", "../..", "' OR 1=1 --", "%s", "x" * 3000]
+)
+scalar = st.none() | st.booleans() | st.integers() | st.floats() | text | st.uuids().map(str)
+value = st.recursive(scalar, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4))
+names = st.sampled_from(sorted(COMMANDS))
+
+
+@st.composite
+def near_misses(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A command as its example has it, with some of it replaced, left out or added."""
+    name = draw(names)
+    (example,) = COMMANDS[name].model_config["json_schema_extra"]["examples"]  # type: ignore[index,call-overload]
+    attributes: dict[str, Any] = orjson.loads(envelope(name, {}, id=str(draw(st.uuids()))))
+    data = dict(example)
+    for changed in draw(st.lists(st.sampled_from(["data", "attributes", "type", "id", "nothing"]), max_size=3)):
+        match changed:
+            case "data":
+                data[draw(st.sampled_from(sorted(example)) | text)] = draw(value)
+            case "attributes":
+                attributes[draw(st.sampled_from(sorted(attributes)) | text)] = draw(value)
+            case "type":
+                attributes["type"] = draw(st.sampled_from(["imi.project.register.v2", "imi.a.b.v1", "x"]))
+            case "id":
+                attributes["id"] = draw(st.sampled_from([str(UUID(int=n)) for n in range(3)]))
+    if "data" not in attributes or attributes["data"] == {}:
+        attributes["data"] = data
+    return name, json.dumps(attributes).encode()
+
+
+anything = st.tuples(names | text.map(lambda token: f"x.{abs(hash(token))}"), st.binary(max_size=200))
+any_json = st.tuples(names, value.map(lambda found: json.dumps(found).encode()))
+messages = near_misses() | anything | any_json
+
+
+async def play(nats: Client, prefix: str, batch: list[tuple[str, bytes]]) -> None:
+    """Publish a batch without waiting for each."""
+    for name, payload in batch:
+        await nats.publish(Names(prefix).commands.command_subject(name), payload)
+    await nats.flush()
+
+
+async def assert_all_accounted(database: str, nats: Client, prefix: str, sent: list[tuple[str, bytes]]) -> None:
+    """Fail unless each message has its row in the ledger, or is a dead letter, or is a repetition of one."""
+    letters = (await nats.jetstream().stream_info(Names(prefix).commands.dead_letter_stream)).state.messages
+    ledger = {str(command_id) for (command_id,) in rows(database, "SELECT command_id FROM command_ledger")}
+    events = rows(database, "SELECT entity_id::text FROM outbox WHERE entity = 'command'")
+    assert {command_id for (command_id,) in events} == ledger
+    assert len(events) == len(ledger)
+    identified, unreadable = set(), 0
+    for _, payload in sent:
+        try:
+            identified.add(str(UUID(orjson.loads(payload)["id"])))
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, IndexError):
+            unreadable += 1
+    assert ledger <= identified
+    taken = letters - unreadable
+    assert 0 <= taken <= len(sent) - unreadable - len(ledger)
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(100_000, marks=pytest.mark.long)])
+async def test_no_message_is_lost_retried_for_ever_or_harms_the_applier(
+    database: str, nats_url: str, prefix: str, nats: Client, count: int
+) -> None:
+    sent: list[tuple[str, bytes]] = []
+
+    @settings(
+        max_examples=count // 20,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(messages, min_size=20, max_size=20))
+    def collect(batch: list[tuple[str, bytes]]) -> None:
+        sent.extend(batch)
+
+    await asyncio.to_thread(collect)
+    async with running_applier(database, nats_url, prefix) as metrics:
+        for start in range(0, len(sent), 4 * WINDOW):
+            await play(nats, prefix, sent[start : start + 4 * WINDOW])
+            await until_empty(nats, prefix, 120)
+        # it is still up, and one and the same all along
+        assert (await ask(nats, prefix, "project.register", envelope("project.register", PROJECT)))["code"] is None
+        assert metrics.role == "leader"
+        sent.append(("project.register", b'{"id": "%s"}' % str(uuid4()).encode()))
+        await play(nats, prefix, sent[-1:])
+        await until_empty(nats, prefix)
+    assert len(sent) >= count
+    await assert_all_accounted(database, nats, prefix, [*sent, *last_of(database)])
+
+
+def last_of(database: str) -> list[tuple[str, bytes]]:
+    """The command of the test itself."""
+    query = "SELECT command_id::text FROM command_ledger ORDER BY applied_at DESC, command_id LIMIT 2"
+    return [("project.register", orjson.dumps({"id": command_id})) for (command_id,) in rows(database, query)]
+
+
+DEEP = b'{"specversion":"1.0","id":"%s","source":"s","type":"imi.project.register.v1","data":{"name":"p",' + (
+    b'"remote_origin":"git@github.com:a/p.git","metadata":{"a":' + b"[" * 900 + b"]" * 900 + b"}}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (envelope("project.register", PROJECT | {"name": "x" * 900_000}), "VALIDATION_ERROR"),
+        (envelope("project.register", PROJECT | {"trunk_path": "/" + "x" * 900_000}), None),
+        (envelope("project.register", PROJECT | {"metadata": {"deep": "x" * 900_000}}), None),
+        (envelope("project.register", PROJECT | {"name": "\0"}), "VALIDATION_ERROR"),
+        (envelope("project.register", PROJECT | {"metadata": {"a": ["\0"]}}), "VALIDATION_ERROR"),
+        (envelope("project.register", PROJECT, actor="\0"), "VALIDATION_ERROR"),
+        (envelope("project.register", PROJECT, type="imi.project.register.v9"), "VALIDATION_ERROR"),
+        (envelope("project.register", [PROJECT]), "VALIDATION_ERROR"),
+        (envelope("worktree_type.add", {"name": "x" * 900_000}, type="imi.project.register.v1"), "VALIDATION_ERROR"),
+        (DEEP % str(uuid4()).encode(), "VALIDATION_ERROR"),
+    ],
+    ids=range(10),
+)
+async def test_what_has_an_id_is_answered(
+    database: str, nats_url: str, prefix: str, nats: Client, payload: bytes, code: str | None
+) -> None:
+    inbox = nats.new_inbox()
+    subscription = await nats.subscribe(inbox)
+    payload = payload[:-1] + b',"replyto":"%s"}' % inbox.encode()
+    async with running_applier(database, nats_url, prefix):
+        await nats.jetstream().publish(f"{prefix}.cmd.v1.project.register", payload)
+        answer = orjson.loads((await subscription.next_msg(timeout=20)).data)
+        await until_empty(nats, prefix)
+    assert answer["code"] == code
+    assert rows(database, "SELECT code FROM command_ledger") == [(code,)]
+
+
+@pytest.mark.parametrize(
+    ("subject", "payload", "reason"),
+    [
+        ("cmd.v1.project.register", b"\xff\xfe\x00", "payload is not JSON"),
+        ("cmd.v1.project.register", b"[" * 100_000, "payload is not JSON"),
+        ("cmd.v1.project.register", b"[1]", "payload is a JSON list, not an object"),
+        ("cmd.v1.project.register", b'{"id": "7"}', 'id: "7": it must be a UUID'),
+        ("cmd.v2.project.register", envelope("project.register", PROJECT), "subject is not of the form"),
+        ("cmd.oddly.named", b"", "subject is not of the form"),
+    ],
+)
+async def test_what_has_no_id_is_a_dead_letter_stored_whole(
+    database: str, nats_url: str, prefix: str, nats: Client, subject: str, payload: bytes, reason: str
+) -> None:
+    async with running_applier(database, nats_url, prefix):
+        await nats.jetstream().publish(f"{prefix}.{subject}", payload, headers={"Their-Header": "x"})
+        await until_empty(nats, prefix)
+    stream = Names(prefix).commands.dead_letter_stream
+    letter = await nats.jetstream().get_msg(stream, 1, direct=True)
+    headers = letter.headers or {}
+    assert letter.data or payload == b""
+    assert reason in headers["Imi-Reason"]
+    assert headers["Imi-Subject"] == f"{prefix}.{subject}"
+    assert headers["Imi-Stream-Sequence"] == "1"
+    assert headers["Their-Header"] == "x"
+    assert (await nats.jetstream().stream_info(stream)).state.messages == 1
+
+
+async def test_a_reply_subject_that_is_no_inbox_is_never_published_to(
+    database: str, nats_url: str, prefix: str, nats: Client
+) -> None:
+    victim = await nats.subscribe("victim.>")
+    payload = envelope("project.register", PROJECT, replyto="victim.subject")
+    async with running_applier(database, nats_url, prefix):
+        await nats.jetstream().publish(f"{prefix}.cmd.v1.project.register", payload)
+        await until_empty(nats, prefix)
+        await nats.flush()
+    assert victim.pending_msgs == 0
+    assert rows(database, "SELECT code FROM command_ledger") == [("VALIDATION_ERROR",)]

@@ -1,0 +1,41 @@
+"""The publisher's history service inside the test's own event loop, and what a replay tells, as a list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from nats.aio.client import Client
+
+from publisher.history_service import HistoryService
+from registry.history import Replayed
+from registry.position import Start
+from registry.profiles import profile_of
+from registry.replay import replay
+from registry.settings import Settings, load
+from registry.subjects import Names
+
+
+@asynccontextmanager
+async def running_history(settings: Settings) -> AsyncIterator[None]:
+    """A history service that answers inside the block."""
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(HistoryService(settings).run(ready=ready))
+        async with asyncio.timeout(20):
+            await ready.wait()
+        yield
+        running.cancel()
+
+
+async def replayed(client: Client, prefix: str, start: Start | None = None, **wanted: Any) -> list[Replayed]:
+    """Everything that a replay tells until it has caught up."""
+    async with asyncio.timeout(30), replay(client, profile_of(load(prefix=prefix)), start, **wanted) as events:
+        return [event async for event in events]
+
+
+async def trim(client: Client, prefix: str, first: int) -> None:
+    """Let the event stream begin at sequence `first`, as its limits do."""
+    await client.jetstream().purge_stream(Names(prefix).event_stream, seq=first)

@@ -1,0 +1,45 @@
+"""Each command explains itself, with an example that is one."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import takewhile
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from publisher.cli import app
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command that does something, with the words that call it."""
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, (*path, name))
+    if path and not hasattr(command, "commands"):
+        yield path, command
+
+
+COMMANDS = dict(commands(get_command(app)))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_an_example_that_it_can_parse(path: tuple[str, ...]) -> None:
+    example = re.search(r"Example: (.*)", COMMANDS[path].help or "")
+    assert example is not None
+    words = shlex.split(example[1].replace('cd "$(', "").replace(')"', ""))
+    start = next(
+        place
+        for place, word in enumerate(words, start=1)
+        if word == "imi-registry" and tuple(words[place : place + len(path)]) == path
+    )
+    arguments = list(takewhile(lambda word: word not in ("|", ">"), words[start + len(path) :]))
+    COMMANDS[path].make_context(" ".join(path), arguments)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_is_explained(path: tuple[str, ...]) -> None:
+    unexplained = [option.name for option in COMMANDS[path].params if option.name != "help" and not option.help]
+    assert unexplained == []
