@@ -52,6 +52,7 @@ app = typer.Typer(
     help="The iMi project registry: PostgreSQL schema, and its change feed on NATS JetStream.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 migrate_app = typer.Typer(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import psycopg
-
 if TYPE_CHECKING:
+    import psycopg
     from pydantic import ValidationError
 
 
@@ -46,9 +45,11 @@ def from_database(error: psycopg.Error) -> RegistryError:
     An error without SQLSTATE is a value that psycopg itself refuses to send: `Invalid`, or else a connection that could
     not be made or broke: `Unavailable`.
     """
+    from psycopg import DataError  # here, so that the command line starts without psycopg (60 ms)
+
     state = error.sqlstate
     text = error.diag.message_primary or str(error).strip().split("\n", 1)[0] or type(error).__name__
-    if state is None and isinstance(error, psycopg.DataError):
+    if state is None and isinstance(error, DataError):
         return Invalid(text)
     if state is None or state in _TRANSIENT_STATES or state[:2] in _TRANSIENT_CLASSES:
         return Unavailable(text)
