@@ -6,12 +6,11 @@ publishes: the stream that arises is the one that was exported, from its first k
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import zstandard
@@ -31,6 +30,7 @@ from registry.subjects import Names
 
 NO_LIMIT = 2**62
 BATCH_EVENTS = 1000
+PACKED_BYTES = 64 * 1024
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 # What was never published to the stream, in the order in which it will be.
@@ -70,18 +70,23 @@ SET published = EXCLUDED.published, stream_sequence = EXCLUDED.stream_sequence
 
 @contextmanager
 def writing(file: Path) -> Iterator[Callable[[bytes], object]]:
-    """Write lines to `file`, compressed where its name ends in .zst; `-` is the output. Raises `Invalid`."""
+    """Write lines to `file`, compressed where its name ends in .zst; `-` is the output. Raises `Invalid`.
+
+    The file has its name only when it is whole: one that was cut off between two lines would look like a history.
+    """
     if str(file) == "-":
         yield sys.stdout.buffer.write
         sys.stdout.buffer.flush()
         return
+    partial = file.with_name(f"{file.name}.partial")
     try:
-        with file.open("wb") as plain:
+        with partial.open("wb") as plain:
             if file.suffix == ".zst":
                 with zstandard.ZstdCompressor(level=6).stream_writer(plain, closefd=False) as packed:
                     yield packed.write
             else:
                 yield plain.write
+        partial.replace(file)
     except OSError as error:
         raise Invalid(f'cannot write "{file}": {error.strerror}') from error
 
@@ -92,14 +97,28 @@ def reading(file: Path) -> Iterator[Iterable[bytes]]:
     try:
         with file.open("rb") as plain:
             if file.suffix == ".zst":
-                with zstandard.ZstdDecompressor().stream_reader(plain, closefd=False) as unpacked:
-                    yield io.BufferedReader(unpacked)
+                yield _unpacked(plain)
             else:
                 yield plain
     except OSError as error:
         raise Invalid(f'cannot read "{file}": {error.strerror}') from error
     except zstandard.ZstdError as error:
-        raise Invalid(f'cannot read "{file}": not a whole zstd file: {error}') from error
+        raise Invalid(f'cannot read "{file}": not one whole zstd frame: {error}') from error
+
+
+def _unpacked(plain: BinaryIO) -> Iterator[bytes]:
+    """The lines of one zstd frame. Raises `ZstdError`, also where it was cut off: the library's readers do not."""
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    rest = b""
+    while packed := plain.read(PACKED_BYTES):
+        *lines, rest = (rest + frame.decompress(packed)).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+    if not frame.eof:
+        raise zstandard.ZstdError("it ends too early")
+    if frame.unused_data:
+        raise zstandard.ZstdError("something follows it")
+    if rest:
+        yield rest
 
 
 async def export_history(conn: AsyncConnection, settings: Settings, write: Callable[[bytes], object]) -> int:

@@ -120,8 +120,9 @@ def replay(
             return await replaying.show(told, as_json=as_json, follow=follow, total=await _total(client))
 
     token = run(work())
-    if token is not None and not as_json:
-        say(f"continue with: --after {token}")
+    if as_json:
+        return
+    say("no event matches" if token is None else f"continue with: --after {token}")
 
 
 @app.command("snapshot")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from publisher.console import AsJson, DatabaseUrl, NatsUrl, attached, required, run, say, settings_of
+from registry.errors import Invalid
 
 if TYPE_CHECKING:
     from registry.settings import Settings
@@ -42,6 +43,8 @@ def show(
     from publisher import timeline, timeline_view
     from publisher.moments import moment
 
+    if as_of is not None and diff:
+        raise Invalid("--as-of shows a state, --diff changes: give one of them")
     settings = _settings(database_url)
 
     async def work() -> timeline.Timeline:

@@ -30,6 +30,15 @@ async def at_original_pace(events: AsyncIterator[Replayed]) -> AsyncIterator[Rep
         yield event
 
 
+async def told_until_interrupted(events: AsyncIterator[Replayed]) -> AsyncIterator[Replayed]:
+    """`events`; Ctrl-C ends them where the last one was shown, so that a token can tell where to go on."""
+    try:
+        async for event in events:
+            yield event
+    except asyncio.CancelledError:
+        return
+
+
 async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, total: int) -> str | None:
     """Print each event; returns the token behind the last one.
 
@@ -52,7 +61,7 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
         task = bar.add_task("replay", total=total, rate="")
         began = monotonic()
         number = 0
-        async for last in events:
+        async for last in told_until_interrupted(events):
             number += 1
             if as_json:
                 out.write(last.payload + b"\n")

@@ -31,6 +31,7 @@ def changes(timeline: Timeline, *, diff: bool, as_json: bool) -> None:
         line.append("" if diff else " ".join(f"{name}={_short(after)}" for name, _, after in told))
         if row.causation_id:
             line.append(f" command {row.causation_id}", "dim")
+        line.rstrip()
         show(line)
         for name, before, after in told if diff else []:
             show(Text(f"{'':20}{name}: ").append(_short(before), "red").append(" → ").append(_short(after), "green"))

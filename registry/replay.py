@@ -213,6 +213,8 @@ async def replay(
     check_start(start)
     if follow and until is not None:
         raise Invalid("a replay either follows or has an end: give follow or until, not both")
+    if isinstance(until, int) and until < 1:
+        raise Invalid(f"until sequence {until} is not 1 or more")
     since = start.time if isinstance(start, Since) else None
     filter_ = EventFilter.of(**wanted, since=since, until=until if isinstance(until, datetime) else None)
     subject = profile.event_filter(filter_.entity, filter_.action, filter_.project_id)

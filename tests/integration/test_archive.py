@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import zstandard
 from nats.aio.client import Client
 from psycopg import sql
 
@@ -147,3 +148,38 @@ async def test_a_file_that_cannot_be_read_is_named(
     (tmp_path / "x.zst").write_bytes(b"not zstd")
     with pytest.raises(Invalid, match=f'cannot read ".*{name}"'):
         await import_(database, nats_url, prefix, tmp_path / name)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99], ids=["nothing", "a half", "nearly all"])
+async def test_a_compressed_file_that_was_cut_off_changes_nothing(
+    database: str, nats_url: str, prefix: str, tmp_path: Path, kept: float
+) -> None:
+    whole = zstandard.compress(b"".join(b"%d\n" % number for number in range(10_000)))
+    (tmp_path / "x.zst").write_bytes(whole[: int(len(whole) * kept)])
+    with archive.reading(tmp_path / "x.zst") as lines, pytest.raises(zstandard.ZstdError, match="too early"):
+        list(lines)
+    with pytest.raises(Invalid, match=r"not one whole zstd frame|line 1 is no event"):
+        await import_(database, nats_url, prefix, tmp_path / "x.zst")
+
+
+def test_what_follows_a_compressed_history_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "x.zst").write_bytes(zstandard.compress(b"1\n") + zstandard.compress(b"2\n"))
+    with pytest.raises(Invalid, match="something follows it"), archive.reading(tmp_path / "x.zst") as lines:
+        list(lines)
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.zst"])
+def test_an_export_that_ends_early_leaves_the_file_of_before(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    with archive.writing(file) as write_line:
+        write_line(b"before\n")
+    with pytest.raises(Invalid, match="stopped"):
+        write_and_stop(file)
+    with archive.reading(file) as lines:
+        assert list(lines) == [b"before\n"]
+
+
+def write_and_stop(file: Path) -> None:
+    with archive.writing(file) as write_line:
+        write_line(b"after\n")
+        raise Invalid("stopped")

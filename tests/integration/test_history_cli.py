@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.commandline import CommandLine, command_line
+from tests.integration.processes import COMMAND, environment
 from tests.integration.test_replay import write
 from tests.relay_process import relay_process
 from tests.services import wait_until
@@ -81,6 +84,7 @@ def test_replay_for_people_ends_with_the_token_to_go_on_with(cli: CommandLine, s
         (["--last", "2", "--from-start"], "give one of --from-start, --since"),
         (["--since", "yesterday"], 'time "yesterday" is neither ISO 8601'),
         (["--follow", "--until", "3"], "give follow or until, not both"),
+        (["--until", "0"], "until sequence 0 is not 1 or more"),
         (["--after", "x"], 'resume token "x" is none'),
         (["--worktree", "x"], 'worktree "x" is not a UUID'),
         (["--entity", "x"], 'entity "x" is none of'),
@@ -91,6 +95,30 @@ def test_replay_refuses_with_one_line(cli: CommandLine, service: list[str], argu
     done = cli("events", "replay", *arguments)
     assert (done.code, len(done.err.splitlines())) == (1, 1)
     assert message in done.err
+
+
+def test_a_replay_that_follows_is_interrupted_with_the_token_to_go_on_with(
+    cli: CommandLine, nats_url: str, prefix: str, service: list[str]
+) -> None:
+    following = subprocess.Popen(
+        [*COMMAND, "events", "replay", "--last", "1", "--follow"],
+        env=environment(NATS_URL=nats_url, IMI_PREFIX=prefix, PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert following.stdout is not None
+    following.stdout.readline()
+    following.send_signal(signal.SIGINT)
+    _, told = following.communicate(timeout=20)
+    token = told.split("--after ")[1].strip()
+    assert lines(cli("events", "replay", "--after", token, "--json").out) == []
+
+
+def test_replay_for_people_says_that_nothing_matches(cli: CommandLine, service: list[str]) -> None:
+    done = cli("events", "replay", "--agent", "nobody")
+    assert (done.code, done.out, done.err.strip()) == (0, "", "no event matches")
+    assert cli("events", "replay", "--agent", "nobody", "--json").err == ""
 
 
 def test_a_snapshot_names_the_position_behind_it(cli: CommandLine, service: list[str]) -> None:
@@ -112,6 +140,9 @@ def test_history_of_one_thing(cli: CommandLine, service: list[str]) -> None:
     done = cli("history", "show", "project", "p0", "--as-of", "1h")
     assert (done.code, "was not there before" in done.err) == (1, True)
     assert cli("history", "show", "worktree", "nothing").code == 1
+    assert all(line == line.rstrip() for line in shown)
+    done = cli("history", "show", "project", "p0", "--as-of", "0s", "--diff")
+    assert (done.code, "give one of them" in done.err) == (1, True)
 
 
 def test_verify_and_doctor_say_that_all_is_well_or_exit_1(cli: CommandLine, database: str, service: list[str]) -> None:

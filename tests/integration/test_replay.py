@@ -245,6 +245,7 @@ async def test_a_stream_that_was_created_anew_is_told_from_the_one_a_token_is_of
         (FromStart(), {"worktree_id": "x"}, 'worktree "x" is not a UUID'),
         (FromStart(), {"entity": "x"}, 'entity "x" is none of'),
         (FromStart(), {"follow": True, "until": 3}, "give follow or until, not both"),
+        (FromStart(), {"until": 0}, "until sequence 0 is not 1 or more"),
         (FromSequence(99), {}, "sequence 99 is beyond the end of the stream, 0"),
     ],
 )

@@ -113,6 +113,35 @@ async def test_a_token_of_before_the_trim_goes_on_after_it(
             assert payloads(await told(shared_url, prefix, After(str(event.position)))) == payloads(before)[index + 1 :]
 
 
+@pytest.mark.parametrize("switches", [3, pytest.param(100, marks=pytest.mark.long)])
+async def test_switches_into_live_events_have_no_seam(
+    database: str, shared_url: str, shared: Client, prefix: str, switches: int
+) -> None:
+    jetstream = shared.jetstream()
+    followed: list[Replayed] = []
+    async with (
+        running_relay(database, shared_url, prefix, profile="bloodbank"),
+        running_history(settings_of(database, shared_url, prefix)),
+        RegistryClient.connect(shared_url, prefix=prefix, profile="bloodbank") as client,
+    ):
+        async with writing(database, seed=22) as load:
+            await load.reach(commits=20)
+            for _ in range(switches):
+                await jetstream.publish("bloodbank.evt.workspace.project.updated", b"{}")
+                last = (await jetstream.stream_info(STREAM)).state.last_seq
+                await jetstream.purge_stream(STREAM, seq=last - 20)
+                start = After(str(followed[-1].position)) if followed else FromStart()
+                async with asyncio.timeout(25), client.replay(start, follow=True) as events:
+                    async for event in events:
+                        followed.append(event)
+                        if event.sequence >= last + 40:  # live: was not there when the replay began
+                            break
+        await until_drained(database, "", stream=STREAM)
+        everything = payloads(await told(shared_url, prefix))
+    assert payloads(followed) == everything[: len(followed)]
+    assert len(followed) >= 40 * switches // 2
+
+
 async def test_snapshots_and_the_events_behind_them_are_the_tables(
     database: str, shared_url: str, shared: Client, prefix: str
 ) -> None:
