@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import nats.errors
 import orjson
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 from psycopg import AsyncConnection
 
 from publisher import outbox
@@ -47,33 +48,39 @@ SELECT
 # Lines of `registry/snapshot.py`; the columns are those of `registry/models.py`.
 ROWS = """
 COPY (
-    SELECT 't' || to_jsonb(t)::text FROM worktree_types AS t
+    SELECT 't' || row_to_json(t)::text FROM worktree_types AS t
     UNION ALL
-    SELECT 'p' || to_jsonb(p)::text FROM projects AS p
+    SELECT 'p' || row_to_json(p)::text FROM projects AS p
     UNION ALL
-    SELECT 'w' || (to_jsonb(w) || jsonb_build_object(
-        'project_name', p.name,
-        'type_name', t.name,
-        'status', worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
-    ))::text
-    FROM worktrees AS w
-    JOIN projects AS p ON p.id = w.project_id
-    JOIN worktree_types AS t ON t.id = w.type_id
+    SELECT 'w' || row_to_json(w)::text
+    FROM (
+        SELECT
+            worktrees.*, projects.name AS project_name, worktree_types.name AS type_name,
+            worktree_status(has_uncommitted_changes, ahead_of_trunk, behind_trunk) AS status
+        FROM worktrees
+        JOIN projects ON projects.id = worktrees.project_id
+        JOIN worktree_types ON worktree_types.id = worktrees.type_id
+    ) AS w
 ) TO STDOUT
 """
 
 
 async def send_snapshot(database_url: str, client: Client, stream: str, inbox: str) -> None:
     """Send a snapshot to `inbox`, chunk by chunk as the reader confirms. Raises `Unavailable` when either is away."""
-    size = client.max_payload // 2
-    async with outbox.connect(database_url, "imi-registry snapshot") as conn:
-        chunk = b""
-        async for line in snapshot_lines(conn, stream):
-            chunk += line
-            while len(chunk) > size:
-                await _send(client, inbox, chunk[:size])
-                chunk = chunk[size:]
-        await _send(client, inbox, chunk)
+    confirmations = await client.subscribe(client.new_inbox())
+    try:
+        async with outbox.connect(database_url, "imi-registry snapshot") as conn:
+            sent = False
+            async for chunk in _chunks(snapshot_lines(conn, stream), client.max_payload // 2):
+                if sent:
+                    await _confirmed(confirmations)
+                await client.publish(inbox, chunk, reply=confirmations.subject)
+                sent = True  # the next chunk is read while the reader takes this one
+            await _confirmed(confirmations)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise from_nats(error, "snapshot given up, its reader does not confirm") from error
+    finally:
+        await confirmations.unsubscribe()
 
 
 async def snapshot_lines(conn: AsyncConnection, stream: str) -> AsyncIterator[bytes]:
@@ -98,8 +105,24 @@ async def table_lines(conn: AsyncConnection) -> AsyncIterator[bytes]:
             yield bytes(data).replace(b"\\\\", b"\\")
 
 
-async def _send(client: Client, inbox: str, chunk: bytes) -> None:
-    try:
-        await client.request(inbox, chunk, timeout=CONFIRM_SECONDS)
-    except (nats.errors.Error, TimeoutError) as error:
-        raise from_nats(error, "snapshot given up, its reader does not confirm") from error
+async def _chunks(lines: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """`lines` in pieces of at most `size` bytes; a longer line is cut."""
+    parts: list[bytes] = []
+    length = 0
+    async for line in lines:
+        parts.append(line)
+        length += len(line)
+        if length < size:
+            continue
+        joined = b"".join(parts)
+        whole = length - length % size
+        for start in range(0, whole, size):
+            yield joined[start : start + size]
+        parts, length = [joined[whole:]], length - whole
+    yield b"".join(parts)
+
+
+async def _confirmed(confirmations: Subscription) -> None:
+    message = await confirmations.next_msg(CONFIRM_SECONDS)
+    if (message.headers or {}).get("Status") == "503":
+        raise nats.errors.NoRespondersError

@@ -1,0 +1,109 @@
+"""Drain: a backlog in the outbox to the stream, against the bare publish of the same bytes, and against peers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import orjson
+from nats.aio.client import Client
+from nats.js.api import StreamConfig
+
+from benchmarks import backlog
+from benchmarks.measure import Report, Target, interleaved, ratio
+from benchmarks.peers import PEERS, PURE_PYTHON
+from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
+from benchmarks.sizes import Sizes
+from publisher import outbox
+from publisher.ranges import RangeSet
+from registry.broker import connect_nats
+from registry.envelope import Message
+from registry.profiles import profile_of
+from registry.settings import load
+from registry.subjects import Names
+
+BATCH = 1000
+
+
+async def run(servers: Servers, sizes: Sizes) -> Report:
+    """Events a second from outbox to stream: `serve`, the bare atomic batch publish, peers."""
+    report = Report(
+        "drain",
+        f"A backlog of {sizes.backlog:,} outbox rows goes to the stream. Baseline: nats-py publishes the same bytes "
+        f"from memory, in atomic batches of {BATCH}. Peers drain {sizes.peer_backlog:,} rows of the same payloads from "
+        "tables of their own, set up as their documentation says. nats-outbox and faststream-outbox are pure Python, "
+        "mq-bridge is Rust; none of the three promises order or a single copy. Rates by nats-server's own clock, first "
+        "message to last.",
+    )
+    async with connect_nats(servers.nats_url, "bench") as client:
+        with servers.database() as url:
+            total = await asyncio.to_thread(backlog.fill, url, sizes.backlog)
+            messages = await read(url, total)
+            contestants: dict[str, Callable[[], Awaitable[float]]] = {
+                "imi-registry serve": lambda: drained(servers, client, url, total),
+                "bare atomic batches": lambda: bare(client, messages),
+            }
+            samples = [orjson.loads(message.payload) for message in messages[: sizes.peer_backlog]]
+            for name, peer in PEERS.items():
+                contestants[name] = lambda peer=peer: peer(servers, client, samples)  # type: ignore[misc]
+            values = await interleaved(contestants, sizes.rounds)
+    for name, rates in values.items():
+        report.add(name, "events/s", rates)
+    ours = values["imi-registry serve"]
+    report.targets.append(
+        Target("drain, against bare atomic batches", "times", ratio(ours, values["bare atomic batches"]), at_least=0.75)
+    )
+    fastest = max((values[name] for name in PURE_PYTHON), key=lambda rates: sum(rates))
+    report.targets.append(
+        Target("drain, against the fastest pure-Python peer", "times", ratio(ours, fastest), at_least=10)
+    )
+    return report
+
+
+async def drained(servers: Servers, client: Client, database_url: str, total: int) -> float:
+    """`serve` publishes the whole outbox of `total` rows into a stream of its own; events a second."""
+    prefix = new_prefix()
+    async with servers.service(database_url, prefix):
+        seconds = await fill_seconds(client, prefix, total)
+    await drop_stream(client, prefix)
+    return total / seconds
+
+
+async def read(database_url: str, total: int) -> list[Message]:
+    """All messages of the outbox, as the relay would publish them."""
+    profile = profile_of(load(prefix="bench"))
+    messages: list[Message] = []
+    seen = RangeSet()
+    async with outbox.connect(database_url, "bench") as conn:
+        while len(messages) < total:
+            page = await outbox.next_page(conn, seen, 2 * BATCH)
+            seen.add_all(row.id for row in page.rows)
+            messages += [profile.encode(row, 1 << 20) for row in page.rows]
+    return messages
+
+
+async def bare(client: Client, messages: list[Message]) -> float:
+    """The limit: atomic batches from memory, one in flight, nothing read and nothing stored; events a second."""
+    prefix = new_prefix()
+    names = Names(prefix)
+    config = StreamConfig(
+        name=names.event_stream, subjects=[names.event_subjects], allow_atomic=True, allow_direct=True
+    )
+    await client.jetstream().add_stream(config)
+    inbox = client.new_inbox()
+    answers = await client.subscribe(inbox)
+    for start in range(0, len(messages), BATCH):
+        batch = messages[start : start + BATCH]
+        batch_id = uuid4().hex
+        for number, message in enumerate(batch, start=1):
+            headers = message.headers | {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
+            if number == len(batch):
+                headers["Nats-Batch-Commit"] = "1"
+            subject = message.subject.replace("bench", prefix, 1)
+            await client.publish(subject, message.payload, reply=inbox if number == len(batch) else "", headers=headers)
+        assert "error" not in orjson.loads((await answers.next_msg(10)).data)
+    await answers.unsubscribe()
+    seconds = await fill_seconds(client, prefix, len(messages))
+    await drop_stream(client, prefix)
+    return len(messages) / seconds

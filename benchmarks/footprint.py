@@ -1,0 +1,109 @@
+"""Footprint: memory and idle CPU of `serve`, and how long the command line and `up` take to start."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import psutil
+from nats.aio.client import Client
+
+from benchmarks import backlog
+from benchmarks.measure import Report, Target, interleaved
+from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
+from benchmarks.sizes import Sizes
+from registry.broker import connect_nats
+
+MEBIBYTE = 1024 * 1024
+
+
+async def run(servers: Servers, sizes: Sizes) -> Report:
+    """Memory of `serve` idle and with a backlog, its CPU when idle, start-up times."""
+    report = Report(
+        "footprint",
+        "Memory is the resident set of the `imi-registry serve` process, CPU its user and system time over "
+        f"{sizes.idle_seconds:g} s without a change. Starts are timed from outside, beside an empty Python.",
+    )
+    async with connect_nats(servers.nats_url, "bench") as client:
+        await _service(servers, sizes, client, report)
+    starts = await interleaved(
+        {
+            "python -c pass": lambda: _seconds(sys.executable, "-c", "pass"),
+            "imi-registry --help": lambda: _seconds(sys.executable, "-m", "publisher", "--help"),
+        },
+        sizes.starts,
+    )
+    for name, values in starts.items():
+        report.add(name, "s", values)
+    help_seconds = report.series[-1].median
+    report.targets.append(Target("imi-registry --help", "s", help_seconds, at_most=0.25))
+    cold, warm = await _up()
+    report.add("imi-registry up, new folder", "s", [cold])
+    report.add("imi-registry up, same folder again", "s", [warm])
+    report.targets.append(Target("imi-registry up, new folder, ready", "s", cold, at_most=10))
+    return report
+
+
+async def _service(servers: Servers, sizes: Sizes, client: Client, report: Report) -> None:
+    prefix = new_prefix()
+    with servers.database() as url:
+        async with servers.service(url, prefix) as pid:
+            process = psutil.Process(pid)
+            await asyncio.sleep(1)  # the start itself is no idling
+            before = process.cpu_times()
+            await asyncio.sleep(sizes.idle_seconds)
+            after = process.cpu_times()
+            spent = after.user + after.system - before.user - before.system
+            report.add("serve, idle: CPU", "% of a core", [100 * spent / sizes.idle_seconds])
+            report.add("serve, idle: memory", "MiB", [process.memory_info().rss / MEBIBYTE])
+            report.targets.append(
+                Target("serve, idle CPU", "% of a core", 100 * spent / sizes.idle_seconds, at_most=0.5)
+            )
+            events = sizes.growth_backlog
+            total = await asyncio.to_thread(backlog.fill, url, events)
+            await fill_seconds(client, prefix, total)
+            report.add(f"serve, while {total:,} events are written: peak memory", "MiB", [_peak_mebibytes(pid)])
+        await drop_stream(client, prefix)
+        total = await asyncio.to_thread(backlog.fill, url, sizes.footprint_backlog)
+        prefix = new_prefix()
+        async with servers.service(url, prefix) as pid:
+            await fill_seconds(client, prefix, total)
+            report.add(f"serve, draining a backlog of {total:,} events: peak memory", "MiB", [_peak_mebibytes(pid)])
+        await drop_stream(client, prefix)
+
+
+def _peak_mebibytes(pid: int) -> float:
+    """The largest resident set the process ever had, as Linux keeps it (VmHWM, in kB)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
+async def _seconds(*command: str) -> float:
+    """How long a command takes from start to end."""
+    start = perf_counter()
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    assert await process.wait() == 0
+    return perf_counter() - start
+
+
+async def _up() -> tuple[float, float]:
+    """Seconds until `up` has its `endpoints.json`: in a new folder, and again in the same one."""
+    with tempfile.TemporaryDirectory(prefix="imi-up-") as folder:
+        return await _up_seconds(Path(folder)), await _up_seconds(Path(folder))
+
+
+async def _up_seconds(folder: Path) -> float:
+    start = perf_counter()
+    command = [sys.executable, "-m", "publisher", "up", "--state-dir", str(folder), "--http-port", "0"]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    while not (folder / "endpoints.json").exists():
+        assert process.returncode is None, "imi-registry up ended"
+        await asyncio.sleep(0.005)
+    seconds = perf_counter() - start
+    process.send_signal(signal.SIGTERM)
+    await process.wait()
+    return seconds

@@ -1,0 +1,184 @@
+"""Latency: from the end of a commit to the delivery of its event, against publishing directly after the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from statistics import median
+from time import perf_counter
+
+import orjson
+import psycopg
+from nats.aio.client import Client
+from nats.js.api import StreamConfig
+from psycopg import AsyncConnection
+
+from benchmarks import backlog
+from benchmarks.measure import Report, Target, interleaved, percentile, ratio
+from benchmarks.servers import Servers, drop_stream, new_prefix
+from benchmarks.sizes import Sizes
+from benchmarks.triggers import drop_event_triggers
+from registry.broker import connect_nats
+from registry.client import RegistryClient
+from registry.subjects import Names
+
+WRITERS = 8
+CHANGE = """
+UPDATE worktrees
+SET last_commit_hash = %(token)s, ahead_of_trunk = ahead_of_trunk + 1
+WHERE name = %(name)s
+"""
+PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
+LIMITS = {(100, "p99"): 3.0, (1000, "p99"): 10.0}
+"""Milliseconds at most, by commits a second."""
+
+Publish = Callable[[str], Awaitable[None]]
+
+
+async def run(servers: Servers, sizes: Sizes) -> Report:
+    """Milliseconds from commit to delivery at each rate, of `serve` and of the direct publish."""
+    report = Report(
+        "latency",
+        f"{WRITERS} connections commit one change each at a steady rate in all; a JetStream consumer takes the events. "
+        "The time runs from the acknowledged COMMIT to the delivery. Baseline: no outbox, the writer publishes to the "
+        "stream itself when its COMMIT is acknowledged (and loses the event when it dies in between).",
+    )
+    prefix = new_prefix()
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(connect_nats(servers.nats_url, "bench"))
+        ours = stack.enter_context(servers.database())
+        bare = stack.enter_context(servers.database())
+        for url in (ours, bare):
+            with psycopg.connect(url) as conn:
+                if url == bare:
+                    drop_event_triggers(conn)
+                backlog.prepare(conn)
+        await stack.enter_async_context(servers.service(ours, prefix))
+        bare_prefix = await _direct_stream(client)
+        for rate in sizes.latency_rates:
+            found: dict[str, list[list[float]]] = {"imi-registry serve": [], "commit, then publish": []}
+
+            async def side(
+                name: str, work: Callable[[], Awaitable[list[float]]], found: dict[str, list[list[float]]] = found
+            ) -> float:
+                times = await work()
+                found[name].append(times)
+                return median(times)
+
+            measure = partial(latencies, servers.nats_url, rate=rate, seconds=sizes.latency_seconds)
+            await interleaved(
+                {
+                    "imi-registry serve": partial(side, "imi-registry serve", partial(measure, ours, prefix)),
+                    "commit, then publish": partial(
+                        side,
+                        "commit, then publish",
+                        partial(measure, bare, bare_prefix, publish=partial(_publish, client, bare_prefix)),
+                    ),
+                },
+                sizes.rounds,
+            )
+            _record(report, rate, {name: rounds[1:] for name, rounds in found.items()})
+        await drop_stream(client, bare_prefix)
+        await drop_stream(client, prefix)
+        report.add(
+            f"one event behind a backlog of {sizes.growth_backlog:,}",
+            "ms",
+            [await behind_backlog(servers, client, sizes.growth_backlog)],
+        )
+    return report
+
+
+async def latencies(
+    nats_url: str,
+    database_url: str,
+    prefix: str,
+    *,
+    rate: int,
+    seconds: float,
+    publish: Publish | None = None,
+    subscribers: int = 1,
+) -> list[float]:
+    """Milliseconds from commit to delivery of `rate * seconds` changes, to each of `subscribers`."""
+    count = max(int(rate * seconds), 1)
+    committed: dict[str, float] = {}
+    delivered: list[tuple[str, float]] = []
+    ready = asyncio.Barrier(subscribers + 1)
+
+    async def subscribe() -> None:
+        async with RegistryClient.connect(nats_url, prefix=prefix) as client, client.tail() as events:
+            await ready.wait()
+            left = count
+            async for event in events:
+                now = perf_counter()
+                delivered.append((orjson.loads(event.payload)["data"]["last_commit_hash"], now))
+                left -= 1
+                if left == 0:
+                    return
+
+    async def write(writer: int, start: float) -> None:
+        async with await AsyncConnection.connect(database_url, autocommit=True) as conn:
+            for number in range(writer, count, WRITERS):
+                await asyncio.sleep(start + number / rate - perf_counter())
+                token = f"{start}-{number}"
+                await conn.execute(CHANGE, {"token": token, "name": f"feat-{number % 100}"}, prepare=True)
+                committed[token] = perf_counter()
+                if publish is not None:
+                    await publish(token)
+
+    gc.collect()
+    async with asyncio.timeout(seconds + 120), asyncio.TaskGroup() as tasks:
+        for _ in range(subscribers):
+            tasks.create_task(subscribe())
+        await ready.wait()
+        start = perf_counter() + 0.2
+        for writer in range(min(WRITERS, count)):
+            tasks.create_task(write(writer, start))
+    return [(at - committed[token]) * 1000 for token, at in delivered]
+
+
+async def behind_backlog(servers: Servers, client: Client, events: int) -> float:
+    """Milliseconds until an event is delivered that is committed as a backlog of `events` starts to drain."""
+    prefix = new_prefix()
+    with servers.database() as url:
+        total = await asyncio.to_thread(backlog.fill, url, events)
+        async with servers.service(url, prefix), await AsyncConnection.connect(url, autocommit=True) as conn:
+            await conn.execute(CHANGE, {"token": "last", "name": "feat-1"})
+            start = perf_counter()
+            stream = Names(prefix).event_stream
+            while (await client.jetstream().stream_info(stream)).state.last_seq <= total:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            seconds = perf_counter() - start
+    await drop_stream(client, prefix)
+    return seconds * 1000
+
+
+def _record(report: Report, rate: int, found: dict[str, list[list[float]]]) -> None:
+    values = {
+        (name, label): [percentile(times, percent) for times in rounds]
+        for name, rounds in found.items()
+        for label, percent in PERCENTILES.items()
+    }
+    for (name, label), figures in values.items():
+        report.add(f"{name}, {rate}/s, {label}", "ms", figures)
+    if rate == 100:
+        times = ratio(values["imi-registry serve", "p50"], values["commit, then publish", "p50"])
+        report.targets.append(Target("latency p50 at 100/s, against commit then publish", "times", times, at_most=3))
+    if (rate, "p99") in LIMITS:
+        p99 = median(values["imi-registry serve", "p99"])
+        report.targets.append(Target(f"latency p99 at {rate}/s", "ms", p99, at_most=LIMITS[rate, "p99"]))
+
+
+async def _direct_stream(client: Client) -> str:
+    prefix = new_prefix()
+    names = Names(prefix)
+    await client.jetstream().add_stream(StreamConfig(name=names.event_stream, subjects=[names.event_subjects]))
+    return prefix
+
+
+async def _publish(client: Client, prefix: str, token: str) -> None:
+    """About as many bytes as the event has."""
+    payload = orjson.dumps({"data": {"last_commit_hash": token, "metadata": "x" * 1100}})
+    await client.jetstream().publish(f"{prefix}.evt.v1.worktree.git_state_updated.bench", payload)

@@ -1,0 +1,52 @@
+"""docs/performance.md out of the results: the targets in one table, every series, and how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.measure import Report, Target
+
+INTRODUCTION = """\
+# Performance
+
+Written by `./run bench` (`python -m benchmarks`) out of `{results}`; do not edit. Every figure is taken in one run with
+what it is compared to: all sides of a benchmark take turns, round by round, and a ratio is the median over the rounds
+of ours divided by theirs of the same round. Absolute numbers are those of the machine below; ratios should carry over.
+"""
+QUICK = """
+**This was a quick run: it shows that the benchmarks work, its figures mean nothing.**
+"""
+
+
+def write(reports: Sequence[Report], machine: Mapping[str, str], *, results: str, plot: str | None, quick: bool) -> str:
+    """The text of the page."""
+    parts = [INTRODUCTION.format(results=results)]
+    if quick:
+        parts.append(QUICK)
+    parts.append("\n## Targets\n\n| figure | target | measured | verdict |\n|---|---|---|---|\n")
+    parts += [_target(target) for report in reports for target in report.targets]
+    if plot:
+        parts.append(f"\n## Curves\n\n![Rates and latencies by size]({plot})\n")
+    for report in reports:
+        parts.append(f"\n## {report.name.capitalize()}\n\n{report.about}\n\n")
+        parts.append("| side | median | lowest | highest | unit | rounds |\n|---|--:|--:|--:|---|--:|\n")
+        parts += [
+            f"| {one.name} | {number(one.median)} | {number(min(one.values))} | {number(max(one.values))} "
+            f"| {one.unit} | {len(one.values)} |\n"
+            for one in report.series
+        ]
+        parts += [f"\n{note}\n" for note in report.notes]
+    parts.append("\n## Machine and versions\n\n| | |\n|---|---|\n")
+    parts += [f"| {name} | {value} |\n" for name, value in machine.items()]
+    return "".join(parts)
+
+
+def number(value: float) -> str:
+    """Three significant digits, or all of them before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _target(target: Target) -> str:
+    limit = f"at least {target.at_least:g}" if target.at_least is not None else f"at most {target.at_most:g}"
+    measured = "" if target.measured is None else f"{number(target.measured)} {target.unit}"
+    return f"| {target.figure} | {limit} {target.unit}".rstrip() + f" | {measured.strip()} | {target.verdict} |\n"

@@ -1,0 +1,151 @@
+"""Registry queries: every function of the specification in a large registry, and what its plans scan."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from time import perf_counter
+
+import psycopg
+
+from benchmarks import population
+from benchmarks.measure import Report, Target, percentile
+from benchmarks.population import project_id, worktree_id
+from benchmarks.servers import Servers
+from benchmarks.sizes import Sizes
+
+SEARCH_LIMIT_MS = 10.0
+ROUNDS = 2
+"""The first fills the caches and is thrown away."""
+WHOLE_TABLE = {"get_registry_stats", "get_inflight_work (all)", "cleanup_old_activities", "prune_inactive_worktrees"}
+"""These count or list whole tables: reading them in full is their work."""
+
+Parameters = Callable[[Random], tuple[object, ...]]
+
+
+async def run(servers: Servers, sizes: Sizes) -> Report:
+    """The slowest percent of calls, in milliseconds, and sequential scans of large tables."""
+    report = Report(
+        "queries",
+        f"{sizes.projects:,} projects, {sizes.worktrees:,} worktrees, {sizes.activities:,} activities. Each function "
+        f"is called {sizes.query_calls} times with random arguments over one connection, p99 in milliseconds.",
+    )
+    with servers.database() as url:
+        await asyncio.to_thread(_run, url, sizes, report)
+    return report
+
+
+def _run(database_url: str, sizes: Sizes, report: Report) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        population.load(conn, sizes.projects, sizes.worktrees, sizes.activities)
+        conn.execute("VACUUM ANALYZE")
+        scanning = []
+        for name, (query, parameters) in _calls(sizes).items():
+            calls = min(sizes.query_calls, 3) if name in WHOLE_TABLE else sizes.query_calls
+            before = _large_scans(conn)
+            for _ in range(ROUNDS):
+                rng = Random(name)
+                times = [_milliseconds(conn, query, parameters(rng)) for _ in range(calls)]
+            if _large_scans(conn) > before and name not in WHOLE_TABLE:
+                scanning.append(name)
+            report.add(f"{name}: p99", "ms", [percentile(times, 99)])
+            if name == "search_projects":
+                report.targets.append(
+                    Target("search_projects p99", "ms", percentile(times, 99), at_most=SEARCH_LIMIT_MS)
+                )
+    report.targets.append(Target("functions that scan a large table for one row", "", len(scanning), at_most=0))
+    if scanning:
+        report.notes.append(f"Sequential scans of large tables: {', '.join(scanning)}.")
+    report.notes.append(
+        "The searches: names, names with two letters exchanged, parts of names, single words, one and two letters."
+    )
+
+
+def _calls(sizes: Sizes) -> dict[str, tuple[str, Parameters]]:
+    """Function to the query that calls it and its arguments; writes come last, the largest of all at the end."""
+
+    def project(rng: Random) -> tuple[object, ...]:
+        return (project_id(rng.randrange(sizes.projects)),)
+
+    def worktree(rng: Random) -> tuple[object, ...]:
+        return (worktree_id(rng.randrange(sizes.worktrees)),)
+
+    def active_path(rng: Random) -> tuple[object, ...]:
+        return (f"/code/{rng.randrange(sizes.worktrees // 10) * 10}",)
+
+    def agent(rng: Random) -> tuple[object, ...]:
+        return (f"agent-{rng.randrange(1000)}",)
+
+    def origin(rng: Random) -> tuple[object, ...]:
+        number = rng.randrange(sizes.projects)
+        return (f"git@github.com:owner{number % 500}/{names[number]}.git",)
+
+    def text(rng: Random) -> tuple[object, ...]:
+        return (_search(rng, names),)
+
+    def new_project(rng: Random) -> tuple[object, ...]:
+        name = f"new-{rng.getrandbits(64):x}"
+        return (name, f"git@github.com:bench/{name}.git")
+
+    def new_worktree(rng: Random) -> tuple[object, ...]:
+        name = f"new-{rng.getrandbits(64):x}"
+        return (*project(rng), "feat", name, f"feat/{name}", f"/new/{name}")
+
+    names = population.names(sizes.projects)
+    return {
+        "get_project_by_origin": ("SELECT * FROM get_project_by_origin(%s)", origin),
+        "get_worktree_by_path": ("SELECT * FROM get_worktree_by_path(%s)", active_path),
+        "get_project_working_path": ("SELECT get_project_working_path(%s)", project),
+        "get_agent_recent_work": ("SELECT * FROM get_agent_recent_work(%s)", agent),
+        "get_inflight_work (one project)": ("SELECT * FROM get_inflight_work(%s)", project),
+        "get_inflight_work (all)": ("SELECT * FROM get_inflight_work()", lambda _: ()),
+        "search_projects": ("SELECT * FROM search_projects(%s)", text),
+        "get_registry_stats": ("SELECT * FROM get_registry_stats()", lambda _: ()),
+        "register_project": ("SELECT register_project(%s, %s)", new_project),
+        "register_worktree": ("SELECT register_worktree(%s, %s, %s, %s, %s)", new_worktree),
+        "update_worktree_git_state": ("SELECT update_worktree_git_state(%s, p_ahead := 3)", worktree),
+        "log_activity": (
+            "SELECT log_activity(%s, %s, 'modified', 'bench')",
+            lambda rng: (*agent(rng), *worktree(rng)),
+        ),
+        "mark_worktree_merged": ("SELECT mark_worktree_merged(%s, 'bench', 'c0ffee')", worktree),
+        "deactivate_project": ("SELECT deactivate_project(%s)", project),
+        "cleanup_old_activities": ("SELECT cleanup_old_activities(36500)", lambda _: ()),
+        "prune_inactive_worktrees": ("SELECT prune_inactive_worktrees(36500)", lambda _: ()),
+    }
+
+
+def _search(rng: Random, names: list[str]) -> str:
+    name = rng.choice(names)
+    match rng.randrange(6):
+        case 0:
+            return name
+        case 1:
+            at = rng.randrange(len(name) - 1)
+            return name[:at] + name[at + 1] + name[at] + name[at + 2 :]
+        case 2:
+            return name[: len(name) // 2 + 1]
+        case 3:
+            return rng.choice(population.WORDS)
+        case 4:
+            return name[:2]
+        case _:
+            return name[:1]
+
+
+def _milliseconds(conn: psycopg.Connection, query: str, parameters: tuple[object, ...]) -> float:
+    start = perf_counter()
+    conn.execute(query.encode(), parameters, prepare=True).fetchall()
+    return (perf_counter() - start) * 1000
+
+
+def _large_scans(conn: psycopg.Connection) -> int:
+    """Sequential scans so far of the tables that grow."""
+    conn.execute("SELECT pg_stat_force_next_flush()")
+    row = conn.execute(
+        "SELECT sum(seq_scan) FROM pg_stat_user_tables"
+        " WHERE relname IN ('projects', 'worktrees', 'agent_activities', 'outbox')"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])

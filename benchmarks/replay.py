@@ -1,0 +1,69 @@
+"""Replay: the whole history through the client, against a bare fetch loop over the same stream."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from benchmarks import backlog
+from benchmarks.measure import Report, Target, interleaved, ratio
+from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
+from benchmarks.sizes import Sizes
+from registry.broker import connect_nats
+from registry.client import RegistryClient
+from registry.subjects import Names
+
+FETCH = 500
+REPLAY, BARE = "RegistryClient.replay", "bare fetch loop"
+
+
+async def run(servers: Servers, sizes: Sizes) -> Report:
+    """Events a second, read from the first to the last."""
+    report = Report(
+        "replay",
+        f"{sizes.replayed:,} events are read from the start of the stream. Baseline: nats-py's pull consumer without "
+        f"acknowledgements, {FETCH} messages a fetch, which neither checks order and gaps nor survives a restart.",
+    )
+    prefix = new_prefix()
+    with servers.database() as url:
+        total = await asyncio.to_thread(backlog.fill, url, sizes.replayed)
+        async with servers.service(url, prefix), connect_nats(servers.nats_url, "bench") as client:
+            await fill_seconds(client, prefix, total)
+            async with RegistryClient.connect(servers.nats_url, prefix=prefix) as registry:
+                values = await interleaved(
+                    {REPLAY: lambda: replayed(registry, total), BARE: lambda: fetched(client, prefix, total)},
+                    sizes.rounds,
+                )
+            await drop_stream(client, prefix)
+    for name, rates in values.items():
+        report.add(name, "events/s", rates)
+    report.targets.append(
+        Target("replay, against a bare fetch loop", "times", ratio(values[REPLAY], values[BARE]), at_least=0.8)
+    )
+    return report
+
+
+async def replayed(client: RegistryClient, total: int) -> float:
+    """Events a second of a replay from the start, which must give all `total`."""
+    start, count = perf_counter(), 0
+    async with client.replay() as events:
+        async for _ in events:
+            count += 1
+    assert count == total
+    return total / (perf_counter() - start)
+
+
+async def fetched(client: Client, prefix: str, total: int) -> float:
+    """Events a second of fetch after fetch."""
+    names = Names(prefix)
+    config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True)
+    start, count = perf_counter(), 0
+    consumer = await client.jetstream().pull_subscribe(names.event_subjects, stream=names.event_stream, config=config)
+    while count < total:
+        count += len(await consumer.fetch(min(FETCH, total - count)))
+    seconds = perf_counter() - start
+    await consumer.unsubscribe()
+    return total / seconds

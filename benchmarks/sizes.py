@@ -1,0 +1,65 @@
+"""How much is measured: the full run, and a quick one that only shows that everything works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of rows, seconds and rounds of all benchmarks. The defaults are the full run."""
+
+    rounds: int = 5
+    backlog: int = 200_000
+    """Outbox rows that are drained in one round."""
+    peer_backlog: int = 20_000
+    """The same for peers: their rate does not depend on it, and the slowest would take minutes."""
+    latency_rates: tuple[int, ...] = (1, 100, 1000)
+    """Commits per second."""
+    latency_seconds: float = 10.0
+    writer_clients: tuple[int, ...] = (1, 16, 64)
+    writer_seconds: float = 5.0
+    bulk_rows: int = 10_000
+    commands: int = 5_000
+    command_clients: int = 16
+    replayed: int = 200_000
+    snapshot_worktrees: tuple[int, ...] = (1_000, 10_000, 100_000)
+    outbox_rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
+    growth_projects: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
+    growth_backlog: int = 50_000
+    subscribers: tuple[int, ...] = (1, 10, 100)
+    projects: int = 100_000
+    worktrees: int = 1_000_000
+    activities: int = 10_000_000
+    query_calls: int = 500
+    footprint_backlog: int = 1_000_000
+    idle_seconds: float = 20.0
+    starts: int = 10
+
+
+QUICK = Sizes(
+    rounds=1,
+    backlog=2_000,
+    peer_backlog=500,
+    latency_rates=(100,),
+    latency_seconds=1.0,
+    writer_clients=(1, 4),
+    writer_seconds=1.0,
+    bulk_rows=500,
+    commands=100,
+    command_clients=4,
+    replayed=2_000,
+    snapshot_worktrees=(50, 200),
+    outbox_rows=(1_000, 5_000),
+    growth_projects=(100, 500),
+    growth_backlog=1_000,
+    subscribers=(1, 2),
+    projects=500,
+    worktrees=2_000,
+    activities=5_000,
+    query_calls=20,
+    footprint_backlog=5_000,
+    idle_seconds=1.0,
+    starts=2,
+)
+"""About a minute in all; its figures mean nothing."""

@@ -1,0 +1,86 @@
+"""Snapshot: the state of the registry through the client, against COPY of the same rows."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+
+import psycopg
+from psycopg import AsyncConnection
+
+from benchmarks import population
+from benchmarks.measure import Curve, Report, Target, interleaved, ratio
+from benchmarks.servers import Servers, new_prefix
+from benchmarks.sizes import Sizes
+from publisher.snapshots import ROWS, table_lines
+from registry.client import RegistryClient
+from registry.snapshot import Snapshot
+
+SNAPSHOT, MODELS, COPY = "RegistryClient.snapshot", "COPY into models", "COPY, not parsed"
+WORKTREES_PER_PROJECT = 10
+
+
+async def run(servers: Servers, sizes: Sizes) -> Report:
+    """Rows a second at each size."""
+    report = Report(
+        "snapshot",
+        "The client asks for a snapshot over NATS and holds it as validated models. Baselines: COPY of the same rows "
+        "as JSON to the same process, without a position; made into the same models, and not even parsed. "
+        f"A project has {WORKTREES_PER_PROJECT} worktrees.",
+    )
+    lines: dict[str, list[tuple[float, float]]] = {SNAPSHOT: [], MODELS: [], COPY: []}
+    for worktrees in sizes.snapshot_worktrees:
+        prefix = new_prefix()
+        with servers.database() as url:
+            with psycopg.connect(url) as conn:
+                await asyncio.to_thread(population.load, conn, worktrees // WORKTREES_PER_PROJECT, worktrees, 0)
+            async with (
+                servers.service(url, prefix),
+                RegistryClient.connect(servers.nats_url, prefix=prefix) as client,
+                await AsyncConnection.connect(url, autocommit=True) as conn,
+            ):
+                values = await interleaved(
+                    {
+                        SNAPSHOT: lambda client=client, rows=worktrees: taken(client, rows),  # type: ignore[misc]
+                        MODELS: lambda conn=conn, rows=worktrees: copied_into_models(conn, rows),  # type: ignore[misc]
+                        COPY: lambda conn=conn, rows=worktrees: copied(conn, rows),  # type: ignore[misc]
+                    },
+                    sizes.rounds,
+                )
+        for name, rates in values.items():
+            report.add(f"{name}, {worktrees:,} worktrees", "worktrees/s", rates)
+            lines[name].append((worktrees, report.series[-1].median))
+    report.curves.append(Curve("Snapshot", "worktrees", "worktrees/s", lines))
+    report.targets += [
+        Target(f"snapshot, against {baseline}", "times", ratio(values[SNAPSHOT], values[baseline]), at_least=0.8)
+        for baseline in (MODELS, COPY)
+    ]
+    return report
+
+
+async def taken(client: RegistryClient, worktrees: int) -> float:
+    """Worktrees a second of one snapshot, which must hold them all."""
+    start = perf_counter()
+    snapshot = await client.snapshot()
+    seconds = perf_counter() - start
+    assert len(snapshot.worktrees) == worktrees
+    return worktrees / seconds
+
+
+async def copied_into_models(conn: AsyncConnection, worktrees: int) -> float:
+    """Worktrees a second of one COPY that ends in the models of a snapshot."""
+    start = perf_counter()
+    snapshot = Snapshot()
+    async for line in table_lines(conn):
+        snapshot.put_line(line)
+    assert len(snapshot.worktrees) == worktrees
+    return worktrees / (perf_counter() - start)
+
+
+async def copied(conn: AsyncConnection, worktrees: int) -> float:
+    """Worktrees a second of one COPY."""
+    start = perf_counter()
+    async with conn.cursor().copy(ROWS.encode()) as copy:
+        async for _ in copy:
+            pass
+    return worktrees / (perf_counter() - start)

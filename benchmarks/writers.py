@@ -1,0 +1,129 @@
+"""Writer cost: what a transaction pays for its event, and what it would pay for a NOTIFY each time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from time import perf_counter
+
+import psycopg
+from psycopg import AsyncConnection
+
+from benchmarks.measure import Curve, Report, Target, interleaved, ratio
+from benchmarks.pgbench import tps
+from benchmarks.servers import Servers
+from benchmarks.sizes import Sizes
+from benchmarks.triggers import drop_event_triggers
+
+WORKTREES = """
+WITH project AS (
+    SELECT register_project('bench', 'git@github.com:bench/bench.git') AS id
+)
+INSERT INTO worktrees (project_id, type_id, name, branch_name, path)
+SELECT project.id, 1, 'feat-' || number, 'feat/' || number, '/bench/feat-' || number
+FROM project, generate_series(1, %s) AS number
+"""
+SCRIPT = """
+\\set number random(1, {rows})
+\\set ahead random(1, 1000000)
+UPDATE worktrees SET ahead_of_trunk = :ahead WHERE path = '/bench/feat-' || :number::text AND active;
+"""
+BULK = {
+    "UPDATE": "UPDATE worktrees SET ahead_of_trunk = ahead_of_trunk + 1",
+    "INSERT": """
+        INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)
+        SELECT 'agent-1', id, 'modified', 'bulk' FROM worktrees
+    """,
+}
+BARE, EVENTS, NOTIFY = "no triggers", "with events", "with events and a NOTIFY each"
+
+
+async def run(servers: Servers, sizes: Sizes) -> Report:
+    """Transactions a second without triggers, with them, and with a NOTIFY in each transaction."""
+    report = Report(
+        "writers",
+        "pgbench updates the git state of random worktrees, one row a transaction. Baseline: the same schema without "
+        "the triggers that write events. The third side has the doorbell armed all the time, so that every commit "
+        "notifies a listener: what most outbox publishers do. Commits are durable (fsync and synchronous_commit on).",
+    )
+    lines: dict[str, list[tuple[float, float]]] = {BARE: [], EVENTS: [], NOTIFY: []}
+    async with AsyncExitStack() as stack:
+        urls = {name: stack.enter_context(servers.database()) for name in lines}
+        for name, url in urls.items():
+            with psycopg.connect(url, autocommit=True) as conn:
+                if name == BARE:
+                    drop_event_triggers(conn)
+                conn.execute(WORKTREES, [sizes.bulk_rows])
+                conn.execute("VACUUM ANALYZE")
+                conn.execute("SELECT setval('publisher_doorbell', %s)", [int(name == NOTIFY)])
+        await stack.enter_async_context(listener(urls[NOTIFY]))
+        script = SCRIPT.format(rows=sizes.bulk_rows)
+        for clients in sizes.writer_clients:
+            values = await interleaved(
+                {name: partial(tps, url, script, clients, sizes.writer_seconds) for name, url in urls.items()},
+                sizes.rounds,
+                warm_up=clients == sizes.writer_clients[0],
+            )
+            for name, rates in values.items():
+                report.add(f"{name}, {clients} clients", "tps", rates)
+                lines[name].append((clients, report.series[-1].median))
+        most = sizes.writer_clients[-1]
+        report.targets += [
+            Target(
+                f"writes, {most} clients, against no triggers",
+                "times",
+                ratio(values[EVENTS], values[BARE]),
+                at_least=0.75,
+            ),
+            Target(
+                f"writes, {most} clients, against a NOTIFY each",
+                "times",
+                ratio(values[EVENTS], values[NOTIFY]),
+                at_least=3,
+            ),
+        ]
+        report.curves.append(Curve("Writers", "clients", "transactions/s", lines))
+        for kind, statement in BULK.items():
+            bulk: dict[str, Callable[[], Awaitable[float]]] = {
+                name: partial(rows_per_second, urls[name], statement) for name in (BARE, EVENTS)
+            }
+            values = await interleaved(bulk, sizes.rounds)
+            for name, rates in values.items():
+                report.add(f"{name}, {kind} of {sizes.bulk_rows:,} rows", "rows/s", rates)
+            report.targets.append(
+                Target(
+                    f"{kind} of {sizes.bulk_rows:,} rows, against no triggers",
+                    "times",
+                    ratio(values[EVENTS], values[BARE]),
+                    at_least=0.5,
+                )
+            )
+    return report
+
+
+async def rows_per_second(database_url: str, statement: str) -> float:
+    """Rows a second of one bulk statement and its commit."""
+    async with await AsyncConnection.connect(database_url, autocommit=True) as conn:
+        start = perf_counter()
+        cursor = await conn.execute(statement)
+        return cursor.rowcount / (perf_counter() - start)
+
+
+@asynccontextmanager
+async def listener(database_url: str) -> AsyncIterator[None]:
+    """Somebody who takes the notifications, as a publisher would."""
+    async with await AsyncConnection.connect(database_url, autocommit=True) as conn:
+        await conn.execute("LISTEN imi_outbox")
+
+        async def take() -> None:
+            async for _ in conn.notifies():
+                pass
+
+        taking = asyncio.create_task(take())
+        try:
+            yield
+        finally:
+            taking.cancel()
+            await asyncio.wait([taking])
