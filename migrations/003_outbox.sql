@@ -104,8 +104,6 @@ COMMENT ON COLUMN publisher_cursor.epoch IS 'Fence: raised by each new leader; a
 -- 1 while a publisher sleeps. A sequence, because it is read and set outside transactions.
 CREATE SEQUENCE IF NOT EXISTS publisher_doorbell MINVALUE 0 START 0;
 
--- Runs after the insert, which allocated its id. The publisher sets the doorbell first and reads the ids allocated
--- then, so that one of both always sees the other: no wake-up is lost, and nobody pays for NOTIFY while it is awake.
 CREATE OR REPLACE FUNCTION outbox_ring()
 RETURNS trigger
 LANGUAGE plpgsql
@@ -113,10 +111,7 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF (SELECT last_value FROM public.publisher_doorbell) = 1
-        AND EXISTS (SELECT FROM new_rows)
-        AND current_setting('imi.doorbell', true) IS DISTINCT FROM 'off'
-    THEN
+    IF EXISTS (SELECT FROM new_rows) AND current_setting('imi.doorbell', true) IS DISTINCT FROM 'off' THEN
         PERFORM pg_notify('imi_outbox', '');
     END IF;
     RETURN NULL;
@@ -125,9 +120,14 @@ $$;
 
 COMMENT ON FUNCTION outbox_ring() IS 'Wakes a sleeping publisher. A transaction that is to be prepared (two-phase commit) may not notify: it sets imi.doorbell to off, and its events wait for the next poll.';
 
+-- The condition is read after the insert, which allocated its ids. The publisher sets the doorbell first and reads the
+-- ids allocated then, so that one of both always sees the other: no wake-up is lost, and nobody pays for NOTIFY, nor
+-- for the call of a function, while it is awake.
 CREATE OR REPLACE TRIGGER outbox_doorbell
     AFTER INSERT ON outbox REFERENCING NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring();
+    FOR EACH STATEMENT
+    WHEN (pg_catalog.pg_sequence_last_value('public.publisher_doorbell') = 1)
+    EXECUTE FUNCTION outbox_ring();
 
 
 -- ---------------------------------------------------------------------------------------------------------------
