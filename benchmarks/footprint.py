@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 
 import psutil
+import psycopg
 from nats.aio.client import Client
 
 from benchmarks import backlog
@@ -17,6 +18,7 @@ from benchmarks.measure import Report, Target, interleaved
 from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
 from benchmarks.sizes import Sizes
 from registry.broker import connect_nats
+from registry.subjects import Names
 
 MEBIBYTE = 1024 * 1024
 
@@ -72,8 +74,18 @@ async def _service(servers: Servers, sizes: Sizes, client: Client, report: Repor
         prefix = new_prefix()
         async with servers.service(url, prefix) as pid:
             await fill_seconds(client, prefix, total)
+            await _bytes_per_event(client, prefix, url, report)
             report.add(f"serve, draining a backlog of {total:,} events: peak memory", "MiB", [_peak_mebibytes(pid)])
         await drop_stream(client, prefix)
+
+
+async def _bytes_per_event(client: Client, prefix: str, database_url: str, report: Report) -> None:
+    state = (await client.jetstream().stream_info(Names(prefix).event_stream)).state
+    report.add("an event in the stream", "bytes", [state.bytes / state.messages])
+    with psycopg.connect(database_url) as conn:
+        row = conn.execute("SELECT pg_total_relation_size('outbox')::float8 / count(*) FROM outbox").fetchone()
+    assert row is not None
+    report.add("an event in the outbox, with its index", "bytes", [row[0]])
 
 
 def _peak_mebibytes(pid: int) -> float:

@@ -15,7 +15,7 @@ from benchmarks.measure import Curve, Report, Target, interleaved, ratio
 from benchmarks.pgbench import tps
 from benchmarks.servers import Servers
 from benchmarks.sizes import Sizes
-from benchmarks.triggers import drop_event_triggers
+from benchmarks.triggers import drop_event_triggers, write_ids_alone
 
 WORKTREES = """
 WITH project AS (
@@ -37,7 +37,7 @@ BULK = {
         SELECT 'agent-1', id, 'modified', 'bulk' FROM worktrees
     """,
 }
-BARE, EVENTS, NOTIFY = "no triggers", "with events", "with events and a NOTIFY each"
+BARE, IDS, EVENTS, NOTIFY = "no triggers", "ids alone", "with events", "with events and a NOTIFY each"
 
 
 async def run(servers: Servers, sizes: Sizes) -> Report:
@@ -45,16 +45,19 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
     report = Report(
         "writers",
         "pgbench updates the git state of random worktrees, one row a transaction. Baseline: the same schema without "
-        "the triggers that write events. The third side has the doorbell armed all the time, so that every commit "
+        "the triggers that write events. `ids alone` writes outbox rows of the ids without data, the least an outbox "
+        "can cost. The last side has the doorbell armed all the time, so that every commit "
         "notifies a listener: what most outbox publishers do. Commits are durable (fsync and synchronous_commit on).",
     )
-    lines: dict[str, list[tuple[float, float]]] = {BARE: [], EVENTS: [], NOTIFY: []}
+    lines: dict[str, list[tuple[float, float]]] = {BARE: [], IDS: [], EVENTS: [], NOTIFY: []}
     async with AsyncExitStack() as stack:
         urls = {name: stack.enter_context(servers.database()) for name in lines}
         for name, url in urls.items():
             with psycopg.connect(url, autocommit=True) as conn:
                 if name == BARE:
                     drop_event_triggers(conn)
+                if name == IDS:
+                    write_ids_alone(conn)
                 conn.execute(WORKTREES, [sizes.bulk_rows])
                 conn.execute("VACUUM ANALYZE")
                 conn.execute("SELECT setval('publisher_doorbell', %s)", [int(name == NOTIFY)])
@@ -84,6 +87,10 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                 at_least=3,
             ),
         ]
+        report.notes.append(
+            f"With {most} clients, outbox rows of the ids alone leave {ratio(values[IDS], values[BARE]):.2f} of the "
+            f"rate without triggers; events as they are have {ratio(values[EVENTS], values[IDS]):.2f} of that."
+        )
         report.curves.append(Curve("Writers", "clients", "transactions/s", lines))
         for kind, statement in BULK.items():
             bulk: dict[str, Callable[[], Awaitable[float]]] = {
