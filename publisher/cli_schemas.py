@@ -115,6 +115,8 @@ def check_compat(old: Old, new: New) -> None:
     from registry.schema_files import load
 
     before, after = load(old), load(new)
+    if not any("$schema" in document for document in before.values()):
+        raise Invalid(f"{old}: no JSON Schema there")
     if old.is_file() and new.is_file():
         before = dict(zip(after, before.values(), strict=True))
     problems = list(breaking_changes(before, after))

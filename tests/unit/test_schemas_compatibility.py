@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from publisher.cli_schemas import app
 from registry.compatibility import breaking_changes
-from registry.errors import Conflict, NotFound
+from registry.errors import Conflict, Invalid, NotFound
 from registry.schema_files import folder, load
 from tests.integration.processes import run
 
@@ -28,13 +28,20 @@ EVENT = {
         "count": {"type": "integer", "minimum": 1, "maximum": 5},
         "at": {"type": "string", "format": "date-time"},
         "code": {"type": "string", "pattern": "^x"},
+        "any": {},
+        "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "list": {"type": "array"},
+        "names": {"type": "array", "items": {"type": "string"}},
+        "either": {"anyOf": [{"type": "object"}, {"$ref": "#/$defs/Other"}]},
         "tags": {"type": "array", "items": {"$ref": "#/$defs/Tag"}},
         "place": {"anyOf": [{"$ref": "#/$defs/Place"}, {"type": "null"}]},
     },
     "required": ["name", "note"],
     "$defs": {
         "Tag": {"type": "object", "properties": {"text": {"type": "string"}}},
-        "Place": {"type": "object", "properties": {"city": {"type": "string"}}},
+        "Place": {"type": "object", "properties": {"city": {"$ref": "#/$defs/City"}}},
+        "City": {"type": "string"},
+        "Other": {"type": "object", "properties": {"other": {"type": "string"}}},
     },
 }
 COMMAND = EVENT | {"$id": "urn:imi:registry:command:thing.do:v1"}
@@ -56,8 +63,8 @@ BREAKING: list[tuple[Change, str]] = [
     (lambda d: d["properties"].pop("name"), 'field "name" removed'),
     (lambda d: d["properties"].update(name={"type": "integer"}), 'field "name" retyped from string to integer'),
     (lambda d: d["properties"].update(note={"type": "string"}), 'field "note" retyped from null or string to string'),
-    (lambda d: d["properties"].update(name={}), 'field "name" retyped from string to any'),
-    (lambda d: d["properties"]["at"].pop("format"), 'field "at" retyped from format date-time to None'),
+    (lambda d: d["properties"].update(any={"type": "string"}), 'field "any" retyped from any to string'),
+    (lambda d: d["properties"]["at"].update(format="date"), 'field "at" retyped from format date-time to date'),
     (lambda d: d["properties"]["kind"].update(enum=["a"]), "field \"kind\" narrowed: 'b' no longer allowed"),
     (lambda d: d["properties"]["kind"].update(const="a"), "field \"kind\" narrowed: 'b' no longer allowed"),
     (lambda d: d["properties"]["name"].update(enum=["a"]), "field \"name\" narrowed to 'a'"),
@@ -69,22 +76,47 @@ BREAKING: list[tuple[Change, str]] = [
     (lambda d: d.update(additionalProperties=False), "the document no longer takes fields it does not name"),
     (lambda d: d["$defs"]["Tag"]["properties"].clear(), 'field "tags[].text" removed'),
     (
-        lambda d: d["$defs"]["Place"]["properties"]["city"].update(type="null"),
+        lambda d: d["$defs"]["City"].update(type="null"),
         'field "place.city" retyped from string to null',
     ),
     (lambda d: d["$defs"]["Place"].update(required=["city"]), 'field "place.city" is required now'),
+    (lambda d: d["$defs"]["Other"]["properties"].clear(), 'field "either.other" removed'),
+    (
+        lambda d: d["properties"]["counts"].update(additionalProperties={"type": "string"}),
+        'field "counts.*" retyped from integer to string',
+    ),
+    (lambda d: d["properties"]["list"].update(items={"type": "string"}), 'field "list[]" retyped from any to string'),
+    (lambda d: d["properties"]["count"].update(multipleOf=2), 'field "count" narrowed: multipleOf 2'),
+    (lambda d: d["properties"]["name"].update({"not": False}), 'field "name" narrowed: not False'),
     (lambda d: d.update({"$id": "urn:x"}), '$id "{id}" became "urn:x"'),
 ]
 BREAKING_FOR_READERS: list[tuple[Change, str]] = [
     (lambda d: d["required"].remove("note"), 'field "note" is no longer required'),
     (lambda d: d["properties"]["kind"].update(enum=["a", "b", "c"]), "field \"kind\" widened: readers do not know 'c'"),
     (lambda d: d["properties"]["kind"].pop("enum"), "field \"kind\" widened: readers do not know 'any'"),
+    (lambda d: d["properties"].update(name={}), 'field "name" retyped from string to any'),
+    (
+        lambda d: d["properties"].update(name={"type": ["string", "null"]}),
+        'field "name" retyped from string to null or string',
+    ),
+    (
+        lambda d: d["properties"].update(count={"type": "number", "minimum": 1, "maximum": 5}),
+        'field "count" retyped from integer to number',
+    ),
+    (lambda d: d["properties"]["at"].pop("format"), 'field "at" retyped from format date-time to None'),
+    (lambda d: d["properties"]["count"].update(minimum=0), 'field "count" widened: minimum 0'),
+    (lambda d: d["properties"]["count"].update(maximum=6), 'field "count" widened: maximum 6'),
+    (lambda d: d["properties"]["count"].pop("maximum"), 'field "count" widened: maximum is gone'),
+    (lambda d: d["properties"]["code"].pop("pattern"), 'field "code" widened: pattern is gone'),
+    (
+        lambda d: d["properties"]["counts"].update(additionalProperties=True),
+        'field "counts.*" retyped from integer to any',
+    ),
+    (lambda d: d["properties"]["names"].pop("items"), 'field "names[]" retyped from string to any'),
 ]
 COMPATIBLE: list[Change] = [
     lambda d: d["properties"].update(more={"type": "string"}),
     lambda d: d.update(description="other words", examples=[], title="T"),
-    lambda d: d["properties"]["count"].update(minimum=0, maximum=9),
-    lambda d: d["properties"]["code"].pop("pattern"),
     lambda d: d["properties"].update(note={"type": ["null", "string"]}),
 ]
 
@@ -101,6 +133,30 @@ def test_a_breaking_change_is_named_with_its_file_and_field(
 def test_what_only_readers_suffer_from_is_refused_for_events_alone(change: Change, problem: str) -> None:
     assert problems(EVENT, change) == [f"f.json: {problem}"]
     assert problems(COMMAND, change) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "is_read"),
+    [
+        ("events/command.rejected.v1.json", True),
+        ("outcome.v1.json", True),
+        ("queries/projects.response.v1.json", True),
+        ("commands/worktree.claim.v1.json", False),
+        ("command-envelope.v1.json", False),
+        ("queries/project_by_id.request.v1.json", False),
+    ],
+)
+def test_what_the_registry_sends_is_judged_for_readers(path: str, is_read: bool) -> None:
+    """Names tell nothing: there are events of commands."""
+    document = load(folder())[path]
+    field = document["required"][-1]
+    found = list(breaking_changes({path: document}, {path: changed(document, lambda d: d["required"].pop())}))
+    assert found == [f'{path}: field "{field}" is no longer required'] * is_read
+
+
+def test_a_reference_that_points_nowhere_is_told() -> None:
+    with pytest.raises(Invalid, match=r'^\$ref "#/\$defs/Gone": there is no such definition'):
+        problems(EVENT, lambda d: d["properties"].update(place={"$ref": "#/$defs/Gone"}))
 
 
 @pytest.mark.parametrize("change", COMPATIBLE)
@@ -147,3 +203,6 @@ def test_the_command_compares_folders_and_files(tmp_path: Path) -> None:
     assert isinstance(single.exception, Conflict)
     assert compare(["check-compat", str(new), str(new)]).stdout == f"{new}: compatible with {new}\n"
     assert isinstance(compare(["check-compat", str(old), str(tmp_path / "none")]).exception, NotFound)
+    (tmp_path / "package.json").write_text('{"name": "something else"}')
+    nonsense = compare(["check-compat", str(tmp_path / "package.json"), str(new)])
+    assert str(nonsense.exception) == f"{tmp_path / 'package.json'}: no JSON Schema there"
