@@ -32,7 +32,10 @@ def generate(
 
     target = out or folder()
     if not check:
-        changed = schemas.write(target)
+        try:
+            changed = schemas.write(target)
+        except OSError as error:
+            raise Invalid(f"{target}: {error.strerror}") from error
         print(f"{target}: {len(changed)} written" if changed else f"{target}: up to date")
         return
     if stale := schemas.differing(load(target)):

@@ -22,7 +22,7 @@ def folder() -> Path:
 def load(source: Path) -> Documents:
     """The documents of a folder, or the one of a file, which is named by its file name.
 
-    Raises `NotFound` where there are none, `Invalid` for what is no JSON object.
+    Raises `NotFound` where there are none, `Invalid` for what cannot be read or is no JSON object.
     """
     files = (
         {source.name: source}
@@ -39,6 +39,8 @@ def _read(path: Path) -> dict[str, Any]:
         document = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:
         raise Invalid(f"{path}: not JSON: {error}") from error
+    except OSError as error:
+        raise Invalid(f"{path}: {error.strerror}") from error
     if not isinstance(document, dict):
         raise Invalid(f"{path}: a JSON {type(document).__name__}, not an object")
     return document

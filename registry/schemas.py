@@ -14,6 +14,7 @@ from pydantic_core import core_schema
 from registry import asyncapi
 from registry.commands import COMMANDS, CommandEnvelope, Outcome
 from registry.envelope import Envelope
+from registry.errors import Conflict
 from registry.events import VERSIONS
 from registry.queries import QUERIES
 from registry.schema_files import Documents, load
@@ -69,9 +70,16 @@ def differing(found: Documents) -> list[str]:
 
 
 def write(target: Path) -> list[str]:
-    """Write every document below `target` and remove the others there; returns the paths that were not up to date."""
-    stale = differing(load(target)) if target.is_dir() and any(target.iterdir()) else sorted(documents())
+    """Write every document below `target` and remove former ones there; returns the paths that were not up to date.
+
+    Raises `Conflict`, and writes nothing, where the folder has JSON of somebody else's.
+    """
     wanted = documents()
+    found = load(target) if target.is_dir() and any(target.iterdir()) else {}
+    for path, document in found.items():
+        if path not in wanted and not str(document.get("$id")).startswith("urn:imi:registry:"):
+            raise Conflict(f"{target}: {path} is no schema of this contract; give a folder of its own")
+    stale = differing(found)
     for path in stale:
         file = target / path
         if path in wanted:

@@ -151,13 +151,26 @@ def test_generate_repairs_a_folder_and_check_names_what_differs(tmp_path: Path) 
     assert invoke("generate", "--check", "--out", tmp_path).exit_code == 0
     (tmp_path / "outcome.v1.json").write_text("{}")
     (tmp_path / "events/project.updated.v1.json").unlink()
-    (tmp_path / "events/project.forgotten.v1.json").write_text("{}")
+    (tmp_path / "events/project.forgotten.v1.json").write_text('{"$id": "urn:imi:registry:event:forgotten:v1"}')
     done = invoke("generate", "--check", "--out", tmp_path)
     differing = "events/project.forgotten.v1.json, events/project.updated.v1.json, outcome.v1.json"
     assert isinstance(done.exception, Conflict)
     assert f"not what the models say: {differing}; run imi-registry schemas generate" in str(done.exception)
     invoke("generate", "--out", tmp_path)
     assert schema_files.load(tmp_path) == CHECKED_IN
+
+
+def test_generate_takes_nothing_away_from_others(tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text('{"name": "something else"}')
+    done = invoke("generate", "--out", tmp_path)
+    assert isinstance(done.exception, Conflict)
+    assert str(done.exception) == f"{tmp_path}: package.json is no schema of this contract; give a folder of its own"
+    assert [path.name for path in tmp_path.iterdir()] == ["package.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert str(invoke("generate", "--out", tmp_path / "file").exception) == f"{tmp_path / 'file'}: File exists"
 
 
 def test_documents_are_listed_and_shown_by_any_of_their_names() -> None:
