@@ -40,8 +40,17 @@ class CommandData(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def _example(**data: Any) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [data]})
+PROJECT = ("project_id", "remote_origin")
+WORKTREE = ("worktree_id", "path")
+"""Names of a project or worktree that is there; a command on one has exactly one of them."""
+
+
+def _example(*names: str, **data: Any) -> ConfigDict:
+    """The configuration of a model with one example, and the rule that exactly one of `names` is given."""
+    extra: dict[str, Any] = {"examples": [data]}
+    if names:
+        extra["oneOf"] = [{"properties": {name: {"type": "string"}}, "required": [name]} for name in names]
+    return ConfigDict(json_schema_extra=extra)
 
 
 class ProjectCommand(CommandData):
@@ -89,7 +98,7 @@ class RegisterProject(CommandData):
 class UpdateProject(ProjectCommand):
     """Change attributes of a project."""
 
-    model_config = _example(project_id=PROJECT_ID, description="Worktree manager", metadata={"team": "core"})
+    model_config = _example(*PROJECT, project_id=PROJECT_ID, description="Worktree manager", metadata={"team": "core"})
 
     name: Text | None = Field(default=None, description="New name.")
     default_branch: Text | None = Field(default=None, description="New branch of the trunk.")
@@ -101,13 +110,14 @@ class UpdateProject(ProjectCommand):
 class DeactivateProject(ProjectCommand):
     """Deactivate a project, and its worktrees with it. Registering it again takes it up again."""
 
-    model_config = _example(remote_origin="git@github.com:33god/imi.git")
+    model_config = _example(*PROJECT, remote_origin="git@github.com:33god/imi.git")
 
 
 class RegisterWorktree(ProjectCommand):
     """Register a worktree of a project: create it, take it up again, or update what differs."""
 
     model_config = _example(
+        *PROJECT,
         project_id=PROJECT_ID,
         type_name="feat",
         name="feat-login",
@@ -127,7 +137,7 @@ class RegisterWorktree(ProjectCommand):
 class UpdateWorktree(WorktreeCommand):
     """Change attributes of a worktree."""
 
-    model_config = _example(worktree_id=WORKTREE_ID, branch_name="feat/sign-in", metadata={"ticket": 17})
+    model_config = _example(*WORKTREE, worktree_id=WORKTREE_ID, branch_name="feat/sign-in", metadata={"ticket": 17})
 
     name: Text | None = Field(default=None, description="New name, unique in its project.")
     branch_name: Text | None = Field(default=None, description="New git branch.")
@@ -140,6 +150,7 @@ class UpdateGitState(WorktreeCommand):
     """Store what git says about a worktree."""
 
     model_config = _example(
+        *WORKTREE,
         worktree_id=WORKTREE_ID,
         uncommitted_count=2,
         ahead=3,
@@ -159,7 +170,7 @@ class UpdateGitState(WorktreeCommand):
 class ClaimWorktree(WorktreeCommand):
     """Claim a worktree for an agent; one that another agent holds is a conflict."""
 
-    model_config = _example(worktree_id=WORKTREE_ID, agent_id="ada")
+    model_config = _example(*WORKTREE, worktree_id=WORKTREE_ID, agent_id="ada")
 
     agent_id: Text = Field(description="Agent that claims it.")
 
@@ -167,7 +178,7 @@ class ClaimWorktree(WorktreeCommand):
 class ReleaseWorktree(WorktreeCommand):
     """Release a claimed worktree."""
 
-    model_config = _example(worktree_id=WORKTREE_ID, agent_id="ada")
+    model_config = _example(*WORKTREE, worktree_id=WORKTREE_ID, agent_id="ada")
 
     agent_id: Text | None = Field(
         default=None, description="Agent that must hold it, else it is a conflict; left out, whoever holds it."
@@ -177,7 +188,7 @@ class ReleaseWorktree(WorktreeCommand):
 class MergeWorktree(WorktreeCommand):
     """Record the merge of a worktree, which also deactivates it."""
 
-    model_config = _example(worktree_id=WORKTREE_ID, merged_by="ada", merge_commit_hash="9e107d9d372bb682")
+    model_config = _example(*WORKTREE, worktree_id=WORKTREE_ID, merged_by="ada", merge_commit_hash="9e107d9d372bb682")
 
     merged_by: Text = Field(description="Who merged it.")
     merge_commit_hash: Text = Field(description="Hash of the merge commit.")
@@ -186,7 +197,7 @@ class MergeWorktree(WorktreeCommand):
 class RemoveWorktree(WorktreeCommand):
     """Deactivate a worktree whose checkout is gone."""
 
-    model_config = _example(path="/home/ada/code/imi/feat-login")
+    model_config = _example(*WORKTREE, path="/home/ada/code/imi/feat-login")
 
 
 class AddWorktreeType(CommandData):
@@ -215,6 +226,7 @@ class LogActivity(WorktreeCommand):
     """Append to the audit log what an agent did in a worktree."""
 
     model_config = _example(
+        *WORKTREE,
         agent_id="ada",
         worktree_id=WORKTREE_ID,
         activity_type="committed",
@@ -281,7 +293,9 @@ class CommandEnvelope(BaseModel):
     subject: str | None = Field(default=None, description="Whatever the sender wants to call it.")
     correlationid: UUID | None = Field(default=None, description="Conversation it belongs to; its own id by default.")
     causationid: UUID | None = Field(default=None, description="Id of the message that made the sender send it.")
-    actor: Attribute | None = Field(default=None, description="Who wants it done: a person or an agent.")
+    actor: Annotated[Attribute, Field(max_length=200)] | None = Field(
+        default=None, description="Who wants it done: a person or an agent."
+    )
     traceparent: str | None = Field(default=None, description="W3C trace context.")
     idempotencykey: Annotated[Attribute, Field(max_length=200)] | None = Field(
         default=None, description="Two commands with the same key are one, whatever their ids."
@@ -295,17 +309,18 @@ class Outcome(BaseModel):
     """The answer to a command."""
 
     model_config = ConfigDict(
+        json_schema_serialization_defaults_required=True,
         json_schema_extra={
             "examples": [
                 {
                     "command_id": "0d1f6c0e-6f4f-4f6e-8a0e-3f1d0a4f7c55",
                     "verdict": "applied",
                     "code": None,
-                    "message": "",
+                    "message": "applied",
                     "result": {"project_id": PROJECT_ID},
                 }
             ]
-        }
+        },
     )
 
     command_id: UUID = Field(description="Id of the command that was carried out, or refused.")

@@ -100,8 +100,7 @@ def encode(row: OutboxRow, max_bytes: int, *, names: Names, source: str, version
 class Envelope(BaseModel):
     """A registry event: CloudEvents 1.0, JSON format, structured mode.
 
-    An attribute that is null is one that is not set. Exactly one of `data` and `dataref` is there. Attributes that are
-    not listed may appear; ignore them.
+    An attribute that is null is not set. Exactly one of `data` and `dataref` is there. Ignore what is not listed.
     """
 
     model_config = ConfigDict(

@@ -19,65 +19,98 @@ ActivityType = Literal[
 class Row(BaseModel):
     """A row as it was read; it never changes."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class LocatedProject(Row):
-    """What `get_project_by_origin` returns."""
+    """A project, as `get_project_by_origin` returns it."""
 
     id: UUID
+    """Id of the project."""
     name: str
+    """Name of the project."""
     remote_origin: str
+    """Always git@github.com:owner/repo.git, in lower case."""
     default_branch: str
+    """The branch that worktrees are merged into."""
     trunk_path: str
+    """Folder of the trunk checkout, without trailing slash."""
     active: bool
+    """False after a soft delete."""
     created_at: AwareDatetime
+    """When it was first registered."""
     updated_at: AwareDatetime
+    """When the row changed last."""
 
 
 class Project(LocatedProject):
-    """A row of `projects`."""
+    """A project: a row of `projects`."""
 
     description: str | None
+    """Words for people."""
     metadata: dict[str, Any]
+    """Whatever its owner keeps there."""
 
 
 class ProjectMatch(Row):
-    """A project that `search_projects` found; relevance is 0 to 1."""
+    """A project that `search_projects` found."""
 
     id: UUID
+    """Id of the project."""
     name: str
+    """Name of the project."""
     remote_origin: str
+    """Always git@github.com:owner/repo.git, in lower case."""
     trunk_path: str
+    """Folder of the trunk checkout, without trailing slash."""
     relevance: float
+    """How well it matches, 0 to 1."""
 
 
 class WorktreeType(Row):
-    """A row of `worktree_types`."""
+    """A kind of worktree: a row of `worktree_types`."""
 
     id: int
+    """Id of the type."""
     name: str
+    """Name, unique."""
     branch_prefix: str
+    """What its branches begin with."""
     worktree_prefix: str
+    """What its worktrees begin with."""
     description: str | None
+    """Words for people."""
     is_builtin: bool
+    """Built-in types cannot be removed."""
     color: str | None
+    """Colour for displays."""
     icon: str | None
+    """Icon for displays."""
     metadata: dict[str, Any]
+    """Whatever its owner keeps there."""
     created_at: AwareDatetime
+    """When it was added."""
 
 
 class LocatedWorktree(Row):
-    """What `get_worktree_by_path` returns: the active worktree at a path."""
+    """The active worktree at a path, as `get_worktree_by_path` returns it."""
 
     id: UUID
+    """Id of the worktree."""
     project_id: UUID
+    """Its project."""
     project_name: str
+    """Name of its project."""
     worktree_name: str
+    """Name, unique within the project."""
     branch_name: str
+    """The branch that is checked out."""
     type_name: str
+    """Name of its type."""
     agent_id: str | None
+    """The agent that claimed it; null when nobody did."""
     active: bool
+    """Always true."""
 
 
 class Worktree(Row):
@@ -110,17 +143,26 @@ class Worktree(Row):
 
 
 class InflightWork(Row):
-    """What `get_inflight_work` returns: a worktree with uncommitted or unmerged work."""
+    """A worktree with uncommitted or unmerged work, as `get_inflight_work` returns it."""
 
     worktree_id: UUID
+    """Id of the worktree."""
     worktree_name: str
+    """Name, unique within its project."""
     branch_name: str
+    """The branch that is checked out."""
     status: Status
+    """The three counts in one word; uncommitted wins."""
     uncommitted_count: int
+    """Files with changes that are not committed."""
     ahead: int
+    """Commits that the default branch does not have."""
     behind: int
+    """Commits of the default branch that it does not have."""
     agent_id: str | None
+    """The agent that claimed it; null when nobody did."""
     last_activity: AwareDatetime
+    """When something was last done there."""
 
 
 class AgentWork(Row):
@@ -152,12 +194,19 @@ class Activity(Row):
 
 
 class RegistryStats(Row):
-    """What `get_registry_stats` returns: counts."""
+    """Counts, as `get_registry_stats` returns them."""
 
     total_projects: int
+    """Projects, inactive ones too."""
     active_projects: int
+    """Projects that are active."""
     total_worktrees: int
+    """Worktrees, inactive ones too."""
     active_worktrees: int
+    """Worktrees that are active."""
     in_flight_worktrees: int
+    """Active worktrees with uncommitted or unmerged work."""
     total_activities: int
+    """Entries of the audit log."""
     activities_last_24h: int
+    """Those of the last 24 hours."""

@@ -47,13 +47,13 @@ class ProjectByOrigin(Request):
 class ProjectById(Request):
     """A project, active or not."""
 
-    project_id: UUID
+    project_id: UUID = Field(description="Id of the project.")
 
 
 class ListProjects(Request):
     """A page of projects in order of id."""
 
-    include_inactive: bool = False
+    include_inactive: bool = Field(default=False, description="Whether deactivated ones are told, too.")
     limit: Limit = MOST_ROWS
     after: UUID | None = Field(default=None, description="`next` of the page before.")
 
@@ -67,52 +67,52 @@ class WorktreeByPath(Request):
 class WorkingPath(Request):
     """Where a project, or a worktree of it, is or belongs on disk."""
 
-    project_id: UUID
-    worktree_name: str | None = Field(default=None, description="None asks for the trunk.")
+    project_id: UUID = Field(description="Id of the project.")
+    worktree_name: str | None = Field(default=None, description="Name of the worktree; left out, the trunk is meant.")
 
 
 class ListInflightWork(Request):
     """Worktrees with uncommitted or unmerged work, latest first."""
 
-    project_id: UUID | None = Field(default=None, description="None asks for all projects.")
+    project_id: UUID | None = Field(default=None, description="Id of the project; left out, all are meant.")
     limit: Limit = MOST_ROWS
 
 
 class SearchProjects(Request):
     """Active projects whose name or owner/repo contains or resembles a text."""
 
-    query: Text
+    query: Text = Field(description="Any part of it, also misspelt.")
 
 
 class ProjectPage(BaseModel):
-    """Some projects; `next` is what to ask for `after`, None on the last page."""
+    """Some projects, in order of id."""
 
-    projects: list[Project]
-    next: UUID | None
+    projects: list[Project] = Field(description="The page.")
+    next: UUID | None = Field(description="What to ask for as `after`; null on the last page.")
 
 
 class WorkingPathFound(BaseModel):
     """A directory."""
 
-    path: str
+    path: str = Field(description="Absolute, without trailing slash.")
 
 
 class InflightWorkFound(BaseModel):
     """Work, latest first."""
 
-    worktrees: list[InflightWork]
+    worktrees: list[InflightWork] = Field(description="The worktrees.")
 
 
 class ProjectsFound(BaseModel):
     """At most 20 projects, best first."""
 
-    projects: list[ProjectMatch]
+    projects: list[ProjectMatch] = Field(description="The projects.")
 
 
 class WorktreeTypes(BaseModel):
     """All types, the built-in ones first."""
 
-    types: list[WorktreeType]
+    types: list[WorktreeType] = Field(description="The types.")
 
 
 class Query(NamedTuple):

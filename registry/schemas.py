@@ -60,7 +60,17 @@ def documents() -> Documents:
 
 def schema(model: type[BaseModel], urn: str, mode: JsonSchemaMode = "validation") -> dict[str, Any]:
     """The JSON Schema of one model, with `urn` as its `$id`; `mode` "serialization" for what is always sent whole."""
-    return {"$schema": DIALECT, "$id": urn} | model.model_json_schema(schema_generator=Generator, mode=mode)
+    document = model.model_json_schema(schema_generator=Generator, mode=mode)
+    _describe_changes(document)
+    return {"$schema": DIALECT, "$id": urn} | document
+
+
+def _describe_changes(document: dict[str, Any]) -> None:
+    """Describe previous values (`changed`) as the columns of the data that they are of."""
+    if "changed" in document["properties"]:
+        changes = document["$defs"][document["properties"]["changed"]["$ref"].rsplit("/", 1)[-1]]
+        for column in changes["properties"].keys() & document["properties"].keys():
+            changes["properties"][column]["description"] = document["properties"][column]["description"]
 
 
 def differing(found: Documents) -> list[str]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner, Result
 
 from publisher.cli_schemas import app
 from registry import schema_files, schemas
-from registry.commands import COMMANDS, CommandEnvelope, Outcome
+from registry.commands import COMMANDS, CommandEnvelope, Outcome, ProjectCommand, WorktreeCommand
 from registry.compatibility import breaking_changes
 from registry.conformance import faults
 from registry.envelope import Envelope
@@ -28,6 +29,7 @@ CHECKED_IN = schema_files.load(Path(__file__).parents[2] / "schemas")
 DOCUMENTS = {path: document for path, document in CHECKED_IN.items() if "$schema" in document}
 
 
+NAMING = (ProjectCommand, WorktreeCommand)
 MESSAGES = [path for path in DOCUMENTS if not path.startswith("queries/")]
 
 
@@ -106,11 +108,39 @@ def test_each_document_is_a_valid_schema_with_valid_examples(path: str) -> None:
         Draft202012Validator(document, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(example)
 
 
-@pytest.mark.parametrize("path", MESSAGES)
-def test_each_field_is_described(path: str) -> None:
-    document = DOCUMENTS[path]
-    named = {name: part for name, part in document["properties"].items() if "$ref" not in part}
-    assert [name for name, part in named.items() if not part.get("description")] == []
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_each_field_is_described_and_nothing_tells_of_python(path: str) -> None:
+    found = [(name, schema["properties"][name]) for name, schema, _ in properties(DOCUMENTS[path])]
+    assert [name for name, part in found if not part.get("description")] == []
+    described = [DOCUMENTS[path], *DOCUMENTS[path].get("$defs", {}).values(), *(part for _, part in found)]
+    for part in described:
+        assert not re.search(r"\bNone\b|[^\n]\n[^\n]", part["description"])
+
+
+@pytest.mark.parametrize("name", [name for name, model in COMMANDS.items() if issubclass(model, NAMING)])
+def test_schema_and_model_agree_on_how_a_command_names_what_it_is_about(name: str) -> None:
+    names = ("project_id", "remote_origin") if issubclass(COMMANDS[name], ProjectCommand) else ("worktree_id", "path")
+    document = DOCUMENTS[f"commands/{name}.v1.json"]
+    rest = {key: value for key, value in document["examples"][0].items() if key not in names}
+    values = dict(zip(names, ("6f1c2a52-93a5-4b0c-9f0b-0a4c3a1d7e11", "/a"), strict=True))
+    first, second = ({key: value} for key, value in values.items())
+    nulls = dict.fromkeys(names)
+    for given, is_valid in [
+        (first, True),
+        (second, True),
+        (nulls | first, True),
+        (nulls, False),
+        ({}, False),
+        (values, False),
+    ]:
+        data = rest | given
+        assert Draft202012Validator(document).is_valid(data) == is_valid, given
+        try:
+            COMMANDS[name].model_validate(data)
+        except ValidationError:
+            assert not is_valid, given
+        else:
+            assert is_valid, given
 
 
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.startswith("events/")])
@@ -124,8 +154,7 @@ def test_changed_names_only_columns_that_the_data_has(path: str) -> None:
     assert changes["additionalProperties"] is False
     assert changes["properties"].keys() <= document["properties"].keys()
     for column, part in changes["properties"].items():
-        whole = {key: value for key, value in document["properties"][column].items() if key != "description"}
-        assert part == whole
+        assert part == document["properties"][column]
 
 
 def test_ids_are_unique_urns() -> None:
@@ -199,7 +228,10 @@ def test_documents_are_listed_and_shown_by_any_of_their_names() -> None:
         (EVENT | {"id": 5}, "id: 5 is not of type 'string'"),
         (EVENT | {"causationid": "me"}, "causationid: 'me' is not a 'uuid'"),
         (EVENT | {"dataschema": "urn:x"}, "dataschema: 'urn:x' is not 'urn:imi:registry:event:registry.truncated:v1'"),
-        (COMMAND | {"data": {"naem": 1}}, "data: Additional properties are not allowed ('naem' was unexpected)"),
+        (
+            COMMAND | {"data": COMMAND["data"] | {"naem": 1}},
+            "data: Additional properties are not allowed ('naem' was unexpected)",
+        ),
         (COMMAND | {"replyto": "imi.evt"}, "replyto: 'imi.evt' does not match"),
     ],
 )
