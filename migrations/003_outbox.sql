@@ -57,8 +57,12 @@ CREATE TABLE IF NOT EXISTS outbox (
         current_setting('imi.traceparent', true)
         FROM '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$'
     ),
-    CONSTRAINT outbox_pkey PRIMARY KEY (id)
+    CONSTRAINT outbox_pkey PRIMARY KEY (id),
+    CONSTRAINT outbox_actor_is_short CHECK (length(actor) <= 200)
 );
+
+-- An envelope without data must fit into a message, whatever its writer says: a larger one would block all others.
+COMMENT ON CONSTRAINT outbox_actor_is_short ON outbox IS 'imi.actor has at most 200 characters.';
 
 COMMENT ON TABLE outbox IS 'One row per event, in the order of id; append-only, and the durable history. Only triggers and registry functions insert.';
 COMMENT ON COLUMN outbox.entity_id IS 'Id of the changed row; NULL where the key is no UUID (worktree types) or there is no row (truncate).';

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     )
     source: str = Field(
         default="urn:imi:registry",
-        min_length=1,
+        pattern=r"^[!-~]{1,200}$",
         description="CloudEvents `source` of every event: which registry this is.",
     )
     event_versions: dict[str, int] = Field(

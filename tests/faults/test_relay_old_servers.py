@@ -7,7 +7,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import nats as nats_py
 import psycopg
@@ -23,10 +23,13 @@ from publisher.tasks import end
 from registry.bloodbank import STREAM
 from registry.envelope import Message
 from registry.errors import Conflict, NotFound
+from registry.events import VERSIONS
 from registry.profiles import profile_of
 from registry.settings import load
 from tests import services
 from tests.audit import audit
+from tests.integration.every_event import change_everything
+from tests.integration.test_contract import VALIDATORS
 from tests.integration.test_relay_delivery import do_everything, register_project
 from tests.old_nats import old_nats_binary
 from tests.relay_process import RelayProcess, relay_process
@@ -34,6 +37,12 @@ from tests.relays import Published, published, running_relay, until_drained
 from tests.workload import writing
 
 WEEK_SECONDS = 7 * 86400
+SHARED_ATTRIBUTES = {
+    *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "schemaref"),
+    *("producer", "service", "domain", "kind", "actor", "ordering_key", "correlationid", "causationid", "sequence"),
+    "transactionid",
+}
+"""What the pipeline's envelope has, all of it always (where a writer gave no traceparent)."""
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +211,37 @@ async def test_every_event_carries_the_shared_streams_attributes(
         assert envelope["ordering_key"] == f"{entity}:{entity_id or '-'}"
         assert envelope["data"] == data | {"change": action}
     assert (await old.jetstream().stream_info(STREAM)).config == shared
+
+
+async def test_everything_that_can_happen_conforms_on_the_shared_stream(
+    database: str, old_url: str, old: Client, prefix: str, shared: StreamConfig
+) -> None:
+    # given and when
+    async with running_relay(database, old_url, prefix, profile="bloodbank") as metrics:
+        with psycopg.connect(database, autocommit=True) as conn:
+            change_everything(conn, old.max_payload)
+        await until_drained(database, prefix, stream=STREAM)
+    messages = await ours(old)
+    # then
+    assert_same_as_outbox(database, messages)
+    for message in messages:
+        envelope = message.envelope
+        assert envelope.keys() - {"data", "dataref", "partitionkey"} == SHARED_ATTRIBUTES
+        assert envelope.keys() & {"data", "dataref"} in ({"data"}, {"dataref"})
+        assert message.headers["Nats-Msg-Id"] == envelope["id"]
+        assert UUID(envelope["correlationid"]) in {UUID(envelope["id"]), UUID(int=99)}
+        assert envelope["schemaref"] == f"{envelope['type'].removeprefix('bloodbank.')}.v1"
+        assert message.subject == envelope["type"].replace("bloodbank.", "bloodbank.evt.")
+        schema = VALIDATORS[envelope["dataschema"]]
+        if "data" in envelope:
+            schema.validate(envelope["data"])
+            assert envelope["data"].keys() == schema.schema["properties"].keys() | {"change"}
+            assert f".{envelope['data']['change']}:" in envelope["dataschema"]
+    assert {message.envelope["dataschema"] for message in messages} == {
+        f"urn:imi:registry:event:{name}:v1" for name in VERSIONS
+    }
+    references = [message for message in messages if "dataref" in message.envelope]
+    assert len(references) == metrics.registry.get_sample_value("imi_relay_oversized_events_total") > 0
 
 
 async def test_a_missing_shared_stream_is_an_error_and_is_not_created(

@@ -240,6 +240,15 @@ def test_an_id_that_is_none_is_refused_by_name(conn: Conn, outbox: OutboxReader,
     assert outbox.names() == []
 
 
+def test_an_actor_that_no_envelope_has_room_for_is_refused(conn: Conn, outbox: OutboxReader) -> None:
+    conn.execute("SELECT set_config('imi.actor', %s, false)", ("👩" * 200,))
+    add_project(conn)
+    assert outbox.one().actor == "👩" * 200
+    conn.execute("SELECT set_config('imi.actor', %s, false)", ("x" * 201,))
+    with pytest.raises(psycopg.errors.CheckViolation, match="outbox_actor_is_short"):
+        add_project(conn, "beta")
+
+
 @pytest.mark.parametrize(
     "trace",
     [

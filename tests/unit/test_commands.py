@@ -73,6 +73,7 @@ def test_data_that_breaks_a_rule_is_a_problem_that_names_field_value_and_rule(
         ({"idempotencykey": "k" * 201}, "idempotencykey:"),
         ({"idempotencykey": "a\0b"}, 'idempotencykey: "a\\0b": it must not be empty or have a NUL'),
         ({"actor": ""}, 'actor: ""'),
+        ({"actor": "x" * 201}, 'actor: "xxx'),
         ({"replyto": "imi.evt.v1.project.registered.-"}, "it must be an inbox"),
         ({"replyto": "_INBOX.*"}, "it must be an inbox"),
         ({"data": [1]}, "data: (list)"),

@@ -86,6 +86,14 @@ def test_an_event_above_the_servers_limit_goes_out_as_a_reference(size: int) -> 
     assert message.is_reference == (size > 3500)
 
 
+def test_a_reference_is_small_whatever_its_writer_says() -> None:
+    """The least max_payload that a server of ours can have is far above this."""
+    said = {"actor": "\x01" * 200, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "causation_id": EVENT}
+    message = encode(row(data=f'"{"x" * 5000}"', **said), 5000, names=Names(), source="s" * 200)
+    assert message.is_reference
+    assert message.size < 4096
+
+
 @given(st.dictionaries(st.text(), st.text() | st.integers(-(2**53), 2**53) | st.none()))
 def test_data_arrives_as_it_was_written(data: dict[str, object]) -> None:
     assert envelope(data=orjson.dumps(data).decode())["data"] == data
