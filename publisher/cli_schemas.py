@@ -63,7 +63,7 @@ def list_(as_json: AsJson = False) -> None:
         return
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, min_width=max(map(len, names)))
-    table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+    table.add_column(overflow="fold", style="dim")
     for name, document in names.items():
         description = document.get("description", "The AsyncAPI document: channels, operations, messages.")
         table.add_row(name, description.splitlines()[0])

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
+import orjson
 import psycopg
 import pytest
 from nats.aio.client import Client
@@ -76,20 +77,34 @@ async def test_a_refusal_is_the_error_of_its_kind(database: str, nats_url: str, 
         assert len(outcome_events(database)) == told  # it was not even sent
 
 
-async def test_attributes_given_with_a_call_arrive_in_the_event(database: str, nats_url: str, prefix: str) -> None:
-    conversation, command_id = uuid4(), uuid4()
+async def test_attributes_given_with_a_call_arrive_in_the_command_and_its_events(
+    database: str, nats_url: str, nats: Client, prefix: str
+) -> None:
+    conversation, command_id, cause = uuid4(), uuid4(), uuid4()
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    commands = await nats.subscribe(Names(prefix).commands.filter)
+    await nats.flush()
     async with (
         running_applier(database, nats_url, prefix),
         RegistryClient.connect(nats_url, prefix=prefix) as client,
     ):
-        sending = Sending(command_id=command_id, actor="ada", correlation_id=conversation, idempotency_key="k")
+        sending = Sending(
+            command_id=command_id,
+            actor="ada",
+            correlation_id=conversation,
+            causation_id=cause,
+            traceparent=trace,
+            idempotency_key="k",
+        )
         first = await client.register_project(name="p", remote_origin=ORIGIN, sending=sending)
         again = await client.register_project(
             name="p", remote_origin=ORIGIN, sending=Sending(idempotency_key="k", actor="bob")
         )
     assert first == again
-    query = "SELECT actor, correlation_id, causation_id FROM outbox"
-    assert rows(database, query) == [("ada", conversation, command_id)] * 2
+    command = orjson.loads((await commands.next_msg(timeout=10)).data)
+    assert (command["causationid"], command["traceparent"]) == (str(cause), trace)
+    query = "SELECT actor, correlation_id, causation_id, traceparent FROM outbox"
+    assert rows(database, query) == [("ada", conversation, command_id, trace)] * 2
 
 
 async def test_without_an_applier_ever_a_command_is_known_not_to_be_sent(nats_url: str, prefix: str) -> None:
