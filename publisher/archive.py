@@ -16,7 +16,7 @@ import orjson
 import zstandard
 from psycopg import AsyncConnection
 
-from publisher import record
+from publisher import outbox, record
 from publisher.outbox import COLUMNS, translated
 from publisher.ranges import range_array, runs
 from publisher.restore import restore_tables
@@ -137,7 +137,8 @@ async def export_history(conn: AsyncConnection, settings: Settings, write: Calla
 async def import_history(conn: AsyncConnection, settings: Settings, lines: Iterable[bytes]) -> int:
     """Bring in what was exported, in one transaction; returns the number of events.
 
-    Raises `Conflict` unless the installation is empty, `Invalid` naming the line that is no event.
+    Raises `Conflict` unless the installation is empty and no publisher leads (it would publish what arrives in the
+    order of ids, not in that of the file), `Invalid` naming the line that is no event.
     """
     stream = profile_of(settings).event_stream
     ids: list[int] = []
@@ -146,6 +147,8 @@ async def import_history(conn: AsyncConnection, settings: Settings, lines: Itera
             (is_empty,) = await (await conn.execute(IS_EMPTY)).fetchone() or (False,)
             if not is_empty:
                 raise Conflict("the registry is not empty: a history can only be imported into a new one")
+            if not await outbox.try_lock(conn, stream):
+                raise Conflict(f"a publisher leads stream {stream}: stop up or serve, then import")
             async with conn.cursor().copy(COPY_OUTBOX) as copy:
                 for number, line in enumerate(lines, start=1):
                     row = _row(line, number)

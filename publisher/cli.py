@@ -6,10 +6,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -39,11 +37,8 @@ from publisher.console import (
     say,
     settings_of,
 )
+from publisher.installation import embedded
 from registry.errors import RegistryError, Unavailable
-
-if TYPE_CHECKING:
-    from publisher.embedded import EmbeddedServer
-    from registry.settings import Settings
 
 REFUSED, UNREACHABLE = 1, 3
 
@@ -98,7 +93,7 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
     """
     from publisher import service
 
-    with _embedded(state_dir, http_port=http_port) as (settings, servers, publish):
+    with embedded(state_dir, http_port=http_port) as (settings, servers, publish):
 
         def ready(http_url: str) -> None:
             publish(settings, http_url)
@@ -148,7 +143,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="imi-demo-") as temporary:
         folder = state_dir or Path(temporary)
         console.print("[dim]starting PostgreSQL and NATS …[/]")
-        with _embedded(folder, http_port=0, log_level="warning") as (settings, servers, _):
+        with embedded(folder, http_port=0, log_level="warning") as (settings, servers, _):
 
             async def work() -> None:
                 console.print(f"[dim]subscribed to {settings.prefix}.evt.v1.>; writing with plain SQL[/]\n")
@@ -237,27 +232,6 @@ def migrate_rollback(
             typer.confirm(f'Remove the registry and all its data from database "{conn.info.dbname}"?', abort=True)
         migrate.rollback(conn)
     print("removed")
-
-
-@contextmanager
-def _embedded(
-    state_dir: Path, **overrides: object
-) -> Iterator[tuple[Settings, list[EmbeddedServer], Callable[[Settings, str], None]]]:
-    """Embedded servers in `state_dir`, migrated; the settings that name them; and the writer of `endpoints.json`."""
-    from publisher.embedded import nats_server, owned, postgres
-    from publisher.endpoints import published
-    from registry import migrate
-
-    with (
-        owned(state_dir) as owned_dir,
-        published(owned_dir) as publish,
-        postgres(owned_dir) as db_server,
-        nats_server(owned_dir) as broker,
-    ):
-        with database(db_server.url) as conn:
-            migrate.apply(conn)
-        settings = settings_of(database_url=db_server.url, nats_url=broker.url, **overrides)
-        yield settings, [db_server, broker], publish
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from publisher.console import AsJson, DatabaseUrl, NatsUrl, attached, line_printer, required, run, say, settings_of
+from publisher.console import (
+    AsJson,
+    DatabaseUrl,
+    NatsUrl,
+    StateDir,
+    attached,
+    line_printer,
+    required,
+    run,
+    say,
+    settings_of,
+)
+from publisher.installation import installation
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
@@ -183,23 +195,26 @@ def export(
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="What `events export` wrote.")],
+    state_dir: StateDir = Path(".imi"),
     database_url: DatabaseUrl = None,
 ) -> None:
     """Bring an exported history, and the tables it tells of, into an empty installation. All of it, or nothing.
 
-    Example: imi-registry events import history.jsonl.zst
+    Without a database URL that is the state directory of `up`, which must not run; it is created when it is missing.
+
+    Example: imi-registry events import history.jsonl.zst --state-dir ~/.imi
     """
     from publisher import archive, outbox
 
-    settings = attached(settings_of(database_url=database_url))
-    required(settings, "database_url")
-
-    async def work() -> int:
+    async def work(settings: Settings) -> int:
         async with outbox.connect(settings.database_url or "", "imi-registry import") as conn:
             with archive.reading(file) as lines:
                 return await archive.import_history(conn, settings, lines)
 
-    say(f"{run(work()):,} events imported; publish them with: imi-registry rebuild-stream")
+    with installation(state_dir, "database_url", database_url=database_url, may_be_new=True) as settings:
+        events = run(work(settings))
+    option = "" if state_dir == Path(".imi") else f" --state-dir {state_dir}"
+    say(f"{events:,} events imported; publish them with: imi-registry rebuild-stream{option}")
 
 
 def _settings(nats_url: str | None) -> Settings:

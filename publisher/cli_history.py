@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.console import AsJson, DatabaseUrl, NatsUrl, attached, required, run, say, settings_of
+from publisher.console import AsJson, DatabaseUrl, NatsUrl, StateDir, attached, required, run, say, settings_of
+from publisher.installation import installation
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
@@ -82,22 +84,27 @@ def verify(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
         raise typer.Exit(PROBLEMS)
 
 
-def rebuild_stream(database_url: DatabaseUrl = None, nats_url: NatsUrl = None) -> None:
+def rebuild_stream(
+    state_dir: StateDir = Path(".imi"), database_url: DatabaseUrl = None, nats_url: NatsUrl = None
+) -> None:
     """Publish a stream that was deleted, or restored from an older backup, again from the database.
 
-    The same events under the same ids, order and sequences. Stop `serve` first; writers may go on. Durable consumers
-    were deleted with the stream: let each be created again with its last acknowledged sequence + 1 as start.
+    The same events under the same ids, order and sequences. Stop `up` or `serve` first; writers may go on. The servers
+    of `up` are started for it. Durable consumers were deleted with the stream: let each be created again with its last
+    acknowledged sequence + 1 as start.
 
-    Example: imi-registry rebuild-stream
+    Example: imi-registry rebuild-stream --state-dir ~/.imi
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from publisher import history
 
-    settings = _settings(database_url, nats_url)
     columns = (TextColumn("{task.completed:,} of {task.total:,}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with (
+        installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings,
+        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
+    ):
         task = bar.add_task("rebuild", total=0)
         done = run(history.rebuild(settings, lambda done, total: bar.update(task, completed=done, total=total)))
     print(f"stream {done.stream}: {done.events:,} events published, {done.first_sequence} to {done.last_sequence}")
@@ -107,8 +114,15 @@ def rebuild_stream(database_url: DatabaseUrl = None, nats_url: NatsUrl = None) -
         print("sequences are the old ones: create each durable consumer again, to start at its last acknowledged + 1")
 
 
-def doctor(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+def doctor(
+    state_dir: StateDir = Path(".imi"),
+    database_url: DatabaseUrl = None,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
+) -> None:
     """Look whether database, stream and history fit together, and say what to do where they do not.
+
+    The servers of an `up` that does not run are started for it.
 
     Example: imi-registry doctor
     """
@@ -116,8 +130,8 @@ def doctor(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, as_json: 
 
     from publisher import doctor as examination
 
-    settings = _settings(database_url, nats_url)
-    findings = run(examination.examine(settings))
+    with installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings:
+        findings = run(examination.examine(settings))
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings]))
     else:
@@ -127,13 +141,7 @@ def doctor(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, as_json: 
         raise typer.Exit(PROBLEMS)
 
 
-def _settings(database_url: str | None, nats_url: str | Any | None = ...) -> Settings:
-    """Settings with the database given, and NATS where `nats_url` is passed."""
-    needed = ["database_url"]
-    given: dict[str, str | None] = {"database_url": database_url}
-    if nats_url is not ...:
-        needed.append("nats_url")
-        given["nats_url"] = nats_url
-    settings = attached(settings_of(**given))
-    required(settings, *needed)
+def _settings(database_url: str | None) -> Settings:
+    settings = attached(settings_of(database_url=database_url))
+    required(settings, "database_url")
     return settings

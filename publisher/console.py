@@ -61,15 +61,19 @@ def required(settings: Settings, *names: str) -> None:
             raise Invalid(f"setting {name}: missing; set {name.upper()} or give --{name.replace('_', '-')}")
 
 
-def attached(settings: Settings) -> Settings:
-    """`settings`; URLs that are not given are those of the `imi-registry up` that runs in the state directory."""
+def attached(settings: Settings, state_dir: Path | None = None) -> Settings:
+    """`settings`; URLs that are not given are those of the `imi-registry up` that runs in the state directory.
+
+    That is `state_dir`, or else IMI_STATE_DIR, or else `.imi`.
+    """
     import json
     import os
 
     if settings.database_url and settings.nats_url:
         return settings
     try:
-        found = json.loads((Path(os.environ.get("IMI_STATE_DIR", ".imi")) / "endpoints.json").read_text())
+        folder = (state_dir or Path(os.environ.get("IMI_STATE_DIR", ".imi"))).expanduser()
+        found = json.loads((folder / "endpoints.json").read_text())
     except (OSError, ValueError):
         return settings
     return settings.model_copy(

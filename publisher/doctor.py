@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from publisher import outbox
 from publisher.outbox import translated
+from publisher.stream import REBUILD
 from registry.broker import connect_nats, from_nats
 from registry.envelope import OUTBOX_ID_HEADER
 from registry.profiles import Profile, profile_of
@@ -81,7 +82,10 @@ async def examine(settings: Settings) -> list[Finding]:
         findings = [Finding(True, "database and NATS answer")]
         ours = next((one for one in known if one.stream == profile.event_stream), None)
         if ours is None:
-            return [*findings, Finding(False, f"nothing was ever published to {profile.event_stream}: start serve")]
+            return [
+                *findings,
+                Finding(False, f"nothing was ever published to {profile.event_stream}: start up or serve"),
+            ]
         findings += [_publisher(ours, settings.stale_seconds)]
         findings += [_other(one) for one in known if one is not ours]
         return findings + await _stream(conn, client.jetstream(), profile, ours)
@@ -92,7 +96,8 @@ def _publisher(known: Known, stale_seconds: float) -> Finding:
     if age > stale_seconds:
         return Finding(
             False,
-            f"no publisher: the last one, {known.leader}, was heard {age:,.0f} s ago; {known.waiting} events wait",
+            f"no publisher: the last one, {known.leader}, was heard {age:,.0f} s ago; {known.waiting} events wait; "
+            "start up or serve",
         )
     return Finding(True, f"{known.leader} publishes; {known.waiting} events wait")
 
@@ -109,7 +114,7 @@ async def _stream(conn: AsyncConnection, jetstream: JetStreamContext, profile: P
     try:
         state = (await jetstream.stream_info(known.stream)).state
     except nats.js.errors.NotFoundError:
-        return [Finding(False, f"stream {known.stream} is gone: stop serve, then imi-registry rebuild-stream")]
+        return [Finding(False, f"stream {known.stream} is gone: stop up or serve, then {REBUILD}")]
     except (nats.errors.Error, TimeoutError) as error:
         raise from_nats(error, f"cannot read stream {known.stream}") from error
     if state.last_seq < known.last:
@@ -117,7 +122,7 @@ async def _stream(conn: AsyncConnection, jetstream: JetStreamContext, profile: P
             Finding(
                 False,
                 f"stream {known.stream} ends at sequence {state.last_seq}, but {known.last} was published into it: it "
-                "was created anew or restored from an older backup; stop serve, then imi-registry rebuild-stream",
+                f"was created anew or restored from an older backup; stop up or serve, then {REBUILD}",
             )
         ]
     findings = [Finding(True, f"stream {known.stream} ends at sequence {state.last_seq}, as it should")]

@@ -18,7 +18,7 @@ from publisher import outbox
 from publisher.batching import take
 from publisher.metrics import RelayMetrics
 from publisher.outbox import Batch, Cursor, Page
-from publisher.stream import REQUEST_TIMEOUT_SECONDS, EventStream, Stored, StreamLost
+from publisher.stream import REBUILD, REQUEST_TIMEOUT_SECONDS, EventStream, Stored, StreamLost
 from registry.envelope import Message
 from registry.errors import Unavailable
 from registry.profiles import Profile
@@ -81,7 +81,7 @@ class Drain:
         if last_sequence < cursor.stream_sequence:
             raise StreamLost(
                 f"stream {self._stream.name} ends at sequence {last_sequence}, but {cursor.stream_sequence} was "
-                "published into it: it was deleted, or restored from an older backup"
+                f"published into it: it was deleted, or restored from an older backup; publish it again with: {REBUILD}"
             )
         found = 0
         await outbox.forget_beyond(self._conn, cursor)

@@ -66,7 +66,7 @@ async def rebuild(settings: Settings, progress: Progress = lambda _done, _total:
         await record.state(conn, stream.name)
         cursor = await outbox.try_lead(conn, stream.name, name, settings.stale_seconds)
         if cursor is None:
-            raise Conflict(f"a publisher leads stream {stream.name}: stop it, then rebuild")
+            raise Conflict(f"a publisher leads stream {stream.name}: stop up or serve, then rebuild")
         rebuilding = _Rebuild(settings, profile, conn, client, stream, cursor, progress)
         return await (rebuilding.republish() if profile.is_shared else rebuilding.restore())
 

@@ -221,15 +221,22 @@ def translated() -> Iterator[None]:
         raise from_database(error) from error
 
 
+async def try_lock(conn: AsyncConnection, stream: str) -> bool:
+    """Keep publishers of `stream` from leading as long as `conn` lives; False when one leads. Raises `Unavailable`."""
+    with translated():
+        row = await (await conn.execute(TRY_LOCK, {"stream": stream})).fetchone()
+    return row is not None and bool(row[0])
+
+
 async def try_lead(conn: AsyncConnection, stream: str, leader: str, stale_seconds: float) -> Cursor | None:
     """Become the one publisher of `stream`, or None while another one is alive.
 
     A leader whose heartbeat is older than `stale_seconds` loses its connection, and with it the lock, for the next
     attempt. The cursor returned carries a new epoch: whoever led before can no longer move it.
     """
+    is_locked = await try_lock(conn, stream)
     with translated():
-        is_locked = await (await conn.execute(TRY_LOCK, {"stream": stream})).fetchone()
-        if is_locked is None or not is_locked[0]:
+        if not is_locked:
             await conn.execute(DEPOSE, {"stream": stream, "stale_seconds": stale_seconds})
             return None
         async with conn.transaction():

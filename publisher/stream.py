@@ -50,6 +50,10 @@ TAIL_FETCH = 500
 """Messages asked for at a time when the tail is read."""
 
 
+REBUILD = "imi-registry rebuild-stream (with the --state-dir of up, if it had one)"
+"""The command that publishes a lost stream again."""
+
+
 class StreamMoved(RegistryError):
     """The stream ends at another sequence than expected: read its tail, then go on."""
 

@@ -75,6 +75,13 @@ async def connect_nats(
         await client.close()
 
 
+def no_stream(stream: str) -> NotFound:
+    """The error of a reader whose stream is not there: it never was, or it was lost."""
+    return NotFound(
+        f"no stream {stream}: start imi-registry up or serve; if there was one, imi-registry doctor tells what to do"
+    )
+
+
 def from_nats(error: Exception, doing: str) -> RegistryError:
     """Translate an error of nats-py by its type, never by message text. `doing` opens the message."""
     text = f"{doing}: {_reason(error)}"

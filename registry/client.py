@@ -15,10 +15,10 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
-from registry.broker import connect_nats, from_nats
+from registry.broker import connect_nats, from_nats, no_stream
 from registry.command_client import CommandClient
 from registry.command_sender import Sending
-from registry.errors import Invalid, NotFound
+from registry.errors import Invalid
 from registry.event_filter import EventFilter
 from registry.events import check_filter
 from registry.history import Replayed
@@ -151,7 +151,7 @@ class RegistryClient(CommandClient):
                 config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW),
             )
         except nats.js.errors.NotFoundError as error:
-            raise NotFound(f"no stream {stream}: has the publisher been started?") from error
+            raise no_stream(stream) from error
         except (nats.errors.Error, TimeoutError) as error:
             raise from_nats(error, f"cannot subscribe to stream {stream}") from error
         try:

@@ -139,7 +139,7 @@ async def ask(client: Client, subject: str, request: bytes) -> bytes:
     except nats.errors.NoRespondersError:
         raise Unavailable(
             f"the stream no longer holds all of it, and no publisher answers on {subject} to read the rest from the "
-            "database: start imi-registry serve"
+            "database: start imi-registry up or serve"
         ) from None
     except (nats.errors.Error, TimeoutError) as error:
         raise from_nats(error, f"cannot read the history on {subject}") from error

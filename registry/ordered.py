@@ -22,8 +22,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from registry.broker import from_nats
-from registry.errors import Conflict, NotFound, Unavailable
+from registry.broker import from_nats, no_stream
+from registry.errors import Conflict, Unavailable
 
 API_TIMEOUT_SECONDS = 5.0
 BATCH = 1000
@@ -109,7 +109,7 @@ class OrderedReader:
         try:
             state = (await self._js.stream_info(self._stream)).state
         except nats.js.errors.NotFoundError as error:
-            raise NotFound(f"no stream {self._stream}: has the publisher been started?") from error
+            raise no_stream(self._stream) from error
         except (nats.errors.Error, TimeoutError) as error:
             raise from_nats(error, f"cannot read stream {self._stream}") from error
         return state.first_seq, state.last_seq
@@ -151,7 +151,7 @@ class OrderedReader:
         if since is None and last < self.position:
             raise Conflict(
                 f"stream {self._stream} ends at sequence {last}, but {self.position} was read from it: it was created "
-                "anew or restored from a backup, so start again from the beginning or from a snapshot"
+                "anew or restored from a backup; imi-registry doctor tells what to do"
             )
         self._consumer = ""
         name = uuid4().hex

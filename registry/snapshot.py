@@ -68,7 +68,7 @@ async def _lines(client: Client, subject: str) -> AsyncGenerator[bytes, None]:
             message = await subscription.next_msg(timeout=CHUNK_TIMEOUT_SECONDS)
             headers = message.headers or {}
             if headers.get("Status") == "503":
-                raise Unavailable(f"no publisher answers on {subject}: start imi-registry serve")
+                raise Unavailable(f"no publisher answers on {subject}: start imi-registry up or serve")
             raise_error_of(headers)
             if message.reply:
                 await message.respond(b"")

@@ -22,8 +22,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 
-from registry.broker import from_nats
-from registry.errors import Conflict, NotFound, Unavailable
+from registry.broker import from_nats, no_stream
+from registry.errors import Conflict, Unavailable
 from registry.event_filter import EventFilter
 from registry.events import Event, parse
 from registry.lanes import Job, Lanes
@@ -124,7 +124,7 @@ class Subscriber:
                 if gone_for > GONE_SECONDS:
                     return await self._succeed(number, newest)
             except nats.js.errors.NotFoundError as error:
-                raise NotFound(f"no stream {self._stream}: has the publisher been started?") from error
+                raise no_stream(self._stream) from error
             except (nats.errors.Error, TimeoutError) as error:
                 raise from_nats(error, f"cannot subscribe to stream {self._stream}") from error
             await asyncio.sleep(POLL_SECONDS)

@@ -150,7 +150,8 @@ async def test_a_deleted_stream_ends_the_relay_with_a_clear_message_and_nothing_
         assert await relay.exit_code() == 1
         assert relay.log()[-1]["event"] == (
             f"imi-registry: stream {Names(prefix).event_stream} ends at sequence 0, but 10 was published into it: "
-            "it was deleted, or restored from an older backup"
+            "it was deleted, or restored from an older backup; publish it again with: "
+            "imi-registry rebuild-stream (with the --state-dir of up, if it had one)"
         )
     assert (await state(nats, prefix)).last_seq == 0
     with psycopg.connect(database) as conn:

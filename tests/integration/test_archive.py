@@ -127,6 +127,20 @@ async def test_an_import_into_a_registry_in_use_changes_nothing(
     assert tables(database) == before
 
 
+async def test_an_import_beside_a_publisher_changes_nothing(
+    database: str, second_database: str, nats_url: str, prefix: str, tmp_path: Path
+) -> None:
+    """It would publish what arrives in the order of ids, and record it beside the order that is imported."""
+    write(database)
+    await export(database, nats_url, prefix, tmp_path / "x")
+    before = tables(second_database)
+    async with running_relay(second_database, nats_url, prefix):
+        with pytest.raises(Conflict, match=r"a publisher leads stream .*: stop up or serve, then import"):
+            await import_(second_database, nats_url, prefix, tmp_path / "x")
+    assert tables(second_database) == before
+    await import_(second_database, nats_url, prefix, tmp_path / "x")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"", "no event to import"), (b"{}\n", "line 1 is no event"), (b"not json\n", "line 1 is no event")],

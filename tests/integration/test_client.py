@@ -245,7 +245,7 @@ async def test_filters_choose_by_entity_action_and_project(database: str, nats_u
 
 async def test_without_an_event_stream_a_subscription_says_so(nats_url: str, prefix: str) -> None:
     async with RegistryClient.connect(nats_url, prefix=prefix) as client:
-        with pytest.raises(NotFound, match="has the publisher been started"):
+        with pytest.raises(NotFound, match="imi-registry doctor tells what to do"):
             await client.subscribe(Seen(), durable="d")
 
 

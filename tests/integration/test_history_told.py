@@ -139,7 +139,7 @@ async def test_doctor_explains_a_lost_stream_and_one_restored_from_an_older_back
     backup.rename(state_dir / "nats")
     with embedded.nats_server(state_dir) as server:
         found = await problems(database, server.url, prefix)
-    assert "restored from an older backup; stop serve, then imi-registry rebuild-stream" in found[0]
+    assert "restored from an older backup; stop up or serve, then imi-registry rebuild-stream" in found[0]
     found = await problems(database, nats_url, prefix)  # a server that never had it
     assert f"stream {Names(prefix).event_stream} is gone" in found[0]
 

@@ -182,7 +182,7 @@ async def test_a_trimmed_stream_without_a_publisher_is_refused_and_says_what_to_
         write(database)
         await until_drained(database, prefix)
     await trim(nats, prefix, 5)
-    with pytest.raises(Unavailable, match=r"no publisher answers.*start imi-registry serve"):
+    with pytest.raises(Unavailable, match=r"no publisher answers.*start imi-registry up or serve"):
         await replayed(nats, prefix)
     assert (await replayed(nats, prefix, FromSequence(6)))[0].sequence == 6
 
@@ -258,7 +258,9 @@ async def test_what_cannot_be_meant_is_refused(
 
 
 async def test_without_a_stream_it_says_so(nats: Client, prefix: str) -> None:
-    with pytest.raises(NotFound, match=r"no stream .*has the publisher been started"):
+    with pytest.raises(
+        NotFound, match=r"no stream .*start imi-registry up or serve; if there was one, imi-registry doctor"
+    ):
         await replayed(nats, prefix)
 
 
