@@ -46,6 +46,9 @@ Wrong last message id, wrong last sequence, and the latter as a clustered stream
 DUPLICATE_IN_BATCH = 10201
 """`err_code`: a `Nats-Msg-Id` of the batch is in the stream's dedupe window."""
 
+AGE_DIGITS = 3
+"""Age limits are compared in milliseconds: as nanoseconds and back, days times 86,400 come out as another float."""
+
 TAIL_FETCH = 500
 """Messages asked for at a time when the tail is read."""
 
@@ -216,7 +219,7 @@ class EventStream:
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
             num_replicas=self._settings.stream_replicas,
-            max_age=self._settings.stream_max_age_days * 86400,
+            max_age=round(self._settings.stream_max_age_days * 86400, AGE_DIGITS),
             max_bytes=self._settings.stream_max_bytes,
             allow_direct=True,
             allow_atomic=self._is_atomic or None,
@@ -229,7 +232,7 @@ class EventStream:
             "retention": (found.retention, wanted.retention),
             "storage": (found.storage, wanted.storage),
             "num_replicas": (found.num_replicas, wanted.num_replicas),
-            "max_age (s)": (found.max_age or 0, wanted.max_age),
+            "max_age (s)": (round(found.max_age or 0, AGE_DIGITS), wanted.max_age),
             "max_bytes": (found.max_bytes, wanted.max_bytes),
             "allow_atomic": (bool(found.allow_atomic), bool(wanted.allow_atomic)),
             "allow_direct": (bool(found.allow_direct), wanted.allow_direct),

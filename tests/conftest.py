@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from registry import migrate
+from registry import bloodbank, migrate
 from tests import services
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,17 @@ async def nats(nats_url: str) -> AsyncIterator[Client]:
     client = await _connect(nats_url)
     yield client
     await client.close()
+
+
+@pytest.fixture(params=["imi", "bloodbank"])
+async def profile(request: pytest.FixtureRequest, nats: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """Each naming profile: settings that the test loads have it, and the stream that others create is there."""
+    monkeypatch.setenv("IMI_PROFILE", request.param)
+    if request.param == "bloodbank":
+        await nats.jetstream().add_stream(name=bloodbank.STREAM, subjects=["bloodbank.evt.>"])
+    yield request.param
+    if request.param == "bloodbank":
+        await nats.jetstream().delete_stream(bloodbank.STREAM)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from registry.position import Start
 from registry.profiles import profile_of
 from registry.replay import replay
 from registry.settings import Settings, load
-from registry.subjects import Names
 
 
 @asynccontextmanager
@@ -36,6 +35,11 @@ async def replayed(client: Client, prefix: str, start: Start | None = None, **wa
         return [event async for event in events]
 
 
+def stream_of(prefix: str) -> str:
+    """Name of the event stream, in the profile of the environment."""
+    return profile_of(load(prefix=prefix)).event_stream
+
+
 async def trim(client: Client, prefix: str, first: int) -> None:
     """Let the event stream begin at sequence `first`, as its limits do."""
-    await client.jetstream().purge_stream(Names(prefix).event_stream, seq=first)
+    await client.jetstream().purge_stream(stream_of(prefix), seq=first)

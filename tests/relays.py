@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from publisher.metrics import RelayMetrics
 from publisher.relay import Relay
 from publisher.tasks import end
+from registry.profiles import profile_of
 from registry.settings import Settings, load
 from registry.subjects import Names
 
@@ -65,7 +66,8 @@ async def until_drained(database: str, prefix: str, timeout_seconds: float = 30,
         FROM publisher_cursor AS cursor, outbox_id_seq AS ids
         WHERE cursor.stream = %s AND ids.is_called
     """
+    stream = stream or profile_of(load(prefix=prefix)).event_stream
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
         async with asyncio.timeout(timeout_seconds):
-            while (await (await conn.execute(query, [stream or Names(prefix).event_stream])).fetchone()) != (True,):
+            while (await (await conn.execute(query, [stream])).fetchone()) != (True,):
                 await asyncio.sleep(0.01)  # the cursor tells nobody when it moves
