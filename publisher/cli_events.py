@@ -27,6 +27,8 @@ from publisher.installation import installation
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from registry.client import RegistryClient
     from registry.position import Start
     from registry.settings import Settings
@@ -114,6 +116,7 @@ def replay(
 
     settings = _settings(nats_url)
     start = _start(from_start, since, from_sequence, last, after)
+    end = _end(until)
     wanted = {
         "project_id": project,
         "entity": entity,
@@ -126,10 +129,10 @@ def replay(
     async def work() -> str | None:
         async with (
             _client(settings, "replay") as client,
-            client.replay(start, follow=follow, until=_end(until), **wanted) as events,
+            client.replay(start, follow=follow, until=end, **wanted) as events,
         ):
             told = replaying.at_original_pace(events) if pace is Pace.original else events
-            return await replaying.show(told, as_json=as_json, follow=follow, total=await _total(client))
+            return await replaying.show(told, as_json=as_json, follow=follow, total=await _total(client, end))
 
     token = run(work())
     if as_json:
@@ -256,7 +259,7 @@ def _start(
     return given[0] if given else None
 
 
-def _end(until: str | None) -> Any:
+def _end(until: str | None) -> datetime | int | None:
     """A sequence or a time."""
     from publisher.moments import moment
 
@@ -265,8 +268,9 @@ def _end(until: str | None) -> Any:
     return int(until) if until.isdecimal() else moment(until)
 
 
-async def _total(client: RegistryClient) -> int:
-    """Sequence of the stream's last event, for the progress bar; 0 when no bar will be shown."""
+async def _total(client: RegistryClient, end: datetime | int | None) -> int:
+    """Sequence of the last event to come, for the progress bar; 0 when no bar will be shown."""
     if not sys.stderr.isatty() or sys.stdout.isatty():
         return 0
-    return await client.last_sequence()
+    last = await client.last_sequence()
+    return min(last, end) if isinstance(end, int) else last

@@ -22,10 +22,11 @@ EVENTS_PER_UPDATE = 500
 async def at_original_pace(events: AsyncIterator[Replayed]) -> AsyncIterator[Replayed]:
     """`events`, each as long after the first one as it occurred after it."""
     first: datetime | None = None
-    began = monotonic()
+    began = 0.0
     async for event in events:
         occurred_at = datetime.fromisoformat(orjson.loads(event.payload)["time"])
-        first = first or occurred_at
+        if first is None:
+            first, began = occurred_at, monotonic()
         await asyncio.sleep((occurred_at - first).total_seconds() - (monotonic() - began))
         yield event
 
@@ -50,7 +51,7 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
     bar = Progress(
         TextColumn("{task.completed:,} of {task.total:,}"),
         BarColumn(),
-        TaskProgressColumn(show_speed=True),
+        TaskProgressColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
@@ -63,6 +64,8 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
         number = 0
         async for last in told_until_interrupted(events):
             number += 1
+            if number == 1:
+                bar.reset(task, completed=last.sequence - 1)  # what was skipped took no time
             if as_json:
                 out.write(last.payload + b"\n")
                 if follow:

@@ -1,0 +1,57 @@
+"""An import that is killed half-way leaves nothing, and the next one brings in all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+
+from tests.integration.processes import COMMAND, environment
+from tests.integration.test_archive import export, import_, second_database, tables
+from tests.integration.test_replay import write
+from tests.services import wait_until
+
+__all__ = ["second_database"]
+
+COPIED = "SELECT coalesce(sum(tuples_processed), 0) FROM pg_stat_progress_copy WHERE datname = current_database()"
+
+
+def import_and_kill(file: Path, pipe: Path, settings: dict[str, str]) -> None:
+    """Import the first half of `file`, and kill the process when some of it is in the database."""
+    half = file.read_bytes()[: file.stat().st_size // 2]
+    os.mkfifo(pipe)
+    writing = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    process = subprocess.Popen([*COMMAND, "events", "import", str(pipe)], env=environment(**settings))
+    with psycopg.connect(settings["DATABASE_URL"], autocommit=True) as conn:
+
+        def has_copied() -> bool:
+            nonlocal half
+            assert process.poll() is None
+            with suppress(BlockingIOError):  # the pipe is full
+                half = half[os.write(writing, half) :] if half else half
+            return (conn.execute(COPIED).fetchone() or (0,))[0] > 0
+
+        wait_until(has_copied)
+        process.kill()
+        process.wait()
+        os.close(writing)
+        wait_until(lambda: conn.execute("SELECT FROM pg_stat_progress_copy").fetchone() is None)
+
+
+async def test_an_import_killed_half_way_leaves_nothing_and_the_next_one_succeeds(
+    database: str, second_database: str, nats_url: str, prefix: str, tmp_path: Path
+) -> None:
+    for _ in range(5):
+        write(database, 10)
+    file = tmp_path / "history.jsonl"
+    events = await export(database, nats_url, prefix, file)
+    settings = {"DATABASE_URL": second_database, "NATS_URL": nats_url, "IMI_PREFIX": prefix}
+    before = tables(second_database)
+    await asyncio.to_thread(import_and_kill, file, tmp_path / "pipe", settings)
+    assert tables(second_database) == before
+    assert await import_(second_database, nats_url, prefix, file) == events
+    assert tables(second_database)[-1] == tables(database)[-1]
