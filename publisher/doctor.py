@@ -7,19 +7,23 @@ from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from psycopg import AsyncConnection
 
 from publisher import outbox
 from publisher.outbox import translated
+from publisher.shared_stream import SharedStream
 from publisher.stream import REBUILD
 from registry.broker import connect_nats, from_nats
-from registry.envelope import OUTBOX_ID_HEADER
-from registry.profiles import Profile, profile_of
+from registry.envelope import identity
+from registry.profiles import profile_of
 from registry.settings import Settings
 
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
+TAIL_LOOKED_AT = 100_000
+"""In a shared stream holes tell nothing: the headers of ours among its last so many messages do."""
 
 CURSORS = """
 SELECT
@@ -88,7 +92,7 @@ async def examine(settings: Settings) -> list[Finding]:
             ]
         findings += [_publisher(ours, settings.stale_seconds)]
         findings += [_other(one) for one in known if one is not ours]
-        return findings + await _stream(conn, client.jetstream(), profile, ours)
+        return findings + await _stream(conn, client, settings, ours)
 
 
 def _publisher(known: Known, stale_seconds: float) -> Finding:
@@ -110,7 +114,8 @@ def _other(known: Known) -> Finding:
     )
 
 
-async def _stream(conn: AsyncConnection, jetstream: JetStreamContext, profile: Profile, known: Known) -> list[Finding]:
+async def _stream(conn: AsyncConnection, client: Client, settings: Settings, known: Known) -> list[Finding]:
+    jetstream, profile = client.jetstream(), profile_of(settings)
     try:
         state = (await jetstream.stream_info(known.stream)).state
     except nats.js.errors.NotFoundError:
@@ -131,15 +136,39 @@ async def _stream(conn: AsyncConnection, jetstream: JetStreamContext, profile: P
         findings.append(
             Finding(True, f"the stream begins at {state.first_seq}; events from {kept} on come from the database")
         )
-    if not profile.is_shared:
-        findings += await _unknown(conn, jetstream, known, state.first_seq, state.last_seq)
+    if profile.is_shared:
+        after = max(known.forgotten, state.last_seq - TAIL_LOOKED_AT)
+        unknown, foreign = await _unknown_in_tail(conn, SharedStream(client, profile, settings), after), 0
+    else:
+        unknown, foreign = await _unrecorded(conn, jetstream, known, state.first_seq, state.last_seq)
+    if foreign:
+        findings.append(Finding(True, f"{foreign} messages in the stream are of somebody else; they disturb nothing"))
+    if unknown:
+        findings.append(
+            Finding(
+                False,
+                f"the stream holds {len(unknown)} events, sequences {unknown[0]} to {unknown[-1]}, that this database "
+                "does not: it was restored to an older state; consumers have seen them, so restore a newer backup, or "
+                "make the changes again and let consumers start from a snapshot",
+            )
+        )
     return findings
 
 
-async def _unknown(
+async def _unknown_in_tail(conn: AsyncConnection, stream: SharedStream, after: int) -> list[int]:
+    """Sequences of the messages behind `after` that are marked as ours and that the outbox does not hold."""
+    unknown: list[int] = []
+    async for page in stream.tail(after):
+        ours = [(one.outbox_id, one.event_id) for one in page if one.outbox_id is not None and one.event_id]
+        known = await outbox.known_events(conn, ours)
+        unknown += [one.sequence for one in page if one.event_id is not None and one.event_id not in known]
+    return unknown
+
+
+async def _unrecorded(
     conn: AsyncConnection, jetstream: JetStreamContext, known: Known, first: int, last: int
-) -> list[Finding]:
-    """Messages in the stream that the record does not name: events of a database that was lost, or of nobody."""
+) -> tuple[list[int], int]:
+    """Messages that the record does not name: sequences of events of a lost database, and how many are of nobody."""
     with translated():
         holes = await (await conn.execute(HOLES, {"stream": known.stream})).fetchall()
     unrecorded = [sequence for low, high in holes for sequence in range(max(low, first), high + 1)]
@@ -153,22 +182,9 @@ async def _unknown(
             continue
         except (nats.errors.Error, TimeoutError) as error:
             raise from_nats(error, f"cannot read stream {known.stream}") from error
-        headers = message.headers or {}
-        pair = (headers.get(OUTBOX_ID_HEADER, ""), headers.get("Nats-Msg-Id", ""))
-        if not pair[0].isdecimal():
+        outbox_id, event_id = identity(message.headers or {})
+        if outbox_id is None or event_id is None:
             foreign += 1
-        elif not await outbox.known_ids(conn, [(int(pair[0]), pair[1])]):
+        elif not await outbox.known_events(conn, [(outbox_id, event_id)]):
             unknown.append(sequence)
-    findings = []
-    if foreign:
-        findings.append(Finding(True, f"{foreign} messages in the stream are of somebody else; they disturb nothing"))
-    if unknown:
-        findings.append(
-            Finding(
-                False,
-                f"the stream holds {len(unknown)} events, sequences {unknown[0]} to {unknown[-1]}, that this database "
-                "does not: it was restored to an older state; consumers have seen them, so restore a newer backup, or "
-                "make the changes again and let consumers start from a snapshot",
-            )
-        )
-    return findings
+    return unknown, foreign

@@ -92,8 +92,8 @@ class Drain:
                     for message in page
                     if message.outbox_id is not None and message.event_id is not None
                 ]
-                known = await outbox.known_ids(self._conn, pairs)
-                cursor.published.add_all(sorted(known))
+                known = await outbox.known_events(self._conn, pairs)
+                cursor.published.add_all(sorted(id_ for id_, event_id in pairs if event_id in known))
                 cursor.unrecorded += _batches(page, known)
                 cursor.stream_sequence = page[-1].sequence
                 found += len(page)
@@ -252,11 +252,11 @@ class Drain:
             )
 
 
-def _batches(page: list[Stored], known: set[int]) -> list[Batch]:
-    """The events of `page` that the outbox holds, as batches: one for each stretch without anything between."""
+def _batches(page: list[Stored], known: set[str]) -> list[Batch]:
+    """The events of `page` with `known` ids, as batches: one for each stretch without anything between."""
     batches: list[Batch] = []
     for message in page:
-        if message.outbox_id is None or message.outbox_id not in known:
+        if message.outbox_id is None or message.event_id not in known:
             continue
         if batches and batches[-1].last_sequence == message.sequence - 1:
             batches[-1] = Batch(message.sequence, [*batches[-1].ids, message.outbox_id])

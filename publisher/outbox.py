@@ -152,7 +152,7 @@ WHERE cursor.stream = %(stream)s AND cursor.heartbeat_at < clock_timestamp() - m
 """
 
 KNOWN = """
-SELECT known.id
+SELECT known.event_id::text
 FROM unnest(%(ids)s::bigint[], %(event_ids)s::uuid[]) AS known (id, event_id)
 JOIN outbox USING (id, event_id)
 """
@@ -293,8 +293,8 @@ async def next_page(conn: AsyncConnection, seen: RangeSet, limit: int) -> Page:
     return Page(rows, len(rows) == limit, oldest_running, allocated)
 
 
-async def known_ids(conn: AsyncConnection, pairs: Iterable[tuple[int, str]]) -> set[int]:
-    """Those outbox ids of (id, event id) `pairs` that this database's outbox holds under the same event id."""
+async def known_events(conn: AsyncConnection, pairs: Iterable[tuple[int, str]]) -> set[str]:
+    """Those event ids of (outbox id, event id) `pairs` that this database's outbox holds under the same outbox id."""
     ids, event_ids = zip(*pairs, strict=True) if (pairs := list(pairs)) else ((), ())
     with translated():
         found = await conn.execute(KNOWN, {"ids": list(ids), "event_ids": list(event_ids)})

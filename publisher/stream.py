@@ -29,7 +29,7 @@ from nats.js.api import (
 )
 
 from registry.broker import from_nats
-from registry.envelope import OUTBOX_ID_HEADER, Message
+from registry.envelope import Message, identity
 from registry.errors import Conflict, RegistryError, Unavailable
 from registry.profiles import Profile
 from registry.settings import Settings
@@ -291,13 +291,7 @@ class EventStream:
         raise Unavailable(text)
 
     def _recognise(self, message: Msg) -> Stored:
-        headers = message.headers or {}
-        outbox_id = headers.get(OUTBOX_ID_HEADER, "")
-        return Stored(
-            message.metadata.sequence.stream,
-            int(outbox_id) if outbox_id.isdecimal() else None,
-            headers.get("Nats-Msg-Id"),
-        )
+        return Stored(message.metadata.sequence.stream, *identity(message.headers or {}))
 
 
 def _shown(value: object) -> str:

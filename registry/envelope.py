@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from uuid import UUID
 
@@ -12,7 +14,9 @@ from registry.errors import from_validation
 from registry.subjects import Names
 
 CONTENT_TYPE = "application/cloudevents+json"
-OUTBOX_ID_HEADER = "Imi-Outbox-Id"
+OUTBOX_ID_HEADER, EVENT_ID_HEADER = "Imi-Outbox-Id", "Nats-Msg-Id"
+_OUTBOX_ID = re.compile(r"[0-9]{1,18}")
+_EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HEADER_BYTES = 512
 """No message of ours has more bytes of headers than this (they are ids, numbers and fixed names: about 330)."""
 
@@ -58,9 +62,18 @@ class Message(NamedTuple):
         """NATS headers; `Nats-Msg-Id` is the event id."""
         return {
             "content-type": CONTENT_TYPE,
-            "Nats-Msg-Id": self.event_id,
+            EVENT_ID_HEADER: self.event_id,
             OUTBOX_ID_HEADER: str(self.outbox_id),
         }
+
+
+def identity(headers: Mapping[str, str]) -> tuple[int, str] | tuple[None, None]:
+    """Outbox id and event id in the headers of an event; nothing in those of a message that cannot be one."""
+    # nats-py gives a value that is not ASCII as an `email.header.Header`
+    outbox_id, event_id = (str(headers.get(name, "")) for name in (OUTBOX_ID_HEADER, EVENT_ID_HEADER))
+    if _OUTBOX_ID.fullmatch(outbox_id) and _EVENT_ID.fullmatch(event_id):
+        return int(outbox_id), event_id
+    return None, None
 
 
 def encode(row: OutboxRow, max_bytes: int, *, names: Names, source: str, version: int = 1) -> Message:

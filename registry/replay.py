@@ -17,7 +17,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from registry.envelope import OUTBOX_ID_HEADER
+from registry.envelope import identity
 from registry.errors import Invalid
 from registry.event_filter import EventFilter
 from registry.history import HistoryLost, HistoryPages, Replayed, ask, origin_subject
@@ -143,12 +143,12 @@ class Replay:
 
     def _place(self, message: Stored) -> Position | None:
         """Where an event of this registry stands; None for a message of anybody else."""
-        outbox_id = message.headers.get(OUTBOX_ID_HEADER, "")
-        if not outbox_id.isdecimal():
+        outbox_id, _ = identity(message.headers)
+        if outbox_id is None:
             return None
         if self._profile.is_shared and message.headers.get(SOURCE_HEADER) != self._profile.source:
             return None
-        return Position(message.sequence, int(outbox_id))
+        return Position(message.sequence, outbox_id)
 
     def _told(self, subject: str, payload: bytes, place: Position) -> Replayed | None:
         """The event, if it is wanted and not in the snapshot this replay started from."""

@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from registry import bloodbank, migrate
 from tests import services
+from tests.histories import create_shared_stream
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +101,7 @@ async def nats(nats_url: str) -> AsyncIterator[Client]:
 async def profile(request: pytest.FixtureRequest, nats: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """Each naming profile: settings that the test loads have it, and the stream that others create is there."""
     monkeypatch.setenv("IMI_PROFILE", request.param)
-    if request.param == "bloodbank":
-        await nats.jetstream().add_stream(name=bloodbank.STREAM, subjects=["bloodbank.evt.>"])
+    await create_shared_stream(nats)
     yield request.param
     if request.param == "bloodbank":
         await nats.jetstream().delete_stream(bloodbank.STREAM)

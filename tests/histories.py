@@ -10,6 +10,7 @@ from typing import Any
 from nats.aio.client import Client
 
 from publisher.history_service import HistoryService
+from registry import bloodbank
 from registry.history import Replayed
 from registry.position import Start
 from registry.profiles import profile_of
@@ -38,6 +39,24 @@ async def replayed(client: Client, prefix: str, start: Start | None = None, **wa
 def stream_of(prefix: str) -> str:
     """Name of the event stream, in the profile of the environment."""
     return profile_of(load(prefix=prefix)).event_stream
+
+
+async def create_shared_stream(client: Client) -> None:
+    """The stream that others create, where the profile of the environment has one."""
+    if profile_of(load()).is_shared:
+        await client.jetstream().add_stream(name=bloodbank.STREAM, subjects=["bloodbank.evt.>"])
+
+
+async def delete_stream(client: Client, prefix: str) -> None:
+    """Let the event stream be lost; where others own it, they create it anew."""
+    await client.jetstream().delete_stream(stream_of(prefix))
+    await create_shared_stream(client)
+
+
+def foreign_subject(prefix: str) -> str:
+    """A subject of the event stream on which somebody else may publish."""
+    is_shared = profile_of(load()).is_shared
+    return "bloodbank.evt.workspace.project.updated" if is_shared else f"{prefix}.evt.v1.project.updated.-"
 
 
 async def trim(client: Client, prefix: str, first: int) -> None:

@@ -15,10 +15,12 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from publisher import embedded
+from publisher.doctor import examine
 from registry.subjects import Names
 from tests.audit import assert_exactly_once, audit, connected, wait_until_published
+from tests.histories import replayed
 from tests.relay_process import relay_process
-from tests.relays import running_relay
+from tests.relays import running_relay, settings_for
 from tests.workload import writing
 
 
@@ -59,6 +61,32 @@ async def test_messages_of_another_client_in_the_stream_disturb_nothing(
         await assert_exactly_once(database, nats_url, prefix, foreign=40, at_least=120)
         assert metrics.registry.get_sample_value("imi_relay_stream_moved_total")
         assert metrics.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("outbox_id", "event_id"),
+    [
+        ("5", "no uuid"),
+        ("5", ""),
+        ("9" * 30, "6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"),
+        ("\u0665", "6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"),
+        ("-1", "6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"),
+    ],
+)
+async def test_a_message_with_nonsense_where_events_have_their_ids_is_of_somebody_else(
+    database: str, nats_url: str, prefix: str, nats: Client, outbox_id: str, event_id: str
+) -> None:
+    async with running_relay(database, nats_url, prefix):
+        rename_project(database, 2)
+        await wait_until_published(database, prefix)
+        headers = {"Imi-Outbox-Id": outbox_id} | ({"Nats-Msg-Id": event_id} if event_id else {})
+        await nats.jetstream().publish(f"{prefix}.evt.v1.project.updated.-", b"{}", headers=headers)
+        rename_project(database, 2)
+        await wait_until_published(database, prefix)
+    found = await examine(settings_for(database, nats_url, prefix))
+    assert "1 messages in the stream are of somebody else; they disturb nothing" in [one.text for one in found]
+    await assert_exactly_once(database, nats_url, prefix, foreign=1, at_least=5)
+    assert len(await replayed(nats, prefix)) == 5
 
 
 async def test_a_deleted_message_is_not_published_again(

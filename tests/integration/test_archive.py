@@ -15,12 +15,13 @@ from publisher import archive, outbox
 from publisher.history import rebuild
 from publisher.verification import verify
 from registry.errors import Conflict, Invalid
-from registry.subjects import Names
 from tests.conftest import database_url
-from tests.histories import replayed
+from tests.histories import delete_stream, replayed
 from tests.integration.test_replay import row, write, write_disorderly
 from tests.relays import running_relay, settings_for, until_drained
 from tests.workload import writing
+
+pytestmark = pytest.mark.usefixtures("profile")
 
 TABLES = """
 SELECT
@@ -86,7 +87,7 @@ async def test_an_export_imported_is_the_same_registry_history_and_stream(
     verified = await verify(settings_for(second_database, nats_url, prefix))
     assert verified.differences == []
 
-    await nats.jetstream().delete_stream(Names(prefix).event_stream)
+    await delete_stream(nats, prefix)
     await rebuild(settings_for(second_database, nats_url, prefix))
     assert row(await replayed(nats, prefix)) == row(before)
     async with running_relay(second_database, nats_url, prefix):

@@ -17,6 +17,8 @@ from tests.integration.test_replay import row, write
 from tests.relays import running_relay, settings_for, until_drained
 from tests.workload import writing
 
+pytestmark = pytest.mark.usefixtures("profile")
+
 
 async def remove(database: str, keep: timedelta = timedelta(0)) -> int:
     async with outbox.connect(database, "test") as conn:

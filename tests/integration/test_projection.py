@@ -16,17 +16,18 @@ from registry.profiles import profile_of
 from registry.projection import Projection, projection
 from registry.settings import load
 from registry.snapshot import take_snapshot
-from registry.subjects import Names
-from tests.histories import running_history
+from tests.histories import running_history, stream_of
 from tests.integration.test_replay import write
 from tests.integration.test_snapshot import comparable
 from tests.relays import running_relay, settings_for, until_drained
 from tests.workload import writing
 
+pytestmark = pytest.mark.usefixtures("profile")
+
 
 async def assert_up_to_date(one: Projection, nats: Client, prefix: str) -> None:
     """Fails unless the projection becomes what the tables are; nothing may be writing."""
-    state = (await nats.jetstream().stream_info(Names(prefix).event_stream)).state
+    state = (await nats.jetstream().stream_info(stream_of(prefix))).state
     async with asyncio.timeout(20):
         await one.reached(state.last_seq)
     expected = await take_snapshot(nats, profile_of(load(prefix=prefix)))
@@ -36,12 +37,14 @@ async def assert_up_to_date(one: Projection, nats: Client, prefix: str) -> None:
     assert found == comparable(expected)
 
 
-async def test_a_projection_follows_everything(database: str, nats_url: str, nats: Client, prefix: str) -> None:
+async def test_a_projection_follows_everything(
+    database: str, nats_url: str, nats: Client, prefix: str, profile: str
+) -> None:
     write(database)
     async with (
         running_relay(database, nats_url, prefix),
         running_history(settings_for(database, nats_url, prefix)),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
+        RegistryClient.connect(nats_url, prefix=prefix, profile=profile) as client,
         client.projection() as one,
     ):
         assert len(one.projects) == 2
@@ -82,18 +85,18 @@ async def test_a_projection_whose_position_is_gone_takes_a_new_snapshot(
     database: str, nats_url: str, nats: Client, prefix: str
 ) -> None:
     """It is away for so long that stream and outbox have both moved on."""
-    profile = profile_of(load(prefix=prefix))
+    names = profile_of(load(prefix=prefix))
     write(database)
     async with running_relay(database, nats_url, prefix), running_history(settings_for(database, nats_url, prefix)):
         await until_drained(database, prefix)
-        async with projection(nats, profile) as one:
+        async with projection(nats, names) as one:
             pass
         write(database)
         await until_drained(database, prefix)
         async with outbox.connect(database, "test") as conn:
             await remove_old(conn, timedelta(0))
-        await nats.jetstream().purge_stream(Names(prefix).event_stream)
-        async with one.following(nats, profile):
+        await nats.jetstream().purge_stream(stream_of(prefix))
+        async with one.following(nats, names):
             write(database, 1)
             await until_drained(database, prefix)
             await assert_up_to_date(one, nats, prefix)

@@ -23,9 +23,11 @@ from registry.profiles import profile_of
 from registry.settings import load
 from registry.snapshot import Snapshot, take_snapshot
 from registry.state import State
-from tests.histories import replayed, running_history
+from tests.histories import foreign_subject, replayed, running_history
 from tests.relays import running_relay, settings_for, until_drained
 from tests.workload import writing
+
+pytestmark = pytest.mark.usefixtures("profile")
 
 UNTOLD = {"updated_at", "last_sync_at"}
 """Columns that change without an event, too."""
@@ -186,6 +188,7 @@ class Interleaving:
         ):
             while (await (await conn.execute(query)).fetchone()) != (0,):
                 await asyncio.sleep(0.005)  # the cursor tells nobody when it moves
+            await self._nats.jetstream().publish(foreign_subject(self._prefix), b"{}")
 
 
 async def check_interleaving(
