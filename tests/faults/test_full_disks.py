@@ -1,4 +1,4 @@
-"""The disk of a server is full: what was committed is published once there is room again, and health says so till then.
+"""The disk of a server is full: nothing is lost or done twice, all is made up for later, and health says so till then.
 
 A nats-server that failed to write into a stream stores nothing more in it until it is restarted; PostgreSQL goes on by
 itself, or ends when it was its log that found no room. Both are restarted here.
@@ -7,16 +7,18 @@ itself, or ends when it was its log that found no room. Both are restarted here.
 from __future__ import annotations
 
 import asyncio
-import os
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from nats.aio.client import Client
 
 from publisher import embedded
 from registry import migrate
+from tests.appliers import envelope, outcome_events, publish, rows, running_applier, until_empty
 from tests.audit import assert_exactly_once, audit, wait_until_published
 from tests.faults.test_relay_server_restarts import Restartable, failing_more
 from tests.relays import running_relay
@@ -39,9 +41,9 @@ def small_disk(state_dir: Path) -> Iterator[Path]:
 def fill(disk: Path) -> Path:
     """Take all the room there is; removing the file gives it back."""
     filler = disk / "filler"
-    room = os.statvfs(disk)
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(1024 * 1024))
     return filler
 
 
@@ -86,3 +88,43 @@ async def test_events_committed_before_the_disk_of_postgresql_was_full_are_all_p
                 await load.reach(commits=50)
             await assert_exactly_once(server.url, nats_url, prefix, at_least=100, timeout_seconds=60)
         assert metrics.problems() == []
+
+
+async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_applied_once(
+    nats_url: str, prefix: str, nats: Client, small_disk: Path
+) -> None:
+    def registration(number: int) -> bytes:
+        origin = f"git@github.com:a/p{number % 20}.git"
+        data = {"name": f"name-{number}", "remote_origin": origin, "metadata": {"noise": secrets.token_hex(3000)}}
+        return envelope("project.register", data)
+
+    with Restartable(lambda: embedded.postgres(small_disk, settings=SMALL_POSTGRES)) as server:
+        with psycopg.connect(server.url, autocommit=True) as conn:
+            migrate.apply(conn)
+            conn.execute("CREATE TABLE more AS SELECT 'x' AS filling")
+            async with running_applier(server.url, nats_url, prefix) as metrics:
+                # given
+                for number in range(100):
+                    await publish(nats, prefix, "project.register", registration(number))
+                await until_empty(nats, prefix)
+                filler = fill(small_disk)
+                with pytest.raises(psycopg.errors.DiskFull):
+                    conn.execute("INSERT INTO more SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+                # when more commands come than the files at hand have room for
+                for number in range(100, 400):
+                    await publish(nats, prefix, "project.register", registration(number))
+                async with asyncio.timeout(20):
+                    while "No space left on device" not in str(metrics.problems()):
+                        await asyncio.sleep(0.01)
+                waiting = outcome_events(server.url)
+                filler.unlink()
+                # then
+                await until_empty(nats, prefix, 60)
+                assert metrics.problems() == []
+                assert metrics.dead_letters == 0
+        assert len(waiting) < 400
+        assert [verdict for *_, verdict in outcome_events(server.url)] == ["applied"] * 400
+        changes = rows(server.url, "SELECT data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id")
+        for project in range(20):
+            names = [f"name-{number}" for number in range(project, 400, 20)]
+            assert [name for (name,) in changes if name in names] == names

@@ -1,0 +1,88 @@
+"""A long backlog of commands: it stays in the stream, so the memory of the applier's process does not grow with it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from publisher.command_stream import WINDOW
+from registry.subjects import Names
+from tests.appliers import envelope, outcome_events, publish, rows, running_applier, until_empty
+from tests.relay_process import relay_process
+
+PROJECTS = 50
+SMALL_BACKLOG = 2 * WINDOW
+MOST_GROWTH_MIB = 24
+"""How much more memory a process may take for a backlog of any length than for a small one."""
+CHUNK = 2_000
+"""Messages sent before the server confirms one: it drops what exceeds 10,000, or 128 MiB."""
+
+PROC = Path("/proc/self/status")
+
+
+async def fill(nats: Client, prefix: str, commands: int, padding: int, first: int = 0) -> None:
+    """Store `commands` commands that name a few projects anew, of over `padding` bytes each."""
+    subject = Names(prefix).commands.command_subject("project.register")
+    for number in range(first, first + commands):
+        data = {"name": f"name-{number}", "remote_origin": f"git@github.com:a/p{number % PROJECTS}.git"}
+        payload = envelope("project.register", data, padding="x" * padding)
+        if (number + 1) % CHUNK and number < first + commands - 1:
+            await nats.publish(subject, payload)
+        else:
+            await publish(nats, prefix, "project.register", payload)
+
+
+async def peak_mib(database: str, nats_url: str, prefix: str, applied: int) -> float:
+    """The most memory that `imi-registry serve` has taken when it has got to `applied` commands; it is killed then."""
+    with relay_process(database, nats_url, prefix) as process:
+        async with asyncio.timeout(300):
+            while rows(database, "SELECT count(*) FROM command_ledger")[0][0] < applied:
+                assert process.is_running, process.log()
+                await asyncio.sleep(0.05)
+        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    return int(peak) / 1024
+
+
+@pytest.mark.skipif(not PROC.exists(), reason="the peak of a process is read from /proc")
+@pytest.mark.parametrize(
+    ("backlog", "padding", "part"),
+    [(2_500, 32_768, 2_500), pytest.param(1_000_000, 0, 30_000, marks=pytest.mark.long)],
+    ids=["wide", "long"],
+)
+async def test_a_backlog_of_any_length_takes_no_more_memory_than_a_small_one(
+    database: str, nats_url: str, prefix: str, nats: Client, backlog: int, padding: int, part: int
+) -> None:
+    jetstream, stream = nats.jetstream(), Names(prefix).commands.stream
+    async with running_applier(database, nats_url, prefix):
+        pass  # it has created the stream
+    # given
+    await fill(nats, prefix, SMALL_BACKLOG, padding)
+    small = await peak_mib(database, nats_url, prefix, SMALL_BACKLOG)
+    async with running_applier(database, nats_url, prefix):
+        await until_empty(nats, prefix)
+    await fill(nats, prefix, backlog, padding, first=SMALL_BACKLOG)
+    assert (await jetstream.stream_info(stream)).state.messages == backlog
+    # when
+    large = await peak_mib(database, nats_url, prefix, SMALL_BACKLOG + part)
+    # then
+    print(f"peak {large:.0f} MiB with {backlog} commands waiting, {small:.0f} MiB with {SMALL_BACKLOG}")
+    assert large < small + MOST_GROWTH_MIB
+    # and what is done is done right
+    told = outcome_events(database)
+    assert len({command_id for command_id, *_ in told}) == len(told) >= SMALL_BACKLOG + part
+    assert {verdict for *_, verdict in told} == {"applied"}
+    names: dict[str, list[str]] = defaultdict(list)
+    query = "SELECT data ->> 'remote_origin', data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id"
+    for origin, name in rows(database, query):
+        names[origin].append(name)
+    for project in range(PROJECTS):
+        done = names[f"git@github.com:a/p{project}.git"]
+        assert done == [f"name-{project + PROJECTS * turn}" for turn in range(len(done))]
+    left = (await jetstream.stream_info(stream)).state.messages
+    assert 0 <= left - (SMALL_BACKLOG + backlog - len(told)) <= WINDOW
+    await jetstream.delete_stream(stream)
