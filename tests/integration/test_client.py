@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -54,6 +54,22 @@ async def test_every_command_has_a_call(database: str, nats_url: str, prefix: st
     assert rows(database, "SELECT id FROM agent_activities") == [(activity,)]
     assert rows(database, "SELECT data -> 'type_id' FROM outbox WHERE entity = 'worktree_type'") == [(number,)] * 2
     assert {verdict for *_, verdict in outcome_events(database)} == {"applied", "idempotent"}
+
+
+async def test_sixteen_clients_that_register_one_origin_at_once_get_one_id(
+    database: str, nats_url: str, prefix: str
+) -> None:
+    forms = [ORIGIN, "https://github.com/A/P", "ssh://git@github.com/a/p.git", "git://github.com/a/p.git/"]
+    async with running_applier(database, nats_url, prefix), AsyncExitStack() as stack:
+        connect = (RegistryClient.connect(nats_url, prefix=prefix) for _ in range(16))
+        clients = [await stack.enter_async_context(client) for client in connect]
+        ids = await asyncio.gather(
+            *[one.register_project(name="p", remote_origin=forms[n % 4]) for n, one in enumerate(clients)]
+        )
+    assert rows(database, "SELECT id FROM projects") == [(ids[0],)]
+    assert set(ids) == {ids[0]}
+    assert rows(database, "SELECT count(*) FROM outbox WHERE action = 'registered'") == [(1,)]
+    assert sorted(verdict for *_, verdict in outcome_events(database)) == ["applied", *["idempotent"] * 15]
 
 
 async def test_a_refusal_is_the_error_of_its_kind(database: str, nats_url: str, prefix: str) -> None:

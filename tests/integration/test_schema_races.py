@@ -72,6 +72,8 @@ def test_concurrent_registrations_of_one_project_all_get_its_id(threads, connect
 
         assert len(ids) == CONNECTIONS
         assert len(set(ids)) == 1
+    registered = "SELECT count(*), count(DISTINCT entity_id) FROM outbox WHERE action = 'registered'"
+    assert connections[0].execute(registered).fetchone() == (ROUNDS, ROUNDS)
 
 
 def test_concurrent_registrations_of_one_project_in_different_forms_all_get_its_id(threads, connections):

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from registry.commands import COMMANDS
 from tests.appliers import ask, envelope, running_applier
 from tests.audit import connected
 from tests.commandline import command_line
@@ -81,6 +82,22 @@ OPERATIONS = {
         [
             *("worktree", "register", "/code/WAY/fix", "--project", ORIGIN, "--type", "fix", "--name", "fix-WAY"),
             *("--branch", "fix/WAY", "--agent", "ada"),
+        ],
+    ),
+    "update a worktree": Operation(
+        f"SELECT update_worktree({OF_WORKTREE}, 'sign-in-WAY', 'fix/WAY', '/code/WAY/sign-in', 'fix', '{{\"n\": 1}}')",
+        "worktree.update",
+        {
+            "name": "sign-in-WAY",
+            "branch_name": "fix/WAY",
+            "new_path": "/code/WAY/sign-in",
+            "type_name": "fix",
+            "metadata": {"n": 1},
+            **WORKTREE,
+        },
+        [
+            *("worktree", "update", PATH, "--name", "sign-in-WAY", "--branch", "fix/WAY"),
+            *("--path", "/code/WAY/sign-in", "--type", "fix", "--metadata", '{"n": 1}'),
         ],
     ),
     "store a git state": Operation(
@@ -198,6 +215,10 @@ def neutral(text: str, way: str) -> str:
 def in_way(value: Any, way: str) -> Any:
     """A value with WAY filled in, wherever it stands."""
     return orjson.loads(orjson.dumps(value).replace(b"WAY", way.encode()))
+
+
+def test_every_command_is_among_the_operations() -> None:
+    assert {operation.command for operation in OPERATIONS.values()} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
