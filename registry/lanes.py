@@ -51,7 +51,8 @@ class Lanes(Generic[T]):
         for key in job.keys:
             if self._last[key] is job:
                 del self._last[key]
-        for follower in job._followers:
+        followers, job._followers = job._followers, []  # else who keeps this job keeps all that ever come behind it
+        for follower in followers:
             follower._waits_for -= 1
             if follower._waits_for == 0:
                 self._ready.put_nowait(follower)

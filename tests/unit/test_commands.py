@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from uuid import UUID
 
 import orjson
@@ -201,3 +202,19 @@ def test_jobs_that_share_a_key_leave_in_order_and_all_leave(key_sets: list[set[s
         assert [number for number in left if key in key_sets[number]] == [
             number for number, key_set in enumerate(key_sets) if key in key_set
         ]
+
+
+async def test_a_job_that_is_done_keeps_none_of_those_behind_it() -> None:
+    # given one that its worker still has in a variable
+    lanes: Lanes[int] = Lanes()
+    first, second = Job(1, {"a"}), Job(2, {"a"})
+    lanes.add(first)
+    lanes.add(second)
+    # when
+    lanes.done(await lanes.next())
+    lanes.done(await lanes.next())
+    # then
+    gone = weakref.ref(second)
+    del second
+    assert gone() is None
+    assert first.item == 1
