@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +14,7 @@ from publisher.outbox import KEEPALIVE
 from registry.command_reader import Command
 from registry.commands import Outcome
 from registry.errors import Conflict, Invalid, RegistryError, Unavailable, from_database
+from registry.pool import whole
 
 Connection = AsyncConnection[Outcome]
 
@@ -51,38 +51,31 @@ class IdTaken(Conflict):
 async def connect(database_url: str, name: str) -> AsyncIterator[Connection]:
     """A connection for `apply`. Raises `NoConnection` when it cannot be made."""
     try:
-        conn = await _made(database_url, name)
+        conn: Connection = await whole(
+            AsyncConnection.connect(
+                database_url,
+                autocommit=True,
+                application_name=name,
+                prepare_threshold=0,
+                row_factory=class_row(Outcome),
+                **KEEPALIVE,
+            )
+        )
     except psycopg.Error as error:
-        known = from_database(error)
-        raise NoConnection(str(known)) if isinstance(known, Unavailable) else known from error
+        raise _no_connection(error) from error
     try:
+        try:
+            await conn.execute(SESSION, prepare=False)
+        except psycopg.Error as error:
+            raise _no_connection(error) from error
         yield conn
     finally:
         await conn.close()
 
 
-async def _made(database_url: str, name: str) -> Connection:
-    """A new connection. When this is cancelled the connection is made all the same, and closed.
-
-    psycopg would leave it to the garbage collector, and PostgreSQL would wait a minute for the rest of its greeting.
-    """
-    making: asyncio.Future[Connection] = asyncio.ensure_future(
-        AsyncConnection.connect(
-            database_url,
-            autocommit=True,
-            application_name=name,
-            prepare_threshold=0,
-            row_factory=class_row(Outcome),
-            **KEEPALIVE,
-        )
-    )
-    try:
-        conn = await asyncio.shield(making)
-    except asyncio.CancelledError:
-        await (await making).close()
-        raise
-    await conn.execute(SESSION, prepare=False)
-    return conn
+def _no_connection(error: psycopg.Error) -> RegistryError:
+    known = from_database(error)
+    return NoConnection(str(known)) if isinstance(known, Unavailable) else known
 
 
 async def apply(conn: Connection, command: Command) -> Outcome:

@@ -18,6 +18,7 @@ from psycopg.types.numeric import Int8
 from publisher.ranges import RangeSet, multirange, range_array, runs
 from registry.envelope import OutboxRow
 from registry.errors import RegistryError, from_database
+from registry.pool import whole
 
 CHANNEL = "imi_outbox"
 
@@ -201,8 +202,10 @@ class Page(NamedTuple):
 async def connect(database_url: str, name: str) -> AsyncIterator[AsyncConnection]:
     """The publisher's own connection, set up for its queries. Raises `Unavailable`."""
     try:
-        conn = await AsyncConnection.connect(
-            database_url, autocommit=True, application_name=name[:63], prepare_threshold=0, **KEEPALIVE
+        conn = await whole(
+            AsyncConnection.connect(
+                database_url, autocommit=True, application_name=name[:63], prepare_threshold=0, **KEEPALIVE
+            )
         )
     except psycopg.Error as error:
         raise from_database(error) from error

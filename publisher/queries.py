@@ -19,10 +19,11 @@ from publisher.tasks import end
 from registry import queries as asked
 from registry.broker import connect_nats
 from registry.database import Registry
-from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, from_validation
+from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
 from registry.queries import QUERIES, Request
 from registry.settings import Settings
 from registry.subjects import Names
+from registry.validation import from_validation
 
 CONNECTIONS = 4
 POOL_SECONDS = 1.0

@@ -11,8 +11,9 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
-from registry.commands import INBOX, CommandEnvelope, command_type, first_problem, shown, validated
+from registry.commands import CommandEnvelope, command_type, validated
 from registry.errors import Invalid
+from registry.validation import INBOX, from_validation, shown
 
 
 class Command(NamedTuple):
@@ -46,7 +47,7 @@ def read(payload: bytes, name: str, parse: Callable[[bytes], Any] = orjson.loads
     try:
         envelope = CommandEnvelope.model_validate(attributes)
     except ValidationError as error:
-        return _unreadable(attributes, name, payload, first_problem(error))
+        return _unreadable(attributes, name, payload, str(from_validation(error, "command")))
     data, problem = _data(envelope, name)
     return Command(
         id=envelope.id,

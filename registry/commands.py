@@ -6,29 +6,18 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, model_validator
 
 from registry.errors import Invalid
+from registry.validation import INBOX, NOT_BLANK, NOT_EMPTY, ONE_WORD, from_validation
 
 Verdict = Literal["applied", "idempotent", "rejected"]
 Code = Literal["VALIDATION_ERROR", "NOT_FOUND", "CONFLICT", "INTERNAL_ERROR"]
 
-Text = Annotated[str, Field(pattern=r"\S")]
-Attribute = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
+Text = Annotated[str, Field(pattern=NOT_BLANK)]
+Attribute = Annotated[str, Field(min_length=1, pattern=NOT_EMPTY)]
 Count = Annotated[StrictInt, Field(ge=0, le=2_147_483_647)]
 Metadata = dict[str, Any]
-
-INBOX = r"^_INBOX(\.[A-Za-z0-9_-]+)+$"
-"""Pattern of the only subjects an outcome is sent to on a sender's word."""
-SHOWN_LENGTH = 80
-RULES = {
-    r"\S": "it must not be blank",
-    r"^\S+$": "it must not be blank or have spaces",
-    r"^[^\x00]+$": "it must not be empty or have a NUL",
-    INBOX: "it must be an inbox, _INBOX. and more",
-}
-"""What the patterns mean, for people."""
 
 PROJECT_ID = "6f1c2a52-93a5-4b0c-9f0b-0a4c3a1d7e11"
 WORKTREE_ID = "b2a7c1de-0f57-4d7e-8a55-5e2f4f4f9c10"
@@ -205,7 +194,7 @@ class AddWorktreeType(CommandData):
 
     model_config = _example(name="docs", description="Documentation", color="#0EA5E9")
 
-    name: Annotated[str, Field(pattern=r"^\S+$")] = Field(description="Name of the type, without spaces.")
+    name: Annotated[str, Field(pattern=ONE_WORD)] = Field(description="Name of the type, without spaces.")
     branch_prefix: str | None = Field(default=None, description="Prefix of branches; NAME/ when left out.")
     worktree_prefix: Text | None = Field(default=None, description="Prefix of worktree names; NAME- when left out.")
     description: str | None = Field(default=None, description="What such worktrees are for.")
@@ -343,25 +332,6 @@ def validated(name: str, data: dict[str, Any]) -> dict[str, Any]:
     try:
         return model.model_validate(data).model_dump(mode="json", exclude_unset=True)
     except ValidationError as error:
-        raise Invalid(f"{name}: {first_problem(error)}") from None
+        raise from_validation(error, name) from None
     except ValueError:
         raise Invalid(f"{name}: data is nested too deep") from None
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing pydantic found, on one line: field, value, rule."""
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
-    if not field:
-        return rule
-    if first["type"] in {"missing", "extra_forbidden"}:
-        return f"{field}: {rule}"
-    return f"{field}: {shown(first['input'])}: {rule}"
-
-
-def shown(value: Any) -> str:
-    """A value for a message: on one line, not endless."""
-    text = str(value) if isinstance(value, str | int | float | bool) else f"({type(value).__name__})"
-    short = text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
-    return orjson.dumps(short).decode().replace("\\u0000", "\\0") if isinstance(value, str) else short

@@ -10,8 +10,8 @@ from uuid import UUID
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
-from registry.errors import from_validation
 from registry.subjects import Names
+from registry.validation import from_validation
 
 CONTENT_TYPE = "application/cloudevents+json"
 OUTBOX_ID_HEADER, EVENT_ID_HEADER = "Imi-Outbox-Id", "Nats-Msg-Id"

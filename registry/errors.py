@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import psycopg
-    from pydantic import ValidationError
 
 
 class RegistryError(Exception):
@@ -22,7 +21,7 @@ class Conflict(RegistryError):
 
 
 class Invalid(RegistryError):
-    """The request breaks a rule whatever the state is (SQLSTATE class 22, check violations)."""
+    """The request breaks a rule whatever the state is (SQLSTATE classes 22 and 54, check violations)."""
 
 
 class Unavailable(RegistryError):
@@ -35,6 +34,7 @@ class OutcomeUnknown(Unavailable):
 
 _CONFLICT_STATES = {"23505", "23503", "23P01", "23001", "55000", "2BP01"}
 _INVALID_STATES = {"23514", "23502", "42883", "42804", "P0001"}
+_INVALID_CLASSES = {"22", "54"}  # 54: longer than an index takes, deeper than the stack
 _TRANSIENT_STATES = {"40001", "40P01", "55P03", "25P03"}
 _TRANSIENT_CLASSES = {"08", "53", "57", "58"}
 
@@ -57,15 +57,6 @@ def from_database(error: psycopg.Error) -> RegistryError:
         return NotFound(text)
     if state in _CONFLICT_STATES:
         return Conflict(text)
-    if state in _INVALID_STATES or state[:2] == "22":
+    if state in _INVALID_STATES or state[:2] in _INVALID_CLASSES:
         return Invalid(text)
     return RegistryError(f"{text} (SQLSTATE {state})")
-
-
-def from_validation(error: ValidationError, what: str) -> Invalid:
-    """The first fault pydantic found in `what`, as one line: field, value, rule."""
-    first = error.errors(include_url=False)[0]
-    field = "".join(f".{part}" for part in first["loc"])
-    rule = first["msg"].removeprefix("Value error, ")
-    value = "" if first["type"] == "missing" or not field else f" {first['input']!r:.80}"
-    return Invalid(f"{what}{field}:{value} {rule[0].lower()}{rule[1:]}".replace("\n", " "))

@@ -9,9 +9,10 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from registry.envelope import Envelope, parse_envelope
-from registry.errors import Invalid, from_validation
+from registry.errors import Invalid
 from registry.event_data import activity, command, project, registry, worktree, worktree_type
 from registry.event_data.base import Data
+from registry.validation import from_validation
 
 VERSIONS: dict[str, tuple[type[Data], ...]] = {
     "project.registered": (project.ProjectRegistered,),

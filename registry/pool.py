@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import astuple, dataclass
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
@@ -17,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from registry.errors import Conflict, Invalid, Unavailable, from_database
 
 T = TypeVar("T")
+ConnectionT = TypeVar("ConnectionT", bound=AsyncConnection[Any])
 
 CONNECTION: dict[str, Any] = {
     "autocommit": True,
@@ -110,12 +112,28 @@ class Database:
             raise from_database(error) from error
         except UnicodeEncodeError as error:
             raise Invalid(f"value {error.object!a:.120} is no text: it has half of a surrogate pair") from error
+        except RecursionError as error:
+            raise Invalid("a JSON value is nested too deep") from error
+
+
+async def whole(connecting: Coroutine[Any, Any, ConnectionT]) -> ConnectionT:
+    """The connection that `connecting` makes. When this is cancelled it is made all the same, and closed.
+
+    psycopg would leave it to the garbage collector, and PostgreSQL would wait a minute for the rest of its greeting.
+    """
+    making = asyncio.ensure_future(connecting)
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        with suppress(psycopg.Error):
+            await (await making).close()
+        raise
 
 
 async def _check(database_url: str) -> None:
     """Raise what keeps the database from being used: a pool would only say that its time is up."""
     try:
-        async with await AsyncConnection.connect(database_url, **CONNECTION) as conn:
+        async with await whole(AsyncConnection.connect(database_url, **CONNECTION)) as conn:
             cursor = await conn.execute("SELECT to_regprocedure('public.claim_worktree(uuid,text)') IS NOT NULL")
             (is_registry,) = await cursor.fetchone() or (False,)
             name = conn.info.dbname

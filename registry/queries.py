@@ -21,10 +21,11 @@ from registry.models import (
     RegistryStats,
     WorktreeType,
 )
+from registry.validation import NOT_BLANK
 
 MOST_ROWS = 1000
 
-Text = Annotated[str, Field(pattern=r"\S")]
+Text = Annotated[str, Field(pattern=NOT_BLANK)]
 Limit = Annotated[int, Field(ge=1, le=MOST_ROWS, description="Most rows in the answer.")]
 
 

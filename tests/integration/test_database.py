@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -247,6 +249,13 @@ async def test_events_of_a_write_know_its_cause(registry: Registry, database: st
     assert rows == [known, known, dict.fromkeys(known)]
 
 
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
 @pytest.mark.parametrize(
     ("error", "message", "call"),
     [
@@ -255,6 +264,8 @@ async def test_events_of_a_write_know_its_cause(registry: Registry, database: st
         (Invalid, "surrogate", lambda r: r.register_project("a\ud800", ORIGIN)),
         (Invalid, "p_name", lambda r: r.register_project(" ", ORIGIN)),
         (Invalid, "p_query", lambda r: r.search_projects(" ")),
+        (Invalid, "index row", lambda r: r.add_worktree_type(secrets.token_hex(5000))),
+        (Invalid, "nested too deep", lambda r: r.register_project("x", ORIGIN, metadata=nested(5000))),
         (Invalid, "integer out of range", lambda r: r.prune_inactive_worktrees(2**40)),
         (NotFound, "is no project", lambda r: r.deactivate_project(UUID(int=1))),
         (NotFound, "is no project", lambda r: r.get_inflight_work(UUID(int=1))),
@@ -293,6 +304,31 @@ async def test_a_database_that_is_not_there_or_is_no_registry_is_told_at_once(em
     with pytest.raises(Conflict, match="has no registry schema of this version; run: imi-registry migrate"):
         async with Registry.connect(empty_database):
             pass
+
+
+async def test_a_component_that_is_stopped_while_it_connects_leaves_no_half_open_connection(database: str) -> None:
+    # given connections that are being made, cancelled at all kinds of moments
+    async def connect() -> None:
+        async with Registry.connect(database):
+            await asyncio.Event().wait()
+
+    kept = []  # what a garbage collector would otherwise close
+    for moment in range(20):
+        connecting = asyncio.create_task(connect())
+        await asyncio.wait([connecting], timeout=moment / 1000)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await connecting
+        kept.append(cancelled.value)
+    # then PostgreSQL waits for nobody
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND (datname IS NULL OR datname = %s)"
+    )
+    with psycopg.connect(database, autocommit=True) as conn:
+        async with asyncio.timeout(20):
+            while conn.execute(query, [conn.info.dbname]).fetchone() != (0,):
+                await asyncio.sleep(0.01)
 
 
 async def test_a_lost_server_is_unavailable_and_then_comes_back(database: str) -> None:

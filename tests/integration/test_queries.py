@@ -120,17 +120,17 @@ async def test_projects_come_in_pages(registry: Registry, queries: QueryClient) 
 @pytest.mark.parametrize(
     ("query", "payload", "code", "message"),
     [
-        ("project_by_id", b"{}", "400", "query project_by_id: request.project_id: field required"),
-        ("project_by_id", b'{"project_id": "x"}', "400", "request.project_id: 'x' input should be a valid UUID"),
+        ("project_by_id", b"{}", "400", "query project_by_id: request: project_id: field required"),
+        ("project_by_id", b'{"project_id": "x"}', "400", 'request: project_id: "x": input should be a valid UUID'),
         ("project_by_id", b"\xff\x00", "400", "request: invalid JSON"),
         ("project_by_id", b"[1]", "400", "request: input should be an object"),
         ("project_by_id", b"[" * 100_000, "400", "invalid JSON"),
-        ("stats", b'{"nope": 1}', "400", "request.nope: 1 extra inputs are not permitted"),
-        ("search_projects", b'{"query": " "}', "400", "request.query: ' ' string should match"),
+        ("stats", b'{"nope": 1}', "400", "request: nope: extra inputs are not permitted"),
+        ("search_projects", b'{"query": " "}', "400", 'request: query: " ": it must not be blank'),
         ("search_projects", b'{"query": "a\\u0000b"}', "400", "NUL"),
         ("search_projects", b'{"query": "\\ud800"}', "400", "JSON"),
-        ("projects", b'{"limit": 0}', "400", "request.limit: 0 input should be greater than or equal to 1"),
-        ("projects", b'{"limit": 1001}', "400", "request.limit: 1001 input should be less than or equal to 1000"),
+        ("projects", b'{"limit": 0}', "400", "request: limit: 0: input should be greater than or equal to 1"),
+        ("projects", b'{"limit": 1001}', "400", "request: limit: 1001: input should be less than or equal to 1000"),
         ("project_by_id", f'{{"project_id": "{SOME_ID}"}}'.encode(), "404", f"project_id {SOME_ID} is no project"),
         ("project_by_origin", '{"remote_origin": "grün"}'.encode(), "404", 'remote_origin "grün" is no active project'),
         ("worktree_by_path", b'{"path": "/x"}', "404", 'path "/x" is no active worktree'),
@@ -153,7 +153,7 @@ async def test_a_refusal_names_field_value_and_rule(
 async def test_the_client_raises_the_errors_of_the_one_tree(queries: QueryClient) -> None:
     with pytest.raises(NotFound, match="is no project"):
         await queries.project_by_id(uuid4())
-    with pytest.raises(Invalid, match="string should match"):
+    with pytest.raises(Invalid, match="it must not be blank"):
         await queries.search_projects(" ")
 
 

@@ -1,0 +1,50 @@
+"""What a value from outside must look like, and one line for people about the one that does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from registry.errors import Invalid
+
+NOT_BLANK = r"\S"
+ONE_WORD = r"^\S+$"
+NOT_EMPTY = r"^[^\x00]+$"
+INBOX = r"^_INBOX(\.[A-Za-z0-9_-]+)+$"
+"""Pattern of the only subjects an outcome is sent to on a sender's word."""
+RULES = {
+    NOT_BLANK: "it must not be blank",
+    ONE_WORD: "it must not be blank or have spaces",
+    NOT_EMPTY: "it must not be empty or have a NUL",
+    INBOX: "it must be an inbox, _INBOX. and more",
+}
+"""What the patterns mean, for people."""
+SHOWN_LENGTH = 80
+
+
+def from_validation(error: ValidationError, what: str) -> Invalid:
+    """The first fault pydantic found in `what`, as one line: what, field, value, rule."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
+    parts = [what]
+    if field:
+        parts.append(field if field.isprintable() and len(field) <= SHOWN_LENGTH else shown(field))
+    if field and first["type"] not in {"missing", "extra_forbidden"}:
+        parts.append(shown(first["input"]))
+    return Invalid(": ".join([*parts, rule[0].lower() + rule[1:]]))
+
+
+def shown(value: Any) -> str:
+    """A value for a message: on one line, not endless, and no deeper than itself."""
+    if value is None or isinstance(value, bool | float):
+        return orjson.dumps(value).decode()
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**SHOWN_LENGTH else "(int)"
+    if not isinstance(value, str):
+        return f"({type(value).__name__})"
+    short = value if len(value) <= SHOWN_LENGTH else f"{value[:SHOWN_LENGTH]}…"
+    text = short.encode("utf-8", "backslashreplace").decode()
+    return orjson.dumps(text).decode().replace("\\u0000", "\\0")
