@@ -188,6 +188,7 @@ async def test_the_service_is_found_by_standard_tools(
     async with answering(database, nats_url, prefix):
         name = f"{prefix}-registry"
         # when
+        everybody = await control(nats, "$SRV.PING", answers=2)
         pings = await control(nats, f"$SRV.PING.{name}", answers=2)
         infos = await control(nats, f"$SRV.INFO.{name}", answers=2)
         await ask(nats, prefix, "stats")
@@ -195,6 +196,7 @@ async def test_the_service_is_found_by_standard_tools(
         statistics = await control(nats, f"$SRV.STATS.{name}", answers=2)
         one = await control(nats, f"$SRV.INFO.{name}.{infos[0]['id']}", answers=1)
     # then
+    assert name in {ping["name"] for ping in everybody}
     assert {ping["type"] for ping in pings} == {"io.nats.micro.v1.ping_response"}
     assert len({ping["id"] for ping in pings}) == 2
     assert one[0]["id"] == infos[0]["id"]
