@@ -76,6 +76,11 @@ BEGIN
             p_function, p_parameter, jsonb_typeof(p_value), left(p_value::text, 120)
             USING ERRCODE = '22023';
     END IF;
+    -- Readers of JSON have limits of their own, the strictest we know 200: the event about it could not be read.
+    IF jsonb_path_exists(p_value, 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")') THEN
+        RAISE EXCEPTION '%: % is nested too deep; it must not be deeper than 100 levels', p_function, p_parameter
+            USING ERRCODE = '22023';
+    END IF;
 END;
 $$;
 

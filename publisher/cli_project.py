@@ -196,7 +196,7 @@ def deactivate(
         if project.active and not yes:
             worktrees = len(await registry.list_worktrees(project_id=project.id))
             typer.confirm(
-                f"Deactivate {project.name} ({project.remote_origin}) and its {worktrees} worktrees?", abort=True
+                f"Deactivate {project.name} ({project.remote_origin}) and its worktrees ({worktrees})?", abort=True
             )
         await registry.deactivate_project(project.id)
         return project

@@ -173,7 +173,7 @@ def update(
         str | None, typer.Option("--name", help="New name, unique in its project.", show_default=False)
     ] = None,
     branch: Annotated[str | None, typer.Option("--branch", help="Git branch.", show_default=False)] = None,
-    path: Annotated[Path | None, typer.Option("--path", help="Where the work tree is now.", show_default=False)] = None,
+    path: Annotated[str | None, typer.Option("--path", help="Where the work tree is now.", show_default=False)] = None,
     type_name: Annotated[str | None, typer.Option("--type", help="Worktree type.", show_default=False)] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
@@ -185,7 +185,7 @@ def update(
     Example: imi-registry worktree update feat-search@engine --path ~/code/engine/feat-find --branch feat/find
     """
     extra = parsed(metadata)
-    new_path = str(path.expanduser().absolute()) if path else None
+    new_path = str(Path(path).expanduser().absolute()) if path else path  # an empty one is refused, not here
     _change(
         reference,
         lambda registry, one: registry.update_worktree(one.id, name, branch, new_path, type_name, extra),

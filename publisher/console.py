@@ -116,6 +116,8 @@ def parsed(metadata: str | None) -> dict[str, Any] | None:
         value = json.loads(metadata)
     except ValueError as error:
         raise Invalid(f"--metadata {metadata!r:.80}: is not JSON: {error}") from None
+    except RecursionError:
+        raise Invalid(f"--metadata {metadata!r:.80}: is nested too deep") from None
     if not isinstance(value, dict):
         raise Invalid(f"--metadata {metadata!r:.80}: must be a JSON object")
     return value

@@ -6,10 +6,19 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
 
 from registry.errors import Invalid
-from registry.validation import INBOX, NOT_BLANK, NOT_EMPTY, ONE_WORD, from_validation
+from registry.validation import INBOX, NOT_BLANK, NOT_EMPTY, ONE_WORD, from_validation, not_too_deep
 
 Verdict = Literal["applied", "idempotent", "rejected"]
 Code = Literal["VALIDATION_ERROR", "NOT_FOUND", "CONFLICT", "INTERNAL_ERROR"]
@@ -17,7 +26,7 @@ Code = Literal["VALIDATION_ERROR", "NOT_FOUND", "CONFLICT", "INTERNAL_ERROR"]
 Text = Annotated[str, Field(pattern=NOT_BLANK)]
 Attribute = Annotated[str, Field(min_length=1, pattern=NOT_EMPTY)]
 Count = Annotated[StrictInt, Field(ge=0, le=2_147_483_647)]
-Metadata = dict[str, Any]
+Metadata = Annotated[dict[str, Any], AfterValidator(not_too_deep)]
 
 PROJECT_ID = "6f1c2a52-93a5-4b0c-9f0b-0a4c3a1d7e11"
 WORKTREE_ID = "b2a7c1de-0f57-4d7e-8a55-5e2f4f4f9c10"

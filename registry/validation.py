@@ -22,6 +22,8 @@ RULES = {
 }
 """What the patterns mean, for people."""
 SHOWN_LENGTH = 80
+MOST_LEVELS = 100
+"""How deep metadata may be nested, as in `require_object` of the database: pydantic reads no more than 200."""
 
 
 def from_validation(error: ValidationError, what: str) -> Invalid:
@@ -35,6 +37,17 @@ def from_validation(error: ValidationError, what: str) -> Invalid:
     if field and first["type"] not in {"missing", "extra_forbidden"}:
         parts.append(shown(first["input"]))
     return Invalid(": ".join([*parts, rule[0].lower() + rule[1:]]))
+
+
+def not_too_deep(value: dict[str, Any]) -> dict[str, Any]:
+    """`value`, of at most `MOST_LEVELS` levels. Raises `ValueError`."""
+    level: list[Any] = [value]
+    for _ in range(MOST_LEVELS):
+        inside = (inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer))
+        level = [inner for inner in inside if isinstance(inner, dict | list)]
+    if level:
+        raise ValueError(f"it must not be nested deeper than {MOST_LEVELS} levels")
+    return value
 
 
 def shown(value: Any) -> str:

@@ -277,6 +277,7 @@ def test_nothing_is_destroyed_unless_confirmed(
             'p_remote_origin "https://gitlab.com/a/b" is not',
         ),
         (["project", "register", "--origin", ORIGIN, "--metadata", "{"], 1, "--metadata '{': is not JSON"),
+        (["project", "register", "--origin", ORIGIN, "--metadata", "[" * 20_000], 1, "is nested too deep"),
         (
             ["project", "register", "--origin", ORIGIN, "--metadata", "[1]"],
             1,
@@ -290,6 +291,8 @@ def test_nothing_is_destroyed_unless_confirmed(
         (["worktree", "show", "feat-serch@Engine"], 1, 'did you mean "feat-search"?'),
         (["worktree", "show", "feat-search@Engin"], 1, 'no project "Engin"; did you mean "Engine"?'),
         (["worktree", "show", "/nowhere"], 1, '"/nowhere" is in no registered worktree; run: imi-registry worktree'),
+        (["worktree", "update", "feat-search", "--path", ""], 1, "worktrees_path_check"),
+        (["worktree", "update", "feat-search", "--type", "nope"], 1, 'p_type_name "nope" is no worktree type'),
         (["worktree", "merge", "feat-search", " "], 1, "p_merge_commit_hash"),
         (["worktree", "git-state", "feat-search"], 2, "give either --sync, or what is to be stored"),
         (["worktree", "git-state", "feat-search", "--ahead", "-1"], 2, "greater than or equal to 0"),

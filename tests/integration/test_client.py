@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from publisher.tasks import end
 from registry.client import Delivery, RegistryClient, Sending
+from registry.database import Registry
 from registry.errors import Conflict, Invalid, NotFound, OutcomeUnknown, Unavailable
 from registry.subjects import Names
 from tests.appliers import outcome_events, rows, running_applier, until_empty
@@ -91,6 +92,29 @@ async def test_a_refusal_is_the_error_of_its_kind(database: str, nats_url: str, 
         with pytest.raises(Invalid, match='name: " ": it must not be blank'):
             await client.register_project(name=" ", remote_origin=ORIGIN)
         assert len(outcome_events(database)) == told  # it was not even sent
+
+
+async def test_what_is_nested_as_deep_as_is_allowed_can_be_read_everywhere(
+    database: str, nats_url: str, prefix: str
+) -> None:
+    metadata: dict[str, Any] = {"a": 1}
+    for _ in range(99):
+        metadata = {"a": metadata}
+    async with (
+        running_relay(database, nats_url, prefix),
+        running_applier(database, nats_url, prefix),
+        RegistryClient.connect(nats_url, prefix=prefix) as client,
+        Registry.connect(database) as registry,
+    ):
+        async with client.tail(entity="project") as events:
+            await client.register_project(name="p", remote_origin=ORIGIN, metadata=metadata)
+            async for delivery in events:
+                assert delivery.event.data.metadata == metadata  # type: ignore[union-attr]
+                break
+        (project,) = await registry.list_projects()
+        assert orjson.loads(project.model_dump_json())["metadata"] == metadata
+        with pytest.raises(Invalid, match="deeper than 100 levels"):
+            await client.update_project(remote_origin=ORIGIN, metadata={"a": metadata})
 
 
 async def test_attributes_given_with_a_call_arrive_in_the_command_and_its_events(

@@ -250,8 +250,8 @@ async def test_events_of_a_write_know_its_cause(registry: Registry, database: st
 
 
 def nested(levels: int) -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    for _ in range(levels):
+    value: dict[str, Any] = {"a": 1}
+    for _ in range(levels - 1):
         value = {"a": value}
     return value
 
@@ -266,6 +266,7 @@ def nested(levels: int) -> dict[str, Any]:
         (Invalid, "p_query", lambda r: r.search_projects(" ")),
         (Invalid, "index row", lambda r: r.add_worktree_type(secrets.token_hex(5000))),
         (Invalid, "nested too deep", lambda r: r.register_project("x", ORIGIN, metadata=nested(5000))),
+        (Invalid, "not be deeper than 100 levels", lambda r: r.register_project("x", ORIGIN, metadata=nested(101))),
         (Invalid, "integer out of range", lambda r: r.prune_inactive_worktrees(2**40)),
         (NotFound, "is no project", lambda r: r.deactivate_project(UUID(int=1))),
         (NotFound, "is no project", lambda r: r.get_inflight_work(UUID(int=1))),

@@ -103,10 +103,11 @@ def test_what_has_no_id_is_no_command(payload: bytes) -> None:
         read(payload, "project.register")
 
 
-def test_nesting_too_deep_to_be_written_is_a_problem() -> None:
+def test_nesting_too_deep_to_be_read_is_a_problem() -> None:
     deep = b'{"a":' * 400 + b"1" + b"}" * 400
     payload = envelope("project.register", PROJECT | {"metadata": {"deep": 1}}).replace(b'{"deep":1}', deep)
-    assert read(payload, "project.register").problem == "project.register: data is nested too deep"
+    problem = "project.register: metadata: (dict): it must not be nested deeper than 100 levels"
+    assert read(payload, "project.register").problem == problem
 
 
 def test_the_digest_is_of_type_and_data_and_not_of_their_order() -> None:

@@ -53,7 +53,7 @@ def test_a_value_is_shown_on_one_line_and_not_endless(value: object, expected: s
         ({"name": "\ud800"}, r'project.register: name: "\\ud800": input should be a valid string'),
         ({"a\nb": 1}, r'project.register: "a\nb": extra inputs are not permitted'),
         ({"k" * 1000: 1}, f'project.register: "{"k" * 80}…": extra inputs are not permitted'),
-        ({"metadata": {"a": nested(2000)}}, "project.register: data is nested too deep"),
+        ({"metadata": {"a": nested(99)}}, "project.register: metadata: (dict): it must not be nested deeper than 100"),
     ],
 )
 def test_data_of_any_kind_is_refused_in_one_short_line(data: dict[str, Any], message: str) -> None:
