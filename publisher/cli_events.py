@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -209,13 +209,15 @@ def import_(
     """
     from publisher import archive, outbox
 
-    async def work(settings: Settings) -> int:
+    async def work(settings: Settings, lines: Iterable[bytes]) -> int:
         async with outbox.connect(settings.database_url or "", "imi-registry import") as conn:
-            with archive.reading(file) as lines:
-                return await archive.import_history(conn, settings, lines)
+            return await archive.import_history(conn, settings, lines)
 
-    with installation(state_dir, "database_url", database_url=database_url, may_be_new=True) as settings:
-        events = run(work(settings))
+    with (
+        archive.reading(file) as lines,
+        installation(state_dir, "database_url", database_url=database_url, may_be_new=True) as settings,
+    ):
+        events = run(work(settings, lines))
     option = "" if state_dir == Path(".imi") else f" --state-dir {state_dir}"
     say(f"{events:,} events imported; publish them with: imi-registry rebuild-stream{option}")
 

@@ -100,10 +100,11 @@ def rebuild_stream(
 
     from publisher import history
 
+    console = Console(stderr=True)
     columns = (TextColumn("{task.completed:,} of {task.total:,}"), BarColumn(), TimeRemainingColumn())
     with (
         installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings,
-        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
         task = bar.add_task("rebuild", total=0)
         done = run(history.rebuild(settings, lambda done, total: bar.update(task, completed=done, total=total)))

@@ -102,4 +102,6 @@ def test_a_folder_without_servers_is_refused_and_stays_as_it_is(cli: CommandLine
         done = cli(command, "--state-dir", state_dir / "x")
         assert (done.code, len(done.err.splitlines())) == (1, 1)
         assert "is not the state directory of an imi-registry up, and DATABASE_URL is not set" in done.err
+    done = cli("events", "import", state_dir / "no-file", "--state-dir", state_dir / "x")
+    assert (done.code, "cannot read" in done.err) == (1, True)
     assert list(state_dir.iterdir()) == []
