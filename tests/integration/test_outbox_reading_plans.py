@@ -14,7 +14,7 @@ from psycopg.types.numeric import Int8
 from publisher import doctor, outbox, record, retention, snapshots
 from publisher.ranges import multirange
 
-ROWS = 30_000
+ROWS = 20_000
 STREAM = "IMI_EVENTS"
 FILL = """
 INSERT INTO outbox (id, transaction_id, event_id, entity, action, occurred_at, data)
