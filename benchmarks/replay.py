@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from time import perf_counter
 
 from nats.aio.client import Client
@@ -18,6 +19,20 @@ from registry.subjects import Names
 
 FETCH = 500
 REPLAY, BARE = "RegistryClient.replay", "bare fetch loop"
+ALONE = """
+import asyncio, resource, sys
+from registry.client import RegistryClient
+
+async def main(nats_url, prefix):
+    count = 0
+    async with RegistryClient.connect(nats_url, prefix=prefix) as client, client.replay() as events:
+        async for _ in events:
+            count += 1
+    print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+"""A component that replays and does nothing else; ru_maxrss is in KiB on Linux."""
 
 
 async def run(servers: Servers, sizes: Sizes) -> Report:
@@ -35,11 +50,13 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
             async with RegistryClient.connect(servers.nats_url, prefix=prefix) as registry:
                 values = await interleaved(
                     {REPLAY: lambda: replayed(registry, total), BARE: lambda: fetched(client, prefix, total)},
-                    sizes.rounds,
+                    sizes.replay_rounds,
                 )
+            peak = await peak_mebibytes(servers.nats_url, prefix, total)
             await drop_stream(client, prefix)
     for name, rates in values.items():
         report.add(name, "events/s", rates)
+    report.add(f"a process that replays {total:,} events: peak memory", "MiB", [peak])
     report.targets.append(
         Target("replay, against a bare fetch loop", "times", ratio(values[REPLAY], values[BARE]), at_least=0.8)
     )
@@ -54,6 +71,17 @@ async def replayed(client: RegistryClient, total: int) -> float:
             count += 1
     assert count == total
     return total / (perf_counter() - start)
+
+
+async def peak_mebibytes(nats_url: str, prefix: str, total: int) -> float:
+    """The largest resident set of a process of its own that replays all `total` events."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", ALONE, nats_url, prefix), stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await process.communicate()
+    count, kibibytes = map(int, told.split())
+    assert count == total
+    return kibibytes / 1024
 
 
 async def fetched(client: Client, prefix: str, total: int) -> float:

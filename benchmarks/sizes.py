@@ -22,7 +22,8 @@ class Sizes:
     bulk_rows: int = 10_000
     commands: int = 5_000
     command_clients: int = 16
-    replayed: int = 200_000
+    replayed: int = 1_000_000
+    replay_rounds: int = 3
     snapshot_worktrees: tuple[int, ...] = (1_000, 10_000, 100_000)
     outbox_rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     growth_projects: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
@@ -49,6 +50,7 @@ QUICK = Sizes(
     commands=100,
     command_clients=4,
     replayed=2_000,
+    replay_rounds=1,
     snapshot_worktrees=(50, 200),
     outbox_rows=(1_000, 5_000),
     growth_projects=(100, 500),

@@ -140,11 +140,11 @@ async def test_no_message_follows_somebody_elses_in_the_place_of_a_refused_one(
 async def test_kills_on_a_stream_of_our_own_lose_double_and_reorder_nothing(
     database: str, old_url: str, old: Client, prefix: str
 ) -> None:
-    await kill_repeatedly(database, old_url, prefix, kills=6)
+    await kill_repeatedly(database, old_url, prefix, kills=4)
     await assert_in_stream(database, old_url, prefix)
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.long)])
 async def test_kills_on_the_shared_stream_lose_double_and_reorder_nothing(
     database: str, old_url: str, old: Client, prefix: str, shared: StreamConfig, kills: int
 ) -> None:

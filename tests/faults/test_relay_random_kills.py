@@ -12,7 +12,7 @@ from tests.relay_process import RelayProcess, relay_process
 from tests.workload import writing
 
 
-@pytest.mark.parametrize("kills", [15, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.long)])
 async def test_random_kills_of_two_relays_under_load_lose_double_and_reorder_nothing(
     database: str, nats_url: str, prefix: str, kills: int
 ) -> None:

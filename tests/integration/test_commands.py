@@ -180,7 +180,7 @@ async def test_an_id_that_is_taken_is_answered_and_kept_as_a_dead_letter(
         forged = envelope("project.register", PROJECT | {"name": "q"}, id=command_id)
         outcome = await ask(nats, prefix, "project.register", forged)
         await until_empty(nats, prefix)
-        assert metrics.dead_letters == 1
+    assert metrics.dead_letters == 1
     assert (outcome["verdict"], outcome["code"]) == ("rejected", "CONFLICT")
     assert rows(database, "SELECT name FROM projects") == [("p",)]
     assert rows(database, "SELECT verdict FROM command_ledger") == [("applied",)]
