@@ -745,6 +745,13 @@ BEGIN
     PERFORM require_text('log_activity', 'p_agent_id', p_agent_id);
     PERFORM require_text('log_activity', 'p_activity_type', p_activity_type);
     PERFORM require_object('log_activity', 'p_metadata', p_metadata);
+    IF p_activity_type NOT IN (
+        'created', 'modified', 'deleted', 'committed', 'pushed', 'merged', 'synced', 'claimed', 'released', 'other'
+    ) THEN
+        RAISE EXCEPTION 'log_activity: p_activity_type % is no type of activity; there are created, modified, deleted, committed, pushed, merged, synced, claimed, released, other',
+            quote_for_message(p_activity_type)
+            USING ERRCODE = '23514', CONSTRAINT = 'agent_activities_activity_type_check';
+    END IF;
     IF p_description IS NULL THEN
         RAISE EXCEPTION 'log_activity: p_description is NULL; it must say what was done' USING ERRCODE = '22023';
     END IF;

@@ -27,6 +27,9 @@ AS $$
 DECLARE
     project projects;
 BEGIN
+    PERFORM require_text('update_project', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM require_text('update_project', 'p_default_branch', coalesce(p_default_branch, 'as it is'));
+    PERFORM require_text('update_project', 'p_trunk_path', coalesce(p_trunk_path, 'as it is'));
     PERFORM require_object('update_project', 'p_metadata', p_metadata);
     SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -66,18 +69,40 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     worktree_type_id integer := resolve_worktree_type(p_type_name);
+    worktree worktrees;
+    other v_worktrees_detail;
 BEGIN
+    PERFORM require_text('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM require_text('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as it is'));
+    PERFORM require_text('update_worktree', 'p_path', coalesce(p_path, 'as it is'));
     PERFORM require_object('update_worktree', 'p_metadata', p_metadata);
     IF p_type_name IS NOT NULL AND worktree_type_id IS NULL THEN
         RAISE EXCEPTION 'update_worktree: p_type_name % is no worktree type; there are %',
             quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
             USING ERRCODE = 'P0002';
     END IF;
-    PERFORM FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'update_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
+
+    -- For the messages. The indexes are what holds against a concurrent writer.
+    IF EXISTS (
+        SELECT FROM worktrees w WHERE w.project_id = worktree.project_id AND w.name = p_name AND w.id <> p_worktree_id
+    ) THEN
+        RAISE EXCEPTION 'update_worktree: p_name % is taken by another worktree of the project', quote_for_message(p_name)
+            USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_project_name';
+    END IF;
+    SELECT * INTO other
+    FROM v_worktrees_detail d
+    WHERE d.path = normalize_path(p_path) AND d.active AND worktree.active AND d.id <> p_worktree_id;
+    IF FOUND THEN
+        RAISE EXCEPTION 'update_worktree: p_path % is taken by the active worktree % of project %',
+            quote_for_message(p_path), quote_for_message(other.worktree_name), quote_for_message(other.project_name)
+            USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_active_path';
+    END IF;
+
     UPDATE worktrees w
     SET name = coalesce(p_name, w.name),
         branch_name = coalesce(p_branch_name, w.branch_name),
@@ -189,6 +214,10 @@ DECLARE
     found_type worktree_types;
 BEGIN
     PERFORM require_text('add_worktree_type', 'p_name', p_name);
+    IF p_name ~ '\s' THEN
+        RAISE EXCEPTION 'add_worktree_type: p_name % has a blank in it; it must be one word', quote_for_message(p_name)
+            USING ERRCODE = '22023';
+    END IF;
     PERFORM require_object('add_worktree_type', 'p_metadata', p_metadata);
     LOOP
         SELECT * INTO found_type FROM worktree_types t WHERE t.name = p_name;

@@ -392,8 +392,10 @@ def test_every_activity_type_in_use_is_accepted(db, worktree, kind):
 
 
 def test_an_unknown_activity_type_is_refused(db, worktree):
-    with pytest.raises(psycopg.errors.CheckViolation, match="agent_activities_activity_type_check"):
+    refusal = r'p_activity_type "pondered" is no type of activity; there are created'
+    with pytest.raises(psycopg.errors.CheckViolation, match=refusal) as it:
         scalar(db, "SELECT log_activity('agent', %s, 'pondered', 'x')", worktree)
+    assert it.value.diag.constraint_name == "agent_activities_activity_type_check"
 
 
 def test_pr_is_an_alias_of_review_unless_a_type_has_that_name(db, project):

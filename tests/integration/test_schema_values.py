@@ -287,11 +287,41 @@ def test_blank_texts_are_refused_by_name(db, project, worktree, parameter, call,
         "SELECT register_worktree(%(project)s, 'feat', 'n', 'b', '/b', %(blank)s)",
         "SELECT mark_worktree_merged(%(worktree)s, %(blank)s, 'abc')",
         "SELECT mark_worktree_merged(%(worktree)s, 'agent', %(blank)s)",
+        "SELECT update_project(%(project)s, p_name => %(blank)s)",
+        "SELECT update_project(%(project)s, p_default_branch => %(blank)s)",
+        "SELECT update_project(%(project)s, p_trunk_path => %(blank)s)",
+        "SELECT update_worktree(%(worktree)s, p_name => %(blank)s)",
+        "SELECT update_worktree(%(worktree)s, p_branch_name => %(blank)s)",
+        "SELECT update_worktree(%(worktree)s, p_path => %(blank)s)",
     ],
 )
 def test_optional_texts_may_be_left_out_but_not_blank(db, project, worktree, call, blank):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="must not be blank"):
         db.execute(call, {"blank": blank, "project": project, "worktree": worktree})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            "SELECT update_worktree(%(worktree)s, p_name => 'b')",
+            'p_name "b" is taken by another worktree of the project',
+        ),
+        (
+            "SELECT update_worktree(%(worktree)s, p_path => '/b/')",
+            'p_path "/b/" is taken by the active worktree "b" of',
+        ),
+    ],
+)
+def test_what_another_worktree_has_is_refused_by_name(db, project, worktree, call, message):
+    db.execute("SELECT register_worktree(%s, 'feat', 'b', 'b', '/b')", (project,))
+    with pytest.raises(psycopg.errors.UniqueViolation, match=message):
+        db.execute(call, {"worktree": worktree})
+
+
+def test_the_name_of_a_worktree_type_is_one_word(db):
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match='p_name "two words" has a blank in it'):
+        db.execute("SELECT add_worktree_type('two words')")
 
 
 @pytest.mark.parametrize(

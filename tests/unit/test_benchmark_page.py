@@ -1,0 +1,55 @@
+"""What the benchmarks make of their figures: ratios, verdicts, the page."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import page
+from benchmarks.measure import Report, Target, interleaved, percentile, ratio
+
+
+@pytest.mark.parametrize(
+    ("target", "verdict"),
+    [
+        (Target("f", "times", 0.8, at_least=0.8), "met"),
+        (Target("f", "times", 0.79, at_least=0.8), "not met"),
+        (Target("f", "ms", 10.0, at_most=10), "met"),
+        (Target("f", "ms", 10.1, at_most=10), "not met"),
+        (Target("f", "ms", None, at_most=10, reason="no server"), "not measured: no server"),
+    ],
+)
+def test_a_verdict_is_what_was_measured_against_its_limit(target: Target, verdict: str) -> None:
+    assert target.verdict == verdict
+
+
+def test_a_ratio_compares_what_was_measured_in_the_same_round() -> None:
+    assert ratio([1, 20, 300], [2, 40, 100]) == 0.5
+
+
+def test_a_percentile_is_a_value_that_was_measured() -> None:
+    assert [percentile([3.0, 1.0, 2.0], percent) for percent in (0, 50, 99, 100)] == [1.0, 2.0, 3.0, 3.0]
+
+
+async def test_contestants_take_turns_in_changing_order_and_the_first_round_does_not_count() -> None:
+    calls: list[str] = []
+
+    async def contestant(name: str) -> float:
+        calls.append(name)
+        return len(calls)
+
+    values = await interleaved({"a": lambda: contestant("a"), "b": lambda: contestant("b")}, rounds=2)
+    assert calls == ["b", "a", "a", "b", "b", "a"]
+    assert values == {"a": [3, 6], "b": [4, 5]}
+
+
+def test_the_page_tells_each_target_and_each_series_with_its_spread() -> None:
+    report = Report("drain", "A backlog.", notes=["A note."])
+    report.add("ours", "events/s", [1000.0, 3000.0, 2000.0])
+    report.targets.append(Target("drain, against bare", "times", 0.5, at_least=0.75))
+    text = page.write([report], {"CPUs": "2"}, results="r.json", plot=None, quick=True)
+    assert "| drain, against bare | at least 0.75 times | 0.5 times | not met |" in text
+    assert "| ours | 2,000 | 1,000 | 3,000 | events/s | 3 |" in text
+    assert "A note." in text
+    assert "| CPUs | 2 |" in text
+    assert "its figures mean nothing" in text
+    assert "![" not in text
