@@ -40,8 +40,8 @@ WAKE_SECONDS = 0.5
 """How often a waiting reader looks whether the connection is a new one."""
 RETRY_SECONDS = (0.1, 2.0)
 T = TypeVar("T")
-_BATCH_ENDED = "408"
-"""Status of a pull request that expired; what it was not served stands in `Nats-Pending-Messages`."""
+_REQUEST_ENDED = {("408", "Request Timeout"), ("409", "Batch Completed"), ("409", "Message Size Exceeds MaxBytes")}
+"""Statuses that end one pull request and nothing else; what it was not served stands in `Nats-Pending-Messages`."""
 _HEARTBEAT = "100"
 
 
@@ -223,7 +223,7 @@ class OrderedReader:
 
     def _on_status(self, headers: dict[str, str]) -> None:
         status = headers.get("Status", "")
-        if status == _BATCH_ENDED:
+        if (status, headers.get("Description", "")) in _REQUEST_ENDED:
             self._asked -= int(headers.get("Nats-Pending-Messages", BATCH))
         elif status != _HEARTBEAT:
             self._is_broken = True

@@ -72,6 +72,23 @@ async def test_a_replay_from_the_start_is_the_stream_byte_for_byte(
     assert len(told) > 10
 
 
+async def test_a_replay_of_many_requests_keeps_to_one_consumer(
+    database: str, nats_url: str, prefix: str, nats: Client
+) -> None:
+    with psycopg.connect(database) as conn:
+        conn.execute("SELECT register_project('p', 'git@github.com:o/p.git')")
+        conn.execute("SELECT register_worktree(id, 'feat', 'w', 'w', '/w') FROM projects")
+        conn.execute(
+            "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)"
+            " SELECT 'a', id, 'other', 'd' FROM worktrees, generate_series(1, 3500)"
+        )
+    async with running_relay(database, nats_url, prefix):
+        await until_drained(database, prefix)
+    assert len(await replayed(nats, prefix)) > 3500
+    # One that is replaced stays until the server finds that nobody asks.
+    assert await nats.jetstream().consumers_info(Names(prefix).event_stream) == []
+
+
 @pytest.mark.parametrize("first", [2, 7, 14, "all"])
 async def test_what_the_stream_lost_comes_from_the_outbox_in_the_same_order_with_the_same_bytes(
     database: str, nats_url: str, prefix: str, nats: Client, first: int | str
