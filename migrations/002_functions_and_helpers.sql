@@ -792,9 +792,14 @@ BEGIN
         v.id, v.activity_type, v.description, v.file_path, v.created_at,
         v.worktree_name, v.project_name, v.worktree_type
     FROM v_recent_agent_activity v
-    WHERE v.agent_id = p_agent_id
-    ORDER BY v.created_at DESC, v.id
-    LIMIT coalesce(p_limit, 50);
+    WHERE v.id = ANY (ARRAY(    -- names are joined to these alone, not to all that the agent ever did
+        SELECT a.id
+        FROM agent_activities a
+        WHERE a.agent_id = p_agent_id
+        ORDER BY a.created_at DESC, a.id
+        LIMIT coalesce(p_limit, 50)
+    ))
+    ORDER BY v.created_at DESC, v.id;
 END;
 $$;
 
