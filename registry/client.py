@@ -11,17 +11,16 @@ from urllib.parse import quote
 from uuid import UUID
 
 import nats.errors
-import nats.js.errors
 from nats.aio.client import Client
-from nats.js.api import ConsumerConfig, DeliverPolicy
 
-from registry.broker import connect_nats, from_nats, no_stream
+from registry.broker import connect_nats, from_nats
 from registry.command_client import CommandClient
 from registry.command_sender import Sending
 from registry.errors import Invalid
 from registry.event_filter import EventFilter
 from registry.events import check_filter
 from registry.history import Replayed
+from registry.ordered import OrderedReader, ordered_reader
 from registry.position import Start
 from registry.profiles import Profile, profile_of
 from registry.projection import Projection, projection
@@ -142,22 +141,14 @@ class RegistryClient(CommandClient):
         """
         project = None if project_id is None else str(project_id)
         check_filter(entity, action, project)
-        stream = self._profile.event_stream
-        try:
-            subscription = await self._client.jetstream().subscribe(
-                self._profile.event_filter(entity, action, project and str(UUID(project))),
-                stream=stream,
-                ordered_consumer=True,
-                config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW),
-            )
-        except nats.js.errors.NotFoundError as error:
-            raise no_stream(stream) from error
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot subscribe to stream {stream}") from error
-        try:
-            yield (
-                Delivery(message.subject, message.data, message.metadata.sequence.stream)
-                async for message in subscription.messages
-            )
-        finally:
-            await subscription.unsubscribe()
+        subject = self._profile.event_filter(entity, action, project and str(UUID(project)))
+        async with ordered_reader(self._client, self._profile.event_stream, subject, patience_seconds=None) as reader:
+            _, last = await reader.state()
+            await reader.start(last)
+            yield _deliveries(reader)
+
+
+async def _deliveries(reader: OrderedReader) -> AsyncIterator[Delivery]:
+    while True:
+        for message in await reader.next():
+            yield Delivery(message.subject, message.payload, message.sequence)

@@ -161,6 +161,27 @@ async def test_a_replay_outlasts_restarts_of_the_server(
     assert row(told) == row(everything)[: len(told)]
 
 
+@pytest.mark.parametrize("restarts", [2, pytest.param(20, marks=pytest.mark.long)])
+async def test_a_tail_that_has_seen_nothing_yet_goes_on_from_now_over_restarts_of_the_server(
+    database: str, prefix: str, state_dir: Path, restarts: int
+) -> None:
+    with Restartable(lambda: embedded.nats_server(state_dir)) as server:
+        async with running_relay(database, server.url, prefix), connected(server.url) as before:
+            write(database)
+            await until_drained(database, prefix)
+            last = await last_sequence(before, prefix)
+        async with RegistryClient.connect(server.url, prefix=prefix) as client, client.tail() as events:
+            for _ in range(restarts):
+                await server.stop(is_crash=False)
+                await server.start()
+            async with running_relay(database, server.url, prefix):
+                write(database, 1)
+                await until_drained(database, prefix)
+            async with asyncio.timeout(25):
+                told = [await anext(events) for _ in range(5)]
+    assert [event.sequence for event in told] == list(range(last + 1, last + 6))
+
+
 async def test_the_last_ones_then_live_ones_have_no_seam(
     database: str, nats_url: str, prefix: str, nats: Client
 ) -> None:
