@@ -36,8 +36,8 @@ class RangeSet:
 
     @property
     def upper(self) -> int:
-        """The least integer above all ranges; 0 for the empty set (a multirange's `upper` would be NULL there)."""
-        return self._highs[-1] if self._highs else 0
+        """The least integer above all ranges; 1 for the empty set: outbox ids begin there."""
+        return self._highs[-1] if self._highs else 1
 
     def add(self, low: int, high: int) -> None:
         """Add the integers from `low` to before `high`, joining ranges that touch. An empty range adds nothing."""

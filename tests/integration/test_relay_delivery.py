@@ -254,20 +254,22 @@ async def test_a_standby_takes_over_when_the_leader_stops(
     assert [message.envelope["data"]["name"] for message in await published(nats, prefix)] == ["alpha", "beta"]
 
 
+@pytest.mark.parametrize("projects", [0, 1])
 async def test_an_idle_relay_does_not_touch_the_database_between_heartbeats(
-    database: str, nats_url: str, prefix: str, writer: psycopg.Connection[Any]
+    database: str, nats_url: str, prefix: str, writer: psycopg.Connection[Any], projects: int
 ) -> None:
     state = """
-        SELECT state, query_start
-        FROM pg_stat_activity
+        SELECT state, query LIKE '%progress%' AND last_value = 1 AS is_last_look, query_start
+        FROM pg_stat_activity, publisher_doorbell
         WHERE datname = current_database() AND application_name LIKE 'imi-registry%'
     """
     async with running_relay(database, nats_url, prefix, heartbeat_seconds=30) as metrics:
-        register_project(writer)
-        await until_drained(database, prefix)
-        assert metrics.published == 1
+        for _ in range(projects):
+            register_project(writer)
+            await until_drained(database, prefix)
+        assert metrics.published == projects
         async with asyncio.timeout(10):
-            while not (before := writer.execute(state).fetchall()) or before[0][0] != "idle":
+            while not (before := writer.execute(state).fetchall()) or before[0][:2] != ("idle", True):
                 await asyncio.sleep(0.005)
         await asyncio.sleep(1.0)  # the time in which nothing may happen is what is tested
         assert writer.execute(state).fetchall() == before
