@@ -115,7 +115,7 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF EXISTS (SELECT FROM new_rows) AND current_setting('imi.doorbell', true) IS DISTINCT FROM 'off' THEN
+    IF current_setting('imi.doorbell', true) IS DISTINCT FROM 'off' THEN
         PERFORM pg_notify('imi_outbox', '');
     END IF;
     RETURN NULL;
@@ -124,18 +124,19 @@ $$;
 
 COMMENT ON FUNCTION outbox_ring() IS 'Wakes a sleeping publisher. A transaction that is to be prepared (two-phase commit) may not notify: it sets imi.doorbell to off, and its events wait for the next poll.';
 
--- The condition is read after the insert, which allocated its ids. The publisher sets the doorbell first and reads the
--- ids allocated then, so that one of both always sees the other: no wake-up is lost, and nobody pays for NOTIFY, nor
--- for the call of a function, while it is awake.
+-- The condition is read after the row's insert, which allocated its id. The publisher sets the doorbell first and reads
+-- the ids allocated then, so that one of both always sees the other: no wake-up is lost, and nobody pays for NOTIFY, nor
+-- for the call of a function, while it is awake. Row by row, because a transition table would copy every event.
 CREATE OR REPLACE TRIGGER outbox_doorbell
-    AFTER INSERT ON outbox REFERENCING NEW TABLE AS new_rows
-    FOR EACH STATEMENT
+    AFTER INSERT ON outbox
+    FOR EACH ROW
     WHEN (pg_catalog.pg_sequence_last_value('public.publisher_doorbell') = 1)
     EXECUTE FUNCTION outbox_ring();
 
 
 -- ---------------------------------------------------------------------------------------------------------------
 -- Event data: the row as consumers see it. Plain expressions without settings, so that the planner inlines them.
+-- Keys are in jsonb's own order (by length, then by bytes): it sorts what is not.
 -- ---------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION outbox_project_data(p projects, p_changed jsonb)
@@ -144,18 +145,18 @@ LANGUAGE sql
 STABLE
 AS $$
     SELECT pg_catalog.jsonb_build_object(
-        'project_id', p.id,
-        'project_name', p.name,
         'name', p.name,
-        'remote_origin', p.remote_origin,
-        'default_branch', p.default_branch,
-        'trunk_path', p.trunk_path,
-        'description', p.description,
-        'metadata', p.metadata,
         'active', p.active,
+        'changed', p_changed,
+        'metadata', p.metadata,
         'created_at', p.created_at,
+        'project_id', p.id,
+        'trunk_path', p.trunk_path,
         'updated_at', p.updated_at,
-        'changed', p_changed
+        'description', p.description,
+        'project_name', p.name,
+        'remote_origin', p.remote_origin,
+        'default_branch', p.default_branch
     )
 $$;
 
@@ -167,32 +168,32 @@ LANGUAGE sql
 STABLE
 AS $$
     SELECT pg_catalog.jsonb_build_object(
-        'worktree_id', w.id,
-        'project_id', w.project_id,
-        'project_name', p_project_name,
-        'remote_origin', p_remote_origin,
-        'type_id', w.type_id,
-        'type', p_type,
         'name', w.name,
-        'branch_name', w.branch_name,
         'path', w.path,
-        'agent_id', w.agent_id,
-        'has_uncommitted_changes', w.has_uncommitted_changes,
-        'uncommitted_files_count', w.uncommitted_files_count,
-        'ahead_of_trunk', w.ahead_of_trunk,
-        'behind_trunk', w.behind_trunk,
+        'type', p_type,
+        'active', w.active,
         'status', public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
-        'last_commit_hash', w.last_commit_hash,
-        'last_commit_message', w.last_commit_message,
-        'last_sync_at', w.last_sync_at,
+        'changed', p_changed,
+        'type_id', w.type_id,
+        'agent_id', w.agent_id,
+        'metadata', w.metadata,
         'merged_at', w.merged_at,
         'merged_by', w.merged_by,
-        'merge_commit_hash', w.merge_commit_hash,
-        'metadata', w.metadata,
-        'active', w.active,
         'created_at', w.created_at,
+        'project_id', w.project_id,
         'updated_at', w.updated_at,
-        'changed', p_changed
+        'branch_name', w.branch_name,
+        'worktree_id', w.id,
+        'behind_trunk', w.behind_trunk,
+        'last_sync_at', w.last_sync_at,
+        'project_name', p_project_name,
+        'remote_origin', p_remote_origin,
+        'ahead_of_trunk', w.ahead_of_trunk,
+        'last_commit_hash', w.last_commit_hash,
+        'merge_commit_hash', w.merge_commit_hash,
+        'last_commit_message', w.last_commit_message,
+        'has_uncommitted_changes', w.has_uncommitted_changes,
+        'uncommitted_files_count', w.uncommitted_files_count
     )
 $$;
 
@@ -202,24 +203,25 @@ LANGUAGE sql
 STABLE
 AS $$
     SELECT pg_catalog.jsonb_build_object(
-        'type_id', t.id,
-        'name', t.name,
-        'branch_prefix', t.branch_prefix,
-        'worktree_prefix', t.worktree_prefix,
-        'description', t.description,
-        'is_builtin', t.is_builtin,
-        'color', t.color,
         'icon', t.icon,
+        'name', t.name,
+        'color', t.color,
+        'changed', p_changed,
+        'type_id', t.id,
         'metadata', t.metadata,
         'created_at', t.created_at,
-        'changed', p_changed
+        'is_builtin', t.is_builtin,
+        'description', t.description,
+        'branch_prefix', t.branch_prefix,
+        'worktree_prefix', t.worktree_prefix
     )
 $$;
 
 
 -- ---------------------------------------------------------------------------------------------------------------
 -- What changed: column -> previous value, for the columns that differ (a NULL in the list of keys is skipped).
--- Each column stands in one function: the one of the aspect that reports it.
+-- Each column stands in one function: the one of the aspect that reports it. Most updates touch one aspect, so an
+-- object is built for those alone that did change.
 -- ---------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION outbox_project_changes(o projects, n projects)
@@ -229,20 +231,20 @@ STABLE
 AS $$
     SELECT pg_catalog.jsonb_build_object(
         'name', o.name,
-        'remote_origin', o.remote_origin,
-        'default_branch', o.default_branch,
+        'metadata', o.metadata,
+        'created_at', o.created_at,
         'trunk_path', o.trunk_path,
         'description', o.description,
-        'metadata', o.metadata,
-        'created_at', o.created_at
+        'remote_origin', o.remote_origin,
+        'default_branch', o.default_branch
     ) - ARRAY[
         CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
-        CASE WHEN o.remote_origin IS NOT DISTINCT FROM n.remote_origin THEN 'remote_origin' END,
-        CASE WHEN o.default_branch IS NOT DISTINCT FROM n.default_branch THEN 'default_branch' END,
+        CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
+        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END,
         CASE WHEN o.trunk_path IS NOT DISTINCT FROM n.trunk_path THEN 'trunk_path' END,
         CASE WHEN o.description IS NOT DISTINCT FROM n.description THEN 'description' END,
-        CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
-        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END
+        CASE WHEN o.remote_origin IS NOT DISTINCT FROM n.remote_origin THEN 'remote_origin' END,
+        CASE WHEN o.default_branch IS NOT DISTINCT FROM n.default_branch THEN 'default_branch' END
     ]
 $$;
 
@@ -251,23 +253,28 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT pg_catalog.jsonb_build_object(
-        'project_id', o.project_id,
-        'type_id', o.type_id,
-        'name', o.name,
-        'branch_name', o.branch_name,
-        'path', o.path,
-        'metadata', o.metadata,
-        'created_at', o.created_at
-    ) - ARRAY[
-        CASE WHEN o.project_id IS NOT DISTINCT FROM n.project_id THEN 'project_id' END,
-        CASE WHEN o.type_id IS NOT DISTINCT FROM n.type_id THEN 'type_id' END,
-        CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
-        CASE WHEN o.branch_name IS NOT DISTINCT FROM n.branch_name THEN 'branch_name' END,
-        CASE WHEN o.path IS NOT DISTINCT FROM n.path THEN 'path' END,
-        CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
-        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END
-    ]
+    SELECT CASE
+        WHEN (o.name, o.path, o.type_id, o.metadata, o.created_at, o.project_id, o.branch_name)
+            IS DISTINCT FROM (n.name, n.path, n.type_id, n.metadata, n.created_at, n.project_id, n.branch_name)
+        THEN pg_catalog.jsonb_build_object(
+            'name', o.name,
+            'path', o.path,
+            'type_id', o.type_id,
+            'metadata', o.metadata,
+            'created_at', o.created_at,
+            'project_id', o.project_id,
+            'branch_name', o.branch_name
+        ) - ARRAY[
+            CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
+            CASE WHEN o.path IS NOT DISTINCT FROM n.path THEN 'path' END,
+            CASE WHEN o.type_id IS NOT DISTINCT FROM n.type_id THEN 'type_id' END,
+            CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
+            CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END,
+            CASE WHEN o.project_id IS NOT DISTINCT FROM n.project_id THEN 'project_id' END,
+            CASE WHEN o.branch_name IS NOT DISTINCT FROM n.branch_name THEN 'branch_name' END
+        ]
+        ELSE '{}'
+    END
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_git_changes(o worktrees, n worktrees)
@@ -275,21 +282,31 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT pg_catalog.jsonb_build_object(
-        'has_uncommitted_changes', o.has_uncommitted_changes,
-        'uncommitted_files_count', o.uncommitted_files_count,
-        'ahead_of_trunk', o.ahead_of_trunk,
-        'behind_trunk', o.behind_trunk,
-        'last_commit_hash', o.last_commit_hash,
-        'last_commit_message', o.last_commit_message
-    ) - ARRAY[
-        CASE WHEN o.has_uncommitted_changes IS NOT DISTINCT FROM n.has_uncommitted_changes THEN 'has_uncommitted_changes' END,
-        CASE WHEN o.uncommitted_files_count IS NOT DISTINCT FROM n.uncommitted_files_count THEN 'uncommitted_files_count' END,
-        CASE WHEN o.ahead_of_trunk IS NOT DISTINCT FROM n.ahead_of_trunk THEN 'ahead_of_trunk' END,
-        CASE WHEN o.behind_trunk IS NOT DISTINCT FROM n.behind_trunk THEN 'behind_trunk' END,
-        CASE WHEN o.last_commit_hash IS NOT DISTINCT FROM n.last_commit_hash THEN 'last_commit_hash' END,
-        CASE WHEN o.last_commit_message IS NOT DISTINCT FROM n.last_commit_message THEN 'last_commit_message' END
-    ]
+    SELECT CASE
+        WHEN (
+            o.behind_trunk, o.ahead_of_trunk, o.last_commit_hash, o.last_commit_message,
+            o.has_uncommitted_changes, o.uncommitted_files_count
+        ) IS DISTINCT FROM (
+            n.behind_trunk, n.ahead_of_trunk, n.last_commit_hash, n.last_commit_message,
+            n.has_uncommitted_changes, n.uncommitted_files_count
+        )
+        THEN pg_catalog.jsonb_build_object(
+            'behind_trunk', o.behind_trunk,
+            'ahead_of_trunk', o.ahead_of_trunk,
+            'last_commit_hash', o.last_commit_hash,
+            'last_commit_message', o.last_commit_message,
+            'has_uncommitted_changes', o.has_uncommitted_changes,
+            'uncommitted_files_count', o.uncommitted_files_count
+        ) - ARRAY[
+            CASE WHEN o.behind_trunk IS NOT DISTINCT FROM n.behind_trunk THEN 'behind_trunk' END,
+            CASE WHEN o.ahead_of_trunk IS NOT DISTINCT FROM n.ahead_of_trunk THEN 'ahead_of_trunk' END,
+            CASE WHEN o.last_commit_hash IS NOT DISTINCT FROM n.last_commit_hash THEN 'last_commit_hash' END,
+            CASE WHEN o.last_commit_message IS NOT DISTINCT FROM n.last_commit_message THEN 'last_commit_message' END,
+            CASE WHEN o.has_uncommitted_changes IS NOT DISTINCT FROM n.has_uncommitted_changes THEN 'has_uncommitted_changes' END,
+            CASE WHEN o.uncommitted_files_count IS NOT DISTINCT FROM n.uncommitted_files_count THEN 'uncommitted_files_count' END
+        ]
+        ELSE '{}'
+    END
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_merge_changes(o worktrees, n worktrees)
@@ -297,15 +314,20 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT pg_catalog.jsonb_build_object(
-        'merged_at', o.merged_at,
-        'merged_by', o.merged_by,
-        'merge_commit_hash', o.merge_commit_hash
-    ) - ARRAY[
-        CASE WHEN o.merged_at IS NOT DISTINCT FROM n.merged_at THEN 'merged_at' END,
-        CASE WHEN o.merged_by IS NOT DISTINCT FROM n.merged_by THEN 'merged_by' END,
-        CASE WHEN o.merge_commit_hash IS NOT DISTINCT FROM n.merge_commit_hash THEN 'merge_commit_hash' END
-    ]
+    SELECT CASE
+        WHEN (o.merged_at, o.merged_by, o.merge_commit_hash)
+            IS DISTINCT FROM (n.merged_at, n.merged_by, n.merge_commit_hash)
+        THEN pg_catalog.jsonb_build_object(
+            'merged_at', o.merged_at,
+            'merged_by', o.merged_by,
+            'merge_commit_hash', o.merge_commit_hash
+        ) - ARRAY[
+            CASE WHEN o.merged_at IS NOT DISTINCT FROM n.merged_at THEN 'merged_at' END,
+            CASE WHEN o.merged_by IS NOT DISTINCT FROM n.merged_by THEN 'merged_by' END,
+            CASE WHEN o.merge_commit_hash IS NOT DISTINCT FROM n.merge_commit_hash THEN 'merge_commit_hash' END
+        ]
+        ELSE '{}'
+    END
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_type_changes(o worktree_types, n worktree_types)
@@ -314,25 +336,25 @@ LANGUAGE sql
 STABLE
 AS $$
     SELECT pg_catalog.jsonb_build_object(
-        'name', o.name,
-        'branch_prefix', o.branch_prefix,
-        'worktree_prefix', o.worktree_prefix,
-        'description', o.description,
-        'is_builtin', o.is_builtin,
-        'color', o.color,
         'icon', o.icon,
+        'name', o.name,
+        'color', o.color,
         'metadata', o.metadata,
-        'created_at', o.created_at
+        'created_at', o.created_at,
+        'is_builtin', o.is_builtin,
+        'description', o.description,
+        'branch_prefix', o.branch_prefix,
+        'worktree_prefix', o.worktree_prefix
     ) - ARRAY[
-        CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
-        CASE WHEN o.branch_prefix IS NOT DISTINCT FROM n.branch_prefix THEN 'branch_prefix' END,
-        CASE WHEN o.worktree_prefix IS NOT DISTINCT FROM n.worktree_prefix THEN 'worktree_prefix' END,
-        CASE WHEN o.description IS NOT DISTINCT FROM n.description THEN 'description' END,
-        CASE WHEN o.is_builtin IS NOT DISTINCT FROM n.is_builtin THEN 'is_builtin' END,
-        CASE WHEN o.color IS NOT DISTINCT FROM n.color THEN 'color' END,
         CASE WHEN o.icon IS NOT DISTINCT FROM n.icon THEN 'icon' END,
+        CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
+        CASE WHEN o.color IS NOT DISTINCT FROM n.color THEN 'color' END,
         CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
-        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END
+        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END,
+        CASE WHEN o.is_builtin IS NOT DISTINCT FROM n.is_builtin THEN 'is_builtin' END,
+        CASE WHEN o.description IS NOT DISTINCT FROM n.description THEN 'description' END,
+        CASE WHEN o.branch_prefix IS NOT DISTINCT FROM n.branch_prefix THEN 'branch_prefix' END,
+        CASE WHEN o.worktree_prefix IS NOT DISTINCT FROM n.worktree_prefix THEN 'worktree_prefix' END
     ]
 $$;
 
@@ -634,18 +656,18 @@ AS $$
 BEGIN
     INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
     SELECT 'activity', 'logged', w.project_id, n.id, jsonb_build_object(
-        'activity_id', n.id,
+        'changed', '{}'::jsonb,
         'agent_id', n.agent_id,
-        'worktree_id', n.worktree_id,
-        'worktree_name', w.name,
+        'metadata', n.metadata,
+        'file_path', n.file_path,
+        'created_at', n.created_at,
         'project_id', w.project_id,
+        'activity_id', n.id,
+        'description', n.description,
+        'worktree_id', n.worktree_id,
         'project_name', p.name,
         'activity_type', n.activity_type,
-        'file_path', n.file_path,
-        'description', n.description,
-        'metadata', n.metadata,
-        'created_at', n.created_at,
-        'changed', '{}'::jsonb
+        'worktree_name', w.name
     )
     FROM new_rows n
     LEFT JOIN LATERAL (SELECT name, project_id FROM public.worktrees WHERE id = n.worktree_id OFFSET 0) w ON true
