@@ -5,6 +5,7 @@ Everything here runs on the leader's one direct connection. Why the rules hold: 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -317,10 +318,32 @@ async def listen(conn: AsyncConnection) -> None:
 
 
 async def wait_for_ring(conn: AsyncConnection, timeout_seconds: float) -> bool:
-    """Wait until the doorbell rings: True; or for `timeout_seconds`: False. Raises `Unavailable`."""
+    """Wait until the doorbell rings: True; or for `timeout_seconds`: False. Raises `Unavailable`.
+
+    psycopg wakes ten times a second while it waits for notifications, so it is asked only when there is something.
+    """
     with translated():
-        rings = [ring async for ring in conn.notifies(timeout=timeout_seconds, stop_after=1)]
-    return bool(rings)
+        if not (rings := await _arrived(conn)) and await _is_readable(conn, timeout_seconds):
+            rings = await _arrived(conn)
+    return rings
+
+
+async def _arrived(conn: AsyncConnection) -> bool:
+    return bool([ring async for ring in conn.notifies(timeout=0, stop_after=1)])
+
+
+async def _is_readable(conn: AsyncConnection, timeout_seconds: float) -> bool:
+    """Whether the server said something, or closed the connection, within `timeout_seconds`."""
+    loop, socket, readable = asyncio.get_running_loop(), conn.fileno(), asyncio.Event()
+    loop.add_reader(socket, readable.set)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await readable.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(socket)
+    return True
 
 
 def _ranges(multirange: Multirange[int]) -> RangeSet:
