@@ -52,36 +52,40 @@ def main(
     if not out.is_dir():
         raise typer.BadParameter(f'"{out}" is no folder', param_hint="--out")
     logging.basicConfig(level=logging.ERROR)
+    sizes = QUICK if quick else Sizes()
+    reports: list[Report] = []
     with running() as servers:
-        reports, described = uvloop.run(_measure(servers, chosen, QUICK if quick else Sizes()))
-    results, plot = out / "performance.json", out / "performance.svg"
-    content = {"machine": described, "reports": [asdict(report) for report in reports]}
-    results.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    from benchmarks.plot import draw  # matplotlib takes a second to load
-
-    is_drawn = draw(reports, plot)
-    text = page.write(reports, described, results=results.name, plot=plot.name if is_drawn else None, quick=quick)
-    (out / "performance.md").write_text(text)
+        described = uvloop.run(machine.describe(servers))
+        for name in chosen:
+            print(f"{name} …", flush=True)
+            reports.append(uvloop.run(_measure(servers, name, sizes)))
+            print(f"{name}: {reports[-1].seconds:.0f} s", flush=True)
+            _save(reports, described, out, quick=quick)  # each time: a run of an hour may be ended
     for report in reports:
         for target in report.targets:
             print(f"{target.verdict:8} {target.figure}: {target.measured}")
 
 
-async def _measure(servers: Servers, chosen: list[str], sizes: Sizes) -> tuple[list[Report], dict[str, str]]:
-    described = await machine.describe(servers)
-    reports = []
-    for name in chosen:
-        start = monotonic()
-        print(f"{name} …", flush=True)
-        try:
-            report = await BENCHMARKS[name](servers, sizes)
-        except (RegistryError, psycopg.Error, RuntimeError, AssertionError, TimeoutError, ExceptionGroup) as error:
-            report = Report(name, "It could not be measured.", notes=[f"It ended with {error!r}."])
-            report.targets.append(Target(name, "", None, at_least=0, reason=repr(error)))
-        report.seconds = monotonic() - start
-        print(f"{name}: {report.seconds:.0f} s", flush=True)
-        reports.append(report)
-    return reports, described
+async def _measure(servers: Servers, name: str, sizes: Sizes) -> Report:
+    start = monotonic()
+    try:
+        report = await BENCHMARKS[name](servers, sizes)
+    except (RegistryError, psycopg.Error, RuntimeError, AssertionError, TimeoutError, ExceptionGroup) as error:
+        report = Report(name, "It could not be measured.", notes=[f"It ended with {error!r}."])
+        report.targets.append(Target(name, "", None, at_least=0, reason=repr(error)))
+    report.seconds = monotonic() - start
+    return report
+
+
+def _save(reports: list[Report], described: dict[str, str], out: Path, *, quick: bool) -> None:
+    from benchmarks.plot import draw  # matplotlib takes a second to load
+
+    results, plot = out / "performance.json", out / "performance.svg"
+    content = {"machine": described, "reports": [asdict(report) for report in reports]}
+    results.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    is_drawn = draw(reports, plot)
+    text = page.write(reports, described, results=results.name, plot=plot.name if is_drawn else None, quick=quick)
+    (out / "performance.md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import cycle
 from statistics import median
 from time import perf_counter
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 from psycopg import AsyncConnection
@@ -20,8 +20,14 @@ from benchmarks.servers import Servers, new_prefix
 from benchmarks.sizes import Sizes
 from registry.client import RegistryClient
 
-COMMAND, FUNCTION = "RegistryClient", "the SQL function"
+COMMAND, LEDGER, FUNCTION = "RegistryClient", "apply_command", "the SQL function"
 CALL = "SELECT update_worktree_git_state(%(worktree)s, p_ahead := %(ahead)s)"
+APPLY = """
+SELECT verdict FROM apply_command(
+    %(id)s, 'worktree.update_git_state', jsonb_build_object('worktree_id', %(worktree)s::uuid, 'ahead', %(ahead)s::int),
+    sha256(uuid_send(%(id)s)), %(id)s
+)
+"""
 
 Change = Callable[[UUID, int], Awaitable[object]]
 
@@ -32,7 +38,8 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         "commands",
         f"{sizes.command_clients} tasks update the git state of 100 worktrees, {sizes.commands:,} updates in all. A "
         "command goes through the stream and the ledger, and its outcome comes back as a reply. Baseline: as many "
-        "database connections call the function that the command ends in; both commit durably and write the event.",
+        "database connections call the function that the command ends in; both commit durably and write the event. "
+        "`apply_command` is what the applier calls, with the ledger and the outcome event but without any message.",
     )
     prefix = new_prefix()
     async with AsyncExitStack() as stack:
@@ -46,7 +53,7 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
             await stack.enter_async_context(await AsyncConnection.connect(url, autocommit=True))
             for _ in range(sizes.command_clients)
         ]
-        slowest: dict[str, list[float]] = {COMMAND: [], FUNCTION: []}
+        slowest: dict[str, list[float]] = {COMMAND: [], LEDGER: [], FUNCTION: []}
 
         async def by_command(worktree: UUID, ahead: int) -> None:
             await client.update_git_state(worktree_id=worktree, ahead=ahead)
@@ -54,8 +61,12 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         async def by_function(conn: AsyncConnection, worktree: UUID, ahead: int) -> None:
             await conn.execute(CALL, {"worktree": worktree, "ahead": ahead}, prepare=True)
 
+        async def by_ledger(conn: AsyncConnection, worktree: UUID, ahead: int) -> None:
+            await conn.execute(APPLY, {"id": uuid4(), "worktree": worktree, "ahead": ahead}, prepare=True)
+
         ways: dict[str, list[Change]] = {
             COMMAND: [by_command] * sizes.command_clients,
+            LEDGER: [partial(by_ledger, conn) for conn in conns],
             FUNCTION: [partial(by_function, conn) for conn in conns],
         }
 
@@ -73,7 +84,9 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
     )
     report.notes.append(
         f"p99 of a command is {median(slowest[COMMAND][1:]):.1f} ms, of a direct call "
-        f"{median(slowest[FUNCTION][1:]):.1f} ms, with {sizes.command_clients} under way at once."
+        f"{median(slowest[FUNCTION][1:]):.1f} ms, with {sizes.command_clients} under way at once. Ledger and outcome "
+        f"event leave {ratio(values[LEDGER], values[FUNCTION]):.2f} of the rate of direct calls before there is any "
+        "message; client, stream and applier then share the CPUs with PostgreSQL."
     )
     return report
 
