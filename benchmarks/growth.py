@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from psycopg.types.numeric import Int8
 
 from benchmarks import backlog
+from benchmarks.drain import bare, read
 from benchmarks.latency import latencies
 from benchmarks.measure import Curve, Report, Target, interleaved, percentile, ratio
 from benchmarks.pgbench import tps
@@ -92,7 +93,19 @@ async def _projects(servers: Servers, sizes: Sizes, client: Client, report: Repo
             str(projects): partial(_drained, servers, client, url, published[projects], totals[projects])
             for projects, url in urls.items()
         }
-        _record(report, "projects", "drain, events/s", await interleaved(drains, sizes.rounds))
+        least, *_, most = urls
+        for projects in (least, most):
+            messages = (await read(urls[projects], published[projects] + totals[projects]))[published[projects] :]
+            drains[_bare(projects)] = partial(bare, client, messages)
+        values = await interleaved(drains, sizes.rounds)
+        limits = [values.pop(_bare(projects)) for projects in (least, most)]
+        _record(report, "projects", "drain, events/s", values)
+        for projects, rates in zip((least, most), limits, strict=True):
+            report.add(_bare(projects), "events/s", rates)
+        report.notes.append(
+            f"Atomic batches from memory have {ratio(limits[1], limits[0]):.3f} of their rate when they are about "
+            f"{most:,} projects instead of {least:,}: nats-server keeps state for each subject."
+        )
         writes: dict[str, Callable[[], Awaitable[float]]] = {
             str(projects): partial(tps, url, WRITE_PROJECT.format(projects=projects), WRITERS, sizes.writer_seconds)
             for projects, url in urls.items()
@@ -121,6 +134,10 @@ async def _subscribers(servers: Servers, sizes: Sizes, report: Report) -> None:
     report.curves.append(
         Curve("Delivery to each of many subscribers", "subscribers", "ms, p50", {"all in one Python process": points})
     )
+
+
+def _bare(projects: int) -> str:
+    return f"bare atomic batches, {projects:,} projects"
 
 
 def _record(report: Report, size: str, figure: str, values: dict[str, list[float]]) -> None:
