@@ -167,6 +167,7 @@ def _initdb(directory: Path, binaries: Path, runner: Account, lock: int, passwor
             raise Unavailable(f"initdb failed with status {initdb.status}: {initdb.exit_reason()}")
     finally:
         initdb.ask_to_stop()
+        initdb.wait()  # interrupted, it must not write into a folder that is being removed
         password_file.unlink()
     fresh.rename(directory / "postgres")
     if durable:

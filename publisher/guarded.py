@@ -93,8 +93,13 @@ def launch(name: str, log: Path, command: list[str], lock: int, stop: Steps, run
             start_new_session=True,  # Ctrl-C in the terminal is for us: we stop the server when we are done with it
         )
     server = EmbeddedServer(name, "", 0, log, process, log_start)
-    with process.stdout as told:  # type: ignore[union-attr]  # a PIPE was asked for
-        pid = told.readline()
+    try:
+        with process.stdout as told:  # type: ignore[union-attr]  # a PIPE was asked for
+            pid = told.readline()
+    except KeyboardInterrupt:
+        server.ask_to_stop()
+        process.wait()
+        raise
     if not pid:
         process.wait()
         raise Unavailable(f"{name} did not start: {server.exit_reason()}")

@@ -240,3 +240,22 @@ def test_second_owner_is_refused_while_the_first_lives_and_welcome_after_it_was_
         owner.wait()
         with owned(state_dir):
             assert_all_gone(below)
+
+
+@pytest.mark.parametrize("sign", ["postgres.password", "postgres.lock", "postgres.new", "postgres.new/base/4", "nats"])
+def test_a_first_start_that_is_interrupted_leaves_nothing(state_dir: Path, sign: str) -> None:
+    command = [sys.executable, "-m", "publisher", "demo"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"TMPDIR": str(state_dir)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as demo:
+        wait_until(lambda: list(state_dir.glob(f"imi-demo-*/{sign}")))
+        demo.send_signal(signal.SIGINT)
+        told, _ = demo.communicate(timeout=30)
+    assert demo.returncode == 130, told
+    assert "Traceback" not in told
+    assert list(state_dir.iterdir()) == []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,15 +40,17 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
 
 
 @contextmanager
-def up(state_dir: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+def up(
+    state_dir: Path, *arguments: str, command: list[str] = COMMAND, **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """A running `up` and its endpoints; ended by SIGKILL if the test did not end it."""
     (state_dir / "endpoints.json").unlink(missing_ok=True)  # one that was killed could not remove its own
     process = subprocess.Popen(
-        [*COMMAND, "up", "--state-dir", str(state_dir), *arguments],
+        [*command, "up", "--state-dir", str(state_dir), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env=environment(**variables),
     )
     endpoints = state_dir / "endpoints.json"
     try:
@@ -242,3 +246,15 @@ def test_the_status_page_tells_health_and_metrics(state_dir: Path) -> None:
         assert "iMi Project Registry" in get("/")[1]
         assert get("/nothing")[0] == 404
         assert stop(process) == 0
+
+
+def test_the_script_of_a_checkout_is_stopped_as_the_program_is(tmp_path: Path) -> None:
+    root, state_dir, installed = Path(__file__).parents[2], tmp_path / "state", tmp_path / "venv"
+    pins = hashlib.sha256((root / "constraints.txt").read_bytes() + (root / "pyproject.toml").read_bytes())
+    installed.mkdir()
+    (installed / "bin").symlink_to(Path(sys.executable).parent)
+    (installed / "installed-constraints.txt").write_text(pins.hexdigest())
+    with up(state_dir, command=[sys.executable, str(root / "run")], IMI_VENV=str(installed)) as (process, _):
+        assert servers_of(state_dir)
+        assert stop(process) == 0
+    assert servers_of(state_dir) == []
