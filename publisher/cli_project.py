@@ -54,19 +54,25 @@ def register(
     from publisher import git
 
     extra = parsed(metadata)
+    if origin is not None and not origin.strip():
+        raise typer.BadParameter("is blank", param_hint="--origin")
     if path is not None or origin is None:
         folder = path or Path()
         found = git.repository(folder)
-        origin = origin or found.origin
+        origin = found.origin if origin is None else origin
         if origin is None:
             raise Invalid(f'"{folder}": has no remote "origin"; give --origin')
-        branch = branch or found.default_branch
-        trunk_path = trunk_path or str(found.trunk)
+        branch = found.default_branch if branch is None else branch
+        trunk_path = str(found.trunk) if trunk_path is None else trunk_path
 
     async def work(registry: Registry) -> tuple[str, Project]:
         before = await registry.find_projects(origin)
         project_id = await registry.register_project(
-            name or _repository_name(origin), origin, branch or "main", trunk_path, extra
+            _repository_name(origin) if name is None else name,
+            origin,
+            "main" if branch is None else branch,
+            trunk_path,
+            extra,
         )
         after = await _project(registry, project_id)
         if not before:

@@ -62,6 +62,22 @@ def test_a_project_is_registered_from_its_checkout(cli: CommandLine, tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("option", "code", "told"),
+    [
+        ("--origin", 2, "--origin: is blank"),
+        ("--name", 1, "p_name"),
+        ("--branch", 1, "p_default_branch"),
+        ("--trunk-path", 1, "p_trunk_path"),
+    ],
+)
+def test_a_blank_that_was_given_is_refused_by_its_own_name(cli: CommandLine, option: str, code: int, told: str) -> None:
+    origin = [] if option == "--origin" else ["--origin", ORIGIN]
+    refused = cli("project", "register", *origin, option, " ")
+    assert refused.code == code
+    assert told in refused.err
+
+
+@pytest.mark.parametrize(
     "origin", ["https://github.com/Ada/engine", "ssh://git@github.com/ada/engine.git", "git@github.com:ADA/ENGINE"]
 )
 def test_a_project_is_registered_once_whatever_the_form_of_its_origin(
