@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
 
-import orjson
 import psycopg
 import typer
 import uvloop
 
-from benchmarks import commands, drain, footprint, growth, latency, machine, page, queries, replay, snapshot, writers
+from benchmarks import (
+    commands,
+    drain,
+    footprint,
+    growth,
+    latency,
+    machine,
+    page,
+    queries,
+    replay,
+    results,
+    snapshot,
+    writers,
+)
 from benchmarks.measure import Report, Target
 from benchmarks.servers import Servers, running
 from benchmarks.sizes import QUICK, Sizes
 from registry.errors import RegistryError
 
 DOCS = Path(__file__).parent.parent / "docs"
+RESULTS, PLOT = "performance.json", "performance.svg"
 BENCHMARKS: dict[str, Callable[[Servers, Sizes], Awaitable[Report]]] = {
     "drain": drain.run,
     "latency": latency.run,
@@ -43,6 +55,8 @@ def main(
 ) -> None:
     """Measure the registry against its limits and its peers, and write docs/performance.md.
 
+    With --only, earlier results of the other benchmarks stay, if they are of the same machine and versions.
+
     Example: python -m benchmarks --only drain,latency --out /tmp
     """
     chosen = only.split(",") if only else list(BENCHMARKS)
@@ -53,16 +67,17 @@ def main(
         raise typer.BadParameter(f'"{out}" is no folder', param_hint="--out")
     logging.basicConfig(level=logging.ERROR)
     sizes = QUICK if quick else Sizes()
-    reports: list[Report] = []
     with running() as servers:
         described = uvloop.run(machine.describe(servers))
+        reports = results.read(out / RESULTS, described) if only and not quick else {}
         for name in chosen:
             print(f"{name} …", flush=True)
-            reports.append(uvloop.run(_measure(servers, name, sizes)))
-            print(f"{name}: {reports[-1].seconds:.0f} s", flush=True)
+            reports[name] = uvloop.run(_measure(servers, name, sizes))
+            reports[name].measured = f"{described['date']}, commit {described['commit']}"
+            print(f"{name}: {reports[name].seconds:.0f} s", flush=True)
             _save(reports, described, out, quick=quick)  # each time: a run of an hour may be ended
-    for report in reports:
-        for target in report.targets:
+    for name in chosen:
+        for target in reports[name].targets:
             print(f"{target.verdict:8} {target.figure}: {target.measured}")
 
 
@@ -77,14 +92,13 @@ async def _measure(servers: Servers, name: str, sizes: Sizes) -> Report:
     return report
 
 
-def _save(reports: list[Report], described: dict[str, str], out: Path, *, quick: bool) -> None:
+def _save(reports: dict[str, Report], described: dict[str, str], out: Path, *, quick: bool) -> None:
     from benchmarks.plot import draw  # matplotlib takes a second to load
 
-    results, plot = out / "performance.json", out / "performance.svg"
-    content = {"machine": described, "reports": [asdict(report) for report in reports]}
-    results.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    is_drawn = draw(reports, plot)
-    text = page.write(reports, described, results=results.name, plot=plot.name if is_drawn else None, quick=quick)
+    ordered = [reports[name] for name in BENCHMARKS if name in reports]
+    results.write(out / RESULTS, ordered, described)
+    is_drawn = draw(ordered, out / PLOT)
+    text = page.write(ordered, described, results=RESULTS, plot=PLOT if is_drawn else None, quick=quick)
     (out / "performance.md").write_text(text)
 
 

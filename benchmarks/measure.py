@@ -65,6 +65,8 @@ class Report:
     curves: list[Curve] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    measured: str = ""
+    """When, and at which commit."""
 
     def add(self, name: str, unit: str, values: Sequence[float]) -> None:
         """Record a series."""

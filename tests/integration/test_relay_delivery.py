@@ -116,6 +116,25 @@ async def test_what_was_written_while_no_relay_ran_is_published_when_one_starts(
     assert [message.sequence for message in await published(nats, prefix)] == [1, 2]
 
 
+async def test_a_few_events_go_as_they_are_and_those_of_one_transaction_as_a_batch(
+    database: str, nats_url: str, nats: Client, prefix: str, writer: psycopg.Connection[Any]
+) -> None:
+    for number in range(5):
+        register_project(writer, f"alone-{number}")
+    async with running_relay(database, nats_url, prefix):
+        await until_drained(database, prefix)
+    with writer.transaction():
+        for number in range(5):
+            register_project(writer, f"together-{number}")
+    async with running_relay(database, nats_url, prefix):
+        await until_drained(database, prefix)
+    messages = await published(nats, prefix)
+    names = [message.envelope["data"]["name"] for message in messages]
+    assert names == [f"{how}-{number}" for how in ("alone", "together") for number in range(5)]
+    assert ["Nats-Batch-Id" in message.headers for message in messages] == [False] * 5 + [True] * 5
+    assert len({message.headers["Nats-Batch-Id"] for message in messages[5:]}) == 1
+
+
 async def test_an_open_transaction_delays_only_its_own_events(
     database: str, nats_url: str, nats: Client, prefix: str, writer: psycopg.Connection[Any]
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks import page
-from benchmarks.measure import Report, Target, interleaved, percentile, ratio
+from benchmarks import page, results
+from benchmarks.measure import Curve, Report, Target, interleaved, percentile, ratio
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,15 @@ def test_the_page_tells_each_target_and_each_series_with_its_spread() -> None:
     assert "| CPUs | 2 |" in text
     assert "its figures mean nothing" in text
     assert "![" not in text
+
+
+def test_earlier_results_stay_unless_they_are_of_another_machine(tmp_path: Path) -> None:
+    report = Report("drain", "A backlog.", notes=["A note."], seconds=2.5, measured="today, commit a")
+    report.add("ours", "events/s", [1000.0, 3000.0])
+    report.targets.append(Target("drain, against bare", "times", 0.5, at_least=0.75))
+    report.curves.append(Curve("Drain", "rows", "events/s", {"": [(1.0, 2.0)]}))
+    machine = {"date": "today", "commit": "a", "CPUs": "2"}
+    results.write(tmp_path / "r.json", [report], machine)
+    assert results.read(tmp_path / "r.json", machine | {"date": "tomorrow", "commit": "b"}) == {"drain": report}
+    assert results.read(tmp_path / "r.json", machine | {"CPUs": "4"}) == {}
+    assert results.read(tmp_path / "none.json", machine) == {}
