@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from time import monotonic
 
 import structlog
@@ -20,13 +21,15 @@ from publisher.metrics import RelayMetrics
 from publisher.outbox import Cursor, Deposed
 from publisher.stream import EventStream, StreamMoved
 from publisher.streams import open_stream
-from registry.errors import Invalid, Unavailable
+from registry.errors import Invalid, RegistryError, Unavailable
 from registry.profiles import profile_of
 from registry.settings import Settings
 
 log = structlog.get_logger()
 
 STANDBY_POLL_SECONDS = 0.5
+SILENCE_SECONDS = 1.0
+"""How long a relay that stops tries to silence the doorbell."""
 RETRY_SECONDS = (0.05, 2.0)
 """First and longest wait before a server that was away is tried again."""
 
@@ -83,18 +86,27 @@ class Relay:
         """Publish until the lead is lost. Trouble with NATS is no reason to give it up: storing the cursor keeps it."""
         retry = Backoff()
         await outbox.listen(conn)
-        while True:
-            # While NATS is away nobody reads notifications, and a full queue would fail the writers' commits.
-            await outbox.set_doorbell(conn, is_armed=False)
-            try:
-                async with open_stream(self._nats_url, self._name, self._profile, self._settings) as stream:
-                    await self._drain(conn, stream, cursor)
-            except Unavailable as error:
-                if conn.closed:
-                    raise
-                self._metrics.failed(error)
-                await outbox.advance(conn, cursor)
-                await retry.sleep("publishing interrupted", error)
+        try:
+            while True:
+                # While NATS is away nobody reads notifications, and a full queue would fail the writers' commits.
+                await outbox.set_doorbell(conn, is_armed=False)
+                try:
+                    async with open_stream(self._nats_url, self._name, self._profile, self._settings) as stream:
+                        await self._drain(conn, stream, cursor)
+                except Unavailable as error:
+                    if conn.closed:
+                        raise
+                    self._metrics.failed(error)
+                    await outbox.advance(conn, cursor)
+                    await retry.sleep("publishing interrupted", error)
+        finally:
+            await self._silence(conn)
+
+    async def _silence(self, conn: AsyncConnection) -> None:
+        """Let no writer pay for notifications that nobody awaits. A relay that cannot say so is one that was killed."""
+        with suppress(RegistryError, TimeoutError):
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await outbox.set_doorbell(conn, is_armed=False)
 
     async def _drain(self, conn: AsyncConnection, stream: EventStream, cursor: Cursor) -> None:
         """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""

@@ -292,3 +292,18 @@ async def test_an_idle_relay_does_not_touch_the_database_between_heartbeats(
                 await asyncio.sleep(0.005)
         await asyncio.sleep(1.0)  # the time in which nothing may happen is what is tested
         assert writer.execute(state).fetchall() == before
+
+
+async def test_a_relay_that_stops_leaves_no_doorbell_for_writers_to_ring(
+    database: str, nats_url: str, prefix: str, writer: psycopg.Connection[Any]
+) -> None:
+    def is_armed() -> bool:
+        return writer.execute("SELECT last_value = 1 FROM publisher_doorbell").fetchone() == (True,)
+
+    async with running_relay(database, nats_url, prefix):
+        register_project(writer)
+        await until_drained(database, prefix)
+        async with asyncio.timeout(10):
+            while not is_armed():  # the relay's own business
+                await asyncio.sleep(0.01)
+    assert not is_armed()
