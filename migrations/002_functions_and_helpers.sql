@@ -894,7 +894,7 @@ STABLE
 SET search_path = pg_catalog, public, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
-SET enable_indexscan = on
+SET enable_indexscan = off
 SET max_parallel_workers_per_gather = 0
 SET jit = off
 SET pg_trgm.word_similarity_threshold = 0.8
@@ -912,7 +912,6 @@ DECLARE
 BEGIN
     PERFORM require_text('search_projects', 'p_query', p_query);
 
-    PERFORM set_config('enable_indexscan', 'off', true);
     SELECT max(short.hits), array_agg(short.id) INTO hits, candidates
     FROM (
         SELECT hit.id, count(*) OVER () AS hits

@@ -149,7 +149,7 @@ class EventStream:
 
         Returns a future of the stream's new last sequence. It, or this call, raises `StreamMoved` when the stream ends
         elsewhere, `Unavailable` when no answer tells; then the messages may or may not be stored, and `tail` knows.
-        On servers with atomic batches all are stored or none, on older ones a first part of them may be.
+        Of an atomic batch all are stored or none; of requests of their own a first part may be.
         """
         if self._is_atomic and not self._is_sooner_each(messages):
             return await self._send_batch(messages, expected)

@@ -304,6 +304,6 @@ async def test_a_relay_that_stops_leaves_no_doorbell_for_writers_to_ring(
         register_project(writer)
         await until_drained(database, prefix)
         async with asyncio.timeout(10):
-            while not is_armed():  # the relay's own business
+            while not is_armed():
                 await asyncio.sleep(0.01)
     assert not is_armed()
