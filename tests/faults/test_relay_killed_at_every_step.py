@@ -23,8 +23,6 @@ from tests.relay_process import RelayProcess, relay_process
 Work = Callable[[str, UUID], Awaitable[None]]
 SAMPLED = 8
 """Kills per kind of work in the short form."""
-ATTEMPTS = 3
-"""How traffic splits into chunks varies: a late step does not exist in each run."""
 
 
 class Step(NamedTuple):
@@ -137,25 +135,23 @@ async def test_kill_at_any_step_of_a_cycle_loses_doubles_and_reorders_nothing(
         assert {step.server for step in steps} == {"postgresql", "nats"}
         if sampled:
             steps = random.Random(name).sample(steps, sampled)
-        killed = []
         relay = on.start()
         try:
-            for step in steps:
-                for _ in range(ATTEMPTS):
+            for server, chunk, when in steps:
+                is_killed = False
+                while not is_killed:
+                    assert chunk > 0, f"the relay did its work without a word to {server}"
                     await relay.ready()
                     await on.rest()
-                    on.proxies[step.server].stop_at(step.chunk, step.when, relay.kill)
+                    on.proxies[server].stop_at(chunk, when, relay.kill)
                     await work(database, on.worktree)
                     await on.published_or_dead(relay)
-                    is_killed = not relay.is_running
+                    is_killed, carried = not relay.is_running, on.proxies[server].chunks
                     relay.close()
                     relay = on.start()  # its recovery is the test, and it is the next one to be killed
                     await wait_until_published(database, prefix)
                     (await audit(database, nats_url, prefix)).assert_clean()
-                    if is_killed:
-                        killed.append(step)
-                        break
+                    # How the traffic splits into chunks varies. Of a cycle that ended sooner, kill at the last one.
+                    chunk = min(chunk - 1, carried)
         finally:
             relay.close()
-    print(f"\n{name}: killed at {len(killed)} of {len(steps)} steps")
-    assert len(killed) >= len(steps) * 0.8
