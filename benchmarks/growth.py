@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from psycopg.types.numeric import Int8
 
 from benchmarks import backlog
-from benchmarks.drain import bare, read
+from benchmarks.drain import as_the_relay, bare, read
 from benchmarks.latency import latencies
 from benchmarks.measure import Curve, Report, Target, interleaved, percentile, ratio
 from benchmarks.pgbench import tps
@@ -96,7 +96,7 @@ async def _projects(servers: Servers, sizes: Sizes, client: Client, report: Repo
         least, *_, most = urls
         for projects in (least, most):
             messages = (await read(urls[projects], published[projects] + totals[projects]))[published[projects] :]
-            drains[_bare(projects)] = partial(bare, client, messages)
+            drains[_bare(projects)] = partial(bare, client, messages, as_the_relay)
         values = await interleaved(drains, sizes.rounds)
         limits = [values.pop(_bare(projects)) for projects in (least, most)]
         _record(report, "projects", "drain, events/s", values)

@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.js.api import RetentionPolicy, StreamConfig
 
 from publisher.stream import REQUEST_TIMEOUT_SECONDS, EventStream, Stored
+from publisher.wire import publish
 from registry.envelope import Message
 from registry.errors import Conflict, NotFound
 
@@ -45,8 +46,8 @@ class SharedStream(EventStream):
 
     async def _send_wave(self, messages: Sequence[Message], last_sequence: int) -> asyncio.Future[int]:
         reply, outcome = self._await_answers(len(messages), last_sequence)
-        for message in messages:
-            await self._publish(message, message.headers | {SOURCE_HEADER: self._settings.source}, reply)
+        source = f"{SOURCE_HEADER}: {self._settings.source}\r\n"
+        await self._write([publish(message, message.headers + source, reply) for message in messages])
         return outcome
 
     async def _create(self) -> StreamConfig:

@@ -8,7 +8,7 @@ docs/adr/0001-outbox-and-relay.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import uuid4
@@ -28,6 +28,7 @@ from nats.js.api import (
     StreamConfig,
 )
 
+from publisher.wire import publish, write
 from registry.broker import from_nats
 from registry.envelope import Message, identity
 from registry.errors import Conflict, RegistryError, Unavailable
@@ -165,17 +166,8 @@ class EventStream:
         return len({message.transaction_id for message in messages}) == len(messages)
 
     async def _send_batch(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
-        batch_id = uuid4().hex
         reply, outcome = self._await_answers(1, expected)
-        for number, message in enumerate(messages, start=1):
-            headers = message.headers
-            headers["Nats-Batch-Id"] = batch_id
-            headers["Nats-Batch-Sequence"] = str(number)
-            if number == 1:
-                headers["Nats-Expected-Last-Sequence"] = str(expected)
-            if number == len(messages):
-                headers["Nats-Batch-Commit"] = "1"
-            await self._publish(message, headers, reply if number == len(messages) else "")
+        await self._write(_batch(messages, expected, reply))
         return outcome
 
     async def _send_each(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
@@ -185,12 +177,7 @@ class EventStream:
         next would follow it.
         """
         reply, outcome = self._await_answers(len(messages), expected)
-        for number, message in enumerate(messages):
-            headers = message.headers
-            headers["Nats-Expected-Last-Sequence"] = str(expected + number)
-            if number > 0:
-                headers["Nats-Expected-Last-Msg-Id"] = messages[number - 1].event_id
-            await self._publish(message, headers, reply)
+        await self._write(_each(messages, expected, reply))
         return outcome
 
     async def tail(self, after: int) -> AsyncIterator[list[Stored]]:
@@ -269,9 +256,9 @@ class EventStream:
         self._awaited[reply] = Awaited(outcome, acks, expected)
         return reply, outcome
 
-    async def _publish(self, message: Message, headers: dict[str, str], reply: str) -> None:
+    async def _write(self, commands: Iterable[bytes]) -> None:
         try:
-            await self._client.publish(message.subject, message.payload, reply=reply, headers=headers)
+            await write(self._client, commands)
         except nats.errors.Error as error:
             raise from_nats(error, f"cannot publish to stream {self.name}") from error
 
@@ -304,6 +291,25 @@ class EventStream:
 
     def _recognise(self, message: Msg) -> Stored:
         return Stored(message.metadata.sequence.stream, *identity(message.headers or {}))
+
+
+def _batch(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:
+    batch_id = uuid4().hex
+    for number, message in enumerate(messages, start=1):
+        headers = f"{message.headers}Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
+        if number == 1:
+            headers += f"Nats-Expected-Last-Sequence: {expected}\r\n"
+        if number == len(messages):
+            headers += "Nats-Batch-Commit: 1\r\n"
+        yield publish(message, headers, reply if number == len(messages) else "")
+
+
+def _each(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:
+    for number, message in enumerate(messages):
+        headers = f"{message.headers}Nats-Expected-Last-Sequence: {expected + number}\r\n"
+        if number > 0:
+            headers += f"Nats-Expected-Last-Msg-Id: {messages[number - 1].event_id}\r\n"
+        yield publish(message, headers, reply)
 
 
 def _shown(value: object) -> str:

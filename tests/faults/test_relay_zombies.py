@@ -68,6 +68,7 @@ async def test_the_late_batch_of_a_leader_that_was_frozen_and_deposed_is_refused
             async with asyncio.timeout(10):
                 while not proxy.chunks:
                     await asyncio.sleep(0.005)
+            await proxy.quiet()  # until all of it was written
             zombie.freeze()
             with relay_process(database, nats_url, prefix, **settings) as standby:
                 await standby.until_logged("leading")
