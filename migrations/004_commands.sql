@@ -523,11 +523,14 @@ BEGIN
 
     project := coalesce(result ->> 'project_id', p_data ->> 'project_id');
     IF result IS NOT NULL THEN
-        -- Each change of the registry is an event of this transaction: without one there was nothing to change.
+        -- Each change of the registry is an event of this transaction: without one there was nothing to change. Both ends
+        -- are given so that the planner, who knows neither, takes the index: a cached plan may be older than the rows.
         SELECT 'applied', 'applied', o.project_id
         INTO verdict, message, project
         FROM public.outbox o
-        WHERE o.id > last_outbox_id AND o.transaction_id = pg_current_xact_id_if_assigned()
+        WHERE o.id > last_outbox_id
+            AND o.id <= (SELECT s.last_value FROM public.outbox_id_seq s)
+            AND o.transaction_id = pg_current_xact_id_if_assigned()
         ORDER BY o.id
         LIMIT 1;
         IF NOT FOUND THEN

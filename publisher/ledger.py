@@ -1,8 +1,8 @@
-"""The ledger side of the applier: one call to the database carries out one command (migrations/004_commands.sql)."""
+"""The ledger side of the applier: one call to the database carries out commands (migrations/004_commands.sql)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import orjson
@@ -18,16 +18,23 @@ from registry.pool import whole
 
 Connection = AsyncConnection[Outcome]
 
+# One row of arguments a command, carried out in that order.
 APPLY = """
-SELECT command_id, verdict, code, message, result
-FROM public.apply_command(%s, %s, %s::text::jsonb, %s, %s, %s, %s, %s, %s)
+SELECT outcome.command_id, outcome.verdict, outcome.code, outcome.message, outcome.result
+FROM unnest(
+    %s::uuid[], %s::text[], %s::text[], %s::bytea[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[]
+) WITH ORDINALITY AS command (
+    id, name, data, digest, correlation_id, idempotency_key, actor, traceparent, problem, number
+)
+CROSS JOIN LATERAL public.apply_command(
+    id, name, data::jsonb, digest, correlation_id, idempotency_key, actor, traceparent, problem
+) AS outcome
+ORDER BY number
 """
 
-# A command that waits for a lock longer than this gives way to others, and is tried again.
 SESSION = """
 SET jit = off;
 SET timezone = 'UTC';
-SET lock_timeout = '10s';
 SET statement_timeout = '60s';
 SET idle_session_timeout = 0;
 """
@@ -48,8 +55,11 @@ class IdTaken(Conflict):
 
 
 @asynccontextmanager
-async def connect(database_url: str, name: str) -> AsyncIterator[Connection]:
-    """A connection for `apply`. Raises `NoConnection` when it cannot be made."""
+async def connect(database_url: str, name: str, lock_seconds: float) -> AsyncIterator[Connection]:
+    """A connection for `apply`, where a command waits `lock_seconds` for each lock: one that needs longer is `Busy`.
+
+    Raises `NoConnection` when it cannot be made.
+    """
     try:
         conn: Connection = await whole(
             AsyncConnection.connect(
@@ -66,6 +76,7 @@ async def connect(database_url: str, name: str) -> AsyncIterator[Connection]:
     try:
         try:
             await conn.execute(SESSION, prepare=False)
+            await conn.execute("SELECT set_config('lock_timeout', %s, false)", [f"{lock_seconds * 1000:.0f}"])
         except psycopg.Error as error:
             raise _no_connection(error) from error
         yield conn
@@ -78,37 +89,43 @@ def _no_connection(error: psycopg.Error) -> RegistryError:
     return NoConnection(str(known)) if isinstance(known, Unavailable) else known
 
 
-async def apply(conn: Connection, command: Command) -> Outcome:
-    """Carry out `command`, or find that this was done before; returns once that is committed.
+async def apply(conn: Connection, commands: Sequence[Command]) -> list[Outcome]:
+    """Carry out `commands` in one transaction, or find of any that this was done before; returns once it is committed.
+
+    Raises a `RegistryError` when nothing was changed, or, with `conn` lost, may have been. It can be the fault of any
+    one command: `apply_one` tells.
+    """
+    rows = [
+        (
+            command.id,
+            command.name,
+            orjson.dumps(command.data).decode(),
+            command.digest,
+            command.correlation_id,
+            command.idempotency_key,
+            command.actor,
+            command.traceparent,
+            command.problem,
+        )
+        for command in commands
+    ]
+    try:
+        return await (await conn.execute(APPLY, [list(column) for column in zip(*rows, strict=True)])).fetchall()
+    except psycopg.Error as error:
+        raise _translated(error) from error
+
+
+async def apply_one(conn: Connection, command: Command) -> Outcome:
+    """Carry out one command, or find that this was done before; returns once it is committed.
 
     Raises `IdTaken`; `Busy` or another `Unavailable` when nothing was changed, or, with `conn` lost, may have been:
     calling again with the same command is right then.
     """
     try:
-        return await _call(conn, command, command.problem)
+        (outcome,) = await apply(conn, [command])
     except Invalid as error:
         # A value that PostgreSQL does not even read, as a text with NUL.
-        return await _call(conn, command._replace(data={}), str(error))
-
-
-async def _call(conn: Connection, command: Command, problem: str | None) -> Outcome:
-    values = (
-        command.id,
-        command.name,
-        orjson.dumps(command.data).decode(),
-        command.digest,
-        command.correlation_id,
-        command.idempotency_key,
-        command.actor,
-        command.traceparent,
-        problem,
-    )
-    try:
-        outcome = await (await conn.execute(APPLY, values)).fetchone()
-    except psycopg.Error as error:
-        raise _translated(error) from error
-    if outcome is None:
-        raise Conflict("apply_command returned no outcome")
+        (outcome,) = await apply(conn, [command._replace(data={}, problem=str(error))])
     return outcome
 
 

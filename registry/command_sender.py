@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -55,6 +54,8 @@ class CommandSender:
         self._complete = complete
         self._source = source
         self._jetstream = client.jetstream()
+        self._inbox: str | None = None
+        self._awaited: dict[str, asyncio.Future[bytes]] = {}
 
     async def send(self, name: str, data: dict[str, Any], sending: Sending = PLAIN) -> Outcome:
         """Send the command `name` (`project.register` …) and return its outcome, a rejection too.
@@ -63,15 +64,19 @@ class CommandSender:
         when no outcome came in time.
         """
         envelope = self._envelope(name, validated(name, data), sending)
-        async with self._inbox() as (inbox, answers):
-            payload = orjson.dumps(envelope | {"replyto": inbox})
-            try:
-                async with asyncio.timeout(sending.timeout):
-                    return Outcome.model_validate_json(await self._outcome(name, payload, answers))
-            except TimeoutError:
-                raise OutcomeUnknown(
-                    f"{name} {envelope['id']}: no outcome within {sending.timeout:g} s; it may be carried out yet"
-                ) from None
+        await self._subscribe()
+        inbox = f"{self._inbox}.{uuid4().hex}"
+        answer = self._awaited[inbox] = asyncio.get_running_loop().create_future()
+        payload = orjson.dumps(envelope | {"replyto": inbox})
+        try:
+            async with asyncio.timeout(sending.timeout):
+                return Outcome.model_validate_json(await self._outcome(name, payload, answer))
+        except TimeoutError:
+            raise OutcomeUnknown(
+                f"{name} {envelope['id']}: no outcome within {sending.timeout:g} s; it may be carried out yet"
+            ) from None
+        finally:
+            del self._awaited[inbox]
 
     async def post(self, name: str, data: dict[str, Any], sending: Sending = PLAIN) -> UUID:
         """Send a command without waiting for its outcome; returns its id once the server has stored it.
@@ -104,35 +109,31 @@ class CommandSender:
         given = {name: value for name, value in attributes.items() if value is not None}
         return self._complete(given | {"data": data})
 
-    @asynccontextmanager
-    async def _inbox(self) -> AsyncIterator[tuple[str, asyncio.Queue[bytes]]]:
-        """A subject of our own and what arrives there. Subscribed before anything is sent."""
-        answers: asyncio.Queue[bytes] = asyncio.Queue()
-
-        async def on_answer(message: Msg) -> None:
-            answers.put_nowait(message.data)
-
+    async def _subscribe(self) -> None:
+        """Receive the answers to all commands, on one subscription for as long as the connection lasts."""
+        if self._inbox is not None:
+            return
         inbox = self._client.new_inbox()
         try:
-            subscription = await self._client.subscribe(inbox, cb=on_answer)
+            await self._client.subscribe(f"{inbox}.*", cb=self._on_answer)
         except nats.errors.Error as error:
             raise from_nats(error, "cannot wait for an outcome") from error
-        try:
-            yield inbox, answers
-        finally:
-            if self._client.is_connected:
-                await subscription.unsubscribe()
+        self._inbox = inbox
 
-    async def _outcome(self, name: str, payload: bytes, answers: asyncio.Queue[bytes]) -> bytes:
+    async def _on_answer(self, message: Msg) -> None:
+        answer = self._awaited.get(message.subject)
+        if answer is not None and not answer.done():
+            answer.set_result(message.data)
+
+    async def _outcome(self, name: str, payload: bytes, answer: asyncio.Future[bytes]) -> bytes:
         """Send, and wait for the answer; again, under the same id, when the connection was lost meanwhile."""
         while True:
             reconnects = self._client.stats["reconnects"]
             is_stored = await self._publish(name, payload)
             while is_stored and self._client.is_connected and self._client.stats["reconnects"] == reconnects:
-                try:
-                    return await asyncio.wait_for(answers.get(), LOOK_SECONDS)
-                except TimeoutError:
-                    continue
+                await asyncio.wait([answer], timeout=LOOK_SECONDS)
+                if answer.done():
+                    return answer.result()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _publish(self, name: str, payload: bytes) -> bool:

@@ -42,6 +42,13 @@ class Lanes(Generic[T]):
         """Wait for a job that waits for no other."""
         return await self._ready.get()
 
+    async def next_few(self, most: int) -> list[Job[T]]:
+        """Wait for a job that waits for no other; returns it with those that are there as well, `most` in all."""
+        jobs = [await self._ready.get()]
+        while len(jobs) < most and not self._ready.empty():
+            jobs.append(self._ready.get_nowait())
+        return jobs
+
     def again(self, job: Job[T], delay_seconds: float) -> None:
         """Hand out a job once more, after a while; those behind it go on waiting."""
         asyncio.get_running_loop().call_later(delay_seconds, self._ready.put_nowait, job)

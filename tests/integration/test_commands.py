@@ -357,7 +357,7 @@ def test_a_command_that_another_session_records_first_changes_nothing(database: 
 async def test_an_applier_that_is_stopped_while_it_connects_leaves_no_half_open_connection(database: str) -> None:
     # given a connection that is being made, cancelled once its socket is there
     async def connect() -> None:
-        async with ledger.connect(database, "half-open"):
+        async with ledger.connect(database, "half-open", lock_seconds=1):
             raise AssertionError("it was to be stopped before")
 
     kept = []  # what a garbage collector would otherwise close
