@@ -82,6 +82,7 @@ class CommandStream:
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=LONGEST_SECONDS,
             max_ack_pending=WINDOW,
+            mem_storage=True,
         )
         try:
             await self._js.add_consumer(self.name, config)

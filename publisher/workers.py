@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 TOGETHER, ALONE = 4, 12
 """Connections for transactions of many commands, and for those of one."""
-MOST_TOGETHER = 32
+MOST_TOGETHER = 8
 """Commands in one transaction."""
 SMALL_BYTES = 64 * 1024
 """A larger command goes alone, so that a transaction's commands are never much in memory."""
