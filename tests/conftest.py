@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -20,6 +21,11 @@ from tests import services
 from tests.histories import create_shared_stream
 
 log = logging.getLogger(__name__)
+
+
+# A background job of a shell ignores SIGINT, one under nohup SIGHUP, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

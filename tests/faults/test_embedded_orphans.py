@@ -30,7 +30,6 @@ import psycopg
 from publisher.embedded import nats_server, owned, postgres
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it for all below
 with owned(Path(sys.argv[1])) as state_dir, postgres(state_dir) as database, nats_server(state_dir) as broker:
     with psycopg.connect(database.url, autocommit=True) as conn:
         conn.execute("CREATE TABLE IF NOT EXISTS kept (answer int)")
