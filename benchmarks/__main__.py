@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
@@ -86,6 +87,7 @@ async def _measure(servers: Servers, name: str, sizes: Sizes) -> Report:
     try:
         report = await BENCHMARKS[name](servers, sizes)
     except (RegistryError, psycopg.Error, RuntimeError, AssertionError, TimeoutError, ExceptionGroup) as error:
+        traceback.print_exc()
         report = Report(name, "It could not be measured.", notes=[f"It ended with {error!r}."])
         report.targets.append(Target(name, "", None, at_least=0, reason=repr(error)))
     report.seconds = monotonic() - start
