@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import orjson
@@ -17,6 +17,7 @@ from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
 from benchmarks.sizes import Sizes
 from publisher import outbox, wire
 from publisher.ranges import RangeSet
+from publisher.stream import atomic_batch
 from registry.broker import connect_nats
 from registry.envelope import CONTENT_TYPE, EVENT_ID_HEADER, OUTBOX_ID_HEADER, Message
 from registry.profiles import profile_of
@@ -84,8 +85,8 @@ async def read(database_url: str, total: int) -> list[Message]:
     return messages
 
 
-Send = Callable[[Client, list[Message], str, str], Awaitable[None]]
-"""Sends a batch of messages under a batch id; the answer goes to the reply subject."""
+Send = Callable[[Client, list[Message], int, str], Awaitable[None]]
+"""Sends a batch of messages to be stored behind a sequence; the answer goes to the reply subject."""
 
 
 async def bare(client: Client, messages: list[Message], send: Send) -> float:
@@ -100,7 +101,7 @@ async def bare(client: Client, messages: list[Message], send: Send) -> float:
     answers = await client.subscribe(inbox)
     ours = [message._replace(subject=message.subject.replace("bench", prefix, 1)) for message in messages]
     for start in range(0, len(ours), BATCH):
-        await send(client, ours[start : start + BATCH], uuid4().hex, inbox)
+        await send(client, ours[start : start + BATCH], start, inbox)
         assert "error" not in orjson.loads((await answers.next_msg(10)).data)
     await answers.unsubscribe()
     seconds = await fill_seconds(client, prefix, len(messages))
@@ -108,8 +109,9 @@ async def bare(client: Client, messages: list[Message], send: Send) -> float:
     return len(messages) / seconds
 
 
-async def by_nats_py(client: Client, batch: list[Message], batch_id: str, reply: str) -> None:
+async def by_nats_py(client: Client, batch: list[Message], expected: int, reply: str) -> None:
     """One `publish` of nats-py a message."""
+    batch_id = uuid4().hex
     for number, message in enumerate(batch, start=1):
         headers = {
             "content-type": CONTENT_TYPE,
@@ -118,21 +120,14 @@ async def by_nats_py(client: Client, batch: list[Message], batch_id: str, reply:
             "Nats-Batch-Id": batch_id,
             "Nats-Batch-Sequence": str(number),
         }
+        if number == 1:
+            headers["Nats-Expected-Last-Sequence"] = str(expected)
         is_last = number == len(batch)
         if is_last:
             headers["Nats-Batch-Commit"] = "1"
         await client.publish(message.subject, message.payload, reply=reply if is_last else "", headers=headers)
 
 
-async def as_the_relay(client: Client, batch: list[Message], batch_id: str, reply: str) -> None:
-    """As the relay writes a batch."""
-
-    def commands() -> Iterator[bytes]:
-        for number, message in enumerate(batch, start=1):
-            headers = f"{message.headers}Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
-            is_last = number == len(batch)
-            if is_last:
-                headers += "Nats-Batch-Commit: 1\r\n"
-            yield wire.publish(message, headers, reply if is_last else "")
-
-    await wire.write(client, commands())
+async def as_the_relay(client: Client, batch: list[Message], expected: int, reply: str) -> None:
+    """By the relay's own code."""
+    await wire.write(client, atomic_batch(batch, expected, reply))

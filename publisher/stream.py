@@ -167,7 +167,7 @@ class EventStream:
 
     async def _send_batch(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
         reply, outcome = self._await_answers(1, expected)
-        await self._write(_batch(messages, expected, reply))
+        await self._write(atomic_batch(messages, expected, reply))
         return outcome
 
     async def _send_each(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
@@ -293,7 +293,8 @@ class EventStream:
         return Stored(message.metadata.sequence.stream, *identity(message.headers or {}))
 
 
-def _batch(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:
+def atomic_batch(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:
+    """The commands that store `messages` directly behind sequence `expected`, all or none; one answer, to `reply`."""
     batch_id = uuid4().hex
     for number, message in enumerate(messages, start=1):
         headers = f"{message.headers}Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"

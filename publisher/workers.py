@@ -122,12 +122,12 @@ class Workers:
                     self._again(job, RETRY_SECONDS[1])
 
     async def _take_many(self) -> Jobs:
-        jobs: Jobs = []
+        jobs: list[Job[Work]] = []
         while not jobs:
-            ready = await self._lanes.next_few(MOST_TOGETHER)
-            jobs = [job for job in ready if len(job.item.received.payload) <= SMALL_BYTES]
-            for job in ready:
-                if job not in jobs:
+            for job in await self._lanes.next_few(MOST_TOGETHER):
+                if len(job.item.received.payload) <= SMALL_BYTES:
+                    jobs.append(job)
+                else:
                     self._alone.put_nowait(job)
         return jobs
 
