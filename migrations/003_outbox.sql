@@ -135,29 +135,115 @@ CREATE OR REPLACE TRIGGER outbox_doorbell
 
 
 -- ---------------------------------------------------------------------------------------------------------------
--- Event data: the row as consumers see it. Plain expressions without settings, so that the planner inlines them.
--- Keys are in jsonb's own order (by length, then by bytes): it sorts what is not.
+-- Event data: the row as consumers see it. The attributes of a type are the keys of the event; they are in jsonb's own
+-- order (by length, then by bytes), since it sorts what is not.
 -- ---------------------------------------------------------------------------------------------------------------
 
+DO $$
+BEGIN
+    IF to_regtype('outbox_project') IS NULL THEN
+        CREATE TYPE outbox_project AS (
+            name text,
+            active boolean,
+            changed jsonb,
+            metadata jsonb,
+            created_at timestamptz,
+            project_id uuid,
+            trunk_path text,
+            updated_at timestamptz,
+            description text,
+            project_name text,
+            remote_origin text,
+            default_branch text
+        );
+    END IF;
+
+    IF to_regtype('outbox_worktree') IS NULL THEN
+        CREATE TYPE outbox_worktree AS (
+            name text,
+            path text,
+            type text,
+            active boolean,
+            status text,
+            changed jsonb,
+            type_id integer,
+            agent_id text,
+            metadata jsonb,
+            merged_at timestamptz,
+            merged_by text,
+            created_at timestamptz,
+            project_id uuid,
+            updated_at timestamptz,
+            branch_name text,
+            worktree_id uuid,
+            behind_trunk integer,
+            last_sync_at timestamptz,
+            project_name text,
+            remote_origin text,
+            ahead_of_trunk integer,
+            last_commit_hash text,
+            merge_commit_hash text,
+            last_commit_message text,
+            has_uncommitted_changes boolean,
+            uncommitted_files_count integer
+        );
+    END IF;
+
+    IF to_regtype('outbox_worktree_type') IS NULL THEN
+        CREATE TYPE outbox_worktree_type AS (
+            icon text,
+            name text,
+            color text,
+            changed jsonb,
+            type_id integer,
+            metadata jsonb,
+            created_at timestamptz,
+            is_builtin boolean,
+            description text,
+            branch_prefix text,
+            worktree_prefix text
+        );
+    END IF;
+
+    IF to_regtype('outbox_activity') IS NULL THEN
+        CREATE TYPE outbox_activity AS (
+            changed jsonb,
+            agent_id text,
+            metadata jsonb,
+            file_path text,
+            created_at timestamptz,
+            project_id uuid,
+            activity_id uuid,
+            description text,
+            worktree_id uuid,
+            project_name text,
+            activity_type text,
+            worktree_name text
+        );
+    END IF;
+END;
+$$;
+
+-- Plain expressions without settings, so that the planner inlines them.
 CREATE OR REPLACE FUNCTION outbox_project_data(p projects, p_changed jsonb)
 RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT pg_catalog.jsonb_build_object(
-        'name', p.name,
-        'active', p.active,
-        'changed', p_changed,
-        'metadata', p.metadata,
-        'created_at', p.created_at,
-        'project_id', p.id,
-        'trunk_path', p.trunk_path,
-        'updated_at', p.updated_at,
-        'description', p.description,
-        'project_name', p.name,
-        'remote_origin', p.remote_origin,
-        'default_branch', p.default_branch
-    )
+    SELECT pg_catalog.to_jsonb(ROW(
+        p.name,
+        p.active,
+        p_changed,
+        p.metadata,
+        p.created_at,
+        p.id,
+        p.trunk_path,
+        p.updated_at,
+        p.description,
+        p.name,
+        p.remote_origin,
+        p.default_branch
+    )::public.outbox_project)
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_data(
@@ -167,34 +253,34 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT pg_catalog.jsonb_build_object(
-        'name', w.name,
-        'path', w.path,
-        'type', p_type,
-        'active', w.active,
-        'status', public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
-        'changed', p_changed,
-        'type_id', w.type_id,
-        'agent_id', w.agent_id,
-        'metadata', w.metadata,
-        'merged_at', w.merged_at,
-        'merged_by', w.merged_by,
-        'created_at', w.created_at,
-        'project_id', w.project_id,
-        'updated_at', w.updated_at,
-        'branch_name', w.branch_name,
-        'worktree_id', w.id,
-        'behind_trunk', w.behind_trunk,
-        'last_sync_at', w.last_sync_at,
-        'project_name', p_project_name,
-        'remote_origin', p_remote_origin,
-        'ahead_of_trunk', w.ahead_of_trunk,
-        'last_commit_hash', w.last_commit_hash,
-        'merge_commit_hash', w.merge_commit_hash,
-        'last_commit_message', w.last_commit_message,
-        'has_uncommitted_changes', w.has_uncommitted_changes,
-        'uncommitted_files_count', w.uncommitted_files_count
-    )
+    SELECT pg_catalog.to_jsonb(ROW(
+        w.name,
+        w.path,
+        p_type,
+        w.active,
+        public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
+        p_changed,
+        w.type_id,
+        w.agent_id,
+        w.metadata,
+        w.merged_at,
+        w.merged_by,
+        w.created_at,
+        w.project_id,
+        w.updated_at,
+        w.branch_name,
+        w.id,
+        w.behind_trunk,
+        w.last_sync_at,
+        p_project_name,
+        p_remote_origin,
+        w.ahead_of_trunk,
+        w.last_commit_hash,
+        w.merge_commit_hash,
+        w.last_commit_message,
+        w.has_uncommitted_changes,
+        w.uncommitted_files_count
+    )::public.outbox_worktree)
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_type_data(t worktree_types, p_changed jsonb)
@@ -202,50 +288,59 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT pg_catalog.jsonb_build_object(
-        'icon', t.icon,
-        'name', t.name,
-        'color', t.color,
-        'changed', p_changed,
-        'type_id', t.id,
-        'metadata', t.metadata,
-        'created_at', t.created_at,
-        'is_builtin', t.is_builtin,
-        'description', t.description,
-        'branch_prefix', t.branch_prefix,
-        'worktree_prefix', t.worktree_prefix
-    )
+    SELECT pg_catalog.to_jsonb(ROW(
+        t.icon,
+        t.name,
+        t.color,
+        p_changed,
+        t.id,
+        t.metadata,
+        t.created_at,
+        t.is_builtin,
+        t.description,
+        t.branch_prefix,
+        t.worktree_prefix
+    )::public.outbox_worktree_type)
 $$;
 
 
 -- ---------------------------------------------------------------------------------------------------------------
--- What changed: column -> previous value, for the columns that differ (a NULL in the list of keys is skipped).
--- Each column stands in one function: the one of the aspect that reports it. Most updates touch one aspect, so an
--- object is built for those alone that did change.
+-- What changed: column -> previous value, for the columns that differ; NULL when none does.
+-- Each column stands in one function: the one of the aspect that reports it.
 -- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION outbox_change(p_column text, p_old anyelement, p_new anyelement)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT CASE
+        WHEN p_old IS DISTINCT FROM p_new THEN pg_catalog.jsonb_build_object(p_column, p_old) ELSE '{}'
+    END
+$$;
 
 CREATE OR REPLACE FUNCTION outbox_project_changes(o projects, n projects)
 RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT pg_catalog.jsonb_build_object(
-        'name', o.name,
-        'metadata', o.metadata,
-        'created_at', o.created_at,
-        'trunk_path', o.trunk_path,
-        'description', o.description,
-        'remote_origin', o.remote_origin,
-        'default_branch', o.default_branch
-    ) - ARRAY[
-        CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
-        CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
-        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END,
-        CASE WHEN o.trunk_path IS NOT DISTINCT FROM n.trunk_path THEN 'trunk_path' END,
-        CASE WHEN o.description IS NOT DISTINCT FROM n.description THEN 'description' END,
-        CASE WHEN o.remote_origin IS NOT DISTINCT FROM n.remote_origin THEN 'remote_origin' END,
-        CASE WHEN o.default_branch IS NOT DISTINCT FROM n.default_branch THEN 'default_branch' END
-    ]
+    SELECT CASE
+        WHEN (
+            o.name, o.metadata, o.created_at, o.trunk_path, o.description, o.remote_origin,
+            o.default_branch
+        ) IS DISTINCT FROM (
+            n.name, n.metadata, n.created_at, n.trunk_path, n.description, n.remote_origin,
+            n.default_branch
+        )
+        THEN
+            public.outbox_change('name', o.name, n.name)
+            || public.outbox_change('metadata', o.metadata, n.metadata)
+            || public.outbox_change('created_at', o.created_at, n.created_at)
+            || public.outbox_change('trunk_path', o.trunk_path, n.trunk_path)
+            || public.outbox_change('description', o.description, n.description)
+            || public.outbox_change('remote_origin', o.remote_origin, n.remote_origin)
+            || public.outbox_change('default_branch', o.default_branch, n.default_branch)
+    END
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_changes(o worktrees, n worktrees)
@@ -254,26 +349,19 @@ LANGUAGE sql
 STABLE
 AS $$
     SELECT CASE
-        WHEN (o.name, o.path, o.type_id, o.metadata, o.created_at, o.project_id, o.branch_name)
-            IS DISTINCT FROM (n.name, n.path, n.type_id, n.metadata, n.created_at, n.project_id, n.branch_name)
-        THEN pg_catalog.jsonb_build_object(
-            'name', o.name,
-            'path', o.path,
-            'type_id', o.type_id,
-            'metadata', o.metadata,
-            'created_at', o.created_at,
-            'project_id', o.project_id,
-            'branch_name', o.branch_name
-        ) - ARRAY[
-            CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
-            CASE WHEN o.path IS NOT DISTINCT FROM n.path THEN 'path' END,
-            CASE WHEN o.type_id IS NOT DISTINCT FROM n.type_id THEN 'type_id' END,
-            CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
-            CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END,
-            CASE WHEN o.project_id IS NOT DISTINCT FROM n.project_id THEN 'project_id' END,
-            CASE WHEN o.branch_name IS NOT DISTINCT FROM n.branch_name THEN 'branch_name' END
-        ]
-        ELSE '{}'
+        WHEN (
+            o.name, o.path, o.type_id, o.metadata, o.created_at, o.project_id, o.branch_name
+        ) IS DISTINCT FROM (
+            n.name, n.path, n.type_id, n.metadata, n.created_at, n.project_id, n.branch_name
+        )
+        THEN
+            public.outbox_change('name', o.name, n.name)
+            || public.outbox_change('path', o.path, n.path)
+            || public.outbox_change('type_id', o.type_id, n.type_id)
+            || public.outbox_change('metadata', o.metadata, n.metadata)
+            || public.outbox_change('created_at', o.created_at, n.created_at)
+            || public.outbox_change('project_id', o.project_id, n.project_id)
+            || public.outbox_change('branch_name', o.branch_name, n.branch_name)
     END
 $$;
 
@@ -290,22 +378,13 @@ AS $$
             n.behind_trunk, n.ahead_of_trunk, n.last_commit_hash, n.last_commit_message,
             n.has_uncommitted_changes, n.uncommitted_files_count
         )
-        THEN pg_catalog.jsonb_build_object(
-            'behind_trunk', o.behind_trunk,
-            'ahead_of_trunk', o.ahead_of_trunk,
-            'last_commit_hash', o.last_commit_hash,
-            'last_commit_message', o.last_commit_message,
-            'has_uncommitted_changes', o.has_uncommitted_changes,
-            'uncommitted_files_count', o.uncommitted_files_count
-        ) - ARRAY[
-            CASE WHEN o.behind_trunk IS NOT DISTINCT FROM n.behind_trunk THEN 'behind_trunk' END,
-            CASE WHEN o.ahead_of_trunk IS NOT DISTINCT FROM n.ahead_of_trunk THEN 'ahead_of_trunk' END,
-            CASE WHEN o.last_commit_hash IS NOT DISTINCT FROM n.last_commit_hash THEN 'last_commit_hash' END,
-            CASE WHEN o.last_commit_message IS NOT DISTINCT FROM n.last_commit_message THEN 'last_commit_message' END,
-            CASE WHEN o.has_uncommitted_changes IS NOT DISTINCT FROM n.has_uncommitted_changes THEN 'has_uncommitted_changes' END,
-            CASE WHEN o.uncommitted_files_count IS NOT DISTINCT FROM n.uncommitted_files_count THEN 'uncommitted_files_count' END
-        ]
-        ELSE '{}'
+        THEN
+            public.outbox_change('behind_trunk', o.behind_trunk, n.behind_trunk)
+            || public.outbox_change('ahead_of_trunk', o.ahead_of_trunk, n.ahead_of_trunk)
+            || public.outbox_change('last_commit_hash', o.last_commit_hash, n.last_commit_hash)
+            || public.outbox_change('last_commit_message', o.last_commit_message, n.last_commit_message)
+            || public.outbox_change('has_uncommitted_changes', o.has_uncommitted_changes, n.has_uncommitted_changes)
+            || public.outbox_change('uncommitted_files_count', o.uncommitted_files_count, n.uncommitted_files_count)
     END
 $$;
 
@@ -315,18 +394,15 @@ LANGUAGE sql
 STABLE
 AS $$
     SELECT CASE
-        WHEN (o.merged_at, o.merged_by, o.merge_commit_hash)
-            IS DISTINCT FROM (n.merged_at, n.merged_by, n.merge_commit_hash)
-        THEN pg_catalog.jsonb_build_object(
-            'merged_at', o.merged_at,
-            'merged_by', o.merged_by,
-            'merge_commit_hash', o.merge_commit_hash
-        ) - ARRAY[
-            CASE WHEN o.merged_at IS NOT DISTINCT FROM n.merged_at THEN 'merged_at' END,
-            CASE WHEN o.merged_by IS NOT DISTINCT FROM n.merged_by THEN 'merged_by' END,
-            CASE WHEN o.merge_commit_hash IS NOT DISTINCT FROM n.merge_commit_hash THEN 'merge_commit_hash' END
-        ]
-        ELSE '{}'
+        WHEN (
+            o.merged_at, o.merged_by, o.merge_commit_hash
+        ) IS DISTINCT FROM (
+            n.merged_at, n.merged_by, n.merge_commit_hash
+        )
+        THEN
+            public.outbox_change('merged_at', o.merged_at, n.merged_at)
+            || public.outbox_change('merged_by', o.merged_by, n.merged_by)
+            || public.outbox_change('merge_commit_hash', o.merge_commit_hash, n.merge_commit_hash)
     END
 $$;
 
@@ -335,27 +411,25 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT pg_catalog.jsonb_build_object(
-        'icon', o.icon,
-        'name', o.name,
-        'color', o.color,
-        'metadata', o.metadata,
-        'created_at', o.created_at,
-        'is_builtin', o.is_builtin,
-        'description', o.description,
-        'branch_prefix', o.branch_prefix,
-        'worktree_prefix', o.worktree_prefix
-    ) - ARRAY[
-        CASE WHEN o.icon IS NOT DISTINCT FROM n.icon THEN 'icon' END,
-        CASE WHEN o.name IS NOT DISTINCT FROM n.name THEN 'name' END,
-        CASE WHEN o.color IS NOT DISTINCT FROM n.color THEN 'color' END,
-        CASE WHEN o.metadata IS NOT DISTINCT FROM n.metadata THEN 'metadata' END,
-        CASE WHEN o.created_at IS NOT DISTINCT FROM n.created_at THEN 'created_at' END,
-        CASE WHEN o.is_builtin IS NOT DISTINCT FROM n.is_builtin THEN 'is_builtin' END,
-        CASE WHEN o.description IS NOT DISTINCT FROM n.description THEN 'description' END,
-        CASE WHEN o.branch_prefix IS NOT DISTINCT FROM n.branch_prefix THEN 'branch_prefix' END,
-        CASE WHEN o.worktree_prefix IS NOT DISTINCT FROM n.worktree_prefix THEN 'worktree_prefix' END
-    ]
+    SELECT CASE
+        WHEN (
+            o.icon, o.name, o.color, o.metadata, o.created_at, o.is_builtin, o.description, o.branch_prefix,
+            o.worktree_prefix
+        ) IS DISTINCT FROM (
+            n.icon, n.name, n.color, n.metadata, n.created_at, n.is_builtin, n.description, n.branch_prefix,
+            n.worktree_prefix
+        )
+        THEN
+            public.outbox_change('icon', o.icon, n.icon)
+            || public.outbox_change('name', o.name, n.name)
+            || public.outbox_change('color', o.color, n.color)
+            || public.outbox_change('metadata', o.metadata, n.metadata)
+            || public.outbox_change('created_at', o.created_at, n.created_at)
+            || public.outbox_change('is_builtin', o.is_builtin, n.is_builtin)
+            || public.outbox_change('description', o.description, n.description)
+            || public.outbox_change('branch_prefix', o.branch_prefix, n.branch_prefix)
+            || public.outbox_change('worktree_prefix', o.worktree_prefix, n.worktree_prefix)
+    END
 $$;
 
 
@@ -366,6 +440,9 @@ $$;
 -- enable_nestloop = off joins old with new rows by hash (10,000 x 10,000 otherwise),
 -- enable_seqscan = off looks joined names up by key even when their table was small at first,
 -- jit = off because the switches above make a plan look expensive (measured: 600 ms of compilation for one row).
+--
+-- Most statements change one row, and then setting a plan up costs more than running it: few nodes, and few columns in
+-- each. So a row is one value from the join on. Nothing above unnest() sorts or joins: the events of a row stay in its order.
 -- ---------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION outbox_project_inserted()
@@ -396,32 +473,34 @@ SET jit = off
 AS $$
 BEGIN
     INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'project', aspect.action, n.id, n.id, public.outbox_project_data(
-        ROW(n.*)::public.projects,
-        CASE
-            WHEN aspect.rank = part.first AND o.updated_at <> n.updated_at
-            THEN aspect.changed || jsonb_build_object('updated_at', o.updated_at)
-            ELSE aspect.changed
-        END
+    SELECT 'project', event.action, (event.p).id, (event.p).id, public.outbox_project_data(
+        event.p,
+        event.changed || CASE WHEN event.rank = event.first THEN event.touched ELSE '{}' END
     )
-    FROM old_rows o
-    JOIN new_rows n ON n.id = o.id
-    CROSS JOIN LATERAL (
-        SELECT public.outbox_project_changes(ROW(o.*)::public.projects, ROW(n.*)::public.projects) AS plain
-        OFFSET 0
-    ) changes
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN n.active AND NOT o.active THEN 1 WHEN changes.plain <> '{}' THEN 2 ELSE 3 END AS first
-        OFFSET 0
-    ) part
-    CROSS JOIN LATERAL (
-        VALUES
-            (1, 'reactivated', CASE WHEN n.active AND NOT o.active THEN '{"active": false}'::jsonb ELSE '{}' END),
-            (2, 'updated', changes.plain),
-            (3, 'deactivated', CASE WHEN o.active AND NOT n.active THEN '{"active": true}'::jsonb ELSE '{}' END)
-    ) aspect (rank, action, changed)
-    WHERE aspect.changed <> '{}'
-    ORDER BY n.id, aspect.rank;
+    FROM (
+        SELECT
+            c.p, c.touched,
+            CASE WHEN c.is_reactivated THEN 1 WHEN c.plain IS NOT NULL THEN 2 ELSE 3 END AS first,
+            unnest('{1, 2, 3}'::integer[]) AS rank,
+            unnest('{reactivated, updated, deactivated}'::text[]) AS action,
+            unnest(ARRAY[
+                CASE WHEN c.is_reactivated THEN '{"active": false}'::jsonb END,
+                c.plain,
+                CASE WHEN c.is_deactivated THEN '{"active": true}'::jsonb END
+            ]) AS changed
+        FROM (
+            SELECT
+                ROW(n.*)::public.projects AS p,
+                n.active AND NOT o.active AS is_reactivated,
+                o.active AND NOT n.active AS is_deactivated,
+                public.outbox_project_changes(ROW(o.*)::public.projects, ROW(n.*)::public.projects) AS plain,
+                public.outbox_change('updated_at', o.updated_at, n.updated_at) AS touched
+            FROM old_rows o
+            JOIN new_rows n ON n.id = o.id
+            OFFSET 0
+        ) c
+    ) event
+    WHERE event.changed IS NOT NULL;
     RETURN NULL;
 END;
 $$;
@@ -479,81 +558,74 @@ SET jit = off
 AS $$
 BEGIN
     INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'worktree', aspect.action, n.project_id, n.id, public.outbox_worktree_data(
-        ROW(n.*)::public.worktrees, p.name, p.remote_origin, t.name,
-        aspect.changed
-        || CASE
-            WHEN aspect.rank = place.first AND o.updated_at <> n.updated_at
-            THEN jsonb_build_object('updated_at', o.updated_at)
-            ELSE '{}'
-        END
-        || CASE
-            WHEN aspect.rank = place.sync AND o.last_sync_at IS DISTINCT FROM n.last_sync_at
-            THEN jsonb_build_object('last_sync_at', o.last_sync_at)
-            ELSE '{}'
-        END
+    SELECT 'worktree', event.action, (event.w).project_id, (event.w).id, public.outbox_worktree_data(
+        event.w,
+        (SELECT name FROM public.projects WHERE id = (event.w).project_id),
+        (SELECT remote_origin FROM public.projects WHERE id = (event.w).project_id),
+        (SELECT name FROM public.worktree_types WHERE id = (event.w).type_id),
+        event.changed
+        || CASE WHEN event.rank = event.first THEN event.touched ELSE '{}' END
+        || CASE WHEN event.rank = event.sync THEN event.synced ELSE '{}' END
     )
-    FROM old_rows o
-    JOIN new_rows n ON n.id = o.id
-    CROSS JOIN LATERAL (
+    FROM (
         SELECT
-            public.outbox_worktree_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS plain,
-            public.outbox_worktree_git_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS git,
-            public.outbox_worktree_merge_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS merge,
-            o.merged_at IS NULL AND n.merged_at IS NOT NULL AS is_merged,
-            n.active AND NOT o.active AS is_reactivated,
-            o.active AND NOT n.active AS is_closed
-        OFFSET 0
-    ) c
-    CROSS JOIN LATERAL (
-        SELECT
-            CASE
-                WHEN NOT c.is_reactivated THEN '{}'
-                WHEN c.is_merged THEN '{"active": false}'
-                ELSE c.merge || '{"active": false}'
-            END AS reactivated,
-            CASE WHEN c.is_merged OR c.is_reactivated THEN c.plain ELSE c.plain || c.merge END AS updated,
-            CASE
-                WHEN o.agent_id IS DISTINCT FROM n.agent_id THEN jsonb_build_object('agent_id', o.agent_id)
-                ELSE '{}'
-            END AS agent,
-            CASE
-                WHEN NOT c.is_merged THEN '{}'
-                WHEN c.is_closed THEN c.merge || '{"active": true}'
-                ELSE c.merge
-            END AS merged,
-            CASE WHEN c.is_closed AND NOT c.is_merged THEN '{"active": true}'::jsonb ELSE '{}' END AS removed
-        OFFSET 0
-    ) part
-    CROSS JOIN LATERAL (
-        SELECT
-            first,
-            CASE WHEN c.git <> '{}' THEN 4 ELSE first END AS sync
+            part.w, part.touched, part.synced, part.first,
+            CASE WHEN part.git IS NULL THEN part.first ELSE 4 END AS sync,
+            unnest('{1, 2, 3, 4, 5, 6}'::integer[]) AS rank,
+            unnest(ARRAY[
+                'reactivated', 'updated', CASE WHEN (part.w).agent_id IS NULL THEN 'released' ELSE 'claimed' END,
+                'git_state_updated', 'merged', 'removed'
+            ]) AS action,
+            unnest(ARRAY[part.reactivated, part.updated, part.agent, part.git, part.merged, part.removed]) AS changed
         FROM (
-            SELECT CASE
-                WHEN part.reactivated <> '{}' THEN 1
-                WHEN part.updated <> '{}' THEN 2
-                WHEN part.agent <> '{}' THEN 3
-                WHEN c.git <> '{}' THEN 4
-                WHEN part.merged <> '{}' THEN 5
-                WHEN part.removed <> '{}' THEN 6
-            END AS first
-        ) found
-        OFFSET 0
-    ) place
-    CROSS JOIN LATERAL (
-        VALUES
-            (1, 'reactivated', part.reactivated),
-            (2, 'updated', part.updated),
-            (3, CASE WHEN n.agent_id IS NULL THEN 'released' ELSE 'claimed' END, part.agent),
-            (4, 'git_state_updated', c.git),
-            (5, 'merged', part.merged),
-            (6, 'removed', part.removed)
-    ) aspect (rank, action, changed)
-    LEFT JOIN LATERAL (SELECT name, remote_origin FROM public.projects WHERE id = n.project_id OFFSET 0) p ON true
-    LEFT JOIN LATERAL (SELECT name FROM public.worktree_types WHERE id = n.type_id OFFSET 0) t ON true
-    WHERE aspect.changed <> '{}'
-    ORDER BY n.id, aspect.rank;
+            SELECT
+                c.w, c.touched, c.synced, c.agent, c.git,
+                CASE
+                    WHEN NOT c.is_reactivated THEN NULL
+                    WHEN c.merge IS NULL OR c.is_merged THEN '{"active": false}'
+                    ELSE c.merge || '{"active": false}'
+                END AS reactivated,
+                CASE
+                    WHEN c.merge IS NULL OR c.is_merged OR c.is_reactivated THEN c.plain
+                    ELSE coalesce(c.plain, '{}') || c.merge
+                END AS updated,
+                CASE
+                    WHEN NOT c.is_merged THEN NULL
+                    WHEN c.is_closed THEN c.merge || '{"active": true}'
+                    ELSE c.merge
+                END AS merged,
+                CASE WHEN c.is_closed AND NOT c.is_merged THEN '{"active": true}'::jsonb END AS removed,
+                CASE
+                    WHEN c.is_reactivated THEN 1
+                    WHEN c.plain IS NOT NULL OR c.merge IS NOT NULL AND NOT c.is_merged THEN 2
+                    WHEN c.agent IS NOT NULL THEN 3
+                    WHEN c.git IS NOT NULL THEN 4
+                    WHEN c.is_merged THEN 5
+                    ELSE 6
+                END AS first
+            FROM (
+                SELECT
+                    ROW(n.*)::public.worktrees AS w,
+                    o.merged_at IS NULL AND n.merged_at IS NOT NULL AS is_merged,
+                    n.active AND NOT o.active AS is_reactivated,
+                    o.active AND NOT n.active AS is_closed,
+                    public.outbox_worktree_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS plain,
+                    public.outbox_worktree_git_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS git,
+                    public.outbox_worktree_merge_changes(
+                        ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees
+                    ) AS merge,
+                    CASE
+                        WHEN o.agent_id IS DISTINCT FROM n.agent_id THEN jsonb_build_object('agent_id', o.agent_id)
+                    END AS agent,
+                    public.outbox_change('updated_at', o.updated_at, n.updated_at) AS touched,
+                    public.outbox_change('last_sync_at', o.last_sync_at, n.last_sync_at) AS synced
+                FROM old_rows o
+                JOIN new_rows n ON n.id = o.id
+                OFFSET 0
+            ) c
+        ) part
+    ) event
+    WHERE event.changed IS NOT NULL;
     RETURN NULL;
 END;
 $$;
@@ -614,16 +686,18 @@ SET jit = off
 AS $$
 BEGIN
     INSERT INTO public.outbox (entity, action, data)
-    SELECT 'worktree_type', 'updated', public.outbox_worktree_type_data(ROW(n.*)::public.worktree_types, c.plain)
-    FROM old_rows o
-    JOIN new_rows n ON n.id = o.id
-    CROSS JOIN LATERAL (
-        SELECT public.outbox_worktree_type_changes(
-            ROW(o.*)::public.worktree_types, ROW(n.*)::public.worktree_types
-        ) AS plain
+    SELECT 'worktree_type', 'updated', public.outbox_worktree_type_data(c.t, c.plain)
+    FROM (
+        SELECT
+            ROW(n.*)::public.worktree_types AS t,
+            public.outbox_worktree_type_changes(
+                ROW(o.*)::public.worktree_types, ROW(n.*)::public.worktree_types
+            ) AS plain
+        FROM old_rows o
+        JOIN new_rows n ON n.id = o.id
         OFFSET 0
     ) c
-    WHERE c.plain <> '{}';
+    WHERE c.plain IS NOT NULL;
     RETURN NULL;
 END;
 $$;
@@ -655,20 +729,20 @@ SET jit = off
 AS $$
 BEGIN
     INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'activity', 'logged', w.project_id, n.id, jsonb_build_object(
-        'changed', '{}'::jsonb,
-        'agent_id', n.agent_id,
-        'metadata', n.metadata,
-        'file_path', n.file_path,
-        'created_at', n.created_at,
-        'project_id', w.project_id,
-        'activity_id', n.id,
-        'description', n.description,
-        'worktree_id', n.worktree_id,
-        'project_name', p.name,
-        'activity_type', n.activity_type,
-        'worktree_name', w.name
-    )
+    SELECT 'activity', 'logged', w.project_id, n.id, to_jsonb(ROW(
+        '{}',
+        n.agent_id,
+        n.metadata,
+        n.file_path,
+        n.created_at,
+        w.project_id,
+        n.id,
+        n.description,
+        n.worktree_id,
+        p.name,
+        n.activity_type,
+        w.name
+    )::public.outbox_activity)
     FROM new_rows n
     LEFT JOIN LATERAL (SELECT name, project_id FROM public.worktrees WHERE id = n.worktree_id OFFSET 0) w ON true
     LEFT JOIN LATERAL (SELECT name FROM public.projects WHERE id = w.project_id OFFSET 0) p ON true;

@@ -55,6 +55,8 @@ DROP FUNCTION IF EXISTS
     outbox_worktree_type_data(worktree_types, jsonb),
     outbox_worktree_type_changes(worktree_types, worktree_types);
 
+DROP TYPE IF EXISTS outbox_project, outbox_worktree, outbox_worktree_type, outbox_activity;
+
 -- Their triggers, indexes and sequences go with them.
 DROP TABLE IF EXISTS
     schema_migrations,
@@ -87,6 +89,7 @@ DROP FUNCTION IF EXISTS
 
 -- 003
 DROP FUNCTION IF EXISTS
+    outbox_change(text, anyelement, anyelement),
     outbox_uuid_setting(text),
     outbox_refuse_rewrite(),
     outbox_ring(),
