@@ -47,5 +47,10 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    told = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
+    """The commit, `-dirty` when anything but the docs, where the last results are, differs from it."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    return f"{commit}-dirty" if commit and _git("status", "--porcelain", "--", ".", ":!docs") else commit or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
