@@ -48,7 +48,8 @@ def _lines(panel: Axes, curve: Curve) -> None:
     for name, points in curve.lines.items():
         panel.plot(*zip(*points, strict=True), marker="o", label=name)
     panel.set(title=curve.title, xlabel=curve.x, ylabel=curve.y, xscale="log")
-    panel.set_ylim(bottom=0)
+    highest = max(y for points in curve.lines.values() for _, y in points)
+    panel.set_ylim(0, highest * (1.1 if len(curve.lines) == 1 else 1.4))
     panel.grid(alpha=0.3)
     if len(curve.lines) > 1:
-        panel.legend(fontsize=7)
+        panel.legend(fontsize=6.5, ncols=2, loc="upper center", columnspacing=1, handlelength=1.2)
