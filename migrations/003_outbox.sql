@@ -224,7 +224,7 @@ BEGIN
 END;
 $$;
 
--- Plain expressions without settings, so that the planner inlines them.
+-- Plain expressions without settings, so that the planner inlines them; values in the order of the type's attributes.
 CREATE OR REPLACE FUNCTION outbox_project_data(p projects, p_changed jsonb)
 RETURNS jsonb
 LANGUAGE sql
@@ -309,6 +309,7 @@ $$;
 -- Each column stands in one function: the one of the aspect that reports it.
 -- ---------------------------------------------------------------------------------------------------------------
 
+-- An empty object when the value is the same.
 CREATE OR REPLACE FUNCTION outbox_change(p_column text, p_old anyelement, p_new anyelement)
 RETURNS jsonb
 LANGUAGE sql
@@ -324,23 +325,16 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT CASE
-        WHEN (
-            o.name, o.metadata, o.created_at, o.trunk_path, o.description, o.remote_origin,
-            o.default_branch
-        ) IS DISTINCT FROM (
-            n.name, n.metadata, n.created_at, n.trunk_path, n.description, n.remote_origin,
-            n.default_branch
-        )
-        THEN
-            public.outbox_change('name', o.name, n.name)
-            || public.outbox_change('metadata', o.metadata, n.metadata)
-            || public.outbox_change('created_at', o.created_at, n.created_at)
-            || public.outbox_change('trunk_path', o.trunk_path, n.trunk_path)
-            || public.outbox_change('description', o.description, n.description)
-            || public.outbox_change('remote_origin', o.remote_origin, n.remote_origin)
-            || public.outbox_change('default_branch', o.default_branch, n.default_branch)
-    END
+    SELECT nullif(
+        public.outbox_change('name', o.name, n.name)
+        || public.outbox_change('metadata', o.metadata, n.metadata)
+        || public.outbox_change('created_at', o.created_at, n.created_at)
+        || public.outbox_change('trunk_path', o.trunk_path, n.trunk_path)
+        || public.outbox_change('description', o.description, n.description)
+        || public.outbox_change('remote_origin', o.remote_origin, n.remote_origin)
+        || public.outbox_change('default_branch', o.default_branch, n.default_branch),
+        '{}'
+    )
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_changes(o worktrees, n worktrees)
@@ -348,21 +342,16 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT CASE
-        WHEN (
-            o.name, o.path, o.type_id, o.metadata, o.created_at, o.project_id, o.branch_name
-        ) IS DISTINCT FROM (
-            n.name, n.path, n.type_id, n.metadata, n.created_at, n.project_id, n.branch_name
-        )
-        THEN
-            public.outbox_change('name', o.name, n.name)
-            || public.outbox_change('path', o.path, n.path)
-            || public.outbox_change('type_id', o.type_id, n.type_id)
-            || public.outbox_change('metadata', o.metadata, n.metadata)
-            || public.outbox_change('created_at', o.created_at, n.created_at)
-            || public.outbox_change('project_id', o.project_id, n.project_id)
-            || public.outbox_change('branch_name', o.branch_name, n.branch_name)
-    END
+    SELECT nullif(
+        public.outbox_change('name', o.name, n.name)
+        || public.outbox_change('path', o.path, n.path)
+        || public.outbox_change('type_id', o.type_id, n.type_id)
+        || public.outbox_change('metadata', o.metadata, n.metadata)
+        || public.outbox_change('created_at', o.created_at, n.created_at)
+        || public.outbox_change('project_id', o.project_id, n.project_id)
+        || public.outbox_change('branch_name', o.branch_name, n.branch_name),
+        '{}'
+    )
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_git_changes(o worktrees, n worktrees)
@@ -370,22 +359,15 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT CASE
-        WHEN (
-            o.behind_trunk, o.ahead_of_trunk, o.last_commit_hash, o.last_commit_message,
-            o.has_uncommitted_changes, o.uncommitted_files_count
-        ) IS DISTINCT FROM (
-            n.behind_trunk, n.ahead_of_trunk, n.last_commit_hash, n.last_commit_message,
-            n.has_uncommitted_changes, n.uncommitted_files_count
-        )
-        THEN
-            public.outbox_change('behind_trunk', o.behind_trunk, n.behind_trunk)
-            || public.outbox_change('ahead_of_trunk', o.ahead_of_trunk, n.ahead_of_trunk)
-            || public.outbox_change('last_commit_hash', o.last_commit_hash, n.last_commit_hash)
-            || public.outbox_change('last_commit_message', o.last_commit_message, n.last_commit_message)
-            || public.outbox_change('has_uncommitted_changes', o.has_uncommitted_changes, n.has_uncommitted_changes)
-            || public.outbox_change('uncommitted_files_count', o.uncommitted_files_count, n.uncommitted_files_count)
-    END
+    SELECT nullif(
+        public.outbox_change('behind_trunk', o.behind_trunk, n.behind_trunk)
+        || public.outbox_change('ahead_of_trunk', o.ahead_of_trunk, n.ahead_of_trunk)
+        || public.outbox_change('last_commit_hash', o.last_commit_hash, n.last_commit_hash)
+        || public.outbox_change('last_commit_message', o.last_commit_message, n.last_commit_message)
+        || public.outbox_change('has_uncommitted_changes', o.has_uncommitted_changes, n.has_uncommitted_changes)
+        || public.outbox_change('uncommitted_files_count', o.uncommitted_files_count, n.uncommitted_files_count),
+        '{}'
+    )
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_merge_changes(o worktrees, n worktrees)
@@ -393,17 +375,12 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT CASE
-        WHEN (
-            o.merged_at, o.merged_by, o.merge_commit_hash
-        ) IS DISTINCT FROM (
-            n.merged_at, n.merged_by, n.merge_commit_hash
-        )
-        THEN
-            public.outbox_change('merged_at', o.merged_at, n.merged_at)
-            || public.outbox_change('merged_by', o.merged_by, n.merged_by)
-            || public.outbox_change('merge_commit_hash', o.merge_commit_hash, n.merge_commit_hash)
-    END
+    SELECT nullif(
+        public.outbox_change('merged_at', o.merged_at, n.merged_at)
+        || public.outbox_change('merged_by', o.merged_by, n.merged_by)
+        || public.outbox_change('merge_commit_hash', o.merge_commit_hash, n.merge_commit_hash),
+        '{}'
+    )
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_type_changes(o worktree_types, n worktree_types)
@@ -411,25 +388,18 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT CASE
-        WHEN (
-            o.icon, o.name, o.color, o.metadata, o.created_at, o.is_builtin, o.description, o.branch_prefix,
-            o.worktree_prefix
-        ) IS DISTINCT FROM (
-            n.icon, n.name, n.color, n.metadata, n.created_at, n.is_builtin, n.description, n.branch_prefix,
-            n.worktree_prefix
-        )
-        THEN
-            public.outbox_change('icon', o.icon, n.icon)
-            || public.outbox_change('name', o.name, n.name)
-            || public.outbox_change('color', o.color, n.color)
-            || public.outbox_change('metadata', o.metadata, n.metadata)
-            || public.outbox_change('created_at', o.created_at, n.created_at)
-            || public.outbox_change('is_builtin', o.is_builtin, n.is_builtin)
-            || public.outbox_change('description', o.description, n.description)
-            || public.outbox_change('branch_prefix', o.branch_prefix, n.branch_prefix)
-            || public.outbox_change('worktree_prefix', o.worktree_prefix, n.worktree_prefix)
-    END
+    SELECT nullif(
+        public.outbox_change('icon', o.icon, n.icon)
+        || public.outbox_change('name', o.name, n.name)
+        || public.outbox_change('color', o.color, n.color)
+        || public.outbox_change('metadata', o.metadata, n.metadata)
+        || public.outbox_change('created_at', o.created_at, n.created_at)
+        || public.outbox_change('is_builtin', o.is_builtin, n.is_builtin)
+        || public.outbox_change('description', o.description, n.description)
+        || public.outbox_change('branch_prefix', o.branch_prefix, n.branch_prefix)
+        || public.outbox_change('worktree_prefix', o.worktree_prefix, n.worktree_prefix),
+        '{}'
+    )
 $$;
 
 
@@ -475,13 +445,14 @@ BEGIN
     INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
     SELECT 'project', event.action, (event.p).id, (event.p).id, public.outbox_project_data(
         event.p,
-        event.changed || CASE WHEN event.rank = event.first THEN event.touched ELSE '{}' END
+        event.changed || CASE WHEN event.action = event.first THEN event.touched ELSE '{}' END
     )
     FROM (
         SELECT
             c.p, c.touched,
-            CASE WHEN c.is_reactivated THEN 1 WHEN c.plain IS NOT NULL THEN 2 ELSE 3 END AS first,
-            unnest('{1, 2, 3}'::integer[]) AS rank,
+            CASE
+                WHEN c.is_reactivated THEN 'reactivated' WHEN c.plain IS NOT NULL THEN 'updated' ELSE 'deactivated'
+            END AS first,
             unnest('{reactivated, updated, deactivated}'::text[]) AS action,
             unnest(ARRAY[
                 CASE WHEN c.is_reactivated THEN '{"active": false}'::jsonb END,
@@ -564,22 +535,20 @@ BEGIN
         (SELECT remote_origin FROM public.projects WHERE id = (event.w).project_id),
         (SELECT name FROM public.worktree_types WHERE id = (event.w).type_id),
         event.changed
-        || CASE WHEN event.rank = event.first THEN event.touched ELSE '{}' END
-        || CASE WHEN event.rank = event.sync THEN event.synced ELSE '{}' END
+        || CASE WHEN event.action = event.first THEN event.touched ELSE '{}' END
+        || CASE WHEN event.action = event.sync THEN event.synced ELSE '{}' END
     )
     FROM (
         SELECT
             part.w, part.touched, part.synced, part.first,
-            CASE WHEN part.git IS NULL THEN part.first ELSE 4 END AS sync,
-            unnest('{1, 2, 3, 4, 5, 6}'::integer[]) AS rank,
+            CASE WHEN part.git IS NULL THEN part.first ELSE 'git_state_updated' END AS sync,
             unnest(ARRAY[
-                'reactivated', 'updated', CASE WHEN (part.w).agent_id IS NULL THEN 'released' ELSE 'claimed' END,
-                'git_state_updated', 'merged', 'removed'
+                'reactivated', 'updated', part.agent_action, 'git_state_updated', 'merged', 'removed'
             ]) AS action,
             unnest(ARRAY[part.reactivated, part.updated, part.agent, part.git, part.merged, part.removed]) AS changed
         FROM (
             SELECT
-                c.w, c.touched, c.synced, c.agent, c.git,
+                c.w, c.touched, c.synced, c.agent, c.agent_action, c.git,
                 CASE
                     WHEN NOT c.is_reactivated THEN NULL
                     WHEN c.merge IS NULL OR c.is_merged THEN '{"active": false}'
@@ -596,12 +565,12 @@ BEGIN
                 END AS merged,
                 CASE WHEN c.is_closed AND NOT c.is_merged THEN '{"active": true}'::jsonb END AS removed,
                 CASE
-                    WHEN c.is_reactivated THEN 1
-                    WHEN c.plain IS NOT NULL OR c.merge IS NOT NULL AND NOT c.is_merged THEN 2
-                    WHEN c.agent IS NOT NULL THEN 3
-                    WHEN c.git IS NOT NULL THEN 4
-                    WHEN c.is_merged THEN 5
-                    ELSE 6
+                    WHEN c.is_reactivated THEN 'reactivated'
+                    WHEN c.plain IS NOT NULL OR c.merge IS NOT NULL AND NOT c.is_merged THEN 'updated'
+                    WHEN c.agent IS NOT NULL THEN c.agent_action
+                    WHEN c.git IS NOT NULL THEN 'git_state_updated'
+                    WHEN c.is_merged THEN 'merged'
+                    ELSE 'removed'
                 END AS first
             FROM (
                 SELECT
@@ -614,9 +583,8 @@ BEGIN
                     public.outbox_worktree_merge_changes(
                         ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees
                     ) AS merge,
-                    CASE
-                        WHEN o.agent_id IS DISTINCT FROM n.agent_id THEN jsonb_build_object('agent_id', o.agent_id)
-                    END AS agent,
+                    nullif(public.outbox_change('agent_id', o.agent_id, n.agent_id), '{}') AS agent,
+                    CASE WHEN n.agent_id IS NULL THEN 'released' ELSE 'claimed' END AS agent_action,
                     public.outbox_change('updated_at', o.updated_at, n.updated_at) AS touched,
                     public.outbox_change('last_sync_at', o.last_sync_at, n.last_sync_at) AS synced
                 FROM old_rows o
