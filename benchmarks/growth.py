@@ -77,11 +77,8 @@ async def _outbox(servers: Servers, sizes: Sizes, client: Client, report: Report
             str(rows): partial(_drained, servers, client, url, rows, totals[rows] - rows) for rows, url in urls.items()
         }
         _record(report, "outbox rows", "drain, events/s", await interleaved(drains, sizes.rounds))
-        writes: dict[str, Callable[[], Awaitable[float]]] = {
-            str(rows): partial(tps, url, WRITE_WORKTREE, WRITERS, sizes.writer_seconds / MORE_ROUNDS)
-            for rows, url in urls.items()
-        }
-        _record(report, "outbox rows", "writes/s", await interleaved(writes, MORE_ROUNDS * sizes.rounds))
+        scripts = {rows: (url, WRITE_WORKTREE) for rows, url in urls.items()}
+        _record(report, "outbox rows", "writes/s", await _write_rates(scripts, sizes))
 
 
 async def _projects(servers: Servers, sizes: Sizes, client: Client, report: Report) -> None:
@@ -109,13 +106,17 @@ async def _projects(servers: Servers, sizes: Sizes, client: Client, report: Repo
             f"Atomic batches from memory have {ratio(limits[1], limits[0]):.3f} of their rate when they are about "
             f"{most:,} projects instead of {least:,}: nats-server keeps state for each subject."
         )
-        writes: dict[str, Callable[[], Awaitable[float]]] = {
-            str(projects): partial(
-                tps, url, WRITE_PROJECT.format(projects=projects), WRITERS, sizes.writer_seconds / MORE_ROUNDS
-            )
-            for projects, url in urls.items()
-        }
-        _record(report, "projects", "writes/s", await interleaved(writes, MORE_ROUNDS * sizes.rounds))
+        scripts = {projects: (url, WRITE_PROJECT.format(projects=projects)) for projects, url in urls.items()}
+        _record(report, "projects", "writes/s", await _write_rates(scripts, sizes))
+
+
+async def _write_rates(scripts: dict[int, tuple[str, str]], sizes: Sizes) -> dict[str, list[float]]:
+    """Size to the rates of its script on its database."""
+    writes: dict[str, Callable[[], Awaitable[float]]] = {
+        str(size): partial(tps, url, script, WRITERS, sizes.writer_seconds / MORE_ROUNDS)
+        for size, (url, script) in scripts.items()
+    }
+    return await interleaved(writes, MORE_ROUNDS * sizes.rounds)
 
 
 async def _subscribers(servers: Servers, sizes: Sizes, report: Report) -> None:

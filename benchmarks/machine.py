@@ -49,7 +49,10 @@ def _processor() -> str:
 def _commit() -> str:
     """The commit, `-dirty` when anything but the docs, where the last results are, differs from it."""
     commit = _git("rev-parse", "--short", "HEAD")
-    return f"{commit}-dirty" if commit and _git("status", "--porcelain", "--", ".", ":!docs") else commit or "unknown"
+    if not commit:
+        return "unknown"
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs")
+    return f"{commit}-dirty" if changes else commit
 
 
 def _git(*arguments: str) -> str:

@@ -41,6 +41,7 @@ BULK_ROUNDS = 3
 """A bulk statement takes less than a second: more rounds tell more."""
 BARE, IDS, BY_HAND = "no triggers", "ids alone", "old and new row, by hand"
 EVENTS, NOTIFY = "with events", "with events and a NOTIFY each"
+OTHER_TRIGGERS = {BARE: drop_event_triggers, IDS: write_ids_alone, BY_HAND: write_old_and_new}
 
 
 async def run(servers: Servers, sizes: Sizes) -> Report:
@@ -53,17 +54,13 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         "names of project and type. The last side has the doorbell armed all the time, so that every commit "
         "notifies a listener: what most outbox publishers do. Commits are durable (fsync and synchronous_commit on).",
     )
-    lines: dict[str, list[tuple[float, float]]] = {name: [] for name in (BARE, IDS, BY_HAND, EVENTS, NOTIFY)}
+    lines: dict[str, list[tuple[float, float]]] = {name: [] for name in (*OTHER_TRIGGERS, EVENTS, NOTIFY)}
     async with AsyncExitStack() as stack:
         urls = {name: stack.enter_context(servers.database()) for name in lines}
         for name, url in urls.items():
             with psycopg.connect(url, autocommit=True) as conn:
-                if name == BARE:
-                    drop_event_triggers(conn)
-                if name == IDS:
-                    write_ids_alone(conn)
-                if name == BY_HAND:
-                    write_old_and_new(conn)
+                if name in OTHER_TRIGGERS:
+                    OTHER_TRIGGERS[name](conn)
                 conn.execute(WORKTREES, [sizes.bulk_rows])
                 conn.execute("VACUUM ANALYZE")
                 conn.execute("SELECT setval('publisher_doorbell', %s)", [int(name == NOTIFY)])
