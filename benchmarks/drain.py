@@ -15,12 +15,13 @@ from benchmarks.measure import Report, Target, interleaved, ratio
 from benchmarks.peers import PEERS, PURE_PYTHON
 from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
 from benchmarks.sizes import Sizes
-from publisher import outbox, wire
-from publisher.ranges import RangeSet
-from publisher.stream import atomic_batch
-from registry.broker import connect_nats
-from registry.envelope import CONTENT_TYPE, EVENT_ID_HEADER, OUTBOX_ID_HEADER, Message
-from registry.profiles import profile_of
+from publisher.outbox import page as outbox
+from publisher.outbox.ranges import RangeSet
+from publisher.stream import protocol
+from publisher.stream.event_stream import atomic_batch
+from registry.broker.connection import connect_nats
+from registry.events.envelope import CONTENT_TYPE, EVENT_ID_HEADER, OUTBOX_ID_HEADER, Message
+from registry.profiles.profile import profile_of
 from registry.settings import load
 from registry.subjects import Names
 
@@ -130,4 +131,4 @@ async def by_nats_py(client: Client, batch: list[Message], expected: int, reply:
 
 async def as_the_relay(client: Client, batch: list[Message], expected: int, reply: str) -> None:
     """By the relay's own code."""
-    await wire.write(client, atomic_batch(batch, expected, reply))
+    await protocol.write(client, atomic_batch(batch, expected, reply))

@@ -17,7 +17,7 @@ from benchmarks import backlog
 from benchmarks.measure import Report, Target, interleaved
 from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
 from benchmarks.sizes import Sizes
-from registry.broker import connect_nats
+from registry.broker.connection import connect_nats
 from registry.subjects import Names
 
 MEBIBYTE = 1024 * 1024

@@ -18,7 +18,7 @@ from benchmarks.measure import Curve, Report, Target, interleaved, percentile, r
 from benchmarks.pgbench import tps
 from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
 from benchmarks.sizes import Sizes
-from registry.broker import connect_nats
+from registry.broker.connection import connect_nats
 from registry.subjects import Names
 
 FLAT = 0.9

@@ -21,7 +21,7 @@ from benchmarks.measure import Report, Target, interleaved, percentile, ratio
 from benchmarks.servers import Servers, drop_stream, new_prefix
 from benchmarks.sizes import Sizes
 from benchmarks.triggers import drop_event_triggers
-from registry.broker import connect_nats
+from registry.broker.connection import connect_nats
 from registry.client import RegistryClient
 from registry.subjects import Names
 

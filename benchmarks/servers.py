@@ -21,8 +21,8 @@ from nats.aio.client import Client
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from publisher import embedded
-from registry import migrate
+from publisher.embedded import postgres
+from registry.database import migrate
 from registry.subjects import Names
 
 POSTGRES_SETTINGS = {
@@ -88,8 +88,8 @@ def running() -> Iterator[Servers]:
     """Both servers, for the length of the block."""
     with (
         tempfile.TemporaryDirectory(prefix="imi-bench-") as folder,
-        embedded.postgres(Path(folder), settings=POSTGRES_SETTINGS) as database,
-        embedded.nats_server(Path(folder)) as broker,
+        postgres.postgres(Path(folder), settings=POSTGRES_SETTINGS) as database,
+        postgres.nats_server(Path(folder)) as broker,
     ):
         yield Servers(database.url, broker.url)
 

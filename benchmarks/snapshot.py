@@ -12,9 +12,9 @@ from benchmarks import population
 from benchmarks.measure import Curve, Report, Target, interleaved, ratio
 from benchmarks.servers import Servers, new_prefix
 from benchmarks.sizes import Sizes
-from publisher.snapshots import ROWS, table_lines
+from publisher.history.snapshot import ROWS, table_lines
 from registry.client import RegistryClient
-from registry.snapshot import Snapshot
+from registry.history.snapshot import Snapshot
 
 SNAPSHOT, MODELS, COPY = "RegistryClient.snapshot", "COPY into models", "COPY, not parsed"
 WORKTREES_PER_PROJECT = 10

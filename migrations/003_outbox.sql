@@ -1,7 +1,7 @@
 -- 003: every change of the registry becomes rows of an outbox, written by the transaction that makes the change.
 --
--- The publisher reads the outbox (publisher/outbox.py) and sends it to NATS (publisher/stream.py).
--- Why it is built this way: docs/adr/0001-outbox-and-relay.md and docs/adr/0003-outbox-triggers.md.
+-- The publisher reads the outbox and sends it to NATS. Why it is built this way: docs/adr/0001-outbox-and-relay.md and
+-- docs/adr/0003-outbox-triggers.md.
 --
 -- Functions find nothing but pg_catalog unqualified: they run with the rights of their owner, and in PostgreSQL 14
 -- anybody may create a better matching function in public.

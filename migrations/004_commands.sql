@@ -1,7 +1,7 @@
 -- 004: commands. The operations the specification has no function for, and the one function that carries out a
 -- command: its change, its line in the ledger and its outcome event, in one transaction and one call.
 --
--- The applier (publisher/applier.py) calls apply_command. Why it is built this way: docs/adr/0005-commands.md.
+-- The applier calls apply_command. Why it is built this way: docs/adr/0005-commands.md.
 
 BEGIN;
 

@@ -1,6 +1,6 @@
 -- 005: the order in which events were published, so that history older than the stream is told as the stream told it.
 --
--- Written with the cursor (publisher/outbox.py), read by publisher/history.py. Why: docs/adr/0006-history.md.
+-- Written with the publisher's cursor. Why: docs/adr/0006-history.md.
 
 BEGIN;
 

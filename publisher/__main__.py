@@ -1,5 +1,5 @@
 """`python -m publisher` is `imi-registry`."""
 
-from publisher.cli import main
+from publisher.cli.main import main
 
 main()

@@ -11,13 +11,13 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from psycopg import AsyncConnection
 
-from publisher import outbox
-from publisher.outbox import translated
-from publisher.shared_stream import SharedStream
-from publisher.stream import REBUILD
-from registry.broker import connect_nats, from_nats
-from registry.envelope import identity
-from registry.profiles import profile_of
+from publisher.outbox import page as outbox
+from publisher.outbox.page import translated
+from publisher.stream.event_stream import REBUILD
+from publisher.stream.shared_stream import SharedStream
+from registry.broker.connection import connect_nats, from_nats
+from registry.events.envelope import identity
+from registry.profiles.profile import profile_of
 from registry.settings import Settings
 
 LOOKED_AT = 1000

@@ -11,17 +11,17 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from publisher.applier import Applier
-from publisher.applier_metrics import ApplierMetrics
-from publisher.history_service import HistoryService
-from publisher.metrics import RelayMetrics
-from publisher.queries import serve_queries
-from publisher.relay import Relay
-from publisher.retention import keep_removing
-from publisher.status import bind, serve_status
-from publisher.tasks import run_until
-from registry import migrate
-from registry.broker import connect_nats
+from publisher.applier.applier import Applier
+from publisher.applier.metrics import ApplierMetrics
+from publisher.history.service import HistoryService
+from publisher.outbox.retention import keep_removing
+from publisher.query_service import serve_queries
+from publisher.relay.metrics import RelayMetrics
+from publisher.relay.relay import Relay
+from publisher.web.status import bind, serve_status
+from registry.broker.connection import connect_nats
+from registry.concurrency.tasks import run_until
+from registry.database import migrate
 from registry.errors import Unavailable, from_database
 from registry.settings import Settings
 

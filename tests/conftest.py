@@ -16,9 +16,10 @@ from nats.aio.client import Client
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from registry import bloodbank, migrate
-from tests import services
-from tests.histories import create_shared_stream
+from registry.database import migrate
+from registry.profiles import bloodbank
+from tests.support import services
+from tests.support.histories import create_shared_stream
 
 log = logging.getLogger(__name__)
 

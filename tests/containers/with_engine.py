@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from publisher.embedded import _nats_binary, _postgres_binaries
+from publisher.embedded.postgres import _nats_binary, _postgres_binaries
 
 NEEDED = ("dockerd", "docker", "busybox", "unshare", "nsenter", "ip")
 START_SECONDS = 60

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from publisher.workers import MOST_ATTEMPTS
+from publisher.applier.workers import MOST_ATTEMPTS
 from registry.subjects import Names
-from tests.appliers import ask, envelope, outcome_events, publish, rows, running_applier, until_empty
-from tests.relay_process import relay_process
+from tests.support.appliers import ask, envelope, outcome_events, publish, rows, running_applier, until_empty
+from tests.support.relay_process import relay_process
 
 PROJECTS = 6
 
@@ -181,7 +181,7 @@ async def test_a_fault_that_may_pass_is_never_a_rejection_and_keeps_the_order(
 async def test_a_command_that_always_fails_on_its_own_account_ends_as_a_dead_letter(
     database: str, nats_url: str, prefix: str, nats: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("publisher.workers.RETRY_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr("publisher.applier.workers.RETRY_SECONDS", (0.001, 0.002))
     with psycopg.connect(database, autocommit=True) as conn:
         conn.execute(FAULT.format(times=1_000_000, state="40001").encode())
     async with running_applier(database, nats_url, prefix) as metrics:

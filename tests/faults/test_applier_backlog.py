@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from publisher.command_stream import WINDOW
+from publisher.applier.command_stream import WINDOW
 from registry.subjects import Names
-from tests.appliers import envelope, outcome_events, publish, rows, running_applier, until_empty
-from tests.relay_process import relay_process
+from tests.support.appliers import envelope, outcome_events, publish, rows, running_applier, until_empty
+from tests.support.relay_process import relay_process
 
 PROJECTS = 50
 MOST_GROWTH_MIB = 20

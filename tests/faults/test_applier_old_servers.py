@@ -12,12 +12,12 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 
-from publisher.embedded import nats_server
+from publisher.embedded.postgres import nats_server
 from registry.client import RegistryClient, Sending
-from tests import services
-from tests.appliers import ask, envelope, outcome_events, rows, running_applier, until_empty
 from tests.faults.test_applier import Senders
-from tests.old_nats import old_nats_binary
+from tests.support import services
+from tests.support.appliers import ask, envelope, outcome_events, rows, running_applier, until_empty
+from tests.support.old_nats import old_nats_binary
 
 PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
 QUEUE = "BLOODBANK_COMMANDS"

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from publisher.command_stream import WINDOW
+from publisher.applier.command_stream import WINDOW
 from registry.commands import COMMANDS
 from registry.subjects import Names
-from tests.appliers import ask, envelope, rows, running_applier, until_empty
+from tests.support.appliers import ask, envelope, rows, running_applier, until_empty
 
 PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
 

@@ -16,18 +16,19 @@ import psutil
 import psycopg
 import pytest
 
-from publisher import guarded, unprivileged
-from publisher.embedded import nats_server, owned, postgres
-from publisher.guarded import GUARD
-from publisher.unprivileged import account
+from publisher.embedded import account as unprivileged
+from publisher.embedded import process as guarded
+from publisher.embedded.account import account
+from publisher.embedded.postgres import nats_server, owned, postgres
+from publisher.embedded.process import GUARD
 from registry.errors import Conflict, Unavailable
-from tests.services import wait_until
+from tests.support.services import wait_until
 
 OWNER = """
 import json, signal, sys
 from pathlib import Path
 import psycopg
-from publisher.embedded import nats_server, owned, postgres
+from publisher.embedded.postgres import nats_server, owned, postgres
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with owned(Path(sys.argv[1])) as state_dir, postgres(state_dir) as database, nats_server(state_dir) as broker:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psycopg
 
-from tests.integration.processes import COMMAND, environment
-from tests.integration.test_archive import export, import_, second_database, tables
-from tests.integration.test_replay import write
-from tests.services import wait_until
+from tests.integration.history.test_archive import export, import_, second_database, tables
+from tests.integration.history.test_replay import write
+from tests.support.processes import COMMAND, environment
+from tests.support.services import wait_until
 
 __all__ = ["second_database"]
 

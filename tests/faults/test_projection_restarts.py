@@ -9,17 +9,17 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from publisher import embedded
-from registry import migrate
-from registry.profiles import profile_of
-from registry.projection import projection
+from publisher.embedded import postgres
+from registry.client.projection import projection
+from registry.database import migrate
+from registry.profiles.profile import profile_of
 from registry.settings import load
-from tests.audit import connected
 from tests.faults.test_relay_server_restarts import Restartable
-from tests.histories import create_shared_stream, running_history, stream_of
-from tests.integration.test_projection import assert_up_to_date
-from tests.integration.test_replay import write
-from tests.relays import running_relay, settings_for, until_drained
+from tests.integration.client.test_projection import assert_up_to_date
+from tests.integration.history.test_replay import write
+from tests.support.audit import connected
+from tests.support.histories import create_shared_stream, running_history, stream_of
+from tests.support.relays import running_relay, settings_for, until_drained
 
 
 @pytest.mark.usefixtures("profile")
@@ -27,7 +27,7 @@ from tests.relays import running_relay, settings_for, until_drained
 async def test_a_projection_outlasts_restarts_of_nats(
     database: str, prefix: str, state_dir: Path, is_crash: bool
 ) -> None:
-    with Restartable(lambda: embedded.nats_server(state_dir)) as server:
+    with Restartable(lambda: postgres.nats_server(state_dir)) as server:
         async with connected(server.url) as client:
             await create_shared_stream(client)
             async with (
@@ -52,7 +52,7 @@ async def test_a_projection_outlasts_restarts_of_postgresql_though_it_needs_it(
     nats_url: str, nats: Client, prefix: str, state_dir: Path, is_crash: bool
 ) -> None:
     """The stream is emptied meanwhile: what it has not read, and at last a new snapshot, comes from the database."""
-    with Restartable(lambda: embedded.postgres(state_dir)) as server:
+    with Restartable(lambda: postgres.postgres(state_dir)) as server:
         with psycopg.connect(server.url) as conn:
             migrate.apply(conn)
         async with (

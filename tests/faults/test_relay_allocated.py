@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from publisher import outbox
-from publisher.ranges import RangeSet
+from publisher.outbox import page as outbox
+from publisher.outbox.ranges import RangeSet
 
 # Slower than a page is read: an id that a page knows of too early is not handed out by then.
 HAND_OUT = """

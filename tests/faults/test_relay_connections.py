@@ -7,11 +7,11 @@ import asyncio
 import psycopg
 import pytest
 
-from publisher.metrics import RelayMetrics
-from tests.audit import assert_exactly_once
-from tests.proxy import Direction, nats_proxy, postgres_proxy
-from tests.relays import running_relay
-from tests.workload import writing
+from publisher.relay.metrics import RelayMetrics
+from tests.support.audit import assert_exactly_once
+from tests.support.proxy import Direction, nats_proxy, postgres_proxy
+from tests.support.relays import running_relay
+from tests.support.workload import writing
 
 
 def log_activities(conn: psycopg.Connection, count: int) -> None:

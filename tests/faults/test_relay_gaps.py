@@ -11,8 +11,8 @@ import pytest
 from psycopg import AsyncConnection
 
 from registry.subjects import Names
-from tests.audit import assert_exactly_once
-from tests.relays import running_relay
+from tests.support.audit import assert_exactly_once
+from tests.support.relays import running_relay
 
 
 async def touch(conn: AsyncConnection, project: UUID) -> None:

@@ -16,9 +16,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.audit import audit, is_published, wait_until_published
-from tests.proxy import Proxy, nats_proxy, postgres_proxy
-from tests.relay_process import RelayProcess, relay_process
+from tests.support.audit import audit, is_published, wait_until_published
+from tests.support.proxy import Proxy, nats_proxy, postgres_proxy
+from tests.support.relay_process import RelayProcess, relay_process
 
 Work = Callable[[str, UUID], Awaitable[None]]
 SAMPLED = 8

@@ -15,26 +15,26 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
-from publisher.embedded import nats_server
-from publisher.shared_stream import WINDOW, waves
-from publisher.stream import StreamMoved
-from publisher.streams import open_stream
-from publisher.tasks import end
-from registry.bloodbank import STREAM
-from registry.envelope import Message
+from publisher.embedded.postgres import nats_server
+from publisher.stream.event_stream import StreamMoved
+from publisher.stream.opening import open_stream
+from publisher.stream.shared_stream import WINDOW, waves
+from registry.concurrency.tasks import end
 from registry.errors import Conflict, NotFound
 from registry.events import VERSIONS
-from registry.profiles import profile_of
+from registry.events.envelope import Message
+from registry.profiles.bloodbank import STREAM
+from registry.profiles.profile import profile_of
 from registry.settings import load
-from tests import services
-from tests.audit import audit
-from tests.integration.every_event import change_everything
-from tests.integration.test_contract import VALIDATORS
-from tests.integration.test_relay_delivery import do_everything, register_project
-from tests.old_nats import old_nats_binary
-from tests.relay_process import RelayProcess, relay_process
-from tests.relays import Published, published, running_relay, until_drained
-from tests.workload import writing
+from tests.integration.contract.test_contract import VALIDATORS
+from tests.integration.relay.test_delivery import do_everything, register_project
+from tests.support import services
+from tests.support.audit import audit
+from tests.support.every_event import change_everything
+from tests.support.old_nats import old_nats_binary
+from tests.support.relay_process import RelayProcess, relay_process
+from tests.support.relays import Published, published, running_relay, until_drained
+from tests.support.workload import writing
 
 WEEK_SECONDS = 7 * 86400
 SHARED_ATTRIBUTES = {

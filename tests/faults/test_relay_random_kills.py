@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.audit import audit, wait_until_published
-from tests.relay_process import RelayProcess, relay_process
-from tests.workload import writing
+from tests.support.audit import audit, wait_until_published
+from tests.support.relay_process import RelayProcess, relay_process
+from tests.support.workload import writing
 
 
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.long)])

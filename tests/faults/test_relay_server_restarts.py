@@ -12,17 +12,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from publisher import embedded
-from registry import migrate
-from tests.audit import assert_exactly_once
-from tests.relays import running_relay
-from tests.workload import Workload, writing
+from publisher.embedded import postgres
+from registry.database import migrate
+from tests.support.audit import assert_exactly_once
+from tests.support.relays import running_relay
+from tests.support.workload import Workload, writing
 
 
 class Restartable:
     """An embedded server that is stopped and started within one test, at the same URL."""
 
-    def __init__(self, start: Callable[[], AbstractContextManager[embedded.EmbeddedServer]]) -> None:
+    def __init__(self, start: Callable[[], AbstractContextManager[postgres.EmbeddedServer]]) -> None:
         self._start = start
         self._stack = ExitStack()
         self._server = self._stack.enter_context(start())
@@ -59,7 +59,7 @@ async def failing_more(load: Workload) -> None:
 async def test_a_nats_server_that_comes_back_gets_what_was_written_meanwhile(
     database: str, prefix: str, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
-    with Restartable(lambda: embedded.nats_server(state_dir)) as server:
+    with Restartable(lambda: postgres.nats_server(state_dir)) as server:
         async with running_relay(database, server.url, prefix) as metrics:
             async with writing(database, writers=4) as load:
                 for _ in range(restarts):
@@ -76,7 +76,7 @@ async def test_a_nats_server_that_comes_back_gets_what_was_written_meanwhile(
 async def test_a_postgresql_that_comes_back_has_nothing_published_twice_and_nothing_forgotten(
     nats_url: str, prefix: str, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
-    with Restartable(lambda: embedded.postgres(state_dir)) as server:
+    with Restartable(lambda: postgres.postgres(state_dir)) as server:
         with psycopg.connect(server.url) as conn:
             migrate.apply(conn)
         async with running_relay(server.url, nats_url, prefix) as metrics:

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from tests.audit import assert_exactly_once
-from tests.relays import running_relay
+from tests.support.audit import assert_exactly_once
+from tests.support.relays import running_relay
 
 WAIT_SECONDS = 20
 

@@ -8,21 +8,21 @@ from typing import Any
 import psycopg
 import pytest
 
-from publisher import outbox
-from publisher.drain import Drain
-from publisher.metrics import RelayMetrics
-from publisher.outbox import Cursor, Deposed
-from publisher.ranges import RangeSet
-from publisher.stream import StreamMoved
-from publisher.streams import open_stream
-from publisher.tasks import end
-from registry.profiles import profile_of
+from publisher.outbox import page
+from publisher.outbox.page import Cursor, Deposed
+from publisher.outbox.ranges import RangeSet
+from publisher.relay.drain import Drain
+from publisher.relay.metrics import RelayMetrics
+from publisher.stream.event_stream import StreamMoved
+from publisher.stream.opening import open_stream
+from registry.concurrency.tasks import end
+from registry.profiles.profile import profile_of
 from registry.subjects import Names
-from tests.audit import assert_exactly_once, audit, connected, wait_until_published
-from tests.proxy import Direction, nats_proxy, postgres_proxy
-from tests.relay_process import relay_process
-from tests.relays import running_relay, settings_for
-from tests.workload import writing
+from tests.support.audit import assert_exactly_once, audit, connected, wait_until_published
+from tests.support.proxy import Direction, nats_proxy, postgres_proxy
+from tests.support.relay_process import relay_process
+from tests.support.relays import running_relay, settings_for
+from tests.support.workload import writing
 
 
 def log_activities(database: str, count: int) -> None:
@@ -165,7 +165,7 @@ class Contender:
     async def run(self) -> None:
         metrics = RelayMetrics()
         async with (
-            outbox.connect(self._database, "contender") as conn,
+            page.connect(self._database, "contender") as conn,
             open_stream(self._nats_url, "contender", self._profile, self._settings) as stream,
         ):
             found = await conn.execute("SELECT epoch, pg_current_xact_id()::text::bigint FROM publisher_cursor")
@@ -186,8 +186,8 @@ async def test_two_relays_that_both_publish_are_kept_apart_by_the_stream_alone(
     database: str, nats_url: str, prefix: str
 ) -> None:
     names = Names(prefix)
-    async with outbox.connect(database, "test") as conn:
-        cursor = await outbox.try_lead(conn, names.event_stream, "test", 10)
+    async with page.connect(database, "test") as conn:
+        cursor = await page.try_lead(conn, names.event_stream, "test", 10)
         assert cursor is not None
     one, other = Contender(database, nats_url, prefix), Contender(database, nats_url, prefix)
     async with asyncio.TaskGroup() as tasks:
@@ -207,12 +207,12 @@ async def test_two_relays_that_both_publish_are_kept_apart_by_the_stream_alone(
 
 async def test_a_cursor_of_an_older_epoch_cannot_be_stored(database: str, prefix: str) -> None:
     stream = Names(prefix).event_stream
-    async with outbox.connect(database, "older") as conn:
-        older = await outbox.try_lead(conn, stream, "older", 10)
+    async with page.connect(database, "older") as conn:
+        older = await page.try_lead(conn, stream, "older", 10)
     assert older is not None
-    async with outbox.connect(database, "newer") as conn:
-        newer = await outbox.try_lead(conn, stream, "newer", 10)
+    async with page.connect(database, "newer") as conn:
+        newer = await page.try_lead(conn, stream, "newer", 10)
         assert newer is not None
-        await outbox.advance(conn, newer)
+        await page.advance(conn, newer)
         with pytest.raises(Deposed):
-            await outbox.advance(conn, older)
+            await page.advance(conn, older)

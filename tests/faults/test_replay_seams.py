@@ -13,20 +13,20 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from publisher import embedded
+from publisher.embedded import postgres
 from registry.client import RegistryClient
-from registry.history import Replayed
+from registry.client.replay import replay
+from registry.history.pages import Replayed
 from registry.position import After, FromStart, Last, Start
-from registry.profiles import profile_of
-from registry.replay import replay
+from registry.profiles.profile import profile_of
 from registry.settings import load
 from registry.subjects import Names
-from tests.audit import connected
 from tests.faults.test_relay_server_restarts import Restartable
-from tests.histories import replayed, running_history, trim
-from tests.integration.test_replay import row, write
-from tests.relays import running_relay, settings_for, until_drained
-from tests.workload import writing
+from tests.integration.history.test_replay import row, write
+from tests.support.audit import connected
+from tests.support.histories import replayed, running_history, trim
+from tests.support.relays import running_relay, settings_for, until_drained
+from tests.support.workload import writing
 
 
 async def last_sequence(client: Client, prefix: str) -> int:
@@ -100,7 +100,7 @@ async def test_a_reader_that_the_limits_overtake_misses_nothing(
         await until_drained(database, prefix)
         end = await last_sequence(nats, prefix)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("registry.ordered.BATCH", 10)
+            patch.setattr("registry.broker.ordered.BATCH", 10)
             async with replay(nats, profile_of(load(prefix=prefix)), follow=True) as events:
                 told = [await anext(events)]
                 await trim(nats, prefix, end - 5)
@@ -138,7 +138,7 @@ async def test_consumers_that_vanish_are_replaced_without_a_gap(
 async def test_a_replay_outlasts_restarts_of_the_server(
     database: str, prefix: str, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
-    with Restartable(lambda: embedded.nats_server(state_dir)) as server:
+    with Restartable(lambda: postgres.nats_server(state_dir)) as server:
         async with (
             running_relay(database, server.url, prefix),
             running_history(settings_for(database, server.url, prefix)),
@@ -165,7 +165,7 @@ async def test_a_replay_outlasts_restarts_of_the_server(
 async def test_a_tail_that_has_seen_nothing_yet_goes_on_from_now_over_restarts_of_the_server(
     database: str, prefix: str, state_dir: Path, restarts: int
 ) -> None:
-    with Restartable(lambda: embedded.nats_server(state_dir)) as server:
+    with Restartable(lambda: postgres.nats_server(state_dir)) as server:
         async with running_relay(database, server.url, prefix), connected(server.url) as before:
             write(database)
             await until_drained(database, prefix)

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher import batching
-from publisher.batching import take
-from registry.envelope import Message
+from publisher.relay import batching
+from publisher.relay.batching import take
+from registry.events.envelope import Message
 
 
 def message(outbox_id: int, transaction_id: int, subject: str = "s", size: int = 1) -> Message:

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.command_keys import keys
-from registry.bloodbank import complete_command, parse_command
-from registry.command_reader import Command, read
+from publisher.applier.keys import keys
 from registry.commands import COMMANDS, CommandEnvelope, Outcome, validated
+from registry.commands.reading import Command, read
+from registry.concurrency.lanes import Job, Lanes
 from registry.errors import Invalid
-from registry.lanes import Job, Lanes
+from registry.profiles.bloodbank import complete_command, parse_command
 from registry.subjects import Names
-from tests.appliers import envelope
+from tests.support.appliers import envelope
 
 PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
 

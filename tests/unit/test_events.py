@@ -9,18 +9,18 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from registry import bloodbank
 from registry.commands import COMMANDS, Code, Verdict
-from registry.envelope import Envelope, OutboxRow
 from registry.errors import Invalid
-from registry.event_data.activity import ActivityLogged, ActivityLoggedV2
-from registry.event_data.command import CommandApplied, CommandRejected, ErrorCode
 from registry.events import UPCASTERS, VERSIONS, parse
-from registry.schema_files import folder
-from registry.schema_files import load as load_schemas
+from registry.events.activity import ActivityLogged, ActivityLoggedV2
+from registry.events.command import CommandApplied, CommandRejected, ErrorCode
+from registry.events.envelope import Envelope, OutboxRow
+from registry.profiles import bloodbank
+from registry.profiles.versions import encoder, members
+from registry.schemas.files import folder
+from registry.schemas.files import load as load_schemas
 from registry.settings import load
 from registry.subjects import Names
-from registry.versions import encoder, members
 
 EVENT = "7d1f3f0c-5a59-4f08-8f5c-0f1f6a1e2b3c"
 V1 = ActivityLogged.model_config["json_schema_extra"]["examples"][0]  # type: ignore[index,call-overload]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.ranges import RangeSet, multirange
+from publisher.outbox.ranges import RangeSet, multirange
 
 IDS = st.integers(1, 60)
 RANGES = st.lists(st.tuples(IDS, IDS), max_size=12)

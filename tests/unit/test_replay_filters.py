@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.moments import moment
-from publisher.ranges import range_array, runs
-from registry.envelope import OutboxRow
+from publisher.cli.times import moment
+from publisher.outbox.ranges import range_array, runs
 from registry.errors import Invalid
-from registry.event_filter import EventFilter
+from registry.events.envelope import OutboxRow
+from registry.events.filter import EventFilter
 from registry.position import Position
-from registry.profiles import profile_of
+from registry.profiles.profile import profile_of
 from registry.settings import load
 
 PROJECT, WORKTREE, CORRELATION = (str(uuid4()) for _ in range(3))

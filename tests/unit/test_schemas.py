@@ -14,16 +14,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner, Result
 
-from publisher.cli_schemas import app
-from registry import schema_files, schemas
+from publisher.cli.schemas import app
 from registry.commands import COMMANDS, CommandEnvelope, Outcome, ProjectCommand, WorktreeCommand
-from registry.compatibility import breaking_changes
-from registry.conformance import faults
-from registry.envelope import Envelope
 from registry.errors import Conflict, Invalid
 from registry.events import VERSIONS
+from registry.events.envelope import Envelope
 from registry.queries import QUERIES
-from tests.integration.processes import run
+from registry.schemas import files as schema_files
+from registry.schemas import generate as schemas
+from registry.schemas.compatibility import breaking_changes
+from registry.schemas.conformance import faults
+from tests.support.processes import run
 
 CHECKED_IN = schema_files.load(Path(__file__).parents[2] / "schemas")
 DOCUMENTS = {path: document for path, document in CHECKED_IN.items() if "$schema" in document}

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from publisher.cli_schemas import app
-from registry.compatibility import breaking_changes
+from publisher.cli.schemas import app
 from registry.errors import Conflict, Invalid, NotFound
-from registry.schema_files import folder, load
-from tests.integration.processes import run
+from registry.schemas.compatibility import breaking_changes
+from registry.schemas.files import folder, load
+from tests.support.processes import run
 
 EVENT = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",

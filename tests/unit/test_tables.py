@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from publisher.tables import counts, print_table, short_ids, style_of
+from publisher.cli.terminal.tables import counts, print_table, short_ids, style_of
 
 PATH = "/home/ada/code/a rather long folder/größe/trunk-main"
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from publisher.tasks import run_until
+from registry.concurrency.tasks import run_until
 
 
 class Failed(Exception):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import nats.errors
 import pytest
 
-from publisher import wire
-from registry.envelope import Message
+from publisher.stream import protocol
+from registry.events.envelope import Message
 
 
 def message(subject: str = "imi.evt.v1.project.updated.-", payload: bytes = b"{}") -> Message:
@@ -15,7 +15,7 @@ def message(subject: str = "imi.evt.v1.project.updated.-", payload: bytes = b"{}
 
 def test_sizes_are_those_of_headers_and_of_all() -> None:
     payload = "ä\r\n".encode()
-    command = wire.publish(message(payload=payload), "A: b\r\n", "_INBOX.x")
+    command = protocol.publish(message(payload=payload), "A: b\r\n", "_INBOX.x")
     line, _, rest = command.partition(b"\r\n")
     verb, subject, reply, header_size, size = line.decode().split(" ")
     assert (verb, subject, reply) == ("HPUB", "imi.evt.v1.project.updated.-", "_INBOX.x")
@@ -28,4 +28,4 @@ def test_sizes_are_those_of_headers_and_of_all() -> None:
 @pytest.mark.parametrize("subject", ["a b", "a\r\nPUB x 0\r\n\r\n", "a\tb", ""])
 def test_a_subject_cannot_end_the_command(subject: str) -> None:
     with pytest.raises(nats.errors.BadSubjectError):
-        wire.publish(message(subject), "", "")
+        protocol.publish(message(subject), "", "")

@@ -1,0 +1,99 @@
+"""The applier: one process takes the commands of a stream and has them carried out, any others stand by.
+
+The lead is the stream's consumer (`command_stream.py`); the work itself is `workers.py`.
+Why: docs/adr/0005-commands.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from publisher.applier.command_stream import CommandStream
+from publisher.applier.dead_letters import DeadLetters
+from publisher.applier.metrics import ApplierMetrics
+from publisher.applier.workers import Workers
+from publisher.relay.relay import Backoff
+from registry.broker.connection import connect_nats
+from registry.errors import Invalid, NotFound, Unavailable
+from registry.profiles.profile import profile_of
+from registry.settings import Settings
+
+log = structlog.get_logger()
+
+STANDBY_POLL_SECONDS = 0.5
+
+
+class Applier:
+    """Carries out the commands of one stream on one database. Any number may run; one leads, the others stand by."""
+
+    def __init__(self, settings: Settings, metrics: ApplierMetrics) -> None:
+        if settings.database_url is None:
+            raise Invalid("setting database_url: missing; set DATABASE_URL to the registry's database")
+        if settings.nats_url is None:
+            raise Invalid("setting nats_url: missing; set NATS_URL to the NATS server")
+        self._database_url = settings.database_url
+        self._nats_url = settings.nats_url
+        self._settings = settings
+        self._profile = profile_of(settings)
+        self._metrics = metrics
+        self._name = f"imi-registry applier {socket.gethostname()} {os.getpid()}"
+        self.settled = asyncio.Event()
+        """Set once this applier takes commands, or knows why it does not."""
+
+    async def run(self) -> None:
+        """Lead or stand by until cancelled; what waiting may heal is retried for ever.
+
+        Raises the `RegistryError` that waiting cannot heal: a stream of another configuration.
+        """
+        retry = Backoff()
+        while True:
+            try:
+                async with self._open() as (stream, dead_letters):
+                    await self._stand_by(stream)
+                    try:
+                        await self._lead(stream, dead_letters)
+                    finally:
+                        await stream.resign()
+            except (Unavailable, NotFound) as error:  # NotFound: whose stream it is has not created it yet
+                self._metrics.became("starting")
+                self._metrics.failed(error)
+                self.settled.set()
+                await retry.sleep("applier interrupted", error)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[tuple[CommandStream, DeadLetters]]:
+        """The streams, on a connection that is not restored: what was delivered over it could be lost."""
+        stream: CommandStream | None = None
+
+        async def on_closed() -> None:
+            if stream is not None:
+                stream.abandon()
+
+        async with connect_nats(self._nats_url, self._name, reconnect=False, on_closed=on_closed) as client:
+            stream = CommandStream(client, self._profile, self._settings)
+            await stream.open()
+            dead_letters = DeadLetters(client, self._profile, self._settings)
+            await dead_letters.open()
+            yield stream, dead_letters
+
+    async def _stand_by(self, stream: CommandStream) -> None:
+        """Wait for the lead."""
+        while not await stream.try_lead():
+            if self._metrics.role != "standby":
+                log.info("standing by", stream=stream.name)
+                self._metrics.became("standby")
+                self.settled.set()
+            await asyncio.sleep(STANDBY_POLL_SECONDS)
+        log.info("applying", stream=stream.name)
+
+    async def _lead(self, stream: CommandStream, dead_letters: DeadLetters) -> None:
+        """Have commands carried out until the lead is lost."""
+        self._metrics.became("leader")
+        self.settled.set()
+        await Workers(self._database_url, self._name, stream, dead_letters, self._profile, self._metrics).run()

@@ -1,0 +1,195 @@
+"""The command stream in JetStream: who takes commands from it, in which order, and how they are acknowledged.
+
+The stream is a work queue: it holds what is not acknowledged, and allows one consumer. So the consumer is the lead:
+who creates it, applies. A new leader deletes the consumer of one that is gone and creates its own, which starts with
+the first command that is still there: the order of the stream survives whatever happened to deliveries before.
+Why: docs/adr/0005-commands.md.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from time import monotonic
+from typing import NamedTuple
+from uuid import uuid4
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
+
+from registry.broker.connection import from_nats
+from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
+from registry.errors import Conflict, NotFound
+from registry.profiles.profile import Profile
+from registry.settings import Settings
+
+REQUEST_TIMEOUT_SECONDS = 5.0
+WINDOW = 256
+"""Commands taken from the stream and not acknowledged, at most; the server holds back the rest."""
+MAX_COMMAND_BYTES = 2 * 1024 * 1024
+HEADROOM_BYTES = 16 * 1024
+"""What a dead letter's own headers may take beside the command, within the server's limit."""
+CONSUMER = "imi-applier-"
+NOT_UNIQUE = {10099, 10100}
+"""`err_code`: the work queue has a consumer already that takes these subjects."""
+
+
+class Received(NamedTuple):
+    """A message on a command subject."""
+
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+    sequence: int
+    """In the stream."""
+    stored_at: datetime
+    ack_subject: str
+
+
+class CommandStream:
+    """The commands of one profile, for one applier at a time."""
+
+    def __init__(self, client: Client, profile: Profile, settings: Settings) -> None:
+        self.name = profile.commands.stream
+        self._filter = profile.commands.filter
+        self._is_shared = profile.is_shared
+        self._replicas = settings.stream_replicas
+        self._client = client
+        self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
+        self._consumer = f"{CONSUMER}{uuid4().hex[:12]}"
+        self._pull = Pull(client, self.name, self._consumer, WINDOW)
+        self._idle_since: dict[str, float] = {}
+
+    async def open(self) -> None:
+        """Find the stream, or create it where it is ours. Raises `Conflict`, `NotFound`, `Unavailable`."""
+        try:
+            found = (await self._js.stream_info(self.name)).config
+        except nats.js.errors.NotFoundError:
+            found = await self._create()
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot open stream {self.name}") from error
+        self._check(found)
+
+    async def try_lead(self) -> bool:
+        """Take the lead if nobody has it or who has it is gone. Raises `Conflict`, `Unavailable`."""
+        config = ConsumerConfig(
+            name=self._consumer,
+            durable_name=self._consumer,
+            description="The applier of the iMi project registry; it comes and goes with the process that leads",
+            filter_subject=self._filter,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=LONGEST_SECONDS,
+            max_ack_pending=WINDOW,
+            mem_storage=True,
+        )
+        try:
+            await self._js.add_consumer(self.name, config)
+        except nats.js.errors.BadRequestError as error:
+            if error.err_code not in NOT_UNIQUE:
+                raise from_nats(error, f"cannot take commands from stream {self.name}") from error
+            await self._depose_the_gone()
+            return False
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot take commands from stream {self.name}") from error
+        return True
+
+    async def resign(self) -> None:
+        """Give up the lead, so that another one need not wait to find out."""
+        try:
+            await self._js.delete_consumer(self.name, self._consumer)
+        except nats.js.errors.NotFoundError:
+            return
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot give up the lead of stream {self.name}") from error
+
+    async def take(self) -> None:
+        """Ask for commands until cancelled; they come to `next`. Raises `Unavailable`."""
+        await self._pull.run()
+
+    async def next(self) -> Received:
+        """Wait for the next command of the stream. Raises `Unavailable`: the lead is lost, nothing more comes."""
+        message = await self._pull.next()
+        metadata = message.metadata
+        headers = dict(message.headers or {})
+        return Received(
+            message.subject, message.data, headers, metadata.sequence.stream, metadata.timestamp, message.reply
+        )
+
+    def abandon(self) -> None:
+        """End `next`: the connection is gone."""
+        self._pull.abandon()
+
+    async def answer(self, subject: str, payload: bytes) -> None:
+        """Publish an outcome to whoever listens."""
+        await self._publish(subject, payload)
+
+    async def acknowledge(self, received: Received) -> None:
+        """Tell the server that a command is done. Lost with the connection, it leaves a command the ledger knows."""
+        await self._publish(received.ack_subject, b"")
+
+    async def terminate(self, received: Received) -> None:
+        """Take a message out of the stream for good; returns once that is so."""
+        try:
+            await self._client.request(received.ack_subject, b"+TERM", timeout=REQUEST_TIMEOUT_SECONDS)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot remove message {received.sequence} of stream {self.name}") from error
+
+    async def _depose_the_gone(self) -> None:
+        """Delete the consumer of a leader that has not asked for commands for a while.
+
+        Being wrong is harmless: both then hold commands from the first one on and in order, and the ledger lets each
+        be applied once.
+        """
+        try:
+            found = await self._js.consumers_info(self.name)
+            leaders = [info for info in found if info.name.startswith(CONSUMER)]
+            if found and not leaders:
+                names = ", ".join(info.name for info in found)
+                raise Conflict(f"stream {self.name} has consumers that take our commands: {names}; delete them")
+            now = monotonic()
+            self._idle_since = {
+                info.name: self._idle_since.get(info.name, now) for info in leaders if not info.num_waiting
+            }
+            for name, since in self._idle_since.items():
+                if now - since >= GONE_SECONDS:
+                    await self._js.delete_consumer(self.name, name)
+        except nats.js.errors.NotFoundError:
+            return  # another standby was quicker
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot see who takes commands from stream {self.name}") from error
+
+    async def _publish(self, subject: str, payload: bytes) -> None:
+        try:
+            await self._client.publish(subject, payload)
+        except nats.errors.Error as error:
+            raise from_nats(error, f"cannot publish to {subject}") from error
+
+    async def _create(self) -> StreamConfig:
+        if self._is_shared:
+            raise NotFound(f"stream {self.name} does not exist; in this profile others create it")
+        config = StreamConfig(
+            name=self.name,
+            description="Commands to the iMi project registry that are not carried out yet",
+            subjects=[self._filter],
+            retention=RetentionPolicy.WORK_QUEUE,
+            storage=StorageType.FILE,
+            num_replicas=self._replicas,
+            max_msg_size=min(MAX_COMMAND_BYTES, self._client.max_payload - HEADROOM_BYTES),
+        )
+        try:
+            return (await self._js.add_stream(config)).config
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot create stream {self.name}") from error
+
+    def _check(self, found: StreamConfig) -> None:
+        problems = []
+        if found.retention != RetentionPolicy.WORK_QUEUE:
+            problems.append(f"retention is {getattr(found.retention, 'value', found.retention)}, expected workqueue")
+        if found.sealed or found.mirror is not None:
+            problems.append("it takes no messages (sealed, or a mirror)")
+        if not self._is_shared and found.subjects != [self._filter]:
+            problems.append(f"subjects are {found.subjects}, expected {[self._filter]}")
+        if problems:
+            raise Conflict(f"stream {self.name} cannot carry commands: {'; '.join(problems)}; it is not altered here")

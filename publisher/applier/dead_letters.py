@@ -1,0 +1,152 @@
+"""Messages on command subjects that cannot be carried out: stored whole with the reason, to be looked at or retried."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js.api import StorageType, StreamConfig
+
+from publisher.applier.command_stream import REQUEST_TIMEOUT_SECONDS, Received
+from registry.broker.connection import from_nats
+from registry.errors import NotFound
+from registry.profiles.profile import Profile
+from registry.settings import Settings
+
+REASON = "Imi-Reason"
+SUBJECT = "Imi-Subject"
+SEQUENCE = "Imi-Stream-Sequence"
+ATTEMPTS = "Imi-Attempts"
+OURS = {REASON, SUBJECT, SEQUENCE, ATTEMPTS, "Nats-Msg-Id"}
+REASON_LENGTH = 500
+DEDUPE_SECONDS = 3600.0
+"""A message that is buried again after a crash, within this, is stored once."""
+
+
+class DeadLetter(NamedTuple):
+    """A dead letter as it is stored."""
+
+    number: int
+    """Its sequence in the dead letter stream."""
+    subject: str
+    """Where it was sent to."""
+    reason: str
+    sequence: int
+    """Its sequence in the command stream."""
+    attempts: int
+    headers: dict[str, str]
+    """Those it was sent with."""
+    payload: bytes
+    buried_at: datetime
+
+
+class DeadLetters:
+    """The dead letter stream of one profile."""
+
+    def __init__(self, client: Client, profile: Profile, settings: Settings) -> None:
+        self.name = profile.commands.dead_letter_stream
+        self._names = profile.commands
+        self._replicas = settings.stream_replicas
+        self._client = client
+        self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
+
+    async def open(self) -> None:
+        """Create the stream unless it exists. Raises `Unavailable`, `Conflict`."""
+        config = StreamConfig(
+            name=self.name,
+            description="Commands to the iMi project registry that could not be carried out, with the reason",
+            subjects=[f"{self._names.dead_letter_root}.>"],
+            storage=StorageType.FILE,
+            num_replicas=self._replicas,
+            duplicate_window=DEDUPE_SECONDS,
+            allow_direct=True,
+        )
+        try:
+            try:
+                await self._js.stream_info(self.name)
+            except nats.js.errors.NotFoundError:
+                await self._js.add_stream(config)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot open stream {self.name}") from error
+
+    async def find(self) -> None:
+        """Raise `NotFound` when there is no such stream, `Unavailable`."""
+        try:
+            await self._js.stream_info(self.name)
+        except nats.js.errors.NotFoundError as error:
+            raise NotFound(f"no stream {self.name}: has the applier been started?") from error
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot open stream {self.name}") from error
+
+    async def bury(self, received: Received, reason: str, attempts: int) -> None:
+        """Store a message of the command stream, whole. The same message again is stored once. Raises `Unavailable`."""
+        headers = {name: value for name, value in received.headers.items() if not name.startswith("Nats-")}
+        headers |= {
+            REASON: " ".join(reason.split())[:REASON_LENGTH].encode("ascii", "backslashreplace").decode(),
+            SUBJECT: received.subject,
+            SEQUENCE: str(received.sequence),
+            ATTEMPTS: str(attempts),
+            "Nats-Msg-Id": f"{self._names.stream}:{received.sequence}:{received.stored_at.isoformat()}",
+        }
+        subject = self._names.dead_letter_subject(self._names.name_of(received.subject))
+        await self._publish(subject, received.payload, headers)
+
+    async def all(self) -> AsyncIterator[DeadLetter]:
+        """Every dead letter, oldest first. Raises `Unavailable`."""
+        number = 0
+        while (letter := await self._next(number + 1)) is not None:
+            yield letter
+            number = letter.number
+
+    async def get(self, number: int) -> DeadLetter:
+        """One dead letter. Raises `NotFound`, `Unavailable`."""
+        letter = await self._next(number)
+        if letter is None or letter.number != number:
+            raise NotFound(f"dead letter {number}: there is none of that number in stream {self.name}")
+        return letter
+
+    async def retry(self, number: int) -> DeadLetter:
+        """Send a dead letter once more to where it was sent, then drop it. Raises `NotFound`, `Unavailable`."""
+        letter = await self.get(number)
+        await self._publish(letter.subject, letter.payload, letter.headers)
+        await self.drop(number)
+        return letter
+
+    async def drop(self, number: int) -> None:
+        """Delete one dead letter. Raises `NotFound`, `Unavailable`."""
+        await self.get(number)
+        try:
+            await self._js.delete_msg(self.name, number)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot drop dead letter {number}") from error
+
+    async def _next(self, number: int) -> DeadLetter | None:
+        """The first dead letter of at least this number."""
+        try:
+            subject = f"{self._names.dead_letter_root}.>"
+            message = await self._js.get_msg(self.name, seq=number, subject=subject, direct=True, next=True)
+        except nats.js.errors.NotFoundError:
+            return None
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot read stream {self.name}") from error
+        headers = dict(message.headers or {})
+        return DeadLetter(
+            number=int(message.seq or 0),
+            subject=headers.get(SUBJECT, ""),
+            reason=headers.get(REASON, ""),
+            sequence=int(headers.get(SEQUENCE, 0)),
+            attempts=int(headers.get(ATTEMPTS, 0)),
+            headers={name: value for name, value in headers.items() if name not in OURS},
+            payload=message.data or b"",
+            buried_at=message.time or datetime.fromtimestamp(0, UTC),
+        )
+
+    async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
+        try:
+            await self._js.publish(subject, payload, headers=headers)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot publish to {subject}") from error

@@ -1,0 +1,199 @@
+"""The applier's workers: what comes from the command stream is carried out, answered and acknowledged.
+
+Commands that share a key are carried out one after the other (`registry/concurrency/lanes.py`). Those that wait for no
+other go together, many in one transaction, which takes half as much of the database's time as one transaction each. It
+changes nothing when any of them meets a fault; then each is carried out alone, and alone again until it succeeds: given
+back to the server it would lose its place.
+Why: docs/adr/0005-commands.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from publisher.applier import ledger
+from publisher.applier.command_stream import CommandStream, Received
+from publisher.applier.dead_letters import DeadLetters
+from publisher.applier.keys import keys
+from publisher.applier.metrics import ApplierMetrics
+from registry.commands import Outcome
+from registry.commands.reading import Command, read
+from registry.concurrency.lanes import Job, Lanes
+from registry.concurrency.tasks import run_until
+from registry.errors import Invalid, RegistryError, Unavailable
+from registry.profiles.profile import Profile
+
+log = structlog.get_logger()
+
+TOGETHER, ALONE = 4, 12
+"""Connections for transactions of many commands, and for those of one."""
+MOST_TOGETHER = 8
+"""Commands in one transaction."""
+SMALL_BYTES = 64 * 1024
+"""A larger command goes alone, so that a transaction's commands are never much in memory."""
+SHORT_LOCK_SECONDS, LONG_LOCK_SECONDS = 0.1, 10.0
+"""How long a transaction of many commands, and one of a single command, waits for a lock.
+
+Many hold many locks: they give way long before PostgreSQL looks for a deadlock (1 s), so that no other writer is ended
+for their sake.
+"""
+RETRY_SECONDS = (0.05, 2.0)
+"""First and longest wait before a command is tried again."""
+MOST_ATTEMPTS = 20
+"""A command that the database fails on its own account so often is a dead letter."""
+
+
+class Work(NamedTuple):
+    """A command, and the message it came in."""
+
+    command: Command
+    received: Received
+
+
+Jobs = Sequence[Job[Work]]
+
+
+class Workers:
+    """Carry out the commands of one stream on one database, for as long as one applier leads."""
+
+    def __init__(
+        self,
+        database_url: str,
+        name: str,
+        stream: CommandStream,
+        dead_letters: DeadLetters,
+        profile: Profile,
+        metrics: ApplierMetrics,
+    ) -> None:
+        self._database_url = database_url
+        self._name = name
+        self._stream = stream
+        self._dead_letters = dead_letters
+        self._profile = profile
+        self._names = profile.commands
+        self._metrics = metrics
+        self._lanes: Lanes[Work] = Lanes()
+        self._alone: asyncio.Queue[Job[Work]] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises `Unavailable` when the stream gives no more commands."""
+        together = [self._work(self._take_many, self._together, SHORT_LOCK_SECONDS) for _ in range(TOGETHER)]
+        alone = [self._work(self._take_one, self._each, LONG_LOCK_SECONDS) for _ in range(ALONE)]
+        await run_until(asyncio.Event(), [self._stream.take(), self._sort(), *together, *alone])
+
+    async def _sort(self) -> None:
+        """Read what comes and put it in its lane, or among the dead letters."""
+        while True:
+            received = await self._stream.next()
+            try:
+                command = self._read(received)
+                self._lanes.add(Job(Work(command, received), keys(command)))
+            except Invalid as error:
+                await self._bury(received, str(error), attempts=1)
+
+    def _read(self, received: Received) -> Command:
+        name = self._names.name_of(received.subject)
+        if name is None:
+            raise Invalid(f"subject is not of the form {self._names.command_subject('<entity>.<verb>')}")
+        return read(received.payload, name, self._profile.parse_command)
+
+    async def _work(
+        self,
+        take: Callable[[], Awaitable[Jobs]],
+        carry_out: Callable[[ledger.Connection, Jobs], Awaitable[None]],
+        lock_seconds: float,
+    ) -> None:
+        """Carry out what `take` gives on a connection made for the first, on a new one when it is lost."""
+        while True:
+            jobs = await take()
+            try:
+                async with ledger.connect(self._database_url, self._name, lock_seconds) as conn:
+                    await carry_out(conn, jobs)
+                    while not conn.closed:
+                        await carry_out(conn, await take())
+            except ledger.NoConnection as error:
+                if self._metrics.failed(error):  # one line, not one for each connection
+                    log.warning("commands wait for the database", reason=str(error))
+                for job in jobs:
+                    self._again(job, RETRY_SECONDS[1])
+
+    async def _take_many(self) -> Jobs:
+        jobs: list[Job[Work]] = []
+        while not jobs:
+            for job in await self._lanes.next_few(MOST_TOGETHER):
+                if len(job.item.received.payload) <= SMALL_BYTES:
+                    jobs.append(job)
+                else:
+                    self._alone.put_nowait(job)
+        return jobs
+
+    async def _take_one(self) -> Jobs:
+        return [await self._alone.get()]
+
+    async def _together(self, conn: ledger.Connection, jobs: Jobs) -> None:
+        """Carry out all of `jobs`, or have each carried out alone."""
+        try:
+            outcomes = await ledger.apply(conn, [job.item.command for job in jobs])
+        except RegistryError:
+            for job in jobs:
+                self._metrics.retried(None)
+                self._alone.put_nowait(job)
+        else:
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                await self._done(job, outcome)
+
+    async def _each(self, conn: ledger.Connection, jobs: Jobs) -> None:
+        """Carry out the one of `jobs`; when it meets a fault that may pass, later again."""
+        (job,) = jobs
+        try:
+            outcome = await ledger.apply_one(conn, job.item.command)
+        except ledger.IdTaken as error:
+            # It can have no row in the ledger, so it is kept as a dead letter.
+            command_id = job.item.command.id
+            outcome = Outcome(command_id=command_id, verdict="rejected", code="CONFLICT", message=str(error))
+            await self._answer(job, outcome)
+            await self._bury(job.item.received, str(error), job.attempts + 1)
+            self._lanes.done(job)
+        except Unavailable as error:
+            self._metrics.retried(None if isinstance(error, ledger.Busy) else error)
+            job.attempts += isinstance(error, ledger.Busy) or conn.closed
+            if job.attempts < MOST_ATTEMPTS:
+                self._again(job, min(RETRY_SECONDS[0] * 2**job.attempts, RETRY_SECONDS[1]))
+                return
+            await self._bury(job.item.received, f"gave up: {error}", job.attempts)
+            self._lanes.done(job)
+        else:
+            await self._done(job, outcome)
+
+    def _again(self, job: Job[Work], delay_seconds: float) -> None:
+        """Have a job carried out alone after a while; those behind it go on waiting."""
+        asyncio.get_running_loop().call_later(delay_seconds, self._alone.put_nowait, job)
+
+    async def _done(self, job: Job[Work], outcome: Outcome) -> None:
+        await self._answer(job, outcome)
+        await self._stream.acknowledge(job.item.received)
+        self._lanes.done(job)
+
+    async def _answer(self, job: Job[Work], outcome: Outcome) -> None:
+        """Send the outcome to the sender's inbox and to the reply subject.
+
+        Where that subject is in a work queue, the answer would stay there until somebody takes it: only a sender who
+        names no inbox will.
+        """
+        command = job.item.command
+        self._metrics.answered(command.name, outcome.verdict)
+        payload = outcome.model_dump_json().encode()
+        if command.reply_to is not None:
+            await self._stream.answer(command.reply_to, payload)
+        if command.reply_to is None or not self._profile.is_shared:
+            await self._stream.answer(self._names.reply_subject(command.name, command.id), payload)
+
+    async def _bury(self, received: Received, reason: str, attempts: int) -> None:
+        await self._dead_letters.bury(received, reason, attempts)
+        await self._stream.terminate(received)
+        self._metrics.buried()
+        log.warning("dead letter", subject=received.subject, sequence=received.sequence, reason=reason)

@@ -1,0 +1,94 @@
+"""`imi-registry activity …`: the audit log of what agents did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from publisher.cli.session import Actor, AsJson, DatabaseUrl, Metadata, parsed, user_name, with_registry
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from registry.database import Registry
+    from registry.models import Activity
+
+app = typer.Typer(help="The log of what agents did.", no_args_is_help=True)
+
+
+@app.command("log")
+def log(
+    activity_type: Annotated[str, typer.Argument(metavar="TYPE", help="created, modified, committed … other.")],
+    description: Annotated[str, typer.Argument(help="What was done.")],
+    worktree: Annotated[
+        str,
+        typer.Option("--worktree", help="Path, name, NAME@PROJECT, or id; default: here.", show_default=False),
+    ] = ".",
+    agent: Annotated[
+        str | None, typer.Option("--agent", help="Who did it; default: the actor.", show_default=False)
+    ] = None,
+    file: Annotated[str | None, typer.Option("--file", help="The file it was about.", show_default=False)] = None,
+    metadata: Metadata = None,
+    database_url: DatabaseUrl = None,
+    actor: Actor = None,
+) -> None:
+    """Append to the log; prints the id of the activity.
+
+    Example: imi-registry activity log modified "Search is fuzzy" --file src/search.py
+    """
+    from publisher.cli import references
+
+    extra = parsed(metadata)
+
+    async def work(registry: Registry) -> UUID:
+        where = await references.worktree(registry, worktree)
+        return await registry.log_activity(
+            agent or actor or user_name(), where.id, activity_type, description, file, extra
+        )
+
+    print(with_registry(work, database_url, actor))
+
+
+@app.command("list")
+def list_(
+    agent: Annotated[str | None, typer.Option("--agent", help="Only of this agent.", show_default=False)] = None,
+    worktree: Annotated[
+        str | None, typer.Option("--worktree", help="Only in this worktree.", show_default=False)
+    ] = None,
+    project: Annotated[str | None, typer.Option("--project", help="Only in this project.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option("--limit", help="Most rows.", min=1)] = 20,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the latest activities, newest first.
+
+    Example: imi-registry activity list --agent ada --limit 5
+    """
+    from publisher.cli import references
+    from publisher.cli.terminal import tables
+
+    async def work(registry: Registry) -> list[Activity]:
+        where = await references.worktree(registry, worktree) if worktree else None
+        inside = await references.project(registry, project) if project else None
+        return await registry.list_activities(
+            agent_id=agent,
+            worktree_id=where.id if where else None,
+            project_id=inside.id if inside else None,
+            limit=limit,
+        )
+
+    activities = with_registry(work, database_url)
+    if as_json:
+        tables.print_json(activities)
+        return
+    tables.print_table(
+        {
+            "when": [tables.when(one.created_at) for one in activities],
+            "agent": [one.agent_id for one in activities],
+            "what": [one.activity_type for one in activities],
+            "where": [f"{one.worktree_name or '?'}@{one.project_name or '?'}" for one in activities],
+            "description": [" ".join(filter(None, (one.description, one.file_path))) for one in activities],
+        },
+        empty="no activities",
+    )

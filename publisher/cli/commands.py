@@ -1,0 +1,183 @@
+"""`imi-registry commands …`: send a command, and look after those that could not be carried out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from publisher.cli.session import Actor, AsJson, NatsUrl, Yes, attached, required, run, settings_of, user_name
+from registry.errors import Invalid
+
+if TYPE_CHECKING:
+    from publisher.applier.dead_letters import DeadLetter, DeadLetters
+    from registry.commands import Outcome
+
+T = TypeVar("T")
+
+app = typer.Typer(help="Send commands over NATS, and look after dead letters.", no_args_is_help=True)
+dead_letters_app = typer.Typer(help="Messages that could not be carried out.", no_args_is_help=True)
+app.add_typer(dead_letters_app, name="dead-letters")
+
+Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="Its number, as `dead-letters list` shows it.")]
+
+
+@app.command("send")
+def send(
+    command: Annotated[str, typer.Argument(metavar="COMMAND", help="project.register, worktree.claim …")],
+    data: Annotated[str, typer.Argument(metavar="JSON", help="What it is about, as a JSON object.")],
+    command_id: Annotated[
+        str | None, typer.Option("--id", help="UUID of the command; the same again is the same command.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Idempotency key: commands with one key are one command.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the outcome.")] = True,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait.", min=0.1)] = 10.0,
+    actor: Actor = None,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a command and show its outcome; a rejection is an error.
+
+    Example: imi-registry commands send project.deactivate '{"remote_origin": "git@github.com:33god/imi.git"}'
+    """
+    from uuid import UUID
+
+    import orjson
+
+    from registry.client import RegistryClient, Sending
+    from registry.client.commands import ERRORS
+
+    try:
+        fields = orjson.loads(data)
+        given_id = UUID(command_id) if command_id else None
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"data {data[:80]!r}: is not JSON: {error}") from None
+    except ValueError:
+        raise Invalid(f'--id "{command_id}": it must be a UUID') from None
+    if not isinstance(fields, dict):
+        raise Invalid(f"data {data[:80]!r}: must be a JSON object")
+    settings = attached(settings_of(nats_url=nats_url))
+    required(settings, "nats_url")
+    sending = Sending(command_id=given_id, idempotency_key=key, actor=actor or user_name(), timeout=timeout)
+
+    async def work() -> Outcome | UUID:
+        name = "imi-registry commands send"
+        async with RegistryClient.connect(
+            settings.nats_url or "", prefix=settings.prefix, profile=settings.profile, name=name
+        ) as client:
+            if wait:
+                return await client.send(command, fields, sending)
+            return await client.post(command, fields, sending)
+
+    outcome = run(work())
+    if isinstance(outcome, UUID):
+        print(f'{{"command_id":"{outcome}"}}' if as_json else f"sent {outcome}")
+        return
+    if as_json:
+        print(outcome.model_dump_json())
+    if outcome.code is not None:
+        raise ERRORS[outcome.code](outcome.message)
+    if not as_json:
+        ids = " ".join(f"{name} {value}" for name, value in (outcome.result or {}).items())
+        print(f"{outcome.verdict}: {ids or command}")
+
+
+@dead_letters_app.command("list")
+def list_(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+    """List the dead letters, oldest first. With --json one a line.
+
+    Example: imi-registry commands dead-letters list
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    async def work(dead_letters: DeadLetters) -> list[DeadLetter]:
+        return [letter async for letter in dead_letters.all()]
+
+    found = _with_dead_letters(work, nats_url)
+    if as_json:
+        for letter in found:
+            print(_json(letter))
+        return
+    table = Table("no.", "when (UTC)", "sent to", "reason", box=None, header_style="bold", pad_edge=False)
+    for letter in found:
+        table.add_row(str(letter.number), f"{letter.buried_at:%m-%d %H:%M:%S}", letter.subject, Text(letter.reason))
+    Console(highlight=False).print(table if found else "no dead letters")
+
+
+@dead_letters_app.command("show")
+def show(number: Number, nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+    """Show one dead letter as it was sent.
+
+    Example: imi-registry commands dead-letters show 1
+    """
+    letter = _with_dead_letters(lambda dead_letters: dead_letters.get(number), nats_url)
+    if as_json:
+        print(_json(letter))
+        return
+    print(f"reason    {letter.reason}")
+    print(f"sent to   {letter.subject}, stored at {letter.sequence} there")
+    print(f"buried    {letter.buried_at:%Y-%m-%d %H:%M:%S} UTC, after {letter.attempts} attempts")
+    for name, value in letter.headers.items():
+        print(f"header    {name}: {value}")
+    print(f"payload   {letter.payload.decode(errors='backslashreplace')}")
+
+
+@dead_letters_app.command("retry")
+def retry(number: Number, nats_url: NatsUrl = None) -> None:
+    """Send a dead letter once more to where it was sent, and drop it.
+
+    Example: imi-registry commands dead-letters retry 1
+    """
+    letter = _with_dead_letters(lambda dead_letters: dead_letters.retry(number), nats_url)
+    print(f"sent to {letter.subject} again")
+
+
+@dead_letters_app.command("drop")
+def drop(number: Number, yes: Yes = False, nats_url: NatsUrl = None) -> None:
+    """Delete a dead letter for good.
+
+    Example: imi-registry commands dead-letters drop 1 --yes
+    """
+    letter = _with_dead_letters(lambda dead_letters: dead_letters.get(number), nats_url)
+    if not yes:
+        typer.confirm(f"Delete dead letter {number} ({letter.reason})?", abort=True)
+    _with_dead_letters(lambda dead_letters: dead_letters.drop(number), nats_url)
+    print(f"dropped dead letter {number}")
+
+
+def _with_dead_letters(work: Callable[[DeadLetters], Awaitable[T]], nats_url: str | None) -> T:
+    async def session() -> T:
+        async with _dead_letters(nats_url) as dead_letters:
+            return await work(dead_letters)
+
+    return run(session())
+
+
+@asynccontextmanager
+async def _dead_letters(nats_url: str | None) -> AsyncIterator[DeadLetters]:
+    from publisher.applier.dead_letters import DeadLetters
+    from registry.broker.connection import connect_nats
+    from registry.profiles.profile import profile_of
+
+    settings = attached(settings_of(nats_url=nats_url))
+    required(settings, "nats_url")
+    async with connect_nats(settings.nats_url or "", "imi-registry dead-letters") as client:
+        dead_letters = DeadLetters(client, profile_of(settings), settings)
+        await dead_letters.find()
+        yield dead_letters
+
+
+def _json(letter: DeadLetter) -> str:
+    import json
+
+    fields: dict[str, Any] = letter._asdict() | {
+        "payload": letter.payload.decode(errors="backslashreplace"),
+        "buried_at": letter.buried_at.isoformat(),
+    }
+    return json.dumps(fields)

@@ -1,0 +1,280 @@
+"""`imi-registry events …`: the change feed, live and past."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from publisher.cli.installation import installation
+from publisher.cli.session import (
+    AsJson,
+    DatabaseUrl,
+    NatsUrl,
+    StateDir,
+    attached,
+    line_printer,
+    required,
+    run,
+    say,
+    settings_of,
+)
+from registry.errors import Invalid
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from registry.client import RegistryClient
+    from registry.position import Start
+    from registry.settings import Settings
+
+app = typer.Typer(help="The change feed, live and past.", no_args_is_help=True)
+
+
+class Pace(StrEnum):
+    """How fast a replay goes."""
+
+    fast = "fast"
+    original = "original"
+
+
+Project = Annotated[str | None, typer.Option("--project", help="Only events of this project id.", show_default=False)]
+Entity = Annotated[str | None, typer.Option("--entity", help="Only project, worktree, activity …", show_default=False)]
+Action = Annotated[str | None, typer.Option("--action", help="Only registered, merged …", show_default=False)]
+
+
+@app.command("tail")
+def tail(
+    nats_url: NatsUrl = None,
+    project: Project = None,
+    entity: Entity = None,
+    action: Action = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show events as they arrive, until Ctrl-C. With --json one envelope a line.
+
+    Example: imi-registry events tail --entity worktree --action merged
+    """
+    import orjson
+    from rich.console import Console
+
+    from publisher.cli.terminal.lines import event_line
+
+    settings = _settings(nats_url)
+    show = line_printer(Console(highlight=False))
+
+    async def follow() -> None:
+        async with (
+            _client(settings, "tail") as client,
+            client.tail(entity=entity, action=action, project_id=project) as events,
+        ):
+            async for event in events:
+                if as_json:
+                    print(event.payload.decode(), flush=True)
+                else:
+                    show(event_line(orjson.loads(event.payload)))
+
+    run(follow())
+
+
+@app.command("replay")
+def replay(
+    nats_url: NatsUrl = None,
+    from_start: Annotated[bool, typer.Option("--from-start", help="From the first event; the default.")] = False,
+    since: Annotated[
+        str | None, typer.Option("--since", help="What occurred since a time: ISO 8601, or 30m, 2h, 7d ago.")
+    ] = None,
+    from_sequence: Annotated[
+        int | None, typer.Option("--from-sequence", help="From this sequence of the stream.", min=1)
+    ] = None,
+    last: Annotated[int | None, typer.Option("--last", help="The last so many that match.", min=1)] = None,
+    after: Annotated[str | None, typer.Option("--after", help="Behind the token of an earlier replay.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Up to a sequence, or before a time.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on into live events, until Ctrl-C.")] = False,
+    project: Project = None,
+    entity: Entity = None,
+    action: Action = None,
+    worktree: Annotated[str | None, typer.Option("--worktree", help="Only events of this worktree id.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", help="Only events that name this agent.")] = None,
+    correlation: Annotated[str | None, typer.Option("--correlation", help="Only this correlation id.")] = None,
+    pace: Annotated[Pace, typer.Option("--pace", help="As fast as possible, or as it happened.")] = Pace.fast,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the history, in the order in which it was published. With --json one envelope a line.
+
+    Ends when caught up, unless --follow. What the stream no longer holds comes from the database, by way of the
+    publisher.
+
+    Example: imi-registry events replay --since 2h --entity worktree --json
+    """
+    from publisher.cli.terminal import replay as replaying
+
+    settings = _settings(nats_url)
+    start = _start(from_start, since, from_sequence, last, after)
+    end = _end(until)
+    wanted = {
+        "project_id": project,
+        "entity": entity,
+        "action": action,
+        "worktree_id": worktree,
+        "agent_id": agent,
+        "correlation_id": correlation,
+    }
+
+    async def work() -> str | None:
+        async with (
+            _client(settings, "replay") as client,
+            client.replay(start, follow=follow, until=end, **wanted) as events,
+        ):
+            told = replaying.at_original_pace(events) if pace is Pace.original else events
+            return await replaying.show(told, as_json=as_json, follow=follow, total=await _total(client, end))
+
+    token = run(work())
+    if as_json:
+        return
+    say("no event matches" if token is None else f"continue with: --after {token}")
+
+
+@app.command("snapshot")
+def snapshot(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+    """Show the state of the registry as of one position of the history.
+
+    With --json all of it, and the token with which `events replay --after` tells what happened since.
+
+    Example: imi-registry events snapshot --json
+    """
+    import orjson
+
+    settings = _settings(nats_url)
+
+    async def work() -> dict[str, Any]:
+        async with _client(settings, "snapshot") as client:
+            taken = await client.snapshot()
+        tables: dict[str, dict[Any, Any]] = {
+            "projects": taken.projects,
+            "worktrees": taken.worktrees,
+            "types": taken.types,
+        }
+        return {"position": str(taken.position)} | {
+            name: [row.model_dump(mode="json") for row in rows.values()] for name, rows in tables.items()
+        }
+
+    state = run(work())
+    if as_json:
+        print(orjson.dumps(state).decode())
+        return
+    for name in ("projects", "worktrees", "types"):
+        print(f"{len(state[name]):>9,} {name}")
+    print(f"what happened since: imi-registry events replay --after {state['position']}")
+
+
+@app.command("export")
+def export(
+    file: Annotated[Path, typer.Argument(help="JSON Lines; compressed when it ends in .zst; - is the output.")],
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Write the whole history out of the database, one envelope a line, in the order in which it was published.
+
+    Example: imi-registry events export history.jsonl.zst
+    """
+    from publisher.history import archive
+    from publisher.outbox import page
+
+    settings = attached(settings_of(database_url=database_url))
+    required(settings, "database_url")
+
+    async def work() -> int:
+        async with page.connect(settings.database_url or "", "imi-registry export") as conn:
+            with archive.writing(file) as write:
+                return await archive.export_history(conn, settings, write)
+
+    say(f"{run(work()):,} events exported")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `events export` wrote.")],
+    state_dir: StateDir = Path(".imi"),
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Bring an exported history, and the tables it tells of, into an empty installation. All of it, or nothing.
+
+    Without a database URL that is the state directory of `up`, which must not run; it is created when it is missing.
+
+    Example: imi-registry events import history.jsonl.zst --state-dir ~/.imi
+    """
+    from publisher.history import archive
+    from publisher.outbox import page
+
+    async def work(settings: Settings, lines: Iterable[bytes]) -> int:
+        async with page.connect(settings.database_url or "", "imi-registry import") as conn:
+            return await archive.import_history(conn, settings, lines)
+
+    with (
+        archive.reading(file) as lines,
+        installation(state_dir, "database_url", database_url=database_url, may_be_new=True) as settings,
+    ):
+        events = run(work(settings, lines))
+    option = "" if state_dir == Path(".imi") else f" --state-dir {state_dir}"
+    say(f"{events:,} events imported; publish them with: imi-registry rebuild-stream{option}")
+
+
+def _settings(nats_url: str | None) -> Settings:
+    settings = attached(settings_of(nats_url=nats_url))
+    required(settings, "nats_url")
+    return settings
+
+
+@asynccontextmanager
+async def _client(settings: Settings, command: str) -> AsyncIterator[RegistryClient]:
+    from registry.client import RegistryClient
+
+    async with RegistryClient.connect(
+        settings.nats_url or "", prefix=settings.prefix, profile=settings.profile, name=f"imi-registry events {command}"
+    ) as client:
+        yield client
+
+
+def _start(
+    from_start: bool, since: str | None, from_sequence: int | None, last: int | None, after: str | None
+) -> Start | None:
+    """The one start that is given. Raises `Invalid` when there are several."""
+    from publisher.cli.times import moment
+    from registry.position import After, FromSequence, FromStart, Last, Since
+
+    given: list[Start] = []
+    if from_start:
+        given.append(FromStart())
+    if since is not None:
+        given.append(Since(moment(since)))
+    if from_sequence is not None:
+        given.append(FromSequence(from_sequence))
+    if last is not None:
+        given.append(Last(last))
+    if after is not None:
+        given.append(After(after))
+    if len(given) > 1:
+        raise Invalid("give one of --from-start, --since, --from-sequence, --last and --after")
+    return given[0] if given else None
+
+
+def _end(until: str | None) -> datetime | int | None:
+    """A sequence or a time."""
+    from publisher.cli.times import moment
+
+    if until is None:
+        return None
+    return int(until) if until.isdecimal() else moment(until)
+
+
+async def _total(client: RegistryClient, end: datetime | int | None) -> int:
+    """Sequence of the last event to come, for the progress bar; 0 when no bar will be shown."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
+        return 0
+    last = await client.last_sequence()
+    return min(last, end) if isinstance(end, int) else last

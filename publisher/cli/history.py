@@ -1,0 +1,149 @@
+"""`imi-registry history …`, `rebuild-stream` and `doctor`: what happened to one thing, and whether all is told."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from publisher.cli.installation import installation
+from publisher.cli.session import AsJson, DatabaseUrl, NatsUrl, StateDir, attached, required, run, say, settings_of
+from registry.errors import Invalid
+
+if TYPE_CHECKING:
+    from registry.settings import Settings
+
+app = typer.Typer(help="What happened to one thing, and whether the events tell all.", no_args_is_help=True)
+
+PROBLEMS = 1
+
+
+class Entity(StrEnum):
+    """What has a history of its own."""
+
+    project = "project"
+    worktree = "worktree"
+
+
+@app.command("show")
+def show(
+    entity: Annotated[Entity, typer.Argument(help="Kind of thing.")],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Its id, also when it is deleted; or name, origin, path.")],
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="Its state at a time: ISO 8601, or 30m, 2h, 7d ago.")
+    ] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Each changed field, before and after.")] = False,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what changed, when, by whom and by which command; or with --as-of the state at a time.
+
+    Example: imi-registry history show worktree 9a7e6c1e-0d52-4f5e-8a5b-3a1d2b6f7c10 --diff
+    """
+    from publisher.cli.terminal import timeline as timeline_view
+    from publisher.cli.times import moment
+    from publisher.history import timeline
+
+    if as_of is not None and diff:
+        raise Invalid("--as-of shows a state, --diff changes: give one of them")
+    settings = _settings(database_url)
+
+    async def work() -> timeline.Timeline:
+        return await timeline.read(settings.database_url or "", entity.value, id_)
+
+    found = run(work())
+    if as_of is not None:
+        timeline_view.state(found.as_of(moment(as_of)), as_json=as_json)
+    else:
+        timeline_view.changes(found, diff=diff, as_json=as_json)
+
+
+@app.command("verify")
+def verify(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Build projects, worktrees and types from the events alone, and compare them with the tables.
+
+    Example: imi-registry history verify
+    """
+    import json
+
+    from publisher.history import verification
+
+    settings = _settings(database_url)
+    found = run(verification.verify(settings))
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        for name, count in found.equal.items():
+            print(f"{count:>9,} {name} are what the events tell")
+        if found.unknown:
+            print(f"{found.unknown:>9,} rows have no event that is kept: built-in types, or older than retention")
+        for line in found.differences:
+            say(line)
+    if found.differences:
+        raise typer.Exit(PROBLEMS)
+
+
+def rebuild_stream(
+    state_dir: StateDir = Path(".imi"), database_url: DatabaseUrl = None, nats_url: NatsUrl = None
+) -> None:
+    """Publish a stream that was deleted, or restored from an older backup, again from the database.
+
+    The same events under the same ids, order and sequences. Stop `up` or `serve` first; writers may go on. The servers
+    of `up` are started for it. Durable consumers were deleted with the stream: let each be created again with its last
+    acknowledged sequence + 1 as start.
+
+    Example: imi-registry rebuild-stream --state-dir ~/.imi
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from publisher.history import rebuild as history
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.completed:,} of {task.total:,}"), BarColumn(), TimeRemainingColumn())
+    with (
+        installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings,
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
+    ):
+        task = bar.add_task("rebuild", total=0)
+        done = run(history.rebuild(settings, lambda done, total: bar.update(task, completed=done, total=total)))
+    print(f"stream {done.stream}: {done.events:,} events published, {done.first_sequence} to {done.last_sequence}")
+    if settings.profile == "bloodbank":
+        print("sequences are new: let durable consumers start from a time or a snapshot, replays from a snapshot")
+    else:
+        print("sequences are the old ones: create each durable consumer again, to start at its last acknowledged + 1")
+
+
+def doctor(
+    state_dir: StateDir = Path(".imi"),
+    database_url: DatabaseUrl = None,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look whether database, stream and history fit together, and say what to do where they do not.
+
+    The servers of an `up` that does not run are started for it.
+
+    Example: imi-registry doctor
+    """
+    import json
+
+    from publisher import doctor as examination
+
+    with installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings:
+        findings = run(examination.examine(settings))
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{'ok ' if finding.is_well else '!! '} {finding.text}")
+    if not all(finding.is_well for finding in findings):
+        raise typer.Exit(PROBLEMS)
+
+
+def _settings(database_url: str | None) -> Settings:
+    settings = attached(settings_of(database_url=database_url))
+    required(settings, "database_url")
+    return settings

@@ -1,0 +1,66 @@
+"""The servers that a command works on: given by URL, or those of `imi-registry up` in its state directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from publisher.cli.session import attached, database, required, settings_of
+from registry.errors import Conflict, Invalid
+
+if TYPE_CHECKING:
+    from publisher.embedded.postgres import EmbeddedServer
+    from registry.settings import Settings
+
+
+@contextmanager
+def embedded(
+    state_dir: Path, **overrides: object
+) -> Iterator[tuple[Settings, list[EmbeddedServer], Callable[[Settings, str], None]]]:
+    """Embedded servers in `state_dir`, migrated; the settings that name them; and the writer of `endpoints.json`."""
+    from publisher.embedded.endpoints import published
+    from publisher.embedded.postgres import nats_server, owned, postgres
+    from registry.database import migrate
+
+    with (
+        owned(state_dir) as owned_dir,
+        published(owned_dir) as publish,
+        postgres(owned_dir) as db_server,
+        nats_server(owned_dir) as broker,
+    ):
+        with database(db_server.url) as conn:
+            migrate.apply(conn)
+        settings = settings_of(database_url=db_server.url, nats_url=broker.url, **overrides)
+        yield settings, [db_server, broker], publish
+
+
+@contextmanager
+def installation(
+    state_dir: Path, *needed: str, database_url: str | None, nats_url: str | None = None, may_be_new: bool = False
+) -> Iterator[Settings]:
+    """Settings with the URLs `needed`: as given, or else of `up` in `state_dir`, whether it runs or not.
+
+    Where it does not run, its servers are started for the block; `may_be_new` makes the folder, too. Raises `Invalid`
+    when there are no servers, `Conflict` when `up` is just starting.
+    """
+    settings = settings_of(database_url=database_url, nats_url=nats_url)
+    is_given = bool(settings.database_url or settings.nats_url)
+    has_servers = may_be_new or (state_dir.expanduser() / "postgres").is_dir()
+    with ExitStack() as stack:
+        if is_given:
+            settings = attached(settings, state_dir)
+        elif not has_servers:
+            raise Invalid(
+                f'"{state_dir}" is not the state directory of an imi-registry up, and DATABASE_URL is not set'
+            )
+        else:
+            try:
+                settings, *_ = stack.enter_context(embedded(state_dir))
+            except Conflict:
+                settings = attached(settings, state_dir)
+                if settings.database_url is None:
+                    raise
+        required(settings, *needed)
+        yield settings

@@ -1,0 +1,77 @@
+"""`imi-registry maintain …`: housekeeping of the database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from publisher.cli.session import Actor, DatabaseUrl, Yes, attached, database, settings_of, with_registry
+
+if TYPE_CHECKING:
+    from registry.database import Registry
+
+app = typer.Typer(help="Housekeeping of the database.", no_args_is_help=True)
+
+Days = Annotated[int, typer.Option("--days", help="Older than this.", min=0, max=36_500)]
+
+
+@app.command("vacuum")
+def vacuum(database_url: DatabaseUrl = None) -> None:
+    """Vacuum and analyze all tables of the registry. Nothing is locked meanwhile.
+
+    Example: imi-registry maintain vacuum
+    """
+    from psycopg import sql
+
+    settings = attached(settings_of(database_url=database_url))
+    with database(settings.database_url) as conn:
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
+        for (name,) in conn.execute(query).fetchall():
+            conn.execute(sql.SQL("VACUUM (ANALYZE) public.{}").format(sql.Identifier(name)))
+            print(f"vacuumed {name}")
+
+
+@app.command("cleanup-activities")
+def cleanup_activities(
+    days: Days = 90, yes: Yes = False, database_url: DatabaseUrl = None, actor: Actor = None
+) -> None:
+    """Remove activities older than so many days, for good.
+
+    Example: imi-registry maintain cleanup-activities --days 90 --yes
+    """
+    if not yes:
+        typer.confirm(f"Remove all activities older than {days} days?", abort=True)
+
+    async def work(registry: Registry) -> int:
+        return await registry.cleanup_old_activities(days)
+
+    print(f"removed {with_registry(work, database_url, actor)} activities")
+
+
+@app.command("prune-worktrees")
+def prune_worktrees(days: Days = 30, yes: Yes = False, database_url: DatabaseUrl = None, actor: Actor = None) -> None:
+    """Delete worktrees that were merged or removed, and untouched for so many days. Their activities stay.
+
+    Example: imi-registry maintain prune-worktrees --days 30 --yes
+    """
+    if not yes:
+        typer.confirm(f"Delete all inactive worktrees untouched for {days} days?", abort=True)
+
+    async def work(registry: Registry) -> int:
+        return await registry.prune_inactive_worktrees(days)
+
+    print(f"deleted {with_registry(work, database_url, actor)} worktrees")
+
+
+@app.command("cleanup-commands")
+def cleanup_commands(days: Days = 30, yes: Yes = False, database_url: DatabaseUrl = None) -> None:
+    """Forget commands carried out more than so many days ago: one sent again after that is carried out again.
+
+    Example: imi-registry maintain cleanup-commands --days 30 --yes
+    """
+    if not yes:
+        typer.confirm(f"Forget all commands carried out more than {days} days ago?", abort=True)
+    settings = attached(settings_of(database_url=database_url))
+    with database(settings.database_url) as conn:
+        print(f"forgot {conn.execute('SELECT cleanup_command_ledger(%s)', [days]).fetchone()[0]} commands")

@@ -1,0 +1,131 @@
+"""`imi-registry inflight`, `search`, `stats` and `path`: questions about the registry as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from publisher.cli.project import ProjectReference
+from publisher.cli.session import AsJson, DatabaseUrl, with_registry
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from registry.database import Registry
+    from registry.models import InflightWork, ProjectMatch, RegistryStats
+
+app = typer.Typer()
+
+
+@app.command()
+def inflight(
+    project: Annotated[str | None, typer.Option("--project", help="Only of this project.", show_default=False)] = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List worktrees with work that is not committed or not merged, latest first.
+
+    Example: imi-registry inflight --project engine
+    """
+    from publisher.cli import references
+    from publisher.cli.terminal import tables
+
+    async def work(registry: Registry) -> tuple[list[InflightWork], dict[UUID, str]]:
+        project_id = (await references.project(registry, project)).id if project else None
+        found = await registry.get_inflight_work(project_id)
+        return found, {one.id: one.project_name for one in await registry.list_worktrees(project_id=project_id)}
+
+    found, projects = with_registry(work, database_url)
+    if as_json:
+        tables.print_json(found)
+        return
+    tables.print_table(
+        {
+            "worktree": [one.worktree_name for one in found],
+            "project": [projects.get(one.worktree_id, "") for one in found],
+            "branch": [one.branch_name for one in found],
+            "work": [tables.work_left(one) for one in found],
+            "agent": [one.agent_id or "" for one in found],
+            "last": [tables.when(one.last_activity) for one in found],
+            "id": tables.short_ids([one.worktree_id for one in found]),
+        },
+        empty="nothing in flight",
+    )
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="Part of a name or of owner/repo; typing errors are forgiven.")],
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find projects by name or repository, best first.
+
+    Example: imi-registry search engin
+    """
+    from publisher.cli.terminal import tables
+
+    async def work(registry: Registry) -> list[ProjectMatch]:
+        return await registry.search_projects(query)
+
+    found = with_registry(work, database_url)
+    if as_json:
+        tables.print_json(found)
+        return
+    tables.print_table(
+        {
+            "project": [one.name for one in found],
+            "repository": [tables.slug(one.remote_origin) for one in found],
+            "trunk path": [one.trunk_path for one in found],
+            "match": [f"{one.relevance:.0%}" for one in found],
+            "id": tables.short_ids([one.id for one in found]),
+        },
+        empty=f'nothing like "{query}"',
+    )
+
+
+@app.command()
+def stats(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Count what is registered.
+
+    Example: imi-registry stats --json
+    """
+    from publisher.cli.terminal import tables
+
+    async def work(registry: Registry) -> RegistryStats:
+        return await registry.get_registry_stats()
+
+    found = with_registry(work, database_url)
+    if as_json:
+        print(found.model_dump_json())
+        return
+    tables.print_details(
+        {
+            "projects": f"{found.active_projects:,} active, {found.total_projects:,} in all",
+            "worktrees": f"{found.active_worktrees:,} active, {found.total_worktrees:,} in all",
+            "in flight": f"{found.in_flight_worktrees:,} worktrees",
+            "activities": f"{found.activities_last_24h:,} in the last 24 hours, {found.total_activities:,} in all",
+        }
+    )
+
+
+@app.command()
+def path(
+    reference: ProjectReference,
+    worktree: Annotated[
+        str | None, typer.Argument(help="Name of a worktree, existing or not; default: the trunk.", show_default=False)
+    ] = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Print where a project, or a worktree of it, is or belongs on disk.
+
+    Example: cd "$(imi-registry path engine)"
+    """
+    from publisher.cli import references
+
+    async def work(registry: Registry) -> str:
+        project = await references.project(registry, reference)
+        return await registry.get_project_working_path(project.id, worktree)
+
+    print(with_registry(work, database_url))

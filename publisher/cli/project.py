@@ -1,0 +1,223 @@
+"""`imi-registry project …`: projects, one per GitHub repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from publisher.cli.session import Actor, AsJson, DatabaseUrl, Metadata, Yes, parsed, with_registry
+from registry.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from registry.database import Registry
+    from registry.models import Project, Worktree
+
+app = typer.Typer(help="Projects: one per GitHub repository.", no_args_is_help=True)
+
+ProjectReference = Annotated[
+    str, typer.Argument(metavar="PROJECT", help="Name, origin, id (its beginning will do), or a checkout's folder.")
+]
+Branch = Annotated[str | None, typer.Option("--branch", help="Default branch.", show_default=False)]
+TrunkPath = Annotated[
+    str | None, typer.Option("--trunk-path", help="Where the default branch is checked out.", show_default=False)
+]
+
+
+@app.command("register")
+def register(
+    path: Annotated[
+        Path | None, typer.Argument(help="A checkout to read from; default: this folder.", show_default=False)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Default: the repository's name.", show_default=False)
+    ] = None,
+    origin: Annotated[
+        str | None, typer.Option("--origin", help="GitHub origin, ssh or https.", show_default=False)
+    ] = None,
+    branch: Branch = None,
+    trunk_path: TrunkPath = None,
+    metadata: Metadata = None,
+    database_url: DatabaseUrl = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a project, or update it. Origin, branch and path come from the checkout, unless they are given.
+
+    With --origin and no PATH no checkout is looked at.
+
+    Example: imi-registry project register ~/code/engine
+    """
+    from publisher.checkouts import git
+
+    extra = parsed(metadata)
+    if origin is not None and not origin.strip():
+        raise typer.BadParameter("is blank", param_hint="--origin")
+    if path is not None or origin is None:
+        folder = path or Path()
+        found = git.repository(folder)
+        origin = found.origin if origin is None else origin
+        if origin is None:
+            raise Invalid(f'"{folder}": has no remote "origin"; give --origin')
+        branch = found.default_branch if branch is None else branch
+        trunk_path = str(found.trunk) if trunk_path is None else trunk_path
+
+    async def work(registry: Registry) -> tuple[str, Project]:
+        before = await registry.find_projects(origin)
+        project_id = await registry.register_project(
+            _repository_name(origin) if name is None else name,
+            origin,
+            "main" if branch is None else branch,
+            trunk_path,
+            extra,
+        )
+        after = await _project(registry, project_id)
+        if not before:
+            return "registered", after
+        return "unchanged" if before[0] == after else "updated", after
+
+    change, project = with_registry(work, database_url, actor)
+    if as_json:
+        print(project.model_dump_json())
+    else:
+        print(f"{change} {project.name} ({project.remote_origin}) {project.id}")
+
+
+@app.command("show")
+def show(reference: ProjectReference, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Show a project and its worktrees.
+
+    Example: imi-registry project show engine
+    """
+    from publisher.cli import references
+    from publisher.cli.terminal import tables
+
+    async def work(registry: Registry) -> tuple[Project, list[Worktree]]:
+        project = await references.project(registry, reference)
+        return project, await registry.list_worktrees(project_id=project.id)
+
+    project, worktrees = with_registry(work, database_url)
+    if as_json:
+        print(project.model_dump_json())
+        return
+    tables.print_details(
+        {
+            "name": project.name,
+            "id": project.id,
+            "origin": project.remote_origin,
+            "branch": project.default_branch,
+            "trunk path": project.trunk_path,
+            "description": project.description,
+            "metadata": project.metadata,
+            "registered": project.created_at,
+            "updated": project.updated_at,
+            "state": "active" if project.active else "inactive",
+        }
+    )
+    tables.print_table(
+        {
+            "worktree": [one.name for one in worktrees],
+            "branch": [one.branch_name for one in worktrees],
+            "state": [tables.state(one) for one in worktrees],
+            "agent": [one.agent_id or "" for one in worktrees],
+        },
+        empty="no active worktrees",
+    )
+
+
+@app.command("list")
+def list_(
+    everything: Annotated[bool, typer.Option("--all", help="Inactive projects too.")] = False,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List projects by name.
+
+    Example: imi-registry project list --json
+    """
+    from publisher.cli.terminal import tables
+
+    async def work(registry: Registry) -> list[Project]:
+        return await registry.list_projects(include_inactive=everything)
+
+    projects = sorted(with_registry(work, database_url), key=lambda one: (one.name.lower(), one.remote_origin))
+    if as_json:
+        tables.print_json(projects)
+        return
+    tables.print_table(
+        {
+            "project": [one.name if one.active else f"{one.name} (inactive)" for one in projects],
+            "repository": [tables.slug(one.remote_origin) for one in projects],
+            "branch": [one.default_branch for one in projects],
+            "trunk path": [one.trunk_path for one in projects],
+            "id": tables.short_ids([one.id for one in projects]),
+        },
+        empty="no projects; run: imi-registry project register",
+    )
+
+
+@app.command("update")
+def update(
+    reference: ProjectReference,
+    name: Annotated[str | None, typer.Option("--name", help="New name.", show_default=False)] = None,
+    branch: Branch = None,
+    trunk_path: TrunkPath = None,
+    description: Annotated[str | None, typer.Option("--description", help="What it is.", show_default=False)] = None,
+    metadata: Metadata = None,
+    database_url: DatabaseUrl = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is given of a project.
+
+    Example: imi-registry project update engine --description "The engine"
+    """
+    from publisher.cli import references
+
+    extra = parsed(metadata)
+
+    async def work(registry: Registry) -> Project:
+        project = await references.project(registry, reference)
+        await registry.update_project(project.id, name, branch, trunk_path, description, extra)
+        return await _project(registry, project.id)
+
+    project = with_registry(work, database_url, actor)
+    print(project.model_dump_json() if as_json else f"updated {project.name} {project.id}")
+
+
+@app.command("deactivate")
+def deactivate(
+    reference: ProjectReference, yes: Yes = False, database_url: DatabaseUrl = None, actor: Actor = None
+) -> None:
+    """Deactivate a project and its worktrees. Registering it again brings the project back, not the worktrees.
+
+    Example: imi-registry project deactivate engine --yes
+    """
+    from publisher.cli import references
+
+    async def work(registry: Registry) -> Project:
+        project = await references.project(registry, reference)
+        if project.active and not yes:
+            worktrees = len(await registry.list_worktrees(project_id=project.id))
+            typer.confirm(
+                f"Deactivate {project.name} ({project.remote_origin}) and its worktrees ({worktrees})?", abort=True
+            )
+        await registry.deactivate_project(project.id)
+        return project
+
+    project = with_registry(work, database_url, actor)
+    print(f"deactivated {project.name}" if project.active else f"{project.name} was inactive already")
+
+
+def _repository_name(origin: str) -> str:
+    return origin.rstrip("/").removesuffix(".git").rpartition("/")[2] or origin
+
+
+async def _project(registry: Registry, project_id: UUID) -> Project:
+    project = await registry.get_project(project_id)
+    if project is None:
+        raise NotFound(f"project {project_id} was deleted meanwhile")
+    return project

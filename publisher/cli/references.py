@@ -1,0 +1,95 @@
+"""What people call a project or a worktree, and which one they mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+from publisher.checkouts import git
+from registry.database import Registry
+from registry.errors import Invalid, NotFound
+from registry.models import Project, Worktree
+
+MeantT = TypeVar("MeantT", Project, Worktree)
+
+
+async def project(registry: Registry, reference: str) -> Project:
+    """The project with this name, origin or (beginning of an) id, or the one checked out in this folder.
+
+    Raises `NotFound`, with what was perhaps meant, or `Invalid` when it could be several.
+    """
+    if _is_path(reference):
+        origin = git.origin(_folders(reference)[0])
+        found = await registry.find_projects(origin) if origin else []
+        if not found:
+            raise NotFound(f'"{reference}" is no checkout of a registered project')
+        return found[0]
+    found = await registry.find_projects(reference)
+    if not found:
+        similar = [match.name for match in await registry.search_projects(reference)] if reference.strip() else []
+        raise NotFound(f'no project "{reference}"{_meant(similar[:3])}')
+    return _only(reference, found, [f"{one.remote_origin} ({str(one.id)[:8]})" for one in found])
+
+
+async def worktree(registry: Registry, reference: str) -> Worktree:
+    """The worktree with this path (or a folder in it), name, `name@project` or (beginning of an) id.
+
+    Raises `NotFound`, with what was perhaps meant, or `Invalid` when it could be several.
+    """
+    if _is_path(reference):
+        return await _at(registry, reference)
+    name, _, project_reference = reference.partition("@")  # the first: an origin has one too
+    if project_reference:
+        inside = await project(registry, project_reference)
+        everything = await registry.list_worktrees(project_id=inside.id, include_inactive=True)
+        found = [one for one in everything if one.name == name]
+    else:
+        found = await registry.find_worktrees(reference)
+    if not found:
+        everything = everything if project_reference else await registry.list_worktrees()
+        similar = get_close_matches(name, {one.name for one in everything})
+        raise NotFound(f'no worktree "{reference}"{_meant(similar)}')
+    return _only(reference, found, [f"{one.name}@{one.project_name} ({str(one.id)[:8]})" for one in found])
+
+
+def _is_path(reference: str) -> bool:
+    return reference.startswith(("/", ".", "~"))
+
+
+async def _at(registry: Registry, path: str) -> Worktree:
+    """The active worktree that `path` is in, else an inactive one that was there."""
+    folders = _folders(path)
+    for folder in folders:
+        located = await registry.get_worktree_by_path(str(folder))
+        if located is not None and (found := await registry.get_worktree(located.id)) is not None:
+            return found
+    former = await registry.find_worktrees(str(folders[0]))
+    if not former:
+        raise NotFound(f'"{path}" is in no registered worktree; run: imi-registry worktree register "{path}"')
+    return former[0]
+
+
+def _folders(path: str) -> list[Path]:
+    """`path` and the folders it is in, as it is spelled and with links resolved, innermost first."""
+    spelled = Path(path).expanduser().absolute()
+    resolved = spelled.resolve()
+    return [Path(os.path.normpath(spelled)), resolved, *spelled.parents, *resolved.parents]
+
+
+def _only(reference: str, found: Sequence[MeantT], shown: Sequence[str]) -> MeantT:
+    """The one that is meant: an active one before inactive ones, a whole name or id before the beginning of an id."""
+    exact = [one for one in found if reference in (one.name, str(one.id))]
+    for likely in ([one for one in exact if one.active], exact, [one for one in found if one.active], found):
+        if len(likely) == 1:
+            return likely[0]
+        if likely:
+            break
+    raise Invalid(f'"{reference}" could be {", ".join(shown)}; give its id')
+
+
+def _meant(names: Sequence[str]) -> str:
+    quoted = " or ".join(f'"{name}"' for name in names)
+    return f"; did you mean {quoted}?" if quoted else ""

@@ -1,0 +1,164 @@
+"""`imi-registry schemas`: the language-neutral contract, to look at, to generate and to check against."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from publisher.cli.session import AsJson
+from registry.errors import Conflict, Invalid, NotFound
+
+app = typer.Typer(help="The contract: JSON Schemas of events and commands, AsyncAPI.", no_args_is_help=True)
+
+Old = Annotated[Path, typer.Argument(help="Folder or file as it was released.")]
+New = Annotated[Path, typer.Argument(help="Folder or file as it shall be.")]
+
+
+@app.command()
+def generate(
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: schemas/.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a file is not up to date.")] = False,
+) -> None:
+    """Write the documents that this version's models make.
+
+    Example: imi-registry schemas generate --check
+    """
+    from registry.schemas import generate as schemas
+    from registry.schemas.files import folder, load
+
+    target = out or folder()
+    if not check:
+        try:
+            changed = schemas.write(target)
+        except OSError as error:
+            raise Invalid(f"{target}: {error.strerror}") from error
+        print(f"{target}: {len(changed)} written" if changed else f"{target}: up to date")
+        return
+    if stale := schemas.differing(load(target)):
+        raise Conflict(f"{target}: not what the models say: {', '.join(stale)}; run imi-registry schemas generate")
+    print(f"{target}: up to date")
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the documents.
+
+    Example: imi-registry schemas list --json
+    """
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from registry.schemas.files import folder, load
+
+    found = load(folder())
+    names = {path.removesuffix(".json"): document for path, document in found.items()}
+    if as_json:
+        print(json.dumps([{"name": name, "id": _urn(document)} for name, document in names.items()]))
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, min_width=max(map(len, names)))
+    table.add_column(overflow="fold", style="dim")
+    for name, document in names.items():
+        description = document.get("description", "The AsyncAPI document: channels, operations, messages.")
+        table.add_row(name, description.splitlines()[0])
+    Console(emoji=False, highlight=False).print(table)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="Name, $id or message type; see `schemas list`.")]) -> None:
+    """Print one document.
+
+    Example: imi-registry schemas show worktree.merged.v1
+    """
+    import json
+    from difflib import get_close_matches
+
+    from registry.schemas.files import folder, load
+
+    found = load(folder())
+    names = {alias: path for path, document in found.items() for alias in _aliases(path, _urn(document))}
+    if name not in names:
+        near = get_close_matches(name, names, n=1)
+        raise NotFound(
+            f'no schema "{name}"{f"; did you mean {near[0]}?" if near else "; see imi-registry schemas list"}'
+        )
+    print(json.dumps(found[names[name]], indent=2, ensure_ascii=False))
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="JSON or JSON Lines; - reads standard input.")]) -> None:
+    """Check events or commands against the schemas: one line for each fault.
+
+    Example: imi-registry events tail --json | imi-registry schemas check -
+    """
+    total = broken = 0
+    for place, faults in _checked(file):
+        for fault in faults:
+            print(f"{place}: {fault}", flush=True)
+        total += 1
+        broken += bool(faults)
+    if broken or not total:
+        raise Invalid(f"{file}: {broken} of {total} messages break the contract" if total else f"{file}: empty")
+    print(f"{file}: {total} {'message keeps' if total == 1 else 'messages keep'} to the contract")
+
+
+@app.command("check-compat")
+def check_compat(old: Old, new: New) -> None:
+    """Refuse what breaks a consumer or an old event without a new major version.
+
+    Example: imi-registry schemas check-compat released/schemas schemas
+    """
+    from registry.schemas.compatibility import breaking_changes
+    from registry.schemas.files import load
+
+    before, after = load(old), load(new)
+    if not any("$schema" in document for document in before.values()):
+        raise Invalid(f"{old}: no JSON Schema there")
+    if old.is_file() and new.is_file():
+        before = dict(zip(after, before.values(), strict=True))
+    problems = list(breaking_changes(before, after))
+    for problem in problems:
+        print(problem)
+    if problems:
+        changes = "breaking change" if len(problems) == 1 else "breaking changes"
+        raise Conflict(f"{new}: {len(problems)} {changes} without a new major version")
+    print(f"{new}: compatible with {old}")
+
+
+def _checked(file: Path) -> Iterator[tuple[str, list[str]]]:
+    """Place and faults of each message: of each line, or of the whole file where its first line is no JSON."""
+    import orjson
+
+    from registry.schemas.conformance import faults
+
+    def judged(text: bytes) -> list[str]:
+        try:
+            return list(faults(orjson.loads(text)))
+        except orjson.JSONDecodeError as error:
+            return [f"message: not JSON: {error}"]
+
+    try:
+        with sys.stdin.buffer if str(file) == "-" else file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if number == 1 and line.strip() in (b"{", b"["):
+                    yield str(file), judged(line + lines.read())
+                elif line.strip():
+                    yield f"{file}:{number}", judged(line)
+    except OSError as error:
+        raise Invalid(f"{file}: {error.strerror}") from error
+
+
+def _urn(document: dict[str, Any]) -> str:
+    return str(document.get("$id") or document.get("id"))
+
+
+def _aliases(path: str, urn: str) -> tuple[str, ...]:
+    name = path.removesuffix(".json")
+    short = name.split("/")[-1]
+    return name, path, short, f"imi.{short}", urn

@@ -1,0 +1,1 @@
+"""What people see: tables, lines, replay at the pace it happened, timelines."""

@@ -1,0 +1,67 @@
+"""A timeline on the terminal, or as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.text import Text
+
+from publisher.cli.session import line_printer
+from publisher.cli.terminal.lines import STYLES
+from publisher.history.timeline import Change, Timeline
+
+HIDDEN = {"updated_at", "last_sync_at"}
+"""Fields that change with every other one: not worth a line of their own."""
+
+
+def changes(timeline: Timeline, *, diff: bool, as_json: bool) -> None:
+    """Print each change; with `diff` each changed field on a line of its own."""
+    if as_json:
+        print(orjson.dumps([_as_dict(change) for change in timeline.changes]).decode())
+        return
+    show = line_printer(Console(highlight=False))
+    for change in timeline.changes:
+        row = change.row
+        line = Text(f"{row.occurred_at[:19].replace('T', ' ')} ", "dim")
+        line.append(row.action.ljust(18), STYLES.get(row.action, "default"))
+        line.append((row.actor or "-").ljust(14))
+        told = [(name, before, after) for name, before, after in change.fields if name not in HIDDEN]
+        line.append("" if diff else " ".join(f"{name}={_short(after)}" for name, _, after in told))
+        if row.causation_id:
+            line.append(f" command {row.causation_id}", "dim")
+        line.rstrip()
+        show(line)
+        for name, before, after in told if diff else []:
+            show(Text(f"{'':20}{name}: ").append(_short(before), "red").append(" → ").append(_short(after), "green"))
+
+
+def state(fields: dict[str, Any] | None, *, as_json: bool) -> None:
+    """Print the fields of a state; None is one that was deleted."""
+    if as_json:
+        print(orjson.dumps(fields).decode())
+    elif fields is None:
+        print("deleted")
+    else:
+        width = max(map(len, fields))
+        show = line_printer(Console(highlight=False))
+        for name, value in fields.items():
+            show(Text(f"{name.ljust(width)}  ", "dim").append(_short(value)))
+
+
+def _as_dict(change: Change) -> dict[str, Any]:
+    row = change.row
+    return {
+        "time": row.occurred_at,
+        "action": row.action,
+        "actor": row.actor,
+        "command": row.causation_id,
+        "correlation_id": row.correlation_id or row.event_id,
+        "event_id": row.event_id,
+        "changed": {name: {"before": before, "after": after} for name, before, after in change.fields},
+    }
+
+
+def _short(value: object) -> str:
+    return "-" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()

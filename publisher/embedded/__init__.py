@@ -1,0 +1,1 @@
+"""PostgreSQL and NATS out of wheels: started in a folder, watched over, stopped whatever happens."""

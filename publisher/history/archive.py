@@ -1,0 +1,209 @@
+"""The whole history as JSON Lines: one envelope a line, in the order of the stream; out of one database, into another.
+
+An import restores the outbox, the record of the order, and the tables as the events tell them. Then `rebuild-stream`
+publishes: the stream that arises is the one that was exported, from its first kept event on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import zstandard
+from psycopg import AsyncConnection
+
+from publisher.history.restore import restore_tables
+from publisher.outbox import page, record
+from publisher.outbox.page import COLUMNS, translated
+from publisher.outbox.ranges import range_array, runs
+from registry.errors import Conflict, Invalid
+from registry.events.envelope import OutboxRow, encode
+from registry.events.filter import EventFilter
+from registry.position import Position
+from registry.profiles.profile import profile_of
+from registry.settings import Settings
+from registry.subjects import Names
+
+NO_LIMIT = 2**62
+BATCH_EVENTS = 1000
+PACKED_BYTES = 64 * 1024
+BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+# What was never published to the stream, in the order in which it will be.
+WAITING = (
+    "SELECT"  # noqa: S608  # constants
+    + COLUMNS
+    + """
+FROM outbox AS event
+WHERE NOT coalesce((SELECT published FROM publisher_cursor WHERE stream = %(stream)s) @> event.id, false)
+ORDER BY event.id
+"""
+)
+
+IS_EMPTY = """
+SELECT NOT EXISTS (SELECT FROM outbox)
+    AND NOT EXISTS (SELECT FROM projects)
+    AND NOT EXISTS (SELECT FROM agent_activities)
+    AND NOT EXISTS (SELECT FROM publisher_cursor WHERE stream_sequence > 0)
+"""
+
+COPY_OUTBOX = """
+COPY outbox (
+    id, transaction_id, event_id, entity, action, project_id, entity_id, occurred_at, actor, correlation_id,
+    causation_id, traceparent, data
+) FROM STDIN
+"""
+
+RECORD = "INSERT INTO published_batch (stream, last_sequence, ids) VALUES (%s, %s, %s::int8range[])"
+
+CURSOR = """
+INSERT INTO publisher_cursor (stream, published, stream_sequence)
+VALUES (%(stream)s, int8multirange(int8range(1, %(last_id)s + 1)), %(events)s)
+ON CONFLICT (stream) DO UPDATE
+SET published = EXCLUDED.published, stream_sequence = EXCLUDED.stream_sequence
+"""
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[Callable[[bytes], object]]:
+    """Write lines to `file`, compressed where its name ends in .zst; `-` is the output. Raises `Invalid`.
+
+    The file has its name only when it is whole: one that was cut off between two lines would look like a history.
+    """
+    if str(file) == "-":
+        yield sys.stdout.buffer.write
+        sys.stdout.buffer.flush()
+        return
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        with partial.open("wb") as plain:
+            if file.suffix == ".zst":
+                with zstandard.ZstdCompressor(level=6).stream_writer(plain, closefd=False) as packed:
+                    yield packed.write
+            else:
+                yield plain.write
+        partial.replace(file)
+    except OSError as error:
+        raise Invalid(f'cannot write "{file}": {error.strerror}') from error
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[Iterable[bytes]]:
+    """The lines of what `writing` wrote. Raises `Invalid`."""
+    try:
+        with file.open("rb") as plain:
+            if file.suffix == ".zst":
+                yield _unpacked(plain)
+            else:
+                yield plain
+    except OSError as error:
+        raise Invalid(f'cannot read "{file}": {error.strerror}') from error
+    except zstandard.ZstdError as error:
+        raise Invalid(f'cannot read "{file}": not one whole zstd frame: {error}') from error
+
+
+def _unpacked(plain: BinaryIO) -> Iterator[bytes]:
+    """The lines of one zstd frame. Raises `ZstdError`, also where it was cut off: the library's readers do not."""
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    rest = b""
+    while packed := plain.read(PACKED_BYTES):
+        *lines, rest = (rest + frame.decompress(packed)).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+    if not frame.eof:
+        raise zstandard.ZstdError("it ends too early")
+    if frame.unused_data:
+        raise zstandard.ZstdError("something follows it")
+    if rest:
+        yield rest
+
+
+async def export_history(conn: AsyncConnection, settings: Settings, write: Callable[[bytes], object]) -> int:
+    """Write every event as a line, with its data however large; returns how many. One snapshot of the database."""
+    names = Names(settings.prefix)
+    number = 0
+    with translated():
+        await conn.execute(BEGIN)
+        async for row in _history(conn, profile_of(settings).event_stream):
+            write(encode(row, NO_LIMIT, names=names, source=settings.source).payload + b"\n")
+            number += 1
+        await conn.execute("COMMIT")
+    return number
+
+
+async def import_history(conn: AsyncConnection, settings: Settings, lines: Iterable[bytes]) -> int:
+    """Bring in what was exported, in one transaction; returns the number of events.
+
+    Raises `Conflict` unless the installation is empty and no publisher leads (it would publish what arrives in the
+    order of ids, not in that of the file), `Invalid` naming the line that is no event.
+    """
+    stream = profile_of(settings).event_stream
+    ids: list[int] = []
+    with translated():
+        async with conn.transaction():
+            (is_empty,) = await (await conn.execute(IS_EMPTY)).fetchone() or (False,)
+            if not is_empty:
+                raise Conflict("the registry is not empty: a history can only be imported into a new one")
+            if not await page.try_lock(conn, stream):
+                raise Conflict(f"a publisher leads stream {stream}: stop up or serve, then import")
+            async with conn.cursor().copy(COPY_OUTBOX) as copy:
+                for number, line in enumerate(lines, start=1):
+                    row = _row(line, number)
+                    await copy.write_row(row)
+                    ids.append(row[0])
+            if not ids:
+                raise Invalid("there is no event to import")
+            await restore_tables(conn)
+            last_id = max(ids)
+            await conn.execute("SELECT setval('outbox_id_seq', %s)", [last_id])
+            for end in range(BATCH_EVENTS, len(ids) + BATCH_EVENTS, BATCH_EVENTS):
+                batch = ids[end - BATCH_EVENTS : end]
+                last_sequence = end - BATCH_EVENTS + len(batch)
+                await conn.execute(RECORD, [stream, last_sequence, range_array(runs(batch))])
+            await conn.execute(CURSOR, {"stream": stream, "last_id": last_id, "events": len(ids)})
+    return len(ids)
+
+
+async def _history(conn: AsyncConnection, stream: str) -> AsyncIterator[OutboxRow]:
+    """Every event that is kept: the recorded ones in their order, then those that wait."""
+    after, end = Position(0), Position(2**62)
+    while places := await record.places(conn, stream, after, end):
+        rows = await record.rows(conn, [place.outbox_id for place in places], EventFilter())
+        for place in places:
+            if place.outbox_id in rows:
+                yield rows[place.outbox_id]
+        after = Position(places[-1].sequence, places[-1].outbox_id)
+    async with conn.cursor(name="waiting", binary=True) as cursor:
+        await cursor.execute(WAITING, {"stream": stream})
+        async for values in cursor:
+            yield OutboxRow._make(values)
+
+
+def _row(line: bytes, number: int) -> tuple[Any, ...]:
+    """The outbox row of an envelope. Raises `Invalid`."""
+    try:
+        envelope = orjson.loads(line)
+        entity, _, entity_id = envelope["subject"].partition("/")
+        event_id, correlation_id = envelope["id"], envelope["correlationid"]
+        # The data as it stands in the line: parsed and written again, large numbers would be others.
+        data = line.rstrip(b"\n").partition(b',"data":')[2][:-1]
+        return (
+            int(envelope["sequence"]),
+            envelope["transactionid"],
+            event_id,
+            entity,
+            envelope["type"].split(".")[2],
+            envelope.get("partitionkey"),
+            entity_id or None,
+            envelope["time"],
+            envelope.get("actor"),
+            None if correlation_id == event_id else correlation_id,
+            envelope["causationid"],
+            envelope.get("traceparent"),
+            data.decode(),
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise Invalid(f"line {number} is no event that was exported: {line[:80]!r}") from None

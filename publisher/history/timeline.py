@@ -1,0 +1,114 @@
+"""The history of one project or worktree, out of the outbox: what changed, and what it was like at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from psycopg import AsyncConnection
+
+from publisher.cli import references
+from publisher.outbox import page
+from publisher.outbox.page import COLUMNS, translated
+from registry.database import Registry
+from registry.errors import NotFound
+from registry.events.envelope import OutboxRow
+
+# One thing's events are spread over the whole outbox, which has no index for them: writers would pay for it.
+EVENTS = (
+    "SELECT"
+    + COLUMNS
+    + """
+FROM outbox AS event
+WHERE event.entity_id = %(id)s AND event.entity = %(entity)s
+ORDER BY event.id
+"""
+)
+
+BIRTHS = {"registered", "created"}
+DEATHS = {"deleted"}
+
+
+class Change(NamedTuple):
+    """One event of a timeline."""
+
+    row: OutboxRow
+    data: dict[str, Any]
+
+    @property
+    def time(self) -> datetime:
+        """When it happened."""
+        return datetime.fromisoformat(self.row.occurred_at)
+
+    @property
+    def fields(self) -> Iterator[tuple[str, Any, Any]]:
+        """Each changed field with its value before and after."""
+        for name, before in self.data["changed"].items():
+            yield name, before, self.data.get(name)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Every change of one thing that is kept, oldest first."""
+
+    entity: str
+    id: str
+    changes: list[Change]
+
+    def as_of(self, time: datetime) -> dict[str, Any] | None:
+        """Its fields at that time; None when it was deleted by then.
+
+        Raises `NotFound` for a time before it was there, or before the history that is kept.
+        """
+        before = list(takewhile(lambda change: change.time <= time, self.changes))
+        if before:
+            last = before[-1]
+            return None if last.row.action in DEATHS else _state(last.data)
+        first = self.changes[0]
+        if first.row.action in BIRTHS:
+            raise NotFound(f"{self.entity} {self.id} was not there before {first.time.isoformat()}")
+        # All events of one transaction tell the row as it was after their statement: undo what they tell, last first.
+        together = [change for change in self.changes if change.row.transaction_id == first.row.transaction_id]
+        state = _state(together[-1].data)
+        for change in reversed(together):
+            state |= change.data["changed"]
+        return state
+
+
+async def read(database_url: str, entity: str, reference: str) -> Timeline:
+    """The timeline of a `project` or `worktree`: by its id, or by any reference that today's tables resolve.
+
+    Raises `NotFound` when no event of it is kept, `Conflict` when the reference means several, `Unavailable`.
+    """
+    id_ = await _resolved(database_url, entity, reference)
+    async with page.connect(database_url, "imi-registry history") as conn:
+        rows = await _events(conn, entity, id_)
+    if not rows:
+        raise NotFound(f"no event of {entity} {id_} is kept")
+    return Timeline(entity, id_, [Change(row, orjson.loads(row.data)) for row in rows])
+
+
+async def _events(conn: AsyncConnection, entity: str, id_: str) -> list[OutboxRow]:
+    with translated():
+        await conn.execute("SET enable_seqscan = on")
+        found = await (await conn.cursor(binary=True).execute(EVENTS, {"entity": entity, "id": id_})).fetchall()
+    return [OutboxRow._make(row) for row in found]
+
+
+async def _resolved(database_url: str, entity: str, reference: str) -> str:
+    try:
+        return str(UUID(reference))
+    except ValueError:
+        pass
+    async with Registry.connect(database_url, max_connections=1) as registry:
+        find = references.project if entity == "project" else references.worktree
+        return str((await find(registry, reference)).id)
+
+
+def _state(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name != "changed"}

@@ -1,0 +1,186 @@
+"""The query service: answers the queries of `registry/queries.py` from the database, as a NATS micro service."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from collections.abc import Callable, Coroutine
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import nats.micro
+import orjson
+from nats.micro.request import Request as MicroRequest
+from nats.micro.request import ServiceError
+from pydantic import BaseModel, ValidationError
+
+from registry import queries as asked
+from registry.broker.connection import connect_nats
+from registry.concurrency.tasks import end
+from registry.database import Registry
+from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+from registry.queries import QUERIES, Request
+from registry.settings import Settings
+from registry.subjects import Names
+from registry.validation import from_validation
+
+CONNECTIONS = 4
+POOL_SECONDS = 1.0
+ANSWER_SECONDS = 3.0
+OUTAGE_SECONDS = 1.0
+"""How long queries are refused at once after one that found the database unavailable: those that queue up behind it
+would each wait as long, and be answered when their client has gone."""
+CODES: dict[type[RegistryError], str] = {Invalid: "400", NotFound: "404", Conflict: "409", Unavailable: "503"}
+
+Answer = Callable[[Registry, Any], Coroutine[Any, Any, BaseModel]]
+
+
+async def serve_queries(settings: Settings, ready: asyncio.Event) -> None:
+    """Answer until cancelled; sets `ready` when all queries are answered. Any number of services share the work."""
+    names = Names(settings.prefix)
+    async with (
+        Registry.connect(settings.database_url or "", max_connections=CONNECTIONS, timeout=POOL_SECONDS) as registry,
+        connect_nats(settings.nats_url or "", "imi-registry queries") as client,
+    ):
+        service = await nats.micro.add_service(
+            client,
+            name=names.query_service,
+            version=importlib.metadata.version("imi-registry"),
+            description="Queries of the iMi project registry",
+        )
+        desk = Desk(registry, client.max_payload)
+        for name, (request, response) in QUERIES.items():
+            await service.add_endpoint(
+                name=name,
+                subject=names.query_subject(name),
+                handler=partial(desk.handle, name),
+                metadata={"request_schema": _schema(request), "response_schema": _schema(response)},
+            )
+        await client.flush()
+        ready.set()
+        await asyncio.Event().wait()
+
+
+class Desk:
+    """Takes requests, and hands out answers of at most `max_bytes`."""
+
+    def __init__(self, registry: Registry, max_bytes: int) -> None:
+        self._registry = registry
+        self._max_bytes = max_bytes
+        self._outage = ""
+        self._outage_ends_at = 0.0
+
+    async def handle(self, query: str, message: MicroRequest) -> None:
+        """Answer one request. Raises `ServiceError` with the refusal, which the micro service counts and sends."""
+        try:
+            answer = await self._answer(query, message.data)
+        except RegistryError as error:
+            raise ServiceError(CODES.get(type(error), "500"), f"query {query}: {error}") from error
+        payload = answer.model_dump_json().encode()
+        if len(payload) > self._max_bytes:
+            raise ServiceError(
+                "413",
+                f"query {query}: the answer has {len(payload)} bytes, at most {self._max_bytes} are allowed; "
+                "ask with a lower limit",
+            )
+        await message.respond(payload)
+
+    async def _answer(self, query: str, data: bytes) -> BaseModel:
+        request = parse(query, data)
+        if monotonic() < self._outage_ends_at:
+            raise Unavailable(self._outage)
+        try:
+            return await _in_time(ANSWERS[query](self._registry, request))
+        except Unavailable as error:
+            self._outage = str(error)
+            self._outage_ends_at = monotonic() + OUTAGE_SECONDS
+            raise
+
+
+async def _in_time(answer: Coroutine[Any, Any, BaseModel]) -> BaseModel:
+    """The result of `answer`. Raises `Unavailable` when it takes longer than `ANSWER_SECONDS`.
+
+    Not `asyncio.timeout`: psycopg answers a cancellation by waiting for the server, which may never speak again.
+    """
+    task = asyncio.ensure_future(answer)
+    try:
+        await asyncio.wait([task], timeout=ANSWER_SECONDS)
+        if not task.done():
+            raise Unavailable(f"the database did not answer within {ANSWER_SECONDS:g} s")
+        return task.result()
+    finally:
+        await end([task])
+
+
+def parse(query: str, data: bytes) -> Request:
+    """The request in `data`. Raises `Invalid` naming the field, its value and the rule."""
+    try:
+        return QUERIES[query].request.model_validate_json(data or b"{}")
+    except ValidationError as error:
+        raise from_validation(error, "request") from None
+
+
+async def _project_by_origin(registry: Registry, request: asked.ProjectByOrigin) -> BaseModel:
+    found = await registry.get_project_by_origin(request.remote_origin)
+    return _found(found, f'remote_origin "{request.remote_origin}" is no active project')
+
+
+async def _project_by_id(registry: Registry, request: asked.ProjectById) -> BaseModel:
+    return _found(await registry.get_project(request.project_id), f"project_id {request.project_id} is no project")
+
+
+async def _projects(registry: Registry, request: asked.ListProjects) -> BaseModel:
+    found = await registry.list_projects(
+        include_inactive=request.include_inactive, limit=request.limit, after=request.after
+    )
+    return asked.ProjectPage(projects=found, next=found[-1].id if len(found) == request.limit else None)
+
+
+async def _search_projects(registry: Registry, request: asked.SearchProjects) -> BaseModel:
+    return asked.ProjectsFound(projects=await registry.search_projects(request.query))
+
+
+async def _worktree_by_path(registry: Registry, request: asked.WorktreeByPath) -> BaseModel:
+    return _found(await registry.get_worktree_by_path(request.path), f'path "{request.path}" is no active worktree')
+
+
+async def _worktree_types(registry: Registry, _: asked.Nothing) -> BaseModel:
+    return asked.WorktreeTypes(types=await registry.list_worktree_types())
+
+
+async def _working_path(registry: Registry, request: asked.WorkingPath) -> BaseModel:
+    path = await registry.get_project_working_path(request.project_id, request.worktree_name)
+    return asked.WorkingPathFound(path=path)
+
+
+async def _inflight_work(registry: Registry, request: asked.ListInflightWork) -> BaseModel:
+    found = await registry.get_inflight_work(request.project_id, limit=request.limit)
+    return asked.InflightWorkFound(worktrees=found)
+
+
+async def _stats(registry: Registry, _: asked.Nothing) -> BaseModel:
+    return await registry.get_registry_stats()
+
+
+ANSWERS: dict[str, Answer] = {
+    "project_by_origin": _project_by_origin,
+    "project_by_id": _project_by_id,
+    "projects": _projects,
+    "search_projects": _search_projects,
+    "worktree_by_path": _worktree_by_path,
+    "worktree_types": _worktree_types,
+    "working_path": _working_path,
+    "inflight_work": _inflight_work,
+    "stats": _stats,
+}
+
+
+def _found(row: BaseModel | None, otherwise: str) -> BaseModel:
+    if row is None:
+        raise NotFound(otherwise)
+    return row
+
+
+def _schema(model: type[BaseModel]) -> str:
+    return orjson.dumps(model.model_json_schema()).decode()

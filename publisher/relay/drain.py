@@ -1,0 +1,265 @@
+"""Drain the outbox into the stream: recover from the stream's tail, then publish, advance, sleep, repeat.
+
+One cycle: read the next page of the outbox while the last batch is in flight, wait for its acknowledgement, send the
+next batch, store the cursor. Nothing waits for a gap and nothing is sent twice: docs/adr/0001-outbox-and-relay.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+from psycopg import AsyncConnection
+
+from publisher.outbox import page as outbox
+from publisher.outbox.page import Batch, Cursor, Page
+from publisher.relay.batching import take
+from publisher.relay.metrics import RelayMetrics
+from publisher.stream.event_stream import REBUILD, REQUEST_TIMEOUT_SECONDS, EventStream, Stored, StreamLost
+from registry.errors import Unavailable
+from registry.events.envelope import Message
+from registry.profiles.profile import Profile
+from registry.settings import Settings
+
+log = structlog.get_logger()
+
+GAP_POLL_SECONDS = (0.001, 0.1)
+"""First and longest wait while ids are in flight: a long transaction's own events are that late at worst."""
+FIRST_PAGE = 128
+"""Rows asked for after a rest, doubled while pages come back full: a burst of huge rows meets a small page."""
+PAGE_BYTES = 16 * 1024 * 1024
+"""A page that was larger than this is followed by one of half as many rows."""
+BUSY_PAGES = 3
+"""After so many pages with rows in a row the doorbell is silenced, so that writers pay nothing for NOTIFY."""
+
+
+@dataclass
+class InFlight:
+    """A batch that was sent and is not acknowledged yet."""
+
+    messages: list[Message]
+    answer: asyncio.Future[int]
+
+
+class Drain:
+    """One uninterrupted stretch of publishing: it ends with the first error, and a new one recovers from there."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        profile: Profile,
+        metrics: RelayMetrics,
+        conn: AsyncConnection,
+        stream: EventStream,
+        cursor: Cursor,
+    ) -> None:
+        self._settings = settings
+        self._profile = profile
+        self._metrics = metrics
+        self._conn = conn
+        self._stream = stream
+        self._cursor = cursor
+        self._waiting: list[Message] = []
+        self._waiting_bytes = 0
+        self._in_flight: InFlight | None = None
+        self._page_limit = FIRST_PAGE
+        self._pages_in_a_row = 0
+        self._is_armed = False
+        self._gap_poll_seconds = GAP_POLL_SECONDS[0]
+        self._stored_at = monotonic()
+
+    async def recover(self) -> int:
+        """Take what the stream holds beyond the cursor as published; returns how many messages that were.
+
+        Raises `StreamLost` when the stream ends before the cursor, `Unavailable`, `Deposed`.
+        """
+        cursor = self._cursor
+        last_sequence = await self._stream.last_sequence()
+        if last_sequence < cursor.stream_sequence:
+            raise StreamLost(
+                f"stream {self._stream.name} ends at sequence {last_sequence}, but {cursor.stream_sequence} was "
+                f"published into it: it was deleted, or restored from an older backup; publish it again with: {REBUILD}"
+            )
+        found = 0
+        await outbox.forget_beyond(self._conn, cursor)
+        if last_sequence > cursor.stream_sequence:
+            async for page in self._stream.tail(cursor.stream_sequence):
+                pairs = [
+                    (message.outbox_id, message.event_id)
+                    for message in page
+                    if message.outbox_id is not None and message.event_id is not None
+                ]
+                known = await outbox.known_events(self._conn, pairs)
+                cursor.published.add_all(sorted(id_ for id_, event_id in pairs if event_id in known))
+                cursor.unrecorded += _batches(page, known)
+                cursor.stream_sequence = page[-1].sequence
+                found += len(page)
+                self._report_tail(known=len(known), unknown=len(pairs) - len(known), foreign=len(page) - len(pairs))
+                await outbox.advance(self._conn, cursor)
+            cursor.stream_sequence = max(cursor.stream_sequence, last_sequence)
+        await self._store_cursor_only()
+        return found
+
+    async def run(self, single: int = 0) -> None:
+        """Publish until an error ends it. The first `single` messages go one by one.
+
+        Raises `StreamMoved` when someone else wrote to the stream, `Deposed`, `Unavailable`.
+        """
+        self._seen = self._cursor.published.copy()
+        # (id, transaction): every outbox id below the first was handed out before the second began.
+        self._marks = deque([(self._seen.upper, self._cursor.transaction_id)])
+        while True:
+            page = await self._read()
+            has_news = self._close_gaps(page)
+            if self._in_flight is not None:
+                await self._acknowledge(self._in_flight)
+                has_news = True
+            if self._waiting and not self._is_cut(page):
+                single -= await self._send_next(1 if single > 0 else self._settings.batch_size)
+            if has_news:
+                await self._store(page)
+            if self._in_flight is None and not page.rows:
+                await self._rest(page)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages of the batch that was in flight when an error ended the run."""
+        return len(self._in_flight.messages) if self._in_flight else 0
+
+    async def _read(self) -> Page:
+        """The next page, encoded into `_waiting`, while the batch in flight is stored."""
+        room = 2 * self._settings.batch_size - len(self._waiting) if self._waiting_bytes < PAGE_BYTES else 1
+        limit = max(min(self._page_limit, room), 1)
+        page = await outbox.next_page(self._conn, self._seen, limit)
+        size = 0
+        for row in page.rows:
+            message = self._profile.encode(row, self._stream.max_payload)
+            self._waiting.append(message)
+            size += message.size
+            if message.is_reference:
+                self._metrics.sent_as_reference()
+        self._waiting_bytes += size
+        self._seen.add_all(row.id for row in page.rows)
+        if size > PAGE_BYTES:
+            self._page_limit = max(limit // 2, 1)
+        elif limit == self._page_limit and page.is_full:
+            self._page_limit = min(2 * limit, 2 * self._settings.batch_size)
+        elif not page.rows:
+            self._page_limit = FIRST_PAGE
+        if page.rows:
+            self._gap_poll_seconds = GAP_POLL_SECONDS[0]
+        self._pages_in_a_row = self._pages_in_a_row + 1 if page.rows else 0
+        if self._is_armed and (page.is_full or self._pages_in_a_row >= BUSY_PAGES):
+            await self._arm(is_armed=False)
+        return page
+
+    def _is_cut(self, page: Page) -> bool:
+        """Whether `page` may have ended within a transaction and there is room to read the rest of it first."""
+        if not page.is_full or len(self._waiting) >= 2 * self._settings.batch_size:
+            return False
+        return sum(message.size for message in self._waiting) <= PAGE_BYTES
+
+    def _close_gaps(self, page: Page) -> bool:
+        """Mark the ids dead that this page proves will never appear; returns whether there were any.
+
+        An id is dead when its owner has ended (it is older than a mark's transaction, and every such transaction has
+        ended in the page's snapshot) and the same snapshot shows no row.
+        """
+        end = 0
+        while self._marks and self._marks[0][1] <= page.oldest_running:
+            end = self._marks.popleft()[0]
+        if page.is_full:
+            end = min(end, page.rows[-1].id + 1)  # the page did not look further
+        dead = self._seen.fill(end)
+        for low, high in dead:
+            self._cursor.published.add(low, high)
+        return bool(dead)
+
+    async def _send_next(self, limit: int) -> int:
+        batch, self._waiting = take(self._waiting, limit)
+        self._waiting_bytes -= sum(message.size for message in batch)
+        answer = await self._stream.send(batch, self._cursor.stream_sequence)
+        self._in_flight = InFlight(batch, answer)
+        return len(batch)
+
+    async def _acknowledge(self, batch: InFlight) -> None:
+        cursor, before = self._cursor, self._cursor.stream_sequence
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                cursor.stream_sequence = await batch.answer
+        except TimeoutError:
+            raise self._stream.silent() from None
+        ids = [message.outbox_id for message in batch.messages]
+        cursor.published.add_all(ids)
+        if cursor.stream_sequence > before:  # else the server had the message already, where the record has it
+            cursor.unrecorded.append(Batch(cursor.stream_sequence, ids))
+        self._in_flight = None
+        self._metrics.acknowledged(len(batch.messages))
+
+    async def _store(self, page: Page) -> None:
+        """Store the cursor; it is the heartbeat, too, and its transaction is the mark for all ids handed out so far."""
+        end = max(self._seen.upper, page.allocated + 1)
+        await self._store_cursor_only()
+        if not self._marks or self._marks[-1][0] < end:
+            self._marks.append((end, self._cursor.transaction_id))
+        gaps = self._seen.gaps()
+        missing = end - self._seen.upper + sum(high - low for low, high in gaps)
+        self._metrics.progressed(len(self._waiting) + missing, len(gaps))
+        if not gaps and self._seen.upper == end:
+            self._marks.clear()
+
+    async def _store_cursor_only(self) -> None:
+        await outbox.advance(self._conn, self._cursor)
+        self._stored_at = monotonic()
+
+    async def _rest(self, page: Page) -> None:
+        """Nothing is visible and nothing in flight: sleep until the doorbell rings, or poll while ids are missing."""
+        self._metrics.well()
+        if not self._is_armed:
+            await self._arm(is_armed=True)
+            return  # read once more: an id handed out before the doorbell was set did not ring it
+        end = max(self._seen.upper, page.allocated + 1)
+        has_missing = bool(self._seen.gaps()) or self._seen.upper < end
+        if has_missing and (not self._marks or self._marks[-1][0] < end):
+            await self._store(page)
+        timeout_seconds = self._settings.heartbeat_seconds
+        if has_missing:
+            timeout_seconds = min(self._gap_poll_seconds, timeout_seconds)
+            self._gap_poll_seconds = min(self._gap_poll_seconds * 2, GAP_POLL_SECONDS[1])
+        if not await outbox.wait_for_ring(self._conn, timeout_seconds) and not has_missing:
+            self._is_armed = False  # set it again: should anyone else have silenced it, this is the way back
+        if not self._stream.is_connected:
+            raise Unavailable(f"the connection to stream {self._stream.name} was lost")
+        if monotonic() - self._stored_at >= self._settings.heartbeat_seconds:
+            await self._store_cursor_only()
+
+    async def _arm(self, *, is_armed: bool) -> None:
+        await outbox.set_doorbell(self._conn, is_armed=is_armed)
+        self._is_armed = is_armed
+
+    def _report_tail(self, *, known: int, unknown: int, foreign: int) -> None:
+        self._metrics.recovered(known=known, unknown=unknown, foreign=foreign)
+        if foreign:
+            log.warning("foreign messages in the stream", stream=self._stream.name, count=foreign)
+        if unknown:
+            log.error(
+                "the stream holds events that this database does not: the database was restored to an older state",
+                stream=self._stream.name,
+                count=unknown,
+            )
+
+
+def _batches(page: list[Stored], known: set[str]) -> list[Batch]:
+    """The events of `page` with `known` ids, as batches: one for each stretch without anything between."""
+    batches: list[Batch] = []
+    for message in page:
+        if message.outbox_id is None or message.event_id not in known:
+            continue
+        if batches and batches[-1].last_sequence == message.sequence - 1:
+            batches[-1] = Batch(message.sequence, [*batches[-1].ids, message.outbox_id])
+        else:
+            batches.append(Batch(message.sequence, [message.outbox_id]))
+    return batches

@@ -1,0 +1,144 @@
+"""The relay: one process leads, recovers and drains the outbox into the stream; any others stand by.
+
+The lead is an advisory lock on the leader's own connection, fenced by the cursor's epoch (`publisher/outbox`) and by
+the stream's expected sequence (`publisher/stream`); the work itself is `drain.py`. Why: docs/adr/0001-outbox-and-
+relay.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from time import monotonic
+
+import structlog
+from psycopg import AsyncConnection
+
+from publisher.outbox import page
+from publisher.outbox.page import Cursor, Deposed
+from publisher.relay.drain import Drain
+from publisher.relay.metrics import RelayMetrics
+from publisher.stream.event_stream import EventStream, StreamMoved
+from publisher.stream.opening import open_stream
+from registry.errors import Invalid, RegistryError, Unavailable
+from registry.profiles.profile import profile_of
+from registry.settings import Settings
+
+log = structlog.get_logger()
+
+STANDBY_POLL_SECONDS = 0.5
+SILENCE_SECONDS = 1.0
+"""How long a relay that stops tries to silence the doorbell."""
+RETRY_SECONDS = (0.05, 2.0)
+"""First and longest wait before a server that was away is tried again."""
+
+
+class Relay:
+    """Publishes the outbox of one database into one stream. Any number may run; one leads, the others stand by."""
+
+    def __init__(self, settings: Settings, metrics: RelayMetrics) -> None:
+        if settings.database_url is None:
+            raise Invalid("setting database_url: missing; set DATABASE_URL to the registry's database")
+        if settings.nats_url is None:
+            raise Invalid("setting nats_url: missing; set NATS_URL to the NATS server")
+        self._database_url = settings.database_url
+        self._nats_url = settings.nats_url
+        self._settings = settings
+        self._profile = profile_of(settings)
+        self._metrics = metrics
+        self._name = f"imi-registry {socket.gethostname()} {os.getpid()}"
+        self.settled = asyncio.Event()
+        """Set once this relay publishes, or knows that another one does."""
+
+    async def run(self) -> None:
+        """Lead or stand by until cancelled; what waiting may heal is retried for ever.
+
+        Raises the `RegistryError` that waiting cannot heal: a stream of another configuration, a stream that lost what
+        was published into it, a database without the schema.
+        """
+        retry = Backoff()
+        while True:
+            try:
+                async with page.connect(self._database_url, self._name) as conn:
+                    cursor = await self._stand_by(conn)
+                    await self._lead(conn, cursor)
+            except (Unavailable, Deposed) as error:
+                self._metrics.failed(error)
+                self._metrics.became("starting")
+                await retry.sleep("relay interrupted", error)
+
+    async def _stand_by(self, conn: AsyncConnection) -> Cursor:
+        """Wait for the lead."""
+        stream = self._profile.event_stream
+        while True:
+            cursor = await page.try_lead(conn, stream, self._name, self._settings.stale_seconds)
+            if cursor is not None:
+                log.info("leading", stream=stream, epoch=cursor.epoch, stream_sequence=cursor.stream_sequence)
+                return cursor
+            if self._metrics.role != "standby":
+                log.info("standing by", stream=stream)
+                self._metrics.became("standby")
+                self.settled.set()
+            await asyncio.sleep(STANDBY_POLL_SECONDS)
+
+    async def _lead(self, conn: AsyncConnection, cursor: Cursor) -> None:
+        """Publish until the lead is lost. Trouble with NATS is no reason to give it up: storing the cursor keeps it."""
+        retry = Backoff()
+        await page.listen(conn)
+        try:
+            while True:
+                # While NATS is away nobody reads notifications, and a full queue would fail the writers' commits.
+                await page.set_doorbell(conn, is_armed=False)
+                try:
+                    async with open_stream(self._nats_url, self._name, self._profile, self._settings) as stream:
+                        await self._drain(conn, stream, cursor)
+                except Unavailable as error:
+                    if conn.closed:
+                        raise
+                    self._metrics.failed(error)
+                    await page.advance(conn, cursor)
+                    await retry.sleep("publishing interrupted", error)
+        finally:
+            await self._silence(conn)
+
+    async def _silence(self, conn: AsyncConnection) -> None:
+        """Let no writer pay for notifications that nobody awaits. A relay that cannot say so is one that was killed."""
+        with suppress(RegistryError, TimeoutError):
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await page.set_doorbell(conn, is_armed=False)
+
+    async def _drain(self, conn: AsyncConnection, stream: EventStream, cursor: Cursor) -> None:
+        """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""
+        single = 0
+        while True:
+            drain = Drain(self._settings, self._profile, self._metrics, conn, stream, cursor)
+            found = await drain.recover()
+            self._metrics.became("leader")
+            self.settled.set()
+            try:
+                # Refused although the tail holds nothing new: the server still remembers an id of a message that was
+                # deleted from the stream. One by one, it tells which.
+                await drain.run(single=0 if found else single)
+            except StreamMoved as moved:
+                self._metrics.moved()
+                log.warning("reading the stream's tail", reason=str(moved))
+                single = drain.unacknowledged
+
+
+class Backoff:
+    """Waits that double from one failure to the next, and start over after a quiet time."""
+
+    def __init__(self) -> None:
+        self._seconds = RETRY_SECONDS[0]
+        self._last_failure = monotonic()
+
+    async def sleep(self, what: str, error: Exception) -> None:
+        """Log `what` failed and why, then wait."""
+        if monotonic() - self._last_failure > 5 * RETRY_SECONDS[1]:
+            self._seconds = RETRY_SECONDS[0]
+        log.warning(what, reason=str(error), retry_seconds=self._seconds)
+        await asyncio.sleep(self._seconds)
+        self._seconds = min(self._seconds * 2, RETRY_SECONDS[1])
+        self._last_failure = monotonic()

@@ -1,0 +1,323 @@
+"""The event stream in JetStream: its configuration, fenced publishing, and its tail.
+
+Every publish carries the sequence the stream must end at, so a second writer, or a message of ours that was believed
+lost and arrives late, is refused by the server. Protocol: NATS ADR-50 (atomic batches); our argument:
+docs/adr/0001-outbox-and-relay.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import uuid4
+
+import nats.errors
+import nats.js.errors
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from publisher.stream.protocol import publish, write
+from registry.broker.connection import from_nats
+from registry.errors import Conflict, RegistryError, Unavailable
+from registry.events.envelope import Message, identity
+from registry.profiles.profile import Profile
+from registry.settings import Settings
+
+REQUEST_TIMEOUT_SECONDS = 5.0
+ATOMIC_SINCE = (2, 12)
+"""nats-server version that brought atomic batches."""
+
+FEW = 128
+"""So many messages are stored sooner as requests of their own than as an atomic batch, which has a fixed cost."""
+
+WRONG_END = {10070, 10071, 10164}
+"""`err_code`: the stream does not end where the publisher believes.
+
+Wrong last message id, wrong last sequence, and the latter as a clustered stream tells it.
+"""
+DUPLICATE_IN_BATCH = 10201
+"""`err_code`: a `Nats-Msg-Id` of the batch is in the stream's dedupe window."""
+
+AGE_DIGITS = 3
+"""Age limits are compared in milliseconds: as nanoseconds and back, days times 86,400 come out as another float."""
+
+TAIL_FETCH = 500
+"""Messages asked for at a time when the tail is read."""
+
+
+REBUILD = "imi-registry rebuild-stream (with the --state-dir of up, if it had one)"
+"""The command that publishes a lost stream again."""
+
+
+class StreamMoved(RegistryError):
+    """The stream ends at another sequence than expected: read its tail, then go on."""
+
+
+class StreamLost(Conflict):
+    """The stream ends before what was already published into it: it was re-created or restored from an old backup."""
+
+
+@dataclass
+class Awaited:
+    """A request under way: who waits for its outcome, what is still to be acknowledged, and where the stream ends."""
+
+    outcome: asyncio.Future[int]
+    acks: int
+    last_sequence: int
+
+
+class Stored(NamedTuple):
+    """A message in the stream, as far as the publisher needs to recognise it."""
+
+    sequence: int
+    outbox_id: int | None
+    event_id: str | None
+
+
+class EventStream:
+    """One JetStream stream that relays alone write to."""
+
+    def __init__(self, client: Client, profile: Profile, settings: Settings) -> None:
+        self.name = profile.event_stream
+        self._subjects = profile.event_subjects
+        self._client = client
+        self._js: JetStreamContext = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
+        self._settings = settings
+        version = client.connected_server_version
+        self._is_atomic = (version.major, version.minor) >= ATOMIC_SINCE
+        self._inbox = client.new_inbox()
+        self._awaited: dict[str, Awaited] = {}
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection to NATS stands, as far as is known."""
+        return self._client.is_connected
+
+    @property
+    def max_payload(self) -> int:
+        """The server's limit for headers and payload of one message, in bytes."""
+        return self._client.max_payload
+
+    def abandon(self) -> None:
+        """Give up on all answers: the connection they would come by is gone."""
+        for awaited in self._awaited.values():
+            if not awaited.outcome.done():
+                awaited.outcome.set_exception(Unavailable(f"the connection to stream {self.name} was lost"))
+        self._awaited.clear()
+
+    def silent(self) -> Unavailable:
+        """The error of a request that was not answered in time."""
+        return Unavailable(
+            f"stream {self.name} does not acknowledge; see the log of nats-server: once a write failed there, as on a "
+            "full disk, it stores nothing more in the stream until it is restarted"
+        )
+
+    async def open(self) -> None:
+        """Create the stream, or check the one that exists; then be ready to publish.
+
+        Raises `Conflict` naming each setting in which an existing stream differs (it is never altered), `Unavailable`.
+        """
+        try:
+            config = (await self._js.stream_info(self.name)).config
+        except nats.js.errors.NotFoundError:
+            config = await self._create()
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot read stream {self.name}") from error
+        self._check(config)
+        await self._client.subscribe(f"{self._inbox}.>", cb=self._on_answer)
+
+    async def last_sequence(self) -> int:
+        """Sequence of the last message, or the highest there ever was. Raises `Unavailable`."""
+        try:
+            return (await self._js.stream_info(self.name)).state.last_seq
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot read stream {self.name}") from error
+
+    async def send(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
+        """Send `messages` (1 to 1,000) to be stored in this order, directly behind sequence `expected`.
+
+        Returns a future of the stream's new last sequence. It, or this call, raises `StreamMoved` when the stream ends
+        elsewhere, `Unavailable` when no answer tells; then the messages may or may not be stored, and `tail` knows.
+        Of an atomic batch all are stored or none; of requests of their own a first part may be.
+        """
+        if self._is_atomic and not self._is_sooner_each(messages):
+            return await self._send_batch(messages, expected)
+        return await self._send_each(messages, expected)
+
+    def _is_sooner_each(self, messages: Sequence[Message]) -> bool:
+        """Whether `messages` are few, and none belongs with another: then requests are answered before a batch is.
+
+        With replicas a server compares the last message's id with what is stored, not with what is under way.
+        """
+        if len(messages) > FEW or (len(messages) > 1 and self._settings.stream_replicas > 1):
+            return False
+        return len({message.transaction_id for message in messages}) == len(messages)
+
+    async def _send_batch(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
+        reply, outcome = self._await_answers(1, expected)
+        await self._write(atomic_batch(messages, expected, reply))
+        return outcome
+
+    async def _send_each(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
+        """One request a message, all under way at once: each is refused unless the one before it was stored.
+
+        The sequence alone does not say so: somebody else's message may take the place of one that is refused, and the
+        next would follow it.
+        """
+        reply, outcome = self._await_answers(len(messages), expected)
+        await self._write(_each(messages, expected, reply))
+        return outcome
+
+    async def tail(self, after: int) -> AsyncIterator[list[Stored]]:
+        """Pages of the messages with a sequence above `after`, in order, up to the end of the stream.
+
+        Headers only. Raises `Unavailable` when it cannot be read to its end.
+        """
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=after + 1,
+            ack_policy=AckPolicy.NONE,
+            headers_only=True,
+            mem_storage=True,
+            inactive_threshold=30,
+        )
+        try:
+            subscription = await self._js.pull_subscribe(self._subjects, stream=self.name, config=config)
+            pending = (await subscription.consumer_info()).num_pending or 0
+            while pending:
+                page = await subscription.fetch(min(pending, TAIL_FETCH), timeout=REQUEST_TIMEOUT_SECONDS)
+                yield [self._recognise(message) for message in page]
+                pending = page[-1].metadata.num_pending
+            await subscription.unsubscribe()
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot read the tail of stream {self.name}") from error
+
+    async def _create(self) -> StreamConfig:
+        try:
+            return (await self._js.add_stream(self._wanted())).config
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot create stream {self.name}") from error
+
+    def _wanted(self) -> StreamConfig:
+        return StreamConfig(
+            name=self.name,
+            description="Events of the iMi project registry, one per change, in order",
+            subjects=[self._subjects],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            num_replicas=self._settings.stream_replicas,
+            max_age=round(self._settings.stream_max_age_days * 86400, AGE_DIGITS),
+            max_bytes=self._settings.stream_max_bytes,
+            allow_direct=True,
+            allow_atomic=self._is_atomic or None,
+        )
+
+    def _check(self, found: StreamConfig) -> None:
+        wanted = self._wanted()
+        pairs = {
+            "subjects": (found.subjects, wanted.subjects),
+            "retention": (found.retention, wanted.retention),
+            "storage": (found.storage, wanted.storage),
+            "num_replicas": (found.num_replicas, wanted.num_replicas),
+            "max_age (s)": (round(found.max_age or 0, AGE_DIGITS), wanted.max_age),
+            "max_bytes": (found.max_bytes, wanted.max_bytes),
+            "allow_atomic": (bool(found.allow_atomic), bool(wanted.allow_atomic)),
+            "allow_direct": (bool(found.allow_direct), wanted.allow_direct),
+            "sealed": (found.sealed, False),
+            "mirror": (found.mirror, None),
+            "sources": (found.sources or None, None),
+        }
+        differing = [
+            f"{name} is {_shown(is_)}, expected {_shown(ought)}" for name, (is_, ought) in pairs.items() if is_ != ought
+        ]
+        if differing:
+            raise Conflict(
+                f"stream {self.name} exists with another configuration: {'; '.join(differing)}; "
+                "edit the stream or the IMI_STREAM_… settings, it is not altered here"
+            )
+
+    def _await_answers(self, acks: int, expected: int) -> tuple[str, asyncio.Future[int]]:
+        """A reply subject, and the future of the last sequence once `acks` answers came there."""
+        outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        outcome.add_done_callback(_retrieved)
+        reply = f"{self._inbox}.{uuid4().hex}"
+        self._awaited[reply] = Awaited(outcome, acks, expected)
+        return reply, outcome
+
+    async def _write(self, commands: Iterable[bytes]) -> None:
+        try:
+            await write(self._client, commands)
+        except nats.errors.Error as error:
+            raise from_nats(error, f"cannot publish to stream {self.name}") from error
+
+    async def _on_answer(self, message: Msg) -> None:
+        awaited = self._awaited.get(message.subject)
+        if awaited is None or awaited.outcome.done():
+            return
+        try:
+            awaited.last_sequence = max(awaited.last_sequence, self._stored_at(message))
+            awaited.acks -= 1
+            if awaited.acks == 0:
+                awaited.outcome.set_result(awaited.last_sequence)
+        except RegistryError as error:
+            awaited.outcome.set_exception(error)
+        if awaited.outcome.done():
+            del self._awaited[message.subject]
+
+    def _stored_at(self, message: Msg) -> int:
+        """The sequence in an acknowledgement; of a duplicate, the one it had before. Raises the error it tells."""
+        if not message.data:  # a status line: 503, nobody listens on the subject
+            raise Unavailable(f"cannot publish to stream {self.name}: no stream takes the subject")
+        ack = orjson.loads(message.data)
+        problem = ack.get("error")
+        if problem is None:
+            return int(ack["seq"])
+        text = f"cannot publish to stream {self.name}: {problem.get('description')} ({problem.get('err_code')})"
+        if problem.get("err_code") in WRONG_END | {DUPLICATE_IN_BATCH}:
+            raise StreamMoved(text)
+        raise Unavailable(text)
+
+    def _recognise(self, message: Msg) -> Stored:
+        return Stored(message.metadata.sequence.stream, *identity(message.headers or {}))
+
+
+def atomic_batch(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:
+    """The commands that store `messages` directly behind sequence `expected`, all or none; one answer, to `reply`."""
+    batch_id = uuid4().hex
+    for number, message in enumerate(messages, start=1):
+        headers = f"{message.headers}Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
+        if number == 1:
+            headers += f"Nats-Expected-Last-Sequence: {expected}\r\n"
+        if number == len(messages):
+            headers += "Nats-Batch-Commit: 1\r\n"
+        yield publish(message, headers, reply if number == len(messages) else "")
+
+
+def _each(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:
+    for number, message in enumerate(messages):
+        headers = f"{message.headers}Nats-Expected-Last-Sequence: {expected + number}\r\n"
+        if number > 0:
+            headers += f"Nats-Expected-Last-Msg-Id: {messages[number - 1].event_id}\r\n"
+        yield publish(message, headers, reply)
+
+
+def _shown(value: object) -> str:
+    return str(getattr(value, "value", value))
+
+
+def _retrieved(outcome: asyncio.Future[int]) -> None:
+    """Mark the outcome as seen: when another error came first nobody awaits it, and asyncio would log that."""
+    if not outcome.cancelled():
+        outcome.exception()

@@ -1,0 +1,1 @@
+"""What the service shows over HTTP: health, metrics, the status page."""

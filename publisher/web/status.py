@@ -1,0 +1,125 @@
+"""The health and metrics page of a running service: `/`, `/healthz`, `/readyz`, `/metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from html import escape
+from time import time
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from publisher.applier.metrics import ApplierMetrics
+from publisher.relay.metrics import RelayMetrics
+from registry.errors import Invalid
+
+STYLE = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } .ok { color: #15803d; } .bad { color: #b91c1c; }
+@media (prefers-color-scheme: dark) { .ok { color: #4ade80; } .bad { color: #f87171; } }
+table { border-collapse: collapse; width: 100%; margin: 1.5rem 0; }
+td { padding: .35rem .6rem; border-bottom: 1px solid #8884; }
+td + td { text-align: right; font-variant-numeric: tabular-nums; }
+"""
+
+TICKS_PER_SECOND = 10
+"""What uvicorn counts in: it renews its Date header at each tenth."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own, since the service decides when to stop; quiet while nobody asks."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def main_loop(self) -> None:
+        """Look after connections once a second; uvicorn itself looks ten times, half of an idle service's work."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += TICKS_PER_SECOND
+            await asyncio.sleep(1)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises `Invalid` when the address cannot be used."""
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Invalid(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
+
+
+async def serve_status(listener: socket.socket, metrics: RelayMetrics, applier: ApplierMetrics) -> None:
+    """Answer on `listener` until cancelled."""
+    config = uvicorn.Config(application(metrics, applier), log_config=None, access_log=False, lifespan="off")
+    server = _Server(config)
+    try:
+        await server.serve(sockets=[listener])
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await server.shutdown(sockets=[listener])
+        raise
+
+
+def application(metrics: RelayMetrics, applier: ApplierMetrics) -> Starlette:
+    """The page's routes, reading from the metrics of both."""
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse(render(metrics, applier))
+
+    async def live(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def ready(_: Request) -> Response:
+        problems = metrics.problems() + applier.problems()
+        return JSONResponse(
+            {"role": metrics.role, "ready": not problems, "problems": problems}, status_code=503 if problems else 200
+        )
+
+    async def exported(_: Request) -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/healthz", live),
+            Route("/readyz", ready),
+            Route("/metrics", exported),
+        ]
+    )
+
+
+def render(metrics: RelayMetrics, applier: ApplierMetrics) -> str:
+    """The status page for people; it reloads itself every two seconds."""
+    problems = metrics.problems() + applier.problems()
+    heading = "Ready" if not problems else "Not ready"
+    last = metrics.last_publish_at
+    rows = {
+        "Role": metrics.role,
+        "Events published": f"{metrics.published:,}",
+        "Outbox ids in flight": f"{metrics.waiting_ids:,}",
+        "Last event published": f"{max(time() - last, 0):,.1f} s ago" if last else "none yet",
+        "Interruptions": f"{metrics.interrupted:,}",
+        "Role for commands": applier.role,
+        "Commands answered": f"{applier.commands:,}",
+        "Dead letters": f"{applier.dead_letters:,}",
+    }
+    table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    listed = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in problems)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
+        f"<title>iMi registry: {heading.lower()}</title>"
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
+        f'<h1>iMi Project Registry: <span class="{"bad" if problems else "ok"}">{heading}</span></h1>{listed}'
+        f'<table>{table}</table><p><a href="metrics">metrics</a> · <a href="readyz">readyz</a> · '
+        '<a href="healthz">healthz</a></p></body></html>'
+    )

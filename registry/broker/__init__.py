@@ -1,0 +1,1 @@
+"""NATS: connections, the translation of its errors, and consumers that read in order."""

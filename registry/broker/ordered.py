@@ -1,0 +1,244 @@
+"""A stream read in order: an ephemeral pull consumer that is replaced, behind the last message seen, when it fails.
+
+Pull requests overlap, so that the server always has one to serve. Anything that may have lost a message (a hole in the
+consumer's own count, a status that ends it, silence, a new connection) leads to a new consumer, never to a gap.
+Protocol: NATS ADR-13 (pull), ADR-37 (ordered consumer).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from time import monotonic
+from typing import NamedTuple, TypeVar
+from uuid import uuid4
+
+import nats.errors
+import nats.js.errors
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from registry.broker.connection import from_nats, no_stream
+from registry.errors import Conflict, Unavailable
+
+API_TIMEOUT_SECONDS = 5.0
+BATCH = 1000
+"""Messages asked for at a time; up to one and a half times as many are held."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""The server sends no more than this for one request, unless one message is larger."""
+HEARTBEAT_SECONDS = 2.0
+EXPIRES_SECONDS = 30.0
+SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
+"""A consumer of which nothing was heard for so long is replaced."""
+INACTIVE_SECONDS = 120.0
+"""The server removes a consumer that asks for nothing for so long."""
+WAKE_SECONDS = 0.5
+"""How often a waiting reader looks whether the connection is a new one."""
+RETRY_SECONDS = (0.1, 2.0)
+T = TypeVar("T")
+_REQUEST_ENDED = {("408", "Request Timeout"), ("409", "Batch Completed"), ("409", "Message Size Exceeds MaxBytes")}
+"""Statuses that end one pull request and nothing else; what it was not served stands in `Nats-Pending-Messages`."""
+_HEARTBEAT = "100"
+
+
+class Stored(NamedTuple):
+    """A message as the stream holds it."""
+
+    sequence: int
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+
+
+class OrderedReader:
+    """Messages of one stream and subject filter, in order, from one place on. Open it with `ordered_reader`."""
+
+    def __init__(self, client: Client, stream: str, subject: str, patience_seconds: float | None) -> None:
+        self._client = client
+        self._js = client.jetstream(timeout=API_TIMEOUT_SECONDS)
+        self._stream = stream
+        self._subject = subject
+        self._patience_seconds = patience_seconds
+        self._batch_bytes = max(BATCH_BYTES, 2 * client.max_payload)
+        self._inbox = client.new_inbox()
+        self._consumer = ""
+        self._received: list[Stored] = []
+        self._arrived = asyncio.Event()
+        self._delivered = 0
+        self._asked = 0
+        self._pending = 0
+        self._is_broken = False
+        self._is_end_told = False
+        self._heard_at = monotonic()
+        self._connections = 0
+        self.position = 0
+        """Sequence of the last message given out, or the place before the first."""
+
+    async def start(self, after: int | datetime) -> None:
+        """Read what stands behind a sequence, or was stored at or after a time; sets `position`.
+
+        Raises `NotFound` when there is no such stream, `Conflict` when it ends before that sequence, `Unavailable`.
+        """
+        if isinstance(after, int):
+            self.position = after
+        await self._create(after if isinstance(after, datetime) else None)
+
+    @property
+    def pending(self) -> int:
+        """How many matching messages the stream holds behind the last one received."""
+        return self._pending
+
+    async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` returns; tried again while it raises `Unavailable`, until the patience is over."""
+        began, wait_seconds = monotonic(), RETRY_SECONDS[0]
+        while True:
+            try:
+                return await work()
+            except Unavailable:
+                if self._patience_seconds is not None and monotonic() - began > self._patience_seconds:
+                    raise
+            await asyncio.sleep(wait_seconds)
+            wait_seconds = min(2 * wait_seconds, RETRY_SECONDS[1])
+
+    async def state(self) -> tuple[int, int]:
+        """Sequences of the first and the last message of the stream. Raises `NotFound`, `Unavailable`."""
+        try:
+            state = (await self._js.stream_info(self._stream)).state
+        except nats.js.errors.NotFoundError as error:
+            raise no_stream(self._stream) from error
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot read stream {self._stream}") from error
+        return state.first_seq, state.last_seq
+
+    async def next(self) -> list[Stored]:
+        """The next messages, at least one; or none, once, when the stream has no more now.
+
+        Raises what `start` does, `Unavailable` only after the patience given.
+        """
+        while True:
+            self._arrived.clear()
+            if self._received:
+                messages, self._received = self._received, []
+                self.position = messages[-1].sequence
+                self._is_end_told = False
+                await self._ask()
+                return messages
+            if self._is_broken or self._client.stats["reconnects"] != self._connections:
+                await self.patiently(self._create)
+                continue
+            if self._pending == 0 and not self._is_end_told:
+                self._is_end_told = True
+                return []
+            await self._ask()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WAKE_SECONDS):
+                    await self._arrived.wait()
+            self._is_broken = self._is_broken or monotonic() - self._heard_at > SILENCE_SECONDS
+
+    async def close(self) -> None:
+        """Remove the consumer; one that cannot be reached goes by itself."""
+        if self._consumer and self._client.is_connected:
+            with suppress(nats.errors.Error, TimeoutError):
+                await self._js.delete_consumer(self._stream, self._consumer)
+
+    async def _create(self, since: datetime | None = None) -> None:
+        self._connections = self._client.stats["reconnects"]
+        _, last = await self.state()
+        if since is None and last < self.position:
+            raise Conflict(
+                f"stream {self._stream} ends at sequence {last}, but {self.position} was read from it: it was created "
+                "anew or restored from a backup; imi-registry doctor tells what to do"
+            )
+        self._consumer = ""
+        name = uuid4().hex
+        start = (
+            {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": self.position + 1}
+            if since is None
+            else {"deliver_policy": DeliverPolicy.BY_START_TIME, "opt_start_time": since.isoformat()}
+        )
+        config = ConsumerConfig(
+            name=name,
+            ack_policy=AckPolicy.NONE,
+            filter_subject=self._subject,
+            mem_storage=True,
+            num_replicas=1,
+            inactive_threshold=INACTIVE_SECONDS,
+            **start,
+        )
+        try:
+            info = await self._js.add_consumer(self._stream, config)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot read stream {self._stream}") from error
+        if since is not None:
+            self.position = info.delivered.stream_seq if info.delivered else 0
+        self._received.clear()
+        self._consumer, self._delivered, self._asked = name, 0, 0
+        self._pending = info.num_pending or 0
+        self._is_broken, self._heard_at = False, monotonic()
+        await self._ask()
+
+    async def _ask(self) -> None:
+        """Keep enough asked for, while the consumer works."""
+        if self._is_broken or self._asked > BATCH // 2:
+            return
+        request = {
+            "batch": BATCH,
+            "max_bytes": self._batch_bytes,
+            "expires": int(EXPIRES_SECONDS * 1e9),
+            "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9),
+        }
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
+        try:
+            await self._client.publish(subject, orjson.dumps(request), reply=f"{self._inbox}.{self._consumer}")
+        except nats.errors.Error:
+            self._is_broken = True
+        self._asked += BATCH
+
+    async def _on_message(self, message: Msg) -> None:
+        self._heard_at = monotonic()
+        if message.reply.startswith("$JS.ACK."):
+            self._on_stored(message)
+        elif message.subject.endswith(self._consumer):
+            self._on_status(message.headers or {})
+        self._arrived.set()
+
+    def _on_stored(self, message: Msg) -> None:
+        # $JS.ACK.<domain>.<account>.<stream>.<consumer>.<tries>.<stream seq>.<consumer seq>.<time>.<pending>.<token>
+        # and, from servers without domains, the same without the two and the token.
+        tokens = message.reply.split(".")
+        consumer, _, sequence, delivered, _, pending, *_ = tokens[3:] if len(tokens) == 9 else tokens[5:]
+        if consumer != self._consumer or self._is_broken:
+            return
+        self._delivered += 1
+        if int(delivered) != self._delivered:
+            self._is_broken = True
+            return
+        self._asked -= 1
+        self._pending = int(pending)
+        self._received.append(Stored(int(sequence), message.subject, message.data, message.headers or {}))
+
+    def _on_status(self, headers: dict[str, str]) -> None:
+        status = headers.get("Status", "")
+        if (status, headers.get("Description", "")) in _REQUEST_ENDED:
+            self._asked -= int(headers.get("Nats-Pending-Messages", BATCH))
+        elif status != _HEARTBEAT:
+            self._is_broken = True
+
+
+@asynccontextmanager
+async def ordered_reader(
+    client: Client, stream: str, subject: str, *, patience_seconds: float | None
+) -> AsyncIterator[OrderedReader]:
+    """A reader for the block; a server that is away for longer than `patience_seconds` ends it, None never does."""
+    reader = OrderedReader(client, stream, subject, patience_seconds)
+    subscription = await client.subscribe(f"{reader._inbox}.*", cb=reader._on_message)
+    try:
+        yield reader
+    finally:
+        with suppress(nats.errors.Error):
+            await subscription.unsubscribe()
+        await reader.close()

@@ -1,0 +1,88 @@
+"""Deliveries of a pull consumer in the order the server made them, or an error once one is missing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from registry.broker.connection import from_nats
+from registry.errors import Unavailable
+
+ASK_SECONDS = 1.0
+"""A reader asks for messages this often: that is how others see that it is there."""
+GONE_SECONDS = 1.5
+"""A reader that was seen not to ask for so long is gone."""
+LONGEST_SECONDS = 24 * 3600.0
+"""`ack_wait` of our consumers. The server's own redelivery would change the order: a new consumer redelivers."""
+NOTHING_TO_READ = {"404", "408"}
+"""Status of a request that ran out."""
+
+
+class Pull:
+    """Reads one consumer, whose `max_ack_pending` bounds what is in hand. `run` has to run beside `next`."""
+
+    def __init__(self, client: Client, stream: str, consumer: str, window: int) -> None:
+        self._client = client
+        self._stream = stream
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._window = window
+        self._inbox = client.new_inbox()
+        self._received: asyncio.Queue[Msg | Unavailable] = asyncio.Queue()
+        self._last: int | None = None
+        self._since_asked = 0
+
+    async def run(self) -> None:
+        """Ask for messages until cancelled. Raises `Unavailable`."""
+        subscription = await self._client.subscribe(
+            self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        try:
+            while True:
+                await self._ask()
+                await asyncio.sleep(ASK_SECONDS)
+        finally:
+            if self._client.is_connected:
+                await subscription.unsubscribe()
+
+    async def next(self) -> Msg:
+        """Wait for the next message. Raises `Unavailable` when the consumer or a delivery is gone: it was the last."""
+        received = await self._received.get()
+        if isinstance(received, Unavailable):
+            raise received
+        return received
+
+    def abandon(self) -> None:
+        """End `next`: the connection is gone."""
+        self._received.put_nowait(Unavailable(f"lost the connection to NATS while reading stream {self._stream}"))
+
+    async def _ask(self) -> None:
+        """Ask for a whole window; requests may overlap, the server keeps to the consumer's limit."""
+        self._since_asked = 0
+        request = {"batch": self._window, "expires": int(2 * ASK_SECONDS * 1e9)}
+        try:
+            await self._client.publish(self._subject, orjson.dumps(request), reply=self._inbox)
+        except nats.errors.Error as error:
+            raise from_nats(error, f"cannot read stream {self._stream}") from error
+
+    async def _on_message(self, message: Msg) -> None:
+        if not message.reply:
+            self._on_status(message)
+            return
+        number = message.metadata.sequence.consumer
+        if self._last is not None and number != self._last + 1:
+            self._received.put_nowait(Unavailable(f"a delivery of stream {self._stream} was lost"))
+            return
+        self._last = number
+        self._received.put_nowait(message)
+        self._since_asked += 1
+        if self._since_asked >= self._window // 2:
+            await self._ask()
+
+    def _on_status(self, message: Msg) -> None:
+        status = (message.headers or {}).get("Status", "")
+        if status not in NOTHING_TO_READ:
+            self._received.put_nowait(Unavailable(f"stream {self._stream} gives this reader no more ({status})"))

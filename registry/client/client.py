@@ -1,0 +1,154 @@
+"""`RegistryClient`: what a component of the pipeline uses to change the registry and to follow it, over NATS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import quote
+from uuid import UUID
+
+import nats.errors
+from nats.aio.client import Client
+
+from registry.broker.connection import connect_nats, from_nats
+from registry.broker.ordered import OrderedReader, ordered_reader
+from registry.client.commands import CommandClient
+from registry.client.projection import Projection, projection
+from registry.client.queries import QueryClient
+from registry.client.replay import replay
+from registry.client.sender import Sending
+from registry.client.subscriber import Delivery, Handler, Subscriber
+from registry.errors import Invalid
+from registry.events import check_filter
+from registry.events.filter import EventFilter
+from registry.history.pages import Replayed
+from registry.history.snapshot import Snapshot, take_snapshot
+from registry.position import Start
+from registry.profiles.profile import Profile, profile_of
+from registry.settings import load
+from registry.subjects import Names
+
+__all__ = ["Delivery", "RegistryClient", "Sending"]
+
+
+class RegistryClient(CommandClient):
+    """A connection to one registry: send commands, follow its events. Open it with `RegistryClient.connect`."""
+
+    def __init__(self, client: Client, profile: Profile, source: str, names: Names) -> None:
+        super().__init__(client, profile.commands, source, profile.complete_command)
+        self._profile = profile
+        self.queries = QueryClient(client, names)
+        """What the registry holds, asked over NATS."""
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        nats_url: str,
+        *,
+        prefix: str = "imi",
+        profile: Literal["imi", "bloodbank"] = "imi",
+        name: str = "imi-client",
+    ) -> AsyncIterator[RegistryClient]:
+        """Connect to NATS at `nats_url`; lost connections are restored. Raises `Invalid`, `Unavailable`.
+
+        `name` tells the server's monitoring, and in `source` of each command, who this is.
+        """
+        async with connect_nats(nats_url, name) as client:
+            settings = load(prefix=prefix, profile=profile)
+            yield cls(client, profile_of(settings), f"urn:imi:client:{quote(name)}", Names(settings.prefix))
+
+    async def subscribe(
+        self,
+        handler: Handler,
+        *,
+        durable: str,
+        entity: str | None = None,
+        action: str | None = None,
+        project_id: UUID | str | None = None,
+        concurrency: int = 16,
+        from_start: bool = False,
+    ) -> None:
+        """Await `handler` for every event, from now on or, `from_start`, from the first one, until cancelled.
+
+        The stream remembers under the name `durable` what was handled. An event is done when the handler returns; when
+        it raises, the event is handled again after a while. Events of one project are handled in order, those of
+        different ones at once, `concurrency` at most. An event may be handled twice, so handlers must bear that.
+        Of several processes with the same `durable` one handles, the others wait to take over.
+
+        Raises `Invalid`, `NotFound` when there is no event stream yet, `Conflict` when `durable` names other events.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", durable):
+            raise Invalid(f'durable "{durable}" must be 1 to 64 letters, digits, "_" and "-"')
+        wanted = EventFilter.of(entity=entity, action=action, project_id=project_id)
+        await Subscriber(
+            self._client,
+            self._profile,
+            handler,
+            wanted,
+            durable=durable,
+            concurrency=concurrency,
+            from_start=from_start,
+        ).run()
+
+    @asynccontextmanager
+    async def replay(
+        self, start: Start | None = None, *, follow: bool = False, until: datetime | int | None = None, **wanted: Any
+    ) -> AsyncIterator[AsyncIterator[Replayed]]:
+        """The events from `start` on (default: the first there is), in order, each once: see `registry.replay.replay`.
+
+        async with client.replay(Since(yesterday), entity="worktree", follow=True) as events:
+            async for event in events:
+                ...
+        """
+        async with replay(self._client, self._profile, start, follow=follow, until=until, **wanted) as events:
+            yield events
+
+    async def last_sequence(self) -> int:
+        """Sequence of the last event in the stream. Raises `NotFound` when there is no stream, `Unavailable`."""
+        try:
+            return (await self._client.jetstream().stream_info(self._profile.event_stream)).state.last_seq
+        except (nats.errors.Error, TimeoutError) as error:
+            raise from_nats(error, f"cannot read stream {self._profile.event_stream}") from error
+
+    async def snapshot(self) -> Snapshot:
+        """The state of the registry now; `replay(After(snapshot.position))` gives the events behind it.
+
+        Raises `Unavailable` when no publisher answers.
+        """
+        return await take_snapshot(self._client, self._profile)
+
+    @asynccontextmanager
+    async def projection(self) -> AsyncIterator[Projection]:
+        """A local copy of the registry that is kept up to date for the block. Raises `Unavailable`."""
+        async with projection(self._client, self._profile) as one:
+            yield one
+
+    @asynccontextmanager
+    async def tail(
+        self, *, entity: str | None = None, action: str | None = None, project_id: UUID | str | None = None
+    ) -> AsyncIterator[AsyncIterator[Delivery]]:
+        """The events from now on, in order, without gaps over reconnects; None means any.
+
+            async with client.tail(entity="worktree") as events:
+                async for event in events:
+                    ...
+
+        Raises `Invalid` for a filter no event can match, `NotFound` when there is no event stream yet, `Unavailable`.
+        """
+        project = None if project_id is None else str(project_id)
+        check_filter(entity, action, project)
+        subject = self._profile.event_filter(entity, action, project and str(UUID(project)))
+        async with ordered_reader(self._client, self._profile.event_stream, subject, patience_seconds=None) as reader:
+            _, last = await reader.state()
+            await reader.start(last)
+            yield _deliveries(reader)
+
+
+async def _deliveries(reader: OrderedReader) -> AsyncIterator[Delivery]:
+    while True:
+        for message in await reader.next():
+            yield Delivery(message.subject, message.payload, message.sequence)

@@ -1,0 +1,113 @@
+"""A local copy of the registry that keeps itself up to date: a snapshot, and the events behind it applied to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import structlog
+from nats.aio.client import Client
+
+from registry.client.replay import replay
+from registry.errors import Conflict, NotFound, Unavailable
+from registry.history.snapshot import Snapshot, take_snapshot
+from registry.models import Project, Worktree, WorktreeType
+from registry.position import After, Position
+from registry.profiles.profile import Profile
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 0.5
+CANCEL_AGAIN_SECONDS = 1.0
+
+
+class Projection:
+    """Projects, worktrees and types by id, as of the last event seen. Open it with `projection`."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._state = snapshot
+        self._moved = asyncio.Condition()
+
+    @property
+    def projects(self) -> dict[UUID, Project]:
+        """Every project, by id; not to be changed."""
+        return self._state.projects
+
+    @property
+    def worktrees(self) -> dict[UUID, Worktree]:
+        """Every worktree, by id; not to be changed."""
+        return self._state.worktrees
+
+    @property
+    def types(self) -> dict[int, WorktreeType]:
+        """Every worktree type, by id; not to be changed."""
+        return self._state.types
+
+    @property
+    def position(self) -> Position:
+        """Of the last event that is in it."""
+        return self._state.position
+
+    async def reached(self, sequence: int) -> None:
+        """Wait until the event with this sequence is in it."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.position.sequence >= sequence)
+
+    @asynccontextmanager
+    async def following(self, client: Client, profile: Profile) -> AsyncIterator[None]:
+        """Be kept up to date for the block."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                task = tasks.create_task(self._follow(client, profile))
+                try:
+                    yield
+                finally:
+                    # Again and again: `asyncio.wait_for` of Python 3.11, on which nats-py waits, may swallow it.
+                    while not task.done():
+                        task.cancel()
+                        await asyncio.wait([task], timeout=CANCEL_AGAIN_SECONDS)
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None  # what the block raised is not to be seen as a group
+
+    async def _follow(self, client: Client, profile: Profile) -> None:
+        """Apply events until cancelled; begin from a new snapshot whenever the events do not lead on from here."""
+        while True:
+            try:
+                await self._apply(client, profile)
+            except Conflict as error:
+                log.warning("new snapshot", reason=str(error))
+                await self._renew(client, profile)
+            except (Unavailable, NotFound) as error:
+                log.warning("projection waits", reason=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _apply(self, client: Client, profile: Profile) -> None:
+        async with replay(client, profile, After(self.position), follow=True) as events:
+            async for event in events:
+                self._state.apply(event.payload)
+                await self._set(self._state, event.position)
+
+    async def _renew(self, client: Client, profile: Profile) -> None:
+        while True:
+            try:
+                snapshot = await take_snapshot(client, profile)
+                return await self._set(snapshot, snapshot.position)
+            except Unavailable as error:
+                log.warning("projection waits", reason=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _set(self, state: Snapshot, position: Position) -> None:
+        self._state = state
+        self._state.position = position
+        async with self._moved:
+            self._moved.notify_all()
+
+
+@asynccontextmanager
+async def projection(client: Client, profile: Profile) -> AsyncIterator[Projection]:
+    """A projection that is kept up to date for the block. Raises `Unavailable` when no publisher answers now."""
+    one = Projection(await take_snapshot(client, profile))
+    async with one.following(client, profile):
+        yield one

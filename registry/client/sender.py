@@ -1,0 +1,153 @@
+"""Sending a command over NATS, and waiting for its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import nats.errors
+import nats.js.errors
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from registry.broker.connection import from_nats
+from registry.commands import Outcome, command_type, validated
+from registry.errors import OutcomeUnknown, Unavailable
+from registry.subjects import CommandNames
+
+LOOK_SECONDS = 0.25
+"""How often a sender that waits looks whether its connection was lost, and with it perhaps the outcome."""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What a command is sent with; None leaves an attribute out."""
+
+    command_id: UUID | None = None
+    """Id of the command; a new one by default. The same id again is the same command."""
+    idempotency_key: str | None = None
+    """Commands with the same key are one command, whatever their ids: give one to repeat a call safely."""
+    actor: str | None = None
+    correlation_id: UUID | None = None
+    causation_id: UUID | None = None
+    traceparent: str | None = None
+    timeout: float = 10.0
+    """Seconds to wait for the outcome."""
+
+
+PLAIN = Sending()
+
+
+class CommandSender:
+    """Sends commands of any kind over one connection."""
+
+    def __init__(
+        self, client: Client, names: CommandNames, source: str, complete: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> None:
+        self._client = client
+        self._command_names = names
+        self._complete = complete
+        self._source = source
+        self._jetstream = client.jetstream()
+        self._inbox: str | None = None
+        self._awaited: dict[str, asyncio.Future[bytes]] = {}
+
+    async def send(self, name: str, data: dict[str, Any], sending: Sending = PLAIN) -> Outcome:
+        """Send the command `name` (`project.register` …) and return its outcome, a rejection too.
+
+        Raises `Invalid` for data that is none of this command, `Unavailable` when it was not sent, `OutcomeUnknown`
+        when no outcome came in time.
+        """
+        envelope = self._envelope(name, validated(name, data), sending)
+        await self._subscribe()
+        inbox = f"{self._inbox}.{uuid4().hex}"
+        answer = self._awaited[inbox] = asyncio.get_running_loop().create_future()
+        payload = orjson.dumps(envelope | {"replyto": inbox})
+        try:
+            async with asyncio.timeout(sending.timeout):
+                return Outcome.model_validate_json(await self._outcome(name, payload, answer))
+        except TimeoutError:
+            raise OutcomeUnknown(
+                f"{name} {envelope['id']}: no outcome within {sending.timeout:g} s; it may be carried out yet"
+            ) from None
+        finally:
+            del self._awaited[inbox]
+
+    async def post(self, name: str, data: dict[str, Any], sending: Sending = PLAIN) -> UUID:
+        """Send a command without waiting for its outcome; returns its id once the server has stored it.
+
+        Raises `Invalid`, `Unavailable`, `OutcomeUnknown`.
+        """
+        envelope = self._envelope(name, validated(name, data), sending)
+        try:
+            async with asyncio.timeout(sending.timeout):
+                while not await self._publish(name, orjson.dumps(envelope)):  # noqa: ASYNC110  # it asks a server
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            raise OutcomeUnknown(f"{name} {envelope['id']}: the server does not say that it is stored") from None
+        return UUID(envelope["id"])
+
+    def _envelope(self, name: str, data: dict[str, Any], sending: Sending) -> dict[str, Any]:
+        attributes = {
+            "specversion": "1.0",
+            "id": str(sending.command_id or uuid4()),
+            "source": self._source,
+            "type": command_type(name),
+            "time": datetime.now(UTC).isoformat(),
+            "datacontenttype": "application/json",
+            "correlationid": sending.correlation_id,
+            "causationid": sending.causation_id,
+            "actor": sending.actor,
+            "traceparent": sending.traceparent,
+            "idempotencykey": sending.idempotency_key,
+        }
+        given = {name: value for name, value in attributes.items() if value is not None}
+        return self._complete(given | {"data": data})
+
+    async def _subscribe(self) -> None:
+        """Receive the answers to all commands, on one subscription for as long as the connection lasts."""
+        if self._inbox is not None:
+            return
+        inbox = self._client.new_inbox()
+        try:
+            await self._client.subscribe(f"{inbox}.*", cb=self._on_answer)
+        except nats.errors.Error as error:
+            raise from_nats(error, "cannot wait for an outcome") from error
+        self._inbox = inbox
+
+    async def _on_answer(self, message: Msg) -> None:
+        answer = self._awaited.get(message.subject)
+        if answer is not None and not answer.done():
+            answer.set_result(message.data)
+
+    async def _outcome(self, name: str, payload: bytes, answer: asyncio.Future[bytes]) -> bytes:
+        """Send, and wait for the answer; again, under the same id, when the connection was lost meanwhile."""
+        while True:
+            reconnects = self._client.stats["reconnects"]
+            is_stored = await self._publish(name, payload)
+            while is_stored and self._client.is_connected and self._client.stats["reconnects"] == reconnects:
+                await asyncio.wait([answer], timeout=LOOK_SECONDS)
+                if answer.done():
+                    return answer.result()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _publish(self, name: str, payload: bytes) -> bool:
+        """Store a command in the stream; False when the server does not say that it did.
+
+        Without Nats-Msg-Id: the server would drop a second copy that is sent because the outcome was lost.
+        """
+        subject = self._command_names.command_subject(name)
+        try:
+            await self._jetstream.publish(subject, payload, timeout=2.0)
+        except nats.js.errors.NoStreamResponseError as error:
+            raise Unavailable(f"no stream takes {subject}: has the applier been started?") from error
+        except (nats.errors.TimeoutError, nats.errors.ConnectionClosedError, nats.js.errors.ServiceUnavailableError):
+            return False
+        except nats.errors.Error as error:
+            raise from_nats(error, f"cannot send {name}") from error
+        return True

@@ -1,0 +1,94 @@
+"""A message on a command subject, read: a command to apply, one to reject, or none at all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from pydantic import ValidationError
+
+from registry.commands.catalogue import CommandEnvelope, command_type, validated
+from registry.errors import Invalid
+from registry.validation import INBOX, from_validation, shown
+
+
+class Command(NamedTuple):
+    """A command as it was read: complete, or with the `problem` that it is to be rejected for."""
+
+    id: UUID
+    name: str
+    data: dict[str, Any]
+    digest: bytes
+    """Of name and data: what two messages with the same id or key must have in common."""
+    correlation_id: UUID
+    actor: str | None
+    traceparent: str | None
+    idempotency_key: str | None
+    reply_to: str | None
+    problem: str | None
+
+
+def read(payload: bytes, name: str, parse: Callable[[bytes], Any] = orjson.loads) -> Command:
+    """The command in a message whose subject says that it is `name`; `parse` makes CloudEvents attributes of it.
+
+    One that breaks a rule comes back with its `problem`. Raises `Invalid` when it cannot be told which command it is:
+    no JSON object, or no UUID for an id.
+    """
+    try:
+        attributes = parse(payload)
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"payload is not JSON: {error}") from None
+    if not isinstance(attributes, dict):
+        raise Invalid(f"payload is a JSON {type(attributes).__name__}, not an object")
+    try:
+        envelope = CommandEnvelope.model_validate(attributes)
+    except ValidationError as error:
+        return _unreadable(attributes, name, payload, str(from_validation(error, "command")))
+    data, problem = _data(envelope, name)
+    return Command(
+        id=envelope.id,
+        name=name,
+        data=data,
+        digest=_digest(attributes, payload),
+        correlation_id=envelope.correlationid or envelope.id,
+        actor=envelope.actor,
+        traceparent=envelope.traceparent,
+        idempotency_key=envelope.idempotencykey,
+        reply_to=envelope.replyto,
+        problem=problem,
+    )
+
+
+def _data(envelope: CommandEnvelope, name: str) -> tuple[dict[str, Any], str | None]:
+    if envelope.type != command_type(name):
+        return {}, f'type: "{envelope.type}" does not agree with the subject; expected {command_type(name)}'
+    try:
+        return validated(name, envelope.data), None
+    except Invalid as error:
+        return {}, str(error)
+
+
+def _unreadable(attributes: dict[str, Any], name: str, payload: bytes, problem: str) -> Command:
+    """A command to be rejected for its envelope: nothing of that is used but the id, and the inbox if it is one."""
+    try:
+        command_id = UUID(attributes["id"])
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise Invalid(f"id: {shown(attributes.get('id'))}: it must be a UUID") from None
+    reply_to = attributes.get("replyto")
+    if not (isinstance(reply_to, str) and re.fullmatch(INBOX, reply_to)):
+        reply_to = None
+    digest = _digest(attributes, payload)
+    return Command(command_id, name, {}, digest, command_id, None, None, None, reply_to, problem)
+
+
+def _digest(attributes: dict[str, Any], payload: bytes) -> bytes:
+    """Of type and data, in one form; of the payload where they have none (orjson writes 254 levels and reads 1024)."""
+    try:
+        text = orjson.dumps([attributes.get("type"), attributes.get("data")], option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        text = payload
+    return hashlib.sha256(text).digest()

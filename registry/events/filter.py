@@ -1,0 +1,114 @@
+"""Which events a reader wants: by subject where the stream can tell, by the envelope where only that can."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from registry.errors import Invalid
+from registry.events.catalogue import check_filter
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """None means any. Ids are UUIDs in lower case; times are aware."""
+
+    entity: str | None = None
+    action: str | None = None
+    project_id: str | None = None
+    worktree_id: str | None = None
+    """Events of the worktree itself and activities in it."""
+    agent_id: str | None = None
+    """Events whose data names this agent, as the present one or the previous one."""
+    correlation_id: str | None = None
+    since: datetime | None = None
+    """Occurred at or after."""
+    until: datetime | None = None
+    """Occurred before."""
+
+    @classmethod
+    def of(cls, **wanted: Any) -> EventFilter:
+        """A checked filter; ids may be `UUID` or text of any case. Raises `Invalid` naming field, value and rule."""
+        for name in ("project_id", "worktree_id", "correlation_id"):
+            if wanted.get(name) is not None:
+                wanted[name] = _uuid(name.removesuffix("_id"), str(wanted[name]))
+        for name in ("since", "until"):
+            if wanted.get(name) is not None and wanted[name].tzinfo is None:
+                raise Invalid(f'{name} "{wanted[name]}" has no time zone')
+        made = cls(**wanted)
+        check_filter(made.entity, made.action, made.project_id)
+        return made
+
+    def is_told_by_subject(self, *, is_shared: bool) -> bool:
+        """Whether the subject alone tells if an event matches; on the shared stream it tells less."""
+        beyond = [self.worktree_id, self.agent_id, self.correlation_id, self.since, self.until]
+        if is_shared:
+            beyond += [self.action, self.project_id]
+        return not any(beyond)
+
+    def matches(self, payload: bytes) -> bool:
+        """Whether the event with this envelope is wanted.
+
+        Of an event that went out as a reference (`dataref`) the agent cannot be told: it matches.
+        """
+        envelope = orjson.loads(payload)
+        data: dict[str, Any] = envelope.get("data") or {}
+        entity, action, entity_id = what_happened(envelope)
+        occurred_at = datetime.fromisoformat(envelope["time"])
+        return (
+            (self.entity is None or entity == self.entity)
+            and (self.action is None or action in {self.action, None})
+            and (self.project_id is None or envelope.get("partitionkey") == self.project_id)
+            and (self.worktree_id is None or self.worktree_id in {entity_id, _field(data, "worktree_id")})
+            and (self.agent_id is None or not data or self._has_agent(data))
+            and (self.correlation_id is None or envelope["correlationid"] == self.correlation_id)
+            and (self.since is None or occurred_at >= self.since)
+            and (self.until is None or occurred_at < self.until)
+        )
+
+    def to_json(self) -> bytes:
+        """The filter for a request; `from_json` reads it."""
+        return orjson.dumps({name: value for name, value in asdict(self).items() if value is not None})
+
+    @classmethod
+    def from_json(cls, text: bytes) -> EventFilter:
+        """Read what `to_json` wrote. Raises `Invalid`."""
+        try:
+            fields = orjson.loads(text)
+            for name in {"since", "until"} & set(fields):
+                fields[name] = datetime.fromisoformat(fields[name])
+            return cls.of(**fields)
+        except (ValueError, TypeError, AttributeError):
+            raise Invalid(f"filter {text[:200]!r} is not an object of the known fields") from None
+
+    def _has_agent(self, data: dict[str, Any]) -> bool:
+        return self.agent_id in {data.get("agent_id"), data.get("changed", {}).get("agent_id")}
+
+
+def what_happened(envelope: dict[str, Any]) -> tuple[str, str | None, str | None]:
+    """Entity, action and id of the changed row of an event in either profile.
+
+    The action is None where a reference on the shared stream leaves it open, the id where the row has no UUID.
+    """
+    entity, _, entity_id = envelope["subject"].partition("/")
+    if envelope["type"].startswith("bloodbank."):
+        action = (envelope.get("data") or {}).get("change")
+    else:
+        action = envelope["type"].split(".")[2]
+    return entity, action, entity_id if entity_id and entity_id != "-" else None
+
+
+def _field(data: dict[str, Any], name: str) -> str | None:
+    """A field of the data, whichever version of the event has it where."""
+    return data.get(name) or (data.get("worktree") or {}).get(name)
+
+
+def _uuid(name: str, value: str) -> str:
+    try:
+        return str(UUID(value))
+    except ValueError:
+        raise Invalid(f'{name} "{value}" is not a UUID') from None

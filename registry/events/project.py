@@ -1,0 +1,111 @@
+"""Events of projects."""
+
+from __future__ import annotations
+
+from typing import Any, Required
+from uuid import UUID
+
+from pydantic import AwareDatetime
+
+from registry.events.base import BEFORE, Changes, Data, NoChanges, example
+
+_PROJECT = {
+    "project_id": "0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11",
+    "project_name": "flow-engine",
+    "name": "flow-engine",
+    "remote_origin": "git@github.com:33god/flow-engine.git",
+    "default_branch": "main",
+    "trunk_path": "/code/flow-engine/trunk-main",
+    "description": None,
+    "metadata": {"team": "core"},
+    "active": True,
+    "created_at": "2026-01-21T08:00:00+00:00",
+    "updated_at": "2026-01-21T10:00:00.123456+00:00",
+}
+
+
+class Project(Data):
+    """A project: one repository on GitHub."""
+
+    project_id: UUID
+    """Id of the project."""
+    project_name: str
+    """Same as `name`; the field in which every event with a project has its name."""
+    name: str
+    """Name of the project."""
+    remote_origin: str
+    """Always git@github.com:owner/repo.git, in lower case; unique over all projects."""
+    default_branch: str
+    """The branch that worktrees are merged into."""
+    trunk_path: str
+    """Folder of the trunk checkout, without trailing slash."""
+    description: str | None
+    """Words for people."""
+    metadata: dict[str, Any]
+    """Whatever its owner keeps there."""
+    active: bool
+    """False after a soft delete."""
+    created_at: AwareDatetime
+    """When it was first registered."""
+    updated_at: AwareDatetime
+    """When the row changed last."""
+
+
+class ProjectChanges(Changes, total=False):
+    """Previous values of the columns that changed."""
+
+    name: str
+    remote_origin: str
+    default_branch: str
+    trunk_path: str
+    description: str | None
+    metadata: dict[str, Any]
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class ProjectActivityChanges(Changes, total=False):
+    """`active` before, and `updated_at` where this is the first event of the change."""
+
+    active: Required[bool]
+    updated_at: AwareDatetime
+
+
+class ProjectRegistered(Project):
+    """A project is new in the registry."""
+
+    model_config = example(_PROJECT)
+    changed: NoChanges
+    """Empty."""
+
+
+class ProjectUpdated(Project):
+    """Columns of a project changed."""
+
+    model_config = example(_PROJECT, {"default_branch": "master", "updated_at": BEFORE})
+    changed: ProjectChanges
+    """Previous values."""
+
+
+class ProjectDeactivated(Project):
+    """A project was deactivated (soft delete), behind the `worktree.removed` of each of its worktrees."""
+
+    model_config = example(_PROJECT, {"active": True, "updated_at": BEFORE}, active=False)
+    changed: ProjectActivityChanges
+    """Previous values."""
+
+
+class ProjectReactivated(Project):
+    """A deactivated project is in use again."""
+
+    model_config = example(_PROJECT, {"active": False, "updated_at": BEFORE})
+    changed: ProjectActivityChanges
+    """Previous values."""
+
+
+class ProjectDeleted(Project):
+    """The row of a project was deleted; the data is what it was."""
+
+    model_config = example(_PROJECT, active=False)
+    changed: NoChanges
+    """Empty."""

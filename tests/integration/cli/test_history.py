@@ -1,0 +1,173 @@
+"""The commands of history as people and scripts use them: output, exit codes, one line for what is refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.integration.history.test_replay import write
+from tests.support.commandline import CommandLine, command_line
+from tests.support.processes import COMMAND, environment
+from tests.support.relay_process import relay_process
+from tests.support.services import wait_until
+
+
+@pytest.fixture
+def cli(
+    database: str,
+    nats_url: str,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> CommandLine:
+    """The command line on this test's own database and stream."""
+    return command_line(
+        monkeypatch,
+        capsys,
+        DATABASE_URL=database,
+        NATS_URL=nats_url,
+        IMI_PREFIX=prefix,
+        IMI_STATE_DIR=str(tmp_path / "none"),
+    )
+
+
+@pytest.fixture
+def service(database: str, nats_url: str, prefix: str) -> Iterator[list[str]]:
+    """A running `serve` that has published some history; yields project ids."""
+    projects = write(database)
+    with relay_process(database, nats_url, prefix), psycopg.connect(database, autocommit=True) as conn:
+        query = "SELECT count(*) FROM outbox WHERE NOT EXISTS (SELECT FROM publisher_cursor WHERE published @> id)"
+        wait_until(lambda: conn.execute(query).fetchone() == (0,))
+        yield projects
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_replay_prints_one_envelope_a_line_and_ends(cli: CommandLine, service: list[str]) -> None:
+    everything = lines(cli("events", "replay", "--json").out)
+    assert len(everything) > 8
+    assert lines(cli("events", "replay", "--from-start", "--json").out) == everything
+    assert lines(cli("events", "replay", "--from-sequence", 5, "--json").out) == everything[4:]
+    assert lines(cli("events", "replay", "--last", 2, "--json").out) == everything[-2:]
+    assert lines(cli("events", "replay", "--since", "1h", "--until", 3, "--json").out) == everything[:3]
+    assert lines(cli("events", "replay", "--since", "2020-01-01", "--json").out) == everything
+    assert lines(cli("events", "replay", "--until", "2020-01-01T10:00:00Z", "--json").out) == []
+    assert lines(cli("events", "replay", "--pace", "original", "--last", 3, "--json").out) == everything[-3:]
+    ours = [event for event in everything if event.get("partitionkey") == service[0]]
+    assert lines(cli("events", "replay", "--project", service[0], "--json").out) == ours
+    created = cli("events", "replay", "--entity", "worktree", "--action", "created", "--agent", "agent-1", "--json")
+    assert len(lines(created.out)) == 2
+
+
+def test_replay_for_people_ends_with_the_token_to_go_on_with(cli: CommandLine, service: list[str]) -> None:
+    done = cli("events", "replay", "--until", 4)
+    assert len(done.out.splitlines()) == 4
+    assert all(len(line) <= 80 for line in done.out.splitlines())
+    token = done.err.split("--after ")[1].strip()
+    assert lines(cli("events", "replay", "--after", token, "--json").out) == lines(
+        cli("events", "replay", "--from-sequence", 5, "--json").out
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--last", "2", "--from-start"], "give one of --from-start, --since"),
+        (["--since", "yesterday"], 'time "yesterday" is neither ISO 8601'),
+        (["--follow", "--until", "3"], "give follow or until, not both"),
+        (["--until", "0"], "until sequence 0 is not 1 or more"),
+        (["--after", "x"], 'resume token "x" is none'),
+        (["--worktree", "x"], 'worktree "x" is not a UUID'),
+        (["--entity", "x"], 'entity "x" is none of'),
+        (["--from-sequence", "9999"], "beyond the end of the stream"),
+    ],
+)
+def test_replay_refuses_with_one_line(cli: CommandLine, service: list[str], arguments: list[str], message: str) -> None:
+    done = cli("events", "replay", *arguments)
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert message in done.err
+
+
+def test_a_replay_that_follows_is_interrupted_with_the_token_to_go_on_with(
+    cli: CommandLine, nats_url: str, prefix: str, service: list[str]
+) -> None:
+    following = subprocess.Popen(
+        [*COMMAND, "events", "replay", "--last", "1", "--follow"],
+        env=environment(NATS_URL=nats_url, IMI_PREFIX=prefix, PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert following.stdout is not None
+    following.stdout.readline()
+    following.send_signal(signal.SIGINT)
+    _, told = following.communicate(timeout=20)
+    token = told.split("--after ")[1].strip()
+    assert lines(cli("events", "replay", "--after", token, "--json").out) == []
+
+
+def test_replay_for_people_says_that_nothing_matches(cli: CommandLine, service: list[str]) -> None:
+    done = cli("events", "replay", "--agent", "nobody")
+    assert (done.code, done.out, done.err.strip()) == (0, "", "no event matches")
+    assert cli("events", "replay", "--agent", "nobody", "--json").err == ""
+
+
+def test_a_snapshot_names_the_position_behind_it(cli: CommandLine, service: list[str]) -> None:
+    state = cli("events", "snapshot", "--json").json
+    assert sorted(project["id"] for project in state["projects"]) == sorted(service)
+    assert (len(state["worktrees"]), len(state["types"])) == (4, 6)
+    assert lines(cli("events", "replay", "--after", state["position"], "--json").out) == []
+    assert "2 projects" in cli("events", "snapshot").out
+
+
+def test_history_of_one_thing(cli: CommandLine, service: list[str]) -> None:
+    shown = cli("history", "show", "project", service[0]).out.splitlines()
+    assert len(shown) == 4
+    assert "description=number 2" in shown[-1]
+    told = cli("history", "show", "project", "p0", "--json").json
+    assert told[1]["changed"]["description"] == {"before": None, "after": "number 0"}
+    assert "description: number 1 → number 2" in cli("history", "show", "project", "p0", "--diff").out
+    assert cli("history", "show", "project", "p0", "--as-of", "0s", "--json").json["description"] == "number 2"
+    done = cli("history", "show", "project", "p0", "--as-of", "1h")
+    assert (done.code, "was not there before" in done.err) == (1, True)
+    assert cli("history", "show", "worktree", "nothing").code == 1
+    assert all(line == line.rstrip() for line in shown)
+    done = cli("history", "show", "project", "p0", "--as-of", "0s", "--diff")
+    assert (done.code, "give one of them" in done.err) == (1, True)
+
+
+def test_verify_and_doctor_say_that_all_is_well_or_exit_1(cli: CommandLine, database: str, service: list[str]) -> None:
+    assert cli("history", "verify").code == 0
+    assert cli("history", "verify", "--json").json["differences"] == []
+    assert cli("doctor").code == 0
+    assert all(finding["is_well"] for finding in cli("doctor", "--json").json)
+    with psycopg.connect(database) as conn:
+        conn.execute("ALTER TABLE projects DISABLE TRIGGER USER")
+        conn.execute("UPDATE projects SET name = 'other' WHERE name = 'p0'")
+        conn.execute("INSERT INTO publisher_cursor (stream) VALUES ('OLD')")
+    done = cli("history", "verify")
+    assert (done.code, "the events tell 'p0'" in done.err) == (1, True)
+    done = cli("doctor")
+    assert (done.code, "!!  stream OLD was fed from this database, too" in done.out) == (1, True)
+
+
+def test_rebuild_stream_is_refused_while_a_publisher_leads(cli: CommandLine, service: list[str]) -> None:
+    done = cli("rebuild-stream")
+    assert (done.code, "a publisher leads" in done.err) == (1, True)
+
+
+def test_export_and_import_from_the_command_line(cli: CommandLine, service: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl.zst"
+    assert "events exported" in cli("events", "export", file).err
+    assert file.stat().st_size > 100
+    done = cli("events", "import", file)
+    assert (done.code, "the registry is not empty" in done.err) == (1, True)

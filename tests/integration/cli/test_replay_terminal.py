@@ -1,0 +1,125 @@
+"""A replay watched by a person: the bar on the terminal while the events go elsewhere, and the original pace."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+
+import orjson
+import psycopg
+import pytest
+from nats.aio.client import Client
+
+from publisher.cli.terminal.replay import at_original_pace
+from registry.client.replay import replay
+from registry.profiles.profile import profile_of
+from registry.settings import load
+from tests.integration.history.test_replay import write
+from tests.support.processes import COMMAND, environment
+from tests.support.relays import running_relay, until_drained
+
+EVENTS = 1200
+
+
+@pytest.fixture
+async def history(database: str, nats_url: str, prefix: str) -> dict[str, str]:
+    """A published history of `EVENTS` events; yields the settings of a command that reads it."""
+    with psycopg.connect(database) as conn:
+        query = "INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) SELECT 't' || n, 't/', 't-'"
+        conn.execute(f"{query} FROM generate_series(1, %s) AS n", [EVENTS])
+    async with running_relay(database, nats_url, prefix):
+        await until_drained(database, prefix)
+    return {"NATS_URL": nats_url, "IMI_PREFIX": prefix, "TERM": "xterm"}
+
+
+def read_all(descriptor: int) -> Iterator[bytes]:
+    """What is written to a terminal, until its last user closes it."""
+    while True:
+        try:
+            yield os.read(descriptor, 4096)
+        except OSError:  # EIO: the other side is closed
+            return
+
+
+def watched(*arguments: str, output: Path | None = None, **variables: str) -> tuple[int, str]:
+    """Run a command on a terminal of 80 columns, its standard output where `output` says.
+
+    Returns its exit code and what was shown.
+    """
+    terminal, its_side = pty.openpty()
+    fcntl.ioctl(its_side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with ExitStack() as stack:
+        out = its_side if output is None else stack.enter_context(output.open("wb"))
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=its_side,
+            env=environment(**variables),
+        )
+    os.close(its_side)
+    shown = b"".join(read_all(terminal)).decode()
+    os.close(terminal)
+    return process.wait(30), shown
+
+
+def lines_of(shown: str) -> list[str]:
+    """The lines, also those written over, without the codes for colours and the cursor."""
+    return [line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)) if line.strip()]
+
+
+async def test_a_bar_shows_rate_and_time_left_and_goes_when_all_is_told(
+    history: dict[str, str], tmp_path: Path
+) -> None:
+    code, shown = await asyncio.to_thread(watched, "events", "replay", "--json", output=tmp_path / "out", **history)
+    lines = lines_of(shown)
+    assert (code, len((tmp_path / "out").read_bytes().splitlines())) == (0, EVENTS)
+    assert re.search(rf"1,000 of {EVENTS:,} .* 83% [\d,]+ events/s \d:\d\d:\d\d", lines[-1]), lines
+    assert max(map(len, lines)) <= 80
+    assert shown.endswith("\x1b[2K"), "the bar is erased"
+
+
+async def test_the_bar_counts_from_the_start_to_the_end_that_were_asked_for(
+    history: dict[str, str], tmp_path: Path
+) -> None:
+    arguments = ["events", "replay", "--json", "--from-sequence", "401", "--until", "1000"]
+    _, shown = await asyncio.to_thread(watched, *arguments, output=tmp_path / "out", **history)
+    assert re.search(r"900 of 1,000 .* 90%", lines_of(shown)[-1]), shown
+
+
+async def test_no_bar_disturbs_events_on_the_terminal(history: dict[str, str]) -> None:
+    code, shown = await asyncio.to_thread(watched, "events", "replay", "--last", "3", **history)
+    expected = [r"worktree_type\.added"] * 3 + [r"continue with: --after \S+$"]
+    assert code == 0
+    assert all(re.search(*pair) for pair in zip(expected, lines_of(shown), strict=True)), shown
+
+
+async def test_the_original_pace_keeps_the_time_between_events(
+    database: str, nats_url: str, prefix: str, nats: Client
+) -> None:
+    async with running_relay(database, nats_url, prefix):
+        write(database, 1)
+        with psycopg.connect(database, autocommit=True) as conn:
+            conn.execute("SELECT pg_sleep(0.4)")
+        write(database, 0, 0, 1)
+        await until_drained(database, prefix)
+        told: list[tuple[float, float]] = []
+        async with replay(nats, profile_of(load(prefix=prefix))) as events:
+            async for event in at_original_pace(events):
+                occurred_at = orjson.loads(event.payload)["time"]
+                told.append((monotonic(), datetime.fromisoformat(occurred_at).timestamp()))
+    assert len(told) == 7
+    for shown_at, occurred_at in told:
+        assert shown_at - told[0][0] >= occurred_at - told[0][1] - 0.001
+    assert told[-1][1] - told[0][1] >= 0.4

@@ -1,0 +1,167 @@
+"""The command line as a user meets it: real processes, exit codes, one clear line for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.processes import COMMAND, environment, run
+
+CLOSED_PORT = "nats://127.0.0.1:1"
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The only line of an error message."""
+    (line,) = done.stderr.strip().splitlines()
+    assert "Traceback" not in line
+    return line
+
+
+def test_help_names_every_command() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for command in ("up", "serve", "demo", "migrate", "events"):
+        assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["frobnicate"], ["up", "--nope"], ["serve", "--http-port", "99999"], ["demo", "--scan", "/nowhere"]]
+)
+def test_usage_mistakes_exit_with_2(arguments: list[str]) -> None:
+    assert run(*arguments).returncode == 2
+
+
+def test_a_missing_url_is_named_with_the_variable_to_set() -> None:
+    done = run("serve")
+    assert done.returncode == 1
+    assert one_line(done) == "imi-registry: setting database_url: missing; set DATABASE_URL or give --database-url"
+
+
+def test_a_url_that_is_none_is_refused_without_showing_its_password(database: str) -> None:
+    done = run("serve", DATABASE_URL="mysql://user:secret@host/db", NATS_URL=CLOSED_PORT)
+    assert done.returncode == 1
+    assert 'setting database_url: value "mysql://host/db": must be of the form postgresql://' in one_line(done)
+    assert "secret" not in done.stderr
+    done = run("serve", DATABASE_URL=database, NATS_URL="http://token@host")
+    assert done.returncode == 1
+    assert 'NATS URL "http://host" is not of the form nats://' in one_line(done)
+
+
+def test_servers_that_are_down_exit_with_3(database: str, nats_url: str) -> None:
+    done = run("serve", DATABASE_URL="postgresql://127.0.0.1:1/x", NATS_URL=nats_url)
+    assert done.returncode == 3
+    assert "Connection refused" in one_line(done)
+    done = run("serve", DATABASE_URL=database, NATS_URL=CLOSED_PORT)
+    assert done.returncode == 3
+    assert "cannot connect to NATS at nats://127.0.0.1:1: " in one_line(done)
+
+
+def test_a_database_without_the_schema_is_refused_with_the_command_to_run(empty_database: str, nats_url: str) -> None:
+    done = run("serve", DATABASE_URL=empty_database, NATS_URL=nats_url)
+    assert done.returncode == 1
+    assert "run: imi-registry migrate" in one_line(done)
+
+
+def test_a_schema_of_a_newer_version_is_refused(database: str, nats_url: str) -> None:
+    with psycopg.connect(database) as conn:
+        conn.execute("INSERT INTO schema_migrations (version, name, checksum) VALUES (900, '900_future.sql', 'x')")
+    done = run("serve", DATABASE_URL=database, NATS_URL=nats_url)
+    assert done.returncode == 1
+    assert "900" in one_line(done)
+
+
+def test_a_status_port_in_use_is_refused(database: str, nats_url: str) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", "--http-port", str(port), DATABASE_URL=database, NATS_URL=nats_url)
+    assert done.returncode == 1
+    assert f'cannot listen on "127.0.0.1:{port}": Address already in use' in one_line(done)
+
+
+def test_migrate_shows_applies_and_removes(empty_database: str) -> None:
+    def migrate(*arguments: str) -> str:
+        done = run("migrate", *arguments, DATABASE_URL=empty_database)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert {item["state"] for item in json.loads(migrate("status", "--json"))} == {"pending"}
+    assert migrate("up", "--dry-run").splitlines()[0] == "would apply 001_create_schema.sql"
+    assert {item["state"] for item in json.loads(migrate("status", "--json"))} == {"pending"}
+    assert migrate().splitlines()[0] == "applied 001_create_schema.sql"
+    assert migrate("up") == "nothing to apply\n"
+    assert {item["state"] for item in json.loads(migrate("status", "--json"))} == {"applied"}
+    assert migrate("rollback", "--yes") == "removed\n"
+    with psycopg.connect(empty_database) as conn:
+        assert conn.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+
+
+def test_rollback_asks_first(database: str) -> None:
+    done = run("migrate", "rollback", DATABASE_URL=database, stdin="n\n")
+    assert done.returncode == 1
+    with psycopg.connect(database) as conn:
+        assert conn.execute("SELECT count(*) FROM projects").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--entity", "foo"], 'entity "foo" is none of project, worktree'),
+        (["--entity", "project", "--action", "merged"], 'action "merged" of project is none of registered, updated'),
+        (["--project", "12"], 'project "12" is not a UUID'),
+        ([], "no stream "),
+    ],
+)
+def test_tail_refuses_what_no_event_can_match(arguments: list[str], message: str, nats_url: str, prefix: str) -> None:
+    done = run("events", "tail", *arguments, NATS_URL=nats_url, IMI_PREFIX=prefix)
+    assert done.returncode == 1
+    assert message in one_line(done)
+
+
+def test_the_demo_measures_and_ends_by_itself(tmp_path: Path) -> None:
+    done = run("demo", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout.splitlines()[-1])
+    assert set(measured) == {"changes", "events", "lost", "duplicated", "out_of_order", "p50_ms", "p99_ms"}
+    assert measured["events"] >= measured["changes"] > 100
+    assert (measured["lost"], measured["duplicated"], measured["out_of_order"]) == (0, 0, 0)
+    assert 0 < measured["p50_ms"] <= measured["p99_ms"]
+
+
+def test_the_demo_registers_the_git_checkouts_it_finds(tmp_path: Path) -> None:
+    checkout = tmp_path / "my-own"
+    git = ["git", "-c", "init.defaultBranch=trunk", "-C", str(checkout)]
+    checkout.mkdir()
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "remote", "add", "origin", "https://github.com/someone/my-own"], check=True)
+    done = run("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "my-own" in done.stdout
+    assert "flow-engine" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_output_into_a_closed_pipe_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        done = subprocess.run(
+            [*COMMAND, "--help"], stdout=closed, stderr=subprocess.PIPE, text=True, env=environment(), check=False
+        )
+    assert "Traceback" not in done.stderr
+
+
+def test_the_module_runs_as_the_script_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "publisher", "--help"], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == 0
+    assert "Usage: python -m publisher" in done.stdout

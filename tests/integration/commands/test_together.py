@@ -1,0 +1,184 @@
+"""Commands that are carried out in one transaction: as each would be alone, and never at the cost of a neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from nats.aio.client import Client
+
+from publisher.applier import ledger
+from publisher.applier.workers import MOST_TOGETHER
+from registry.commands.reading import Command, read
+from tests.support.appliers import envelope, outcome_events, publish, rows, running_applier, until_empty
+
+APPLIED_TOGETHER = """
+SELECT count(*)
+FROM (SELECT transaction_id FROM outbox WHERE entity = 'command' GROUP BY 1 HAVING count(*) > 1) AS several
+"""
+
+
+def command(name: str, data: dict[str, Any], **attributes: object) -> Command:
+    return read(envelope(name, data, **attributes), name)
+
+
+def add_type(name: str, **attributes: object) -> Command:
+    return command("worktree_type.add", {"name": name}, **attributes)
+
+
+def worktrees(database: str, count: int) -> list[UUID]:
+    """Ids of so many worktrees, in the order of their names."""
+    with psycopg.connect(database) as conn:
+        conn.execute("SELECT register_project('p', 'git@github.com:a/p.git')")
+        conn.execute(
+            "INSERT INTO worktrees (project_id, type_id, name, branch_name, path)"
+            " SELECT p.id, 1, 'w' || n, 'b' || n, '/w' || n FROM projects p, generate_series(10, 9 + %s) n",
+            [count],
+        )
+        return [row[0] for row in conn.execute("SELECT id FROM worktrees ORDER BY name")]
+
+
+async def create_stream(database: str, nats_url: str, prefix: str) -> None:
+    """Let an applier create the command stream, and go."""
+    async with running_applier(database, nats_url, prefix):
+        pass
+
+
+def update(worktree: UUID, ahead: int) -> bytes:
+    return envelope("worktree.update_git_state", {"worktree_id": str(worktree), "ahead": ahead})
+
+
+async def test_outcomes_stand_in_the_order_of_the_commands(database: str) -> None:
+    conversation = uuid4()
+    commands = [
+        add_type("one", correlationid=str(conversation), actor="ada"),
+        add_type("feat"),
+        command("worktree_type.remove", {"name": "nowhere"}),
+        command("worktree_type.add", {"name": 7}),
+        add_type("two", idempotencykey="k"),
+        add_type("three"),
+    ]
+    async with ledger.connect(database, "together", lock_seconds=1) as conn:
+        outcomes = await ledger.apply(conn, commands)
+        again = await ledger.apply(conn, [*commands[::-1], add_type("two", idempotencykey="k")])
+    assert [outcome.command_id for outcome in outcomes] == [each.id for each in commands]
+    assert [outcome.verdict for outcome in outcomes] == [
+        *("applied", "idempotent", "rejected", "rejected", "applied", "applied")
+    ]
+    assert [outcome.code for outcome in outcomes] == [None, None, "NOT_FOUND", "VALIDATION_ERROR", None, None]
+    assert again == [*outcomes[::-1], outcomes[4]]
+    told = rows(database, "SELECT causation_id, correlation_id, actor, entity, action FROM outbox ORDER BY id")
+    first, idempotent, missing, invalid, second, third = (each.id for each in commands)
+    assert told == [
+        (first, conversation, "ada", "worktree_type", "added"),
+        (first, conversation, "ada", "command", "applied"),
+        (idempotent, idempotent, None, "command", "applied"),
+        (missing, missing, None, "command", "rejected"),
+        (invalid, invalid, None, "command", "rejected"),
+        (second, second, None, "worktree_type", "added"),
+        (second, second, None, "command", "applied"),
+        (third, third, None, "worktree_type", "added"),
+        (third, third, None, "command", "applied"),
+    ]
+    assert rows(database, "SELECT count(DISTINCT transaction_id) FROM outbox") == [(1,)]
+
+
+async def test_one_that_cannot_be_carried_out_now_leaves_all_undone(database: str) -> None:
+    taken = add_type("taken")
+    async with ledger.connect(database, "together", lock_seconds=0.1) as conn:
+        await ledger.apply_one(conn, taken)
+        before = rows(database, "SELECT count(*) FROM outbox")
+        with pytest.raises(ledger.IdTaken):
+            await ledger.apply(conn, [add_type("one"), add_type("other", id=str(taken.id)), add_type("two")])
+        with psycopg.connect(database) as other:
+            other.execute("SELECT FROM worktree_types WHERE name = 'taken' FOR UPDATE")
+            with pytest.raises(ledger.Busy):
+                await ledger.apply(conn, [add_type("one"), command("worktree_type.remove", {"name": "taken"})])
+        assert rows(database, "SELECT name FROM worktree_types WHERE NOT is_builtin") == [("taken",)]
+        assert rows(database, "SELECT count(*) FROM outbox") == before
+        assert rows(database, "SELECT count(*) FROM command_ledger") == [(1,)]
+
+
+async def test_a_burst_of_good_and_bad_ones_ends_as_each_would_alone(
+    database: str, nats_url: str, prefix: str, nats: Client
+) -> None:
+    """They wait in the stream when the applier comes, so that it has many at once."""
+    ids = worktrees(database, 30)
+    taken = uuid4()
+    async with running_applier(database, nats_url, prefix):
+        data = {"worktree_id": str(ids[0]), "ahead": 99}
+        await publish(
+            nats, prefix, "worktree.update_git_state", envelope("worktree.update_git_state", data, id=str(taken))
+        )
+        await until_empty(nats, prefix)
+    for number, worktree in enumerate(ids):
+        await publish(nats, prefix, "worktree.update_git_state", update(worktree, number + 1))
+        match number % 10:
+            case 3:
+                bad = envelope("worktree_type.add", {"name": f"t{number}"}, id=str(taken))
+                await publish(nats, prefix, "worktree_type.add", bad)
+            case 6:
+                bad = envelope("project.register", {"name": "a\0b", "remote_origin": f"git@github.com:a/n{number}.git"})
+                await publish(nats, prefix, "project.register", bad)
+            case 9:
+                bad = envelope("worktree.claim", {"worktree_id": str(uuid4()), "agent_id": "ada"})
+                await publish(nats, prefix, "worktree.claim", bad)
+    async with running_applier(database, nats_url, prefix) as metrics:
+        await until_empty(nats, prefix)
+        assert metrics.dead_letters == 3
+    assert rows(database, "SELECT ahead_of_trunk FROM worktrees ORDER BY name") == [(n + 1,) for n in range(30)]
+    verdicts = [verdict for *_, verdict in outcome_events(database)]
+    assert (verdicts.count("applied"), verdicts.count("rejected")) == (31, 6)
+    ((together,),) = rows(database, APPLIED_TOGETHER)
+    assert together > 0
+
+
+async def test_one_that_waits_for_a_lock_holds_up_none_that_came_with_it(
+    database: str, nats_url: str, prefix: str, nats: Client
+) -> None:
+    ids = worktrees(database, 3 * MOST_TOGETHER)
+    await create_stream(database, nats_url, prefix)
+    for worktree in ids:
+        await publish(nats, prefix, "worktree.update_git_state", update(worktree, 7))
+    with psycopg.connect(database) as holder:
+        holder.execute("SELECT FROM worktrees WHERE id = %s FOR UPDATE", [ids[2]])
+        async with running_applier(database, nats_url, prefix):
+            async with asyncio.timeout(20):
+                while len(outcome_events(database)) < len(ids) - 1:
+                    await asyncio.sleep(0.01)
+            holder.rollback()
+            await until_empty(nats, prefix)
+    assert rows(database, "SELECT DISTINCT ahead_of_trunk FROM worktrees") == [(7,)]
+    assert [verdict for *_, verdict in outcome_events(database)] == ["applied"] * len(ids)
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_another_writer_never_is_the_victim_of_a_deadlock(
+    database: str, nats_url: str, prefix: str, nats: Client, number: int
+) -> None:
+    """The other one holds the last row of the transaction and wants the first."""
+    ids = worktrees(database, MOST_TOGETHER)
+    await create_stream(database, nats_url, prefix)
+    for worktree in ids:
+        await publish(nats, prefix, "worktree.update_git_state", update(worktree, number + 1))
+    change = "UPDATE worktrees SET agent_id = 'other' WHERE id = %s"
+    async with await psycopg.AsyncConnection.connect(database) as other:
+        await other.execute(change, [ids[-1]])
+        async with running_applier(database, nats_url, prefix), asyncio.timeout(20):
+            while is_free(database, ids[0]):
+                await asyncio.sleep(0.001)
+            await other.execute(change, [ids[0]])  # it waits for the applier, which waits for it
+            await other.commit()
+            await until_empty(nats, prefix)
+    found = rows(database, "SELECT ahead_of_trunk, agent_id FROM worktrees ORDER BY name")
+    assert {ahead for ahead, _ in found} == {number + 1}
+    assert [agent for _, agent in found] == ["other", *[None] * (MOST_TOGETHER - 2), "other"]
+    assert [verdict for *_, verdict in outcome_events(database)] == ["applied"] * MOST_TOGETHER
+
+
+def is_free(database: str, worktree: UUID) -> bool:
+    """Whether nobody has a lock on a row."""
+    return bool(rows(database, "SELECT FROM worktrees WHERE id = %s FOR UPDATE SKIP LOCKED", worktree))

@@ -1,0 +1,99 @@
+"""Consumers in Node that know nothing of this project but its contract, and the official AsyncAPI parser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from nats.aio.client import Client
+
+from registry.commands import COMMANDS
+from registry.events import VERSIONS
+from tests.support.every_event import change_everything
+from tests.support.relay_process import relay_process
+from tests.support.relays import until_drained
+
+ROOT = Path(__file__).parents[3]
+PROJECT = ROOT / "tests/node"
+
+pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not there")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages() -> None:
+    """The packages of the lock file; installed once, and again when it changes."""
+    installed = PROJECT / "node_modules/.package-lock.json"
+    lock = PROJECT / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        done = subprocess.run(["npm", "ci"], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        os.utime(installed)
+
+
+def test_the_lock_file_names_no_registry() -> None:
+    assert "resolved" not in (PROJECT / "package-lock.json").read_text()
+
+
+def test_the_official_parser_accepts_the_asyncapi_document() -> None:
+    done = subprocess.run(
+        ["node", "asyncapi.mjs", str(ROOT / "schemas/asyncapi.json")],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["problems"] == []
+    assert found["sends"] == [f"imi.evt.v1.{name}.{{project_id}}" for name in VERSIONS]
+    assert set(found["receives"]) > {f"imi.cmd.v1.{name}" for name in COMMANDS}
+    types = {f"imi.{name}.v{number}" for name in VERSIONS for number in range(1, len(VERSIONS[name]) + 1)}
+    assert types < set(found["messages"])
+
+
+async def test_a_consumer_in_node_subscribes_validates_registers_and_replays(
+    database: str, nats_url: str, nats: Client, prefix: str
+) -> None:
+    with relay_process(database, nats_url, prefix) as service, psycopg.connect(database, autocommit=True) as writer:
+        # given a history with every kind of event
+        await service.ready()
+        change_everything(writer, nats.max_payload)
+        await until_drained(database, prefix)
+        # when the consumer runs, and others write meanwhile
+        process = await asyncio.create_subprocess_exec(
+            *["node", "consumer.mjs", nats_url, prefix, str(ROOT / "schemas"), "https://github.com/33god/from-node"],
+            cwd=PROJECT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(60):
+                assert process.stdout is not None
+                assert await process.stdout.readline() == b"subscribed\n"
+                writer.execute("SELECT register_project('meanwhile', 'git@github.com:a/meanwhile.git')")
+                out, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode == 0, errors.decode()
+        found: dict[str, Any] = json.loads(out)
+        project = writer.execute("SELECT id::text FROM projects WHERE name = 'from-node'").fetchone()
+        history = [row[0] for row in writer.execute("SELECT event_id::text FROM outbox ORDER BY id")]
+    # then everything it met was as the schemas say, it was answered, and it has seen all there ever was
+    assert found["faults"] == []
+    assert found["kept"]["stream"] == f"{prefix.upper()}_COMMANDS"
+    assert found["outcome"]["verdict"] == "applied"
+    assert (found["outcome"]["result"]["project_id"],) == project
+    caused = [event["type"] for event in found["live"] if event["causationid"] == found["command"]["id"]]
+    assert caused == ["imi.project.registered.v1", "imi.command.applied.v1"]
+    assert {event["type"] for event in found["replayed"]} == {f"imi.{name}.v1" for name in VERSIONS}
+    assert sorted(event["id"] for event in found["replayed"]) == sorted(history)

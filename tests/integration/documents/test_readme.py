@@ -1,0 +1,124 @@
+"""What the README shows works as it stands there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from itertools import count
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from registry.events import ACTIONS
+from registry.settings import Settings
+from tests.support.processes import environment
+from tests.support.relay_process import relay_process
+from tests.support.relays import published, running_relay, until_drained
+
+README = (Path(__file__).parents[3] / "README.md").read_text()
+
+
+def block(language: str, containing: str) -> str:
+    """The one code block of the README in `language` that contains a text."""
+    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in text]
+    return found
+
+
+async def test_the_python_example_prints_what_changes(database: str, nats_url: str, prefix: str) -> None:
+    program = block("python", "client.tail(").replace("nats://127.0.0.1:4222", nats_url)
+    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{prefix}")')
+    async with running_relay(database, nats_url, prefix), asyncio.timeout(30):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
+        )
+        assert process.stdout is not None
+        try:
+            first_line = asyncio.ensure_future(process.stdout.readline())
+            async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
+                project = await (
+                    await conn.execute("SELECT register_project('p', 'git@github.com:a/p.git')")
+                ).fetchone()
+                assert project is not None
+                for number in count():  # its consumer sees what is written after it has subscribed
+                    name = f"feat-{number}"
+                    values = [project[0], name, f"feat/{number}", f"/srv/{name}"]
+                    await conn.execute("SELECT register_worktree(%s, 'feat', %s, %s, %s)", values)
+                    if (await asyncio.wait([first_line], timeout=0.1))[0]:
+                        break
+            line = (await first_line).decode().strip()
+            assert re.fullmatch(r"imi\.worktree\.created\.v1 feat-\d+ \[\]", line)
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def test_the_command_example_registers_a_project(database: str, nats_url: str, prefix: str) -> None:
+    program = block("python", "register_project").replace("nats://127.0.0.1:4222", nats_url)
+    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{prefix}")')
+    with relay_process(database, nats_url, prefix) as service:
+        await service.ready()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
+        )
+        async with asyncio.timeout(30):
+            printed, _ = await process.communicate()
+    assert printed.decode().strip() == "git@github.com:33god/flume.git"
+
+
+async def test_the_sql_examples_run(database: str, nats_url: str, prefix: str, nats) -> None:  # type: ignore[no-untyped-def]
+    session = re.findall(r"imi_registry=# (.*)", README)
+    assert len(session) == 2
+    async with running_relay(database, nats_url, prefix):
+        with psycopg.connect(database, autocommit=True) as conn:
+            for statement in session:
+                conn.execute(statement)
+            project = conn.execute("SELECT id::text FROM projects").fetchone()
+            assert project is not None
+            conn.execute(block("sql", "set_config").replace("0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11", project[0]))
+        await until_drained(database, prefix)
+    events = [message.envelope for message in await published(nats, prefix)]
+    assert [event["type"] for event in events] == [
+        "imi.project.registered.v1",
+        "imi.project.updated.v1",
+        "imi.project.deactivated.v1",
+    ]
+    assert events[2]["actor"] == "agent-1"
+    assert UUID(events[2]["correlationid"])
+
+
+async def test_the_envelope_shown_has_the_attributes_of_a_real_one(
+    database: str,
+    nats_url: str,
+    prefix: str,
+    nats,  # type: ignore[no-untyped-def]
+) -> None:
+    shown = json.loads(block("json", "specversion"))
+    async with running_relay(database, nats_url, prefix):
+        with psycopg.connect(database, autocommit=True) as conn:
+            conn.execute("SELECT register_project('p', 'git@github.com:a/p.git')")
+            conn.execute(
+                "SELECT mark_worktree_merged("
+                "register_worktree(id, 'feat', 'feat-x', 'feat/x', '/srv/x'), 'ada', 'abc1234') FROM projects"
+            )
+        await until_drained(database, prefix)
+    real = (await published(nats, prefix))[-1].envelope
+    assert real["type"] == shown["type"]
+    assert real.keys() == shown.keys()
+    assert real["data"].keys() >= shown["data"].keys() - {"…"}
+    assert real["data"]["changed"].keys() >= shown["data"]["changed"].keys()
+
+
+def test_the_tables_list_every_event_and_setting() -> None:
+    for entity in ACTIONS.keys() - {"command"}:
+        assert f"| {entity} | {', '.join(ACTIONS[entity])} |" in README
+    for name in Settings.model_fields:
+        assert f"IMI_{name.upper()}`" in README, name
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(((?!http)[^)]+)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (Path(__file__).parents[3] / link).exists()

@@ -1,0 +1,88 @@
+"""What relay, retention and history read of the outbox is what they need, however much it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+from psycopg.types.numeric import Int8
+
+from publisher import doctor
+from publisher.history import snapshot as snapshots
+from publisher.outbox import page as outbox
+from publisher.outbox import record, retention
+from publisher.outbox.ranges import multirange
+
+ROWS = 20_000
+STREAM = "IMI_EVENTS"
+FILL = """
+INSERT INTO outbox (id, transaction_id, event_id, entity, action, occurred_at, data)
+OVERRIDING SYSTEM VALUE
+SELECT n, pg_current_xact_id(), gen_random_uuid(), 'project', 'updated', now(), '{}'
+FROM generate_series(1, %(rows)s) AS n
+"""
+RECORD = """
+INSERT INTO published_batch (stream, last_sequence, ids, published_at)
+SELECT %(stream)s, 1000 * n, ARRAY[int8range(1000 * n - 999, 1000 * n + 1)], now() - interval '91 days'
+FROM generate_series(1, %(rows)s / 1000) AS n
+"""
+CURSOR = """
+INSERT INTO publisher_cursor (stream, published, stream_sequence)
+VALUES (%(stream)s, int8multirange(int8range(1, %(rows)s + 1)), %(rows)s)
+"""
+ANY_FILTER = dict.fromkeys(("entity", "action", "project_id", "correlation_id", "since", "until"))
+QUERIES: dict[str, tuple[str, dict[str, Any], int]] = {
+    "page at the end": (outbox.PAGE, {"gaps": multirange([]), "above": Int8(ROWS + 1), "limit": Int8(1000)}, 0),
+    "page of a backlog": (outbox.PAGE, {"gaps": multirange([]), "above": Int8(100), "limit": Int8(1000)}, 1000),
+    "page of a gap": (outbox.PAGE, {"gaps": multirange([(5, 9)]), "above": Int8(ROWS + 1), "limit": Int8(1000)}, 4),
+    "step of retention": (retention.STEP, {"keep": timedelta(days=90), "step": 1000}, 1000),
+    "page of history": (record.ROWS, {"ids": list(range(10_000, 12_000)), **ANY_FILTER}, 2000),
+    "known events": (outbox.KNOWN, {"ids": [7], "event_ids": ["6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"]}, 1),
+    "doctor": (doctor.CURSORS, {}, 0),
+    "position of a snapshot": (snapshots.POSITION, {"stream": STREAM}, 0),
+}
+
+
+@pytest.fixture
+def filled(database: str) -> str:
+    """A database with many old, published events."""
+    with psycopg.connect(database) as conn:
+        for query in (FILL, RECORD, CURSOR):
+            conn.execute(query, {"rows": ROWS, "stream": STREAM})
+        conn.execute("SELECT setval('outbox_id_seq', %s)", [ROWS])
+        conn.execute("ANALYZE")
+    return database
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+async def plan_of(conn: AsyncConnection, query: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The plan that PostgreSQL really ran; what it changed is taken back."""
+    async with conn.transaction(force_rollback=True):
+        explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT json) {query}".encode()
+        row = await (await conn.execute(explain, values)).fetchone()
+    assert row is not None
+    return dict(row[0][0]["Plan"])
+
+
+@pytest.mark.parametrize("name", QUERIES)
+async def test_a_query_reads_no_more_of_the_outbox_than_it_needs(filled: str, name: str) -> None:
+    query, values, most = QUERIES[name]
+    async with outbox.connect(filled, "test") as conn:
+        plan = await plan_of(conn, query, values)
+    scans = [
+        node for node in nodes(plan) if node.get("Relation Name") == "outbox" and node["Node Type"] != "ModifyTable"
+    ]
+    assert scans, "the outbox is read"
+    for scan in scans:
+        assert scan["Node Type"] in {"Index Scan", "Index Only Scan"}, scan
+        removed = scan.get("Rows Removed by Filter", 0) + scan.get("Rows Removed by Index Recheck", 0)
+        assert (scan["Actual Rows"] + removed) * scan["Actual Loops"] <= most, scan
