@@ -15,7 +15,8 @@ from benchmarks.measure import Report, Target, interleaved, ratio
 from benchmarks.peers import PEERS, PURE_PYTHON
 from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
 from benchmarks.sizes import Sizes
-from publisher.outbox import page as outbox
+from publisher.outbox.connection import LEADER, connect
+from publisher.outbox.page import next_page
 from publisher.outbox.ranges import RangeSet
 from publisher.stream import protocol
 from publisher.stream.event_stream import atomic_batch
@@ -78,9 +79,9 @@ async def read(database_url: str, total: int) -> list[Message]:
     profile = profile_of(load(prefix="bench"))
     messages: list[Message] = []
     seen = RangeSet()
-    async with outbox.connect(database_url, "bench") as conn:
+    async with connect(database_url, "bench", LEADER) as conn:
         while len(messages) < total:
-            page = await outbox.next_page(conn, seen, 2 * BATCH)
+            page = await next_page(conn, seen, 2 * BATCH)
             seen.add_all(row.id for row in page.rows)
             messages += [profile.encode(row, 1 << 20) for row in page.rows]
     return messages

@@ -11,8 +11,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from psycopg import AsyncConnection
 
-from publisher.outbox import page as outbox
-from publisher.outbox.page import translated
+from publisher.outbox.connection import connect, translated
+from publisher.outbox.rows import known_events
 from publisher.stream.event_stream import REBUILD
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.connection import connect_nats, from_nats
@@ -78,7 +78,7 @@ async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Raises `Unavailable` when a server cannot be reached."""
     profile = profile_of(settings)
     async with (
-        outbox.connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}") as conn,
+        connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}") as conn,
         connect_nats(settings.nats_url or "", "imi-registry doctor", reconnect=False) as client,
     ):
         with translated():
@@ -160,7 +160,7 @@ async def _unknown_in_tail(conn: AsyncConnection, stream: SharedStream, after: i
     unknown: list[int] = []
     async for page in stream.tail(after):
         ours = [(one.outbox_id, one.event_id) for one in page if one.outbox_id is not None and one.event_id]
-        known = await outbox.known_events(conn, ours)
+        known = await known_events(conn, ours)
         unknown += [one.sequence for one in page if one.event_id is not None and one.event_id not in known]
     return unknown
 
@@ -185,6 +185,6 @@ async def _unrecorded(
         outbox_id, event_id = identity(message.headers or {})
         if outbox_id is None or event_id is None:
             foreign += 1
-        elif not await outbox.known_events(conn, [(outbox_id, event_id)]):
+        elif not await known_events(conn, [(outbox_id, event_id)]):
             unknown.append(sequence)
     return unknown, foreign

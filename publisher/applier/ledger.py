@@ -10,7 +10,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from publisher.outbox.page import KEEPALIVE
+from publisher.outbox.connection import KEEPALIVE
 from registry.commands import Outcome
 from registry.commands.reading import Command
 from registry.database.pool import whole

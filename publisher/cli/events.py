@@ -183,13 +183,13 @@ def export(
     Example: imi-registry events export history.jsonl.zst
     """
     from publisher.history import archive
-    from publisher.outbox import page
+    from publisher.outbox.connection import connect
 
     settings = attached(settings_of(database_url=database_url))
     required(settings, "database_url")
 
     async def work() -> int:
-        async with page.connect(settings.database_url or "", "imi-registry export") as conn:
+        async with connect(settings.database_url or "", "imi-registry export") as conn:
             with archive.writing(file) as write:
                 return await archive.export_history(conn, settings, write)
 
@@ -209,10 +209,10 @@ def import_(
     Example: imi-registry events import history.jsonl.zst --state-dir ~/.imi
     """
     from publisher.history import archive
-    from publisher.outbox import page
+    from publisher.outbox.connection import connect
 
     async def work(settings: Settings, lines: Iterable[bytes]) -> int:
-        async with page.connect(settings.database_url or "", "imi-registry import") as conn:
+        async with connect(settings.database_url or "", "imi-registry import") as conn:
             return await archive.import_history(conn, settings, lines)
 
     with (

@@ -17,9 +17,11 @@ import zstandard
 from psycopg import AsyncConnection
 
 from publisher.history.restore import restore_tables
-from publisher.outbox import page, record
-from publisher.outbox.page import COLUMNS, translated
+from publisher.outbox import record
+from publisher.outbox.connection import translated
+from publisher.outbox.lead import try_lock
 from publisher.outbox.ranges import range_array, runs
+from publisher.outbox.rows import COLUMNS
 from registry.errors import Conflict, Invalid
 from registry.events.envelope import OutboxRow, encode
 from registry.events.filter import EventFilter
@@ -147,7 +149,7 @@ async def import_history(conn: AsyncConnection, settings: Settings, lines: Itera
             (is_empty,) = await (await conn.execute(IS_EMPTY)).fetchone() or (False,)
             if not is_empty:
                 raise Conflict("the registry is not empty: a history can only be imported into a new one")
-            if not await page.try_lock(conn, stream):
+            if not await try_lock(conn, stream):
                 raise Conflict(f"a publisher leads stream {stream}: stop up or serve, then import")
             async with conn.cursor().copy(COPY_OUTBOX) as copy:
                 for number, line in enumerate(lines, start=1):

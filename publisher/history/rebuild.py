@@ -16,9 +16,10 @@ import nats.errors
 from nats.aio.client import Client
 from psycopg import AsyncConnection
 
-from publisher.outbox import page as outbox
 from publisher.outbox import record
-from publisher.outbox.page import Cursor
+from publisher.outbox.connection import LEADER, connect
+from publisher.outbox.cursor import Cursor, advance
+from publisher.outbox.lead import try_lead
 from publisher.outbox.record import Place
 from publisher.relay.batching import MAX_BATCH_BYTES
 from publisher.relay.drain import Drain
@@ -60,12 +61,12 @@ async def rebuild(settings: Settings, progress: Progress = lambda _done, _total:
     profile = profile_of(settings)
     name = f"imi-registry rebuild {os.getpid()}"
     async with (
-        outbox.connect(settings.database_url or "", name) as conn,
+        connect(settings.database_url or "", name, LEADER) as conn,
         connect_nats(settings.nats_url or "", name) as client,
         open_stream(settings.nats_url or "", name, profile, settings) as stream,
     ):
         await record.state(conn, stream.name)
-        cursor = await outbox.try_lead(conn, stream.name, name, settings.stale_seconds)
+        cursor = await try_lead(conn, stream.name, name, settings.stale_seconds)
         if cursor is None:
             raise Conflict(f"a publisher leads stream {stream.name}: stop up or serve, then rebuild")
         rebuilding = _Rebuild(settings, profile, conn, client, stream, cursor, progress)
@@ -151,7 +152,7 @@ class _Rebuild:
         except TimeoutError:
             raise Unavailable(f"stream {self._stream.name} does not acknowledge") from None
         self._published += len(messages)
-        await outbox.advance(self._conn, self._cursor)  # the heartbeat: standbys keep waiting
+        await advance(self._conn, self._cursor)  # the heartbeat: standbys keep waiting
 
     async def _check_end(self) -> None:
         """Raise `Conflict` unless the stream's last message is the event that the record has there."""

@@ -88,7 +88,6 @@ async def restore_tables(conn: AsyncConnection) -> None:
     """
     for table in TABLES:
         await conn.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER USER").format(sql.Identifier(table)))
-    await conn.execute("SET LOCAL enable_seqscan = on")
     for statement in STATEMENTS:
         await conn.execute(statement)
     for table in TABLES:

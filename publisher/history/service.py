@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from publisher.history.snapshot import send_snapshot
 from publisher.outbox import record
-from publisher.outbox.page import KEEPALIVE, SESSION
+from publisher.outbox.connection import KEEPALIVE, READER
 from registry.broker.connection import connect_nats
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
 from registry.history.pages import (
@@ -148,7 +148,7 @@ class HistoryService:
     @asynccontextmanager
     async def _database(self) -> AsyncIterator[AsyncConnectionPool[AsyncConnection[Any]]]:
         async def configure(conn: AsyncConnection[Any]) -> None:
-            await conn.execute(SESSION, prepare=False)
+            await conn.execute(READER, prepare=False)
 
         pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             self._settings.database_url or "",

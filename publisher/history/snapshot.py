@@ -14,8 +14,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from psycopg import AsyncConnection
 
-from publisher.outbox import page
-from publisher.outbox.page import translated
+from publisher.outbox.connection import connect, translated
 from registry.broker.connection import from_nats
 from registry.history.snapshot import END
 from registry.position import Position
@@ -69,7 +68,7 @@ async def send_snapshot(database_url: str, client: Client, stream: str, inbox: s
     """Send a snapshot to `inbox`, chunk by chunk as the reader confirms. Raises `Unavailable` when either is away."""
     confirmations = await client.subscribe(client.new_inbox())
     try:
-        async with page.connect(database_url, "imi-registry snapshot") as conn:
+        async with connect(database_url, "imi-registry snapshot") as conn:
             sent = False
             async for chunk in _chunks(snapshot_lines(conn, stream), client.max_payload // 2):
                 if sent:
@@ -87,7 +86,6 @@ async def snapshot_lines(conn: AsyncConnection, stream: str) -> AsyncIterator[by
     """The lines of a snapshot, in a transaction of its own."""
     with translated():
         await conn.execute(BEGIN)
-        await conn.execute("SET LOCAL enable_seqscan = on")
         sequence, waiting = await (await conn.execute(POSITION, {"stream": stream})).fetchone() or (0, None)
         included = tuple((part.lower, part.upper) for part in waiting or ())
         yield orjson.dumps({"position": str(Position(sequence, included=included))}) + b"\n"

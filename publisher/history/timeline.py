@@ -13,8 +13,8 @@ import orjson
 from psycopg import AsyncConnection
 
 from publisher.cli import references
-from publisher.outbox import page
-from publisher.outbox.page import COLUMNS, translated
+from publisher.outbox.connection import connect, translated
+from publisher.outbox.rows import COLUMNS
 from registry.database import Registry
 from registry.errors import NotFound
 from registry.events.envelope import OutboxRow
@@ -86,7 +86,7 @@ async def read(database_url: str, entity: str, reference: str) -> Timeline:
     Raises `NotFound` when no event of it is kept, `Conflict` when the reference means several, `Unavailable`.
     """
     id_ = await _resolved(database_url, entity, reference)
-    async with page.connect(database_url, "imi-registry history") as conn:
+    async with connect(database_url, "imi-registry history") as conn:
         rows = await _events(conn, entity, id_)
     if not rows:
         raise NotFound(f"no event of {entity} {id_} is kept")
@@ -95,7 +95,6 @@ async def read(database_url: str, entity: str, reference: str) -> Timeline:
 
 async def _events(conn: AsyncConnection, entity: str, id_: str) -> list[OutboxRow]:
     with translated():
-        await conn.execute("SET enable_seqscan = on")
         found = await (await conn.cursor(binary=True).execute(EVENTS, {"entity": entity, "id": id_})).fetchall()
     return [OutboxRow._make(row) for row in found]
 

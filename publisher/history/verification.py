@@ -8,8 +8,8 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from publisher.history.snapshot import BEGIN, table_lines
-from publisher.outbox import page
-from publisher.outbox.page import COLUMNS, translated
+from publisher.outbox.connection import connect, translated
+from publisher.outbox.rows import COLUMNS
 from registry.events.envelope import OutboxRow, encode
 from registry.history.snapshot import Snapshot
 from registry.history.state import State
@@ -54,7 +54,7 @@ class Verification:
 
 async def verify(settings: Settings) -> Verification:
     """Compare, in one snapshot of the database. Raises `Unavailable`."""
-    async with page.connect(settings.database_url or "", "imi-registry verify") as conn:
+    async with connect(settings.database_url or "", "imi-registry verify") as conn:
         with translated():
             await conn.execute(BEGIN)
             (has_forgotten,) = await (await conn.execute(HAS_FORGOTTEN)).fetchone() or (False,)

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from publisher.outbox.page import COLUMNS, Batch, translated
+from publisher.outbox.connection import translated
+from publisher.outbox.cursor import Batch
+from publisher.outbox.rows import COLUMNS
 from registry.errors import NotFound
 from registry.events.envelope import OutboxRow
 from registry.events.filter import EventFilter

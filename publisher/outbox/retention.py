@@ -11,8 +11,7 @@ from typing import NamedTuple
 import structlog
 from psycopg import AsyncConnection
 
-from publisher.outbox import page
-from publisher.outbox.page import translated
+from publisher.outbox.connection import LEADER, connect, translated
 from registry.errors import Unavailable
 from registry.settings import Settings
 
@@ -109,7 +108,7 @@ async def keep_removing(settings: Settings) -> None:
     while keep:
         wait_seconds = INTERVAL_SECONDS
         try:
-            async with page.connect(settings.database_url or "", f"imi-registry retention {os.getpid()}") as conn:
+            async with connect(settings.database_url or "", f"imi-registry retention {os.getpid()}", LEADER) as conn:
                 removed = await remove_old(conn, keep)
             if removed.events:
                 log.info("old events removed", events=removed.events, older_than_days=settings.outbox_retention_days)

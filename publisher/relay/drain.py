@@ -14,8 +14,10 @@ from time import monotonic
 import structlog
 from psycopg import AsyncConnection
 
-from publisher.outbox import page as outbox
-from publisher.outbox.page import Batch, Cursor, Page
+from publisher.outbox.cursor import Batch, Cursor, advance, forget_beyond
+from publisher.outbox.doorbell import set_doorbell, wait_for_ring
+from publisher.outbox.page import Page, next_page
+from publisher.outbox.rows import known_events
 from publisher.relay.batching import take
 from publisher.relay.metrics import RelayMetrics
 from publisher.stream.event_stream import REBUILD, REQUEST_TIMEOUT_SECONDS, EventStream, Stored, StreamLost
@@ -84,7 +86,7 @@ class Drain:
                 f"published into it: it was deleted, or restored from an older backup; publish it again with: {REBUILD}"
             )
         found = 0
-        await outbox.forget_beyond(self._conn, cursor)
+        await forget_beyond(self._conn, cursor)
         if last_sequence > cursor.stream_sequence:
             async for page in self._stream.tail(cursor.stream_sequence):
                 pairs = [
@@ -92,13 +94,13 @@ class Drain:
                     for message in page
                     if message.outbox_id is not None and message.event_id is not None
                 ]
-                known = await outbox.known_events(self._conn, pairs)
+                known = await known_events(self._conn, pairs)
                 cursor.published.add_all(sorted(id_ for id_, event_id in pairs if event_id in known))
                 cursor.unrecorded += _batches(page, known)
                 cursor.stream_sequence = page[-1].sequence
                 found += len(page)
                 self._report_tail(known=len(known), unknown=len(pairs) - len(known), foreign=len(page) - len(pairs))
-                await outbox.advance(self._conn, cursor)
+                await advance(self._conn, cursor)
             cursor.stream_sequence = max(cursor.stream_sequence, last_sequence)
         await self._store_cursor_only()
         return found
@@ -133,7 +135,7 @@ class Drain:
         """The next page, encoded into `_waiting`, while the batch in flight is stored."""
         room = 2 * self._settings.batch_size - len(self._waiting) if self._waiting_bytes < PAGE_BYTES else 1
         limit = max(min(self._page_limit, room), 1)
-        page = await outbox.next_page(self._conn, self._seen, limit)
+        page = await next_page(self._conn, self._seen, limit)
         size = 0
         for row in page.rows:
             message = self._profile.encode(row, self._stream.max_payload)
@@ -212,7 +214,7 @@ class Drain:
             self._marks.clear()
 
     async def _store_cursor_only(self) -> None:
-        await outbox.advance(self._conn, self._cursor)
+        await advance(self._conn, self._cursor)
         self._stored_at = monotonic()
 
     async def _rest(self, page: Page) -> None:
@@ -229,7 +231,7 @@ class Drain:
         if has_missing:
             timeout_seconds = min(self._gap_poll_seconds, timeout_seconds)
             self._gap_poll_seconds = min(self._gap_poll_seconds * 2, GAP_POLL_SECONDS[1])
-        if not await outbox.wait_for_ring(self._conn, timeout_seconds) and not has_missing:
+        if not await wait_for_ring(self._conn, timeout_seconds) and not has_missing:
             self._is_armed = False  # set it again: should anyone else have silenced it, this is the way back
         if not self._stream.is_connected:
             raise Unavailable(f"the connection to stream {self._stream.name} was lost")
@@ -237,7 +239,7 @@ class Drain:
             await self._store_cursor_only()
 
     async def _arm(self, *, is_armed: bool) -> None:
-        await outbox.set_doorbell(self._conn, is_armed=is_armed)
+        await set_doorbell(self._conn, is_armed=is_armed)
         self._is_armed = is_armed
 
     def _report_tail(self, *, known: int, unknown: int, foreign: int) -> None:

@@ -16,8 +16,10 @@ from time import monotonic
 import structlog
 from psycopg import AsyncConnection
 
-from publisher.outbox import page
-from publisher.outbox.page import Cursor, Deposed
+from publisher.outbox import doorbell
+from publisher.outbox.connection import LEADER, connect
+from publisher.outbox.cursor import Cursor, Deposed, advance
+from publisher.outbox.lead import try_lead
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
 from publisher.stream.event_stream import EventStream, StreamMoved
@@ -61,7 +63,7 @@ class Relay:
         retry = Backoff()
         while True:
             try:
-                async with page.connect(self._database_url, self._name) as conn:
+                async with connect(self._database_url, self._name, LEADER) as conn:
                     cursor = await self._stand_by(conn)
                     await self._lead(conn, cursor)
             except (Unavailable, Deposed) as error:
@@ -73,7 +75,7 @@ class Relay:
         """Wait for the lead."""
         stream = self._profile.event_stream
         while True:
-            cursor = await page.try_lead(conn, stream, self._name, self._settings.stale_seconds)
+            cursor = await try_lead(conn, stream, self._name, self._settings.stale_seconds)
             if cursor is not None:
                 log.info("leading", stream=stream, epoch=cursor.epoch, stream_sequence=cursor.stream_sequence)
                 return cursor
@@ -86,11 +88,11 @@ class Relay:
     async def _lead(self, conn: AsyncConnection, cursor: Cursor) -> None:
         """Publish until the lead is lost. Trouble with NATS is no reason to give it up: storing the cursor keeps it."""
         retry = Backoff()
-        await page.listen(conn)
+        await doorbell.listen(conn)
         try:
             while True:
                 # While NATS is away nobody reads notifications, and a full queue would fail the writers' commits.
-                await page.set_doorbell(conn, is_armed=False)
+                await doorbell.set_doorbell(conn, is_armed=False)
                 try:
                     async with open_stream(self._nats_url, self._name, self._profile, self._settings) as stream:
                         await self._drain(conn, stream, cursor)
@@ -98,7 +100,7 @@ class Relay:
                     if conn.closed:
                         raise
                     self._metrics.failed(error)
-                    await page.advance(conn, cursor)
+                    await advance(conn, cursor)
                     await retry.sleep("publishing interrupted", error)
         finally:
             await self._silence(conn)
@@ -107,7 +109,7 @@ class Relay:
         """Let no writer pay for notifications that nobody awaits. A relay that cannot say so is one that was killed."""
         with suppress(RegistryError, TimeoutError):
             async with asyncio.timeout(SILENCE_SECONDS):
-                await page.set_doorbell(conn, is_armed=False)
+                await doorbell.set_doorbell(conn, is_armed=False)
 
     async def _drain(self, conn: AsyncConnection, stream: EventStream, cursor: Cursor) -> None:
         """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""

@@ -23,7 +23,7 @@ HEADER_BYTES = 512
 
 
 class OutboxRow(NamedTuple):
-    """One row of the outbox as `publisher/outbox/page.py` selects it; UUIDs and the time are already text."""
+    """One row of the outbox as `publisher/outbox/rows.py` selects it; UUIDs and the time are already text."""
 
     id: int
     transaction_id: int

@@ -13,7 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from publisher.outbox import page as outbox
+from publisher.outbox.connection import LEADER, connect
+from publisher.outbox.page import next_page
 from publisher.outbox.ranges import RangeSet
 
 # Slower than a page is read: an id that a page knows of too early is not handed out by then.
@@ -51,12 +52,12 @@ def test_nothing_reads_the_sequence_as_a_table() -> None:
 @pytest.mark.long
 async def test_a_page_never_knows_of_ids_that_nobody_has(database: str) -> None:
     stop = asyncio.Event()
-    async with outbox.connect(database, "pages") as conn, asyncio.TaskGroup() as tasks:
+    async with connect(database, "pages", LEADER) as conn, asyncio.TaskGroup() as tasks:
         for _ in range(2):
             tasks.create_task(hand_out(database, stop))
         try:
             for _ in range(100_000):
-                page = await outbox.next_page(conn, RangeSet([(1, 2**62)]), 1)
+                page = await next_page(conn, RangeSet([(1, 2**62)]), 1)
                 row = await (await conn.execute(HANDED_OUT)).fetchone()
                 assert row is not None
                 assert page.allocated <= (row[0] or 0)

@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from publisher.outbox import page
-from publisher.outbox.page import Cursor, Deposed
+from publisher.outbox.connection import LEADER, connect
+from publisher.outbox.cursor import Cursor, Deposed, advance
+from publisher.outbox.lead import try_lead
 from publisher.outbox.ranges import RangeSet
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
@@ -165,7 +166,7 @@ class Contender:
     async def run(self) -> None:
         metrics = RelayMetrics()
         async with (
-            page.connect(self._database, "contender") as conn,
+            connect(self._database, "contender", LEADER) as conn,
             open_stream(self._nats_url, "contender", self._profile, self._settings) as stream,
         ):
             found = await conn.execute("SELECT epoch, pg_current_xact_id()::text::bigint FROM publisher_cursor")
@@ -186,8 +187,8 @@ async def test_two_relays_that_both_publish_are_kept_apart_by_the_stream_alone(
     database: str, nats_url: str, prefix: str
 ) -> None:
     names = Names(prefix)
-    async with page.connect(database, "test") as conn:
-        cursor = await page.try_lead(conn, names.event_stream, "test", 10)
+    async with connect(database, "test", LEADER) as conn:
+        cursor = await try_lead(conn, names.event_stream, "test", 10)
         assert cursor is not None
     one, other = Contender(database, nats_url, prefix), Contender(database, nats_url, prefix)
     async with asyncio.TaskGroup() as tasks:
@@ -207,12 +208,12 @@ async def test_two_relays_that_both_publish_are_kept_apart_by_the_stream_alone(
 
 async def test_a_cursor_of_an_older_epoch_cannot_be_stored(database: str, prefix: str) -> None:
     stream = Names(prefix).event_stream
-    async with page.connect(database, "older") as conn:
-        older = await page.try_lead(conn, stream, "older", 10)
+    async with connect(database, "older", LEADER) as conn:
+        older = await try_lead(conn, stream, "older", 10)
     assert older is not None
-    async with page.connect(database, "newer") as conn:
-        newer = await page.try_lead(conn, stream, "newer", 10)
+    async with connect(database, "newer", LEADER) as conn:
+        newer = await try_lead(conn, stream, "newer", 10)
         assert newer is not None
-        await page.advance(conn, newer)
+        await advance(conn, newer)
         with pytest.raises(Deposed):
-            await page.advance(conn, older)
+            await advance(conn, older)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from publisher.outbox import page
+from publisher.outbox.connection import connect
 from publisher.outbox.retention import remove_old
 from registry.client import RegistryClient
 from registry.client.projection import Projection, projection
@@ -93,7 +93,7 @@ async def test_a_projection_whose_position_is_gone_takes_a_new_snapshot(
             pass
         write(database)
         await until_drained(database, prefix)
-        async with page.connect(database, "test") as conn:
+        async with connect(database, "test") as conn:
             await remove_old(conn, timedelta(0))
         await nats.jetstream().purge_stream(stream_of(prefix))
         async with one.following(nats, names):

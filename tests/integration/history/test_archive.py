@@ -14,7 +14,7 @@ from psycopg import sql
 from publisher.history import archive
 from publisher.history.rebuild import rebuild
 from publisher.history.verification import verify
-from publisher.outbox import page
+from publisher.outbox.connection import connect
 from registry.errors import Conflict, Invalid
 from tests.conftest import database_url
 from tests.integration.history.test_replay import row, write, write_disorderly
@@ -35,6 +35,19 @@ SELECT
 """
 
 
+NOTE_DURABILITY = """
+CREATE TABLE noted (durability text);
+CREATE FUNCTION note_durability() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO noted VALUES (current_setting('synchronous_commit'));
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER note_durability AFTER INSERT ON publisher_cursor DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION note_durability();
+"""
+
+
 @pytest.fixture
 def second_database(admin_url: str, template_database: str) -> Iterator[str]:
     """Another fresh, migrated database."""
@@ -51,13 +64,13 @@ def tables(database: str) -> tuple[object, ...]:
 
 
 async def export(database: str, nats_url: str, prefix: str, file: Path) -> int:
-    async with page.connect(database, "test") as conn:
+    async with connect(database, "test") as conn:
         with archive.writing(file) as to:
             return await archive.export_history(conn, settings_for(database, nats_url, prefix), to)
 
 
 async def import_(database: str, nats_url: str, prefix: str, file: Path) -> int:
-    async with page.connect(database, "test") as conn:
+    async with connect(database, "test") as conn:
         with archive.reading(file) as lines:
             return await archive.import_history(conn, settings_for(database, nats_url, prefix), lines)
 
@@ -104,6 +117,21 @@ def without_untold(found: list[object]) -> object:
     if isinstance(found, dict):
         return {name: value for name, value in found.items() if name not in {"updated_at", "last_sync_at"}}
     return found
+
+
+async def test_an_import_that_is_done_outlives_a_crash_of_the_server(
+    database: str, second_database: str, nats_url: str, prefix: str, tmp_path: Path
+) -> None:
+    write(database, 1)
+    await export(database, nats_url, prefix, tmp_path / "x")
+    with psycopg.connect(second_database) as conn:
+        conn.execute(NOTE_DURABILITY)
+
+    await import_(second_database, nats_url, prefix, tmp_path / "x")
+
+    with psycopg.connect(second_database) as conn:
+        assert conn.execute("SHOW synchronous_commit").fetchone() == ("off",), "the server's own setting, in tests"
+        assert conn.execute("SELECT DISTINCT durability FROM noted").fetchall() == [("on",)], "as it commits"
 
 
 async def test_what_is_not_published_yet_is_exported_behind_the_rest(

@@ -10,7 +10,7 @@ import pytest
 from nats.aio.client import Client
 from psycopg import AsyncConnection
 
-from publisher.outbox import page
+from publisher.outbox.connection import connect
 from publisher.outbox.retention import remove_old
 from tests.integration.history.test_replay import row, write
 from tests.support.histories import replayed, running_history, trim
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("profile")
 
 
 async def remove(database: str, keep: timedelta = timedelta(0)) -> int:
-    async with page.connect(database, "test") as conn:
+    async with connect(database, "test") as conn:
         return (await remove_old(conn, keep)).events
 
 

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection
 
 from publisher.history.snapshot import snapshot_lines
-from publisher.outbox import page
+from publisher.outbox.connection import connect
 from registry.errors import Unavailable
 from registry.history.snapshot import Snapshot, take_snapshot
 from registry.history.state import State
@@ -90,7 +90,7 @@ async def test_a_snapshot_larger_than_a_message_arrives_whole(
 async def test_what_is_committed_behind_the_position_is_not_in_the_tables_of_the_snapshot(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as writer:
         writer.execute("SELECT register_project('before', 'git@github.com:a/b.git')")
-        async with page.connect(database, "test") as conn:
+        async with connect(database, "test") as conn:
             lines = snapshot_lines(conn, "NONE")
             position = Position.parse(orjson.loads(await anext(lines))["position"])
             writer.execute("SELECT register_project('behind', 'git@github.com:c/d.git')")

@@ -13,9 +13,11 @@ from psycopg.types.numeric import Int8
 
 from publisher import doctor
 from publisher.history import snapshot as snapshots
-from publisher.outbox import page as outbox
 from publisher.outbox import record, retention
+from publisher.outbox.connection import LEADER, READER, connect
+from publisher.outbox.page import PAGE
 from publisher.outbox.ranges import multirange
+from publisher.outbox.rows import KNOWN
 
 ROWS = 20_000
 STREAM = "IMI_EVENTS"
@@ -35,15 +37,15 @@ INSERT INTO publisher_cursor (stream, published, stream_sequence)
 VALUES (%(stream)s, int8multirange(int8range(1, %(rows)s + 1)), %(rows)s)
 """
 ANY_FILTER = dict.fromkeys(("entity", "action", "project_id", "correlation_id", "since", "until"))
-QUERIES: dict[str, tuple[str, dict[str, Any], int]] = {
-    "page at the end": (outbox.PAGE, {"gaps": multirange([]), "above": Int8(ROWS + 1), "limit": Int8(1000)}, 0),
-    "page of a backlog": (outbox.PAGE, {"gaps": multirange([]), "above": Int8(100), "limit": Int8(1000)}, 1000),
-    "page of a gap": (outbox.PAGE, {"gaps": multirange([(5, 9)]), "above": Int8(ROWS + 1), "limit": Int8(1000)}, 4),
-    "step of retention": (retention.STEP, {"keep": timedelta(days=90), "step": 1000}, 1000),
-    "page of history": (record.ROWS, {"ids": list(range(10_000, 12_000)), **ANY_FILTER}, 2000),
-    "known events": (outbox.KNOWN, {"ids": [7], "event_ids": ["6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"]}, 1),
-    "doctor": (doctor.CURSORS, {}, 0),
-    "position of a snapshot": (snapshots.POSITION, {"stream": STREAM}, 0),
+QUERIES: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "page at the end": (LEADER, PAGE, {"gaps": multirange([]), "above": Int8(ROWS + 1), "limit": Int8(1000)}, 0),
+    "page of a backlog": (LEADER, PAGE, {"gaps": multirange([]), "above": Int8(100), "limit": Int8(1000)}, 1000),
+    "page of a gap": (LEADER, PAGE, {"gaps": multirange([(5, 9)]), "above": Int8(ROWS + 1), "limit": Int8(1000)}, 4),
+    "step of retention": (LEADER, retention.STEP, {"keep": timedelta(days=90), "step": 1000}, 1000),
+    "page of history": (READER, record.ROWS, {"ids": list(range(10_000, 12_000)), **ANY_FILTER}, 2000),
+    "known events": (READER, KNOWN, {"ids": [7], "event_ids": ["6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"]}, 1),
+    "doctor": (READER, doctor.CURSORS, {}, 0),
+    "position of a snapshot": (READER, snapshots.POSITION, {"stream": STREAM}, 0),
 }
 
 
@@ -75,8 +77,8 @@ async def plan_of(conn: AsyncConnection, query: str, values: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("name", QUERIES)
 async def test_a_query_reads_no_more_of_the_outbox_than_it_needs(filled: str, name: str) -> None:
-    query, values, most = QUERIES[name]
-    async with outbox.connect(filled, "test") as conn:
+    session, query, values, most = QUERIES[name]
+    async with connect(filled, "test", session) as conn:
         plan = await plan_of(conn, query, values)
     scans = [
         node for node in nodes(plan) if node.get("Relation Name") == "outbox" and node["Node Type"] != "ModifyTable"
