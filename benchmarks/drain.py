@@ -21,7 +21,7 @@ from publisher.outbox.ranges import RangeSet
 from publisher.stream import protocol
 from publisher.stream.event_stream import atomic_batch
 from registry.broker.connection import connect_nats
-from registry.events.envelope import CONTENT_TYPE, EVENT_ID_HEADER, OUTBOX_ID_HEADER, Message
+from registry.events.message import CONTENT_TYPE, EVENT_ID_HEADER, OUTBOX_ID_HEADER, Message
 from registry.profiles.profile import profile_of
 from registry.settings import load
 from registry.subjects import Names

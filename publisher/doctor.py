@@ -16,7 +16,7 @@ from publisher.outbox.rows import known_events
 from publisher.stream.event_stream import REBUILD
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.connection import connect_nats, from_nats
-from registry.events.envelope import identity
+from registry.events.message import identity
 from registry.profiles.profile import profile_of
 from registry.settings import Settings
 

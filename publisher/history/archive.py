@@ -23,9 +23,10 @@ from publisher.outbox.lead import try_lock
 from publisher.outbox.ranges import range_array, runs
 from publisher.outbox.rows import COLUMNS
 from registry.errors import Conflict, Invalid
-from registry.events.envelope import OutboxRow, encode
 from registry.events.filter import EventFilter
+from registry.events.message import OutboxRow
 from registry.position import Position
+from registry.profiles.imi import encode
 from registry.profiles.profile import profile_of
 from registry.settings import Settings
 from registry.subjects import Names

@@ -10,9 +10,10 @@ from psycopg import AsyncConnection
 from publisher.history.snapshot import BEGIN, table_lines
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.rows import COLUMNS
-from registry.events.envelope import OutboxRow, encode
+from registry.events.message import OutboxRow
 from registry.history.snapshot import Snapshot
 from registry.history.state import State
+from registry.profiles.imi import encode
 from registry.settings import Settings
 from registry.subjects import Names
 

@@ -22,7 +22,7 @@ from publisher.relay.batching import take
 from publisher.relay.metrics import RelayMetrics
 from publisher.stream.event_stream import REBUILD, REQUEST_TIMEOUT_SECONDS, EventStream, Stored, StreamLost
 from registry.errors import Unavailable
-from registry.events.envelope import Message
+from registry.events.message import Message
 from registry.profiles.profile import Profile
 from registry.settings import Settings
 

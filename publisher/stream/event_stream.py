@@ -31,7 +31,7 @@ from nats.js.api import (
 from publisher.stream.protocol import publish, write
 from registry.broker.connection import from_nats
 from registry.errors import Conflict, RegistryError, Unavailable
-from registry.events.envelope import Message, identity
+from registry.events.message import Message, identity
 from registry.profiles.profile import Profile
 from registry.settings import Settings
 

@@ -15,7 +15,7 @@ from nats.js.api import RetentionPolicy, StreamConfig
 from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, EventStream, Stored
 from publisher.stream.protocol import publish
 from registry.errors import Conflict, NotFound
-from registry.events.envelope import Message
+from registry.events.message import Message
 
 SOURCE_HEADER = "Imi-Source"
 """Tells our messages from those of another registry in the same stream."""

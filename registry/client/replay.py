@@ -19,8 +19,8 @@ from nats.aio.client import Client
 
 from registry.broker.ordered import OrderedReader, Stored, ordered_reader
 from registry.errors import Invalid
-from registry.events.envelope import identity
 from registry.events.filter import EventFilter
+from registry.events.message import identity
 from registry.history.pages import HistoryLost, HistoryPages, Replayed, ask, origin_subject
 from registry.position import After, FromSequence, FromStart, Last, Position, Since, Start, check_start
 from registry.profiles.profile import Profile

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from registry.commands import command_type
-from registry.events.envelope import HEADER_BYTES, Message, OutboxRow
+from registry.events.message import HEADER_BYTES, Message, OutboxRow
 from registry.subjects import CommandNames, Names
 
 STREAM = "BLOODBANK_EVENTS"

@@ -10,9 +10,8 @@ from typing import Any
 import orjson
 
 from registry.errors import Invalid
-from registry.events import envelope
-from registry.events.envelope import Message, OutboxRow
-from registry.profiles import bloodbank, versions
+from registry.events.message import Message, OutboxRow
+from registry.profiles import bloodbank, imi, versions
 from registry.settings import Settings
 from registry.subjects import CommandNames, Names
 
@@ -70,7 +69,7 @@ def profile_of(settings: Settings) -> Profile:
         encode=(
             versions.encoder(settings.event_versions, names, settings.source)
             if settings.event_versions
-            else partial(envelope.encode, names=names, source=settings.source)
+            else partial(imi.encode, names=names, source=settings.source)
         ),
         event_filter=names.event_filter,
         source=settings.source,

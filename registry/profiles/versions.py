@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 import orjson
 
 from registry.errors import Invalid
-from registry.events import VERSIONS, envelope, upcast
-from registry.events.envelope import Message, OutboxRow
+from registry.events import VERSIONS, upcast
+from registry.events.message import Message, OutboxRow
+from registry.profiles import imi
 from registry.subjects import Names
 
 # Numbers are only passed over: one of any size or length must not stop the relay.
@@ -17,7 +18,7 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 def encoder(versions: Mapping[str, int], names: Names, source: str) -> Callable[[OutboxRow, int], Message]:
-    """`envelope.encode` with the events named in `versions` in that major version.
+    """`imi.encode` with the events named in `versions` in that major version.
 
     Raises `Invalid` for an event or version that does not exist.
     """
@@ -32,7 +33,7 @@ def encoder(versions: Mapping[str, int], names: Names, source: str) -> Callable[
         if version > 1:
             data = upcast(name, members(row.data), 1, version)
             row = row._replace(data=orjson.dumps(data).decode())
-        return envelope.encode(row, max_bytes, names=names, source=source, version=version)
+        return imi.encode(row, max_bytes, names=names, source=source, version=version)
 
     return encode
 

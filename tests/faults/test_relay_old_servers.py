@@ -22,7 +22,7 @@ from publisher.stream.shared_stream import WINDOW, waves
 from registry.concurrency.tasks import end
 from registry.errors import Conflict, NotFound
 from registry.events import VERSIONS
-from registry.events.envelope import Message
+from registry.events.message import Message
 from registry.profiles.bloodbank import STREAM
 from registry.profiles.profile import profile_of
 from registry.settings import load

@@ -11,7 +11,8 @@ from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.events.envelope import CONTENT_TYPE, HEADER_BYTES, OutboxRow, encode
+from registry.events.message import CONTENT_TYPE, HEADER_BYTES, OutboxRow
+from registry.profiles.imi import encode
 from registry.subjects import Names
 
 PROJECT = "0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11"

@@ -14,7 +14,8 @@ from registry.errors import Invalid
 from registry.events import UPCASTERS, VERSIONS, parse
 from registry.events.activity import ActivityLogged, ActivityLoggedV2
 from registry.events.command import CommandApplied, CommandRejected, ErrorCode
-from registry.events.envelope import Envelope, OutboxRow
+from registry.events.envelope import Envelope
+from registry.events.message import OutboxRow
 from registry.profiles import bloodbank
 from registry.profiles.versions import encoder, members
 from registry.schemas.files import folder

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from publisher.cli.times import moment
 from publisher.outbox.ranges import range_array, runs
 from registry.errors import Invalid
-from registry.events.envelope import OutboxRow
 from registry.events.filter import EventFilter
+from registry.events.message import OutboxRow
 from registry.position import Position
 from registry.profiles.profile import profile_of
 from registry.settings import load
