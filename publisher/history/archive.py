@@ -26,10 +26,9 @@ from registry.errors import Conflict, Invalid
 from registry.events.filter import EventFilter
 from registry.events.message import OutboxRow
 from registry.position import Position
-from registry.profiles.imi import encode
+from registry.profiles.imi import ImiProfile
 from registry.profiles.profile import profile_of
 from registry.settings import Settings
-from registry.subjects import Names
 
 NO_LIMIT = 2**62
 BATCH_EVENTS = 1000
@@ -126,12 +125,12 @@ def _unpacked(plain: BinaryIO) -> Iterator[bytes]:
 
 async def export_history(conn: AsyncConnection, settings: Settings, write: Callable[[bytes], object]) -> int:
     """Write every event as a line, with its data however large; returns how many. One snapshot of the database."""
-    names = Names(settings.prefix)
+    profile = ImiProfile(settings.prefix, settings.source)
     number = 0
     with translated():
         await conn.execute(BEGIN)
         async for row in _history(conn, profile_of(settings).event_stream):
-            write(encode(row, NO_LIMIT, names=names, source=settings.source).payload + b"\n")
+            write(profile.encode(row, NO_LIMIT).payload + b"\n")
             number += 1
         await conn.execute("COMMIT")
     return number

@@ -13,9 +13,8 @@ from publisher.outbox.rows import COLUMNS
 from registry.events.message import OutboxRow
 from registry.history.snapshot import Snapshot
 from registry.history.state import State
-from registry.profiles.imi import encode
+from registry.profiles.imi import ImiProfile
 from registry.settings import Settings
-from registry.subjects import Names
 
 UNTOLD = {"updated_at", "last_sync_at"}
 """They change without an event, too: a sync that found nothing new is none."""
@@ -102,10 +101,10 @@ def _differing(wanted: Any, row: Any) -> str:
 
 
 async def _told(conn: AsyncConnection) -> State:
-    state, names = State(), Names()
+    state, profile = State(), ImiProfile("imi", "urn:imi:registry")
     async with conn.cursor(name="verify", binary=True) as cursor:
         await cursor.execute(EVENTS)
         async for values in cursor:
             row = OutboxRow._make(values)
-            state.apply(encode(row, NO_LIMIT, names=names, source="urn:imi:registry").payload)
+            state.apply(profile.encode(row, NO_LIMIT).payload)
     return state
