@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 NO_PROJECT = "-"
+DEFAULT_SOURCE = "urn:imi:registry"
+"""CloudEvents `source` of the events of a registry that has no other."""
 
 
 @dataclass(frozen=True)

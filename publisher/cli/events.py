@@ -235,7 +235,11 @@ async def _client(settings: Settings, command: str) -> AsyncIterator[RegistryCli
     from registry.client import RegistryClient
 
     async with RegistryClient.connect(
-        settings.nats_url or "", prefix=settings.prefix, profile=settings.profile, name=f"imi-registry events {command}"
+        settings.nats_url or "",
+        prefix=settings.prefix,
+        profile=settings.profile,
+        source=settings.source,
+        name=f"imi-registry events {command}",
     ) as client:
         yield client
 

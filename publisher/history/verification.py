@@ -15,6 +15,7 @@ from registry.history.snapshot import Snapshot
 from registry.history.state import State
 from registry.profiles.imi import ImiProfile
 from registry.settings import Settings
+from registry.subjects import DEFAULT_SOURCE
 
 UNTOLD = {"updated_at", "last_sync_at"}
 """They change without an event, too: a sync that found nothing new is none."""
@@ -101,7 +102,7 @@ def _differing(wanted: Any, row: Any) -> str:
 
 
 async def _told(conn: AsyncConnection) -> State:
-    state, profile = State(), ImiProfile("imi", "urn:imi:registry")
+    state, profile = State(), ImiProfile("imi", DEFAULT_SOURCE)
     async with conn.cursor(name="verify", binary=True) as cursor:
         await cursor.execute(EVENTS)
         async for values in cursor:

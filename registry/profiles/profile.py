@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from registry.errors import Invalid
 from registry.events.message import Message, OutboxRow
 from registry.profiles.bloodbank import BloodbankProfile
 from registry.profiles.imi import ImiProfile
 from registry.settings import Settings
-from registry.subjects import CommandNames
+from registry.subjects import DEFAULT_SOURCE, CommandNames
+from registry.validation import PREFIX, RULES, SOURCE, shown
 
 
 class Profile(Protocol):
@@ -42,8 +45,31 @@ class Profile(Protocol):
         """The attributes of a command of ours to those it is sent with."""
 
 
+PROFILES: dict[str, type[ImiProfile] | type[BloodbankProfile]] = {"imi": ImiProfile, "bloodbank": BloodbankProfile}
+"""Name, as in the setting `profile`, to the class."""
+
+
+def profile_named(
+    name: str, *, prefix: str = "imi", source: str = DEFAULT_SOURCE, event_versions: Mapping[str, int] | None = None
+) -> Profile:
+    """The profile `name` for one registry; the parameters are the settings of the same names.
+
+    Raises `Invalid` naming setting, value and rule.
+    """
+    if name not in PROFILES:
+        raise Invalid(f"setting profile: value {shown(name)}: it must be {' or '.join(PROFILES)}")
+    _check("prefix", prefix, PREFIX)
+    _check("source", source, SOURCE)
+    return PROFILES[name](prefix, source, event_versions)
+
+
 def profile_of(settings: Settings) -> Profile:
     """The profile that the settings choose. Raises `Invalid` for event versions that it does not have."""
-    if settings.profile == "bloodbank":
-        return BloodbankProfile(settings.prefix, settings.source, settings.event_versions)
-    return ImiProfile(settings.prefix, settings.source, settings.event_versions)
+    return profile_named(
+        settings.profile, prefix=settings.prefix, source=settings.source, event_versions=settings.event_versions
+    )
+
+
+def _check(setting: str, value: str, pattern: str) -> None:
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise Invalid(f"setting {setting}: value {shown(value)}: {RULES[pattern]}")
