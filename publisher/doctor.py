@@ -13,11 +13,11 @@ from psycopg import AsyncConnection
 
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.rows import known_events
+from publisher.settings import Settings, profile_of
 from publisher.stream.event_stream import REBUILD
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.connection import connect_nats, from_nats
-from registry.profiles.profile import Profile, profile_of
-from registry.settings import Settings
+from registry.profiles.profile import Profile
 
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""

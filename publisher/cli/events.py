@@ -29,9 +29,9 @@ from registry.errors import Invalid
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from publisher.settings import Settings
     from registry.client import RegistryClient
     from registry.position import Start
-    from registry.settings import Settings
 
 app = typer.Typer(help="The change feed, live and past.", no_args_is_help=True)
 

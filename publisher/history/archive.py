@@ -22,13 +22,12 @@ from publisher.outbox.connection import translated
 from publisher.outbox.lead import try_lock
 from publisher.outbox.ranges import range_array, runs
 from publisher.outbox.rows import COLUMNS
+from publisher.settings import Settings, profile_of
 from registry.errors import Conflict, Invalid
 from registry.events.filter import EventFilter
 from registry.events.message import OutboxRow
 from registry.position import Position
 from registry.profiles.imi import ImiProfile
-from registry.profiles.profile import profile_of
-from registry.settings import Settings
 
 NO_LIMIT = 2**62
 BATCH_EVENTS = 1000

@@ -10,11 +10,11 @@ from psycopg import AsyncConnection
 from publisher.history.snapshot import BEGIN, table_lines
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.rows import COLUMNS
+from publisher.settings import Settings
 from registry.events.message import OutboxRow
 from registry.history.snapshot import Snapshot
 from registry.history.state import State
 from registry.profiles.imi import ImiProfile
-from registry.settings import Settings
 from registry.subjects import DEFAULT_SOURCE
 
 UNTOLD = {"updated_at", "last_sync_at"}

@@ -28,12 +28,12 @@ from nats.js.api import (
     StreamConfig,
 )
 
+from publisher.settings import Settings
 from publisher.stream.protocol import publish, write
 from registry.broker.connection import from_nats
 from registry.errors import Conflict, RegistryError, Unavailable
 from registry.events.message import Message
 from registry.profiles.profile import Profile
-from registry.settings import Settings
 
 REQUEST_TIMEOUT_SECONDS = 5.0
 ATOMIC_SINCE = (2, 12)

@@ -10,7 +10,6 @@ from registry.errors import Invalid
 from registry.events.message import Message, OutboxRow
 from registry.profiles.bloodbank import BloodbankProfile
 from registry.profiles.imi import ImiProfile
-from registry.settings import Settings
 from registry.subjects import DEFAULT_SOURCE, CommandNames
 from registry.validation import PREFIX, RULES, SOURCE, shown
 
@@ -61,13 +60,6 @@ def profile_named(
     _check("prefix", prefix, PREFIX)
     _check("source", source, SOURCE)
     return PROFILES[name](prefix, source, event_versions)
-
-
-def profile_of(settings: Settings) -> Profile:
-    """The profile that the settings choose. Raises `Invalid` for event versions that it does not have."""
-    return profile_named(
-        settings.profile, prefix=settings.prefix, source=settings.source, event_versions=settings.event_versions
-    )
 
 
 def _check(setting: str, value: str, pattern: str) -> None:

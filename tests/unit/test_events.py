@@ -9,6 +9,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
+from publisher.settings import load
 from registry.commands import COMMANDS, Code, Verdict
 from registry.errors import Invalid
 from registry.events import UPCASTERS, VERSIONS, parse
@@ -21,7 +22,6 @@ from registry.profiles.imi import ImiProfile
 from registry.profiles.versions import members
 from registry.schemas.files import folder
 from registry.schemas.files import load as load_schemas
-from registry.settings import load
 from registry.subjects import Names
 
 EVENT = "7d1f3f0c-5a59-4f08-8f5c-0f1f6a1e2b3c"

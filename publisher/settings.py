@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -13,6 +13,9 @@ from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
 from registry.urls import redacted
 from registry.validation import PREFIX, RULES, SOURCE
+
+if TYPE_CHECKING:
+    from registry.profiles.profile import Profile
 
 
 class Settings(BaseSettings):
@@ -94,3 +97,12 @@ def load(**overrides: object) -> Settings:
         field = ".".join(str(part) for part in first["loc"]).lower().removeprefix("imi_")
         rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
         raise Invalid(f'setting {field}: value "{redacted(str(first["input"]))}": {rule}') from None
+
+
+def profile_of(settings: Settings) -> Profile:
+    """The naming profile that the settings choose. Raises `Invalid` for event versions that it does not have."""
+    from registry.profiles.profile import profile_named  # here, so that a command that needs none starts 75 ms sooner
+
+    return profile_named(
+        settings.profile, prefix=settings.prefix, source=settings.source, event_versions=settings.event_versions
+    )
