@@ -18,12 +18,11 @@ from benchmarks.sizes import Sizes
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.page import next_page
 from publisher.outbox.ranges import RangeSet
+from publisher.settings import load, profile_of
 from publisher.stream import protocol
 from publisher.stream.event_stream import atomic_batch
 from registry.broker.connection import connect_nats
-from registry.events.envelope import CONTENT_TYPE, EVENT_ID_HEADER, OUTBOX_ID_HEADER, Message
-from registry.profiles.profile import profile_of
-from registry.settings import load
+from registry.events.message import CONTENT_TYPE, EVENT_ID_HEADER, OUTBOX_ID_HEADER, Message
 from registry.subjects import Names
 
 BATCH = 1000

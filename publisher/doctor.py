@@ -13,12 +13,11 @@ from psycopg import AsyncConnection
 
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.rows import known_events
+from publisher.settings import Settings, profile_of
 from publisher.stream.event_stream import REBUILD
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.connection import connect_nats, from_nats
-from registry.events.envelope import identity
-from registry.profiles.profile import profile_of
-from registry.settings import Settings
+from registry.profiles.profile import Profile
 
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
@@ -140,7 +139,7 @@ async def _stream(conn: AsyncConnection, client: Client, settings: Settings, kno
         after = max(known.forgotten, state.last_seq - TAIL_LOOKED_AT)
         unknown, foreign = await _unknown_in_tail(conn, SharedStream(client, profile, settings), after), 0
     else:
-        unknown, foreign = await _unrecorded(conn, jetstream, known, state.first_seq, state.last_seq)
+        unknown, foreign = await _unrecorded(conn, jetstream, profile, known, state.first_seq, state.last_seq)
     if foreign:
         findings.append(Finding(True, f"{foreign} messages in the stream are of somebody else; they disturb nothing"))
     if unknown:
@@ -166,7 +165,7 @@ async def _unknown_in_tail(conn: AsyncConnection, stream: SharedStream, after: i
 
 
 async def _unrecorded(
-    conn: AsyncConnection, jetstream: JetStreamContext, known: Known, first: int, last: int
+    conn: AsyncConnection, jetstream: JetStreamContext, profile: Profile, known: Known, first: int, last: int
 ) -> tuple[list[int], int]:
     """Messages that the record does not name: sequences of events of a lost database, and how many are of nobody."""
     with translated():
@@ -182,7 +181,7 @@ async def _unrecorded(
             continue
         except (nats.errors.Error, TimeoutError) as error:
             raise from_nats(error, f"cannot read stream {known.stream}") from error
-        outbox_id, event_id = identity(message.headers or {})
+        outbox_id, event_id = profile.identity(message.headers or {})
         if outbox_id is None or event_id is None:
             foreign += 1
         elif not await known_events(conn, [(outbox_id, event_id)]):

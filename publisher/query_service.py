@@ -15,13 +15,13 @@ from nats.micro.request import Request as MicroRequest
 from nats.micro.request import ServiceError
 from pydantic import BaseModel, ValidationError
 
+from publisher.settings import Settings
 from registry import queries as asked
 from registry.broker.connection import connect_nats
 from registry.concurrency.tasks import end
 from registry.database import Registry
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
 from registry.queries import QUERIES, Request
-from registry.settings import Settings
 from registry.subjects import Names
 from registry.validation import from_validation
 

@@ -18,12 +18,12 @@ from publisher.outbox.retention import keep_removing
 from publisher.query_service import serve_queries
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
+from publisher.settings import Settings
 from publisher.web.status import bind, serve_status
 from registry.broker.connection import connect_nats
 from registry.concurrency.tasks import run_until
 from registry.database import migrate
 from registry.errors import Unavailable, from_database
-from registry.settings import Settings
 
 log = structlog.get_logger()
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 NO_PROJECT = "-"
+DEFAULT_SOURCE = "urn:imi:registry"
+"""CloudEvents `source` of the events of a registry that has no other."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,14 @@ class Names:
         """Name of the NATS micro service that answers queries."""
         return f"{self.prefix}-registry"
 
+    @property
+    def requests(self) -> str:
+        """What the subjects of the publisher's services begin with."""
+        return f"{self.prefix}.qry.v1"
+
     def query_subject(self, query: str) -> str:
         """Subject a query is sent to."""
-        return f"{self.prefix}.qry.v1.{query}"
+        return f"{self.requests}.{query}"
 
     def event_type(self, entity: str, action: str, version: int = 1) -> str:
         """CloudEvents `type`, which carries the major version."""

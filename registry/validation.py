@@ -14,11 +14,17 @@ ONE_WORD = r"^\S+$"
 NOT_EMPTY = r"^[^\x00]+$"
 INBOX = r"^_INBOX(\.[A-Za-z0-9_-]+)+$"
 """Pattern of the only subjects an outcome is sent to on a sender's word."""
+PREFIX = r"^[a-z][a-z0-9_-]{0,31}$"
+"""Pattern of the first token of subjects."""
+SOURCE = r"^[!-~]{1,200}$"
+"""Pattern of a CloudEvents `source`, which also stands in a header."""
 RULES = {
     NOT_BLANK: "it must not be blank",
     ONE_WORD: "it must not be blank or have spaces",
     NOT_EMPTY: "it must not be empty or have a NUL",
     INBOX: "it must be an inbox, _INBOX. and more",
+    PREFIX: 'it must be a small letter and up to 31 more, or digits, "_" and "-"',
+    SOURCE: "it must be 1 to 200 characters of ASCII without spaces",
 }
 """What the patterns mean, for people."""
 SHOWN_LENGTH = 80

@@ -19,10 +19,9 @@ from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.metrics import ApplierMetrics
 from publisher.applier.workers import Workers
 from publisher.relay.relay import Backoff
+from publisher.settings import Settings, profile_of
 from registry.broker.connection import connect_nats
 from registry.errors import Invalid, NotFound, Unavailable
-from registry.profiles.profile import profile_of
-from registry.settings import Settings
 
 log = structlog.get_logger()
 

@@ -18,11 +18,11 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
 
+from publisher.settings import Settings
 from registry.broker.connection import from_nats
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
 from registry.errors import Conflict, NotFound
 from registry.profiles.profile import Profile
-from registry.settings import Settings
 
 REQUEST_TIMEOUT_SECONDS = 5.0
 WINDOW = 256

@@ -12,10 +12,10 @@ from nats.aio.client import Client
 from nats.js.api import StorageType, StreamConfig
 
 from publisher.applier.command_stream import REQUEST_TIMEOUT_SECONDS, Received
+from publisher.settings import Settings
 from registry.broker.connection import from_nats
 from registry.errors import NotFound
 from registry.profiles.profile import Profile
-from registry.settings import Settings
 
 REASON = "Imi-Reason"
 SUBJECT = "Imi-Subject"

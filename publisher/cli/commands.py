@@ -162,8 +162,8 @@ def _with_dead_letters(work: Callable[[DeadLetters], Awaitable[T]], nats_url: st
 @asynccontextmanager
 async def _dead_letters(nats_url: str | None) -> AsyncIterator[DeadLetters]:
     from publisher.applier.dead_letters import DeadLetters
+    from publisher.settings import profile_of
     from registry.broker.connection import connect_nats
-    from registry.profiles.profile import profile_of
 
     settings = attached(settings_of(nats_url=nats_url))
     required(settings, "nats_url")

@@ -19,10 +19,10 @@ from rich.table import Table
 
 from publisher.checkouts import search as checkouts
 from publisher.cli.terminal.lines import event_line
+from publisher.settings import Settings
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
 from registry.errors import from_database
-from registry.settings import Settings
 
 MAX_PROJECTS = 8
 ROUNDS = 8

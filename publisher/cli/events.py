@@ -29,9 +29,9 @@ from registry.errors import Invalid
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from publisher.settings import Settings
     from registry.client import RegistryClient
     from registry.position import Start
-    from registry.settings import Settings
 
 app = typer.Typer(help="The change feed, live and past.", no_args_is_help=True)
 
@@ -235,7 +235,11 @@ async def _client(settings: Settings, command: str) -> AsyncIterator[RegistryCli
     from registry.client import RegistryClient
 
     async with RegistryClient.connect(
-        settings.nats_url or "", prefix=settings.prefix, profile=settings.profile, name=f"imi-registry events {command}"
+        settings.nats_url or "",
+        prefix=settings.prefix,
+        profile=settings.profile,
+        source=settings.source,
+        name=f"imi-registry events {command}",
     ) as client:
         yield client
 

@@ -13,7 +13,7 @@ from publisher.cli.session import AsJson, DatabaseUrl, NatsUrl, StateDir, attach
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
-    from registry.settings import Settings
+    from publisher.settings import Settings
 
 app = typer.Typer(help="What happened to one thing, and whether the events tell all.", no_args_is_help=True)
 

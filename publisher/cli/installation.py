@@ -12,7 +12,7 @@ from registry.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
     from publisher.embedded.postgres import EmbeddedServer
-    from registry.settings import Settings
+    from publisher.settings import Settings
 
 
 @contextmanager

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from publisher.settings import Settings
     from registry.database import Registry
-    from registry.settings import Settings
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ Metadata = Annotated[
 def settings_of(**overrides: object) -> Settings:
     """The settings of this run, with logging set up. None among `overrides` means not given."""
     from publisher import logs
-    from registry.settings import load
+    from publisher.settings import load
 
     settings = load(**overrides)
     logs.configure(settings.log_level)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry.settings import Settings
+from publisher.settings import Settings
 
 NAME = "endpoints.json"
 

@@ -22,13 +22,12 @@ from publisher.outbox.connection import translated
 from publisher.outbox.lead import try_lock
 from publisher.outbox.ranges import range_array, runs
 from publisher.outbox.rows import COLUMNS
+from publisher.settings import Settings, profile_of
 from registry.errors import Conflict, Invalid
-from registry.events.envelope import OutboxRow, encode
 from registry.events.filter import EventFilter
+from registry.events.message import OutboxRow
 from registry.position import Position
-from registry.profiles.profile import profile_of
-from registry.settings import Settings
-from registry.subjects import Names
+from registry.profiles.imi import ImiProfile
 
 NO_LIMIT = 2**62
 BATCH_EVENTS = 1000
@@ -125,12 +124,12 @@ def _unpacked(plain: BinaryIO) -> Iterator[bytes]:
 
 async def export_history(conn: AsyncConnection, settings: Settings, write: Callable[[bytes], object]) -> int:
     """Write every event as a line, with its data however large; returns how many. One snapshot of the database."""
-    names = Names(settings.prefix)
+    profile = ImiProfile(settings.prefix, settings.source)
     number = 0
     with translated():
         await conn.execute(BEGIN)
         async for row in _history(conn, profile_of(settings).event_stream):
-            write(encode(row, NO_LIMIT, names=names, source=settings.source).payload + b"\n")
+            write(profile.encode(row, NO_LIMIT).payload + b"\n")
             number += 1
         await conn.execute("COMMIT")
     return number

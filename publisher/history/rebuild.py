@@ -24,15 +24,15 @@ from publisher.outbox.record import Place
 from publisher.relay.batching import MAX_BATCH_BYTES
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
+from publisher.settings import Settings, profile_of
 from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, EventStream
 from publisher.stream.opening import open_stream
 from registry.broker.connection import connect_nats, from_nats
 from registry.errors import Conflict, Unavailable
-from registry.events.envelope import Message
 from registry.events.filter import EventFilter
+from registry.events.message import Message
 from registry.position import Position
-from registry.profiles.profile import Profile, profile_of
-from registry.settings import Settings
+from registry.profiles.profile import Profile
 
 PLACEHOLDER = b'{"placeholder": "a message that is no event of the registry stood here"}'
 

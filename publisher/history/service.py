@@ -22,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from publisher.history.snapshot import send_snapshot
 from publisher.outbox import record
 from publisher.outbox.connection import KEEPALIVE, READER
+from publisher.settings import Settings, profile_of
 from registry.broker.connection import connect_nats
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
 from registry.history.pages import (
@@ -35,8 +36,7 @@ from registry.history.pages import (
 )
 from registry.history.snapshot import snapshot_subject
 from registry.position import Position
-from registry.profiles.profile import Profile, profile_of
-from registry.settings import Settings
+from registry.profiles.profile import Profile
 
 log = structlog.get_logger()
 

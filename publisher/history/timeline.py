@@ -17,7 +17,7 @@ from publisher.outbox.connection import connect, translated
 from publisher.outbox.rows import COLUMNS
 from registry.database import Registry
 from registry.errors import NotFound
-from registry.events.envelope import OutboxRow
+from registry.events.message import OutboxRow
 
 # One thing's events are spread over the whole outbox, which has no index for them: writers would pay for it.
 EVENTS = (

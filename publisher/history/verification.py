@@ -10,11 +10,12 @@ from psycopg import AsyncConnection
 from publisher.history.snapshot import BEGIN, table_lines
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.rows import COLUMNS
-from registry.events.envelope import OutboxRow, encode
+from publisher.settings import Settings
+from registry.events.message import OutboxRow
 from registry.history.snapshot import Snapshot
 from registry.history.state import State
-from registry.settings import Settings
-from registry.subjects import Names
+from registry.profiles.imi import ImiProfile
+from registry.subjects import DEFAULT_SOURCE
 
 UNTOLD = {"updated_at", "last_sync_at"}
 """They change without an event, too: a sync that found nothing new is none."""
@@ -101,10 +102,10 @@ def _differing(wanted: Any, row: Any) -> str:
 
 
 async def _told(conn: AsyncConnection) -> State:
-    state, names = State(), Names()
+    state, profile = State(), ImiProfile("imi", DEFAULT_SOURCE)
     async with conn.cursor(name="verify", binary=True) as cursor:
         await cursor.execute(EVENTS)
         async for values in cursor:
             row = OutboxRow._make(values)
-            state.apply(encode(row, NO_LIMIT, names=names, source="urn:imi:registry").payload)
+            state.apply(profile.encode(row, NO_LIMIT).payload)
     return state

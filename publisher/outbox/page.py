@@ -10,7 +10,7 @@ from psycopg.types.numeric import Int8
 from publisher.outbox.connection import translated
 from publisher.outbox.ranges import RangeSet, multirange
 from publisher.outbox.rows import COLUMNS
-from registry.events.envelope import OutboxRow
+from registry.events.message import OutboxRow
 
 # One statement, hence one snapshot: the ids that are visible, and the transactions that were running, belong together.
 # `allocated` is read while it runs, so after the doorbell was set and, at the latest, together with the rows. Not from

@@ -12,8 +12,8 @@ from publisher.outbox.connection import translated
 from publisher.outbox.cursor import Batch
 from publisher.outbox.rows import COLUMNS
 from registry.errors import NotFound
-from registry.events.envelope import OutboxRow
 from registry.events.filter import EventFilter
+from registry.events.message import OutboxRow
 from registry.position import Position
 
 SCAN = 2000

@@ -12,8 +12,8 @@ import structlog
 from psycopg import AsyncConnection
 
 from publisher.outbox.connection import LEADER, connect, translated
+from publisher.settings import Settings
 from registry.errors import Unavailable
-from registry.settings import Settings
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, islice
 
-from registry.events.envelope import Message
+from registry.events.message import Message
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """A batch stays below this, so that neither side holds much more at a time (nats-server keeps a batch in memory)."""

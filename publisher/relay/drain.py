@@ -20,11 +20,11 @@ from publisher.outbox.page import Page, next_page
 from publisher.outbox.rows import known_events
 from publisher.relay.batching import take
 from publisher.relay.metrics import RelayMetrics
+from publisher.settings import Settings
 from publisher.stream.event_stream import REBUILD, REQUEST_TIMEOUT_SECONDS, EventStream, Stored, StreamLost
 from registry.errors import Unavailable
-from registry.events.envelope import Message
+from registry.events.message import Message
 from registry.profiles.profile import Profile
-from registry.settings import Settings
 
 log = structlog.get_logger()
 

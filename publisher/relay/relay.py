@@ -22,11 +22,10 @@ from publisher.outbox.cursor import Cursor, Deposed, advance
 from publisher.outbox.lead import try_lead
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
+from publisher.settings import Settings, profile_of
 from publisher.stream.event_stream import EventStream, StreamMoved
 from publisher.stream.opening import open_stream
 from registry.errors import Invalid, RegistryError, Unavailable
-from registry.profiles.profile import profile_of
-from registry.settings import Settings
 
 log = structlog.get_logger()
 

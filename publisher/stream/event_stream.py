@@ -28,12 +28,12 @@ from nats.js.api import (
     StreamConfig,
 )
 
+from publisher.settings import Settings
 from publisher.stream.protocol import publish, write
 from registry.broker.connection import from_nats
 from registry.errors import Conflict, RegistryError, Unavailable
-from registry.events.envelope import Message, identity
+from registry.events.message import Message
 from registry.profiles.profile import Profile
-from registry.settings import Settings
 
 REQUEST_TIMEOUT_SECONDS = 5.0
 ATOMIC_SINCE = (2, 12)
@@ -91,7 +91,7 @@ class EventStream:
 
     def __init__(self, client: Client, profile: Profile, settings: Settings) -> None:
         self.name = profile.event_stream
-        self._subjects = profile.event_subjects
+        self._profile = profile
         self._client = client
         self._js: JetStreamContext = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
         self._settings = settings
@@ -194,7 +194,7 @@ class EventStream:
             inactive_threshold=30,
         )
         try:
-            subscription = await self._js.pull_subscribe(self._subjects, stream=self.name, config=config)
+            subscription = await self._js.pull_subscribe(self._profile.event_subjects, stream=self.name, config=config)
             pending = (await subscription.consumer_info()).num_pending or 0
             while pending:
                 page = await subscription.fetch(min(pending, TAIL_FETCH), timeout=REQUEST_TIMEOUT_SECONDS)
@@ -214,7 +214,7 @@ class EventStream:
         return StreamConfig(
             name=self.name,
             description="Events of the iMi project registry, one per change, in order",
-            subjects=[self._subjects],
+            subjects=[self._profile.event_subjects],
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
             num_replicas=self._settings.stream_replicas,
@@ -290,7 +290,7 @@ class EventStream:
         raise Unavailable(text)
 
     def _recognise(self, message: Msg) -> Stored:
-        return Stored(message.metadata.sequence.stream, *identity(message.headers or {}))
+        return Stored(message.metadata.sequence.stream, *self._profile.identity(message.headers or {}))
 
 
 def atomic_batch(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from publisher.settings import Settings
 from publisher.stream.event_stream import EventStream
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.connection import connect_nats
 from registry.profiles.profile import Profile
-from registry.settings import Settings
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from itertools import islice
 import nats.errors
 from nats.aio.client import Client
 
-from registry.events.envelope import Message
+from registry.events.message import Message
 
 PIECE = 100
 """Commands written at once."""

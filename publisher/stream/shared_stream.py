@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from nats.aio.msg import Msg
 from nats.js.api import RetentionPolicy, StreamConfig
 
-from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, EventStream, Stored
+from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, EventStream
 from publisher.stream.protocol import publish
 from registry.errors import Conflict, NotFound
-from registry.events.envelope import Message
+from registry.events.message import Message
+from registry.profiles.bloodbank import SOURCE_HEADER
 
-SOURCE_HEADER = "Imi-Source"
-"""Tells our messages from those of another registry in the same stream."""
 WINDOW = 512
 """Messages under way at once."""
 LEAST_DEDUPE_SECONDS = 60.0
@@ -46,7 +44,7 @@ class SharedStream(EventStream):
 
     async def _send_wave(self, messages: Sequence[Message], last_sequence: int) -> asyncio.Future[int]:
         reply, outcome = self._await_answers(len(messages), last_sequence)
-        source = f"{SOURCE_HEADER}: {self._settings.source}\r\n"
+        source = f"{SOURCE_HEADER}: {self._profile.source}\r\n"
         await self._write([publish(message, message.headers + source, reply) for message in messages])
         return outcome
 
@@ -67,11 +65,6 @@ class SharedStream(EventStream):
             problems.append("no_ack is true, expected false")
         if problems:
             raise Conflict(f"stream {self.name} cannot carry the registry's events: {'; '.join(problems)}")
-
-    def _recognise(self, message: Msg) -> Stored:
-        stored = super()._recognise(message)
-        is_ours = (message.headers or {}).get(SOURCE_HEADER) == self._settings.source
-        return stored if is_ours else Stored(stored.sequence, None, None)
 
 
 def waves(messages: Sequence[Message]) -> Iterator[list[Message]]:

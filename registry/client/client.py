@@ -27,9 +27,8 @@ from registry.events.filter import EventFilter
 from registry.history.pages import Replayed
 from registry.history.snapshot import Snapshot, take_snapshot
 from registry.position import Start
-from registry.profiles.profile import Profile, profile_of
-from registry.settings import load
-from registry.subjects import Names
+from registry.profiles.profile import Profile, profile_named
+from registry.subjects import DEFAULT_SOURCE, Names
 
 __all__ = ["Delivery", "RegistryClient", "Sending"]
 
@@ -51,15 +50,18 @@ class RegistryClient(CommandClient):
         *,
         prefix: str = "imi",
         profile: Literal["imi", "bloodbank"] = "imi",
+        source: str = DEFAULT_SOURCE,
         name: str = "imi-client",
     ) -> AsyncIterator[RegistryClient]:
         """Connect to NATS at `nats_url`; lost connections are restored. Raises `Invalid`, `Unavailable`.
 
-        `name` tells the server's monitoring, and in `source` of each command, who this is.
+        `prefix`, `profile` and `source` are the registry's own settings of these names (on a shared stream, events of
+        another source are passed over); nothing is read from the environment. `name` tells the server's monitoring, and
+        in `source` of each command, who this is.
         """
+        naming = profile_named(profile, prefix=prefix, source=source)
         async with connect_nats(nats_url, name) as client:
-            settings = load(prefix=prefix, profile=profile)
-            yield cls(client, profile_of(settings), f"urn:imi:client:{quote(name)}", Names(settings.prefix))
+            yield cls(client, naming, f"urn:imi:client:{quote(name)}", Names(prefix))
 
     async def subscribe(
         self,

@@ -19,14 +19,11 @@ from nats.aio.client import Client
 
 from registry.broker.ordered import OrderedReader, Stored, ordered_reader
 from registry.errors import Invalid
-from registry.events.envelope import identity
 from registry.events.filter import EventFilter
 from registry.history.pages import HistoryLost, HistoryPages, Replayed, ask, origin_subject
 from registry.position import After, FromSequence, FromStart, Last, Position, Since, Start, check_start
 from registry.profiles.profile import Profile
 
-SOURCE_HEADER = "Imi-Source"
-"""On a shared stream, tells which registry an event is of."""
 PATIENCE_SECONDS = 20.0
 """A replay that ends by itself gives up when the server is away for so long; one that follows never does."""
 CLOCK_SKEW = timedelta(minutes=1)
@@ -143,12 +140,8 @@ class Replay:
 
     def _place(self, message: Stored) -> Position | None:
         """Where an event of this registry stands; None for a message of anybody else."""
-        outbox_id, _ = identity(message.headers)
-        if outbox_id is None:
-            return None
-        if self._profile.is_shared and message.headers.get(SOURCE_HEADER) != self._profile.source:
-            return None
-        return Position(message.sequence, outbox_id)
+        outbox_id, _ = self._profile.identity(message.headers)
+        return None if outbox_id is None else Position(message.sequence, outbox_id)
 
     def _told(self, subject: str, payload: bytes, place: Position) -> Replayed | None:
         """The event, if it is wanted and not in the snapshot this replay started from."""

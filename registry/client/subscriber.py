@@ -28,12 +28,11 @@ from registry.concurrency.lanes import Job, Lanes
 from registry.errors import Conflict, Unavailable
 from registry.events import Event, parse
 from registry.events.filter import EventFilter
+from registry.profiles.bloodbank import SOURCE_HEADER
 from registry.profiles.profile import Profile
 from registry.subjects import NO_PROJECT
 
 log = structlog.get_logger()
-
-SOURCE_HEADER = "Imi-Source"
 
 WINDOW = 256
 """Events in hand, at most."""

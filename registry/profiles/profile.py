@@ -1,81 +1,67 @@
-"""Naming profiles: what an outbox row is called on the wire, and which stream it goes to."""
+"""What a naming profile does: an outbox row to its message, a message in a stream to the event of ours that it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
-
-import orjson
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from registry.errors import Invalid
-from registry.events import envelope
-from registry.events.envelope import Message, OutboxRow
-from registry.profiles import bloodbank, versions
-from registry.settings import Settings
-from registry.subjects import CommandNames, Names
+from registry.events.message import Message, OutboxRow
+from registry.profiles.bloodbank import BloodbankProfile
+from registry.profiles.imi import ImiProfile
+from registry.subjects import DEFAULT_SOURCE, CommandNames
+from registry.validation import PREFIX, RULES, SOURCE, shown
 
 
-@dataclass(frozen=True)
-class Profile:
-    """One way to name and place events."""
+class Profile(Protocol):
+    """One way to name and place events and commands: `ImiProfile` or `BloodbankProfile`."""
 
+    is_shared: bool
+    """The stream exists, belongs to others too, and is neither created nor altered here."""
     event_stream: str
     event_subjects: str
     """Wildcard of all subjects that our events have."""
-    is_shared: bool
-    """The stream exists, belongs to others too, and is neither created nor altered here."""
-    encode: Callable[[OutboxRow, int], Message]
-    """An outbox row and the server's limit in bytes to its message."""
-    event_filter: Callable[[str | None, str | None, str | None], str]
-    """Entity, action and project id, None for any, to the narrowest subject wildcard that has all their events."""
     source: str
     """CloudEvents `source` of our events."""
     requests: str
     """What the subjects of the publisher's own services begin with."""
     commands: CommandNames
-    parse_command: Callable[[bytes], Any]
-    """The payload of a command to the CloudEvents attributes of the `imi` profile, or to anything that is none."""
-    complete_command: Callable[[dict[str, Any]], dict[str, Any]]
-    """The attributes of a command of ours to those it is sent with."""
+
+    def encode(self, row: OutboxRow, max_bytes: int) -> Message:
+        """The message of an outbox row; one larger than the server's limit of `max_bytes` has no data."""
+
+    def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:
+        """The narrowest subject wildcard that has all events of these, None for any."""
+
+    def identity(self, headers: Mapping[str, str]) -> tuple[int, str] | tuple[None, None]:
+        """Outbox id and event id of an event of this registry; nothing for any other message of the stream."""
+
+    def parse_command(self, payload: bytes) -> Any:
+        """The CloudEvents attributes of a command, called as in the profile `imi`; or anything that is none."""
+
+    def complete_command(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """The attributes of a command of ours to those it is sent with."""
 
 
-def profile_of(settings: Settings) -> Profile:
-    """The profile that the settings choose. Raises `Invalid` for event versions that it does not have."""
-    if settings.profile == "bloodbank":
-        if settings.event_versions:
-            raise Invalid("setting event_versions: profile bloodbank has version 1 of each event only")
+PROFILES: dict[str, type[ImiProfile] | type[BloodbankProfile]] = {"imi": ImiProfile, "bloodbank": BloodbankProfile}
+"""Name, as in the setting `profile`, to the class."""
 
-        def encode(row: OutboxRow, max_bytes: int) -> Message:
-            return bloodbank.encode(row, settings.source, max_bytes)
 
-        return Profile(
-            bloodbank.STREAM,
-            bloodbank.SUBJECTS,
-            is_shared=True,
-            encode=encode,
-            event_filter=bloodbank.event_filter,
-            source=settings.source,
-            requests=f"{settings.prefix}.qry.v1",
-            commands=bloodbank.command_names(settings.prefix),
-            parse_command=bloodbank.parse_command,
-            complete_command=bloodbank.complete_command,
-        )
-    names = Names(settings.prefix)
-    return Profile(
-        names.event_stream,
-        names.event_subjects,
-        is_shared=False,
-        encode=(
-            versions.encoder(settings.event_versions, names, settings.source)
-            if settings.event_versions
-            else partial(envelope.encode, names=names, source=settings.source)
-        ),
-        event_filter=names.event_filter,
-        source=settings.source,
-        requests=f"{settings.prefix}.qry.v1",
-        commands=names.commands,
-        parse_command=orjson.loads,
-        complete_command=dict,
-    )
+def profile_named(
+    name: str, *, prefix: str = "imi", source: str = DEFAULT_SOURCE, event_versions: Mapping[str, int] | None = None
+) -> Profile:
+    """The profile `name` for one registry; the parameters are the settings of the same names.
+
+    Raises `Invalid` naming setting, value and rule.
+    """
+    if name not in PROFILES:
+        raise Invalid(f"setting profile: value {shown(name)}: it must be {' or '.join(PROFILES)}")
+    _check("prefix", prefix, PREFIX)
+    _check("source", source, SOURCE)
+    return PROFILES[name](prefix, source, event_versions)
+
+
+def _check(setting: str, value: str, pattern: str) -> None:
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise Invalid(f"setting {setting}: value {shown(value)}: {RULES[pattern]}")

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import orjson
 
 from registry.errors import Invalid
-from registry.events import VERSIONS, envelope, upcast
-from registry.events.envelope import Message, OutboxRow
-from registry.subjects import Names
+from registry.events import VERSIONS, upcast
+from registry.events.message import OutboxRow
 
 # Numbers are only passed over: one of any size or length must not stop the relay.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
-def encoder(versions: Mapping[str, int], names: Names, source: str) -> Callable[[OutboxRow, int], Message]:
-    """`envelope.encode` with the events named in `versions` in that major version.
-
-    Raises `Invalid` for an event or version that does not exist.
-    """
+def check_versions(versions: Mapping[str, int]) -> None:
+    """Raise `Invalid` for an event or version that does not exist; `versions` has event names to major versions."""
     for name, version in versions.items():
         if not 1 <= version <= len(VERSIONS.get(name, ())):
             known = f"it has versions 1 to {len(VERSIONS[name])}" if name in VERSIONS else "there is no such event"
             raise Invalid(f'setting event_versions: value "{name}": {version}: {known}')
 
-    def encode(row: OutboxRow, max_bytes: int) -> Message:
-        name = f"{row.entity}.{row.action}"
-        version = versions.get(name, 1)
-        if version > 1:
-            data = upcast(name, members(row.data), 1, version)
-            row = row._replace(data=orjson.dumps(data).decode())
-        return envelope.encode(row, max_bytes, names=names, source=source, version=version)
 
-    return encode
+def converted(row: OutboxRow, version: int) -> str:
+    """The data of `row` as `version` of its event says it, as JSON."""
+    data = upcast(f"{row.entity}.{row.action}", members(row.data), 1, version)
+    return orjson.dumps(data).decode()
 
 
 def members(data: str) -> dict[str, orjson.Fragment]:

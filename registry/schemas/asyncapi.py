@@ -9,7 +9,8 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from registry.commands import COMMANDS, CommandEnvelope, Outcome, command_type
 from registry.events import VERSIONS
-from registry.events.envelope import CONTENT_TYPE, OUTBOX_ID_HEADER, Envelope
+from registry.events.envelope import Envelope
+from registry.events.message import CONTENT_TYPE, OUTBOX_ID_HEADER
 from registry.queries import QUERIES
 from registry.subjects import Names
 

@@ -10,10 +10,9 @@ import pytest
 from nats.aio.client import Client
 
 from publisher.embedded import postgres
+from publisher.settings import load, profile_of
 from registry.client.projection import projection
 from registry.database import migrate
-from registry.profiles.profile import profile_of
-from registry.settings import load
 from tests.faults.test_relay_server_restarts import Restartable
 from tests.integration.client.test_projection import assert_up_to_date
 from tests.integration.history.test_replay import write

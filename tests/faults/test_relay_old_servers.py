@@ -16,16 +16,15 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
 from publisher.embedded.postgres import nats_server
+from publisher.settings import load, profile_of
 from publisher.stream.event_stream import StreamMoved
 from publisher.stream.opening import open_stream
 from publisher.stream.shared_stream import WINDOW, waves
 from registry.concurrency.tasks import end
 from registry.errors import Conflict, NotFound
 from registry.events import VERSIONS
-from registry.events.envelope import Message
+from registry.events.message import Message
 from registry.profiles.bloodbank import STREAM
-from registry.profiles.profile import profile_of
-from registry.settings import load
 from tests.integration.contract.test_contract import VALIDATORS
 from tests.integration.relay.test_delivery import do_everything, register_project
 from tests.support import services

@@ -14,10 +14,10 @@ from publisher.outbox.lead import try_lead
 from publisher.outbox.ranges import RangeSet
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
+from publisher.settings import profile_of
 from publisher.stream.event_stream import StreamMoved
 from publisher.stream.opening import open_stream
 from registry.concurrency.tasks import end
-from registry.profiles.profile import profile_of
 from registry.subjects import Names
 from tests.support.audit import assert_exactly_once, audit, connected, wait_until_published
 from tests.support.proxy import Direction, nats_proxy, postgres_proxy

@@ -14,12 +14,11 @@ import pytest
 from nats.aio.client import Client
 
 from publisher.embedded import postgres
+from publisher.settings import load, profile_of
 from registry.client import RegistryClient
 from registry.client.replay import replay
 from registry.history.pages import Replayed
 from registry.position import After, FromStart, Last, Start
-from registry.profiles.profile import profile_of
-from registry.settings import load
 from registry.subjects import Names
 from tests.faults.test_relay_server_restarts import Restartable
 from tests.integration.history.test_replay import row, write

@@ -21,7 +21,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from psycopg.conninfo import conninfo_to_dict
 
 from publisher.relay.batching import MAX_BATCH_BYTES
-from registry.events.envelope import HEADER_BYTES, OUTBOX_ID_HEADER
+from registry.events.message import HEADER_BYTES, OUTBOX_ID_HEADER
 from registry.subjects import Names
 
 FETCH_BYTES = 16 * 1024 * 1024

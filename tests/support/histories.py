@@ -10,12 +10,11 @@ from typing import Any
 from nats.aio.client import Client
 
 from publisher.history.service import HistoryService
+from publisher.settings import Settings, load, profile_of
 from registry.client.replay import replay
 from registry.history.pages import Replayed
 from registry.position import Start
 from registry.profiles import bloodbank
-from registry.profiles.profile import profile_of
-from registry.settings import Settings, load
 
 
 @asynccontextmanager

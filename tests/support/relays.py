@@ -13,9 +13,8 @@ from nats.aio.client import Client
 
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
+from publisher.settings import Settings, load, profile_of
 from registry.concurrency.tasks import end
-from registry.profiles.profile import profile_of
-from registry.settings import Settings, load
 from registry.subjects import Names
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from publisher.relay import batching
 from publisher.relay.batching import take
-from registry.events.envelope import Message
+from registry.events.message import Message
 
 
 def message(outbox_id: int, transaction_id: int, subject: str = "s", size: int = 1) -> Message:

@@ -16,10 +16,11 @@ from registry.commands import COMMANDS, CommandEnvelope, Outcome, validated
 from registry.commands.reading import Command, read
 from registry.concurrency.lanes import Job, Lanes
 from registry.errors import Invalid
-from registry.profiles.bloodbank import complete_command, parse_command
+from registry.profiles.bloodbank import BloodbankProfile
 from registry.subjects import Names
 from tests.support.appliers import envelope
 
+PIPELINE = BloodbankProfile("imi", "urn:imi:registry")
 PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
 
 
@@ -135,16 +136,16 @@ def test_the_pipelines_attributes_are_read_as_ours() -> None:
         "data": PROJECT,
     }
     # when
-    found = read(orjson.dumps(attributes), "project.register", parse_command)
+    found = read(orjson.dumps(attributes), "project.register", PIPELINE.parse_command)
     # then
     assert (found.id, found.idempotency_key, found.actor, found.problem) == (UUID(int=7), "k", "ada", None)
 
 
 def test_a_command_of_ours_has_the_pipelines_attributes_too() -> None:
-    attributes = complete_command(orjson.loads(envelope("project.register", PROJECT, idempotencykey="k")))
+    attributes = PIPELINE.complete_command(orjson.loads(envelope("project.register", PROJECT, idempotencykey="k")))
     assert attributes["command_id"] == attributes["id"]
     assert attributes["idempotency_key"] == "k"
-    assert read(orjson.dumps(attributes), "project.register", parse_command).problem is None
+    assert read(orjson.dumps(attributes), "project.register", PIPELINE.parse_command).problem is None
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.events.envelope import CONTENT_TYPE, HEADER_BYTES, OutboxRow, encode
-from registry.subjects import Names
+from registry.events.message import CONTENT_TYPE, HEADER_BYTES, OutboxRow
+from registry.profiles.imi import ImiProfile
 
 PROJECT = "0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11"
+REGISTRY = ImiProfile("imi", "urn:imi:registry")
 EVENT = "7d1f3f0c-5a59-4f08-8f5c-0f1f6a1e2b3c"
 
 
@@ -38,11 +39,11 @@ def row(**overrides: object) -> OutboxRow:
 
 
 def envelope(**overrides: object) -> dict[str, object]:
-    return orjson.loads(encode(row(**overrides), 1 << 20, names=Names(), source="urn:imi:registry").payload)
+    return orjson.loads(REGISTRY.encode(row(**overrides), 1 << 20).payload)
 
 
 def test_the_cloudevents_sdk_accepts_it() -> None:
-    payload = encode(row(actor="ada", causation_id=EVENT), 1 << 20, names=Names(), source="urn:imi:registry").payload
+    payload = REGISTRY.encode(row(actor="ada", causation_id=EVENT), 1 << 20).payload
     event = from_structured_event(HTTPMessage({"content-type": CONTENT_TYPE}, payload), JSONFormat())
     assert event.get_type() == "imi.project.registered.v1"
     assert event.get_id() == EVENT
@@ -52,7 +53,7 @@ def test_the_cloudevents_sdk_accepts_it() -> None:
 
 
 def test_subject_and_headers_identify_the_event() -> None:
-    message = encode(row(), 1 << 20, names=Names(), source="urn:imi:registry")
+    message = REGISTRY.encode(row(), 1 << 20)
     assert message.subject == f"imi.evt.v1.project.registered.{PROJECT}"
     assert f"\r\nNats-Msg-Id: {EVENT}\r\n" in message.headers
     assert "\r\nImi-Outbox-Id: 42\r\n" in message.headers
@@ -60,9 +61,7 @@ def test_subject_and_headers_identify_the_event() -> None:
 
 
 def test_without_a_project_the_subject_still_has_six_tokens() -> None:
-    message = encode(
-        row(entity="worktree_type", action="added", project_id=None, entity_id=None), 1 << 20, names=Names(), source="s"
-    )
+    message = REGISTRY.encode(row(entity="worktree_type", action="added", project_id=None, entity_id=None), 1 << 20)
     assert message.subject == "imi.evt.v1.worktree_type.added.-"
     assert "partitionkey" not in orjson.loads(message.payload)
 
@@ -79,7 +78,7 @@ def test_sequences_compare_as_text() -> None:
 @pytest.mark.parametrize("size", [4000, 4090, 4096, 5000, 1_000_000])
 def test_an_event_above_the_servers_limit_goes_out_as_a_reference(size: int) -> None:
     limit = 4096 + HEADER_BYTES
-    message = encode(row(data=orjson.dumps({"x": "y" * size}).decode()), limit, names=Names(), source="s")
+    message = REGISTRY.encode(row(data=orjson.dumps({"x": "y" * size}).decode()), limit)
     assert message.size <= limit
     found = orjson.loads(message.payload)
     assert message.is_reference == ("dataref" in found) == ("data" not in found)
@@ -89,7 +88,7 @@ def test_an_event_above_the_servers_limit_goes_out_as_a_reference(size: int) -> 
 def test_a_reference_is_small_whatever_its_writer_says() -> None:
     """The least max_payload that a server of ours can have is far above this."""
     said = {"actor": "\x01" * 200, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "causation_id": EVENT}
-    message = encode(row(data=f'"{"x" * 5000}"', **said), 5000, names=Names(), source="s" * 200)
+    message = ImiProfile("imi", "s" * 200).encode(row(data=f'"{"x" * 5000}"', **said), 5000)
     assert message.is_reference
     assert message.size < 4096
 
@@ -105,7 +104,7 @@ TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs
 @given(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS)
 def test_no_text_breaks_the_envelope(actor: str, traceparent: str, entity: str, action: str, source: str) -> None:
     hostile = row(actor=actor, traceparent=traceparent, entity=entity, action=action)
-    found = orjson.loads(encode(hostile, 1 << 20, names=Names(), source=source).payload)
+    found = orjson.loads(ImiProfile("imi", source).encode(hostile, 1 << 20).payload)
     assert (found["actor"], found["traceparent"], found["source"]) == (actor, traceparent, source)
     assert found["type"] == f"imi.{entity}.{action}.v1"
     assert found["subject"] == f"{entity}/{PROJECT}"

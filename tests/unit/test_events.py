@@ -9,17 +9,19 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
+from publisher.settings import load
 from registry.commands import COMMANDS, Code, Verdict
 from registry.errors import Invalid
 from registry.events import UPCASTERS, VERSIONS, parse
 from registry.events.activity import ActivityLogged, ActivityLoggedV2
 from registry.events.command import CommandApplied, CommandRejected, ErrorCode
-from registry.events.envelope import Envelope, OutboxRow
-from registry.profiles import bloodbank
-from registry.profiles.versions import encoder, members
+from registry.events.envelope import Envelope
+from registry.events.message import OutboxRow
+from registry.profiles.bloodbank import BloodbankProfile
+from registry.profiles.imi import ImiProfile
+from registry.profiles.versions import members
 from registry.schemas.files import folder
 from registry.schemas.files import load as load_schemas
-from registry.settings import load
 from registry.subjects import Names
 
 EVENT = "7d1f3f0c-5a59-4f08-8f5c-0f1f6a1e2b3c"
@@ -69,7 +71,7 @@ def test_each_version_has_a_step_to_the_next(name: str) -> None:
 
 def test_a_history_of_both_versions_reads_as_one() -> None:
     old = parse(event(data=V1))
-    new_bytes = encoder({"activity.logged": 2}, Names(), "urn:imi:registry")(
+    new_bytes = ImiProfile("imi", "urn:imi:registry", {"activity.logged": 2}).encode(
         row("activity.logged", str_of(V1)), 1 << 20
     )
     new = parse(new_bytes.payload)
@@ -127,7 +129,7 @@ def test_what_breaks_the_contract_is_refused_with_field_value_and_rule(payload: 
 def test_numbers_of_any_size_are_read_and_converted() -> None:
     """PostgreSQL's numeric takes them, so metadata may hold them."""
     text = str_of(V1 | {"metadata": {"a": "N"}}).replace('"N"', "1" + "0" * 5000)
-    message = encoder({"activity.logged": 2}, Names(), "s")(row("activity.logged", text), 1 << 20)
+    message = ImiProfile("imi", "s", {"activity.logged": 2}).encode(row("activity.logged", text), 1 << 20)
     assert b"1" + b"0" * 5000 in message.payload
     small = event(data=V1).replace(b'"metadata":{}', b'"metadata":{"a":1e400,"b":12345678901234567890123}')
     data = parse(small).data
@@ -150,7 +152,7 @@ def test_members_of_a_jsonb_are_its_values_as_they_stand(value: str) -> None:
 )
 def test_a_version_that_does_not_exist_cannot_be_published(versions: dict[str, int], message: str) -> None:
     with pytest.raises(Invalid, match=message):
-        encoder(versions, Names(), "s")
+        ImiProfile("imi", "s", versions)
 
 
 def test_versions_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +174,7 @@ def test_outcome_events_say_what_the_answer_to_a_command_says() -> None:
 @pytest.mark.parametrize("name", VERSIONS)
 def test_data_in_the_other_profile_keeps_to_the_same_schema(name: str) -> None:
     (example,) = VERSIONS[name][0].model_config["json_schema_extra"]["examples"]  # type: ignore[index,call-overload,misc]
-    envelope = orjson.loads(bloodbank.encode(row(name, str_of(example)), "s", 1 << 20).payload)
+    envelope = orjson.loads(BloodbankProfile("imi", "s").encode(row(name, str_of(example)), 1 << 20).payload)
     documents = {document.get("$id"): document for document in load_schemas(folder()).values()}
     Draft202012Validator(documents[envelope["dataschema"]]).validate(envelope["data"])
 
@@ -182,5 +184,5 @@ def test_the_envelope_model_has_every_attribute_that_is_written() -> None:
     full = row("activity.logged", data)._replace(
         project_id=EVENT, actor="ada", traceparent=f"00-{'a' * 32}-{'b' * 16}-01", causation_id=EVENT
     )
-    written = orjson.loads(encoder({}, Names(), "s")(full, 1 << 20).payload)
+    written = orjson.loads(ImiProfile("imi", "s").encode(full, 1 << 20).payload)
     assert written.keys() == Envelope.model_fields.keys() - {"dataref"}

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from publisher.cli.times import moment
 from publisher.outbox.ranges import range_array, runs
+from publisher.settings import load, profile_of
 from registry.errors import Invalid
-from registry.events.envelope import OutboxRow
 from registry.events.filter import EventFilter
+from registry.events.message import OutboxRow
 from registry.position import Position
-from registry.profiles.profile import profile_of
-from registry.settings import load
 
 PROJECT, WORKTREE, CORRELATION = (str(uuid4()) for _ in range(3))
 DATA = f'{{"worktree_id": "{WORKTREE}", "agent_id": "new", "changed": {{"agent_id": "old"}}}}'

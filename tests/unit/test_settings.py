@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from publisher.settings import load
 from registry.errors import Invalid
-from registry.settings import load
 from registry.urls import redacted
 
 

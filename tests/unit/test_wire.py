@@ -6,7 +6,7 @@ import nats.errors
 import pytest
 
 from publisher.stream import protocol
-from registry.events.envelope import Message
+from registry.events.message import Message
 
 
 def message(subject: str = "imi.evt.v1.project.updated.-", payload: bytes = b"{}") -> Message:

@@ -22,9 +22,8 @@ import pytest
 from nats.aio.client import Client
 
 from publisher.cli.terminal.replay import at_original_pace
+from publisher.settings import load, profile_of
 from registry.client.replay import replay
-from registry.profiles.profile import profile_of
-from registry.settings import load
 from tests.integration.history.test_replay import write
 from tests.support.processes import COMMAND, environment
 from tests.support.relays import running_relay, until_drained

@@ -147,6 +147,29 @@ async def test_attributes_given_with_a_call_arrive_in_the_command_and_its_events
     assert rows(database, query) == [("ada", conversation, command_id, trace)] * 2
 
 
+async def test_a_client_reads_no_setting_of_the_publisher(
+    nats_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = {
+        "DATABASE_URL": "mysql://",
+        "IMI_BATCH_SIZE": "many",
+        "IMI_PREFIX": "A B",
+        "IMI_PROFILE": "x",
+        "IMI_SOURCE": "",
+    }
+    for name, value in bad.items():
+        monkeypatch.setenv(name, value)
+    async with RegistryClient.connect(nats_url, prefix=prefix) as client:
+        with pytest.raises(NotFound, match=Names(prefix).event_stream):
+            await client.last_sequence()
+
+
+async def test_a_prefix_that_cannot_be_is_refused_before_any_server_is_asked() -> None:
+    with pytest.raises(Invalid, match=r'setting prefix: value "a\.b": it must be '):
+        async with RegistryClient.connect("nats://127.0.0.1:1", prefix="a.b"):
+            pass
+
+
 async def test_without_an_applier_ever_a_command_is_known_not_to_be_sent(nats_url: str, prefix: str) -> None:
     async with RegistryClient.connect(nats_url, prefix=prefix) as client:
         with pytest.raises(Unavailable, match="has the applier been started") as refused:

@@ -11,11 +11,10 @@ from nats.aio.client import Client
 
 from publisher.outbox.connection import connect
 from publisher.outbox.retention import remove_old
+from publisher.settings import load, profile_of
 from registry.client import RegistryClient
 from registry.client.projection import Projection, projection
 from registry.history.snapshot import take_snapshot
-from registry.profiles.profile import profile_of
-from registry.settings import load
 from tests.integration.history.test_replay import write
 from tests.integration.history.test_snapshot import comparable
 from tests.support.histories import running_history, stream_of

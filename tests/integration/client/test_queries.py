@@ -17,12 +17,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from publisher.query_service import OUTAGE_SECONDS, serve_queries
+from publisher.settings import Settings
 from registry.client.queries import QueryClient
 from registry.concurrency.tasks import end
 from registry.database import Registry
 from registry.errors import Invalid, NotFound, Unavailable
 from registry.queries import QUERIES
-from registry.settings import Settings
 from registry.subjects import Names
 from tests.support.processes import COMMAND, environment
 from tests.support.proxy import postgres_proxy

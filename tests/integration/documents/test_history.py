@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from publisher.relay.batching import MAX_BATCH_BYTES
+from publisher.settings import Settings
 from registry.broker.ordered import BATCH, BATCH_BYTES
 from registry.client import RegistryClient
 from registry.position import After
-from registry.settings import Settings
 from tests.integration.history.test_replay import write
 from tests.support.histories import running_history
 from tests.support.relays import running_relay, settings_for, until_drained

@@ -13,8 +13,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from publisher.settings import Settings
 from registry.events import ACTIONS
-from registry.settings import Settings
 from tests.support.processes import environment
 from tests.support.relay_process import relay_process
 from tests.support.relays import published, running_relay, until_drained

@@ -11,12 +11,11 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
+from publisher.settings import load, profile_of
 from registry.client.replay import replay
 from registry.errors import Conflict, Invalid, NotFound, Unavailable
 from registry.history.pages import HistoryLost, Replayed
 from registry.position import After, FromSequence, FromStart, Last, Position, Since
-from registry.profiles.profile import profile_of
-from registry.settings import load
 from registry.subjects import Names
 from tests.support.histories import replayed, running_history, trim
 from tests.support.relays import published, running_relay, settings_for, until_drained

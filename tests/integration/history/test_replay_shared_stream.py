@@ -12,12 +12,12 @@ from nats.aio.client import Client
 
 from publisher.embedded.postgres import nats_server
 from publisher.history.rebuild import rebuild
+from publisher.settings import Settings
 from registry.client import RegistryClient
 from registry.errors import Conflict
 from registry.history.pages import Replayed
 from registry.position import After, FromStart, Last, Start
 from registry.profiles.bloodbank import STREAM
-from registry.settings import Settings
 from tests.integration.history.test_replay import write
 from tests.integration.history.test_snapshot import comparable
 from tests.support import services

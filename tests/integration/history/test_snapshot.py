@@ -17,12 +17,11 @@ from psycopg import AsyncConnection
 
 from publisher.history.snapshot import snapshot_lines
 from publisher.outbox.connection import connect
+from publisher.settings import load, profile_of
 from registry.errors import Unavailable
 from registry.history.snapshot import Snapshot, take_snapshot
 from registry.history.state import State
 from registry.position import After, Position
-from registry.profiles.profile import profile_of
-from registry.settings import load
 from tests.support.histories import foreign_subject, replayed, running_history
 from tests.support.relays import running_relay, settings_for, until_drained
 from tests.support.workload import writing

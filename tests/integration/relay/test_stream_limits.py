@@ -13,11 +13,10 @@ from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 
 from publisher.embedded import postgres
+from publisher.settings import load, profile_of
 from registry.client.replay import replay
 from registry.position import After, FromSequence, FromStart, Last
 from registry.profiles.bloodbank import STREAM
-from registry.profiles.profile import profile_of
-from registry.settings import load
 from tests.integration.history.test_replay import row, write
 from tests.support.audit import connected
 from tests.support.histories import replayed, running_history, stream_of

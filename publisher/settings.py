@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -10,7 +10,12 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from registry.errors import Invalid
+from registry.subjects import DEFAULT_SOURCE
 from registry.urls import redacted
+from registry.validation import PREFIX, RULES, SOURCE
+
+if TYPE_CHECKING:
+    from registry.profiles.profile import Profile
 
 
 class Settings(BaseSettings):
@@ -35,12 +40,12 @@ class Settings(BaseSettings):
     )
     prefix: str = Field(
         default="imi",
-        pattern=r"^[a-z][a-z0-9_-]{0,31}$",
+        pattern=PREFIX,
         description="First token of every subject, and (upper case) of every stream name, of the imi profile.",
     )
     source: str = Field(
-        default="urn:imi:registry",
-        pattern=r"^[!-~]{1,200}$",
+        default=DEFAULT_SOURCE,
+        pattern=SOURCE,
         description="CloudEvents `source` of every event: which registry this is.",
     )
     event_versions: dict[str, int] = Field(
@@ -90,5 +95,14 @@ def load(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]).lower().removeprefix("imi_")
-        rule = first["msg"].removeprefix("Value error, ")
+        rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
         raise Invalid(f'setting {field}: value "{redacted(str(first["input"]))}": {rule}') from None
+
+
+def profile_of(settings: Settings) -> Profile:
+    """The naming profile that the settings choose. Raises `Invalid` for event versions that it does not have."""
+    from registry.profiles.profile import profile_named  # here, so that a command that needs none starts 75 ms sooner
+
+    return profile_named(
+        settings.profile, prefix=settings.prefix, source=settings.source, event_versions=settings.event_versions
+    )

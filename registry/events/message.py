@@ -1,0 +1,69 @@
+"""What is published of an outbox row, and how an event of ours is known again by its headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+CONTENT_TYPE = "application/cloudevents+json"
+OUTBOX_ID_HEADER, EVENT_ID_HEADER = "Imi-Outbox-Id", "Nats-Msg-Id"
+_OUTBOX_ID = re.compile(r"[0-9]{1,18}")
+_EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+HEADER_BYTES = 512
+"""No message of ours has more bytes of headers than this (they are ids, numbers and fixed names: about 330)."""
+
+
+class OutboxRow(NamedTuple):
+    """One row of the outbox as `publisher/outbox/rows.py` selects it; UUIDs and the time are already text."""
+
+    id: int
+    transaction_id: int
+    event_id: str
+    entity: str
+    action: str
+    project_id: str | None
+    entity_id: str | None
+    occurred_at: str
+    actor: str | None
+    correlation_id: str | None
+    causation_id: str | None
+    traceparent: str | None
+    data: str
+
+
+class Message(NamedTuple):
+    """What is published: one subject, one payload, and the pair that recognises it later in the stream."""
+
+    subject: str
+    payload: bytes
+    outbox_id: int
+    event_id: str
+    transaction_id: int
+    is_reference: bool
+    """Whether the event's data was too large to be in it."""
+    row_key: str
+    """The changed row; messages of one row must stay in order."""
+
+    @property
+    def size(self) -> int:
+        """Bytes the server counts against its limits: payload and headers."""
+        return len(self.payload) + HEADER_BYTES
+
+    @property
+    def headers(self) -> str:
+        """NATS headers, as lines; `Nats-Msg-Id` is the event id."""
+        return (
+            f"content-type: {CONTENT_TYPE}\r\n"
+            f"{EVENT_ID_HEADER}: {self.event_id}\r\n"
+            f"{OUTBOX_ID_HEADER}: {self.outbox_id}\r\n"
+        )
+
+
+def identity(headers: Mapping[str, str]) -> tuple[int, str] | tuple[None, None]:
+    """Outbox id and event id in the headers of an event; nothing in those of a message that cannot be one."""
+    # nats-py gives a value that is not ASCII as an `email.header.Header`
+    outbox_id, event_id = (str(headers.get(name, "")) for name in (OUTBOX_ID_HEADER, EVENT_ID_HEADER))
+    if _OUTBOX_ID.fullmatch(outbox_id) and _EVENT_ID.fullmatch(event_id):
+        return int(outbox_id), event_id
+    return None, None
