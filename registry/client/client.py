@@ -20,12 +20,13 @@ from registry.client.projection import Projection, projection
 from registry.client.queries import QueryClient
 from registry.client.replay import replay
 from registry.client.sender import Sending
+from registry.client.snapshot import take_snapshot
 from registry.client.subscriber import Delivery, Handler, Subscriber
 from registry.errors import Invalid
 from registry.events import check_filter
 from registry.events.filter import EventFilter
 from registry.history.pages import Replayed
-from registry.history.snapshot import Snapshot, take_snapshot
+from registry.history.snapshot import Snapshot
 from registry.position import Start
 from registry.profiles.profile import Profile, profile_of
 from registry.settings import load

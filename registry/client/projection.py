@@ -11,8 +11,9 @@ import structlog
 from nats.aio.client import Client
 
 from registry.client.replay import replay
+from registry.client.snapshot import take_snapshot
 from registry.errors import Conflict, NotFound, Unavailable
-from registry.history.snapshot import Snapshot, take_snapshot
+from registry.history.snapshot import Snapshot
 from registry.models import Project, Worktree, WorktreeType
 from registry.position import After, Position
 from registry.profiles.profile import Profile

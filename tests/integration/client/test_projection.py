@@ -13,7 +13,7 @@ from publisher.outbox.connection import connect
 from publisher.outbox.retention import remove_old
 from registry.client import RegistryClient
 from registry.client.projection import Projection, projection
-from registry.history.snapshot import take_snapshot
+from registry.client.snapshot import take_snapshot
 from registry.profiles.profile import profile_of
 from registry.settings import load
 from tests.integration.history.test_replay import write

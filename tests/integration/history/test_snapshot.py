@@ -17,8 +17,9 @@ from psycopg import AsyncConnection
 
 from publisher.history.snapshot import snapshot_lines
 from publisher.outbox.connection import connect
+from registry.client.snapshot import take_snapshot
 from registry.errors import Unavailable
-from registry.history.snapshot import Snapshot, take_snapshot
+from registry.history.snapshot import Snapshot
 from registry.history.state import State
 from registry.position import After, Position
 from registry.profiles.profile import profile_of
