@@ -20,6 +20,7 @@ from publisher.applier.command_stream import CommandStream, Received
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.keys import keys
 from publisher.applier.metrics import ApplierMetrics
+from registry.broker.answers import outcome_code
 from registry.commands import Outcome
 from registry.commands.reading import Command, read
 from registry.concurrency.lanes import Job, Lanes
@@ -154,7 +155,8 @@ class Workers:
         except ledger.IdTaken as error:
             # It can have no row in the ledger, so it is kept as a dead letter.
             command_id = job.item.command.id
-            outcome = Outcome(command_id=command_id, verdict="rejected", code="CONFLICT", message=str(error))
+            code = outcome_code(error)
+            outcome = Outcome(command_id=command_id, verdict="rejected", code=code, message=str(error))
             await self._answer(job, outcome)
             await self._bury(job.item.received, str(error), job.attempts + 1)
             self._lanes.done(job)

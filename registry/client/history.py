@@ -5,10 +5,11 @@ from __future__ import annotations
 import nats.errors
 from nats.aio.client import Client
 
+from registry.broker.answers import raise_refusal
 from registry.broker.connection import from_nats
 from registry.errors import Unavailable
 from registry.events.filter import EventFilter
-from registry.history.pages import HistoryPage, HistoryRequest, history_subject, raise_error_of
+from registry.history.pages import HistoryPage, HistoryRequest, history_subject
 from registry.position import Position
 from registry.profiles.profile import Profile
 
@@ -49,5 +50,5 @@ async def ask(client: Client, subject: str, request: bytes) -> bytes:
         ) from None
     except (nats.errors.Error, TimeoutError) as error:
         raise from_nats(error, f"cannot read the history on {subject}") from error
-    raise_error_of(answer.headers)
+    raise_refusal(answer.headers)
     return answer.data

@@ -9,9 +9,9 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 
+from registry.broker.answers import raise_refusal
 from registry.broker.connection import from_nats
 from registry.errors import Unavailable
-from registry.history.pages import raise_error_of
 from registry.history.snapshot import END, Snapshot, snapshot_subject
 from registry.position import Position
 from registry.profiles.profile import Profile
@@ -39,7 +39,7 @@ async def _lines(client: Client, subject: str) -> AsyncGenerator[bytes, None]:
             headers = message.headers or {}
             if headers.get("Status") == "503":
                 raise Unavailable(f"no publisher answers on {subject}: start imi-registry up or serve")
-            raise_error_of(headers)
+            raise_refusal(headers)
             if message.reply:
                 await message.respond(b"")
             *lines, rest = (rest + message.data).split(b"\n")

@@ -11,14 +11,10 @@ from typing import NamedTuple
 
 import orjson
 
-from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+from registry.errors import Conflict, Invalid
 from registry.events.filter import EventFilter
 from registry.position import Position
 from registry.profiles.profile import Profile
-
-ERROR_CODE, ERROR_TEXT = "Nats-Service-Error-Code", "Nats-Service-Error"
-"""Headers of an answer that is an error, as the NATS service API names them."""
-_ERRORS: dict[str, type[RegistryError]] = {"400": Invalid, "404": NotFound, "409": Conflict}
 
 
 class HistoryLost(Conflict):
@@ -103,9 +99,3 @@ def history_subject(profile: Profile) -> str:
 def origin_subject(profile: Profile) -> str:
     """Where the publisher answers a time (RFC 3339) with the position before all that was published since."""
     return f"{profile.requests}.history_origin"
-
-
-def raise_error_of(headers: dict[str, str] | None) -> None:
-    """Raise the error that an answer with these headers is; return when it is none."""
-    if headers and ERROR_CODE in headers:
-        raise _ERRORS.get(headers[ERROR_CODE], Unavailable)(headers.get(ERROR_TEXT, "the publisher gave no reason"))
