@@ -6,7 +6,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from registry.broker.answers import raise_refusal
-from registry.broker.connection import from_nats
+from registry.broker.connection import translated_nats
 from registry.errors import Unavailable
 from registry.events.filter import EventFilter
 from registry.history.pages import HistoryPage, HistoryRequest, history_subject
@@ -41,14 +41,13 @@ class HistoryPages:
 
 async def ask(client: Client, subject: str, request: bytes) -> bytes:
     """The publisher's answer. Raises the error it answers with, `Unavailable` when none answers."""
-    try:
-        answer = await client.request(subject, request, timeout=REQUEST_TIMEOUT_SECONDS)
-    except nats.errors.NoRespondersError:
-        raise Unavailable(
-            f"the stream no longer holds all of it, and no publisher answers on {subject} to read the rest from the "
-            "database: start imi-registry up or serve"
-        ) from None
-    except (nats.errors.Error, TimeoutError) as error:
-        raise from_nats(error, f"cannot read the history on {subject}") from error
+    with translated_nats(f"cannot read the history on {subject}"):
+        try:
+            answer = await client.request(subject, request, timeout=REQUEST_TIMEOUT_SECONDS)
+        except nats.errors.NoRespondersError:
+            raise Unavailable(
+                f"the stream no longer holds all of it, and no publisher answers on {subject} to read the rest from "
+                "the database: start imi-registry up or serve"
+            ) from None
     raise_refusal(answer.headers)
     return answer.data

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import nats.errors
 import orjson
 from nats.aio.client import Client
 
 from registry.broker.answers import raise_refusal
-from registry.broker.connection import from_nats
+from registry.broker.connection import translated_nats
 from registry.errors import Unavailable
 from registry.history.snapshot import END, Snapshot, snapshot_subject
 from registry.position import Position
@@ -32,22 +31,21 @@ async def _lines(client: Client, subject: str) -> AsyncGenerator[bytes, None]:
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
     try:
-        await client.publish(subject, reply=inbox)
-        rest = b""
-        while True:
-            message = await subscription.next_msg(timeout=CHUNK_TIMEOUT_SECONDS)
-            headers = message.headers or {}
-            if headers.get("Status") == "503":
-                raise Unavailable(f"no publisher answers on {subject}: start imi-registry up or serve")
-            raise_refusal(headers)
-            if message.reply:
-                await message.respond(b"")
-            *lines, rest = (rest + message.data).split(b"\n")
-            for line in lines:
-                if line == END:
-                    return
-                yield line
-    except (TimeoutError, nats.errors.Error) as error:
-        raise from_nats(error, "cannot take a snapshot") from error
+        with translated_nats("cannot take a snapshot"):
+            await client.publish(subject, reply=inbox)
+            rest = b""
+            while True:
+                message = await subscription.next_msg(timeout=CHUNK_TIMEOUT_SECONDS)
+                headers = message.headers or {}
+                if headers.get("Status") == "503":
+                    raise Unavailable(f"no publisher answers on {subject}: start imi-registry up or serve")
+                raise_refusal(headers)
+                if message.reply:
+                    await message.respond(b"")
+                *lines, rest = (rest + message.data).split(b"\n")
+                for line in lines:
+                    if line == END:
+                        return
+                    yield line
     finally:
         await subscription.unsubscribe()
