@@ -23,6 +23,7 @@ from publisher.applier.metrics import ApplierMetrics
 from registry.broker.answers import outcome_code
 from registry.commands import Outcome
 from registry.commands.reading import Command, read
+from registry.concurrency.backoff import doubled
 from registry.concurrency.lanes import Job, Lanes
 from registry.concurrency.tasks import run_until
 from registry.errors import Invalid, RegistryError, Unavailable
@@ -164,7 +165,7 @@ class Workers:
             self._metrics.retried(None if isinstance(error, ledger.Busy) else error)
             job.attempts += isinstance(error, ledger.Busy) or conn.closed
             if job.attempts < MOST_ATTEMPTS:
-                self._again(job, min(RETRY_SECONDS[0] * 2**job.attempts, RETRY_SECONDS[1]))
+                self._again(job, doubled(job.attempts, RETRY_SECONDS))
                 return
             await self._bury(job.item.received, f"gave up: {error}", job.attempts)
             self._lanes.done(job)

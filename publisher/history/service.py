@@ -24,6 +24,7 @@ from publisher.outbox import record
 from publisher.outbox.connection import KEEPALIVE, READER
 from registry.broker.answers import refusal_headers
 from registry.broker.connection import connect_nats
+from registry.concurrency.backoff import Backoff
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.history.pages import (
     HistoryPage,
@@ -44,7 +45,6 @@ CONNECTIONS = 3
 AT_ONCE = 32
 """Requests under way; further ones wait in the connection's buffer."""
 CONNECTION_SECONDS = 5.0
-RETRY_SECONDS = 1.0
 RECORDED_SECONDS = 5.0
 """How long the record may lag behind the stream: the cursor is stored within milliseconds of an acknowledgement."""
 RECORDED_POLL_SECONDS = 0.02
@@ -59,12 +59,12 @@ class HistoryService:
 
     async def run(self, *, ready: asyncio.Event | None = None) -> None:
         """Serve; `ready` is set once requests are answered. Servers that are away are waited for. Raises `Invalid`."""
+        retry = Backoff()
         while True:
             try:
                 await self._serve(ready)
             except Unavailable as error:
-                log.warning("history service waits", reason=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+                await retry.sleep("history service waits", error)
 
     async def _serve(self, ready: asyncio.Event | None) -> None:
         name = f"imi-registry history {os.getpid()}"

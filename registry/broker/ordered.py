@@ -22,6 +22,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from registry.broker.connection import no_stream, translated_nats
+from registry.concurrency.backoff import doubled
 from registry.errors import Conflict, NotFound, Unavailable
 
 API_TIMEOUT_SECONDS = 5.0
@@ -93,15 +94,16 @@ class OrderedReader:
 
     async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """What `work` returns; tried again while it raises `Unavailable`, until the patience is over."""
-        began, wait_seconds = monotonic(), RETRY_SECONDS[0]
+        began = monotonic()
+        failures = 0
         while True:
             try:
                 return await work()
             except Unavailable:
                 if self._patience_seconds is not None and monotonic() - began > self._patience_seconds:
                     raise
-            await asyncio.sleep(wait_seconds)
-            wait_seconds = min(2 * wait_seconds, RETRY_SECONDS[1])
+            await asyncio.sleep(doubled(failures, RETRY_SECONDS))
+            failures += 1
 
     async def state(self) -> tuple[int, int]:
         """Sequences of the first and the last message of the stream. Raises `NotFound`, `Unavailable`."""

@@ -22,6 +22,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 
 from registry.broker.connection import no_stream, translated_nats
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
+from registry.concurrency.backoff import Backoff, doubled
 from registry.concurrency.lanes import Job, Lanes
 from registry.errors import Conflict, NotFound, Unavailable
 from registry.events import Event, parse
@@ -98,12 +99,12 @@ class Subscriber:
 
         Raises `NotFound` when there is no event stream, `Conflict` when the durable name is in use for other events.
         """
+        retry = Backoff()
         while True:
             try:
                 await self._handle(await self._take_over())
             except Unavailable as error:
-                log.warning("subscription interrupted", durable=self._durable, reason=str(error))
-                await asyncio.sleep(POLL_SECONDS)
+                await retry.sleep("subscription interrupted", error, durable=self._durable)
 
     async def _take_over(self) -> str:
         """The consumer to read, once nobody else does.
@@ -189,7 +190,7 @@ class Subscriber:
             try:
                 await self._handler(delivery)
             except Exception:
-                delay = min(RETRY_SECONDS[0] * 2**job.attempts, RETRY_SECONDS[1])
+                delay = doubled(job.attempts, RETRY_SECONDS)
                 job.attempts += 1
                 log.warning("handler failed", durable=self._durable, sequence=delivery.sequence, retry_seconds=delay)
                 lanes.again(job, delay)
