@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-import nats.errors
-import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from psycopg import AsyncConnection
@@ -16,7 +14,8 @@ from publisher.outbox.rows import known_events
 from publisher.settings import Settings, profile_of
 from publisher.stream.event_stream import REBUILD
 from publisher.stream.shared_stream import SharedStream
-from registry.broker.connection import connect_nats, from_nats
+from registry.broker.connection import connect_nats, translated_nats
+from registry.errors import NotFound
 from registry.profiles.profile import Profile
 
 LOOKED_AT = 1000
@@ -116,11 +115,10 @@ def _other(known: Known) -> Finding:
 async def _stream(conn: AsyncConnection, client: Client, settings: Settings, known: Known) -> list[Finding]:
     jetstream, profile = client.jetstream(), profile_of(settings)
     try:
-        state = (await jetstream.stream_info(known.stream)).state
-    except nats.js.errors.NotFoundError:
+        with translated_nats(f"cannot read stream {known.stream}"):
+            state = (await jetstream.stream_info(known.stream)).state
+    except NotFound:
         return [Finding(False, f"stream {known.stream} is gone: stop up or serve, then {REBUILD}")]
-    except (nats.errors.Error, TimeoutError) as error:
-        raise from_nats(error, f"cannot read stream {known.stream}") from error
     if state.last_seq < known.last:
         return [
             Finding(
@@ -176,11 +174,10 @@ async def _unrecorded(
     foreign = 0
     for sequence in unrecorded[:LOOKED_AT]:
         try:
-            message = await jetstream.get_msg(known.stream, sequence)
-        except nats.js.errors.NotFoundError:
+            with translated_nats(f"cannot read stream {known.stream}"):
+                message = await jetstream.get_msg(known.stream, sequence)
+        except NotFound:
             continue
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot read stream {known.stream}") from error
         outbox_id, event_id = profile.identity(message.headers or {})
         if outbox_id is None or event_id is None:
             foreign += 1

@@ -17,10 +17,11 @@ from pydantic import BaseModel, ValidationError
 
 from publisher.settings import Settings
 from registry import queries as asked
+from registry.broker.answers import TOO_LARGE, header_code
 from registry.broker.connection import connect_nats
 from registry.concurrency.tasks import end
 from registry.database import Registry
-from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+from registry.errors import NotFound, RegistryError, Unavailable
 from registry.queries import QUERIES, Request
 from registry.subjects import Names
 from registry.validation import from_validation
@@ -31,7 +32,6 @@ ANSWER_SECONDS = 3.0
 OUTAGE_SECONDS = 1.0
 """How long queries are refused at once after one that found the database unavailable: those that queue up behind it
 would each wait as long, and be answered when their client has gone."""
-CODES: dict[type[RegistryError], str] = {Invalid: "400", NotFound: "404", Conflict: "409", Unavailable: "503"}
 
 Answer = Callable[[Registry, Any], Coroutine[Any, Any, BaseModel]]
 
@@ -76,11 +76,11 @@ class Desk:
         try:
             answer = await self._answer(query, message.data)
         except RegistryError as error:
-            raise ServiceError(CODES.get(type(error), "500"), f"query {query}: {error}") from error
+            raise ServiceError(header_code(error), f"query {query}: {error}") from error
         payload = answer.model_dump_json().encode()
         if len(payload) > self._max_bytes:
             raise ServiceError(
-                "413",
+                TOO_LARGE,
                 f"query {query}: the answer has {len(payload)} bytes, at most {self._max_bytes} are allowed; "
                 "ask with a lower limit",
             )

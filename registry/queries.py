@@ -1,8 +1,8 @@
 """The query catalogue: what can be asked of the registry over NATS, and what is answered.
 
 A query is a core NATS request to `imi.qry.v1.<query>`, of the micro service `imi-registry` (NATS ADR-32). Request and
-answer are JSON; an empty request is `{}`. A refusal has the headers `Nats-Service-Error-Code` (400 invalid, 404 not
-found, 413 answer too large, 503 database unavailable) and `Nats-Service-Error`.
+answer are JSON; an empty request is `{}`. A refusal has the headers `Nats-Service-Error-Code` and
+`Nats-Service-Error`; what the codes mean: `registry/broker/answers.py`, and 413 for an answer too large.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from publisher.applier.command_stream import CommandStream
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.metrics import ApplierMetrics
 from publisher.applier.workers import Workers
-from publisher.relay.relay import Backoff
 from publisher.settings import Settings, profile_of
 from registry.broker.connection import connect_nats
+from registry.concurrency.backoff import Backoff
 from registry.errors import Invalid, NotFound, Unavailable
 
 log = structlog.get_logger()

@@ -8,18 +8,18 @@ Why: docs/adr/0005-commands.md.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from time import monotonic
 from typing import NamedTuple
 from uuid import uuid4
 
-import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from publisher.settings import Settings
-from registry.broker.connection import from_nats
+from registry.broker.connection import translated_nats
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
 from registry.errors import Conflict, NotFound
 from registry.profiles.profile import Profile
@@ -64,11 +64,10 @@ class CommandStream:
     async def open(self) -> None:
         """Find the stream, or create it where it is ours. Raises `Conflict`, `NotFound`, `Unavailable`."""
         try:
-            found = (await self._js.stream_info(self.name)).config
-        except nats.js.errors.NotFoundError:
+            with translated_nats(f"cannot open stream {self.name}"):
+                found = (await self._js.stream_info(self.name)).config
+        except NotFound:
             found = await self._create()
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot open stream {self.name}") from error
         self._check(found)
 
     async def try_lead(self) -> bool:
@@ -84,25 +83,20 @@ class CommandStream:
             max_ack_pending=WINDOW,
             mem_storage=True,
         )
-        try:
-            await self._js.add_consumer(self.name, config)
-        except nats.js.errors.BadRequestError as error:
-            if error.err_code not in NOT_UNIQUE:
-                raise from_nats(error, f"cannot take commands from stream {self.name}") from error
-            await self._depose_the_gone()
-            return False
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot take commands from stream {self.name}") from error
+        with translated_nats(f"cannot take commands from stream {self.name}"):
+            try:
+                await self._js.add_consumer(self.name, config)
+            except nats.js.errors.BadRequestError as error:
+                if error.err_code not in NOT_UNIQUE:
+                    raise
+                await self._depose_the_gone()
+                return False
         return True
 
     async def resign(self) -> None:
         """Give up the lead, so that another one need not wait to find out."""
-        try:
+        with suppress(NotFound), translated_nats(f"cannot give up the lead of stream {self.name}"):
             await self._js.delete_consumer(self.name, self._consumer)
-        except nats.js.errors.NotFoundError:
-            return
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot give up the lead of stream {self.name}") from error
 
     async def take(self) -> None:
         """Ask for commands until cancelled; they come to `next`. Raises `Unavailable`."""
@@ -131,10 +125,8 @@ class CommandStream:
 
     async def terminate(self, received: Received) -> None:
         """Take a message out of the stream for good; returns once that is so."""
-        try:
+        with translated_nats(f"cannot remove message {received.sequence} of stream {self.name}"):
             await self._client.request(received.ack_subject, b"+TERM", timeout=REQUEST_TIMEOUT_SECONDS)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot remove message {received.sequence} of stream {self.name}") from error
 
     async def _depose_the_gone(self) -> None:
         """Delete the consumer of a leader that has not asked for commands for a while.
@@ -142,7 +134,7 @@ class CommandStream:
         Being wrong is harmless: both then hold commands from the first one on and in order, and the ledger lets each
         be applied once.
         """
-        try:
+        with suppress(NotFound), translated_nats(f"cannot see who takes commands from stream {self.name}"):
             found = await self._js.consumers_info(self.name)
             leaders = [info for info in found if info.name.startswith(CONSUMER)]
             if found and not leaders:
@@ -154,17 +146,11 @@ class CommandStream:
             }
             for name, since in self._idle_since.items():
                 if now - since >= GONE_SECONDS:
-                    await self._js.delete_consumer(self.name, name)
-        except nats.js.errors.NotFoundError:
-            return  # another standby was quicker
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot see who takes commands from stream {self.name}") from error
+                    await self._js.delete_consumer(self.name, name)  # NotFound: another standby was quicker
 
     async def _publish(self, subject: str, payload: bytes) -> None:
-        try:
+        with translated_nats(f"cannot publish to {subject}"):
             await self._client.publish(subject, payload)
-        except nats.errors.Error as error:
-            raise from_nats(error, f"cannot publish to {subject}") from error
 
     async def _create(self) -> StreamConfig:
         if self._is_shared:
@@ -178,10 +164,8 @@ class CommandStream:
             num_replicas=self._replicas,
             max_msg_size=min(MAX_COMMAND_BYTES, self._client.max_payload - HEADROOM_BYTES),
         )
-        try:
+        with translated_nats(f"cannot create stream {self.name}"):
             return (await self._js.add_stream(config)).config
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot create stream {self.name}") from error
 
     def _check(self, found: StreamConfig) -> None:
         problems = []

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import StorageType, StreamConfig
 
 from publisher.applier.command_stream import REQUEST_TIMEOUT_SECONDS, Received
 from publisher.settings import Settings
-from registry.broker.connection import from_nats
+from registry.broker.connection import translated_nats
 from registry.errors import NotFound
 from registry.profiles.profile import Profile
 
@@ -65,22 +64,19 @@ class DeadLetters:
             duplicate_window=DEDUPE_SECONDS,
             allow_direct=True,
         )
-        try:
+        with translated_nats(f"cannot open stream {self.name}"):
             try:
                 await self._js.stream_info(self.name)
             except nats.js.errors.NotFoundError:
                 await self._js.add_stream(config)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot open stream {self.name}") from error
 
     async def find(self) -> None:
         """Raise `NotFound` when there is no such stream, `Unavailable`."""
         try:
-            await self._js.stream_info(self.name)
-        except nats.js.errors.NotFoundError as error:
+            with translated_nats(f"cannot open stream {self.name}"):
+                await self._js.stream_info(self.name)
+        except NotFound as error:
             raise NotFound(f"no stream {self.name}: has the applier been started?") from error
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot open stream {self.name}") from error
 
     async def bury(self, received: Received, reason: str, attempts: int) -> None:
         """Store a message of the command stream, whole. The same message again is stored once. Raises `Unavailable`."""
@@ -119,20 +115,17 @@ class DeadLetters:
     async def drop(self, number: int) -> None:
         """Delete one dead letter. Raises `NotFound`, `Unavailable`."""
         await self.get(number)
-        try:
+        with translated_nats(f"cannot drop dead letter {number}"):
             await self._js.delete_msg(self.name, number)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot drop dead letter {number}") from error
 
     async def _next(self, number: int) -> DeadLetter | None:
         """The first dead letter of at least this number."""
+        subject = f"{self._names.dead_letter_root}.>"
         try:
-            subject = f"{self._names.dead_letter_root}.>"
-            message = await self._js.get_msg(self.name, seq=number, subject=subject, direct=True, next=True)
-        except nats.js.errors.NotFoundError:
+            with translated_nats(f"cannot read stream {self.name}"):
+                message = await self._js.get_msg(self.name, seq=number, subject=subject, direct=True, next=True)
+        except NotFound:
             return None
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot read stream {self.name}") from error
         headers = dict(message.headers or {})
         return DeadLetter(
             number=int(message.seq or 0),
@@ -146,7 +139,5 @@ class DeadLetters:
         )
 
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
-        try:
+        with translated_nats(f"cannot publish to {subject}"):
             await self._js.publish(subject, payload, headers=headers)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot publish to {subject}") from error

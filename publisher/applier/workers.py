@@ -20,8 +20,10 @@ from publisher.applier.command_stream import CommandStream, Received
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.keys import keys
 from publisher.applier.metrics import ApplierMetrics
+from registry.broker.answers import outcome_code
 from registry.commands import Outcome
 from registry.commands.reading import Command, read
+from registry.concurrency.backoff import doubled
 from registry.concurrency.lanes import Job, Lanes
 from registry.concurrency.tasks import run_until
 from registry.errors import Invalid, RegistryError, Unavailable
@@ -154,7 +156,8 @@ class Workers:
         except ledger.IdTaken as error:
             # It can have no row in the ledger, so it is kept as a dead letter.
             command_id = job.item.command.id
-            outcome = Outcome(command_id=command_id, verdict="rejected", code="CONFLICT", message=str(error))
+            code = outcome_code(error)
+            outcome = Outcome(command_id=command_id, verdict="rejected", code=code, message=str(error))
             await self._answer(job, outcome)
             await self._bury(job.item.received, str(error), job.attempts + 1)
             self._lanes.done(job)
@@ -162,7 +165,7 @@ class Workers:
             self._metrics.retried(None if isinstance(error, ledger.Busy) else error)
             job.attempts += isinstance(error, ledger.Busy) or conn.closed
             if job.attempts < MOST_ATTEMPTS:
-                self._again(job, min(RETRY_SECONDS[0] * 2**job.attempts, RETRY_SECONDS[1]))
+                self._again(job, doubled(job.attempts, RETRY_SECONDS))
                 return
             await self._bury(job.item.received, f"gave up: {error}", job.attempts)
             self._lanes.done(job)

@@ -48,8 +48,8 @@ def send(
 
     import orjson
 
+    from registry.broker.answers import outcome_error
     from registry.client import RegistryClient, Sending
-    from registry.client.commands import ERRORS
 
     try:
         fields = orjson.loads(data)
@@ -80,7 +80,7 @@ def send(
     if as_json:
         print(outcome.model_dump_json())
     if outcome.code is not None:
-        raise ERRORS[outcome.code](outcome.message)
+        raise outcome_error(outcome.code, outcome.message)
     if not as_json:
         ids = " ".join(f"{name} {value}" for name, value in (outcome.result or {}).items())
         print(f"{outcome.verdict}: {ids or command}")

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-import nats.errors
 from nats.aio.client import Client
 from psycopg import AsyncConnection
 
@@ -27,7 +26,7 @@ from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings, profile_of
 from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, EventStream
 from publisher.stream.opening import open_stream
-from registry.broker.connection import connect_nats, from_nats
+from registry.broker.connection import connect_nats, translated_nats
 from registry.errors import Conflict, Unavailable
 from registry.events.filter import EventFilter
 from registry.events.message import Message
@@ -166,23 +165,19 @@ class _Rebuild:
 
     async def _begin_behind(self, sequence: int) -> None:
         """Let the empty stream begin as if it had lost its messages up to `sequence` to its limits."""
-        try:
+        with translated_nats(f"cannot prepare stream {self._stream.name}"):
             await self._js.purge_stream(self._stream.name, seq=sequence + 1)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot prepare stream {self._stream.name}") from error
         self._last = await self._stream.last_sequence()
 
     async def _hold_places(self, until: int) -> None:
         """Where a message stood that is no event of the outbox, a deleted one takes its place."""
         subject = self._profile.event_filter("registry", "placeholder", "-")
-        try:
+        with translated_nats(f"cannot publish to stream {self._stream.name}"):
             while self._last < until:
                 headers = {"Nats-Expected-Last-Sequence": str(self._last)}
                 ack = await self._js.publish(subject, PLACEHOLDER, headers=headers)
                 await self._js.delete_msg(self._stream.name, ack.seq)
                 self._last = ack.seq
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot publish to stream {self._stream.name}") from error
 
 
 def _batches(places: list[Place], messages: dict[int, Message], limit: int) -> Iterator[tuple[int, list[Message]]]:

@@ -23,11 +23,11 @@ from publisher.history.snapshot import send_snapshot
 from publisher.outbox import record
 from publisher.outbox.connection import KEEPALIVE, READER
 from publisher.settings import Settings, profile_of
+from registry.broker.answers import refusal_headers
 from registry.broker.connection import connect_nats
-from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+from registry.concurrency.backoff import Backoff
+from registry.errors import Invalid, RegistryError, Unavailable
 from registry.history.pages import (
-    ERROR_CODE,
-    ERROR_TEXT,
     HistoryPage,
     HistoryRequest,
     Replayed,
@@ -45,11 +45,9 @@ CONNECTIONS = 3
 AT_ONCE = 32
 """Requests under way; further ones wait in the connection's buffer."""
 CONNECTION_SECONDS = 5.0
-RETRY_SECONDS = 1.0
 RECORDED_SECONDS = 5.0
 """How long the record may lag behind the stream: the cursor is stored within milliseconds of an acknowledgement."""
 RECORDED_POLL_SECONDS = 0.02
-_CODES: list[tuple[type[RegistryError], str]] = [(Invalid, "400"), (NotFound, "404"), (Conflict, "409")]
 
 
 class HistoryService:
@@ -61,12 +59,12 @@ class HistoryService:
 
     async def run(self, *, ready: asyncio.Event | None = None) -> None:
         """Serve; `ready` is set once requests are answered. Servers that are away are waited for. Raises `Invalid`."""
+        retry = Backoff()
         while True:
             try:
                 await self._serve(ready)
             except Unavailable as error:
-                log.warning("history service waits", reason=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+                await retry.sleep("history service waits", error)
 
     async def _serve(self, ready: asyncio.Event | None) -> None:
         name = f"imi-registry history {os.getpid()}"
@@ -103,9 +101,8 @@ class HistoryService:
         try:
             reply = await answer(client, message)
         except RegistryError as error:
-            code = next((code for kind, code in _CODES if isinstance(error, kind)), "503")
             log.info("history request refused", subject=message.subject, reason=str(error))
-            reply, headers = b"", {ERROR_CODE: code, ERROR_TEXT: " ".join(str(error).split())}
+            reply, headers = b"", refusal_headers(error)
         if reply is None or not message.reply:
             return
         try:

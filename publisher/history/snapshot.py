@@ -15,7 +15,7 @@ from nats.aio.subscription import Subscription
 from psycopg import AsyncConnection
 
 from publisher.outbox.connection import connect, translated
-from registry.broker.connection import from_nats
+from registry.broker.connection import translated_nats
 from registry.history.snapshot import END
 from registry.position import Position
 
@@ -68,16 +68,15 @@ async def send_snapshot(database_url: str, client: Client, stream: str, inbox: s
     """Send a snapshot to `inbox`, chunk by chunk as the reader confirms. Raises `Unavailable` when either is away."""
     confirmations = await client.subscribe(client.new_inbox())
     try:
-        async with connect(database_url, "imi-registry snapshot") as conn:
-            sent = False
-            async for chunk in _chunks(snapshot_lines(conn, stream), client.max_payload // 2):
-                if sent:
-                    await _confirmed(confirmations)
-                await client.publish(inbox, chunk, reply=confirmations.subject)
-                sent = True  # the next chunk is read while the reader takes this one
-            await _confirmed(confirmations)
-    except (nats.errors.Error, TimeoutError) as error:
-        raise from_nats(error, "snapshot given up, its reader does not confirm") from error
+        with translated_nats("snapshot given up, its reader does not confirm"):
+            async with connect(database_url, "imi-registry snapshot") as conn:
+                sent = False
+                async for chunk in _chunks(snapshot_lines(conn, stream), client.max_payload // 2):
+                    if sent:
+                        await _confirmed(confirmations)
+                    await client.publish(inbox, chunk, reply=confirmations.subject)
+                    sent = True  # the next chunk is read while the reader takes this one
+                await _confirmed(confirmations)
     finally:
         await confirmations.unsubscribe()
 

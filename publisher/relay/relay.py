@@ -11,7 +11,6 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
-from time import monotonic
 
 import structlog
 from psycopg import AsyncConnection
@@ -25,6 +24,7 @@ from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings, profile_of
 from publisher.stream.event_stream import EventStream, StreamMoved
 from publisher.stream.opening import open_stream
+from registry.concurrency.backoff import Backoff
 from registry.errors import Invalid, RegistryError, Unavailable
 
 log = structlog.get_logger()
@@ -32,8 +32,6 @@ log = structlog.get_logger()
 STANDBY_POLL_SECONDS = 0.5
 SILENCE_SECONDS = 1.0
 """How long a relay that stops tries to silence the doorbell."""
-RETRY_SECONDS = (0.05, 2.0)
-"""First and longest wait before a server that was away is tried again."""
 
 
 class Relay:
@@ -126,20 +124,3 @@ class Relay:
                 self._metrics.moved()
                 log.warning("reading the stream's tail", reason=str(moved))
                 single = drain.unacknowledged
-
-
-class Backoff:
-    """Waits that double from one failure to the next, and start over after a quiet time."""
-
-    def __init__(self) -> None:
-        self._seconds = RETRY_SECONDS[0]
-        self._last_failure = monotonic()
-
-    async def sleep(self, what: str, error: Exception) -> None:
-        """Log `what` failed and why, then wait."""
-        if monotonic() - self._last_failure > 5 * RETRY_SECONDS[1]:
-            self._seconds = RETRY_SECONDS[0]
-        log.warning(what, reason=str(error), retry_seconds=self._seconds)
-        await asyncio.sleep(self._seconds)
-        self._seconds = min(self._seconds * 2, RETRY_SECONDS[1])
-        self._last_failure = monotonic()

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import uuid4
 
-import nats.errors
-import nats.js.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -30,8 +28,8 @@ from nats.js.api import (
 
 from publisher.settings import Settings
 from publisher.stream.protocol import publish, write
-from registry.broker.connection import from_nats
-from registry.errors import Conflict, RegistryError, Unavailable
+from registry.broker.connection import translated_nats
+from registry.errors import Conflict, NotFound, RegistryError, Unavailable
 from registry.events.message import Message
 from registry.profiles.profile import Profile
 
@@ -130,20 +128,17 @@ class EventStream:
         Raises `Conflict` naming each setting in which an existing stream differs (it is never altered), `Unavailable`.
         """
         try:
-            config = (await self._js.stream_info(self.name)).config
-        except nats.js.errors.NotFoundError:
+            with translated_nats(f"cannot read stream {self.name}"):
+                config = (await self._js.stream_info(self.name)).config
+        except NotFound:
             config = await self._create()
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot read stream {self.name}") from error
         self._check(config)
         await self._client.subscribe(f"{self._inbox}.>", cb=self._on_answer)
 
     async def last_sequence(self) -> int:
         """Sequence of the last message, or the highest there ever was. Raises `Unavailable`."""
-        try:
+        with translated_nats(f"cannot read stream {self.name}"):
             return (await self._js.stream_info(self.name)).state.last_seq
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot read stream {self.name}") from error
 
     async def send(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
         """Send `messages` (1 to 1,000) to be stored in this order, directly behind sequence `expected`.
@@ -193,7 +188,7 @@ class EventStream:
             mem_storage=True,
             inactive_threshold=30,
         )
-        try:
+        with translated_nats(f"cannot read the tail of stream {self.name}"):
             subscription = await self._js.pull_subscribe(self._profile.event_subjects, stream=self.name, config=config)
             pending = (await subscription.consumer_info()).num_pending or 0
             while pending:
@@ -201,14 +196,10 @@ class EventStream:
                 yield [self._recognise(message) for message in page]
                 pending = page[-1].metadata.num_pending
             await subscription.unsubscribe()
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot read the tail of stream {self.name}") from error
 
     async def _create(self) -> StreamConfig:
-        try:
+        with translated_nats(f"cannot create stream {self.name}"):
             return (await self._js.add_stream(self._wanted())).config
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot create stream {self.name}") from error
 
     def _wanted(self) -> StreamConfig:
         return StreamConfig(
@@ -257,10 +248,8 @@ class EventStream:
         return reply, outcome
 
     async def _write(self, commands: Iterable[bytes]) -> None:
-        try:
+        with translated_nats(f"cannot publish to stream {self.name}"):
             await write(self._client, commands)
-        except nats.errors.Error as error:
-            raise from_nats(error, f"cannot publish to stream {self.name}") from error
 
     async def _on_answer(self, message: Msg) -> None:
         awaited = self._awaited.get(message.subject)

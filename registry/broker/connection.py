@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
 import nats.errors
@@ -80,6 +80,15 @@ def no_stream(stream: str) -> NotFound:
     return NotFound(
         f"no stream {stream}: start imi-registry up or serve; if there was one, imi-registry doctor tells what to do"
     )
+
+
+@contextmanager
+def translated_nats(doing: str) -> Iterator[None]:
+    """Raise what nats-py raises in the block as the error of our tree that it means. `doing` opens its message."""
+    try:
+        yield
+    except (nats.errors.Error, TimeoutError) as error:
+        raise from_nats(error, doing) from error
 
 
 def from_nats(error: Exception, doing: str) -> RegistryError:

@@ -16,14 +16,14 @@ from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 import nats.errors
-import nats.js.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from registry.broker.connection import from_nats, no_stream
-from registry.errors import Conflict, Unavailable
+from registry.broker.connection import no_stream, translated_nats
+from registry.concurrency.backoff import doubled
+from registry.errors import Conflict, NotFound, Unavailable
 
 API_TIMEOUT_SECONDS = 5.0
 BATCH = 1000
@@ -94,24 +94,24 @@ class OrderedReader:
 
     async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """What `work` returns; tried again while it raises `Unavailable`, until the patience is over."""
-        began, wait_seconds = monotonic(), RETRY_SECONDS[0]
+        began = monotonic()
+        failures = 0
         while True:
             try:
                 return await work()
             except Unavailable:
                 if self._patience_seconds is not None and monotonic() - began > self._patience_seconds:
                     raise
-            await asyncio.sleep(wait_seconds)
-            wait_seconds = min(2 * wait_seconds, RETRY_SECONDS[1])
+            await asyncio.sleep(doubled(failures, RETRY_SECONDS))
+            failures += 1
 
     async def state(self) -> tuple[int, int]:
         """Sequences of the first and the last message of the stream. Raises `NotFound`, `Unavailable`."""
         try:
-            state = (await self._js.stream_info(self._stream)).state
-        except nats.js.errors.NotFoundError as error:
+            with translated_nats(f"cannot read stream {self._stream}"):
+                state = (await self._js.stream_info(self._stream)).state
+        except NotFound as error:
             raise no_stream(self._stream) from error
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot read stream {self._stream}") from error
         return state.first_seq, state.last_seq
 
     async def next(self) -> list[Stored]:
@@ -169,10 +169,8 @@ class OrderedReader:
             inactive_threshold=INACTIVE_SECONDS,
             **start,
         )
-        try:
+        with translated_nats(f"cannot read stream {self._stream}"):
             info = await self._js.add_consumer(self._stream, config)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot read stream {self._stream}") from error
         if since is not None:
             self.position = info.delivered.stream_seq if info.delivered else 0
         self._received.clear()

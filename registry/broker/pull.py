@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from registry.broker.connection import from_nats
+from registry.broker.connection import translated_nats
 from registry.errors import Unavailable
 
 ASK_SECONDS = 1.0
@@ -63,10 +62,8 @@ class Pull:
         """Ask for a whole window; requests may overlap, the server keeps to the consumer's limit."""
         self._since_asked = 0
         request = {"batch": self._window, "expires": int(2 * ASK_SECONDS * 1e9)}
-        try:
+        with translated_nats(f"cannot read stream {self._stream}"):
             await self._client.publish(self._subject, orjson.dumps(request), reply=self._inbox)
-        except nats.errors.Error as error:
-            raise from_nats(error, f"cannot read stream {self._stream}") from error
 
     async def _on_message(self, message: Msg) -> None:
         if not message.reply:

@@ -10,22 +10,22 @@ from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
-import nats.errors
 from nats.aio.client import Client
 
-from registry.broker.connection import connect_nats, from_nats
+from registry.broker.connection import connect_nats, translated_nats
 from registry.broker.ordered import OrderedReader, ordered_reader
 from registry.client.commands import CommandClient
 from registry.client.projection import Projection, projection
 from registry.client.queries import QueryClient
 from registry.client.replay import replay
 from registry.client.sender import Sending
+from registry.client.snapshot import take_snapshot
 from registry.client.subscriber import Delivery, Handler, Subscriber
 from registry.errors import Invalid
 from registry.events import check_filter
 from registry.events.filter import EventFilter
 from registry.history.pages import Replayed
-from registry.history.snapshot import Snapshot, take_snapshot
+from registry.history.snapshot import Snapshot
 from registry.position import Start
 from registry.profiles.profile import Profile, profile_named
 from registry.subjects import DEFAULT_SOURCE, Names
@@ -111,10 +111,8 @@ class RegistryClient(CommandClient):
 
     async def last_sequence(self) -> int:
         """Sequence of the last event in the stream. Raises `NotFound` when there is no stream, `Unavailable`."""
-        try:
+        with translated_nats(f"cannot read stream {self._profile.event_stream}"):
             return (await self._client.jetstream().stream_info(self._profile.event_stream)).state.last_seq
-        except (nats.errors.Error, TimeoutError) as error:
-            raise from_nats(error, f"cannot read stream {self._profile.event_stream}") from error
 
     async def snapshot(self) -> Snapshot:
         """The state of the registry now; `replay(After(snapshot.position))` gives the events behind it.

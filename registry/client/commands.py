@@ -5,16 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from registry.broker.answers import outcome_error
 from registry.client.sender import PLAIN, CommandSender, Sending
-from registry.commands import Code
-from registry.errors import Conflict, Invalid, NotFound, RegistryError
-
-ERRORS: dict[Code, type[RegistryError]] = {
-    "VALIDATION_ERROR": Invalid,
-    "NOT_FOUND": NotFound,
-    "CONFLICT": Conflict,
-    "INTERNAL_ERROR": RegistryError,
-}
 
 
 class CommandClient(CommandSender):
@@ -312,5 +304,5 @@ class CommandClient(CommandSender):
         given = {field: value for field, value in data.items() if value is not None}
         outcome = await self.send(command, given, sending)
         if outcome.code is not None:
-            raise ERRORS[outcome.code](outcome.message)
+            raise outcome_error(outcome.code, outcome.message)
         return outcome.result or {}

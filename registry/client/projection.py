@@ -11,15 +11,16 @@ import structlog
 from nats.aio.client import Client
 
 from registry.client.replay import replay
+from registry.client.snapshot import take_snapshot
+from registry.concurrency.backoff import Backoff
 from registry.errors import Conflict, NotFound, Unavailable
-from registry.history.snapshot import Snapshot, take_snapshot
+from registry.history.snapshot import Snapshot
 from registry.models import Project, Worktree, WorktreeType
 from registry.position import After, Position
 from registry.profiles.profile import Profile
 
 log = structlog.get_logger()
 
-RETRY_SECONDS = 0.5
 CANCEL_AGAIN_SECONDS = 1.0
 
 
@@ -73,6 +74,7 @@ class Projection:
 
     async def _follow(self, client: Client, profile: Profile) -> None:
         """Apply events until cancelled; begin from a new snapshot whenever the events do not lead on from here."""
+        retry = Backoff()
         while True:
             try:
                 await self._apply(client, profile)
@@ -80,8 +82,7 @@ class Projection:
                 log.warning("new snapshot", reason=str(error))
                 await self._renew(client, profile)
             except (Unavailable, NotFound) as error:
-                log.warning("projection waits", reason=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+                await retry.sleep("projection waits", error)
 
     async def _apply(self, client: Client, profile: Profile) -> None:
         async with replay(client, profile, After(self.position), follow=True) as events:
@@ -90,13 +91,13 @@ class Projection:
                 await self._set(self._state, event.position)
 
     async def _renew(self, client: Client, profile: Profile) -> None:
+        retry = Backoff()
         while True:
             try:
                 snapshot = await take_snapshot(client, profile)
                 return await self._set(snapshot, snapshot.position)
             except Unavailable as error:
-                log.warning("projection waits", reason=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+                await retry.sleep("projection waits", error)
 
     async def _set(self, state: Snapshot, position: Position) -> None:
         self._state = state

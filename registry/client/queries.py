@@ -10,7 +10,8 @@ import orjson
 from nats.aio.client import Client
 from pydantic import BaseModel
 
-from registry.errors import Invalid, NotFound, RegistryError, Unavailable
+from registry.broker.answers import raise_refusal
+from registry.errors import Unavailable
 from registry.models import (
     InflightWork,
     LocatedProject,
@@ -31,8 +32,6 @@ from registry.queries import (
 from registry.subjects import Names
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
-
-REFUSALS: dict[str, type[RegistryError]] = {"400": Invalid, "404": NotFound, "503": Unavailable}
 
 
 class QueryClient:
@@ -96,8 +95,5 @@ class QueryClient:
             ) from error
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"query {query}: no answer within {self._timeout:g} s") from error
-        headers = message.headers or {}
-        if "Nats-Service-Error-Code" in headers:
-            refusal = REFUSALS.get(headers["Nats-Service-Error-Code"], RegistryError)
-            raise refusal(headers["Nats-Service-Error"])
+        raise_refusal(message.headers)
         return answer.model_validate_json(message.data)

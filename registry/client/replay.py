@@ -18,9 +18,10 @@ from typing import Any
 from nats.aio.client import Client
 
 from registry.broker.ordered import OrderedReader, Stored, ordered_reader
+from registry.client.history import HistoryPages, ask
 from registry.errors import Invalid
 from registry.events.filter import EventFilter
-from registry.history.pages import HistoryLost, HistoryPages, Replayed, ask, origin_subject
+from registry.history.pages import HistoryLost, Replayed, origin_subject
 from registry.position import After, FromSequence, FromStart, Last, Position, Since, Start, check_start
 from registry.profiles.profile import Profile
 

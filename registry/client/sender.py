@@ -15,11 +15,13 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from registry.broker.connection import from_nats
+from registry.broker.connection import translated_nats
 from registry.commands import Outcome, command_type, validated
 from registry.errors import OutcomeUnknown, Unavailable
 from registry.subjects import CommandNames
 
+UNANSWERED = (nats.errors.TimeoutError, nats.errors.ConnectionClosedError, nats.js.errors.ServiceUnavailableError)
+"""Errors after which a command may be stored or not."""
 LOOK_SECONDS = 0.25
 """How often a sender that waits looks whether its connection was lost, and with it perhaps the outcome."""
 
@@ -114,10 +116,8 @@ class CommandSender:
         if self._inbox is not None:
             return
         inbox = self._client.new_inbox()
-        try:
+        with translated_nats("cannot wait for an outcome"):
             await self._client.subscribe(f"{inbox}.*", cb=self._on_answer)
-        except nats.errors.Error as error:
-            raise from_nats(error, "cannot wait for an outcome") from error
         self._inbox = inbox
 
     async def _on_answer(self, message: Msg) -> None:
@@ -142,12 +142,11 @@ class CommandSender:
         Without Nats-Msg-Id: the server would drop a second copy that is sent because the outcome was lost.
         """
         subject = self._command_names.command_subject(name)
-        try:
-            await self._jetstream.publish(subject, payload, timeout=2.0)
-        except nats.js.errors.NoStreamResponseError as error:
-            raise Unavailable(f"no stream takes {subject}: has the applier been started?") from error
-        except (nats.errors.TimeoutError, nats.errors.ConnectionClosedError, nats.js.errors.ServiceUnavailableError):
-            return False
-        except nats.errors.Error as error:
-            raise from_nats(error, f"cannot send {name}") from error
+        with translated_nats(f"cannot send {name}"):
+            try:
+                await self._jetstream.publish(subject, payload, timeout=2.0)
+            except nats.js.errors.NoStreamResponseError as error:
+                raise Unavailable(f"no stream takes {subject}: has the applier been started?") from error
+            except UNANSWERED:
+                return False
         return True

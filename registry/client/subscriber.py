@@ -14,18 +14,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-import nats.errors
-import nats.js.errors
 import orjson
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 
-from registry.broker.connection import from_nats, no_stream
+from registry.broker.connection import no_stream, translated_nats
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
+from registry.concurrency.backoff import Backoff, doubled
 from registry.concurrency.lanes import Job, Lanes
-from registry.errors import Conflict, Unavailable
+from registry.errors import Conflict, NotFound, Unavailable
 from registry.events import Event, parse
 from registry.events.filter import EventFilter
 from registry.profiles.bloodbank import SOURCE_HEADER
@@ -99,12 +98,12 @@ class Subscriber:
 
         Raises `NotFound` when there is no event stream, `Conflict` when the durable name is in use for other events.
         """
+        retry = Backoff()
         while True:
             try:
                 await self._handle(await self._take_over())
             except Unavailable as error:
-                log.warning("subscription interrupted", durable=self._durable, reason=str(error))
-                await asyncio.sleep(POLL_SECONDS)
+                await retry.sleep("subscription interrupted", error, durable=self._durable)
 
     async def _take_over(self) -> str:
         """The consumer to read, once nobody else does.
@@ -115,17 +114,16 @@ class Subscriber:
         gone_for = 0.0
         while True:
             try:
-                found = await self._generations()
-                if not found:
-                    return await self._create(1, self._config)
-                number, newest = found[-1]
-                gone_for = 0.0 if newest.num_waiting else gone_for + POLL_SECONDS
-                if gone_for > GONE_SECONDS:
-                    return await self._succeed(number, newest)
-            except nats.js.errors.NotFoundError as error:
+                with translated_nats(f"cannot subscribe to stream {self._stream}"):
+                    found = await self._generations()
+                    if not found:
+                        return await self._create(1, self._config)
+                    number, newest = found[-1]
+                    gone_for = 0.0 if newest.num_waiting else gone_for + POLL_SECONDS
+                    if gone_for > GONE_SECONDS:
+                        return await self._succeed(number, newest)
+            except NotFound as error:
                 raise no_stream(self._stream) from error
-            except (nats.errors.Error, TimeoutError) as error:
-                raise from_nats(error, f"cannot subscribe to stream {self._stream}") from error
             await asyncio.sleep(POLL_SECONDS)
 
     async def _generations(self) -> list[tuple[int, ConsumerInfo]]:
@@ -191,7 +189,7 @@ class Subscriber:
             try:
                 await self._handler(delivery)
             except Exception:
-                delay = min(RETRY_SECONDS[0] * 2**job.attempts, RETRY_SECONDS[1])
+                delay = doubled(job.attempts, RETRY_SECONDS)
                 job.attempts += 1
                 log.warning("handler failed", durable=self._durable, sequence=delivery.sequence, retry_seconds=delay)
                 lanes.again(job, delay)
@@ -200,7 +198,5 @@ class Subscriber:
             lanes.done(job)
 
     async def _acknowledge(self, message: Msg) -> None:
-        try:
+        with translated_nats(f"cannot acknowledge an event of stream {self._stream}"):
             await message.ack()
-        except nats.errors.Error as error:
-            raise from_nats(error, f"cannot acknowledge an event of stream {self._stream}") from error

@@ -9,20 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import nats.errors
 import orjson
-from nats.aio.client import Client
 
-from registry.broker.connection import from_nats
-from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+from registry.errors import Conflict, Invalid
 from registry.events.filter import EventFilter
 from registry.position import Position
 from registry.profiles.profile import Profile
-
-REQUEST_TIMEOUT_SECONDS = 15.0
-ERROR_CODE, ERROR_TEXT = "Nats-Service-Error-Code", "Nats-Service-Error"
-"""Headers of an answer that is an error, as the NATS service API names them."""
-_ERRORS: dict[str, type[RegistryError]] = {"400": Invalid, "404": NotFound, "409": Conflict}
 
 
 class HistoryLost(Conflict):
@@ -107,47 +99,3 @@ def history_subject(profile: Profile) -> str:
 def origin_subject(profile: Profile) -> str:
     """Where the publisher answers a time (RFC 3339) with the position before all that was published since."""
     return f"{profile.requests}.history_origin"
-
-
-class HistoryPages:
-    """The pages of what was published between two places, in the order of the stream."""
-
-    def __init__(
-        self, client: Client, profile: Profile, after: Position, before: Position, wanted: EventFilter
-    ) -> None:
-        self._client = client
-        self._profile = profile
-        self._after: Position | None = after
-        self._before = before
-        self._filter = wanted
-
-    async def next(self) -> HistoryPage | None:
-        """The next page, None behind the last one. May be called again after `Unavailable`; raises `Invalid`, too."""
-        if self._after is None:
-            return None
-        request = HistoryRequest(self._after, self._before, self._filter).encode()
-        answer = await ask(self._client, history_subject(self._profile), request)
-        page = HistoryPage.decode(answer, is_shared=self._profile.is_shared)
-        self._after = page.next
-        return page
-
-
-async def ask(client: Client, subject: str, request: bytes) -> bytes:
-    """The publisher's answer. Raises the error it answers with, `Unavailable` when none answers."""
-    try:
-        answer = await client.request(subject, request, timeout=REQUEST_TIMEOUT_SECONDS)
-    except nats.errors.NoRespondersError:
-        raise Unavailable(
-            f"the stream no longer holds all of it, and no publisher answers on {subject} to read the rest from the "
-            "database: start imi-registry up or serve"
-        ) from None
-    except (nats.errors.Error, TimeoutError) as error:
-        raise from_nats(error, f"cannot read the history on {subject}") from error
-    raise_error_of(answer.headers)
-    return answer.data
-
-
-def raise_error_of(headers: dict[str, str] | None) -> None:
-    """Raise the error that an answer with these headers is; return when it is none."""
-    if headers and ERROR_CODE in headers:
-        raise _ERRORS.get(headers[ERROR_CODE], Unavailable)(headers.get(ERROR_TEXT, "the publisher gave no reason"))

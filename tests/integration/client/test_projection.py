@@ -14,7 +14,7 @@ from publisher.outbox.retention import remove_old
 from publisher.settings import load, profile_of
 from registry.client import RegistryClient
 from registry.client.projection import Projection, projection
-from registry.history.snapshot import take_snapshot
+from registry.client.snapshot import take_snapshot
 from tests.integration.history.test_replay import write
 from tests.integration.history.test_snapshot import comparable
 from tests.support.histories import running_history, stream_of

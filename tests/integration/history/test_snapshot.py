@@ -18,8 +18,9 @@ from psycopg import AsyncConnection
 from publisher.history.snapshot import snapshot_lines
 from publisher.outbox.connection import connect
 from publisher.settings import load, profile_of
+from registry.client.snapshot import take_snapshot
 from registry.errors import Unavailable
-from registry.history.snapshot import Snapshot, take_snapshot
+from registry.history.snapshot import Snapshot
 from registry.history.state import State
 from registry.position import After, Position
 from tests.support.histories import foreign_subject, replayed, running_history

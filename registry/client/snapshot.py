@@ -1,0 +1,51 @@
+"""Taking a snapshot over NATS: the publisher sends it in chunks, each confirmed (`registry/history/snapshot.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import orjson
+from nats.aio.client import Client
+
+from registry.broker.answers import raise_refusal
+from registry.broker.connection import translated_nats
+from registry.errors import Unavailable
+from registry.history.snapshot import END, Snapshot, snapshot_subject
+from registry.position import Position
+from registry.profiles.profile import Profile
+
+CHUNK_TIMEOUT_SECONDS = 30.0
+
+
+async def take_snapshot(client: Client, profile: Profile) -> Snapshot:
+    """The state as of now. Raises `Unavailable` when no publisher answers or it stops in the middle."""
+    async with aclosing(_lines(client, snapshot_subject(profile))) as lines:
+        snapshot = Snapshot(position=Position.parse(orjson.loads(await anext(lines))["position"]))
+        async for line in lines:
+            snapshot.put_line(line)
+        return snapshot
+
+
+async def _lines(client: Client, subject: str) -> AsyncGenerator[bytes, None]:
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox)
+    try:
+        with translated_nats("cannot take a snapshot"):
+            await client.publish(subject, reply=inbox)
+            rest = b""
+            while True:
+                message = await subscription.next_msg(timeout=CHUNK_TIMEOUT_SECONDS)
+                headers = message.headers or {}
+                if headers.get("Status") == "503":
+                    raise Unavailable(f"no publisher answers on {subject}: start imi-registry up or serve")
+                raise_refusal(headers)
+                if message.reply:
+                    await message.respond(b"")
+                *lines, rest = (rest + message.data).split(b"\n")
+                for line in lines:
+                    if line == END:
+                        return
+                    yield line
+    finally:
+        await subscription.unsubscribe()
