@@ -7,7 +7,6 @@ next batch, store the cursor. Nothing waits for a gap and nothing is sent twice:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 from time import monotonic
 
@@ -19,6 +18,7 @@ from publisher.outbox.doorbell import set_doorbell, wait_for_ring
 from publisher.outbox.page import Page, next_page
 from publisher.outbox.rows import known_events
 from publisher.relay.batching import take
+from publisher.relay.gaps import Gaps
 from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings
 from publisher.stream.event_stream import REBUILD, REQUEST_TIMEOUT_SECONDS, EventStream, Stored, StreamLost
@@ -110,9 +110,7 @@ class Drain:
 
         Raises `StreamMoved` when someone else wrote to the stream, `Deposed`, `Unavailable`.
         """
-        self._seen = self._cursor.published.copy()
-        # (id, transaction): every outbox id below the first was handed out before the second began.
-        self._marks = deque([(self._seen.upper, self._cursor.transaction_id)])
+        self._gaps = Gaps(self._cursor.published, self._cursor.transaction_id)
         while True:
             page = await self._read()
             has_news = self._close_gaps(page)
@@ -135,7 +133,7 @@ class Drain:
         """The next page, encoded into `_waiting`, while the batch in flight is stored."""
         room = 2 * self._settings.batch_size - len(self._waiting) if self._waiting_bytes < PAGE_BYTES else 1
         limit = max(min(self._page_limit, room), 1)
-        page = await next_page(self._conn, self._seen, limit)
+        page = await next_page(self._conn, self._gaps.seen, limit)
         size = 0
         for row in page.rows:
             message = self._profile.encode(row, self._stream.max_payload)
@@ -144,7 +142,7 @@ class Drain:
             if message.is_reference:
                 self._metrics.sent_as_reference()
         self._waiting_bytes += size
-        self._seen.add_all(row.id for row in page.rows)
+        self._gaps.see(row.id for row in page.rows)
         if size > PAGE_BYTES:
             self._page_limit = max(limit // 2, 1)
         elif limit == self._page_limit and page.is_full:
@@ -165,17 +163,8 @@ class Drain:
         return sum(message.size for message in self._waiting) <= PAGE_BYTES
 
     def _close_gaps(self, page: Page) -> bool:
-        """Mark the ids dead that this page proves will never appear; returns whether there were any.
-
-        An id is dead when its owner has ended (it is older than a mark's transaction, and every such transaction has
-        ended in the page's snapshot) and the same snapshot shows no row.
-        """
-        end = 0
-        while self._marks and self._marks[0][1] <= page.oldest_running:
-            end = self._marks.popleft()[0]
-        if page.is_full:
-            end = min(end, page.rows[-1].id + 1)  # the page did not look further
-        dead = self._seen.fill(end)
+        """Take the ids as published that this page proves will never appear; returns whether there were any."""
+        dead = self._gaps.close(page)
         for low, high in dead:
             self._cursor.published.add(low, high)
         return bool(dead)
@@ -203,15 +192,9 @@ class Drain:
 
     async def _store(self, page: Page) -> None:
         """Store the cursor; it is the heartbeat, too, and its transaction is the mark for all ids handed out so far."""
-        end = max(self._seen.upper, page.allocated + 1)
         await self._store_cursor_only()
-        if not self._marks or self._marks[-1][0] < end:
-            self._marks.append((end, self._cursor.transaction_id))
-        gaps = self._seen.gaps()
-        missing = end - self._seen.upper + sum(high - low for low, high in gaps)
-        self._metrics.progressed(len(self._waiting) + missing, len(gaps))
-        if not gaps and self._seen.upper == end:
-            self._marks.clear()
+        self._gaps.mark(page.allocated, self._cursor.transaction_id)
+        self._metrics.progressed(len(self._waiting) + self._gaps.missing(page.allocated), len(self._gaps.seen.gaps()))
 
     async def _store_cursor_only(self) -> None:
         await advance(self._conn, self._cursor)
@@ -223,9 +206,8 @@ class Drain:
         if not self._is_armed:
             await self._arm(is_armed=True)
             return  # read once more: an id handed out before the doorbell was set did not ring it
-        end = max(self._seen.upper, page.allocated + 1)
-        has_missing = bool(self._seen.gaps()) or self._seen.upper < end
-        if has_missing and (not self._marks or self._marks[-1][0] < end):
+        has_missing = self._gaps.has_missing(page.allocated)
+        if has_missing and not self._gaps.is_marked(page.allocated):
             await self._store(page)
         timeout_seconds = self._settings.heartbeat_seconds
         if has_missing:
