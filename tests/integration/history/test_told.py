@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from publisher.doctor import examine
-from publisher.embedded import postgres
+from publisher.embedded.nats_server import nats_server
 from publisher.history import timeline
 from publisher.history.verification import verify
 from registry.errors import NotFound
@@ -129,7 +129,7 @@ async def test_doctor_finds_nothing_wrong_where_nothing_is(
 async def test_doctor_explains_a_lost_stream_and_one_restored_from_an_older_backup(
     database: str, prefix: str, state_dir: Path, nats_url: str, profile: str
 ) -> None:
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with connected(server.url) as client:
             await create_shared_stream(client)
         async with running_relay(database, server.url, prefix):
@@ -137,13 +137,13 @@ async def test_doctor_explains_a_lost_stream_and_one_restored_from_an_older_back
             await until_drained(database, prefix)
     backup = state_dir / "backup"
     shutil.copytree(state_dir / "nats", backup)
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with running_relay(database, server.url, prefix):
             write(database, 1)
             await until_drained(database, prefix)
     shutil.rmtree(state_dir / "nats")
     backup.rename(state_dir / "nats")
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         found = await problems(database, server.url, prefix)
     assert "restored from an older backup; stop up or serve, then imi-registry rebuild-stream" in found[0]
     found = await problems(database, nats_url, prefix)  # a server that never had it; or its owner created it anew
