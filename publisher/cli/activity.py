@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.session import Actor, AsJson, DatabaseUrl, Metadata, parsed, user_name, with_registry
+from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, json_object
+from publisher.cli.session import user_name, with_registry
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -39,7 +40,7 @@ def log(
     """
     from publisher.cli import references
 
-    extra = parsed(metadata)
+    extra = json_object(metadata)
 
     async def work(registry: Registry) -> UUID:
         where = await references.worktree(registry, worktree)

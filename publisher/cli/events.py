@@ -12,18 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from publisher.cli.installation import installation
-from publisher.cli.session import (
-    AsJson,
-    DatabaseUrl,
-    NatsUrl,
-    StateDir,
-    attached,
-    line_printer,
-    required,
-    run,
-    say,
-    settings_of,
-)
+from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir
+from publisher.cli.session import attached, required, run, settings_of
+from publisher.cli.terminal.text import line_printer, say
 from registry.errors import Invalid
 
 if TYPE_CHECKING:

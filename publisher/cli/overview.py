@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.project import ProjectReference
-from publisher.cli.session import AsJson, DatabaseUrl, with_registry
+from publisher.cli.options import AsJson, DatabaseUrl, ProjectReference
+from publisher.cli.session import with_registry
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.session import Actor, AsJson, DatabaseUrl, Metadata, Yes, parsed, with_registry
+from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, ProjectReference, Yes, json_object
+from publisher.cli.session import with_registry
 from registry.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Projects: one per GitHub repository.", no_args_is_help=True)
 
-ProjectReference = Annotated[
-    str, typer.Argument(metavar="PROJECT", help="Name, origin, id (its beginning will do), or a checkout's folder.")
-]
 Branch = Annotated[str | None, typer.Option("--branch", help="Default branch.", show_default=False)]
 TrunkPath = Annotated[
     str | None, typer.Option("--trunk-path", help="Where the default branch is checked out.", show_default=False)
@@ -53,7 +51,7 @@ def register(
     """
     from publisher.checkouts import git
 
-    extra = parsed(metadata)
+    extra = json_object(metadata)
     if origin is not None and not origin.strip():
         raise typer.BadParameter("is blank", param_hint="--origin")
     if path is not None or origin is None:
@@ -177,7 +175,7 @@ def update(
     """
     from publisher.cli import references
 
-    extra = parsed(metadata)
+    extra = json_object(metadata)
 
     async def work(registry: Registry) -> Project:
         project = await references.project(registry, reference)

@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
+from uuid import UUID
 
 from publisher.checkouts import git
 from registry.database import Registry
@@ -53,6 +54,18 @@ async def worktree(registry: Registry, reference: str) -> Worktree:
         similar = get_close_matches(name, {one.name for one in everything})
         raise NotFound(f'no worktree "{reference}"{_meant(similar)}')
     return _only(reference, found, [f"{one.name}@{one.project_name} ({str(one.id)[:8]})" for one in found])
+
+
+async def history_id(database_url: str, entity: Literal["project", "worktree"], reference: str) -> UUID:
+    """The id that a history is asked for by: a whole id as it is, since what it names may be deleted by now."""
+    try:
+        return UUID(reference)
+    except ValueError:
+        pass
+    async with Registry.connect(database_url, max_connections=1) as registry:
+        if entity == "project":
+            return (await project(registry, reference)).id
+        return (await worktree(registry, reference)).id
 
 
 def _is_path(reference: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from publisher.cli.session import AsJson
+from publisher.cli.options import AsJson
 from registry.errors import Conflict, Invalid, NotFound
 
 app = typer.Typer(help="The contract: JSON Schemas of events and commands, AsyncAPI.", no_args_is_help=True)

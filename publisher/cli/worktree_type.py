@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.session import Actor, AsJson, DatabaseUrl, Metadata, Yes, parsed, with_registry
+from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, Yes, json_object
+from publisher.cli.session import with_registry
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -40,7 +41,7 @@ def add(
 
     Example: imi-registry type add docs --description "Documentation"
     """
-    extra = parsed(metadata)
+    extra = json_object(metadata)
 
     async def work(registry: Registry) -> WorktreeType:
         type_id = await registry.add_worktree_type(

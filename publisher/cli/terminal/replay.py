@@ -12,8 +12,8 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from publisher.cli.session import line_printer
 from publisher.cli.terminal.lines import event_line
+from publisher.cli.terminal.text import line_printer
 from registry.history.pages import Replayed
 
 EVENTS_PER_UPDATE = 500

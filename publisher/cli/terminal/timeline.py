@@ -8,8 +8,8 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from publisher.cli.session import line_printer
 from publisher.cli.terminal.lines import STYLES
+from publisher.cli.terminal.text import line_printer
 from publisher.history.timeline import Change, Timeline
 
 HIDDEN = {"updated_at", "last_sync_at"}

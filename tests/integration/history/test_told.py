@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from publisher.cli.references import history_id
 from publisher.doctor import examine
 from publisher.embedded.nats_server import nats_server
 from publisher.history import timeline
@@ -35,14 +36,14 @@ async def test_a_timeline_tells_what_changed_by_whom_from_which_command(database
             "SELECT set_config('imi.actor', 'ann', true), set_config('imi.causation_id', %s, true)", [str(command)]
         )
         conn.execute("UPDATE projects SET name = 'q', description = 'd'")
-    told = await timeline.read(database, "project", str(project))
+    told = await timeline.read(database, "project", project)
     assert [change.row.action for change in told.changes] == ["registered", "updated"]
     change = told.changes[1]
     assert (change.row.actor, change.row.causation_id) == ("ann", str(command))
     fields = {name: (before, after) for name, before, after in change.fields}
     assert fields["name"] == ("p", "q")
     assert fields["description"] == (None, "d")
-    assert (await timeline.read(database, "project", "https://github.com/A/b")).id == str(project)
+    assert await history_id(database, "project", "https://github.com/A/b") == project
 
 
 async def test_the_state_at_every_time_is_the_one_of_then(database: str) -> None:
@@ -54,7 +55,7 @@ async def test_the_state_at_every_time_is_the_one_of_then(database: str) -> None
             conn.execute("UPDATE projects SET name = %s", [f"n{number}"])
         conn.execute("DELETE FROM projects")
         (end,) = conn.execute("SELECT clock_timestamp()").fetchone() or (None,)
-    told = await timeline.read(database, "project", str(project))
+    told = await timeline.read(database, "project", project)
     names = [(told.as_of(moment) or {})["name"] for moment in moments]
     assert names == ["n0", "n1", "n2"]
     assert told.as_of(end) is None
@@ -66,7 +67,7 @@ async def test_the_state_at_every_time_is_the_one_of_then(database: str) -> None
 
 async def test_what_has_no_event_is_not_found(database: str) -> None:
     with pytest.raises(NotFound, match=r"no event of worktree .* is kept"):
-        await timeline.read(database, "worktree", str(uuid4()))
+        await timeline.read(database, "worktree", uuid4())
 
 
 @pytest.mark.usefixtures("profile")
