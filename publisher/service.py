@@ -71,8 +71,10 @@ async def serve(
             await applier.settled.wait()
             await answering.wait()
             log.info("ready", role=metrics.role, http_url=url)
-            if ready is not None and (pending := ready(url)) is not None:
-                await pending
+            if ready is not None:
+                pending = ready(url)
+                if pending is not None:
+                    await pending
             if work is not None:
                 await work()
                 stop.set()

@@ -85,11 +85,13 @@ def list_(
         return
     tables.print_table(
         {
-            "when": [tables.when(one.created_at) for one in activities],
-            "agent": [one.agent_id for one in activities],
-            "what": [one.activity_type for one in activities],
-            "where": [f"{one.worktree_name or '?'}@{one.project_name or '?'}" for one in activities],
-            "description": [" ".join(filter(None, (one.description, one.file_path))) for one in activities],
+            "when": [tables.when(activity.created_at) for activity in activities],
+            "agent": [activity.agent_id for activity in activities],
+            "what": [activity.activity_type for activity in activities],
+            "where": [f"{activity.worktree_name or '?'}@{activity.project_name or '?'}" for activity in activities],
+            "description": [
+                " ".join(filter(None, (activity.description, activity.file_path))) for activity in activities
+            ],
         },
         empty="no activities",
     )

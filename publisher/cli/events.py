@@ -122,8 +122,9 @@ def replay(
             _client(settings, "replay") as client,
             client.replay(start, follow=follow, until=end, **wanted) as events,
         ):
-            told = replaying.at_original_pace(events) if pace is Pace.original else events
-            return await replaying.show(told, as_json=as_json, follow=follow, total=await _total(client, end))
+            if pace is Pace.original:
+                events = replaying.at_original_pace(events)
+            return await replaying.show(events, as_json=as_json, follow=follow, total=await _total(client, end))
 
     token = run(work())
     if as_json:

@@ -117,10 +117,10 @@ def show(reference: ProjectReference, database_url: DatabaseUrl = None, as_json:
     )
     tables.print_table(
         {
-            "worktree": [one.name for one in worktrees],
-            "branch": [one.branch_name for one in worktrees],
-            "state": [tables.state(one) for one in worktrees],
-            "agent": [one.agent_id or "" for one in worktrees],
+            "worktree": [worktree.name for worktree in worktrees],
+            "branch": [worktree.branch_name for worktree in worktrees],
+            "state": [tables.state(worktree) for worktree in worktrees],
+            "agent": [worktree.agent_id or "" for worktree in worktrees],
         },
         empty="no active worktrees",
     )
@@ -141,17 +141,19 @@ def list_(
     async def work(registry: Registry) -> list[Project]:
         return await registry.list_projects(include_inactive=everything)
 
-    projects = sorted(with_registry(work, database_url), key=lambda one: (one.name.lower(), one.remote_origin))
+    projects = sorted(
+        with_registry(work, database_url), key=lambda project: (project.name.lower(), project.remote_origin)
+    )
     if as_json:
         tables.print_json(projects)
         return
     tables.print_table(
         {
-            "project": [one.name if one.active else f"{one.name} (inactive)" for one in projects],
-            "repository": [tables.slug(one.remote_origin) for one in projects],
-            "branch": [one.default_branch for one in projects],
-            "trunk path": [one.trunk_path for one in projects],
-            "id": tables.short_ids([one.id for one in projects]),
+            "project": [project.name if project.active else f"{project.name} (inactive)" for project in projects],
+            "repository": [tables.slug(project.remote_origin) for project in projects],
+            "branch": [project.default_branch for project in projects],
+            "trunk path": [project.trunk_path for project in projects],
+            "id": tables.short_ids([project.id for project in projects]),
         },
         empty="no projects; run: imi-registry project register",
     )

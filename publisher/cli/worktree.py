@@ -144,12 +144,12 @@ def list_(
         return
     tables.print_table(
         {
-            "worktree": [one.name for one in worktrees],
-            "project": [one.project_name for one in worktrees],
-            "branch": [one.branch_name for one in worktrees],
-            "state": [tables.state(one) for one in worktrees],
-            "agent": [one.agent_id or "" for one in worktrees],
-            "id": tables.short_ids([one.id for one in worktrees]),
+            "worktree": [worktree.name for worktree in worktrees],
+            "project": [worktree.project_name for worktree in worktrees],
+            "branch": [worktree.branch_name for worktree in worktrees],
+            "state": [tables.state(worktree) for worktree in worktrees],
+            "agent": [worktree.agent_id or "" for worktree in worktrees],
+            "id": tables.short_ids([worktree.id for worktree in worktrees]),
         },
         empty="no worktrees; run: imi-registry worktree register",
     )

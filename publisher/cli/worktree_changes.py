@@ -62,7 +62,7 @@ def update(
     new_path = str(Path(path).expanduser().absolute()) if path else path  # an empty one is refused, not here
     _change(
         reference,
-        lambda registry, one: registry.update_worktree(one.id, name, branch, new_path, type_name, extra),
+        lambda registry, worktree: registry.update_worktree(worktree.id, name, branch, new_path, type_name, extra),
         database_url,
         actor,
         "updated",
@@ -84,7 +84,7 @@ def claim(
     holder = agent or actor or user_name()
     _change(
         reference,
-        lambda registry, one: registry.claim_worktree(one.id, holder),
+        lambda registry, worktree: registry.claim_worktree(worktree.id, holder),
         database_url,
         actor,
         "claimed",
@@ -105,7 +105,7 @@ def release(
     """
     _change(
         reference,
-        lambda registry, one: registry.release_worktree(one.id, agent),
+        lambda registry, worktree: registry.release_worktree(worktree.id, agent),
         database_url,
         actor,
         "released",

@@ -78,8 +78,10 @@ def _nats_configuration(port: int, directory: Path, token: str, settings: Mappin
     jetstream: dict[str, object] = {"store_dir": str(directory / "nats")}
     configuration: dict[str, object] = {"jetstream": jetstream}
     for name, value in (NATS_SETTINGS | dict(settings)).items():
-        block, _, inner = name.rpartition(".")
-        (jetstream if block == "jetstream" else configuration)[inner if block == "jetstream" else name] = value
+        if name.startswith("jetstream."):
+            jetstream[name.removeprefix("jetstream.")] = value
+        else:
+            configuration[name] = value
     return configuration | {
         "listen": f"127.0.0.1:{port}",
         "ports_file_dir": str(directory),

@@ -137,10 +137,10 @@ def _check_version(data: Path, binaries: Path) -> None:
 
 
 def _major(binaries: Path) -> int:
-    told = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=False, cwd="/")
-    number = re.search(r"(\d+)", told.stdout)
+    version = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=False, cwd="/")
+    number = re.search(r"(\d+)", version.stdout)
     if number is None:
-        raise Unavailable(f'"{binaries}/postgres" cannot be run: {told.stderr.strip() or told.returncode}')
+        raise Unavailable(f'"{binaries}/postgres" cannot be run: {version.stderr.strip() or version.returncode}')
     return int(number[1])
 
 
