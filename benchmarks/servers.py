@@ -21,7 +21,8 @@ from nats.aio.client import Client
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from publisher.embedded import postgres
+from publisher.embedded.nats_server import nats_server
+from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from registry.subjects import Names
 
@@ -88,8 +89,8 @@ def running() -> Iterator[Servers]:
     """Both servers, for the length of the block."""
     with (
         tempfile.TemporaryDirectory(prefix="imi-bench-") as folder,
-        postgres.postgres(Path(folder), settings=POSTGRES_SETTINGS) as database,
-        postgres.nats_server(Path(folder)) as broker,
+        postgres(Path(folder), settings=POSTGRES_SETTINGS) as database,
+        nats_server(Path(folder)) as broker,
     ):
         yield Servers(database.url, broker.url)
 

@@ -82,14 +82,14 @@ async def examine(settings: Settings) -> list[Finding]:
         with translated():
             known = [Known(*row) for row in await (await conn.execute(CURSORS)).fetchall()]
         findings = [Finding(True, "database and NATS answer")]
-        ours = next((one for one in known if one.stream == profile.event_stream), None)
+        ours = next((cursor for cursor in known if cursor.stream == profile.event_stream), None)
         if ours is None:
             return [
                 *findings,
                 Finding(False, f"nothing was ever published to {profile.event_stream}: start up or serve"),
             ]
         findings += [_publisher(ours, settings.stale_seconds)]
-        findings += [_other(one) for one in known if one is not ours]
+        findings += [_other(cursor) for cursor in known if cursor is not ours]
         return findings + await _stream(conn, client, settings, ours)
 
 
@@ -135,7 +135,8 @@ async def _stream(conn: AsyncConnection, client: Client, settings: Settings, kno
         )
     if profile.is_shared:
         after = max(known.forgotten, state.last_seq - TAIL_LOOKED_AT)
-        unknown, foreign = await _unknown_in_tail(conn, SharedStream(client, profile, settings), after), 0
+        unknown = await _unknown_in_tail(conn, SharedStream(client, profile, settings), after)
+        foreign = 0
     else:
         unknown, foreign = await _unrecorded(conn, jetstream, profile, known, state.first_seq, state.last_seq)
     if foreign:
@@ -156,9 +157,15 @@ async def _unknown_in_tail(conn: AsyncConnection, stream: SharedStream, after: i
     """Sequences of the messages behind `after` that are marked as ours and that the outbox does not hold."""
     unknown: list[int] = []
     async for page in stream.tail(after):
-        ours = [(one.outbox_id, one.event_id) for one in page if one.outbox_id is not None and one.event_id]
+        ours = [
+            (message.outbox_id, message.event_id)
+            for message in page
+            if message.outbox_id is not None and message.event_id is not None
+        ]
         known = await known_events(conn, ours)
-        unknown += [one.sequence for one in page if one.event_id is not None and one.event_id not in known]
+        unknown += [
+            message.sequence for message in page if message.event_id is not None and message.event_id not in known
+        ]
     return unknown
 
 

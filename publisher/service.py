@@ -19,7 +19,7 @@ from publisher.query_service import serve_queries
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
 from publisher.settings import Settings
-from publisher.web.status import bind, serve_status
+from publisher.web import server, status
 from registry.broker.connection import connect_nats
 from registry.concurrency.tasks import run_until
 from registry.database import migrate
@@ -62,7 +62,7 @@ async def serve(
     applier_metrics = ApplierMetrics(metrics.registry)
     applier = Applier(settings, applier_metrics)
     answering = asyncio.Event()
-    with bind(settings.http_host, settings.http_port) as listener:
+    with server.bind(settings.http_host, settings.http_port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -71,8 +71,10 @@ async def serve(
             await applier.settled.wait()
             await answering.wait()
             log.info("ready", role=metrics.role, http_url=url)
-            if ready is not None and (pending := ready(url)) is not None:
-                await pending
+            if ready is not None:
+                pending = ready(url)
+                if pending is not None:
+                    await pending
             if work is not None:
                 await work()
                 stop.set()
@@ -86,7 +88,7 @@ async def serve(
                 serve_queries(settings, answering),
                 HistoryService(settings).run(),
                 keep_removing(settings),
-                serve_status(listener, metrics, applier_metrics),
+                server.serve(status.application(metrics, applier_metrics), listener),
                 announce_then_work(),
                 *[_watch(child) for child in children],
             ],

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.session import Actor, AsJson, DatabaseUrl, Metadata, parsed, user_name, with_registry
+from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, json_object
+from publisher.cli.session import user_name, with_registry
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -39,7 +40,7 @@ def log(
     """
     from publisher.cli import references
 
-    extra = parsed(metadata)
+    extra = json_object(metadata)
 
     async def work(registry: Registry) -> UUID:
         where = await references.worktree(registry, worktree)
@@ -84,11 +85,13 @@ def list_(
         return
     tables.print_table(
         {
-            "when": [tables.when(one.created_at) for one in activities],
-            "agent": [one.agent_id for one in activities],
-            "what": [one.activity_type for one in activities],
-            "where": [f"{one.worktree_name or '?'}@{one.project_name or '?'}" for one in activities],
-            "description": [" ".join(filter(None, (one.description, one.file_path))) for one in activities],
+            "when": [tables.when(activity.created_at) for activity in activities],
+            "agent": [activity.agent_id for activity in activities],
+            "what": [activity.activity_type for activity in activities],
+            "where": [f"{activity.worktree_name or '?'}@{activity.project_name or '?'}" for activity in activities],
+            "description": [
+                " ".join(filter(None, (activity.description, activity.file_path))) for activity in activities
+            ],
         },
         empty="no activities",
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from publisher.cli.session import Actor, AsJson, NatsUrl, Yes, attached, required, run, settings_of, user_name
+from publisher.cli.options import Actor, AsJson, NatsUrl, Yes
+from publisher.cli.session import attached, required, run, settings_of, user_name
 from registry.errors import Invalid
 
 if TYPE_CHECKING:

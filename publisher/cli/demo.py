@@ -116,7 +116,8 @@ class Demo:
         out_of_order = 0
         for seen in self._seen:
             subject, sequence = seen.envelope["subject"], int(seen.envelope["sequence"])
-            out_of_order += sequence < last_sequence.get(subject, 0)
+            if sequence < last_sequence.get(subject, 0):
+                out_of_order += 1
             last_sequence[subject] = max(sequence, last_sequence.get(subject, 0))
         latencies_ms = [
             (seen.at - self._committed_at[seen.envelope["transactionid"]]) * 1000
@@ -174,7 +175,8 @@ class Demo:
         await asyncio.sleep(PACE_SECONDS)
         async with conn.transaction():
             cursor = await conn.execute(statement, values)
-            result = (await cursor.fetchone() or [None])[0] if cursor.description else None
+            row = await cursor.fetchone() if cursor.description else None
+            result = row[0] if row else None
             transaction = await _scalar(conn, "SELECT pg_current_xact_id()::text")
             self._committed_at[transaction] = perf_counter()
         return result

@@ -12,18 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from publisher.cli.installation import installation
-from publisher.cli.session import (
-    AsJson,
-    DatabaseUrl,
-    NatsUrl,
-    StateDir,
-    attached,
-    line_printer,
-    required,
-    run,
-    say,
-    settings_of,
-)
+from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir
+from publisher.cli.session import attached, required, run, settings_of
+from publisher.cli.terminal.text import line_printer, say
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
@@ -131,8 +122,9 @@ def replay(
             _client(settings, "replay") as client,
             client.replay(start, follow=follow, until=end, **wanted) as events,
         ):
-            told = replaying.at_original_pace(events) if pace is Pace.original else events
-            return await replaying.show(told, as_json=as_json, follow=follow, total=await _total(client, end))
+            if pace is Pace.original:
+                events = replaying.at_original_pace(events)
+            return await replaying.show(events, as_json=as_json, follow=follow, total=await _total(client, end))
 
     token = run(work())
     if as_json:

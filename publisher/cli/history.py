@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from publisher.cli.installation import installation
-from publisher.cli.session import AsJson, DatabaseUrl, NatsUrl, StateDir, attached, required, run, say, settings_of
+from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir
+from publisher.cli.session import attached, required, run, settings_of
+from publisher.cli.terminal.text import say
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def show(
 
     Example: imi-registry history show worktree 9a7e6c1e-0d52-4f5e-8a5b-3a1d2b6f7c10 --diff
     """
+    from publisher.cli import references
     from publisher.cli.terminal import timeline as timeline_view
     from publisher.cli.times import moment
     from publisher.history import timeline
@@ -51,7 +54,9 @@ def show(
     settings = _settings(database_url)
 
     async def work() -> timeline.Timeline:
-        return await timeline.read(settings.database_url or "", entity.value, id_)
+        database_url = settings.database_url or ""
+        meant = await references.history_id(database_url, entity.value, id_)
+        return await timeline.read(database_url, entity.value, meant)
 
     found = run(work())
     if as_of is not None:

@@ -11,7 +11,7 @@ from publisher.cli.session import attached, database, required, settings_of
 from registry.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
-    from publisher.embedded.postgres import EmbeddedServer
+    from publisher.embedded.process import EmbeddedServer
     from publisher.settings import Settings
 
 
@@ -21,7 +21,9 @@ def embedded(
 ) -> Iterator[tuple[Settings, list[EmbeddedServer], Callable[[Settings, str], None]]]:
     """Embedded servers in `state_dir`, migrated; the settings that name them; and the writer of `endpoints.json`."""
     from publisher.embedded.endpoints import published
-    from publisher.embedded.postgres import nats_server, owned, postgres
+    from publisher.embedded.nats_server import nats_server
+    from publisher.embedded.postgres import postgres
+    from publisher.embedded.state_dir import owned
     from registry.database import migrate
 
     with (

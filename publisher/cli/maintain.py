@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.session import Actor, DatabaseUrl, Yes, attached, database, settings_of, with_registry
+from publisher.cli.options import Actor, DatabaseUrl, Yes
+from publisher.cli.session import attached, database, settings_of, with_registry
 
 if TYPE_CHECKING:
     from registry.database import Registry

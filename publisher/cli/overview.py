@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.project import ProjectReference
-from publisher.cli.session import AsJson, DatabaseUrl, with_registry
+from publisher.cli.options import AsJson, DatabaseUrl, ProjectReference
+from publisher.cli.session import with_registry
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,7 +34,8 @@ def inflight(
     async def work(registry: Registry) -> tuple[list[InflightWork], dict[UUID, str]]:
         project_id = (await references.project(registry, project)).id if project else None
         found = await registry.get_inflight_work(project_id)
-        return found, {one.id: one.project_name for one in await registry.list_worktrees(project_id=project_id)}
+        worktrees = await registry.list_worktrees(project_id=project_id)
+        return found, {worktree.id: worktree.project_name for worktree in worktrees}
 
     found, projects = with_registry(work, database_url)
     if as_json:
@@ -42,13 +43,13 @@ def inflight(
         return
     tables.print_table(
         {
-            "worktree": [one.worktree_name for one in found],
-            "project": [projects.get(one.worktree_id, "") for one in found],
-            "branch": [one.branch_name for one in found],
-            "work": [tables.work_left(one) for one in found],
-            "agent": [one.agent_id or "" for one in found],
-            "last": [tables.when(one.last_activity) for one in found],
-            "id": tables.short_ids([one.worktree_id for one in found]),
+            "worktree": [work.worktree_name for work in found],
+            "project": [projects.get(work.worktree_id, "") for work in found],
+            "branch": [work.branch_name for work in found],
+            "work": [tables.work_left(work) for work in found],
+            "agent": [work.agent_id or "" for work in found],
+            "last": [tables.when(work.last_activity) for work in found],
+            "id": tables.short_ids([work.worktree_id for work in found]),
         },
         empty="nothing in flight",
     )
@@ -75,11 +76,11 @@ def search(
         return
     tables.print_table(
         {
-            "project": [one.name for one in found],
-            "repository": [tables.slug(one.remote_origin) for one in found],
-            "trunk path": [one.trunk_path for one in found],
-            "match": [f"{one.relevance:.0%}" for one in found],
-            "id": tables.short_ids([one.id for one in found]),
+            "project": [match.name for match in found],
+            "repository": [tables.slug(match.remote_origin) for match in found],
+            "trunk path": [match.trunk_path for match in found],
+            "match": [f"{match.relevance:.0%}" for match in found],
+            "id": tables.short_ids([match.id for match in found]),
         },
         empty=f'nothing like "{query}"',
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.session import Actor, AsJson, DatabaseUrl, Metadata, Yes, parsed, with_registry
+from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, ProjectReference, Yes, json_object
+from publisher.cli.session import with_registry
 from registry.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Projects: one per GitHub repository.", no_args_is_help=True)
 
-ProjectReference = Annotated[
-    str, typer.Argument(metavar="PROJECT", help="Name, origin, id (its beginning will do), or a checkout's folder.")
-]
 Branch = Annotated[str | None, typer.Option("--branch", help="Default branch.", show_default=False)]
 TrunkPath = Annotated[
     str | None, typer.Option("--trunk-path", help="Where the default branch is checked out.", show_default=False)
@@ -53,7 +51,7 @@ def register(
     """
     from publisher.checkouts import git
 
-    extra = parsed(metadata)
+    extra = json_object(metadata)
     if origin is not None and not origin.strip():
         raise typer.BadParameter("is blank", param_hint="--origin")
     if path is not None or origin is None:
@@ -119,10 +117,10 @@ def show(reference: ProjectReference, database_url: DatabaseUrl = None, as_json:
     )
     tables.print_table(
         {
-            "worktree": [one.name for one in worktrees],
-            "branch": [one.branch_name for one in worktrees],
-            "state": [tables.state(one) for one in worktrees],
-            "agent": [one.agent_id or "" for one in worktrees],
+            "worktree": [worktree.name for worktree in worktrees],
+            "branch": [worktree.branch_name for worktree in worktrees],
+            "state": [tables.state(worktree) for worktree in worktrees],
+            "agent": [worktree.agent_id or "" for worktree in worktrees],
         },
         empty="no active worktrees",
     )
@@ -143,17 +141,19 @@ def list_(
     async def work(registry: Registry) -> list[Project]:
         return await registry.list_projects(include_inactive=everything)
 
-    projects = sorted(with_registry(work, database_url), key=lambda one: (one.name.lower(), one.remote_origin))
+    projects = sorted(
+        with_registry(work, database_url), key=lambda project: (project.name.lower(), project.remote_origin)
+    )
     if as_json:
         tables.print_json(projects)
         return
     tables.print_table(
         {
-            "project": [one.name if one.active else f"{one.name} (inactive)" for one in projects],
-            "repository": [tables.slug(one.remote_origin) for one in projects],
-            "branch": [one.default_branch for one in projects],
-            "trunk path": [one.trunk_path for one in projects],
-            "id": tables.short_ids([one.id for one in projects]),
+            "project": [project.name if project.active else f"{project.name} (inactive)" for project in projects],
+            "repository": [tables.slug(project.remote_origin) for project in projects],
+            "branch": [project.default_branch for project in projects],
+            "trunk path": [project.trunk_path for project in projects],
+            "id": tables.short_ids([project.id for project in projects]),
         },
         empty="no projects; run: imi-registry project register",
     )
@@ -177,7 +177,7 @@ def update(
     """
     from publisher.cli import references
 
-    extra = parsed(metadata)
+    extra = json_object(metadata)
 
     async def work(registry: Registry) -> Project:
         project = await references.project(registry, reference)

@@ -6,14 +6,15 @@ import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
+from uuid import UUID
 
 from publisher.checkouts import git
 from registry.database import Registry
 from registry.errors import Invalid, NotFound
 from registry.models import Project, Worktree
 
-MeantT = TypeVar("MeantT", Project, Worktree)
+FoundT = TypeVar("FoundT", Project, Worktree)
 
 
 async def project(registry: Registry, reference: str) -> Project:
@@ -23,15 +24,16 @@ async def project(registry: Registry, reference: str) -> Project:
     """
     if _is_path(reference):
         origin = git.origin(_folders(reference)[0])
-        found = await registry.find_projects(origin) if origin else []
-        if not found:
+        of_origin = await registry.find_projects(origin) if origin else []
+        if not of_origin:
             raise NotFound(f'"{reference}" is no checkout of a registered project')
-        return found[0]
+        return of_origin[0]
     found = await registry.find_projects(reference)
     if not found:
-        similar = [match.name for match in await registry.search_projects(reference)] if reference.strip() else []
-        raise NotFound(f'no project "{reference}"{_meant(similar[:3])}')
-    return _only(reference, found, [f"{one.remote_origin} ({str(one.id)[:8]})" for one in found])
+        matches = await registry.search_projects(reference) if reference.strip() else []
+        similar = [match.name for match in matches]
+        raise NotFound(f'no project "{reference}"{_did_you_mean(similar[:3])}')
+    return _only(reference, found, [f"{project.remote_origin} ({str(project.id)[:8]})" for project in found])
 
 
 async def worktree(registry: Registry, reference: str) -> Worktree:
@@ -44,15 +46,29 @@ async def worktree(registry: Registry, reference: str) -> Worktree:
     name, _, project_reference = reference.partition("@")  # the first: an origin has one too
     if project_reference:
         inside = await project(registry, project_reference)
-        everything = await registry.list_worktrees(project_id=inside.id, include_inactive=True)
-        found = [one for one in everything if one.name == name]
+        candidates = await registry.list_worktrees(project_id=inside.id, include_inactive=True)
+        found = [candidate for candidate in candidates if candidate.name == name]
     else:
         found = await registry.find_worktrees(reference)
+        candidates = [] if found else await registry.list_worktrees()
     if not found:
-        everything = everything if project_reference else await registry.list_worktrees()
-        similar = get_close_matches(name, {one.name for one in everything})
-        raise NotFound(f'no worktree "{reference}"{_meant(similar)}')
-    return _only(reference, found, [f"{one.name}@{one.project_name} ({str(one.id)[:8]})" for one in found])
+        similar = get_close_matches(name, {candidate.name for candidate in candidates})
+        raise NotFound(f'no worktree "{reference}"{_did_you_mean(similar)}')
+    return _only(
+        reference, found, [f"{worktree.name}@{worktree.project_name} ({str(worktree.id)[:8]})" for worktree in found]
+    )
+
+
+async def history_id(database_url: str, entity: Literal["project", "worktree"], reference: str) -> UUID:
+    """The id that a history is asked for by: a whole id as it is, since what it names may be deleted by now."""
+    try:
+        return UUID(reference)
+    except ValueError:
+        pass
+    async with Registry.connect(database_url, max_connections=1) as registry:
+        if entity == "project":
+            return (await project(registry, reference)).id
+        return (await worktree(registry, reference)).id
 
 
 def _is_path(reference: str) -> bool:
@@ -64,8 +80,11 @@ async def _at(registry: Registry, path: str) -> Worktree:
     folders = _folders(path)
     for folder in folders:
         located = await registry.get_worktree_by_path(str(folder))
-        if located is not None and (found := await registry.get_worktree(located.id)) is not None:
-            return found
+        if located is None:
+            continue
+        active = await registry.get_worktree(located.id)
+        if active is not None:
+            return active
     former = await registry.find_worktrees(str(folders[0]))
     if not former:
         raise NotFound(f'"{path}" is in no registered worktree; run: imi-registry worktree register "{path}"')
@@ -79,17 +98,19 @@ def _folders(path: str) -> list[Path]:
     return [Path(os.path.normpath(spelled)), resolved, *spelled.parents, *resolved.parents]
 
 
-def _only(reference: str, found: Sequence[MeantT], shown: Sequence[str]) -> MeantT:
-    """The one that is meant: an active one before inactive ones, a whole name or id before the beginning of an id."""
-    exact = [one for one in found if reference in (one.name, str(one.id))]
-    for likely in ([one for one in exact if one.active], exact, [one for one in found if one.active], found):
-        if len(likely) == 1:
-            return likely[0]
-        if likely:
-            break
-    raise Invalid(f'"{reference}" could be {", ".join(shown)}; give its id')
+def _only(reference: str, found: Sequence[FoundT], descriptions: Sequence[str]) -> FoundT:
+    """What is meant of several: a whole name or id before the beginning of an id, then active before inactive."""
+    exact = [row for row in found if reference in (row.name, str(row.id))]
+    likely = exact or list(found)
+    active = [row for row in likely if row.active]
+    candidates = active or likely
+    if len(candidates) == 1:
+        return candidates[0]
+    raise Invalid(f'"{reference}" could be {", ".join(descriptions)}; give its id')
 
 
-def _meant(names: Sequence[str]) -> str:
+def _did_you_mean(names: Sequence[str]) -> str:
+    if not names:
+        return ""
     quoted = " or ".join(f'"{name}"' for name in names)
-    return f"; did you mean {quoted}?" if quoted else ""
+    return f"; did you mean {quoted}?"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from publisher.cli.session import AsJson
+from publisher.cli.options import AsJson
 from registry.errors import Conflict, Invalid, NotFound
 
 app = typer.Typer(help="The contract: JSON Schemas of events and commands, AsyncAPI.", no_args_is_help=True)
@@ -38,7 +38,8 @@ def generate(
             raise Invalid(f"{target}: {error.strerror}") from error
         print(f"{target}: {len(changed)} written" if changed else f"{target}: up to date")
         return
-    if stale := schemas.differing(load(target)):
+    stale = schemas.differing(load(target))
+    if stale:
         raise Conflict(f"{target}: not what the models say: {', '.join(stale)}; run imi-registry schemas generate")
     print(f"{target}: up to date")
 
@@ -85,9 +86,8 @@ def show(name: Annotated[str, typer.Argument(help="Name, $id or message type; se
     names = {alias: path for path, document in found.items() for alias in _aliases(path, _urn(document))}
     if name not in names:
         near = get_close_matches(name, names, n=1)
-        raise NotFound(
-            f'no schema "{name}"{f"; did you mean {near[0]}?" if near else "; see imi-registry schemas list"}'
-        )
+        hint = f"did you mean {near[0]}?" if near else "see imi-registry schemas list"
+        raise NotFound(f'no schema "{name}"; {hint}')
     print(json.dumps(found[names[name]], indent=2, ensure_ascii=False))
 
 
@@ -103,8 +103,10 @@ def check(file: Annotated[Path, typer.Argument(help="JSON or JSON Lines; - reads
             print(f"{place}: {fault}", flush=True)
         total += 1
         broken += bool(faults)
-    if broken or not total:
-        raise Invalid(f"{file}: {broken} of {total} messages break the contract" if total else f"{file}: empty")
+    if not total:
+        raise Invalid(f"{file}: empty")
+    if broken:
+        raise Invalid(f"{file}: {broken} of {total} messages break the contract")
     print(f"{file}: {total} {'message keeps' if total == 1 else 'messages keep'} to the contract")
 
 

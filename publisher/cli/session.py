@@ -1,47 +1,19 @@
-"""What the commands of the command line share: options, settings, connections, output."""
+"""What commands work with: settings, the registry, a plain connection, the event loop."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
-
     from publisher.settings import Settings
     from registry.database import Registry
 
 T = TypeVar("T")
-
-StateDir = Annotated[
-    Path, typer.Option("--state-dir", help="Folder that holds everything.", envvar="IMI_STATE_DIR", show_default=True)
-]
-DatabaseUrl = Annotated[
-    str | None, typer.Option("--database-url", help="PostgreSQL URL; default: DATABASE_URL.", show_default=False)
-]
-NatsUrl = Annotated[str | None, typer.Option("--nats-url", help="NATS URL; default: NATS_URL.", show_default=False)]
-HttpPort = Annotated[
-    int | None, typer.Option("--http-port", help="Port of the status page; 0 takes a free one.", min=0, max=65535)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
-Actor = Annotated[
-    str | None,
-    typer.Option(
-        "--actor", help="Who the events name; default: your user name.", envvar="IMI_ACTOR", show_default=False
-    ),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Metadata = Annotated[
-    str | None, typer.Option("--metadata", help="JSON object, merged by key with what is there.", show_default=False)
-]
 
 
 def settings_of(**overrides: object) -> Settings:
@@ -106,23 +78,6 @@ def user_name() -> str:
         return f"uid {os.getuid()}"
 
 
-def parsed(metadata: str | None) -> dict[str, Any] | None:
-    """The JSON object given as --metadata. Raises `Invalid`."""
-    import json
-
-    if metadata is None:
-        return None
-    try:
-        value = json.loads(metadata)
-    except ValueError as error:
-        raise Invalid(f"--metadata {metadata!r:.80}: is not JSON: {error}") from None
-    except RecursionError:
-        raise Invalid(f"--metadata {metadata!r:.80}: is nested too deep") from None
-    if not isinstance(value, dict):
-        raise Invalid(f"--metadata {metadata!r:.80}: must be a JSON object")
-    return value
-
-
 @contextmanager
 def database(database_url: str | None) -> Iterator[Any]:
     """A plain connection to the registry database."""
@@ -147,13 +102,3 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except ImportError:
         from asyncio import run as runner
     return runner(work)
-
-
-def line_printer(console: Console) -> Callable[[Text], None]:
-    """Prints each text as exactly one line, cut at the width of the terminal."""
-    return lambda line: console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
-
-
-def say(text: str) -> None:
-    """Print a line for people, on standard error: output proper stays clean."""
-    print(text, file=sys.stderr)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.session import Actor, AsJson, DatabaseUrl, say, with_registry
+from publisher.cli.options import Actor, AsJson, DatabaseUrl
+from publisher.cli.session import with_registry
+from publisher.cli.terminal.text import say
 from registry.errors import Unavailable
 
 if TYPE_CHECKING:

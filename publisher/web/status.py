@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
-from collections.abc import Iterator
 from html import escape
 from time import time
 
-import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,7 +13,6 @@ from starlette.routing import Route
 
 from publisher.applier.metrics import ApplierMetrics
 from publisher.relay.metrics import RelayMetrics
-from registry.errors import Invalid
 
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -29,45 +23,6 @@ table { border-collapse: collapse; width: 100%; margin: 1.5rem 0; }
 td { padding: .35rem .6rem; border-bottom: 1px solid #8884; }
 td + td { text-align: right; font-variant-numeric: tabular-nums; }
 """
-
-TICKS_PER_SECOND = 10
-"""What uvicorn counts in: it renews its Date header at each tenth."""
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own, since the service decides when to stop; quiet while nobody asks."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def main_loop(self) -> None:
-        """Look after connections once a second; uvicorn itself looks ten times, half of an idle service's work."""
-        ticks = 0
-        while not await self.on_tick(ticks):
-            ticks += TICKS_PER_SECOND
-            await asyncio.sleep(1)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises `Invalid` when the address cannot be used."""
-    try:
-        return socket.create_server((host, port))
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise Invalid(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
-
-
-async def serve_status(listener: socket.socket, metrics: RelayMetrics, applier: ApplierMetrics) -> None:
-    """Answer on `listener` until cancelled."""
-    config = uvicorn.Config(application(metrics, applier), log_config=None, access_log=False, lifespan="off")
-    server = _Server(config)
-    try:
-        await server.serve(sockets=[listener])
-    except asyncio.CancelledError:
-        server.should_exit = True
-        await server.shutdown(sockets=[listener])
-        raise
 
 
 def application(metrics: RelayMetrics, applier: ApplierMetrics) -> Starlette:

@@ -21,7 +21,8 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from publisher.embedded.postgres import _nats_binary, _postgres_binaries
+from publisher.embedded.nats_server import _nats_binary
+from publisher.embedded.postgres import _postgres_binaries
 
 NEEDED = ("dockerd", "docker", "busybox", "unshare", "nsenter", "ip")
 START_SECONDS = 60

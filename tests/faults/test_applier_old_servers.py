@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 
-from publisher.embedded.postgres import nats_server
+from publisher.embedded.nats_server import nats_server
 from registry.client import RegistryClient, Sending
 from tests.faults.test_applier import Senders
 from tests.support import services

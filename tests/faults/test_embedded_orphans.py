@@ -19,8 +19,10 @@ import pytest
 from publisher.embedded import account as unprivileged
 from publisher.embedded import process as guarded
 from publisher.embedded.account import account
-from publisher.embedded.postgres import nats_server, owned, postgres
+from publisher.embedded.nats_server import nats_server
+from publisher.embedded.postgres import postgres
 from publisher.embedded.process import GUARD
+from publisher.embedded.state_dir import owned
 from registry.errors import Conflict, Unavailable
 from tests.support.services import wait_until
 
@@ -28,7 +30,9 @@ OWNER = """
 import json, signal, sys
 from pathlib import Path
 import psycopg
-from publisher.embedded.postgres import nats_server, owned, postgres
+from publisher.embedded.nats_server import nats_server
+from publisher.embedded.postgres import postgres
+from publisher.embedded.state_dir import owned
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with owned(Path(sys.argv[1])) as state_dir, postgres(state_dir) as database, nats_server(state_dir) as broker:

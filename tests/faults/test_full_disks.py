@@ -18,7 +18,8 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from publisher.embedded import postgres
+from publisher.embedded.nats_server import nats_server
+from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from tests.faults.test_relay_server_restarts import Restartable, failing_more
 from tests.support.appliers import envelope, outcome_events, publish, rows, running_applier, until_empty
@@ -53,7 +54,7 @@ def fill(disk: Path) -> Path:
 async def test_events_written_while_the_disk_of_nats_is_full_are_published_after_its_restart(
     database: str, prefix: str, small_disk: Path
 ) -> None:
-    with Restartable(lambda: postgres.nats_server(small_disk)) as server:
+    with Restartable(lambda: nats_server(small_disk)) as server:
         async with running_relay(database, server.url, prefix) as metrics:
             async with writing(database, writers=4) as load:
                 await load.reach(commits=50)
@@ -77,7 +78,7 @@ async def test_events_written_while_the_disk_of_nats_is_full_are_published_after
 async def test_events_committed_before_the_disk_of_postgresql_was_full_are_all_published(
     nats_url: str, prefix: str, small_disk: Path
 ) -> None:
-    with Restartable(lambda: postgres.postgres(small_disk, settings=SMALL_POSTGRES)) as server:
+    with Restartable(lambda: postgres(small_disk, settings=SMALL_POSTGRES)) as server:
         with psycopg.connect(server.url) as conn:
             migrate.apply(conn)
         async with running_relay(server.url, nats_url, prefix) as metrics:
@@ -101,7 +102,7 @@ async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_
         data = {"name": f"name-{number}", "remote_origin": origin, "metadata": {"noise": secrets.token_hex(3000)}}
         return envelope("project.register", data)
 
-    with Restartable(lambda: postgres.postgres(small_disk, settings=SMALL_POSTGRES)) as server:
+    with Restartable(lambda: postgres(small_disk, settings=SMALL_POSTGRES)) as server:
         with psycopg.connect(server.url, autocommit=True) as conn:
             migrate.apply(conn)
             conn.execute("CREATE TABLE more AS SELECT 'x' AS filling")

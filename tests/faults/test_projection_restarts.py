@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from publisher.embedded import postgres
+from publisher.embedded.nats_server import nats_server
+from publisher.embedded.postgres import postgres
 from publisher.settings import load, profile_of
 from registry.client.projection import projection
 from registry.database import migrate
@@ -26,7 +27,7 @@ from tests.support.relays import running_relay, settings_for, until_drained
 async def test_a_projection_outlasts_restarts_of_nats(
     database: str, prefix: str, state_dir: Path, is_crash: bool
 ) -> None:
-    with Restartable(lambda: postgres.nats_server(state_dir)) as server:
+    with Restartable(lambda: nats_server(state_dir)) as server:
         async with connected(server.url) as client:
             await create_shared_stream(client)
             async with (
@@ -51,7 +52,7 @@ async def test_a_projection_outlasts_restarts_of_postgresql_though_it_needs_it(
     nats_url: str, nats: Client, prefix: str, state_dir: Path, is_crash: bool
 ) -> None:
     """The stream is emptied meanwhile: what it has not read, and at last a new snapshot, comes from the database."""
-    with Restartable(lambda: postgres.postgres(state_dir)) as server:
+    with Restartable(lambda: postgres(state_dir)) as server:
         with psycopg.connect(server.url) as conn:
             migrate.apply(conn)
         async with (

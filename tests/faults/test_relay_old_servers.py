@@ -15,7 +15,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
-from publisher.embedded.postgres import nats_server
+from publisher.embedded.nats_server import nats_server
 from publisher.settings import load, profile_of
 from publisher.stream.event_stream import StreamMoved
 from publisher.stream.opening import open_stream

@@ -12,7 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from publisher.embedded import postgres
+from publisher.embedded.nats_server import nats_server
+from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from tests.support.audit import assert_exactly_once
 from tests.support.relays import running_relay
@@ -59,7 +60,7 @@ async def failing_more(load: Workload) -> None:
 async def test_a_nats_server_that_comes_back_gets_what_was_written_meanwhile(
     database: str, prefix: str, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
-    with Restartable(lambda: postgres.nats_server(state_dir)) as server:
+    with Restartable(lambda: nats_server(state_dir)) as server:
         async with running_relay(database, server.url, prefix) as metrics:
             async with writing(database, writers=4) as load:
                 for _ in range(restarts):
@@ -76,7 +77,7 @@ async def test_a_nats_server_that_comes_back_gets_what_was_written_meanwhile(
 async def test_a_postgresql_that_comes_back_has_nothing_published_twice_and_nothing_forgotten(
     nats_url: str, prefix: str, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
-    with Restartable(lambda: postgres.postgres(state_dir)) as server:
+    with Restartable(lambda: postgres(state_dir)) as server:
         with psycopg.connect(server.url) as conn:
             migrate.apply(conn)
         async with running_relay(server.url, nats_url, prefix) as metrics:

@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from publisher.doctor import examine
-from publisher.embedded import postgres
+from publisher.embedded.nats_server import nats_server
 from registry.subjects import Names
 from tests.support.audit import assert_exactly_once, audit, connected, wait_until_published
 from tests.support.histories import replayed
@@ -206,19 +206,19 @@ async def test_a_purged_stream_goes_on_behind_what_it_held(
 
 
 async def test_a_stream_restored_from_an_older_backup_is_refused(database: str, prefix: str, state_dir: Path) -> None:
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with running_relay(database, server.url, prefix):
             rename_project(database, 9)
             await wait_until_published(database, prefix)
     backup = state_dir / "backup"
     shutil.copytree(state_dir / "nats", backup)
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with running_relay(database, server.url, prefix):
             rename_project(database, 5)
             await wait_until_published(database, prefix)
     shutil.rmtree(state_dir / "nats")
     backup.rename(state_dir / "nats")
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         rename_project(database, 2)
         with relay_process(database, server.url, prefix) as relay:
             assert await relay.exit_code() == 1

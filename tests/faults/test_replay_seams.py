@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from publisher.embedded import postgres
+from publisher.embedded.nats_server import nats_server
 from publisher.settings import load, profile_of
 from registry.client import RegistryClient
 from registry.client.replay import replay
@@ -137,7 +137,7 @@ async def test_consumers_that_vanish_are_replaced_without_a_gap(
 async def test_a_replay_outlasts_restarts_of_the_server(
     database: str, prefix: str, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
-    with Restartable(lambda: postgres.nats_server(state_dir)) as server:
+    with Restartable(lambda: nats_server(state_dir)) as server:
         async with (
             running_relay(database, server.url, prefix),
             running_history(settings_for(database, server.url, prefix)),
@@ -164,7 +164,7 @@ async def test_a_replay_outlasts_restarts_of_the_server(
 async def test_a_tail_that_has_seen_nothing_yet_goes_on_from_now_over_restarts_of_the_server(
     database: str, prefix: str, state_dir: Path, restarts: int
 ) -> None:
-    with Restartable(lambda: postgres.nats_server(state_dir)) as server:
+    with Restartable(lambda: nats_server(state_dir)) as server:
         async with running_relay(database, server.url, prefix), connected(server.url) as before:
             write(database)
             await until_drained(database, prefix)

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from publisher.embedded import postgres as embedded
+from publisher.embedded import nats_server as embedded_nats
+from publisher.embedded.postgres import postgres
 
 CHOICES = ("auto", "env", "embedded", "containers")
 DATABASE_VARIABLE = "IMI_TEST_DATABASE_URL"
@@ -59,7 +60,7 @@ def database_server(choice: str) -> Iterator[str]:
         case "env":
             yield _from_environment(DATABASE_VARIABLE)
         case "embedded":
-            with scratch_directory() as directory, embedded.postgres(directory, settings=POSTGRES_SETTINGS) as server:
+            with scratch_directory() as directory, postgres(directory, settings=POSTGRES_SETTINGS) as server:
                 yield server.url
         case _:
             with _postgres_container() as url:
@@ -73,7 +74,7 @@ def nats_server(choice: str) -> Iterator[str]:
         case "env":
             yield _from_environment(NATS_VARIABLE)
         case "embedded":
-            with scratch_directory() as directory, embedded.nats_server(directory) as server:
+            with scratch_directory() as directory, embedded_nats.nats_server(directory) as server:
                 yield server.url
         case _:
             with _nats_container() as url:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from publisher.outbox.page import Page
 from publisher.outbox.ranges import RangeSet
 from publisher.relay.gaps import Gaps
-from registry.events.envelope import OutboxRow
+from registry.events.message import OutboxRow
 
 BEGIN, TAKE, COMMIT, ROLL_BACK, READ, MARK = range(6)
 STEPS = st.lists(st.tuples(st.integers(BEGIN, MARK), st.integers(0, 7)), min_size=20, max_size=80)

@@ -12,8 +12,8 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from publisher.cli.session import line_printer
 from publisher.cli.terminal.lines import event_line
+from publisher.cli.terminal.text import line_printer
 from registry.history.pages import Replayed
 
 EVENTS_PER_UPDATE = 500
@@ -31,7 +31,7 @@ async def at_original_pace(events: AsyncIterator[Replayed]) -> AsyncIterator[Rep
         yield event
 
 
-async def told_until_interrupted(events: AsyncIterator[Replayed]) -> AsyncIterator[Replayed]:
+async def until_interrupted(events: AsyncIterator[Replayed]) -> AsyncIterator[Replayed]:
     """`events`; Ctrl-C ends them where the last one was shown, so that a token can tell where to go on."""
     try:
         async for event in events:
@@ -62,7 +62,7 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
         task = bar.add_task("replay", total=total, rate="")
         began = monotonic()
         number = 0
-        async for last in told_until_interrupted(events):
+        async for last in until_interrupted(events):
             number += 1
             if number == 1:
                 bar.reset(task, completed=last.sequence - 1)  # what was skipped took no time

@@ -51,19 +51,27 @@ def print_details(details: Mapping[str, object]) -> None:
     grid.add_column(overflow="fold")
     for name, value in details.items():
         if value not in (None, "", {}):
-            shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
-            shown = when(shown) if isinstance(shown, datetime) else shown
-            grid.add_row(name, shown if isinstance(shown, Text) else Text(str(shown)))
+            grid.add_row(name, _detail(value))
     Console().print(grid)
+
+
+def _detail(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    if isinstance(value, dict):
+        return Text(json.dumps(value, ensure_ascii=False))
+    if isinstance(value, datetime):
+        return Text(when(value))
+    return Text(str(value))
 
 
 def short_ids(ids: Sequence[UUID]) -> list[str]:
     """The beginnings of `ids` that tell them apart, all of one length."""
     for length in range(SHORTEST_ID, 37):
-        shown = [str(one)[:length] for one in ids]
-        if len(set(shown)) == len(set(ids)):
-            return shown
-    return [str(one) for one in ids]
+        beginnings = [str(id_)[:length] for id_ in ids]
+        if len(set(beginnings)) == len(set(ids)):
+            return beginnings
+    return [str(id_) for id_ in ids]
 
 
 def slug(remote_origin: str) -> str:
@@ -95,8 +103,8 @@ def work_left(work: InflightWork) -> Text:
 def counts(status: str, uncommitted: int, ahead: int, behind: int) -> Text:
     """Files not committed, commits ahead of and behind the trunk."""
     parts = [(f"±{uncommitted}", uncommitted), (f"↑{ahead}", ahead), (f"↓{behind}", behind)]
-    shown = " ".join(text for text, count in parts if count)
-    return Text(shown or status, STATUS_STYLES[status])
+    work = " ".join(text for text, count in parts if count)
+    return Text(work or status, STATUS_STYLES[status])
 
 
 def style_of(color: str | None) -> Style | str:

@@ -8,8 +8,8 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from publisher.cli.session import line_printer
 from publisher.cli.terminal.lines import STYLES
+from publisher.cli.terminal.text import line_printer
 from publisher.history.timeline import Change, Timeline
 
 HIDDEN = {"updated_at", "last_sync_at"}
@@ -27,14 +27,18 @@ def changes(timeline: Timeline, *, diff: bool, as_json: bool) -> None:
         line = Text(f"{row.occurred_at[:19].replace('T', ' ')} ", "dim")
         line.append(row.action.ljust(18), STYLES.get(row.action, "default"))
         line.append((row.actor or "-").ljust(14))
-        told = [(name, before, after) for name, before, after in change.fields if name not in HIDDEN]
-        line.append("" if diff else " ".join(f"{name}={_short(after)}" for name, _, after in told))
+        fields = [(name, before, after) for name, before, after in change.fields if name not in HIDDEN]
+        if not diff:
+            line.append(" ".join(f"{name}={_short(after)}" for name, _, after in fields))
         if row.causation_id:
             line.append(f" command {row.causation_id}", "dim")
         line.rstrip()
         show(line)
-        for name, before, after in told if diff else []:
-            show(Text(f"{'':20}{name}: ").append(_short(before), "red").append(" → ").append(_short(after), "green"))
+        if diff:
+            for name, before, after in fields:
+                show(
+                    Text(f"{'':20}{name}: ").append(_short(before), "red").append(" → ").append(_short(after), "green")
+                )
 
 
 def state(fields: dict[str, Any] | None, *, as_json: bool) -> None:
@@ -64,4 +68,8 @@ def _as_dict(change: Change) -> dict[str, Any]:
 
 
 def _short(value: object) -> str:
-    return "-" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    return orjson.dumps(value).decode()

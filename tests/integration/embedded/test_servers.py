@@ -25,7 +25,9 @@ import pytest
 from publisher.embedded import account, guard
 from publisher.embedded import postgres as embedded
 from publisher.embedded import process as guarded
-from publisher.embedded.postgres import nats_server, owned, postgres
+from publisher.embedded.nats_server import nats_server
+from publisher.embedded.postgres import postgres
+from publisher.embedded.state_dir import owned
 from registry.errors import Conflict, Invalid, Unavailable
 from tests.support.services import wait_until
 
@@ -399,7 +401,8 @@ def test_directory_that_nobody_cannot_enter_is_named(state_dir, no_namespaces):
 @AS_ROOT
 def test_normal_user_runs_both_servers_as_itself(state_dir):
     program = (
-        "import sys, psutil; from pathlib import Path; from publisher.embedded import *\n"
+        "import sys, psutil; from pathlib import Path; from publisher.embedded.nats_server import nats_server\n"
+        "from publisher.embedded.postgres import postgres; from publisher.embedded.state_dir import owned\n"
         "with owned(Path(sys.argv[1])) as d, postgres(d) as p, nats_server(d) as n:\n"
         "    print(*{u for s in (p, n) for u in psutil.Process(s.pid).uids()}, p.is_running() and n.is_running())\n"
     )

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from publisher.embedded import postgres
+from publisher.embedded.nats_server import nats_server
 from publisher.history.rebuild import rebuild
 from registry.errors import Conflict, NotFound
 from registry.position import Last
@@ -128,20 +128,20 @@ async def test_what_retention_removed_stays_away_and_sequences_stay(
 async def test_a_stream_restored_from_an_older_backup_gets_only_what_it_lacks(
     database: str, prefix: str, state_dir: Path
 ) -> None:
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with running_relay(database, server.url, prefix):
             write(database, 1)
             await until_drained(database, prefix)
     backup = state_dir / "backup"
     shutil.copytree(state_dir / "nats", backup)
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with running_relay(database, server.url, prefix), connected(server.url) as client:
             write(database)
             await until_drained(database, prefix)
             before = await replayed(client, prefix)
     shutil.rmtree(state_dir / "nats")
     backup.rename(state_dir / "nats")
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with connected(server.url) as client:
             held = len(await replayed(client, prefix))
             done = await rebuild(settings_for(database, server.url, prefix))

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from publisher.embedded.postgres import nats_server
+from publisher.embedded.nats_server import nats_server
 from publisher.history.rebuild import rebuild
 from publisher.settings import Settings
 from registry.client import RegistryClient

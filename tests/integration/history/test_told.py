@@ -13,8 +13,9 @@ from nats.aio.client import Client
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from publisher.cli.references import history_id
 from publisher.doctor import examine
-from publisher.embedded import postgres
+from publisher.embedded.nats_server import nats_server
 from publisher.history import timeline
 from publisher.history.verification import verify
 from registry.errors import NotFound
@@ -35,14 +36,14 @@ async def test_a_timeline_tells_what_changed_by_whom_from_which_command(database
             "SELECT set_config('imi.actor', 'ann', true), set_config('imi.causation_id', %s, true)", [str(command)]
         )
         conn.execute("UPDATE projects SET name = 'q', description = 'd'")
-    told = await timeline.read(database, "project", str(project))
+    told = await timeline.read(database, "project", project)
     assert [change.row.action for change in told.changes] == ["registered", "updated"]
     change = told.changes[1]
     assert (change.row.actor, change.row.causation_id) == ("ann", str(command))
     fields = {name: (before, after) for name, before, after in change.fields}
     assert fields["name"] == ("p", "q")
     assert fields["description"] == (None, "d")
-    assert (await timeline.read(database, "project", "https://github.com/A/b")).id == str(project)
+    assert await history_id(database, "project", "https://github.com/A/b") == project
 
 
 async def test_the_state_at_every_time_is_the_one_of_then(database: str) -> None:
@@ -54,7 +55,7 @@ async def test_the_state_at_every_time_is_the_one_of_then(database: str) -> None
             conn.execute("UPDATE projects SET name = %s", [f"n{number}"])
         conn.execute("DELETE FROM projects")
         (end,) = conn.execute("SELECT clock_timestamp()").fetchone() or (None,)
-    told = await timeline.read(database, "project", str(project))
+    told = await timeline.read(database, "project", project)
     names = [(told.as_of(moment) or {})["name"] for moment in moments]
     assert names == ["n0", "n1", "n2"]
     assert told.as_of(end) is None
@@ -66,7 +67,7 @@ async def test_the_state_at_every_time_is_the_one_of_then(database: str) -> None
 
 async def test_what_has_no_event_is_not_found(database: str) -> None:
     with pytest.raises(NotFound, match=r"no event of worktree .* is kept"):
-        await timeline.read(database, "worktree", str(uuid4()))
+        await timeline.read(database, "worktree", uuid4())
 
 
 @pytest.mark.usefixtures("profile")
@@ -129,7 +130,7 @@ async def test_doctor_finds_nothing_wrong_where_nothing_is(
 async def test_doctor_explains_a_lost_stream_and_one_restored_from_an_older_backup(
     database: str, prefix: str, state_dir: Path, nats_url: str, profile: str
 ) -> None:
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with connected(server.url) as client:
             await create_shared_stream(client)
         async with running_relay(database, server.url, prefix):
@@ -137,13 +138,13 @@ async def test_doctor_explains_a_lost_stream_and_one_restored_from_an_older_back
             await until_drained(database, prefix)
     backup = state_dir / "backup"
     shutil.copytree(state_dir / "nats", backup)
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with running_relay(database, server.url, prefix):
             write(database, 1)
             await until_drained(database, prefix)
     shutil.rmtree(state_dir / "nats")
     backup.rename(state_dir / "nats")
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         found = await problems(database, server.url, prefix)
     assert "restored from an older backup; stop up or serve, then imi-registry rebuild-stream" in found[0]
     found = await problems(database, nats_url, prefix)  # a server that never had it; or its owner created it anew

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 
-from publisher.embedded import postgres
+from publisher.embedded.nats_server import nats_server
 from publisher.settings import load, profile_of
 from registry.client.replay import replay
 from registry.position import After, FromSequence, FromStart, Last
@@ -129,7 +129,7 @@ async def test_a_stream_that_age_has_emptied_is_not_taken_for_a_lost_one(
     database: str, prefix: str, state_dir: Path, is_away: bool
 ) -> None:
     limit = LIMITS["age"]
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with running_relay(database, server.url, prefix, **limit), connected(server.url) as client:
             write(database)
             await until_drained(database, prefix)
@@ -139,7 +139,7 @@ async def test_a_stream_that_age_has_emptied_is_not_taken_for_a_lost_one(
                 await until_trimmed(client, prefix, above=len(before))
     if is_away:
         await asyncio.sleep(AGE_SECONDS)  # the age itself: no server is there to ask
-    with postgres.nats_server(state_dir) as server:
+    with nats_server(state_dir) as server:
         async with (
             running_relay(database, server.url, prefix, **limit),
             running_history(settings_for(database, server.url, prefix)),

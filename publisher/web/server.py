@@ -1,0 +1,52 @@
+"""The HTTP server: uvicorn on a socket that is bound before anything else starts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+
+from registry.errors import Invalid
+
+TICKS_PER_SECOND = 10
+"""What uvicorn counts in: it renews its Date header at each tenth."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own, since the service decides when to stop; quiet while nobody asks."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def main_loop(self) -> None:
+        """Look after connections once a second; uvicorn itself looks ten times, half of an idle service's work."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += TICKS_PER_SECOND
+            await asyncio.sleep(1)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises `Invalid` when the address cannot be used."""
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Invalid(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
+
+
+async def serve(application: Starlette, listener: socket.socket) -> None:
+    """Answer requests on `listener` by `application` until cancelled."""
+    config = uvicorn.Config(application, log_config=None, access_log=False, lifespan="off")
+    server = _Server(config)
+    try:
+        await server.serve(sockets=[listener])
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await server.shutdown(sockets=[listener])
+        raise
