@@ -22,7 +22,8 @@ from publisher.web.status import bind, serve_status
 from registry.broker.connection import connect_nats
 from registry.concurrency.tasks import run_until
 from registry.database import migrate
-from registry.errors import Unavailable, from_database
+from registry.database.connection import from_database
+from registry.errors import Unavailable
 from registry.settings import Settings
 
 log = structlog.get_logger()

@@ -21,7 +21,7 @@ from publisher.checkouts import search as checkouts
 from publisher.cli.terminal.lines import event_line
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
-from registry.errors import from_database
+from registry.database.connection import from_database
 from registry.settings import Settings
 
 MAX_PROJECTS = 8

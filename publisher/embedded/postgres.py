@@ -40,7 +40,8 @@ from publisher.embedded.process import (
     wait_until_ready,
 )
 from publisher.embedded.state_dir import SOCKET, check_socket_path, owned, secret, starting, write_private
-from registry.errors import Conflict, Invalid, Unavailable, from_database
+from registry.database.connection import from_database
+from registry.errors import Conflict, Invalid, Unavailable
 
 DATABASE = "imi_registry"
 USER = "imi"
