@@ -23,7 +23,8 @@ from publisher.web import server, status
 from registry.broker.connection import connect_nats
 from registry.concurrency.tasks import run_until
 from registry.database import migrate
-from registry.errors import Unavailable, from_database
+from registry.database.connection import from_database
+from registry.errors import Unavailable
 
 log = structlog.get_logger()
 

@@ -13,8 +13,8 @@ from psycopg.rows import class_row
 from publisher.outbox.connection import KEEPALIVE
 from registry.commands import Outcome
 from registry.commands.reading import Command
-from registry.database.pool import whole
-from registry.errors import Conflict, Invalid, RegistryError, Unavailable, from_database
+from registry.database.connection import from_database, uninterrupted
+from registry.errors import Conflict, Invalid, RegistryError, Unavailable
 
 Connection = AsyncConnection[Outcome]
 
@@ -61,7 +61,7 @@ async def connect(database_url: str, name: str, lock_seconds: float) -> AsyncIte
     Raises `NoConnection` when it cannot be made.
     """
     try:
-        conn: Connection = await whole(
+        conn: Connection = await uninterrupted(
             AsyncConnection.connect(
                 database_url,
                 autocommit=True,

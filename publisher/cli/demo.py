@@ -22,7 +22,7 @@ from publisher.cli.terminal.lines import event_line
 from publisher.settings import Settings
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
-from registry.errors import from_database
+from registry.database.connection import from_database
 
 MAX_PROJECTS = 8
 ROUNDS = 8

@@ -18,19 +18,17 @@ Days = Annotated[int, typer.Option("--days", help="Older than this.", min=0, max
 
 
 @app.command("vacuum")
-def vacuum(database_url: DatabaseUrl = None) -> None:
+def vacuum_tables(database_url: DatabaseUrl = None) -> None:
     """Vacuum and analyze all tables of the registry. Nothing is locked meanwhile.
 
     Example: imi-registry maintain vacuum
     """
-    from psycopg import sql
+    from registry.database.maintenance import vacuum
 
     settings = attached(settings_of(database_url=database_url))
     with database(settings.database_url) as conn:
-        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
-        for (name,) in conn.execute(query).fetchall():
-            conn.execute(sql.SQL("VACUUM (ANALYZE) public.{}").format(sql.Identifier(name)))
-            print(f"vacuumed {name}")
+        for table in vacuum(conn):
+            print(f"vacuumed {table}")
 
 
 @app.command("cleanup-activities")
@@ -73,6 +71,8 @@ def cleanup_commands(days: Days = 30, yes: Yes = False, database_url: DatabaseUr
     """
     if not yes:
         typer.confirm(f"Forget all commands carried out more than {days} days ago?", abort=True)
-    settings = attached(settings_of(database_url=database_url))
-    with database(settings.database_url) as conn:
-        print(f"forgot {conn.execute('SELECT cleanup_command_ledger(%s)', [days]).fetchone()[0]} commands")
+
+    async def work(registry: Registry) -> int:
+        return await registry.cleanup_command_ledger(days)
+
+    print(f"forgot {with_registry(work, database_url)} commands")

@@ -83,7 +83,7 @@ def database(database_url: str | None) -> Iterator[Any]:
     """A plain connection to the registry database."""
     import psycopg
 
-    from registry.errors import from_database
+    from registry.database.connection import from_database
 
     settings = settings_of(database_url=database_url)
     required(settings, "database_url")

@@ -23,7 +23,8 @@ from psycopg import sql
 from publisher.embedded.account import Account, account
 from publisher.embedded.process import GUARD, START_SECONDS, EmbeddedServer, launch, server_lock, stop, wait_until_ready
 from publisher.embedded.state_dir import SOCKET, check_socket_path, secret, starting, write_private
-from registry.errors import Conflict, Invalid, Unavailable, from_database
+from registry.database.connection import from_database
+from registry.errors import Conflict, Invalid, Unavailable
 
 DATABASE = "imi_registry"
 USER = "imi"

@@ -9,8 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from registry.database.pool import whole
-from registry.errors import from_database
+from registry.database.connection import from_database, uninterrupted
 
 # A dead peer is noticed within about ten seconds, whatever the network does with the packets.
 KEEPALIVE: dict[str, Any] = {
@@ -50,7 +49,7 @@ SET synchronous_commit = off;
 async def connect(database_url: str, name: str, session: str = READER) -> AsyncIterator[AsyncConnection]:
     """A connection of the publisher's own, with the settings of `session`. Raises `Unavailable`."""
     try:
-        conn = await whole(
+        conn = await uninterrupted(
             AsyncConnection.connect(
                 database_url, autocommit=True, application_name=name[:63], prepare_threshold=0, **KEEPALIVE
             )

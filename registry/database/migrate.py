@@ -19,7 +19,8 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from registry.errors import Conflict, Invalid, from_database
+from registry.database.connection import from_database
+from registry.errors import Conflict, Invalid
 
 ROLLBACK = "999_rollback.sql"
 _LOCK = 0x696D695F6D696772  # session advisory lock: one migration of a database at a time

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
@@ -15,19 +14,15 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from registry.errors import Conflict, Invalid, Unavailable, from_database
+from registry.database.connection import KEEPALIVE, from_database, uninterrupted
+from registry.errors import Conflict, Invalid, Unavailable
 
 T = TypeVar("T")
-ConnectionT = TypeVar("ConnectionT", bound=AsyncConnection[Any])
 
 CONNECTION: dict[str, Any] = {
     "autocommit": True,
     "prepare_threshold": None,  # a prepared statement belongs to one server session, and a pooler changes that
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 10_000,
+    **KEEPALIVE,
 }
 
 # Whoever calls is told what failed; the pool's own log of every attempt is for those who ask for it.
@@ -44,8 +39,11 @@ class Cause:
     traceparent: str | None = None
 
 
-class Database:
-    """A pool of connections that runs single statements; open it with `Database.connect`.
+NO_CAUSE = Cause()
+
+
+class Pool:
+    """A pool of connections that runs single statements; open it with `Pool.connect`.
 
     Raises the errors of `registry.errors`. A connection that is found lost gives `Unavailable`; the pool recovers.
     """
@@ -55,7 +53,7 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, database_url: str, *, max_connections: int, timeout: float) -> AsyncIterator[Database]:
+    async def connect(cls, database_url: str, *, max_connections: int, timeout: float) -> AsyncIterator[Pool]:
         """A pool of at most `max_connections`; a statement waits at most `timeout` seconds for one of them."""
         await _check(database_url)
         pool = AsyncConnectionPool(
@@ -116,24 +114,10 @@ class Database:
             raise Invalid("a JSON value is nested too deep") from error
 
 
-async def whole(connecting: Coroutine[Any, Any, ConnectionT]) -> ConnectionT:
-    """The connection that `connecting` makes. When this is cancelled it is made all the same, and closed.
-
-    psycopg would leave it to the garbage collector, and PostgreSQL would wait a minute for the rest of its greeting.
-    """
-    making = asyncio.ensure_future(connecting)
-    try:
-        return await asyncio.shield(making)
-    except asyncio.CancelledError:
-        with suppress(psycopg.Error):
-            await (await making).close()
-        raise
-
-
 async def _check(database_url: str) -> None:
     """Raise what keeps the database from being used: a pool would only say that its time is up."""
     try:
-        async with await whole(AsyncConnection.connect(database_url, **CONNECTION)) as conn:
+        async with await uninterrupted(AsyncConnection.connect(database_url, **CONNECTION)) as conn:
             cursor = await conn.execute("SELECT to_regprocedure('public.claim_worktree(uuid,text)') IS NOT NULL")
             (is_registry,) = await cursor.fetchone() or (False,)
             name = conn.info.dbname

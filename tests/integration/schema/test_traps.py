@@ -13,6 +13,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from registry import errors
+from registry.database.connection import from_database
 
 ORIGIN = "git@github.com:delorenj/my-project.git"
 
@@ -314,7 +315,7 @@ def test_primary_keys_are_immutable(db, worktree, table, key):
 def test_an_unknown_id_is_an_error(db, worktree, call, key):
     with pytest.raises(psycopg.errors.NoDataFound, match=f"p_[a-z]+_id {key or 'NULL'} is no ") as raised:
         db.execute(call, {"id": key})
-    assert isinstance(errors.from_database(raised.value), errors.NotFound)
+    assert isinstance(from_database(raised.value), errors.NotFound)
 
 
 def test_inflight_work_of_an_unknown_project_is_an_error(db, worktree):

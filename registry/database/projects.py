@@ -1,0 +1,110 @@
+"""Projects in the registry database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, LiteralString
+from uuid import UUID
+
+from registry.database.part import Part, as_json, ids_beginning
+from registry.models import LocatedProject, Project, ProjectMatch
+
+PROJECTS: LiteralString = (
+    "SELECT p.id, p.name, p.remote_origin, p.default_branch, p.trunk_path, p.active, p.created_at, p.updated_at,"
+    " p.description, p.metadata FROM public.projects p"
+)
+
+
+class Projects(Part):
+    """Reads and writes projects."""
+
+    async def register_project(
+        self,
+        name: str,
+        remote_origin: str,
+        default_branch: str = "main",
+        trunk_path: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> UUID:
+        """Id of the project of this origin: created, reactivated or updated as needed."""
+        project_id: UUID = await self._pool.write(
+            self._cause,
+            "public.register_project(%s, %s, %s, %s, %s)",
+            name,
+            remote_origin,
+            default_branch,
+            trunk_path,
+            as_json(metadata),
+        )
+        return project_id
+
+    async def get_project_by_origin(self, remote_origin: str) -> LocatedProject | None:
+        """The active project of this origin, in any form and case."""
+        return await self._pool.row(LocatedProject, "SELECT * FROM public.get_project_by_origin(%s)", remote_origin)
+
+    async def update_project(
+        self,
+        project_id: UUID,
+        name: str | None = None,
+        default_branch: str | None = None,
+        trunk_path: str | None = None,
+        description: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change what is given of a project; metadata is merged by key."""
+        await self._pool.write(
+            self._cause,
+            "public.update_project(%s, %s, %s, %s, %s, %s)",
+            project_id,
+            name,
+            default_branch,
+            trunk_path,
+            description,
+            as_json(metadata),
+        )
+
+    async def deactivate_project(self, project_id: UUID) -> None:
+        """Soft delete of a project and its worktrees; does nothing when it is inactive already."""
+        await self._pool.write(self._cause, "public.deactivate_project(%s)", project_id)
+
+    async def get_project_working_path(self, project_id: UUID, worktree_name: str | None = None) -> str:
+        """The trunk path of an active project, or the directory beside it for a worktree."""
+        path: str = await self._pool.value("SELECT public.get_project_working_path(%s, %s)", project_id, worktree_name)
+        return path
+
+    async def search_projects(self, query: str) -> list[ProjectMatch]:
+        """Active projects whose name or owner/repo contains or resembles `query`: best first, at most 20."""
+        return await self._pool.rows(ProjectMatch, "SELECT * FROM public.search_projects(%s)", query)
+
+    async def get_project(self, project_id: UUID) -> Project | None:
+        """A project, active or not."""
+        return await self._pool.row(Project, PROJECTS + " WHERE p.id = %s", project_id)
+
+    async def normalize_remote_origin(self, remote_origin: str) -> str | None:
+        """The form in which the registry stores this origin; None when it is no GitHub repository."""
+        origin: str | None = await self._pool.value("SELECT public.normalize_remote_origin(%s)", remote_origin)
+        return origin
+
+    async def find_projects(self, reference: str) -> list[Project]:
+        """Projects, active or not, with this name, this origin in any form, or an id that begins so."""
+        return await self._pool.rows(
+            Project,
+            PROJECTS + " WHERE p.remote_origin = public.normalize_remote_origin(%s) OR p.name = %s"
+            " OR p.id BETWEEN %s AND %s ORDER BY p.active DESC, p.remote_origin",
+            reference,
+            reference,
+            *ids_beginning(reference),
+        )
+
+    async def list_projects(
+        self, *, include_inactive: bool = False, limit: int | None = None, after: UUID | None = None
+    ) -> list[Project]:
+        """Projects in order of id: at most `limit`, those after the id `after`."""
+        return await self._pool.rows(
+            Project,
+            PROJECTS + " WHERE (p.active OR %s) AND (%s::uuid IS NULL OR p.id > %s) ORDER BY p.id LIMIT %s",
+            include_inactive,
+            after,
+            after,
+            limit,
+        )
