@@ -5,6 +5,10 @@
 
 BEGIN;
 
+SET LOCAL search_path = public;
+SET LOCAL client_encoding = 'UTF8';
+SET LOCAL standard_conforming_strings = on;
+
 
 -- ---------------------------------------------------------------------------------------------------------------
 -- Normal forms
@@ -276,7 +280,8 @@ BEGIN
 END;
 $$;
 
--- cleanup_old_activities() sets imi.activity_retention for its own duration.
+-- cleanup_old_activities() sets imi.activity_retention for the DELETE alone. By set_config, as only a superuser may
+-- create a function with a setting of that kind; an error in between takes the setting back with everything else.
 CREATE OR REPLACE FUNCTION guard_activity_log()
 RETURNS trigger
 LANGUAGE plpgsql
@@ -333,14 +338,15 @@ RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET imi.activity_retention = 'on'
 AS $$
 BEGIN
     BEGIN
         TRUNCATE public.agent_activities, public.deleted_worktrees;
     EXCEPTION
         WHEN object_in_use THEN    -- named in the same TRUNCATE: PostgreSQL refuses a second one
+            PERFORM set_config('imi.activity_retention', 'on', true);
             DELETE FROM public.agent_activities;
+            PERFORM set_config('imi.activity_retention', 'off', true);
             DELETE FROM public.deleted_worktrees;
     END;
     RETURN NULL;
@@ -408,6 +414,13 @@ CREATE OR REPLACE TRIGGER agent_activities_append_only
 CREATE OR REPLACE TRIGGER agent_activities_worktree
     BEFORE INSERT ON agent_activities
     FOR EACH ROW EXECUTE FUNCTION guard_activity_worktree();
+
+-- These run with the rights of their owner: nobody else may hang one on a table of his own, and so empty the log or
+-- change rows he has no right on. (Firing a trigger that exists needs no right.)
+REVOKE EXECUTE ON FUNCTION
+    deactivate_worktrees(), guard_worktree(), guard_activity_worktree(), restore_builtin_worktree_types(),
+    remember_worktrees(), remember_worktrees_of_project(), truncate_activities()
+FROM PUBLIC;
 
 
 -- ---------------------------------------------------------------------------------------------------------------
@@ -560,7 +573,7 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     project projects;
-    other v_worktrees_detail;
+    other record;
     worktree_type_id integer := resolve_worktree_type(p_type_name);
     worktree_id uuid;
 BEGIN
@@ -587,9 +600,10 @@ BEGIN
     END IF;
 
     -- For the message. The index worktrees_unique_active_path is what holds against a concurrent writer.
-    SELECT * INTO other
-    FROM v_worktrees_detail d
-    WHERE d.path = normalize_path(p_path) AND d.active AND (d.project_id, d.worktree_name) <> (p_project_id, p_name);
+    SELECT w.name AS worktree_name, p.name AS project_name INTO other
+    FROM worktrees w
+    JOIN projects p ON p.id = w.project_id
+    WHERE w.path = normalize_path(p_path) AND w.active AND (w.project_id, w.name) <> (p_project_id, p_name);
     IF FOUND THEN
         RAISE EXCEPTION 'register_worktree: p_path % is taken by the active worktree % of project %',
             quote_for_message(p_path), quote_for_message(other.worktree_name), quote_for_message(other.project_name)
@@ -715,9 +729,11 @@ LANGUAGE sql
 STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    SELECT d.id, d.project_id, d.project_name, d.worktree_name, d.branch_name, d.type_name, d.agent_id, d.active
-    FROM v_worktrees_detail d
-    WHERE d.path = normalize_path(p_path) AND d.active
+    SELECT w.id, w.project_id, p.name, w.name, w.branch_name, t.name, w.agent_id, w.active
+    FROM worktrees w
+    JOIN projects p ON p.id = w.project_id
+    JOIN worktree_types t ON t.id = w.type_id
+    WHERE w.path = normalize_path(p_path) AND w.active
 $$;
 
 COMMENT ON FUNCTION get_worktree_by_path(text) IS 'The active worktree at exactly this path; no row when there is none.';
@@ -770,6 +786,20 @@ $$;
 
 COMMENT ON FUNCTION log_activity(text, uuid, text, text, text, jsonb) IS 'Appends to the audit log and marks the worktree as touched.';
 
+-- With the owner's rights, since a writer has none on the table. Ids are random: who knows one has read it in a row.
+CREATE OR REPLACE FUNCTION deleted_worktree(p_worktree_id uuid)
+RETURNS SETOF deleted_worktrees
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+ROWS 1
+AS $$
+    SELECT * FROM public.deleted_worktrees d WHERE d.id = p_worktree_id
+$$;
+
+COMMENT ON FUNCTION deleted_worktree(uuid) IS 'What a deleted worktree was called; no row while it exists.';
+
 CREATE OR REPLACE FUNCTION get_agent_recent_work(p_agent_id text, p_limit integer DEFAULT 50)
 RETURNS TABLE (
     activity_id uuid,
@@ -789,17 +819,20 @@ BEGIN
     PERFORM require_not_negative('get_agent_recent_work', 'p_limit', coalesce(p_limit, 50));
     RETURN QUERY
     SELECT
-        v.id, v.activity_type, v.description, v.file_path, v.created_at,
-        v.worktree_name, v.project_name, v.worktree_type
-    FROM v_recent_agent_activity v
-    WHERE v.id = ANY (ARRAY(    -- names are joined to these alone, not to all that the agent ever did
-        SELECT a.id
+        latest.id, latest.activity_type, latest.description, latest.file_path, latest.created_at,
+        coalesce(w.name, d.name), coalesce(p.name, d.project_name), coalesce(t.name, d.type_name)
+    FROM (    -- names are joined to these alone, not to all that the agent ever did
+        SELECT a.*
         FROM agent_activities a
         WHERE a.agent_id = p_agent_id
         ORDER BY a.created_at DESC, a.id
         LIMIT coalesce(p_limit, 50)
-    ))
-    ORDER BY v.created_at DESC, v.id;
+    ) latest
+    LEFT JOIN worktrees w ON w.id = latest.worktree_id
+    LEFT JOIN projects p ON p.id = w.project_id
+    LEFT JOIN worktree_types t ON t.id = w.type_id
+    LEFT JOIN LATERAL deleted_worktree(latest.worktree_id) d ON w.id IS NULL
+    ORDER BY latest.created_at DESC, latest.id;
 END;
 $$;
 
@@ -832,11 +865,13 @@ BEGIN
     END IF;
     RETURN QUERY
     SELECT
-        v.id, v.worktree_name, v.branch_name, v.status, v.uncommitted_files_count,
-        v.ahead_of_trunk, v.behind_trunk, v.agent_id, v.updated_at
-    FROM v_inflight_work v
-    WHERE p_project_id IS NULL OR v.project_id = p_project_id
-    ORDER BY v.updated_at DESC, v.id;
+        w.id, w.name, w.branch_name,
+        worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
+        w.uncommitted_files_count, w.ahead_of_trunk, w.behind_trunk, w.agent_id, w.updated_at
+    FROM worktrees w
+    WHERE is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
+        AND (p_project_id IS NULL OR w.project_id = p_project_id)
+    ORDER BY w.updated_at DESC, w.id;
 END;
 $$;
 
@@ -886,7 +921,7 @@ COMMENT ON FUNCTION get_project_working_path(uuid, text) IS 'The trunk path, or 
 -- more projects have is looked for in the shortest names too, which are the most relevant ones. What few have is always
 -- found. The planner cannot know how often a text occurs, so it is told. One or two letters have no trigram of their
 -- own: they are looked for where a word begins. coarse_pattern costs a quarter of pattern and lets all through that
--- pattern lets through.
+-- pattern lets through. pg_trgm is looked up at each call: it may be in any schema, and be moved.
 CREATE OR REPLACE FUNCTION search_projects(p_query text)
 RETURNS TABLE (id uuid, name text, remote_origin text, trunk_path text, relevance real)
 LANGUAGE plpgsql
@@ -897,9 +932,9 @@ SET enable_seqscan = off
 SET enable_indexscan = off
 SET max_parallel_workers_per_gather = 0
 SET jit = off
-SET pg_trgm.word_similarity_threshold = 0.8
 AS $$
 DECLARE
+    threshold_before text;
     many CONSTANT integer := 500;
     wanted text := coalesce(substring(normalize_remote_origin(p_query) FROM ':(.*)\.git$'), lower(btrim(p_query)));
     is_short boolean := wanted ~ '^\w{1,2}$';
@@ -911,6 +946,10 @@ DECLARE
     threshold real;
 BEGIN
     PERFORM require_text('search_projects', 'p_query', p_query);
+    PERFORM set_config('search_path', format('pg_catalog, public, %I, pg_temp', n.nspname), true)
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'pg_trgm';
 
     SELECT max(short.hits), array_agg(short.id) INTO hits, candidates
     FROM (
@@ -942,7 +981,11 @@ BEGIN
         );
     END IF;
 
-    -- What resembles the text: at first closely, and less so only while there is nothing at all.
+    -- What resembles the text: at first closely, and less so only while there is nothing at all. The threshold is put
+    -- back by hand, as only a superuser may create a function with a setting of an extension; before it is read, a
+    -- function of the extension is called, which loads it and gives it its value.
+    PERFORM similarity(wanted, wanted);
+    threshold_before := current_setting('pg_trgm.word_similarity_threshold');
     FOREACH threshold IN ARRAY '{0.8, 0.6, 0.45, 0.3}'::real[] LOOP
         EXIT WHEN is_short OR coalesce(cardinality(candidates), 0) >= CASE threshold WHEN 0.8::real THEN 20 ELSE 1 END;
         PERFORM set_config('pg_trgm.word_similarity_threshold', threshold::text, true);
@@ -958,6 +1001,7 @@ BEGIN
             LIMIT 30
         );
     END LOOP;
+    PERFORM set_config('pg_trgm.word_similarity_threshold', threshold_before, true);
 
     RETURN QUERY
     SELECT best.id, best.name, best.remote_origin, best.trunk_path, best.score::real
@@ -998,21 +1042,34 @@ COMMENT ON FUNCTION search_projects(text) IS 'Active projects whose name or owne
 -- Maintenance
 -- ---------------------------------------------------------------------------------------------------------------
 
+-- With the owner's rights, since a writer has none on deleted_worktrees. It takes nothing that anybody could still see.
+CREATE OR REPLACE FUNCTION forget_deleted_worktrees(p_horizon timestamptz)
+RETURNS void
+LANGUAGE sql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM public.deleted_worktrees d
+    WHERE d.deleted_at < p_horizon AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id)
+$$;
+
+COMMENT ON FUNCTION forget_deleted_worktrees(timestamptz) IS 'Removes the names of worktrees that were deleted before this time and have no activities left.';
+
 CREATE OR REPLACE FUNCTION cleanup_old_activities(p_retention_days integer DEFAULT 90)
 RETURNS integer
 LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
-SET imi.activity_retention = 'on'
 AS $$
 DECLARE
     removed integer;
     horizon timestamptz := now() - make_interval(days => p_retention_days);
 BEGIN
     PERFORM require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
+    PERFORM set_config('imi.activity_retention', 'on', true);
     DELETE FROM agent_activities a WHERE a.created_at < horizon;
     GET DIAGNOSTICS removed = ROW_COUNT;
-    DELETE FROM deleted_worktrees d
-    WHERE d.deleted_at < horizon AND NOT EXISTS (SELECT FROM agent_activities a WHERE a.worktree_id = d.id);
+    PERFORM set_config('imi.activity_retention', 'off', true);
+    PERFORM forget_deleted_worktrees(horizon);
     RETURN removed;
 END;
 $$;
@@ -1041,10 +1098,11 @@ COMMENT ON FUNCTION prune_inactive_worktrees(integer) IS 'Deletes worktrees inac
 CREATE OR REPLACE FUNCTION maintenance_vacuum()
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SECURITY DEFINER    -- of others ANALYZE takes no notice but a warning
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    ANALYZE projects, worktrees, worktree_types, agent_activities, deleted_worktrees;
+    ANALYZE public.projects, public.worktrees, public.worktree_types, public.agent_activities, public.deleted_worktrees;
 END;
 $$;
 
@@ -1069,7 +1127,11 @@ AS $$
         (SELECT count(*) FROM projects WHERE active),
         (SELECT count(*) FROM worktrees),
         (SELECT count(*) FROM worktrees WHERE active),
-        (SELECT count(*) FROM v_inflight_work),
+        (
+            SELECT count(*)
+            FROM worktrees
+            WHERE is_in_flight(active, merged_at, has_uncommitted_changes, ahead_of_trunk, behind_trunk)
+        ),
         (SELECT count(*) FROM agent_activities),
         (SELECT count(*) FROM agent_activities WHERE created_at > now() - interval '24 hours')
 $$;

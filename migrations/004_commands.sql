@@ -6,6 +6,8 @@
 BEGIN;
 
 SET LOCAL search_path = public;
+SET LOCAL client_encoding = 'UTF8';
+SET LOCAL standard_conforming_strings = on;
 
 
 -- ---------------------------------------------------------------------------------------------------------------
@@ -70,7 +72,7 @@ AS $$
 DECLARE
     worktree_type_id integer := resolve_worktree_type(p_type_name);
     worktree worktrees;
-    other v_worktrees_detail;
+    other record;
 BEGIN
     PERFORM require_text('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
     PERFORM require_text('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as it is'));
@@ -94,9 +96,10 @@ BEGIN
         RAISE EXCEPTION 'update_worktree: p_name % is taken by another worktree of the project', quote_for_message(p_name)
             USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_project_name';
     END IF;
-    SELECT * INTO other
-    FROM v_worktrees_detail d
-    WHERE d.path = normalize_path(p_path) AND d.active AND worktree.active AND d.id <> p_worktree_id;
+    SELECT w.name AS worktree_name, p.name AS project_name INTO other
+    FROM worktrees w
+    JOIN projects p ON p.id = w.project_id
+    WHERE w.path = normalize_path(p_path) AND w.active AND worktree.active AND w.id <> p_worktree_id;
     IF FOUND THEN
         RAISE EXCEPTION 'update_worktree: p_path % is taken by the active worktree % of project %',
             quote_for_message(p_path), quote_for_message(other.worktree_name), quote_for_message(other.project_name)

@@ -5,6 +5,8 @@
 BEGIN;
 
 SET LOCAL search_path = public;
+SET LOCAL client_encoding = 'UTF8';
+SET LOCAL standard_conforming_strings = on;
 
 CREATE TABLE IF NOT EXISTS published_batch (
     stream text NOT NULL,

@@ -6,6 +6,8 @@
 BEGIN;
 
 SET LOCAL search_path = public;
+SET LOCAL client_encoding = 'UTF8';
+SET LOCAL standard_conforming_strings = on;
 SET LOCAL client_min_messages = warning;
 
 -- A table of the same name that is not the registry's must survive.
@@ -54,6 +56,9 @@ DROP FUNCTION IF EXISTS
     outbox_worktree_merge_changes(worktrees, worktrees),
     outbox_worktree_type_data(worktree_types, jsonb),
     outbox_worktree_type_changes(worktree_types, worktree_types);
+
+-- 002: what has rows of the tables
+DROP FUNCTION IF EXISTS deleted_worktree(uuid);
 
 DROP TYPE IF EXISTS outbox_project, outbox_worktree, outbox_worktree_type, outbox_activity;
 
@@ -120,6 +125,7 @@ DROP FUNCTION IF EXISTS
     get_project_working_path(uuid, text),
     search_projects(text),
     cleanup_old_activities(integer),
+    forget_deleted_worktrees(timestamptz),
     prune_inactive_worktrees(integer),
     maintenance_vacuum(),
     get_registry_stats();
@@ -152,7 +158,8 @@ DROP FUNCTION IF EXISTS
 DROP FUNCTION IF EXISTS
     seed_worktree_types(),
     is_remote_origin(text),
-    worktree_status(boolean, integer, integer);
+    worktree_status(boolean, integer, integer),
+    is_in_flight(boolean, timestamptz, boolean, integer, integer);
 
 -- The extension may have been there before, and a query or a function body that uses it leaves no trace in the
 -- catalogs. So it goes only from a database that has nothing else in it, and only by who may drop it.
