@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -19,10 +20,12 @@ from psycopg.conninfo import conninfo_to_dict
 from registry.database import migrate
 from registry.profiles import bloodbank
 from tests.support import services
+from tests.support.environment import forget_settings
 from tests.support.histories import create_shared_stream
 
 log = logging.getLogger(__name__)
 
+forget_settings(os.environ)
 
 # A background job of a shell ignores SIGINT, one under nohup SIGHUP, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
