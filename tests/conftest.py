@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
 import nats as nats_py
 import psycopg
 import pytest
 from nats.aio.client import Client
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from registry.database import migrate
 from registry.profiles import bloodbank
 from tests.support import services
-from tests.support.histories import create_shared_stream
+from tests.support.databases import name_of, new_database
+from tests.support.environment import forget_settings
+from tests.support.world import World
 
 log = logging.getLogger(__name__)
 
+forget_settings(os.environ)
 
 # A background job of a shell ignores SIGINT, one under nohup SIGHUP, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -58,27 +59,24 @@ def nats_url(pytestconfig: pytest.Config) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template_database(admin_url: str) -> Iterator[str]:
     """Name of a migrated database that others are cloned from; nobody connects to it."""
-    name = _create(admin_url)
-    with psycopg.connect(database_url(admin_url, name)) as conn:
-        migrate.apply(conn)
-    yield name
-    _drop(admin_url, name)
+    with new_database(admin_url) as url:
+        with psycopg.connect(url) as conn:
+            migrate.apply(conn)
+        yield name_of(url)
 
 
 @pytest.fixture
 def database(admin_url: str, template_database: str) -> Iterator[str]:
     """URL of a fresh, migrated database."""
-    name = _create(admin_url, template_database)
-    yield database_url(admin_url, name)
-    _drop(admin_url, name)
+    with new_database(admin_url, template_database) as url:
+        yield url
 
 
 @pytest.fixture
 def empty_database(admin_url: str) -> Iterator[str]:
     """URL of a fresh database without anything in it."""
-    name = _create(admin_url)
-    yield database_url(admin_url, name)
-    _drop(admin_url, name)
+    with new_database(admin_url) as url:
+        yield url
 
 
 @pytest.fixture
@@ -104,14 +102,27 @@ async def nats(nats_url: str) -> AsyncIterator[Client]:
     await client.close()
 
 
+@pytest.fixture
+def world(database: str, nats_url: str, prefix: str, nats: Client) -> World:
+    """All of the above, and what can be done with it."""
+    return World(database, nats_url, prefix, nats)
+
+
+@pytest.fixture
+def second(world: World, admin_url: str, template_database: str) -> Iterator[World]:
+    """The same server and prefix with another fresh, migrated database."""
+    with new_database(admin_url, template_database) as url:
+        yield world.at(database=url)
+
+
 @pytest.fixture(params=["imi", "bloodbank"])
-async def profile(request: pytest.FixtureRequest, nats: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+async def profile(request: pytest.FixtureRequest, world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """Each naming profile: settings that the test loads have it, and the stream that others create is there."""
     monkeypatch.setenv("IMI_PROFILE", request.param)
-    await create_shared_stream(nats)
+    await world.create_shared_stream()
     yield request.param
     if request.param == "bloodbank":
-        await nats.jetstream().delete_stream(bloodbank.STREAM)
+        await world.nats.jetstream().delete_stream(bloodbank.STREAM)
 
 
 @pytest.fixture
@@ -119,24 +130,6 @@ def state_dir() -> Iterator[Path]:
     """An empty directory for embedded servers of this test's own."""
     with services.scratch_directory() as directory:
         yield directory
-
-
-def database_url(url: str, name: str) -> str:
-    """`url`, in any form that libpq takes, with another database."""
-    parts = {key: value for key, value in conninfo_to_dict(url).items() if key != "dbname"}
-    return f"postgresql:///{name}?{urlencode(parts, quote_via=quote)}"
-
-
-def _create(admin_url: str, template: str = "template1") -> str:
-    name = f"imi_test_{secrets.token_hex(6)}"
-    with psycopg.connect(admin_url, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
-    return name
-
-
-def _drop(admin_url: str, name: str) -> None:
-    with psycopg.connect(admin_url, autocommit=True) as conn:
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 async def _connect(url: str) -> Client:

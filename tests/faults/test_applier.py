@@ -10,12 +10,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from nats.aio.client import Client
 
 from publisher.applier.workers import MOST_ATTEMPTS
-from registry.subjects import Names
-from tests.support.appliers import ask, envelope, outcome_events, publish, rows, running_applier, until_empty
-from tests.support.relay_process import relay_process
+from tests.support.commands import envelope
+from tests.support.world import World
 
 PROJECTS = 6
 
@@ -23,9 +21,8 @@ PROJECTS = 6
 class Senders:
     """Sends commands all the time: registers of a few projects, under names that tell their order."""
 
-    def __init__(self, nats: Client, prefix: str, seed: int) -> None:
-        self._nats = nats
-        self._prefix = prefix
+    def __init__(self, world: World, seed: int) -> None:
+        self._world = world
         self._rng = random.Random(seed)
         self.sent: dict[str, list[str]] = defaultdict(list)
         self.ids: list[UUID] = []
@@ -38,41 +35,41 @@ class Senders:
             command_id = uuid4()
             payload = envelope("project.register", {"name": name, "remote_origin": origin}, id=str(command_id))
             for _ in range(1 + (self._rng.random() < 0.2)):
-                await publish(self._nats, self._prefix, "project.register", payload)
+                await self._world.send("project.register", payload)
             self.sent[origin].append(name)
             self.ids.append(command_id)
 
-    def assert_each_applied_once_in_order(self, database: str) -> None:
+    def assert_each_applied_once_in_order(self) -> None:
         """Fail unless the database has every command once, those of one project in the order they were sent."""
         changes: dict[str, list[str]] = defaultdict(list)
         query = "SELECT data ->> 'remote_origin', data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id"
-        for origin, name in rows(database, query):
+        for origin, name in self._world.rows(query):
             changes[origin].append(name)
         assert changes == self.sent
-        told = outcome_events(database)
+        told = self._world.outcome_events()
         assert Counter(entity_id for entity_id, *_ in told) == Counter(self.ids)
         assert all(entity_id == causation_id for entity_id, _, causation_id, _ in told)
         assert {verdict for *_, verdict in told} == {"applied"}
         caused = "SELECT causation_id, count(*) FROM outbox WHERE entity = 'project' GROUP BY 1"
-        assert dict(rows(database, caused)) == dict.fromkeys(self.ids, 1)
+        assert dict(self._world.rows(caused)) == dict.fromkeys(self.ids, 1)
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.long)])
 async def test_kills_under_load_leave_every_command_applied_once_with_one_outcome_event(
-    database: str, nats_url: str, prefix: str, nats: Client, kills: int
+    world: World, kills: int
 ) -> None:
     rng = random.Random(f"kills/{kills}")
-    senders = Senders(nats, prefix, kills)
+    senders = Senders(world, kills)
     applying = 0
     with ExitStack() as stack:
 
         def start():  # type: ignore[no-untyped-def]
-            return stack.enter_context(relay_process(database, nats_url, prefix))
+            return stack.enter_context(world.process())
 
         process = start()
         await process.ready()
         for _ in range(kills):
-            with psycopg.connect(database) as conn:
+            with psycopg.connect(world.database) as conn:
                 if rng.random() < 0.5:  # then it dies with commands in hand that wait to be carried out
                     conn.execute("LOCK TABLE projects")
                 await senders.send(rng.randrange(1, 60))
@@ -82,65 +79,65 @@ async def test_kills_under_load_leave_every_command_applied_once_with_one_outcom
             process = start()
             await senders.send(rng.randrange(20))
             await process.until_logged("applying")
-        await until_empty(nats, prefix, 60)
+        await world.commands_done(60)
     assert applying > kills / 2
-    senders.assert_each_applied_once_in_order(database)
+    senders.assert_each_applied_once_in_order()
 
 
-async def test_a_frozen_applier_is_replaced_and_does_no_harm_when_it_goes_on(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    senders = Senders(nats, prefix, 1)
-    with relay_process(database, nats_url, prefix) as first, relay_process(database, nats_url, prefix) as second:
+async def test_a_frozen_applier_is_replaced_and_does_no_harm_when_it_goes_on(world: World) -> None:
+    senders = Senders(world, 1)
+
+    with world.process() as first, world.process() as second:
         await first.ready()
         await second.ready()
         frozen, other = (first, second) if first.logged("applying") else (second, first)
+
         # given a leader that is stopped with commands in hand
-        with psycopg.connect(database) as conn:
+        with psycopg.connect(world.database) as conn:
             conn.execute("LOCK TABLE projects")
             await senders.send(100)
-            (consumer,) = await nats.jetstream().consumers_info(Names(prefix).commands.stream)
+            (consumer,) = await world.nats.jetstream().consumers_info(world.names.commands.stream)
             assert consumer.num_ack_pending
             frozen.freeze()
+
         # when another one takes over, and more commands come while the first one wakes up
         await other.until_logged("applying")
         sending = asyncio.create_task(senders.send(200))
         frozen.thaw()
         await sending
+
         # then
         await frozen.until_logged("applier interrupted")
-        await until_empty(nats, prefix)
-    senders.assert_each_applied_once_in_order(database)
+        await world.commands_done()
+    senders.assert_each_applied_once_in_order()
 
 
-async def test_lost_connections_to_the_database_are_made_again(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    senders = Senders(nats, prefix, 2)
-    async with running_applier(database, nats_url, prefix):
-        with psycopg.connect(database, autocommit=True) as conn:
+async def test_lost_connections_to_the_database_are_made_again(world: World) -> None:
+    senders = Senders(world, 2)
+
+    async with world.applier():
+        with psycopg.connect(world.database, autocommit=True) as conn:
             for _ in range(10):
                 await senders.send(20)
                 conn.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND application_name LIKE 'imi-registry applier%'"
                 )
-        await until_empty(nats, prefix)
-    senders.assert_each_applied_once_in_order(database)
+        await world.commands_done()
+    senders.assert_each_applied_once_in_order()
 
 
-async def test_a_deleted_consumer_is_made_again_and_no_command_lost(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    senders = Senders(nats, prefix, 3)
-    stream = Names(prefix).commands.stream
-    async with running_applier(database, nats_url, prefix):
+async def test_a_deleted_consumer_is_made_again_and_no_command_lost(world: World) -> None:
+    senders = Senders(world, 3)
+    stream = world.names.commands.stream
+
+    async with world.applier():
         for _ in range(5):
             await senders.send(40)
-            for consumer in await nats.jetstream().consumers_info(stream):
-                await nats.jetstream().delete_consumer(stream, consumer.name)
-        await until_empty(nats, prefix)
-    senders.assert_each_applied_once_in_order(database)
+            for consumer in await world.nats.jetstream().consumers_info(stream):
+                await world.nats.jetstream().delete_consumer(stream, consumer.name)
+        await world.commands_done()
+    senders.assert_each_applied_once_in_order()
 
 
 FAULT = """
@@ -157,54 +154,50 @@ CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON projects FOR EACH ROW EXECUTE FUN
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01", "55P03", "53100", "53200", "57P03", "58030"])
-async def test_a_fault_that_may_pass_is_never_a_rejection_and_keeps_the_order(
-    database: str, nats_url: str, prefix: str, nats: Client, state: str
-) -> None:
+async def test_a_fault_that_may_pass_is_never_a_rejection_and_keeps_the_order(world: World, state: str) -> None:
     # given
-    with psycopg.connect(database, autocommit=True) as conn:
+    with psycopg.connect(world.database, autocommit=True) as conn:
         conn.execute(FAULT.format(times=3, state=state).encode())
-    async with running_applier(database, nats_url, prefix):
+    async with world.applier():
         # when
         origin = "git@github.com:a/p.git"
-        await publish(
-            nats, prefix, "project.register", envelope("project.register", {"name": "hard", "remote_origin": origin})
-        )
+        await world.send("project.register", envelope("project.register", {"name": "hard", "remote_origin": origin}))
         behind = envelope("project.register", {"name": "behind", "remote_origin": origin})
-        assert (await ask(nats, prefix, "project.register", behind))["verdict"] == "applied"
+        assert (await world.ask("project.register", behind))["verdict"] == "applied"
+
     # then
-    assert [verdict for *_, verdict in outcome_events(database)] == ["applied", "applied"]
-    names = rows(database, "SELECT data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id")
+    assert [verdict for *_, verdict in world.outcome_events()] == ["applied", "applied"]
+    names = world.rows("SELECT data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id")
     assert names == [("hard",), ("behind",)]
-    assert rows(database, "SELECT last_value FROM tries")[0][0] >= 4
+    assert world.rows("SELECT last_value FROM tries")[0][0] >= 4
 
 
 async def test_a_command_that_always_fails_on_its_own_account_ends_as_a_dead_letter(
-    database: str, nats_url: str, prefix: str, nats: Client, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("publisher.applier.workers.RETRY_SECONDS", (0.001, 0.002))
-    with psycopg.connect(database, autocommit=True) as conn:
+
+    with psycopg.connect(world.database, autocommit=True) as conn:
         conn.execute(FAULT.format(times=1_000_000, state="40001").encode())
-    async with running_applier(database, nats_url, prefix) as metrics:
+    async with world.applier() as metrics:
         origin = "git@github.com:a/p.git"
-        await publish(
-            nats, prefix, "project.register", envelope("project.register", {"name": "hard", "remote_origin": origin})
-        )
+        await world.send("project.register", envelope("project.register", {"name": "hard", "remote_origin": origin}))
         behind = envelope("project.register", {"name": "behind", "remote_origin": origin})
-        assert (await ask(nats, prefix, "project.register", behind))["verdict"] == "applied"
-        await until_empty(nats, prefix)
+        assert (await world.ask("project.register", behind))["verdict"] == "applied"
+        await world.commands_done()
         assert metrics.dead_letters == 1
-    letter = await nats.jetstream().get_msg(Names(prefix).commands.dead_letter_stream, 1, direct=True)
+
+    letter = await world.nats.jetstream().get_msg(world.names.commands.dead_letter_stream, 1, direct=True)
     assert (letter.headers or {})["Imi-Attempts"] == str(MOST_ATTEMPTS)
     assert (letter.headers or {})["Imi-Reason"] == "gave up: as the server would say it"
 
 
-async def test_an_unforeseen_error_is_an_internal_error_and_no_retry(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    with psycopg.connect(database, autocommit=True) as conn:
+async def test_an_unforeseen_error_is_an_internal_error_and_no_retry(world: World) -> None:
+    with psycopg.connect(world.database, autocommit=True) as conn:
         conn.execute(FAULT.format(times=1, state="XX000").encode())
-    async with running_applier(database, nats_url, prefix):
+    async with world.applier():
         data = {"name": "hard", "remote_origin": "git@github.com:a/p.git"}
-        outcome = await ask(nats, prefix, "project.register", envelope("project.register", data))
+        outcome = await world.ask("project.register", envelope("project.register", data))
+
     assert (outcome["verdict"], outcome["code"]) == ("rejected", "INTERNAL_ERROR")
-    assert rows(database, "SELECT count(*) FROM projects") == [(0,)]
+    assert world.rows("SELECT count(*) FROM projects") == [(0,)]

@@ -8,12 +8,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from nats.aio.client import Client
 
 from publisher.applier.command_stream import WINDOW
-from registry.subjects import Names
-from tests.support.appliers import envelope, outcome_events, publish, rows, running_applier, until_empty
-from tests.support.relay_process import relay_process
+from tests.support.commands import envelope
+from tests.support.world import World
 
 PROJECTS = 50
 MOST_GROWTH_MIB = 20
@@ -24,23 +22,23 @@ CHUNK = 2_000
 PROC = Path("/proc/self/status")
 
 
-async def fill(nats: Client, prefix: str, commands: int, padding: int, first: int = 0) -> None:
+async def fill(world: World, commands: int, padding: int, first: int = 0) -> None:
     """Store `commands` commands that name a few projects anew, of over `padding` bytes each."""
-    subject = Names(prefix).commands.command_subject("project.register")
+    subject = world.names.commands.command_subject("project.register")
     for number in range(first, first + commands):
         data = {"name": f"name-{number}", "remote_origin": f"git@github.com:a/p{number % PROJECTS}.git"}
         payload = envelope("project.register", data, padding="x" * padding)
         if (number + 1) % CHUNK and number < first + commands - 1:
-            await nats.publish(subject, payload)
+            await world.nats.publish(subject, payload)
         else:
-            await publish(nats, prefix, "project.register", payload)
+            await world.send("project.register", payload)
 
 
-async def peak_of_applying(database: str, nats_url: str, prefix: str, applied: int) -> float:
+async def peak_of_applying(world: World, applied: int) -> float:
     """The most memory, in MiB, that `imi-registry serve` took until it got to `applied` commands; it is killed then."""
-    with relay_process(database, nats_url, prefix) as process:
+    with world.process() as process:
         async with asyncio.timeout(300):
-            while rows(database, "SELECT count(*) FROM command_ledger")[0][0] < applied:
+            while world.rows("SELECT count(*) FROM command_ledger")[0][0] < applied:
                 assert process.is_running, process.log()
                 await asyncio.sleep(0.05)
         return peak_mib(process.pid)
@@ -58,30 +56,35 @@ def peak_mib(pid: int) -> float:
     [(2 * WINDOW, 10_000, 1_024, 1_500), pytest.param(5_000, 1_000_000, 0, 60_000, marks=pytest.mark.long)],
 )
 async def test_a_backlog_of_any_length_takes_no_more_memory_than_a_small_one(
-    database: str, nats_url: str, prefix: str, nats: Client, small: int, backlog: int, padding: int, part: int
+    world: World, small: int, backlog: int, padding: int, part: int
 ) -> None:
-    jetstream, stream = nats.jetstream(), Names(prefix).commands.stream
-    async with running_applier(database, nats_url, prefix):
+    jetstream, stream = world.nats.jetstream(), world.names.commands.stream
+
+    async with world.applier():
         pass  # it has created the stream
+
     # given
-    await fill(nats, prefix, small, padding)
-    expected = await peak_of_applying(database, nats_url, prefix, small)
-    async with running_applier(database, nats_url, prefix):
-        await until_empty(nats, prefix)
-    await fill(nats, prefix, backlog, padding, first=small)
+    await fill(world, small, padding)
+    expected = await peak_of_applying(world, small)
+    async with world.applier():
+        await world.commands_done()
+    await fill(world, backlog, padding, first=small)
     assert (await jetstream.stream_info(stream)).state.messages == backlog
+
     # when
-    peak = await peak_of_applying(database, nats_url, prefix, small + part)
+    peak = await peak_of_applying(world, small + part)
+
     # then
     print(f"peak {peak:.0f} MiB with {backlog} commands waiting, {expected:.0f} MiB with {small}")
     assert peak < expected + MOST_GROWTH_MIB
+
     # and what is done is done right
-    told = outcome_events(database)
+    told = world.outcome_events()
     assert len({command_id for command_id, *_ in told}) == len(told) >= small + part
     assert {verdict for *_, verdict in told} == {"applied"}
     names: dict[str, list[str]] = defaultdict(list)
     query = "SELECT data ->> 'remote_origin', data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id"
-    for origin, name in rows(database, query):
+    for origin, name in world.rows(query):
         names[origin].append(name)
     for project in range(PROJECTS):
         done = names[f"git@github.com:a/p{project}.git"]

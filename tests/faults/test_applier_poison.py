@@ -11,12 +11,11 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from nats.aio.client import Client
 
 from publisher.applier.command_stream import WINDOW
 from registry.commands import COMMANDS
-from registry.subjects import Names
-from tests.support.appliers import ask, envelope, rows, running_applier, until_empty
+from tests.support.commands import envelope, rows
+from tests.support.world import World
 
 PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
 
@@ -55,18 +54,18 @@ any_json = st.tuples(names, value.map(lambda found: json.dumps(found).encode()))
 messages = near_misses() | anything | any_json
 
 
-async def play(nats: Client, prefix: str, batch: list[tuple[str, bytes]]) -> None:
+async def play(world: World, batch: list[tuple[str, bytes]]) -> None:
     """Publish a batch without waiting for each."""
     for name, payload in batch:
-        await nats.publish(Names(prefix).commands.command_subject(name), payload)
-    await nats.flush()
+        await world.nats.publish(world.names.commands.command_subject(name), payload)
+    await world.nats.flush()
 
 
-async def assert_all_accounted(database: str, nats: Client, prefix: str, sent: list[tuple[str, bytes]]) -> None:
+async def assert_all_accounted(world: World, sent: list[tuple[str, bytes]]) -> None:
     """Fail unless each message has its row in the ledger, or is a dead letter, or is a repetition of one."""
-    letters = (await nats.jetstream().stream_info(Names(prefix).commands.dead_letter_stream)).state.messages
-    ledger = {str(command_id) for (command_id,) in rows(database, "SELECT command_id FROM command_ledger")}
-    events = rows(database, "SELECT entity_id::text FROM outbox WHERE entity = 'command'")
+    letters = (await world.nats.jetstream().stream_info(world.names.commands.dead_letter_stream)).state.messages
+    ledger = {str(command_id) for (command_id,) in world.rows("SELECT command_id FROM command_ledger")}
+    events = world.rows("SELECT entity_id::text FROM outbox WHERE entity = 'command'")
     assert {command_id for (command_id,) in events} == ledger
     assert len(events) == len(ledger)
     identified, unreadable = set(), 0
@@ -81,9 +80,7 @@ async def assert_all_accounted(database: str, nats: Client, prefix: str, sent: l
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(100_000, marks=pytest.mark.long)])
-async def test_no_message_is_lost_retried_for_ever_or_harms_the_applier(
-    database: str, nats_url: str, prefix: str, nats: Client, count: int
-) -> None:
+async def test_no_message_is_lost_retried_for_ever_or_harms_the_applier(world: World, count: int) -> None:
     sent: list[tuple[str, bytes]] = []
 
     @settings(
@@ -99,18 +96,18 @@ async def test_no_message_is_lost_retried_for_ever_or_harms_the_applier(
         sent.extend(batch)
 
     await asyncio.to_thread(collect)
-    async with running_applier(database, nats_url, prefix) as metrics:
+    async with world.applier() as metrics:
         for start in range(0, len(sent), 4 * WINDOW):
-            await play(nats, prefix, sent[start : start + 4 * WINDOW])
-            await until_empty(nats, prefix, 120)
+            await play(world, sent[start : start + 4 * WINDOW])
+            await world.commands_done(120)
         # it is still up, and one and the same all along
-        assert (await ask(nats, prefix, "project.register", envelope("project.register", PROJECT)))["code"] is None
+        assert (await world.ask("project.register", envelope("project.register", PROJECT)))["code"] is None
         assert metrics.role == "leader"
         sent.append(("project.register", b'{"id": "%s"}' % str(uuid4()).encode()))
-        await play(nats, prefix, sent[-1:])
-        await until_empty(nats, prefix)
+        await play(world, sent[-1:])
+        await world.commands_done()
     assert len(sent) >= count
-    await assert_all_accounted(database, nats, prefix, [*sent, *last_of(database)])
+    await assert_all_accounted(world, [*sent, *last_of(world.database)])
 
 
 def last_of(database: str) -> list[tuple[str, bytes]]:
@@ -140,18 +137,18 @@ DEEP = b'{"specversion":"1.0","id":"%s","source":"s","type":"imi.project.registe
     ],
     ids=range(10),
 )
-async def test_what_has_an_id_is_answered(
-    database: str, nats_url: str, prefix: str, nats: Client, payload: bytes, code: str | None
-) -> None:
-    inbox = nats.new_inbox()
-    subscription = await nats.subscribe(inbox)
+async def test_what_has_an_id_is_answered(world: World, payload: bytes, code: str | None) -> None:
+    inbox = world.nats.new_inbox()
+    subscription = await world.nats.subscribe(inbox)
     payload = payload[:-1] + b',"replyto":"%s"}' % inbox.encode()
-    async with running_applier(database, nats_url, prefix):
-        await nats.jetstream().publish(f"{prefix}.cmd.v1.project.register", payload)
+
+    async with world.applier():
+        await world.nats.jetstream().publish(f"{world.prefix}.cmd.v1.project.register", payload)
         answer = orjson.loads((await subscription.next_msg(timeout=20)).data)
-        await until_empty(nats, prefix)
+        await world.commands_done()
+
     assert answer["code"] == code
-    assert rows(database, "SELECT code FROM command_ledger") == [(code,)]
+    assert world.rows("SELECT code FROM command_ledger") == [(code,)]
 
 
 @pytest.mark.parametrize(
@@ -166,30 +163,31 @@ async def test_what_has_an_id_is_answered(
     ],
 )
 async def test_what_has_no_id_is_a_dead_letter_stored_whole(
-    database: str, nats_url: str, prefix: str, nats: Client, subject: str, payload: bytes, reason: str
+    world: World, subject: str, payload: bytes, reason: str
 ) -> None:
-    async with running_applier(database, nats_url, prefix):
-        await nats.jetstream().publish(f"{prefix}.{subject}", payload, headers={"Their-Header": "x"})
-        await until_empty(nats, prefix)
-    stream = Names(prefix).commands.dead_letter_stream
-    letter = await nats.jetstream().get_msg(stream, 1, direct=True)
+    async with world.applier():
+        await world.nats.jetstream().publish(f"{world.prefix}.{subject}", payload, headers={"Their-Header": "x"})
+        await world.commands_done()
+
+    stream = world.names.commands.dead_letter_stream
+    letter = await world.nats.jetstream().get_msg(stream, 1, direct=True)
     headers = letter.headers or {}
     assert letter.data or payload == b""
     assert reason in headers["Imi-Reason"]
-    assert headers["Imi-Subject"] == f"{prefix}.{subject}"
+    assert headers["Imi-Subject"] == f"{world.prefix}.{subject}"
     assert headers["Imi-Stream-Sequence"] == "1"
     assert headers["Their-Header"] == "x"
-    assert (await nats.jetstream().stream_info(stream)).state.messages == 1
+    assert (await world.nats.jetstream().stream_info(stream)).state.messages == 1
 
 
-async def test_a_reply_subject_that_is_no_inbox_is_never_published_to(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    victim = await nats.subscribe("victim.>")
+async def test_a_reply_subject_that_is_no_inbox_is_never_published_to(world: World) -> None:
+    victim = await world.nats.subscribe("victim.>")
     payload = envelope("project.register", PROJECT, replyto="victim.subject")
-    async with running_applier(database, nats_url, prefix):
-        await nats.jetstream().publish(f"{prefix}.cmd.v1.project.register", payload)
-        await until_empty(nats, prefix)
-        await nats.flush()
+
+    async with world.applier():
+        await world.nats.jetstream().publish(f"{world.prefix}.cmd.v1.project.register", payload)
+        await world.commands_done()
+        await world.nats.flush()
+
     assert victim.pending_msgs == 0
-    assert rows(database, "SELECT code FROM command_ledger") == [("VALIDATION_ERROR",)]
+    assert world.rows("SELECT code FROM command_ledger") == [("VALIDATION_ERROR",)]

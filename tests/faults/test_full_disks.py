@@ -16,16 +16,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from nats.aio.client import Client
 
 from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from tests.faults.test_relay_server_restarts import Restartable, failing_more
-from tests.support.appliers import envelope, outcome_events, publish, rows, running_applier, until_empty
-from tests.support.audit import assert_exactly_once, audit, wait_until_published
-from tests.support.relays import running_relay
+from tests.support.commands import envelope
 from tests.support.workload import writing
+from tests.support.world import World
 
 SMALL_POSTGRES = {"min_wal_size": "32MB", "max_wal_size": "48MB", "shared_buffers": "16MB"}
 
@@ -52,11 +50,13 @@ def fill(disk: Path) -> Path:
 
 
 async def test_events_written_while_the_disk_of_nats_is_full_are_published_after_its_restart(
-    database: str, prefix: str, small_disk: Path
+    world: World, small_disk: Path
 ) -> None:
     with Restartable(lambda: nats_server(small_disk)) as server:
-        async with running_relay(database, server.url, prefix) as metrics:
-            async with writing(database, writers=4) as load:
+        there = world.at(nats_url=server.url)
+
+        async with there.relay() as metrics:
+            async with writing(world.database, writers=4) as load:
                 await load.reach(commits=50)
                 filler = fill(small_disk)
                 async with asyncio.timeout(60):
@@ -69,19 +69,22 @@ async def test_events_written_while_the_disk_of_nats_is_full_are_published_after
                 await server.stop(is_crash=False)
                 filler.unlink()
                 await server.start()
-            await wait_until_published(database, prefix, 60)
+            await world.drained(60)
             # The server keeps the first part of a batch that it failed to write.
-            (await audit(database, server.url, prefix))._replace(split=[]).assert_clean(at_least=100)
+            (await there.audit())._replace(split=[]).assert_clean(at_least=100)
+
         assert metrics.problems() == []
 
 
 async def test_events_committed_before_the_disk_of_postgresql_was_full_are_all_published(
-    nats_url: str, prefix: str, small_disk: Path
+    world: World, small_disk: Path
 ) -> None:
     with Restartable(lambda: postgres(small_disk, settings=SMALL_POSTGRES)) as server:
+        there = world.at(database=server.url)
+
         with psycopg.connect(server.url) as conn:
             migrate.apply(conn)
-        async with running_relay(server.url, nats_url, prefix) as metrics:
+        async with there.relay() as metrics:
             async with writing(server.url, writers=4) as load:
                 await load.reach(commits=50)
                 filler = fill(small_disk)
@@ -90,12 +93,13 @@ async def test_events_committed_before_the_disk_of_postgresql_was_full_are_all_p
                 filler.unlink()
                 await server.start()
                 await load.reach(commits=50)
-            await assert_exactly_once(server.url, nats_url, prefix, at_least=100, timeout_seconds=60)
+            await there.assert_exactly_once(at_least=100, timeout_seconds=60)
+
         assert metrics.problems() == []
 
 
 async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_applied_once(
-    nats_url: str, prefix: str, nats: Client, small_disk: Path
+    world: World, small_disk: Path
 ) -> None:
     def registration(number: int) -> bytes:
         origin = f"git@github.com:a/p{number % 20}.git"
@@ -103,32 +107,35 @@ async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_
         return envelope("project.register", data)
 
     with Restartable(lambda: postgres(small_disk, settings=SMALL_POSTGRES)) as server:
+        there = world.at(database=server.url)
         with psycopg.connect(server.url, autocommit=True) as conn:
             migrate.apply(conn)
             conn.execute("CREATE TABLE more AS SELECT 'x' AS filling")
-            async with running_applier(server.url, nats_url, prefix) as metrics:
+            async with there.applier() as metrics:
                 # given
                 for number in range(100):
-                    await publish(nats, prefix, "project.register", registration(number))
-                await until_empty(nats, prefix)
+                    await world.send("project.register", registration(number))
+                await world.commands_done()
                 filler = fill(small_disk)
                 with pytest.raises(psycopg.errors.DiskFull):
                     conn.execute("INSERT INTO more SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+
                 # when more commands come than the files at hand have room for
                 for number in range(100, 400):
-                    await publish(nats, prefix, "project.register", registration(number))
+                    await world.send("project.register", registration(number))
                 async with asyncio.timeout(20):
                     while "No space left on device" not in str(metrics.problems()):
                         await asyncio.sleep(0.01)
-                waiting = outcome_events(server.url)
+                waiting = there.outcome_events()
                 filler.unlink()
+
                 # then
-                await until_empty(nats, prefix, 60)
+                await world.commands_done(60)
                 assert metrics.problems() == []
                 assert metrics.dead_letters == 0
         assert len(waiting) < 400
-        assert [verdict for *_, verdict in outcome_events(server.url)] == ["applied"] * 400
-        changes = rows(server.url, "SELECT data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id")
+        assert [verdict for *_, verdict in there.outcome_events()] == ["applied"] * 400
+        changes = there.rows("SELECT data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id")
         for project in range(20):
             names = [f"name-{number}" for number in range(project, 400, 20)]
             assert [name for (name,) in changes if name in names] == names

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import psycopg
 
-from tests.integration.history.test_archive import export, import_, second_database, tables
-from tests.integration.history.test_replay import write
+from tests.integration.history.test_archive import export, import_, tables
 from tests.support.processes import COMMAND, environment
 from tests.support.services import wait_until
-
-__all__ = ["second_database"]
+from tests.support.world import World
 
 COPIED = "SELECT coalesce(sum(tuples_processed), 0) FROM pg_stat_progress_copy WHERE datname = current_database()"
 
@@ -43,15 +41,17 @@ def import_and_kill(file: Path, pipe: Path, settings: dict[str, str]) -> None:
 
 
 async def test_an_import_killed_half_way_leaves_nothing_and_the_next_one_succeeds(
-    database: str, second_database: str, nats_url: str, prefix: str, tmp_path: Path
+    world: World, second: World, tmp_path: Path
 ) -> None:
     for _ in range(5):
-        write(database, 10)
+        world.write(10)
     file = tmp_path / "history.jsonl"
-    events = await export(database, nats_url, prefix, file)
-    settings = {"DATABASE_URL": second_database, "NATS_URL": nats_url, "IMI_PREFIX": prefix}
-    before = tables(second_database)
+    events = await export(world, file)
+    settings = {"DATABASE_URL": second.database, "NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
+    before = tables(second.database)
+
     await asyncio.to_thread(import_and_kill, file, tmp_path / "pipe", settings)
-    assert tables(second_database) == before
-    assert await import_(second_database, nats_url, prefix, file) == events
-    assert tables(second_database)[-1] == tables(database)[-1]
+
+    assert tables(second.database) == before
+    assert await import_(second, file) == events
+    assert tables(second.database)[-1] == tables(world.database)[-1]

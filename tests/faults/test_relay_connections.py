@@ -8,10 +8,9 @@ import psycopg
 import pytest
 
 from publisher.relay.metrics import RelayMetrics
-from tests.support.audit import assert_exactly_once
 from tests.support.proxy import Direction, nats_proxy, postgres_proxy
-from tests.support.relays import running_relay
 from tests.support.workload import writing
+from tests.support.world import World
 
 
 def log_activities(conn: psycopg.Connection, count: int) -> None:
@@ -38,10 +37,10 @@ def is_acknowledgement(direction: Direction, data: bytes) -> bool:
 
 @pytest.mark.parametrize(("events", "is_cut"), [(3, True), (900, True), (900, False)], ids=["3", "900", "900 silent"])
 async def test_events_whose_acknowledgement_is_lost_are_recognised_in_the_stream(
-    database: str, nats_url: str, prefix: str, events: int, is_cut: bool
+    world: World, events: int, is_cut: bool
 ) -> None:
     swallowed = 0
-    async with nats_proxy(nats_url) as (proxy, url):
+    async with nats_proxy(world.nats_url) as (proxy, url):
 
         def swallow(direction: Direction, data: bytes) -> bool:
             nonlocal swallowed
@@ -52,21 +51,19 @@ async def test_events_whose_acknowledgement_is_lost_are_recognised_in_the_stream
                 asyncio.get_running_loop().call_soon(proxy.cut)
             return True
 
-        async with running_relay(database, url, prefix) as metrics:
+        async with world.at(nats_url=url).relay() as metrics:
             proxy.swallow = swallow
-            with psycopg.connect(database, autocommit=True) as conn:
+            with psycopg.connect(world.database, autocommit=True) as conn:
                 log_activities(conn, events)
-            await assert_exactly_once(database, nats_url, prefix, at_least=events)
+            await world.assert_exactly_once(at_least=events)
             assert swallowed == 1
             assert sample(metrics, "recovered_events_total") == events
             assert sample(metrics, "events_total") == 0
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_batch_that_is_cut_in_the_middle_is_published_whole_later(
-    database: str, nats_url: str, prefix: str, when: str
-) -> None:
-    async with nats_proxy(nats_url) as (proxy, url), running_relay(database, url, prefix) as metrics:
+async def test_a_batch_that_is_cut_in_the_middle_is_published_whole_later(world: World, when: str) -> None:
+    async with nats_proxy(world.nats_url) as (proxy, url), world.at(nats_url=url).relay() as metrics:
         await proxy.quiet()
 
         def cut() -> None:
@@ -74,20 +71,18 @@ async def test_a_batch_that_is_cut_in_the_middle_is_published_whole_later(
             proxy.cut()
 
         proxy.stop_at(3, when, cut)  # type: ignore[arg-type]  # of about twelve chunks
-        with psycopg.connect(database, autocommit=True) as conn:
+        with psycopg.connect(world.database, autocommit=True) as conn:
             log_activities(conn, 900)
-        await assert_exactly_once(database, nats_url, prefix, at_least=900)
+        await world.assert_exactly_once(at_least=900)
         assert metrics.interrupted == 1
         assert sample(metrics, "recovered_events_total") == 0  # nothing of it was stored at first
 
 
-async def test_events_acknowledged_before_the_cursor_could_be_stored_are_not_sent_again(
-    database: str, nats_url: str, prefix: str
-) -> None:
+async def test_events_acknowledged_before_the_cursor_could_be_stored_are_not_sent_again(world: World) -> None:
     async with (
-        nats_proxy(nats_url) as (proxy, url),
-        postgres_proxy(database) as (postgresql, database_through),
-        running_relay(database_through, url, prefix) as metrics,
+        nats_proxy(world.nats_url) as (proxy, url),
+        postgres_proxy(world.database) as (postgresql, database_through),
+        world.at(database=database_through, nats_url=url).relay() as metrics,
     ):
         cuts = 0
 
@@ -99,27 +94,26 @@ async def test_events_acknowledged_before_the_cursor_could_be_stored_are_not_sen
             return False
 
         proxy.swallow = cut_on_acknowledgement
-        with psycopg.connect(database, autocommit=True) as conn:
+        with psycopg.connect(world.database, autocommit=True) as conn:
             log_activities(conn, 50)
-        await assert_exactly_once(database, nats_url, prefix, at_least=50)
+        await world.assert_exactly_once(at_least=50)
         assert cuts == 1
         assert sample(metrics, "recovered_events_total") == 50
 
 
-async def test_a_leader_whose_backend_is_terminated_again_and_again_loses_nothing(
-    database: str, nats_url: str, prefix: str
-) -> None:
+async def test_a_leader_whose_backend_is_terminated_again_and_again_loses_nothing(world: World) -> None:
     terminate = (
         "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_locks"
         " WHERE locktype = 'advisory' AND granted"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
     terminated = 0
+
     async with (
-        running_relay(database, nats_url, prefix) as first,
-        running_relay(database, nats_url, prefix) as second,
-        writing(database, writers=4) as load,
-        await psycopg.AsyncConnection.connect(database, autocommit=True) as admin,
+        world.relay() as first,
+        world.relay() as second,
+        writing(world.database, writers=4) as load,
+        await psycopg.AsyncConnection.connect(world.database, autocommit=True) as admin,
     ):
         for _ in range(8):
             await load.reach(commits=10)
@@ -131,5 +125,6 @@ async def test_a_leader_whose_backend_is_terminated_again_and_again_loses_nothin
                 while first.interrupted + second.interrupted < terminated or "leader" not in (first.role, second.role):
                     await asyncio.sleep(0.01)
         load.stop()
-        await assert_exactly_once(database, nats_url, prefix, at_least=80)
+        await world.assert_exactly_once(at_least=80)
+
     assert terminated == 8

@@ -11,8 +11,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from registry.subjects import Names
-from tests.support.audit import assert_exactly_once
-from tests.support.relays import running_relay
+from tests.support.world import World
 
 
 async def touch(conn: AsyncConnection, project: UUID) -> None:
@@ -63,18 +62,19 @@ async def until_asleep(conn: AsyncConnection) -> None:
 
 @pytest.mark.parametrize("is_first_look_ours", [True, False], ids=["the relay's rule", "the naive rule"])
 async def test_ids_held_by_transactions_beyond_the_snapshots_xmax_are_not_called_dead(
-    database: str, nats_url: str, prefix: str, is_first_look_ours: bool
+    world: World, is_first_look_ours: bool
 ) -> None:
-    p = await projects(database, 3)
+    p = await projects(world.database, 3)
     connect = AsyncConnection.connect
+
     async with (
-        await connect(database) as c,
-        await connect(database) as a,
-        await connect(database) as b,
-        await connect(database, autocommit=True) as observer,
-        running_relay(database, nats_url, prefix, heartbeat_seconds=3600),
+        await connect(world.database) as c,
+        await connect(world.database) as a,
+        await connect(world.database) as b,
+        await connect(world.database, autocommit=True) as observer,
+        world.relay(heartbeat_seconds=3600),
     ):
-        await assert_exactly_once(database, nats_url, prefix)
+        await world.assert_exactly_once()
         await until_asleep(observer)  # it completes no transaction of its own then
         if not is_first_look_ours:
             await observer.execute("SELECT setval('publisher_doorbell', 0)")
@@ -86,7 +86,7 @@ async def test_ids_held_by_transactions_beyond_the_snapshots_xmax_are_not_called
         (last,) = await one_row(c, "SELECT max(id) FROM outbox")
         if is_first_look_ours:
             await c.commit()
-            await until_in_published(observer, prefix, last)
+            await until_in_published(observer, world.prefix, last)
         else:
             await c.commit()
             # The naive rule: dead once xmin has reached the xmax of the snapshot that showed the gap first. xmax is
@@ -99,81 +99,82 @@ async def test_ids_held_by_transactions_beyond_the_snapshots_xmax_are_not_called
             assert visible == [last]
             assert naively_dead
             await observer.execute("SELECT pg_notify('imi_outbox', '')")
-            await until_in_published(observer, prefix, last)
+            await until_in_published(observer, world.prefix, last)
         for held in (last - 2, last - 1):
-            assert not any(held in part for part in await published_ids(observer, prefix))
+            assert not any(held in part for part in await published_ids(observer, world.prefix))
         await a.commit()
-        await until_in_published(observer, prefix, last - 2)
-        assert not any(last - 1 in part for part in await published_ids(observer, prefix))
+        await until_in_published(observer, world.prefix, last - 2)
+        assert not any(last - 1 in part for part in await published_ids(observer, world.prefix))
         await b.commit()
-        await assert_exactly_once(database, nats_url, prefix, at_least=6)
+        await world.assert_exactly_once(at_least=6)
 
 
-async def test_a_gap_of_a_rolled_back_transaction_closes_without_any_later_event(
-    database: str, nats_url: str, prefix: str
-) -> None:
-    p = await projects(database, 2)
+async def test_a_gap_of_a_rolled_back_transaction_closes_without_any_later_event(world: World) -> None:
+    p = await projects(world.database, 2)
+
     async with (
-        await AsyncConnection.connect(database) as undone,
-        await AsyncConnection.connect(database) as done,
-        running_relay(database, nats_url, prefix, heartbeat_seconds=3600),
+        await AsyncConnection.connect(world.database) as undone,
+        await AsyncConnection.connect(world.database) as done,
+        world.relay(heartbeat_seconds=3600),
     ):
         await touch(undone, p[0])
         await touch(done, p[1])
         await done.commit()
         await undone.rollback()
-        await assert_exactly_once(database, nats_url, prefix, at_least=3)
+        await world.assert_exactly_once(at_least=3)
 
 
-async def test_a_long_transaction_delays_its_own_events_alone(database: str, nats_url: str, prefix: str) -> None:
-    p = await projects(database, 2)
+async def test_a_long_transaction_delays_its_own_events_alone(world: World) -> None:
+    p = await projects(world.database, 2)
+
     async with (
-        await AsyncConnection.connect(database) as long,
-        await AsyncConnection.connect(database, autocommit=True) as short,
-        running_relay(database, nats_url, prefix, heartbeat_seconds=3600),
+        await AsyncConnection.connect(world.database) as long,
+        await AsyncConnection.connect(world.database, autocommit=True) as short,
+        world.relay(heartbeat_seconds=3600),
     ):
         await touch(long, p[0])
         for _ in range(50):
             await touch(short, p[1])
             (last,) = await one_row(short, "SELECT max(id) FROM outbox")
-            await until_in_published(short, prefix, last)
-        gaps = [(part.lower, part.upper) for part in await published_ids(short, prefix)]
+            await until_in_published(short, world.prefix, last)
+        gaps = [(part.lower, part.upper) for part in await published_ids(short, world.prefix)]
         assert gaps == [(1, 3), (4, last + 1)]
         await long.commit()
-        await assert_exactly_once(database, nats_url, prefix, at_least=53)
+        await world.assert_exactly_once(at_least=53)
 
 
-async def test_gaps_survive_a_change_of_the_leader(database: str, nats_url: str, prefix: str) -> None:
-    p = await projects(database, 2)
+async def test_gaps_survive_a_change_of_the_leader(world: World) -> None:
+    p = await projects(world.database, 2)
+
     async with (
-        await AsyncConnection.connect(database) as long,
-        await AsyncConnection.connect(database, autocommit=True) as short,
+        await AsyncConnection.connect(world.database) as long,
+        await AsyncConnection.connect(world.database, autocommit=True) as short,
     ):
-        async with running_relay(database, nats_url, prefix):
+        async with world.relay():
             await touch(long, p[0])
             await touch(short, p[1])
-            await until_in_published(short, prefix, 4)
-        async with running_relay(database, nats_url, prefix):
+            await until_in_published(short, world.prefix, 4)
+        async with world.relay():
             await touch(short, p[1])
-            await until_in_published(short, prefix, 5)
-            assert not any(3 in part for part in await published_ids(short, prefix))
+            await until_in_published(short, world.prefix, 5)
+            assert not any(3 in part for part in await published_ids(short, world.prefix))
             await long.commit()
-            await assert_exactly_once(database, nats_url, prefix, at_least=5)
+            await world.assert_exactly_once(at_least=5)
 
 
-async def test_a_transaction_open_in_another_database_delays_no_event(
-    database: str, admin_url: str, nats_url: str, prefix: str
-) -> None:
-    p = await projects(database, 1)
+async def test_a_transaction_open_in_another_database_delays_no_event(world: World, admin_url: str) -> None:
+    p = await projects(world.database, 1)
+
     with psycopg.connect(admin_url) as elsewhere:
         elsewhere.execute("SELECT pg_current_xact_id()")
         async with (
-            await AsyncConnection.connect(database, autocommit=True) as conn,
-            running_relay(database, nats_url, prefix),
+            await AsyncConnection.connect(world.database, autocommit=True) as conn,
+            world.relay(),
         ):
             await touch(conn, p[0])
             (last,) = await one_row(conn, "SELECT max(id) FROM outbox")
-            await until_in_published(conn, prefix, last)
+            await until_in_published(conn, world.prefix, last)
         elsewhere.rollback()
-    async with running_relay(database, nats_url, prefix):
-        await assert_exactly_once(database, nats_url, prefix, at_least=2)
+
+    async with world.relay():
+        await world.assert_exactly_once(at_least=2)

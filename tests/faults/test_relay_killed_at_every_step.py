@@ -16,9 +16,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.support.audit import audit, is_published, wait_until_published
+from tests.support.audit import is_published
 from tests.support.proxy import Proxy, nats_proxy, postgres_proxy
-from tests.support.relay_process import RelayProcess, relay_process
+from tests.support.relay_process import RelayProcess
+from tests.support.world import World
 
 Work = Callable[[str, UUID], Awaitable[None]]
 SAMPLED = 8
@@ -36,18 +37,17 @@ class Step(NamedTuple):
 class Bench(NamedTuple):
     """A database, a stream, and the proxies a relay reaches them through."""
 
-    database: str
-    nats_url: str
-    prefix: str
+    world: World
     worktree: UUID
     proxies: dict[str, Proxy]
-    urls: tuple[str, str]
+    through: World
+    """The same world, reached through the proxies."""
 
     def start(self) -> RelayProcess:
         """A relay that sleeps until the doorbell rings: nothing but the work makes it exchange anything."""
         for proxy in self.proxies.values():
             proxy.go_on()
-        return RelayProcess(*self.urls, self.prefix, heartbeat_seconds=3600)
+        return RelayProcess(self.through.database, self.through.nats_url, self.through.prefix, heartbeat_seconds=3600)
 
     async def rest(self) -> None:
         """Wait until the relay has nothing to do."""
@@ -55,8 +55,11 @@ class Bench(NamedTuple):
 
     async def published_or_dead(self, relay: RelayProcess) -> None:
         """Wait until the relay was killed, or has done its work."""
-        async with asyncio.timeout(20), await psycopg.AsyncConnection.connect(self.database, autocommit=True) as conn:
-            while relay.is_running and not await is_published(conn, self.prefix):
+        async with (
+            asyncio.timeout(20),
+            await psycopg.AsyncConnection.connect(self.world.database, autocommit=True) as conn,
+        ):
+            while relay.is_running and not await is_published(conn, self.world.stream):
                 await asyncio.sleep(0.01)
         if relay.is_running:
             await self.rest()
@@ -91,11 +94,11 @@ WORK = {"one event": one_event, "a batch": a_batch, "a batch with a gap": a_batc
 
 
 @asynccontextmanager
-async def bench(database: str, nats_url: str, prefix: str) -> AsyncIterator[Bench]:
+async def bench(world: World) -> AsyncIterator[Bench]:
     async with (
-        postgres_proxy(database) as (postgresql, database_through),
-        nats_proxy(nats_url) as (nats, nats_through),
-        await psycopg.AsyncConnection.connect(database) as conn,
+        postgres_proxy(world.database) as (postgresql, database_through),
+        nats_proxy(world.nats_url) as (nats, nats_through),
+        await psycopg.AsyncConnection.connect(world.database) as conn,
     ):
         found = await conn.execute("SELECT register_project('steps', 'git@github.com:owner/steps.git')")
         found = await conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'feat/w', '/w')", await found.fetchone())
@@ -103,18 +106,18 @@ async def bench(database: str, nats_url: str, prefix: str) -> AsyncIterator[Benc
         assert row is not None
         await conn.commit()
         proxies = {"postgresql": postgresql, "nats": nats}
-        yield Bench(database, nats_url, prefix, row[0], proxies, (database_through, nats_through))
+        yield Bench(world, row[0], proxies, world.at(database=database_through, nats_url=nats_through))
 
 
 async def steps_of(work: Work, on: Bench) -> list[Step]:
     """Every step of the cycle that publishes `work`, up to the relay's rest."""
-    with relay_process(*on.urls, on.prefix, heartbeat_seconds=3600) as relay:
+    with on.through.process(heartbeat_seconds=3600) as relay:
         await relay.ready()
-        await wait_until_published(on.database, on.prefix)
+        await on.world.drained()
         await on.rest()
         for proxy in on.proxies.values():
             proxy.count_from_now()
-        await work(on.database, on.worktree)
+        await work(on.world.database, on.worktree)
         await on.published_or_dead(relay)
         return [
             Step(server, chunk, when)  # type: ignore[arg-type]
@@ -127,10 +130,11 @@ async def steps_of(work: Work, on: Bench) -> list[Step]:
 @pytest.mark.parametrize("name", WORK)
 @pytest.mark.parametrize("sampled", [SAMPLED, pytest.param(None, marks=pytest.mark.long)], ids=["some", "all"])
 async def test_kill_at_any_step_of_a_cycle_loses_doubles_and_reorders_nothing(
-    database: str, nats_url: str, prefix: str, name: str, sampled: int | None
+    world: World, name: str, sampled: int | None
 ) -> None:
     work = WORK[name]
-    async with bench(database, nats_url, prefix) as on:
+
+    async with bench(world) as on:
         steps = await steps_of(work, on)
         assert {step.server for step in steps} == {"postgresql", "nats"}
         if sampled:
@@ -144,13 +148,13 @@ async def test_kill_at_any_step_of_a_cycle_loses_doubles_and_reorders_nothing(
                     await relay.ready()
                     await on.rest()
                     on.proxies[server].stop_at(chunk, when, relay.kill)
-                    await work(database, on.worktree)
+                    await work(world.database, on.worktree)
                     await on.published_or_dead(relay)
                     is_killed, carried = not relay.is_running, on.proxies[server].chunks
                     relay.close()
                     relay = on.start()  # its recovery is the test, and it is the next one to be killed
-                    await wait_until_published(database, prefix)
-                    (await audit(database, nats_url, prefix)).assert_clean()
+                    await world.drained()
+                    (await world.audit()).assert_clean()
                     # How the traffic splits into chunks varies. Of a cycle that ended sooner, kill at the last one.
                     chunk = min(chunk - 1, carried)
         finally:

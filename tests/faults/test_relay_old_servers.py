@@ -9,14 +9,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from uuid import UUID, uuid4
 
-import nats as nats_py
 import psycopg
 import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
 from publisher.embedded.nats_server import nats_server
-from publisher.settings import load, profile_of
 from publisher.stream.event_stream import StreamMoved
 from publisher.stream.opening import open_stream
 from publisher.stream.shared_stream import WINDOW, waves
@@ -28,12 +26,11 @@ from registry.profiles.bloodbank import STREAM
 from tests.integration.contract.test_contract import VALIDATORS
 from tests.integration.relay.test_delivery import do_everything, register_project
 from tests.support import services
-from tests.support.audit import audit
 from tests.support.every_event import change_everything
 from tests.support.old_nats import old_nats_binary
-from tests.support.relay_process import RelayProcess, relay_process
-from tests.support.relays import Published, published, running_relay, until_drained
+from tests.support.relay_process import RelayProcess
 from tests.support.workload import writing
+from tests.support.world import Published, World
 
 WEEK_SECONDS = 7 * 86400
 SHARED_ATTRIBUTES = {
@@ -45,28 +42,28 @@ SHARED_ATTRIBUTES = {
 
 
 @pytest.fixture(scope="module")
-def old_url() -> Iterator[str]:
+def nats_url() -> Iterator[str]:
     """A nats-server 2.10 of this module's own."""
     with services.scratch_directory() as directory, nats_server(directory, binary=old_nats_binary()) as server:
         yield server.url
 
 
 @pytest.fixture
-async def old(old_url: str) -> AsyncIterator[Client]:
-    client = await nats_py.connect(old_url)
-    assert client.connected_server_version.minor == 10
-    yield client
-    jetstream = client.jetstream()
+async def world(world: World) -> AsyncIterator[World]:
+    """Where no stream is left of the test before."""
+    assert world.nats.connected_server_version.minor == 10
+    yield world
+    jetstream = world.nats.jetstream()
     for stream in await jetstream.streams_info():
         await jetstream.delete_stream(stream.config.name)
-    await client.close()
 
 
 @pytest.fixture
-async def shared(old: Client) -> StreamConfig:
-    """The pipeline's event stream as it exists there."""
+async def shared(world: World, monkeypatch: pytest.MonkeyPatch) -> StreamConfig:
+    """The profile of the pipeline, and its event stream as it exists there."""
+    monkeypatch.setenv("IMI_PROFILE", "bloodbank")
     config = StreamConfig(name=STREAM, subjects=["bloodbank.evt.>"], max_age=WEEK_SECONDS)
-    return (await old.jetstream().add_stream(config)).config
+    return (await world.nats.jetstream().add_stream(config)).config
 
 
 @asynccontextmanager
@@ -86,13 +83,9 @@ async def other_producer(client: Client) -> AsyncIterator[Counter[str]]:
         await end([running])
 
 
-async def ours(client: Client) -> list[Published]:
+async def ours(world: World) -> list[Published]:
     """Our messages in the shared stream, in its order."""
-    return [
-        message
-        for message in await published(client, "", stream=STREAM)
-        if message.subject.startswith("bloodbank.evt.workspace.")
-    ]
+    return [message for message in await world.published() if message.subject.startswith("bloodbank.evt.workspace.")]
 
 
 def assert_same_as_outbox(database: str, messages: list[Published]) -> None:
@@ -109,72 +102,69 @@ def assert_same_as_outbox(database: str, messages: list[Published]) -> None:
         assert ids == sorted(ids)
 
 
-async def test_a_stream_of_our_own_is_fenced_without_atomic_batches(
-    database: str, old_url: str, old: Client, prefix: str
-) -> None:
-    async with writing(database, writers=4, seed=1) as load, running_relay(database, old_url, prefix):
+async def test_a_stream_of_our_own_is_fenced_without_atomic_batches(world: World) -> None:
+    async with writing(world.database, writers=4, seed=1) as load, world.relay():
         await load.reach(commits=100)
-        await old.jetstream().publish(f"{prefix}.evt.v1.project.updated.-", b"{}")  # somebody else's
+        await world.nats.jetstream().publish(f"{world.prefix}.evt.v1.project.updated.-", b"{}")  # somebody else's
         await load.reach(commits=100)
-    async with running_relay(database, old_url, prefix) as metrics:
-        await until_drained(database, prefix)
+    async with world.relay() as metrics:
+        await world.drained()
         assert metrics.problems() == []
-    await assert_in_stream(database, old_url, prefix, foreign=1)
+    await assert_in_stream(world, foreign=1)
 
 
-async def test_no_message_follows_somebody_elses_in_the_place_of_a_refused_one(
-    old_url: str, old: Client, prefix: str
-) -> None:
-    settings = load(nats_url=old_url, prefix=prefix)
-    messages = [Message(f"{prefix}.evt.v1.project.updated.-", b"{}", n, str(uuid4()), 1, False, "row") for n in (1, 2)]
-    async with open_stream(old_url, "test", profile_of(settings), settings) as stream:
-        await old.jetstream().publish(messages[0].subject, b"{}")
+async def test_no_message_follows_somebody_elses_in_the_place_of_a_refused_one(world: World) -> None:
+    messages = [
+        Message(f"{world.prefix}.evt.v1.project.updated.-", b"{}", n, str(uuid4()), 1, False, "row") for n in (1, 2)
+    ]
+
+    async with open_stream(world.nats_url, "test", world.profile, world.settings()) as stream:
+        await world.nats.jetstream().publish(messages[0].subject, b"{}")
         with pytest.raises(StreamMoved):
             await (await stream.send(messages, expected=0))  # the second one's sequence is right
-        await old.flush()
+        await world.nats.flush()
         assert await stream.last_sequence() == 1
         assert await (await stream.send(messages, expected=1)) == 3
 
 
-async def test_kills_on_a_stream_of_our_own_lose_double_and_reorder_nothing(
-    database: str, old_url: str, old: Client, prefix: str
-) -> None:
-    await kill_repeatedly(database, old_url, prefix, kills=4)
-    await assert_in_stream(database, old_url, prefix)
+async def test_kills_on_a_stream_of_our_own_lose_double_and_reorder_nothing(world: World) -> None:
+    await kill_repeatedly(world, kills=4)
+    await assert_in_stream(world)
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.long)])
 async def test_kills_on_the_shared_stream_lose_double_and_reorder_nothing(
-    database: str, old_url: str, old: Client, prefix: str, shared: StreamConfig, kills: int
+    world: World, shared: StreamConfig, kills: int
 ) -> None:
-    async with other_producer(old) as sent:
-        await kill_repeatedly(database, old_url, prefix, kills=kills, profile="bloodbank")
-        async with running_relay(database, old_url, prefix, profile="bloodbank") as metrics:
-            await until_drained(database, prefix, 60, stream=STREAM)
+    async with other_producer(world.nats) as sent:
+        await kill_repeatedly(world, kills=kills, profile="bloodbank")
+        async with world.relay() as metrics:
+            await world.drained(60)
             assert metrics.problems() == []
-    messages = await ours(old)
-    assert_same_as_outbox(database, messages)
-    theirs = (await old.jetstream().stream_info(STREAM)).state.messages - len(messages)
+    messages = await ours(world)
+    assert_same_as_outbox(world.database, messages)
+
+    theirs = (await world.nats.jetstream().stream_info(STREAM)).state.messages - len(messages)
     assert theirs - sent["artifact"] in (0, 1)  # the last one may be stored and not acknowledged
     assert sent["artifact"] > 0
 
 
-async def assert_in_stream(database: str, nats_url: str, prefix: str, foreign: int = 0) -> None:
+async def assert_in_stream(world: World, foreign: int = 0) -> None:
     """The stream is what the outbox is; without batches nothing keeps a transaction's events in one."""
-    found = await audit(database, nats_url, prefix)
+    found = await world.audit()
     found._replace(split=[]).assert_clean(foreign=foreign)
 
 
-async def kill_repeatedly(database: str, nats_url: str, prefix: str, *, kills: int, **settings: object) -> None:
+async def kill_repeatedly(world: World, *, kills: int, **settings: object) -> None:
     """Two relays under eight writers, of which a random one is killed and replaced over and over."""
     rng = random.Random(kills)
     with ExitStack() as stack:
 
         def start() -> RelayProcess:
-            return stack.enter_context(relay_process(database, nats_url, prefix, heartbeat_seconds=0.5, **settings))
+            return stack.enter_context(world.process(heartbeat_seconds=0.5, **settings))
 
         relays = [start(), start()]
-        async with writing(database, writers=8, seed=kills) as load:
+        async with writing(world.database, writers=8, seed=kills) as load:
             for _ in range(kills):
                 for relay in relays:
                     await relay.ready()
@@ -184,20 +174,19 @@ async def kill_repeatedly(database: str, nats_url: str, prefix: str, *, kills: i
                 await relays[at].exit_code()
                 relays[at] = start()
         if settings.get("profile") != "bloodbank":
-            await until_drained(database, prefix, 60)
+            await world.drained(60)
 
 
-async def test_every_event_carries_the_shared_streams_attributes(
-    database: str, old_url: str, old: Client, prefix: str, shared: StreamConfig
-) -> None:
-    async with running_relay(database, old_url, prefix, profile="bloodbank"):
-        with psycopg.connect(database, autocommit=True) as conn:
+async def test_every_event_carries_the_shared_streams_attributes(world: World, shared: StreamConfig) -> None:
+    async with world.relay():
+        with psycopg.connect(world.database, autocommit=True) as conn:
             conn.execute("SELECT set_config('imi.actor', 'ada', false)")
             do_everything(conn)
             actions = conn.execute("SELECT entity, action, entity_id::text, data FROM outbox ORDER BY id").fetchall()
-        await until_drained(database, prefix, stream=STREAM)
+        await world.drained()
+
     expected = {"created": "created", "removed": "closed", "merged": "completed", "released": "released"}
-    messages = await ours(old)
+    messages = await ours(world)
     assert len(messages) == len(actions)
     for message, (entity, action, entity_id, data) in zip(messages, actions, strict=True):
         shared_action = expected.get(action, "updated") if entity == "worktree" else action
@@ -209,20 +198,19 @@ async def test_every_event_carries_the_shared_streams_attributes(
         assert envelope["actor"] == {"type": "agent", "agent_id": "ada"}
         assert envelope["ordering_key"] == f"{entity}:{entity_id or '-'}"
         assert envelope["data"] == data | {"change": action}
-    assert (await old.jetstream().stream_info(STREAM)).config == shared
+    assert (await world.nats.jetstream().stream_info(STREAM)).config == shared
 
 
-async def test_everything_that_can_happen_conforms_on_the_shared_stream(
-    database: str, old_url: str, old: Client, prefix: str, shared: StreamConfig
-) -> None:
+async def test_everything_that_can_happen_conforms_on_the_shared_stream(world: World, shared: StreamConfig) -> None:
     # given and when
-    async with running_relay(database, old_url, prefix, profile="bloodbank") as metrics:
-        with psycopg.connect(database, autocommit=True) as conn:
-            change_everything(conn, old.max_payload)
-        await until_drained(database, prefix, stream=STREAM)
-    messages = await ours(old)
+    async with world.relay() as metrics:
+        with psycopg.connect(world.database, autocommit=True) as conn:
+            change_everything(conn, world.nats.max_payload)
+        await world.drained()
+    messages = await ours(world)
+
     # then
-    assert_same_as_outbox(database, messages)
+    assert_same_as_outbox(world.database, messages)
     for message in messages:
         envelope = message.envelope
         assert envelope.keys() - {"data", "dataref", "partitionkey"} == SHARED_ATTRIBUTES
@@ -236,6 +224,7 @@ async def test_everything_that_can_happen_conforms_on_the_shared_stream(
             schema.validate(envelope["data"])
             assert envelope["data"].keys() == schema.schema["properties"].keys() | {"change"}
             assert f".{envelope['data']['change']}:" in envelope["dataschema"]
+
     assert {message.envelope["dataschema"] for message in messages} == {
         f"urn:imi:registry:event:{name}:v1" for name in VERSIONS
     }
@@ -243,26 +232,22 @@ async def test_everything_that_can_happen_conforms_on_the_shared_stream(
     assert len(references) == metrics.registry.get_sample_value("imi_relay_oversized_events_total") > 0
 
 
-async def test_a_missing_shared_stream_is_an_error_and_is_not_created(
-    database: str, old_url: str, old: Client, prefix: str
-) -> None:
-    error = await refusal(database, old_url, prefix, NotFound)
+async def test_a_missing_shared_stream_is_an_error_and_is_not_created(world: World) -> None:
+    error = await refusal(world, NotFound)
     assert f"stream {STREAM} does not exist" in str(error)
-    assert await old.jetstream().streams_info() == []
+    assert await world.nats.jetstream().streams_info() == []
 
 
-async def test_a_shared_stream_that_forgets_ids_too_soon_is_refused(
-    database: str, old_url: str, old: Client, prefix: str
-) -> None:
-    await old.jetstream().add_stream(StreamConfig(name=STREAM, subjects=["bloodbank.evt.>"], duplicate_window=5))
-    error = await refusal(database, old_url, prefix, Conflict)
+async def test_a_shared_stream_that_forgets_ids_too_soon_is_refused(world: World) -> None:
+    await world.nats.jetstream().add_stream(StreamConfig(name=STREAM, subjects=["bloodbank.evt.>"], duplicate_window=5))
+    error = await refusal(world, Conflict)
     assert "duplicate_window is 5 s, expected at least 60" in str(error)
 
 
-async def refusal(database: str, nats_url: str, prefix: str, kind: type[Exception]) -> Exception:
+async def refusal(world: World, kind: type[Exception]) -> Exception:
     """The error that a relay of the bloodbank profile ends with."""
     with pytest.raises(BaseExceptionGroup) as caught:
-        async with running_relay(database, nats_url, prefix, profile="bloodbank"):
+        async with world.relay(profile="bloodbank"):
             pass
     matching = caught.value.split(kind)[0]
     assert matching is not None
@@ -270,20 +255,22 @@ async def refusal(database: str, nats_url: str, prefix: str, kind: type[Exceptio
 
 
 async def test_another_registry_in_the_same_stream_is_not_taken_for_a_restored_database(
-    database: str, old_url: str, old: Client, prefix: str, shared: StreamConfig
+    world: World, shared: StreamConfig
 ) -> None:
     headers = {
         "Imi-Outbox-Id": "1",
         "Imi-Source": "urn:imi:other",
         "Nats-Msg-Id": "11111111-1111-4111-8111-111111111111",
     }
-    await old.jetstream().publish("bloodbank.evt.workspace.project.registered", b"{}", headers=headers)
-    with psycopg.connect(database, autocommit=True) as conn:
+    await world.nats.jetstream().publish("bloodbank.evt.workspace.project.registered", b"{}", headers=headers)
+
+    with psycopg.connect(world.database, autocommit=True) as conn:
         register_project(conn)
-    async with running_relay(database, old_url, prefix, profile="bloodbank") as metrics:
-        await until_drained(database, prefix, stream=STREAM)
+    async with world.relay() as metrics:
+        await world.drained()
         assert metrics.problems() == []
-    assert len(await ours(old)) == 2
+
+    assert len(await ours(world)) == 2
 
 
 def test_two_messages_of_one_row_are_never_under_way_together() -> None:

@@ -7,24 +7,22 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.audit import audit, wait_until_published
-from tests.support.relay_process import RelayProcess, relay_process
+from tests.support.relay_process import RelayProcess
 from tests.support.workload import writing
+from tests.support.world import World
 
 
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.long)])
-async def test_random_kills_of_two_relays_under_load_lose_double_and_reorder_nothing(
-    database: str, nats_url: str, prefix: str, kills: int
-) -> None:
+async def test_random_kills_of_two_relays_under_load_lose_double_and_reorder_nothing(world: World, kills: int) -> None:
     rng = random.Random(f"kills/{kills}")
     leaders_killed = 0
     with ExitStack() as stack:
 
         def start() -> RelayProcess:
-            return stack.enter_context(relay_process(database, nats_url, prefix, heartbeat_seconds=0.5))
+            return stack.enter_context(world.process(heartbeat_seconds=0.5))
 
         relays = [start(), start()]
-        async with writing(database, writers=8, seed=kills) as load:
+        async with writing(world.database, writers=8, seed=kills) as load:
             for relay in relays:
                 await relay.ready()
             for _ in range(kills):
@@ -36,8 +34,8 @@ async def test_random_kills_of_two_relays_under_load_lose_double_and_reorder_not
                 relays[at] = start()
                 if rng.random() < 0.7:  # else the next kill may hit a process that is still starting
                     await relays[at].ready()
-        await wait_until_published(database, prefix, 120)
-        found = await audit(database, nats_url, prefix)
+        await world.drained(120)
+        found = await world.audit()
         # Under a backlog a transaction's ids may be spread over more than the relay looks ahead.
         found._replace(split=[]).assert_clean()
     assert leaders_killed > kills / 5

@@ -15,9 +15,8 @@ import pytest
 from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
 from registry.database import migrate
-from tests.support.audit import assert_exactly_once
-from tests.support.relays import running_relay
 from tests.support.workload import Workload, writing
+from tests.support.world import World
 
 
 class Restartable:
@@ -58,34 +57,39 @@ async def failing_more(load: Workload) -> None:
 @pytest.mark.parametrize("is_crash", [False, True], ids=["restart", "SIGKILL"])
 @pytest.mark.parametrize("restarts", [2, pytest.param(20, marks=pytest.mark.long)])
 async def test_a_nats_server_that_comes_back_gets_what_was_written_meanwhile(
-    database: str, prefix: str, state_dir: Path, restarts: int, is_crash: bool
+    world: World, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
     with Restartable(lambda: nats_server(state_dir)) as server:
-        async with running_relay(database, server.url, prefix) as metrics:
-            async with writing(database, writers=4) as load:
+        there = world.at(nats_url=server.url)
+
+        async with there.relay() as metrics:
+            async with writing(world.database, writers=4) as load:
                 for _ in range(restarts):
                     await load.reach(commits=20)
                     await server.stop(is_crash=is_crash)
                     await load.reach(commits=20)
                     await server.start()
-            await assert_exactly_once(database, server.url, prefix, at_least=40 * restarts, timeout_seconds=60)
+            await there.assert_exactly_once(at_least=40 * restarts, timeout_seconds=60)
             assert metrics.interrupted >= restarts
 
 
 @pytest.mark.parametrize("is_crash", [False, True], ids=["restart", "SIGKILL"])
 @pytest.mark.parametrize("restarts", [2, pytest.param(20, marks=pytest.mark.long)])
 async def test_a_postgresql_that_comes_back_has_nothing_published_twice_and_nothing_forgotten(
-    nats_url: str, prefix: str, state_dir: Path, restarts: int, is_crash: bool
+    world: World, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
     with Restartable(lambda: postgres(state_dir)) as server:
+        there = world.at(database=server.url)
+
         with psycopg.connect(server.url) as conn:
             migrate.apply(conn)
-        async with running_relay(server.url, nats_url, prefix) as metrics:
+
+        async with there.relay() as metrics:
             async with writing(server.url, writers=4) as load:
                 for _ in range(restarts):
                     await load.reach(commits=40)
                     await server.stop(is_crash=is_crash)
                     await failing_more(load)
                     await server.start()
-            await assert_exactly_once(server.url, nats_url, prefix, at_least=40 * restarts, timeout_seconds=60)
+            await there.assert_exactly_once(at_least=40 * restarts, timeout_seconds=60)
             assert metrics.interrupted >= restarts

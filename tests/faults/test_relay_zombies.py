@@ -14,16 +14,13 @@ from publisher.outbox.lead import try_lead
 from publisher.outbox.ranges import RangeSet
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
-from publisher.settings import profile_of
 from publisher.stream.event_stream import StreamMoved
 from publisher.stream.opening import open_stream
 from registry.concurrency.tasks import end
-from registry.subjects import Names
-from tests.support.audit import assert_exactly_once, audit, connected, wait_until_published
+from tests.support.audit import connected
 from tests.support.proxy import Direction, nats_proxy, postgres_proxy
-from tests.support.relay_process import relay_process
-from tests.support.relays import running_relay, settings_for
 from tests.support.workload import writing
+from tests.support.world import World
 
 
 def log_activities(database: str, count: int) -> None:
@@ -48,33 +45,33 @@ async def query(database: str, text: str) -> Any:
 
 @pytest.mark.parametrize("is_late_batch_large", [False, True], ids=["single", "batch"])
 async def test_the_late_batch_of_a_leader_that_was_frozen_and_deposed_is_refused(
-    database: str, nats_url: str, prefix: str, is_late_batch_large: bool
+    world: World, is_late_batch_large: bool
 ) -> None:
     answers: list[bytes] = []
     settings = {"heartbeat_seconds": 0.2, "stale_seconds": 1.0}
-    async with nats_proxy(nats_url) as (proxy, through):
+    async with nats_proxy(world.nats_url) as (proxy, through):
 
         def remember(direction: Direction, data: bytes) -> bool:
             if direction == "to_client":
                 answers.append(data)
             return False
 
-        with relay_process(database, through, prefix, **settings) as zombie:
+        with world.at(nats_url=through).process(**settings) as zombie:
             await zombie.ready()
             await proxy.quiet()
             proxy.swallow = remember
             proxy.black_hole()  # its batch is on the way now, and does not arrive
             proxy.count_from_now()
-            log_activities(database, 300 if is_late_batch_large else 0)
+            log_activities(world.database, 300 if is_late_batch_large else 0)
             async with asyncio.timeout(10):
                 while not proxy.chunks:
                     await asyncio.sleep(0.005)
             await proxy.quiet()  # until all of it was written
             zombie.freeze()
-            with relay_process(database, nats_url, prefix, **settings) as standby:
+            with world.process(**settings) as standby:
                 await standby.until_logged("leading")
-                await wait_until_published(database, prefix)
-                before = (await audit(database, nats_url, prefix)).events
+                await world.drained()
+                before = (await world.audit()).events
                 assert not answers
                 proxy.go_on()
                 proxy.swallow = remember
@@ -83,29 +80,30 @@ async def test_the_late_batch_of_a_leader_that_was_frozen_and_deposed_is_refused
                         await asyncio.sleep(0.005)
                 assert b'"error"' in b"".join(answers) or b'"duplicate":' in b"".join(answers)
                 zombie.thaw()
-                with psycopg.connect(database) as conn:
+                with psycopg.connect(world.database) as conn:
                     conn.execute("UPDATE worktrees SET agent_id = 'after'")
                 await zombie.until_logged("relay interrupted")
                 await zombie.until_logged("standing by")
-                found = await assert_exactly_once(database, nats_url, prefix)
+                found = await world.assert_exactly_once()
                 assert found.events == before + 1
 
 
 @pytest.mark.parametrize("freezes", [2, pytest.param(25, marks=pytest.mark.long)])
 async def test_leaders_frozen_at_random_and_woken_after_they_were_deposed_change_nothing(
-    database: str, nats_url: str, prefix: str, freezes: int
+    world: World, freezes: int
 ) -> None:
     settings = {"heartbeat_seconds": 0.2, "stale_seconds": 0.8}
+
     with (
-        relay_process(database, nats_url, prefix, **settings) as one,
-        relay_process(database, nats_url, prefix, **settings) as other,
+        world.process(**settings) as one,
+        world.process(**settings) as other,
     ):
-        async with writing(database, writers=4) as load:
+        async with writing(world.database, writers=4) as load:
             await one.ready()
             await other.ready()
             for _ in range(freezes):
                 await load.reach(commits=15)
-                holder = await query(database, "SELECT leader FROM publisher_cursor")
+                holder = await query(world.database, "SELECT leader FROM publisher_cursor")
                 leader, standby = (one, other) if holder.endswith(f" {one.pid}") else (other, one)
                 led = len(standby.logged("leading"))
                 leader.freeze()
@@ -114,60 +112,58 @@ async def test_leaders_frozen_at_random_and_woken_after_they_were_deposed_change
                         await asyncio.sleep(0.01)
                 await load.reach(commits=15)
                 leader.thaw()
-        await assert_exactly_once(database, nats_url, prefix, at_least=30 * freezes, timeout_seconds=60)
+        await world.assert_exactly_once(at_least=30 * freezes, timeout_seconds=60)
 
 
-async def test_a_leader_whose_epoch_is_over_stops_by_itself_although_its_connection_stands(
-    database: str, nats_url: str, prefix: str
-) -> None:
-    async with running_relay(database, nats_url, prefix) as metrics:
-        log_activities(database, 5)
-        await wait_until_published(database, prefix)
-        raised = await query(database, "UPDATE publisher_cursor SET epoch = epoch + 100 RETURNING epoch")
-        with psycopg.connect(database) as conn:
+async def test_a_leader_whose_epoch_is_over_stops_by_itself_although_its_connection_stands(world: World) -> None:
+    async with world.relay() as metrics:
+        log_activities(world.database, 5)
+        await world.drained()
+        raised = await query(world.database, "UPDATE publisher_cursor SET epoch = epoch + 100 RETURNING epoch")
+
+        with psycopg.connect(world.database) as conn:
             conn.execute("UPDATE worktrees SET agent_id = 'after'")
-        await assert_exactly_once(database, nats_url, prefix, at_least=8)
+        await world.assert_exactly_once(at_least=8)
+
         assert metrics.interrupted == 1
-        assert await query(database, "SELECT epoch FROM publisher_cursor") == raised + 1
+        assert await query(world.database, "SELECT epoch FROM publisher_cursor") == raised + 1
 
 
-async def test_a_leader_cut_off_from_postgresql_without_notice_is_deposed_and_does_no_harm(
-    database: str, nats_url: str, prefix: str
-) -> None:
+async def test_a_leader_cut_off_from_postgresql_without_notice_is_deposed_and_does_no_harm(world: World) -> None:
     settings = {"heartbeat_seconds": 0.2, "stale_seconds": 0.8}
+
     async with (
-        postgres_proxy(database) as (proxy, through),
-        running_relay(through, nats_url, prefix, **settings) as cut_off,
+        postgres_proxy(world.database) as (proxy, through),
+        world.at(database=through).relay(**settings) as cut_off,
     ):
         proxy.black_hole()
-        async with running_relay(database, nats_url, prefix, **settings) as standby:
+        async with world.relay(**settings) as standby:
             async with asyncio.timeout(10):
                 while standby.role != "leader":
                     await asyncio.sleep(0.01)
-            log_activities(database, 5)
-            await wait_until_published(database, prefix)
+            log_activities(world.database, 5)
+            await world.drained()
             proxy.go_on()
             async with asyncio.timeout(10):
                 while cut_off.role != "standby":
                     await asyncio.sleep(0.01)
-            await assert_exactly_once(database, nats_url, prefix)
+            await world.assert_exactly_once()
 
 
 class Contender:
     """Publishes without ever asking who leads: a cursor of its own, on the same stream."""
 
-    def __init__(self, database: str, nats_url: str, prefix: str) -> None:
-        self._database = database
-        self._nats_url = nats_url
-        self._settings = settings_for(database, nats_url, prefix, heartbeat_seconds=0.1)
-        self._profile = profile_of(self._settings)
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._settings = world.settings(heartbeat_seconds=0.1)
+        self._profile = world.profile
         self.refused = 0
 
     async def run(self) -> None:
         metrics = RelayMetrics()
         async with (
-            connect(self._database, "contender", LEADER) as conn,
-            open_stream(self._nats_url, "contender", self._profile, self._settings) as stream,
+            connect(self._world.database, "contender", LEADER) as conn,
+            open_stream(self._world.nats_url, "contender", self._profile, self._settings) as stream,
         ):
             found = await conn.execute("SELECT epoch, pg_current_xact_id()::text::bigint FROM publisher_cursor")
             epoch, transaction_id = await found.fetchone() or (0, 0)
@@ -183,35 +179,37 @@ class Contender:
                     single = drain.unacknowledged
 
 
-async def test_two_relays_that_both_publish_are_kept_apart_by_the_stream_alone(
-    database: str, nats_url: str, prefix: str
-) -> None:
-    names = Names(prefix)
-    async with connect(database, "test", LEADER) as conn:
+async def test_two_relays_that_both_publish_are_kept_apart_by_the_stream_alone(world: World) -> None:
+    names = world.names
+
+    async with connect(world.database, "test", LEADER) as conn:
         cursor = await try_lead(conn, names.event_stream, "test", 10)
         assert cursor is not None
-    one, other = Contender(database, nats_url, prefix), Contender(database, nats_url, prefix)
+    one, other = Contender(world), Contender(world)
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(one.run())]
-        async with connected(nats_url) as client, asyncio.timeout(10):
+        async with connected(world.nats_url) as client, asyncio.timeout(10):
             while names.event_stream not in [info.config.name for info in await client.jetstream().streams_info()]:
                 await asyncio.sleep(0.01)  # the second one shall not race for creating it
         running.append(tasks.create_task(other.run()))
-        async with writing(database, writers=6, pause_seconds=0.005) as load:
+        async with writing(world.database, writers=6, pause_seconds=0.005) as load:
             await load.reach(commits=150)
         await end(running)
     assert one.refused > 0
     assert other.refused > 0
-    async with running_relay(database, nats_url, prefix):
-        await assert_exactly_once(database, nats_url, prefix, at_least=150)
+
+    async with world.relay():
+        await world.assert_exactly_once(at_least=150)
 
 
-async def test_a_cursor_of_an_older_epoch_cannot_be_stored(database: str, prefix: str) -> None:
-    stream = Names(prefix).event_stream
-    async with connect(database, "older", LEADER) as conn:
+async def test_a_cursor_of_an_older_epoch_cannot_be_stored(world: World) -> None:
+    stream = world.names.event_stream
+
+    async with connect(world.database, "older", LEADER) as conn:
         older = await try_lead(conn, stream, "older", 10)
     assert older is not None
-    async with connect(database, "newer", LEADER) as conn:
+
+    async with connect(world.database, "newer", LEADER) as conn:
         newer = await try_lead(conn, stream, "newer", 10)
         assert newer is not None
         await advance(conn, newer)

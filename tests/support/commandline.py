@@ -40,8 +40,6 @@ CommandLine = Callable[..., Done]
 def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **variables: str) -> CommandLine:
     """Calls `imi-registry` at 80 columns, with `variables` set; `stdin` is what the user types."""
     monkeypatch.setattr(typer.main, "get_command", built)
-    for name in ("DATABASE_URL", "IMI_DATABASE_URL", "NATS_URL", "IMI_NATS_URL", "IMI_STATE_DIR", "IMI_ACTOR"):
-        monkeypatch.delenv(name, raising=False)
     for name, value in ({"COLUMNS": "80", "TERM": "dumb"} | variables).items():
         monkeypatch.setenv(name, value)
 

@@ -1,63 +1,51 @@
-"""The publisher's history service inside the test's own event loop, and what a replay tells, as a list."""
+"""Some history, and what must be the same wherever it is told from."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from nats.aio.client import Client
+import psycopg
 
-from publisher.history.service import HistoryService
-from publisher.settings import Settings, load, profile_of
-from registry.client.replay import replay
 from registry.history.pages import Replayed
-from registry.position import Start
-from registry.profiles import bloodbank
+
+if TYPE_CHECKING:
+    from tests.support.world import World
 
 
-@asynccontextmanager
-async def running_history(settings: Settings) -> AsyncIterator[None]:
-    """A history service that answers inside the block."""
-    ready = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(HistoryService(settings).run(ready=ready))
-        async with asyncio.timeout(20):
-            await ready.wait()
-        yield
-        running.cancel()
+def write(database: str, projects: int = 2, worktrees: int = 2, renames: int = 3) -> list[str]:
+    """Some history of a few projects. Returns their ids."""
+    with psycopg.connect(database, autocommit=True) as conn:
+        ids = []
+        for number in range(projects):
+            origin = f"git@github.com:replay/{uuid4().hex}.git"
+            (project,) = conn.execute("SELECT register_project(%s, %s)", [f"p{number}", origin]).fetchone() or ("",)
+            ids.append(str(project))
+            for worktree in range(worktrees):
+                name = f"w{worktree}"
+                query = "SELECT register_worktree(%s, 'feat', %s, %s, %s, %s)"
+                conn.execute(query, [project, name, f"feat/{name}", f"/r/{project}/{name}", f"agent-{worktree}"])
+        for number in range(renames):
+            conn.execute("UPDATE projects SET description = %s", [f"number {number}"])
+    return ids
 
 
-async def replayed(client: Client, prefix: str, start: Start | None = None, **wanted: Any) -> list[Replayed]:
-    """Everything that a replay tells until it has caught up."""
-    async with asyncio.timeout(30), replay(client, profile_of(load(prefix=prefix)), start, **wanted) as events:
-        return [event async for event in events]
+def row(events: list[Replayed]) -> list[tuple[int, str, bytes]]:
+    """What must be the same wherever an event comes from."""
+    return [(event.sequence, event.subject, event.payload) for event in events]
 
 
-def stream_of(prefix: str) -> str:
-    """Name of the event stream, in the profile of the environment."""
-    return profile_of(load(prefix=prefix)).event_stream
-
-
-async def create_shared_stream(client: Client) -> None:
-    """The stream that others create, where the profile of the environment has one."""
-    if profile_of(load()).is_shared:
-        await client.jetstream().add_stream(name=bloodbank.STREAM, subjects=["bloodbank.evt.>"])
-
-
-async def delete_stream(client: Client, prefix: str) -> None:
-    """Let the event stream be lost; where others own it, they create it anew."""
-    await client.jetstream().delete_stream(stream_of(prefix))
-    await create_shared_stream(client)
-
-
-def foreign_subject(prefix: str) -> str:
-    """A subject of the event stream on which somebody else may publish."""
-    is_shared = profile_of(load()).is_shared
-    return "bloodbank.evt.workspace.project.updated" if is_shared else f"{prefix}.evt.v1.project.updated.-"
-
-
-async def trim(client: Client, prefix: str, first: int) -> None:
-    """Let the event stream begin at sequence `first`, as its limits do."""
-    await client.jetstream().purge_stream(stream_of(prefix), seq=first)
+async def write_disorderly(world: World) -> None:
+    """The first transaction to take ids commits when the others are published: its events come last."""
+    async with await psycopg.AsyncConnection.connect(world.database) as late:
+        await late.execute(
+            "INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('late','l/','l-')"
+        )
+        await asyncio.to_thread(write, world.database)
+        async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(world.database, autocommit=True) as conn:
+            query = "SELECT count(*) FROM outbox WHERE NOT EXISTS (SELECT FROM publisher_cursor WHERE published @> id)"
+            while (await (await conn.execute(query)).fetchone()) != (0,):
+                await asyncio.sleep(0.01)  # the cursor tells nobody when it moves
+    await asyncio.to_thread(write, world.database, 1)
+    await world.drained()

@@ -18,7 +18,7 @@ from registry.concurrency.lanes import Job, Lanes
 from registry.errors import Invalid
 from registry.profiles.bloodbank import BloodbankProfile
 from registry.subjects import Names
-from tests.support.appliers import envelope
+from tests.support.commands import envelope
 
 PIPELINE = BloodbankProfile("imi", "urn:imi:registry")
 PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}

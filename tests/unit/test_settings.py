@@ -9,12 +9,6 @@ from registry.errors import Invalid
 from registry.urls import redacted
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "IMI_DATABASE_URL", "NATS_URL", "IMI_NATS_URL", "IMI_BATCH_SIZE", "IMI_PREFIX"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def test_the_usual_variables_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/a")
     monkeypatch.setenv("NATS_URL", "nats://localhost")

@@ -7,32 +7,31 @@ import json
 import subprocess
 from uuid import uuid4
 
-from nats.aio.client import Client
-
-from tests.support.appliers import envelope, publish, rows, running_applier, until_empty
+from tests.support.commands import envelope
 from tests.support.processes import run
+from tests.support.world import World
 
 ORIGIN = "git@github.com:a/p.git"
 
 
-async def command_line(
-    nats_url: str, prefix: str, *arguments: str, stdin: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(run, *arguments, stdin=stdin, NATS_URL=nats_url, IMI_PREFIX=prefix)
+async def command_line(world: World, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(run, *arguments, stdin=stdin, NATS_URL=world.nats_url, IMI_PREFIX=world.prefix)
 
 
-async def test_a_command_is_sent_and_its_outcome_shown(database: str, nats_url: str, prefix: str) -> None:
+async def test_a_command_is_sent_and_its_outcome_shown(world: World) -> None:
     data = json.dumps({"name": "p", "remote_origin": ORIGIN})
     command_id = str(uuid4())
-    async with running_applier(database, nats_url, prefix):
+
+    async with world.applier():
         send = ("commands", "send", "project.register")
-        first = await command_line(nats_url, prefix, *send, data, "--id", command_id, "--actor", "ada", "--json")
-        again = await command_line(nats_url, prefix, *send, data, "--key", "k")
-        bad = await command_line(nats_url, prefix, *send, '{"name": "p", "remote_origin": "x"}')
-        unknown = await command_line(nats_url, prefix, "commands", "send", "project.destroy", "{}")
-        no_json = await command_line(nats_url, prefix, *send, "{")
-        posted = await command_line(nats_url, prefix, *send, data, "--no-wait")
-    ((project,),) = rows(database, "SELECT id::text FROM projects")
+        first = await command_line(world, *send, data, "--id", command_id, "--actor", "ada", "--json")
+        again = await command_line(world, *send, data, "--key", "k")
+        bad = await command_line(world, *send, '{"name": "p", "remote_origin": "x"}')
+        unknown = await command_line(world, "commands", "send", "project.destroy", "{}")
+        no_json = await command_line(world, *send, "{")
+        posted = await command_line(world, *send, data, "--no-wait")
+
+    ((project,),) = world.rows("SELECT id::text FROM projects")
     assert json.loads(first.stdout) == {
         "command_id": command_id,
         "verdict": "applied",
@@ -47,35 +46,33 @@ async def test_a_command_is_sent_and_its_outcome_shown(database: str, nats_url: 
     assert 'command "project.destroy" is none of project.register' in unknown.stderr
     assert "is not JSON" in no_json.stderr
     assert posted.stdout.startswith("sent ")
-    assert rows(database, "SELECT DISTINCT actor FROM outbox WHERE entity = 'project'") == [("ada",)]
+    assert world.rows("SELECT DISTINCT actor FROM outbox WHERE entity = 'project'") == [("ada",)]
 
 
-async def test_dead_letters_are_listed_shown_retried_and_dropped(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_dead_letters_are_listed_shown_retried_and_dropped(world: World) -> None:
     # given two
     letters = ("commands", "dead-letters")
     command_id = str(uuid4())
-    async with running_applier(database, nats_url, prefix):
-        await publish(nats, prefix, "project.register", b"\xff no JSON")
+    async with world.applier():
+        await world.send("project.register", b"\xff no JSON")
         for name in ("p", "q"):
             data = {"name": name, "remote_origin": ORIGIN}
-            await publish(nats, prefix, "project.register", envelope("project.register", data, id=command_id))
-        await until_empty(nats, prefix)
+            await world.send("project.register", envelope("project.register", data, id=command_id))
+        await world.commands_done()
 
-        listed = await command_line(nats_url, prefix, *letters, "list", "--json")
-        table = await command_line(nats_url, prefix, *letters, "list")
-        shown = await command_line(nats_url, prefix, *letters, "show", "1")
-        missing = await command_line(nats_url, prefix, *letters, "show", "3")
+        listed = await command_line(world, *letters, "list", "--json")
+        table = await command_line(world, *letters, "list")
+        shown = await command_line(world, *letters, "show", "1")
+        missing = await command_line(world, *letters, "show", "3")
 
         # when
-        refused = await command_line(nats_url, prefix, *letters, "drop", "1", stdin="n\n")
-        kept = await command_line(nats_url, prefix, *letters, "list", "--json")
-        dropped = await command_line(nats_url, prefix, *letters, "drop", "1", "--yes")
-        rows(database, "DELETE FROM command_ledger RETURNING 1")  # the id is free again
-        retried = await command_line(nats_url, prefix, *letters, "retry", "2")
-        await until_empty(nats, prefix)
-        left = await command_line(nats_url, prefix, *letters, "list")
+        refused = await command_line(world, *letters, "drop", "1", stdin="n\n")
+        kept = await command_line(world, *letters, "list", "--json")
+        dropped = await command_line(world, *letters, "drop", "1", "--yes")
+        world.rows("DELETE FROM command_ledger RETURNING 1")  # the id is free again
+        retried = await command_line(world, *letters, "retry", "2")
+        await world.commands_done()
+        left = await command_line(world, *letters, "list")
 
     # then
     found = [json.loads(line) for line in listed.stdout.splitlines()]
@@ -90,12 +87,12 @@ async def test_dead_letters_are_listed_shown_retried_and_dropped(
     assert refused.returncode == 1
     assert len(kept.stdout.splitlines()) == 2
     assert dropped.stdout == "dropped dead letter 1\n"
-    assert retried.stdout == f"sent to {prefix}.cmd.v1.project.register again\n"
+    assert retried.stdout == f"sent to {world.prefix}.cmd.v1.project.register again\n"
     assert left.stdout == "no dead letters\n"
-    assert rows(database, "SELECT name FROM projects") == [("q",)]
+    assert world.rows("SELECT name FROM projects") == [("q",)]
 
 
-async def test_where_no_applier_ever_ran_that_is_said(nats_url: str, prefix: str) -> None:
-    done = await command_line(nats_url, prefix, "commands", "dead-letters", "list")
+async def test_where_no_applier_ever_ran_that_is_said(world: World) -> None:
+    done = await command_line(world, "commands", "dead-letters", "list")
     assert (done.returncode, done.stdout) == (1, "")
     assert "has the applier been started?" in done.stderr

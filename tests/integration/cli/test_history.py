@@ -11,38 +11,32 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.integration.history.test_replay import write
 from tests.support.commandline import CommandLine, command_line
 from tests.support.processes import COMMAND, environment
-from tests.support.relay_process import relay_process
 from tests.support.services import wait_until
+from tests.support.world import World
 
 
 @pytest.fixture
 def cli(
-    database: str,
-    nats_url: str,
-    prefix: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> CommandLine:
     """The command line on this test's own database and stream."""
     return command_line(
         monkeypatch,
         capsys,
-        DATABASE_URL=database,
-        NATS_URL=nats_url,
-        IMI_PREFIX=prefix,
+        DATABASE_URL=world.database,
+        NATS_URL=world.nats_url,
+        IMI_PREFIX=world.prefix,
         IMI_STATE_DIR=str(tmp_path / "none"),
     )
 
 
 @pytest.fixture
-def service(database: str, nats_url: str, prefix: str) -> Iterator[list[str]]:
+def service(world: World) -> Iterator[list[str]]:
     """A running `serve` that has published some history; yields project ids."""
-    projects = write(database)
-    with relay_process(database, nats_url, prefix), psycopg.connect(database, autocommit=True) as conn:
+    projects = world.write()
+    with world.process(), psycopg.connect(world.database, autocommit=True) as conn:
         query = "SELECT count(*) FROM outbox WHERE NOT EXISTS (SELECT FROM publisher_cursor WHERE published @> id)"
         wait_until(lambda: conn.execute(query).fetchone() == (0,))
         yield projects
@@ -54,6 +48,7 @@ def lines(text: str) -> list[dict[str, object]]:
 
 def test_replay_prints_one_envelope_a_line_and_ends(cli: CommandLine, service: list[str]) -> None:
     everything = lines(cli("events", "replay", "--json").out)
+
     assert len(everything) > 8
     assert lines(cli("events", "replay", "--from-start", "--json").out) == everything
     assert lines(cli("events", "replay", "--from-sequence", 5, "--json").out) == everything[4:]
@@ -70,6 +65,7 @@ def test_replay_prints_one_envelope_a_line_and_ends(cli: CommandLine, service: l
 
 def test_replay_for_people_ends_with_the_token_to_go_on_with(cli: CommandLine, service: list[str]) -> None:
     done = cli("events", "replay", "--until", 4)
+
     assert len(done.out.splitlines()) == 4
     assert all(len(line) <= 80 for line in done.out.splitlines())
     token = done.err.split("--after ")[1].strip()
@@ -98,11 +94,11 @@ def test_replay_refuses_with_one_line(cli: CommandLine, service: list[str], argu
 
 
 def test_a_replay_that_follows_is_interrupted_with_the_token_to_go_on_with(
-    cli: CommandLine, nats_url: str, prefix: str, service: list[str]
+    cli: CommandLine, world: World, service: list[str]
 ) -> None:
     following = subprocess.Popen(
         [*COMMAND, "events", "replay", "--last", "1", "--follow"],
-        env=environment(NATS_URL=nats_url, IMI_PREFIX=prefix, PYTHONUNBUFFERED="1"),
+        env=environment(NATS_URL=world.nats_url, IMI_PREFIX=world.prefix, PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -110,6 +106,7 @@ def test_a_replay_that_follows_is_interrupted_with_the_token_to_go_on_with(
     assert following.stdout is not None
     following.stdout.readline()
     following.send_signal(signal.SIGINT)
+
     _, told = following.communicate(timeout=20)
     token = told.split("--after ")[1].strip()
     assert lines(cli("events", "replay", "--after", token, "--json").out) == []
@@ -123,6 +120,7 @@ def test_replay_for_people_says_that_nothing_matches(cli: CommandLine, service: 
 
 def test_a_snapshot_names_the_position_behind_it(cli: CommandLine, service: list[str]) -> None:
     state = cli("events", "snapshot", "--json").json
+
     assert sorted(project["id"] for project in state["projects"]) == sorted(service)
     assert (len(state["worktrees"]), len(state["types"])) == (4, 6)
     assert lines(cli("events", "replay", "--after", state["position"], "--json").out) == []
@@ -131,6 +129,7 @@ def test_a_snapshot_names_the_position_behind_it(cli: CommandLine, service: list
 
 def test_history_of_one_thing(cli: CommandLine, service: list[str]) -> None:
     shown = cli("history", "show", "project", service[0]).out.splitlines()
+
     assert len(shown) == 4
     assert "description=number 2" in shown[-1]
     told = cli("history", "show", "project", "p0", "--json").json
@@ -150,10 +149,12 @@ def test_verify_and_doctor_say_that_all_is_well_or_exit_1(cli: CommandLine, data
     assert cli("history", "verify", "--json").json["differences"] == []
     assert cli("doctor").code == 0
     assert all(finding["is_well"] for finding in cli("doctor", "--json").json)
+
     with psycopg.connect(database) as conn:
         conn.execute("ALTER TABLE projects DISABLE TRIGGER USER")
         conn.execute("UPDATE projects SET name = 'other' WHERE name = 'p0'")
         conn.execute("INSERT INTO publisher_cursor (stream) VALUES ('OLD')")
+
     done = cli("history", "verify")
     assert (done.code, "the events tell 'p0'" in done.err) == (1, True)
     done = cli("doctor")
@@ -167,6 +168,7 @@ def test_rebuild_stream_is_refused_while_a_publisher_leads(cli: CommandLine, ser
 
 def test_export_and_import_from_the_command_line(cli: CommandLine, service: list[str], tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl.zst"
+
     assert "events exported" in cli("events", "export", file).err
     assert file.stat().st_size > 100
     done = cli("events", "import", file)

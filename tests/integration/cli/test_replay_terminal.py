@@ -19,27 +19,24 @@ from time import monotonic
 import orjson
 import psycopg
 import pytest
-from nats.aio.client import Client
 
 from publisher.cli.terminal.replay import at_original_pace
-from publisher.settings import load, profile_of
 from registry.client.replay import replay
-from tests.integration.history.test_replay import write
 from tests.support.processes import COMMAND, environment
-from tests.support.relays import running_relay, until_drained
+from tests.support.world import World
 
 EVENTS = 1200
 
 
 @pytest.fixture
-async def history(database: str, nats_url: str, prefix: str) -> dict[str, str]:
+async def history(world: World) -> dict[str, str]:
     """A published history of `EVENTS` events; yields the settings of a command that reads it."""
-    with psycopg.connect(database) as conn:
+    with psycopg.connect(world.database) as conn:
         query = "INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) SELECT 't' || n, 't/', 't-'"
         conn.execute(f"{query} FROM generate_series(1, %s) AS n", [EVENTS])
-    async with running_relay(database, nats_url, prefix):
-        await until_drained(database, prefix)
-    return {"NATS_URL": nats_url, "IMI_PREFIX": prefix, "TERM": "xterm"}
+    async with world.relay():
+        await world.drained()
+    return {"NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix, "TERM": "xterm"}
 
 
 def read_all(descriptor: int) -> Iterator[bytes]:
@@ -83,6 +80,7 @@ async def test_a_bar_shows_rate_and_time_left_and_goes_when_all_is_told(
 ) -> None:
     code, shown = await asyncio.to_thread(watched, "events", "replay", "--json", output=tmp_path / "out", **history)
     lines = lines_of(shown)
+
     assert (code, len((tmp_path / "out").read_bytes().splitlines())) == (0, EVENTS)
     assert re.search(rf"1,000 of {EVENTS:,} .* 83% [\d,]+ events/s \d:\d\d:\d\d", lines[-1]), lines
     assert max(map(len, lines)) <= 80
@@ -100,24 +98,24 @@ async def test_the_bar_counts_from_the_start_to_the_end_that_were_asked_for(
 async def test_no_bar_disturbs_events_on_the_terminal(history: dict[str, str]) -> None:
     code, shown = await asyncio.to_thread(watched, "events", "replay", "--last", "3", **history)
     expected = [r"worktree_type\.added"] * 3 + [r"continue with: --after \S+$"]
+
     assert code == 0
     assert all(re.search(*pair) for pair in zip(expected, lines_of(shown), strict=True)), shown
 
 
-async def test_the_original_pace_keeps_the_time_between_events(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    async with running_relay(database, nats_url, prefix):
-        write(database, 1)
-        with psycopg.connect(database, autocommit=True) as conn:
+async def test_the_original_pace_keeps_the_time_between_events(world: World) -> None:
+    async with world.relay():
+        world.write(1)
+        with psycopg.connect(world.database, autocommit=True) as conn:
             conn.execute("SELECT pg_sleep(0.4)")
-        write(database, 0, 0, 1)
-        await until_drained(database, prefix)
+        world.write(0, 0, 1)
+        await world.drained()
         told: list[tuple[float, float]] = []
-        async with replay(nats, profile_of(load(prefix=prefix))) as events:
+        async with replay(world.nats, world.profile) as events:
             async for event in at_original_pace(events):
                 occurred_at = orjson.loads(event.payload)["time"]
                 told.append((monotonic(), datetime.fromisoformat(occurred_at).timestamp()))
+
     assert len(told) == 7
     for shown_at, occurred_at in told:
         assert shown_at - told[0][0] >= occurred_at - told[0][1] - 0.001

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.support.processes import COMMAND, environment, run
+from tests.support.world import World
 
 CLOSED_PORT = "nats://127.0.0.1:1"
 
@@ -26,6 +27,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_help_names_every_command() -> None:
     done = run("--help")
+
     assert done.returncode == 0
     for command in ("up", "serve", "demo", "migrate", "events"):
         assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
@@ -46,6 +48,7 @@ def test_a_missing_url_is_named_with_the_variable_to_set() -> None:
 
 def test_a_url_that_is_none_is_refused_without_showing_its_password(database: str) -> None:
     done = run("serve", DATABASE_URL="mysql://user:secret@host/db", NATS_URL=CLOSED_PORT)
+
     assert done.returncode == 1
     assert 'setting database_url: value "mysql://host/db": must be of the form postgresql://' in one_line(done)
     assert "secret" not in done.stderr
@@ -56,6 +59,7 @@ def test_a_url_that_is_none_is_refused_without_showing_its_password(database: st
 
 def test_servers_that_are_down_exit_with_3(database: str, nats_url: str) -> None:
     done = run("serve", DATABASE_URL="postgresql://127.0.0.1:1/x", NATS_URL=nats_url)
+
     assert done.returncode == 3
     assert "Connection refused" in one_line(done)
     done = run("serve", DATABASE_URL=database, NATS_URL=CLOSED_PORT)
@@ -72,6 +76,7 @@ def test_a_database_without_the_schema_is_refused_with_the_command_to_run(empty_
 def test_a_schema_of_a_newer_version_is_refused(database: str, nats_url: str) -> None:
     with psycopg.connect(database) as conn:
         conn.execute("INSERT INTO schema_migrations (version, name, checksum) VALUES (900, '900_future.sql', 'x')")
+
     done = run("serve", DATABASE_URL=database, NATS_URL=nats_url)
     assert done.returncode == 1
     assert "900" in one_line(done)
@@ -107,6 +112,7 @@ def test_migrate_shows_applies_and_removes(empty_database: str) -> None:
 def test_rollback_asks_first(database: str) -> None:
     done = run("migrate", "rollback", DATABASE_URL=database, stdin="n\n")
     assert done.returncode == 1
+
     with psycopg.connect(database) as conn:
         assert conn.execute("SELECT count(*) FROM projects").fetchone() == (0,)
 
@@ -120,14 +126,15 @@ def test_rollback_asks_first(database: str) -> None:
         ([], "no stream "),
     ],
 )
-def test_tail_refuses_what_no_event_can_match(arguments: list[str], message: str, nats_url: str, prefix: str) -> None:
-    done = run("events", "tail", *arguments, NATS_URL=nats_url, IMI_PREFIX=prefix)
+def test_tail_refuses_what_no_event_can_match(arguments: list[str], message: str, world: World) -> None:
+    done = run("events", "tail", *arguments, NATS_URL=world.nats_url, IMI_PREFIX=world.prefix)
     assert done.returncode == 1
     assert message in one_line(done)
 
 
 def test_the_demo_measures_and_ends_by_itself(tmp_path: Path) -> None:
     done = run("demo", "--json", cwd=tmp_path)
+
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout.splitlines()[-1])
     assert set(measured) == {"changes", "events", "lost", "duplicated", "out_of_order", "p50_ms", "p99_ms"}
@@ -142,6 +149,7 @@ def test_the_demo_registers_the_git_checkouts_it_finds(tmp_path: Path) -> None:
     checkout.mkdir()
     subprocess.run([*git, "init", "--quiet"], check=True)
     subprocess.run([*git, "remote", "add", "origin", "https://github.com/someone/my-own"], check=True)
+
     done = run("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "my-own" in done.stdout
@@ -152,10 +160,12 @@ def test_the_demo_registers_the_git_checkouts_it_finds(tmp_path: Path) -> None:
 def test_output_into_a_closed_pipe_is_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
+
     with os.fdopen(writer, "w") as closed:
         done = subprocess.run(
             [*COMMAND, "--help"], stdout=closed, stderr=subprocess.PIPE, text=True, env=environment(), check=False
         )
+
     assert "Traceback" not in done.stderr
 
 
@@ -163,5 +173,6 @@ def test_the_module_runs_as_the_script_does() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "publisher", "--help"], capture_output=True, text=True, env=environment(), check=False
     )
+
     assert done.returncode == 0
     assert "Usage: python -m publisher" in done.stdout

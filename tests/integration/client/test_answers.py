@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import NoReturn, get_args
 
 import pytest
-from nats.aio.client import Client
 
 from publisher import query_service
-from publisher.settings import load, profile_of
 from registry import errors
 from registry.broker.answers import TOO_LARGE, outcome_code, outcome_error, raise_refusal
 from registry.client.history import HistoryPages
@@ -19,10 +17,7 @@ from registry.errors import Invalid, OutcomeUnknown, RegistryError, Unavailable
 from registry.events.filter import EventFilter
 from registry.history.pages import HistoryLost
 from registry.position import Position
-from registry.subjects import Names
-from tests.integration.client.test_queries import answering
-from tests.support.histories import running_history
-from tests.support.relays import settings_for
+from tests.support.world import World
 
 TREE = [
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RegistryError)
@@ -42,19 +37,18 @@ def failing(kind: type[RegistryError]) -> Callable[..., NoReturn]:
 
 @pytest.mark.parametrize("kind", [*TREE, HistoryLost])
 async def test_an_error_of_a_service_is_raised_by_its_client(
-    database: str, nats_url: str, nats: Client, prefix: str, monkeypatch: pytest.MonkeyPatch, kind: type[RegistryError]
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: type[RegistryError]
 ) -> None:
-    # given
     monkeypatch.setitem(query_service.ANSWERS, "stats", failing(kind))
     monkeypatch.setattr("publisher.history.service.HistoryRequest.decode", failing(kind))
-    pages = HistoryPages(nats, profile_of(load(prefix=prefix)), Position(0), Position(9), EventFilter())
-    async with answering(database, nats_url, prefix), running_history(settings_for(database, nats_url, prefix)):
-        # when
+    pages = HistoryPages(world.nats, world.profile, Position(0), Position(9), EventFilter())
+
+    async with world.queries(), world.history():
         with pytest.raises(RegistryError) as from_queries:
-            await QueryClient(nats, Names(prefix)).stats()
+            await QueryClient(world.nats, world.names).stats()
         with pytest.raises(RegistryError) as from_history:
             await pages.next()
-    # then
+
     expected = ARRIVES_AS.get(kind, kind)
     assert (from_queries.type, from_history.type) == (expected, expected)
     assert 'name: "größe' in str(from_queries.value)

@@ -12,24 +12,21 @@ from uuid import uuid4
 import orjson
 import psycopg
 import pytest
-from nats.aio.client import Client
 
 from registry.client import Delivery, RegistryClient, Sending
 from registry.concurrency.tasks import end
 from registry.database import Registry
 from registry.errors import Conflict, Invalid, NotFound, OutcomeUnknown, Unavailable
-from registry.subjects import Names
-from tests.support.appliers import outcome_events, rows, running_applier, until_empty
 from tests.support.proxy import nats_proxy
-from tests.support.relays import running_relay, until_drained
+from tests.support.world import World
 
 ORIGIN = "git@github.com:a/p.git"
 
 
-async def test_every_command_has_a_call(database: str, nats_url: str, prefix: str) -> None:
+async def test_every_command_has_a_call(world: World) -> None:
     async with (
-        running_applier(database, nats_url, prefix),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
+        world.applier(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
     ):
         project = await client.register_project(name="p", remote_origin=ORIGIN)
         assert await client.update_project(remote_origin=ORIGIN, description="d") == project
@@ -48,35 +45,34 @@ async def test_every_command_has_a_call(database: str, nats_url: str, prefix: st
         number = await client.add_worktree_type(name="docs", color="#000000")
         await client.remove_worktree_type(name="docs")
         assert await client.deactivate_project(project_id=project) == project
-    assert rows(database, "SELECT id, description, active FROM projects") == [(project, "d", False)]
-    assert rows(database, "SELECT id, path, ahead_of_trunk, merged_by FROM worktrees") == [
-        (worktree, "/srv/y", 2, "ada")
-    ]
-    assert rows(database, "SELECT id FROM agent_activities") == [(activity,)]
-    assert rows(database, "SELECT data -> 'type_id' FROM outbox WHERE entity = 'worktree_type'") == [(number,)] * 2
-    assert {verdict for *_, verdict in outcome_events(database)} == {"applied", "idempotent"}
+
+    assert world.rows("SELECT id, description, active FROM projects") == [(project, "d", False)]
+    assert world.rows("SELECT id, path, ahead_of_trunk, merged_by FROM worktrees") == [(worktree, "/srv/y", 2, "ada")]
+    assert world.rows("SELECT id FROM agent_activities") == [(activity,)]
+    assert world.rows("SELECT data -> 'type_id' FROM outbox WHERE entity = 'worktree_type'") == [(number,)] * 2
+    assert {verdict for *_, verdict in world.outcome_events()} == {"applied", "idempotent"}
 
 
-async def test_sixteen_clients_that_register_one_origin_at_once_get_one_id(
-    database: str, nats_url: str, prefix: str
-) -> None:
+async def test_sixteen_clients_that_register_one_origin_at_once_get_one_id(world: World) -> None:
     forms = [ORIGIN, "https://github.com/A/P", "ssh://git@github.com/a/p.git", "git://github.com/a/p.git/"]
-    async with running_applier(database, nats_url, prefix), AsyncExitStack() as stack:
-        connect = (RegistryClient.connect(nats_url, prefix=prefix) for _ in range(16))
+
+    async with world.applier(), AsyncExitStack() as stack:
+        connect = (RegistryClient.connect(world.nats_url, prefix=world.prefix) for _ in range(16))
         clients = [await stack.enter_async_context(client) for client in connect]
         ids = await asyncio.gather(
             *[one.register_project(name="p", remote_origin=forms[n % 4]) for n, one in enumerate(clients)]
         )
-    assert rows(database, "SELECT id FROM projects") == [(ids[0],)]
+
+    assert world.rows("SELECT id FROM projects") == [(ids[0],)]
     assert set(ids) == {ids[0]}
-    assert rows(database, "SELECT count(*) FROM outbox WHERE action = 'registered'") == [(1,)]
-    assert sorted(verdict for *_, verdict in outcome_events(database)) == ["applied", *["idempotent"] * 15]
+    assert world.rows("SELECT count(*) FROM outbox WHERE action = 'registered'") == [(1,)]
+    assert sorted(verdict for *_, verdict in world.outcome_events()) == ["applied", *["idempotent"] * 15]
 
 
-async def test_a_refusal_is_the_error_of_its_kind(database: str, nats_url: str, prefix: str) -> None:
+async def test_a_refusal_is_the_error_of_its_kind(world: World) -> None:
     async with (
-        running_applier(database, nats_url, prefix),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
+        world.applier(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
     ):
         with pytest.raises(NotFound, match="is no project"):
             await client.deactivate_project(project_id=uuid4())
@@ -86,25 +82,26 @@ async def test_a_refusal_is_the_error_of_its_kind(database: str, nats_url: str, 
         await client.register_worktree(
             project_id=project, type_name="feat", name="x", branch_name="x", path="/srv/x", agent_id="ada"
         )
+
         with pytest.raises(Conflict, match='held by agent "ada"'):
             await client.claim_worktree(path="/srv/x", agent_id="bob")
-        told = len(outcome_events(database))
+        told = len(world.outcome_events())
         with pytest.raises(Invalid, match='name: " ": it must not be blank'):
             await client.register_project(name=" ", remote_origin=ORIGIN)
-        assert len(outcome_events(database)) == told  # it was not even sent
+
+        assert len(world.outcome_events()) == told  # it was not even sent
 
 
-async def test_what_is_nested_as_deep_as_is_allowed_can_be_read_everywhere(
-    database: str, nats_url: str, prefix: str
-) -> None:
+async def test_what_is_nested_as_deep_as_is_allowed_can_be_read_everywhere(world: World) -> None:
     metadata: dict[str, Any] = {"a": 1}
     for _ in range(99):
         metadata = {"a": metadata}
+
     async with (
-        running_relay(database, nats_url, prefix),
-        running_applier(database, nats_url, prefix),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
-        Registry.connect(database) as registry,
+        world.relay(),
+        world.applier(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+        Registry.connect(world.database) as registry,
     ):
         async with client.tail(entity="project") as events:
             await client.register_project(name="p", remote_origin=ORIGIN, metadata=metadata)
@@ -117,16 +114,15 @@ async def test_what_is_nested_as_deep_as_is_allowed_can_be_read_everywhere(
             await client.update_project(remote_origin=ORIGIN, metadata={"a": metadata})
 
 
-async def test_attributes_given_with_a_call_arrive_in_the_command_and_its_events(
-    database: str, nats_url: str, nats: Client, prefix: str
-) -> None:
+async def test_attributes_given_with_a_call_arrive_in_the_command_and_its_events(world: World) -> None:
     conversation, command_id, cause = uuid4(), uuid4(), uuid4()
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    commands = await nats.subscribe(Names(prefix).commands.filter)
-    await nats.flush()
+    commands = await world.nats.subscribe(world.names.commands.filter)
+    await world.nats.flush()
+
     async with (
-        running_applier(database, nats_url, prefix),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
+        world.applier(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
     ):
         sending = Sending(
             command_id=command_id,
@@ -140,16 +136,15 @@ async def test_attributes_given_with_a_call_arrive_in_the_command_and_its_events
         again = await client.register_project(
             name="p", remote_origin=ORIGIN, sending=Sending(idempotency_key="k", actor="bob")
         )
+
     assert first == again
     command = orjson.loads((await commands.next_msg(timeout=10)).data)
     assert (command["causationid"], command["traceparent"]) == (str(cause), trace)
     query = "SELECT actor, correlation_id, causation_id, traceparent FROM outbox"
-    assert rows(database, query) == [("ada", conversation, command_id, trace)] * 2
+    assert world.rows(query) == [("ada", conversation, command_id, trace)] * 2
 
 
-async def test_a_client_reads_no_setting_of_the_publisher(
-    nats_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_client_reads_no_setting_of_the_publisher(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = {
         "DATABASE_URL": "mysql://",
         "IMI_BATCH_SIZE": "many",
@@ -159,8 +154,9 @@ async def test_a_client_reads_no_setting_of_the_publisher(
     }
     for name, value in bad.items():
         monkeypatch.setenv(name, value)
-    async with RegistryClient.connect(nats_url, prefix=prefix) as client:
-        with pytest.raises(NotFound, match=Names(prefix).event_stream):
+
+    async with RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
+        with pytest.raises(NotFound, match=world.names.event_stream):
             await client.last_sequence()
 
 
@@ -170,45 +166,44 @@ async def test_a_prefix_that_cannot_be_is_refused_before_any_server_is_asked() -
             pass
 
 
-async def test_without_an_applier_ever_a_command_is_known_not_to_be_sent(nats_url: str, prefix: str) -> None:
-    async with RegistryClient.connect(nats_url, prefix=prefix) as client:
+async def test_without_an_applier_ever_a_command_is_known_not_to_be_sent(world: World) -> None:
+    async with RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
         with pytest.raises(Unavailable, match="has the applier been started") as refused:
             await client.register_project(name="p", remote_origin=ORIGIN)
+
     assert not isinstance(refused.value, OutcomeUnknown)
 
 
-async def test_an_outcome_that_does_not_come_in_time_is_unknown_and_repeating_is_safe(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    async with running_applier(database, nats_url, prefix):
-        await until_empty(nats, prefix)
-    async with RegistryClient.connect(nats_url, prefix=prefix) as client:
+async def test_an_outcome_that_does_not_come_in_time_is_unknown_and_repeating_is_safe(world: World) -> None:
+    async with world.applier():
+        await world.commands_done()
+    async with RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
         sending = Sending(idempotency_key="k", timeout=0.5)
         with pytest.raises(OutcomeUnknown, match="it may be carried out yet"):
             await client.register_project(name="p", remote_origin=ORIGIN, sending=sending)
-        async with running_applier(database, nats_url, prefix):
+        async with world.applier():
             await client.register_project(name="p", remote_origin=ORIGIN, sending=Sending(idempotency_key="k"))
-            await until_empty(nats, prefix)
-    assert [verdict for *_, verdict in outcome_events(database)] == ["applied"]
+            await world.commands_done()
+
+    assert [verdict for *_, verdict in world.outcome_events()] == ["applied"]
 
 
-async def test_a_command_whose_connection_breaks_is_sent_again_and_applied_once(
-    database: str, nats_url: str, prefix: str
-) -> None:
+async def test_a_command_whose_connection_breaks_is_sent_again_and_applied_once(world: World) -> None:
     async with (
-        running_applier(database, nats_url, prefix),
-        nats_proxy(nats_url) as (proxy, url),
-        RegistryClient.connect(url, prefix=prefix) as client,
+        world.applier(),
+        nats_proxy(world.nats_url) as (proxy, url),
+        RegistryClient.connect(url, prefix=world.prefix) as client,
     ):
-        with psycopg.connect(database) as conn:
+        with psycopg.connect(world.database) as conn:
             conn.execute("LOCK TABLE projects")
             sending = asyncio.create_task(client.register_project(name="p", remote_origin=ORIGIN))
-            while not rows(database, "SELECT FROM pg_locks WHERE NOT granted"):
+            while not world.rows("SELECT FROM pg_locks WHERE NOT granted"):
                 await asyncio.sleep(0.01)
             proxy.cut()  # before the outcome, which nobody hears then
         project = await sending
-    assert rows(database, "SELECT id FROM projects") == [(project,)]
-    assert [verdict for *_, verdict in outcome_events(database)] == ["applied"]
+
+    assert world.rows("SELECT id FROM projects") == [(project,)]
+    assert [verdict for *_, verdict in world.outcome_events()] == ["applied"]
 
 
 @asynccontextmanager
@@ -259,9 +254,7 @@ class Seen:
             assert sequences == sorted(sequences)
 
 
-async def test_a_subscription_gets_typed_events_and_goes_on_where_it_stopped(
-    database: str, nats_url: str, prefix: str
-) -> None:
+async def test_a_subscription_gets_typed_events_and_goes_on_where_it_stopped(world: World) -> None:
     names: list[str] = []
     seen = Seen()
 
@@ -272,48 +265,50 @@ async def test_a_subscription_gets_typed_events_and_goes_on_where_it_stopped(
         seen.note(delivery)
 
     async with (
-        running_relay(database, nats_url, prefix),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
+        world.relay(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
     ):
-        change_projects(database, 3, projects=1)
+        change_projects(world.database, 3, projects=1)
         async with subscribed(client, handler, durable="d", from_start=True):
             await seen.until(3)
-        change_projects(database, 3, projects=1)
+        change_projects(world.database, 3, projects=1)
         async with subscribed(client, handler, durable="d"):
             await seen.until(6)
     assert names == ["name-0", "name-1", "name-2"] * 2
 
 
-async def test_filters_choose_by_entity_action_and_project(database: str, nats_url: str, prefix: str) -> None:
+async def test_filters_choose_by_entity_action_and_project(world: World) -> None:
     seen = Seen()
+
     async with (
-        running_relay(database, nats_url, prefix),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
+        world.relay(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
     ):
-        change_projects(database, 12, projects=3)
-        ((project,),) = rows(database, "SELECT id FROM projects WHERE remote_origin = 'git@github.com:a/p1.git'")
+        change_projects(world.database, 12, projects=3)
+        ((project,),) = world.rows("SELECT id FROM projects WHERE remote_origin = 'git@github.com:a/p1.git'")
         options = {"entity": "project", "action": "updated", "project_id": project}
         async with subscribed(client, seen, durable="d", from_start=True, **options):
             await seen.until(3)
-        await until_drained(database, prefix)
+        await world.drained()
         with pytest.raises(Conflict, match="choose another name"):
             await client.subscribe(seen, durable="d")
         with pytest.raises(Invalid, match='durable "a b"'):
             await client.subscribe(seen, durable="a b")
         with pytest.raises(Invalid, match='entity "projet"'):
             await client.subscribe(seen, durable="e", entity="projet")
+
     assert set(seen.sequences) == {str(project)}
     assert len(seen.distinct) == 3
 
 
-async def test_without_an_event_stream_a_subscription_says_so(nats_url: str, prefix: str) -> None:
-    async with RegistryClient.connect(nats_url, prefix=prefix) as client:
+async def test_without_an_event_stream_a_subscription_says_so(world: World) -> None:
+    async with RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
         with pytest.raises(NotFound, match="imi-registry doctor tells what to do"):
             await client.subscribe(Seen(), durable="d")
 
 
 async def test_a_failed_event_is_handled_again_before_those_of_its_project_and_holds_up_no_other(
-    database: str, nats_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("registry.client.subscriber.RETRY_SECONDS", (0.05, 0.1))
     seen = Seen()
@@ -330,10 +325,10 @@ async def test_a_failed_event_is_handled_again_before_those_of_its_project_and_h
             others_done.set()
 
     async with (
-        running_relay(database, nats_url, prefix),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
+        world.relay(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
     ):
-        change_projects(database, 12)
+        change_projects(world.database, 12)
         async with subscribed(client, handler, durable="d", from_start=True, concurrency=3):
             await seen.until(12)
     assert failures >= 2
@@ -341,9 +336,7 @@ async def test_a_failed_event_is_handled_again_before_those_of_its_project_and_h
     assert sorted(seen.distinct) == list(range(1, 13))
 
 
-async def test_events_in_hand_when_a_subscriber_ends_are_handled_by_the_next_in_order(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_events_in_hand_when_a_subscriber_ends_are_handled_by_the_next_in_order(world: World) -> None:
     seen = Seen()
     acknowledged: list[int] = []
     in_hand = asyncio.Event()
@@ -355,39 +348,40 @@ async def test_events_in_hand_when_a_subscriber_ends_are_handled_by_the_next_in_
         in_hand.set()
         await asyncio.Event().wait()
 
-    async with running_relay(database, nats_url, prefix):
-        change_projects(database, 40)
+    async with world.relay():
+        change_projects(world.database, 40)
         async with (
-            RegistryClient.connect(nats_url, prefix=prefix) as first,
+            RegistryClient.connect(world.nats_url, prefix=world.prefix) as first,
             subscribed(first, stuck, durable="d", from_start=True),
         ):
             await in_hand.wait()
         async with (
-            RegistryClient.connect(nats_url, prefix=prefix) as second,
+            RegistryClient.connect(world.nats_url, prefix=world.prefix) as second,
             subscribed(second, seen, durable="d"),
         ):
             await seen.until(len(set(range(1, 41)) - set(acknowledged)))
-        consumers = await nats.jetstream().consumers_info(Names(prefix).event_stream)
+        consumers = await world.nats.jetstream().consumers_info(world.names.event_stream)
     seen.assert_in_order()
     assert seen.distinct | set(acknowledged) == set(range(1, 41))
     assert len([info for info in consumers if info.name.startswith("d-")]) <= 2
 
 
-async def test_a_second_subscriber_of_a_name_waits_for_the_first(database: str, nats_url: str, prefix: str) -> None:
+async def test_a_second_subscriber_of_a_name_waits_for_the_first(world: World) -> None:
     first_seen, second_seen = Seen(), Seen()
+
     async with (
-        running_relay(database, nats_url, prefix),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
-        RegistryClient.connect(nats_url, prefix=prefix) as other,
+        world.relay(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as other,
     ):
         async with subscribed(client, first_seen, durable="d", from_start=True):
-            change_projects(database, 8)
+            change_projects(world.database, 8)
             await first_seen.until(8)
             second = asyncio.create_task(other.subscribe(second_seen, durable="d"))
-            change_projects(database, 8)
+            change_projects(world.database, 8)
             await first_seen.until(16)
             assert second_seen.distinct == set()
-        change_projects(database, 8)
+        change_projects(world.database, 8)
         await second_seen.until(8)
         await end([second])
     assert second_seen.distinct == set(range(17, 25))

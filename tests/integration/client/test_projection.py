@@ -7,103 +7,96 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from nats.aio.client import Client
 
 from publisher.outbox.connection import connect
 from publisher.outbox.retention import remove_old
-from publisher.settings import load, profile_of
 from registry.client import RegistryClient
 from registry.client.projection import Projection, projection
 from registry.client.snapshot import take_snapshot
-from tests.integration.history.test_replay import write
 from tests.integration.history.test_snapshot import comparable
-from tests.support.histories import running_history, stream_of
-from tests.support.relays import running_relay, settings_for, until_drained
 from tests.support.workload import writing
+from tests.support.world import World
 
 pytestmark = pytest.mark.usefixtures("profile")
 
 
-async def assert_up_to_date(one: Projection, nats: Client, prefix: str) -> None:
+async def assert_up_to_date(one: Projection, world: World) -> None:
     """Fails unless the projection becomes what the tables are; nothing may be writing."""
-    state = (await nats.jetstream().stream_info(stream_of(prefix))).state
+    state = (await world.nats.jetstream().stream_info(world.stream)).state
     async with asyncio.timeout(20):
         await one.reached(state.last_seq)
-    expected = await take_snapshot(nats, profile_of(load(prefix=prefix)))
+    expected = await take_snapshot(world.nats, world.profile)
     tables = {"projects": one.projects, "worktrees": one.worktrees, "types": one.types}
     untold = {"updated_at", "last_sync_at"}
     found = {name: {id_: row.model_dump(exclude=untold) for id_, row in rows.items()} for name, rows in tables.items()}
     assert found == comparable(expected)
 
 
-async def test_a_projection_follows_everything(
-    database: str, nats_url: str, nats: Client, prefix: str, profile: str
-) -> None:
-    write(database)
+async def test_a_projection_follows_everything(world: World, profile: str) -> None:
+    world.write()
+
     async with (
-        running_relay(database, nats_url, prefix),
-        running_history(settings_for(database, nats_url, prefix)),
-        RegistryClient.connect(nats_url, prefix=prefix, profile=profile) as client,
+        world.relay(),
+        world.history(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix, profile=profile) as client,
         client.projection() as one,
     ):
         assert len(one.projects) == 2
-        async with writing(database, writers=4, seed=2) as load:
+        async with writing(world.database, writers=4, seed=2) as load:
             await load.reach(commits=60)
-        with psycopg.connect(database) as conn:
+        with psycopg.connect(world.database) as conn:
             conn.execute("UPDATE projects SET name = name || '!'")
             conn.execute("UPDATE worktree_types SET name = 'renamed' WHERE name = 'load'")
             conn.execute("DELETE FROM projects WHERE name = 'p0!'")
-        await until_drained(database, prefix)
-        await assert_up_to_date(one, nats, prefix)
-        with psycopg.connect(database) as conn:
+        await world.drained()
+        await assert_up_to_date(one, world)
+        with psycopg.connect(world.database) as conn:
             conn.execute("TRUNCATE projects CASCADE")
             conn.execute("TRUNCATE worktree_types CASCADE")
-        await until_drained(database, prefix)
-        await assert_up_to_date(one, nats, prefix)
+        await world.drained()
+        await assert_up_to_date(one, world)
         assert (one.projects, one.worktrees, len(one.types)) == ({}, {}, 6)
 
 
-async def test_an_event_too_large_for_its_data_is_made_up_for_by_a_snapshot(
-    database: str, nats_url: str, nats: Client, prefix: str
-) -> None:
-    write(database)
+async def test_an_event_too_large_for_its_data_is_made_up_for_by_a_snapshot(world: World) -> None:
+    world.write()
+
     async with (
-        running_relay(database, nats_url, prefix),
-        running_history(settings_for(database, nats_url, prefix)),
-        projection(nats, profile_of(load(prefix=prefix))) as one,
+        world.relay(),
+        world.history(),
+        projection(world.nats, world.profile) as one,
     ):
-        with psycopg.connect(database) as conn:
+        with psycopg.connect(world.database) as conn:
             conn.execute("UPDATE projects SET metadata = jsonb_build_object('x', repeat('y', 1500000))")
-        write(database, 1)
-        await until_drained(database, prefix)
-        await assert_up_to_date(one, nats, prefix)
+        world.write(1)
+        await world.drained()
+        await assert_up_to_date(one, world)
         assert max(len(project.metadata.get("x", "")) for project in one.projects.values()) == 1500000
 
 
-async def test_a_projection_whose_position_is_gone_takes_a_new_snapshot(
-    database: str, nats_url: str, nats: Client, prefix: str
-) -> None:
+async def test_a_projection_whose_position_is_gone_takes_a_new_snapshot(world: World) -> None:
     """It is away for so long that stream and outbox have both moved on."""
-    names = profile_of(load(prefix=prefix))
-    write(database)
-    async with running_relay(database, nats_url, prefix), running_history(settings_for(database, nats_url, prefix)):
-        await until_drained(database, prefix)
-        async with projection(nats, names) as one:
+    names = world.profile
+    world.write()
+
+    async with world.relay(), world.history():
+        await world.drained()
+        async with projection(world.nats, names) as one:
             pass
-        write(database)
-        await until_drained(database, prefix)
-        async with connect(database, "test") as conn:
+        world.write()
+        await world.drained()
+        async with connect(world.database, "test") as conn:
             await remove_old(conn, timedelta(0))
-        await nats.jetstream().purge_stream(stream_of(prefix))
-        async with one.following(nats, names):
-            write(database, 1)
-            await until_drained(database, prefix)
-            await assert_up_to_date(one, nats, prefix)
+        await world.nats.jetstream().purge_stream(world.stream)
+        async with one.following(world.nats, names):
+            world.write(1)
+            await world.drained()
+            await assert_up_to_date(one, world)
         assert len(one.projects) == 5
 
 
-async def test_what_the_block_raises_is_raised(database: str, nats_url: str, nats: Client, prefix: str) -> None:
-    async with running_relay(database, nats_url, prefix), running_history(settings_for(database, nats_url, prefix)):
+async def test_what_the_block_raises_is_raised(world: World) -> None:
+    async with world.relay(), world.history():
         with pytest.raises(ZeroDivisionError):
-            async with projection(nats, profile_of(load(prefix=prefix))):
+            async with projection(world.nats, world.profile):
                 raise ZeroDivisionError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,40 +15,22 @@ from jsonschema import Draft202012Validator
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from publisher.query_service import OUTAGE_SECONDS, serve_queries
-from publisher.settings import Settings
+from publisher.query_service import OUTAGE_SECONDS
 from registry.client.queries import QueryClient
-from registry.concurrency.tasks import end
 from registry.database import Registry
 from registry.errors import Invalid, NotFound, Unavailable
 from registry.queries import QUERIES
-from registry.subjects import Names
 from tests.support.processes import COMMAND, environment
 from tests.support.proxy import postgres_proxy
+from tests.support.world import World
 
 ORIGIN = "git@github.com:ada/engine.git"
 SOME_ID = "00000000-0000-4000-8000-000000000001"
 
 
-@asynccontextmanager
-async def answering(database_url: str, nats_url: str, prefix: str) -> AsyncIterator[None]:
-    """A running query service."""
-    ready = asyncio.Event()
-    service = asyncio.create_task(
-        serve_queries(Settings(database_url=database_url, nats_url=nats_url, prefix=prefix), ready)
-    )
-    try:
-        waiting = asyncio.create_task(ready.wait())
-        await asyncio.wait([service, waiting], return_when=asyncio.FIRST_COMPLETED)
-        assert ready.is_set(), service.exception()
-        yield
-    finally:
-        await end([service])
-
-
 @pytest.fixture
-async def service(database: str, nats_url: str, prefix: str) -> AsyncIterator[None]:
-    async with answering(database, nats_url, prefix):
+async def service(world: World) -> AsyncIterator[None]:
+    async with world.queries():
         yield
 
 
@@ -60,12 +41,12 @@ async def registry(database: str) -> AsyncIterator[Registry]:
 
 
 @pytest.fixture
-def queries(service: None, nats: Client, prefix: str) -> QueryClient:
-    return QueryClient(nats, Names(prefix))
+def queries(service: None, world: World) -> QueryClient:
+    return QueryClient(world.nats, world.names)
 
 
-async def ask(nats: Client, prefix: str, query: str, payload: bytes = b"") -> Msg:
-    return await nats.request(f"{prefix}.qry.v1.{query}", payload, timeout=10)
+async def ask(world: World, query: str, payload: bytes = b"") -> Msg:
+    return await world.nats.request(f"{world.prefix}.qry.v1.{query}", payload, timeout=10)
 
 
 async def control(nats: Client, subject: str, answers: int) -> list[dict[str, Any]]:
@@ -83,6 +64,7 @@ async def test_each_query_answers_what_the_database_has(registry: Registry, quer
     project_id = await registry.register_project("größe", ORIGIN, "main", "/code/größe/trunk-main", {"k": [1, None]})
     worktree_id = await registry.register_worktree(project_id, "feat", "feat-x", "feat/x", "/code/größe/feat-x")
     await registry.update_worktree_git_state(worktree_id, uncommitted_count=2)
+
     # then
     assert await queries.project_by_origin("https://github.com/Ada/Engine") == await registry.get_project_by_origin(
         ORIGIN
@@ -104,6 +86,7 @@ async def test_each_query_answers_what_the_database_has(registry: Registry, quer
 async def test_projects_come_in_pages(registry: Registry, queries: QueryClient) -> None:
     # given
     wanted = {await registry.register_project(f"p{n}", f"git@github.com:ada/p{n}.git") for n in range(5)}
+
     # when
     seen: list[UUID] = []
     after: UUID | None = None
@@ -113,6 +96,7 @@ async def test_projects_come_in_pages(registry: Registry, queries: QueryClient) 
         after = page.next
         if after is None:
             break
+
     # then
     assert seen == sorted(wanted)
 
@@ -139,62 +123,64 @@ async def test_projects_come_in_pages(registry: Registry, queries: QueryClient) 
     ],
 )
 async def test_a_refusal_names_field_value_and_rule(
-    service: None, nats: Client, prefix: str, query: str, payload: bytes, code: str, message: str
+    service: None, world: World, query: str, payload: bytes, code: str, message: str
 ) -> None:
-    answer = await ask(nats, prefix, query, payload)
+    answer = await ask(world, query, payload)
+
     assert answer.headers is not None
     assert answer.headers["Nats-Service-Error-Code"] == code
     assert message in answer.headers["Nats-Service-Error"]
     assert answer.data == b""
+
     # then the service is still there
-    assert json.loads((await ask(nats, prefix, "stats")).data)["total_projects"] == 0
+    assert json.loads((await ask(world, "stats")).data)["total_projects"] == 0
 
 
 async def test_the_client_raises_the_errors_of_the_one_tree(queries: QueryClient) -> None:
     with pytest.raises(NotFound, match="is no project"):
         await queries.project_by_id(uuid4())
+
     with pytest.raises(Invalid, match="it must not be blank"):
         await queries.search_projects(" ")
 
 
-async def test_without_a_service_a_query_is_unavailable_at_once(nats: Client, prefix: str) -> None:
+async def test_without_a_service_a_query_is_unavailable_at_once(world: World) -> None:
     with pytest.raises(Unavailable, match="is imi-registry serve running"):
-        await QueryClient(nats, Names(prefix)).stats()
+        await QueryClient(world.nats, world.names).stats()
 
 
-async def test_an_answer_too_large_for_the_server_says_so(
-    service: None, nats: Client, prefix: str, database: str
-) -> None:
+async def test_an_answer_too_large_for_the_server_says_so(service: None, world: World) -> None:
     # given two projects whose metadata are together over the limit of a message
-    with psycopg.connect(database) as conn:
+    with psycopg.connect(world.database) as conn:
         for number in range(2):
             conn.execute(
                 "SELECT register_project(%s, %s, p_metadata => jsonb_build_object('x', repeat('x', %s)))",
-                (f"p{number}", f"git@github.com:ada/p{number}.git", nats.max_payload * 2 // 3),
+                (f"p{number}", f"git@github.com:ada/p{number}.git", world.nats.max_payload * 2 // 3),
             )
+
     # then
-    answer = await ask(nats, prefix, "projects")
+    answer = await ask(world, "projects")
     assert answer.headers is not None
     assert answer.headers["Nats-Service-Error-Code"] == "413"
     assert "ask with a lower limit" in answer.headers["Nats-Service-Error"]
-    page = json.loads((await ask(nats, prefix, "projects", b'{"limit": 1}')).data)
+    page = json.loads((await ask(world, "projects", b'{"limit": 1}')).data)
     assert len(page["projects"]) == 1
 
 
-async def test_the_service_is_found_by_standard_tools(
-    service: None, database: str, nats_url: str, nats: Client, prefix: str
-) -> None:
+async def test_the_service_is_found_by_standard_tools(service: None, world: World) -> None:
     # given a second instance
-    async with answering(database, nats_url, prefix):
-        name = f"{prefix}-registry"
+    async with world.queries():
+        name = f"{world.prefix}-registry"
+
         # when
-        everybody = await control(nats, "$SRV.PING", answers=2)
-        pings = await control(nats, f"$SRV.PING.{name}", answers=2)
-        infos = await control(nats, f"$SRV.INFO.{name}", answers=2)
-        await ask(nats, prefix, "stats")
-        await ask(nats, prefix, "project_by_id", b"{}")
-        statistics = await control(nats, f"$SRV.STATS.{name}", answers=2)
-        one = await control(nats, f"$SRV.INFO.{name}.{infos[0]['id']}", answers=1)
+        everybody = await control(world.nats, "$SRV.PING", answers=2)
+        pings = await control(world.nats, f"$SRV.PING.{name}", answers=2)
+        infos = await control(world.nats, f"$SRV.INFO.{name}", answers=2)
+        await ask(world, "stats")
+        await ask(world, "project_by_id", b"{}")
+        statistics = await control(world.nats, f"$SRV.STATS.{name}", answers=2)
+        one = await control(world.nats, f"$SRV.INFO.{name}.{infos[0]['id']}", answers=1)
+
     # then
     assert name in {ping["name"] for ping in everybody}
     assert {ping["type"] for ping in pings} == {"io.nats.micro.v1.ping_response"}
@@ -203,9 +189,10 @@ async def test_the_service_is_found_by_standard_tools(
     endpoints = {endpoint["name"]: endpoint for endpoint in infos[0]["endpoints"]}
     assert set(endpoints) == set(QUERIES)
     for query, endpoint in endpoints.items():
-        assert endpoint["subject"] == f"{prefix}.qry.v1.{query}"
+        assert endpoint["subject"] == f"{world.prefix}.qry.v1.{query}"
         for schema in ("request_schema", "response_schema"):
             Draft202012Validator.check_schema(json.loads(endpoint["metadata"][schema]))
+
     # then both instances together answered each request once
     totals = {
         query: (
@@ -217,9 +204,7 @@ async def test_the_service_is_found_by_standard_tools(
     assert totals == {"stats": (1, 0), "project_by_id": (1, 1)}
 
 
-async def test_answers_conform_to_the_schemas_of_the_endpoints(
-    service: None, registry: Registry, nats: Client, prefix: str
-) -> None:
+async def test_answers_conform_to_the_schemas_of_the_endpoints(service: None, registry: Registry, world: World) -> None:
     # given
     project_id = await registry.register_project("engine", ORIGIN, "main", "/code/engine/trunk-main")
     worktree_id = await registry.register_worktree(project_id, "feat", "feat-x", "feat/x", "/code/engine/feat-x")
@@ -231,61 +216,67 @@ async def test_answers_conform_to_the_schemas_of_the_endpoints(
         "worktree_by_path": {"path": "/code/engine/feat-x"},
         "working_path": {"project_id": str(project_id)},
     }
-    (info,) = await control(nats, f"$SRV.INFO.{prefix}-registry", answers=1)
+    (info,) = await control(world.nats, f"$SRV.INFO.{world.prefix}-registry", answers=1)
     for endpoint in info["endpoints"]:
         request = requests.get(endpoint["name"], {})
-        answer = json.loads((await ask(nats, prefix, endpoint["name"], json.dumps(request).encode())).data)
+        answer = json.loads((await ask(world, endpoint["name"], json.dumps(request).encode())).data)
         Draft202012Validator(json.loads(endpoint["metadata"]["request_schema"])).validate(request)
         Draft202012Validator(json.loads(endpoint["metadata"]["response_schema"])).validate(answer)
 
 
-async def test_a_database_outage_is_503_for_everybody_and_then_over(
-    database: str, nats_url: str, nats: Client, prefix: str
-) -> None:
-    async with postgres_proxy(database) as (proxy, url), answering(url, nats_url, prefix):
-        await ask(nats, prefix, "stats")
+async def test_a_database_outage_is_503_for_everybody_and_then_over(world: World) -> None:
+    async with postgres_proxy(world.database) as (proxy, url), world.at(database=url).queries():
+        await ask(world, "stats")
+
         # when
         proxy.refuse()
-        answers = await asyncio.gather(*[ask(nats, prefix, "stats") for _ in range(20)])
+        answers = await asyncio.gather(*[ask(world, "stats") for _ in range(20)])
+
         # then nobody waited for the end of the outage, and nobody hung behind the others
         assert {(answer.headers or {}).get("Nats-Service-Error-Code") for answer in answers} == {"503"}
+
         # when
         proxy.go_on()
+
         # then
         async with asyncio.timeout(20 * OUTAGE_SECONDS):
-            while (await ask(nats, prefix, "stats")).headers:
+            while (await ask(world, "stats")).headers:
                 pass
 
 
-async def test_a_database_that_falls_silent_is_503_not_a_hang(
-    database: str, nats_url: str, nats: Client, prefix: str
-) -> None:
-    async with postgres_proxy(database) as (proxy, url), answering(url, nats_url, prefix):
-        await ask(nats, prefix, "stats")
+async def test_a_database_that_falls_silent_is_503_not_a_hang(world: World) -> None:
+    async with postgres_proxy(world.database) as (proxy, url), world.at(database=url).queries():
+        await ask(world, "stats")
+
         # when
         proxy.black_hole()
-        answers = await asyncio.gather(*[ask(nats, prefix, "stats") for _ in range(5)])
+        answers = await asyncio.gather(*[ask(world, "stats") for _ in range(5)])
+
         # then
         assert {(answer.headers or {}).get("Nats-Service-Error-Code") for answer in answers} == {"503"}
+
         # when
         proxy.go_on()
+
         # then
         async with asyncio.timeout(20 * OUTAGE_SECONDS):
-            while (await ask(nats, prefix, "stats")).headers:
+            while (await ask(world, "stats")).headers:
                 pass
 
 
-async def test_serve_answers_queries(database: str, nats_url: str, nats: Client, prefix: str) -> None:
+async def test_serve_answers_queries(world: World) -> None:
     # when
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, "serve", env=environment(DATABASE_URL=database, NATS_URL=nats_url, IMI_PREFIX=prefix)
+        *COMMAND,
+        "serve",
+        env=environment(DATABASE_URL=world.database, NATS_URL=world.nats_url, IMI_PREFIX=world.prefix),
     )
     try:
         # then
         async with asyncio.timeout(60):
             while True:
                 try:
-                    assert await QueryClient(nats, Names(prefix)).stats() is not None
+                    assert await QueryClient(world.nats, world.names).stats() is not None
                     break
                 except Unavailable:
                     assert process.returncode is None
@@ -295,10 +286,11 @@ async def test_serve_answers_queries(database: str, nats_url: str, nats: Client,
         await process.wait()
 
 
-async def test_a_request_without_a_reply_subject_does_no_harm(service: None, nats: Client, prefix: str) -> None:
-    await nats.publish(f"{prefix}.qry.v1.stats", b"")
-    await nats.publish(f"{prefix}.qry.v1.project_by_id", b"{}")
+async def test_a_request_without_a_reply_subject_does_no_harm(service: None, world: World) -> None:
+    await world.nats.publish(f"{world.prefix}.qry.v1.stats", b"")
+    await world.nats.publish(f"{world.prefix}.qry.v1.project_by_id", b"{}")
     for query in ("stats", "worktree_types"):
-        assert not (await ask(nats, prefix, query)).headers
+        assert not (await ask(world, query)).headers
+
     with pytest.raises(nats_errors.NoRespondersError):
-        await ask(nats, prefix, "nope")
+        await ask(world, "nope")

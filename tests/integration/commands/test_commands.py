@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from threading import Thread
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +12,6 @@ from uuid import UUID, uuid4
 import orjson
 import psycopg
 import pytest
-from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 from prometheus_client import CollectorRegistry
 
@@ -20,89 +20,142 @@ from publisher.applier.applier import Applier
 from publisher.applier.command_stream import WINDOW
 from publisher.applier.metrics import ApplierMetrics
 from registry.errors import Conflict
-from registry.subjects import Names
-from tests.support.appliers import ask, envelope, outcome_events, publish, rows, running_applier, until_empty
-from tests.support.relays import published, running_relay, settings_for, until_drained
+from tests.support.commands import envelope, outcome_events, rows
+from tests.support.world import World
 
 ORIGIN = "git@github.com:a/p.git"
 PROJECT = {"name": "p", "remote_origin": ORIGIN}
+WORKTREE = {"type_name": "feat", "name": "x", "branch_name": "x", "path": "/srv/x"}
 
 
-async def test_every_command_does_what_its_function_does(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    async with running_applier(database, nats_url, prefix):
+Do = Callable[..., Awaitable[tuple[str, Any]]]
 
-        async def do(command: str, **data: Any) -> tuple[str, Any]:
-            outcome = await ask(nats, prefix, command, envelope(command, data))
-            return outcome["verdict"], outcome["code"] or outcome["result"]
 
+@asynccontextmanager
+async def commanding(world: World) -> AsyncIterator[Do]:
+    """Sends commands to an applier; gives the verdict of each, and its code or result."""
+
+    async def do(command: str, **data: Any) -> tuple[str, Any]:
+        outcome = await world.ask(command, envelope(command, data))
+        return outcome["verdict"], outcome["code"] or outcome["result"]
+
+    async with world.applier():
+        yield do
+        await world.commands_done()
+
+
+@asynccontextmanager
+async def commanding_a_worktree(world: World) -> AsyncIterator[tuple[Do, dict[str, Any]]]:
+    """As `commanding`, with what a command names the worktree by, which is also its result; it is at /srv/x."""
+    async with commanding(world) as do:
+        _, project = await do("project.register", **PROJECT)
+        _, result = await do("worktree.register", **project, **WORKTREE)
+        yield do, {"worktree_id": result["worktree_id"]}
+
+
+def changes(world: World) -> list[str]:
+    """Names of the events that are no outcome of a command."""
+    found = world.rows("SELECT entity || '.' || action FROM outbox WHERE entity <> 'command' ORDER BY id")
+    return [name for (name,) in found]
+
+
+async def test_a_project_is_registered_once_and_updated_once(world: World) -> None:
+    async with commanding(world) as do:
         verdict, result = await do("project.register", **PROJECT)
         project = result["project_id"]
+
         assert (verdict, result) == ("applied", {"project_id": project})
         assert await do("project.register", **PROJECT) == ("idempotent", {"project_id": project})
         assert (await do("project.update", remote_origin="https://github.com/A/P", description="d"))[0] == "applied"
         assert (await do("project.update", project_id=project, description="d"))[0] == "idempotent"
-        feat = {"type_name": "feat", "name": "x", "branch_name": "x", "path": "/srv/x"}
-        verdict, result = await do("worktree.register", project_id=project, **feat)
+        assert await do("project.register", name="q", remote_origin="nowhere") == ("rejected", "VALIDATION_ERROR")
+        assert await do("project.register", name="a\0b", remote_origin=ORIGIN) == ("rejected", "VALIDATION_ERROR")
+
+    assert changes(world) == ["project.registered", "project.updated"]
+
+
+async def test_a_project_that_is_deactivated_takes_no_worktree(world: World) -> None:
+    async with commanding(world) as do:
+        _, project = await do("project.register", **PROJECT)
+
+        assert await do("project.deactivate", **project) == ("applied", project)
+        assert await do("project.deactivate", **project) == ("idempotent", project)
+        assert await do("project.deactivate", project_id=str(uuid4())) == ("rejected", "NOT_FOUND")
+        assert await do("worktree.register", **project, **WORKTREE) == ("rejected", "CONFLICT")
+
+    assert changes(world) == ["project.registered", "project.deactivated"]
+
+
+async def test_a_worktree_is_registered_moved_and_told_its_git_state(world: World) -> None:
+    async with commanding(world) as do:
+        _, project = await do("project.register", **PROJECT)
+
+        verdict, result = await do("worktree.register", **project, **WORKTREE)
         worktree = result["worktree_id"]
-        assert (verdict, result) == ("applied", {"project_id": project, "worktree_id": worktree})
         same = {"worktree_id": worktree}
+
+        assert (verdict, result) == ("applied", project | same)
         assert await do("worktree.update", path="/srv/x", new_path="/srv/y", type_name="fix") == ("applied", same)
         assert await do("worktree.update_git_state", path="/srv/y", ahead=2) == ("applied", same)
         assert await do("worktree.update_git_state", path="/srv/y", ahead=2) == ("idempotent", same)
-        assert await do("worktree.claim", path="/srv/y", agent_id="ada") == ("applied", same)
+        assert await do("worktree_type.remove", name="fix") == ("rejected", "CONFLICT")
+
+    assert changes(world) == [
+        *("project.registered", "worktree.created", "worktree.updated", "worktree.git_state_updated")
+    ]
+
+
+async def test_a_worktree_is_claimed_and_released_by_one_agent(world: World) -> None:
+    async with commanding_a_worktree(world) as (do, same):
+        assert await do("worktree.claim", path="/srv/x", agent_id="ada") == ("applied", same)
         assert await do("worktree.claim", **same, agent_id="ada") == ("idempotent", same)
         assert await do("worktree.claim", **same, agent_id="bob") == ("rejected", "CONFLICT")
+        assert await do("worktree.claim", path="/nowhere", agent_id="ada") == ("rejected", "NOT_FOUND")
         assert await do("worktree.release", **same, agent_id="bob") == ("rejected", "CONFLICT")
         assert await do("worktree.release", **same, agent_id="ada") == ("applied", same)
         assert await do("worktree.release", **same) == ("idempotent", same)
+
+    assert changes(world) == ["project.registered", "worktree.created", "worktree.claimed", "worktree.released"]
+
+
+async def test_an_activity_is_logged(world: World) -> None:
+    async with commanding_a_worktree(world) as (do, same):
         logged = {"agent_id": "ada", "activity_type": "committed", "description": "d"}
         verdict, result = await do("activity.log", **same, **logged)
-        assert (verdict, result.keys()) == ("applied", {"worktree_id", "activity_id"})
+
+    assert (verdict, result.keys()) == ("applied", {"worktree_id", "activity_id"})
+    assert changes(world) == ["project.registered", "worktree.created", "activity.logged"]
+
+
+async def test_a_worktree_is_merged_once_and_then_removed_already(world: World) -> None:
+    async with commanding_a_worktree(world) as (do, same):
         merge = {"merged_by": "ada", "merge_commit_hash": "abc"}
+
         assert await do("worktree.merge", **same, **merge) == ("applied", same)
         assert await do("worktree.merge", **same, **merge) == ("idempotent", same)
         assert await do("worktree.merge", **same, merged_by="bob", merge_commit_hash="d") == ("rejected", "CONFLICT")
         assert await do("worktree.remove", **same) == ("idempotent", same)
+
+    assert changes(world) == ["project.registered", "worktree.created", "worktree.merged"]
+
+
+async def test_a_worktree_type_is_added_and_removed_unless_it_is_built_in(world: World) -> None:
+    async with commanding(world) as do:
         assert (await do("worktree_type.add", name="docs"))[0] == "applied"
         assert (await do("worktree_type.add", name="docs"))[0] == "idempotent"
         assert await do("worktree_type.add", name="docs", branch_prefix="d/") == ("rejected", "CONFLICT")
         assert await do("worktree_type.remove", name="docs") == ("applied", {})
         assert await do("worktree_type.remove", name="docs") == ("rejected", "NOT_FOUND")
         assert await do("worktree_type.remove", name="feat") == ("rejected", "CONFLICT")
-        assert await do("worktree_type.remove", name="fix") == ("rejected", "CONFLICT")
-        assert await do("project.deactivate", project_id=project) == ("applied", {"project_id": project})
-        assert await do("project.deactivate", project_id=project) == ("idempotent", {"project_id": project})
-        assert await do("project.deactivate", project_id=str(uuid4())) == ("rejected", "NOT_FOUND")
-        assert await do("project.register", name="q", remote_origin="nowhere") == ("rejected", "VALIDATION_ERROR")
-        assert await do("worktree.register", project_id=project, **feat) == ("rejected", "CONFLICT")
-        assert await do("worktree.claim", path="/nowhere", agent_id="ada") == ("rejected", "NOT_FOUND")
-        assert await do("project.register", name="a\0b", remote_origin=ORIGIN) == ("rejected", "VALIDATION_ERROR")
-        await until_empty(nats, prefix)
-    changed = rows(database, "SELECT entity || '.' || action FROM outbox WHERE entity <> 'command' ORDER BY id")
-    assert [name for (name,) in changed] == [
-        "project.registered",
-        "project.updated",
-        "worktree.created",
-        "worktree.updated",
-        "worktree.git_state_updated",
-        "worktree.claimed",
-        "worktree.released",
-        "activity.logged",
-        "worktree.merged",
-        "worktree_type.added",
-        "worktree_type.removed",
-        "project.deactivated",
-    ]
+
+    assert changes(world) == ["worktree_type.added", "worktree_type.removed"]
 
 
-async def test_the_events_of_a_command_say_who_caused_them(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_the_events_of_a_command_say_who_caused_them(world: World) -> None:
     command_id, conversation = uuid4(), uuid4()
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    async with running_relay(database, nats_url, prefix), running_applier(database, nats_url, prefix):
+
+    async with world.relay(), world.applier():
         payload = envelope(
             "project.register",
             PROJECT,
@@ -113,9 +166,10 @@ async def test_the_events_of_a_command_say_who_caused_them(
             traceparent=trace,
             somethingelse="is allowed",
         )
-        outcome = await ask(nats, prefix, "project.register", payload)
-        await until_drained(database, prefix)
-    change, told = [message.envelope for message in await published(nats, prefix)]
+        outcome = await world.ask("project.register", payload)
+        await world.drained()
+
+    change, told = [message.envelope for message in await world.published()]
     for event in (change, told):
         assert event["causationid"] == str(command_id)
         assert event["correlationid"] == str(conversation)
@@ -131,149 +185,144 @@ async def test_the_events_of_a_command_say_who_caused_them(
     }
 
 
-async def test_the_outcome_is_also_published_where_anybody_can_hear_it(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_the_outcome_is_also_published_where_anybody_can_hear_it(world: World) -> None:
     command_id = uuid4()
-    async with running_applier(database, nats_url, prefix):
-        subscription = await nats.subscribe(f"{prefix}.rpy.v1.project.register.{command_id}")
-        await publish(nats, prefix, "project.register", envelope("project.register", PROJECT, id=str(command_id)))
+
+    async with world.applier():
+        subscription = await world.nats.subscribe(f"{world.prefix}.rpy.v1.project.register.{command_id}")
+        await world.send("project.register", envelope("project.register", PROJECT, id=str(command_id)))
         answer = await subscription.next_msg(timeout=20)
+
     assert orjson.loads(answer.data)["verdict"] == "applied"
 
 
-async def test_a_command_sent_twice_is_applied_once_and_answered_twice_the_same(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_a_command_sent_twice_is_applied_once_and_answered_twice_the_same(world: World) -> None:
     payload = envelope("project.register", PROJECT)
-    async with running_applier(database, nats_url, prefix):
-        first = await ask(nats, prefix, "project.register", payload)
-        assert await ask(nats, prefix, "project.register", payload) == first
+
+    async with world.applier():
+        first = await world.ask("project.register", payload)
+        assert await world.ask("project.register", payload) == first
+
     assert first["verdict"] == "applied"
-    assert len(outcome_events(database)) == 1
+    assert len(world.outcome_events()) == 1
 
 
-async def test_two_ids_with_one_idempotency_key_are_one_command(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    async with running_applier(database, nats_url, prefix):
-        first = await ask(nats, prefix, "project.register", envelope("project.register", PROJECT, idempotencykey="k"))
-        again = await ask(nats, prefix, "project.register", envelope("project.register", PROJECT, idempotencykey="k"))
-        other = await ask(
-            nats, prefix, "project.register", envelope("project.register", PROJECT | {"name": "q"}, idempotencykey="k")
+async def test_two_ids_with_one_idempotency_key_are_one_command(world: World) -> None:
+    async with world.applier():
+        first = await world.ask("project.register", envelope("project.register", PROJECT, idempotencykey="k"))
+        again = await world.ask("project.register", envelope("project.register", PROJECT, idempotencykey="k"))
+        other = await world.ask(
+            "project.register", envelope("project.register", PROJECT | {"name": "q"}, idempotencykey="k")
         )
         # the row of the second use is its own
-        assert (await ask(nats, prefix, "project.update", envelope("project.update", PROJECT)))["verdict"] != "rejected"
+        assert (await world.ask("project.update", envelope("project.update", PROJECT)))["verdict"] != "rejected"
+
     assert again == first
     assert (other["verdict"], other["code"]) == ("rejected", "CONFLICT")
     assert first["command_id"] in other["message"]
-    assert rows(database, "SELECT name FROM projects") == [("p",)]
-    assert [verdict for *_, verdict in outcome_events(database)] == ["applied", "rejected", "idempotent"]
+    assert world.rows("SELECT name FROM projects") == [("p",)]
+    assert [verdict for *_, verdict in world.outcome_events()] == ["applied", "rejected", "idempotent"]
 
 
-async def test_an_id_that_is_taken_is_answered_and_kept_as_a_dead_letter(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_an_id_that_is_taken_is_answered_and_kept_as_a_dead_letter(world: World) -> None:
     command_id = str(uuid4())
-    async with running_applier(database, nats_url, prefix) as metrics:
-        await ask(nats, prefix, "project.register", envelope("project.register", PROJECT, id=command_id))
+
+    async with world.applier() as metrics:
+        await world.ask("project.register", envelope("project.register", PROJECT, id=command_id))
         forged = envelope("project.register", PROJECT | {"name": "q"}, id=command_id)
-        outcome = await ask(nats, prefix, "project.register", forged)
-        await until_empty(nats, prefix)
+        outcome = await world.ask("project.register", forged)
+        await world.commands_done()
+
     assert metrics.dead_letters == 1
     assert (outcome["verdict"], outcome["code"]) == ("rejected", "CONFLICT")
-    assert rows(database, "SELECT name FROM projects") == [("p",)]
-    assert rows(database, "SELECT verdict FROM command_ledger") == [("applied",)]
-    letter = await nats.jetstream().get_msg(Names(prefix).commands.dead_letter_stream, 1, direct=True)
-    assert letter.subject == f"{prefix}.dlq.v1.project.register"
+    assert world.rows("SELECT name FROM projects") == [("p",)]
+    assert world.rows("SELECT verdict FROM command_ledger") == [("applied",)]
+    letter = await world.nats.jetstream().get_msg(world.names.commands.dead_letter_stream, 1, direct=True)
+    assert letter.subject == f"{world.prefix}.dlq.v1.project.register"
     assert orjson.loads(letter.data or b"")["id"] == command_id
 
 
-async def test_commands_of_one_key_are_carried_out_in_the_order_they_were_sent(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_commands_of_one_key_are_carried_out_in_the_order_they_were_sent(world: World) -> None:
     # given a backlog over several projects, each named by origin
-    async with running_applier(database, nats_url, prefix):
-        await until_empty(nats, prefix)
+    async with world.applier():
+        await world.commands_done()
     sent: dict[str, list[str]] = {}
     for number in range(3 * WINDOW):
         origin = f"git@github.com:a/p{number % 5}.git"
         name = f"name-{number}"
         sent.setdefault(origin, []).append(name)
         payload = envelope("project.register", {"name": name, "remote_origin": origin})
-        await publish(nats, prefix, "project.register", payload)
+        await world.send("project.register", payload)
+
     # when
-    async with running_applier(database, nats_url, prefix):
-        await until_empty(nats, prefix, 60)
+    async with world.applier():
+        await world.commands_done(60)
+
     # then
     for origin, names in sent.items():
-        found = rows(
-            database,
+        found = world.rows(
             "SELECT data ->> 'name' FROM outbox WHERE entity = 'project' AND data ->> 'remote_origin' = %s ORDER BY id",
             origin,
         )
         assert [name for (name,) in found] == names
 
 
-async def test_a_key_that_waits_for_a_lock_holds_up_no_other(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    async with running_applier(database, nats_url, prefix):
-        await ask(nats, prefix, "project.register", envelope("project.register", PROJECT))
-        with psycopg.connect(database) as conn:
+async def test_a_key_that_waits_for_a_lock_holds_up_no_other(world: World) -> None:
+    async with world.applier():
+        await world.ask("project.register", envelope("project.register", PROJECT))
+        with psycopg.connect(world.database) as conn:
             conn.execute("SELECT FROM projects FOR UPDATE")  # held until the block ends
             update = {"remote_origin": ORIGIN, "name": "held up"}
             for number in range(40):  # more than there are connections
                 payload = envelope("project.update", update | {"description": str(number)})
-                await publish(nats, prefix, "project.update", payload)
+                await world.send("project.update", payload)
             other = {"name": "q", "remote_origin": "git@github.com:a/q.git"}
-            outcome = await ask(nats, prefix, "project.register", envelope("project.register", other))
+            outcome = await world.ask("project.register", envelope("project.register", other))
             assert outcome["verdict"] == "applied"
-            assert rows(database, "SELECT count(*) FROM command_ledger") == [(2,)]
-        await until_empty(nats, prefix)
-    assert rows(database, "SELECT description FROM projects WHERE name = 'held up'") == [("39",)]
+            assert world.rows("SELECT count(*) FROM command_ledger") == [(2,)]
+        await world.commands_done()
+
+    assert world.rows("SELECT description FROM projects WHERE name = 'held up'") == [("39",)]
 
 
-async def test_sixteen_senders_that_register_one_origin_at_once_get_one_id(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    async with running_applier(database, nats_url, prefix):
+async def test_sixteen_senders_that_register_one_origin_at_once_get_one_id(world: World) -> None:
+    async with world.applier():
         outcomes = await asyncio.gather(
-            *[ask(nats, prefix, "project.register", envelope("project.register", PROJECT)) for _ in range(16)]
+            *[world.ask("project.register", envelope("project.register", PROJECT)) for _ in range(16)]
         )
+
     assert len({outcome["result"]["project_id"] for outcome in outcomes}) == 1
     assert sorted(outcome["verdict"] for outcome in outcomes) == ["applied", *["idempotent"] * 15]
-    assert rows(database, "SELECT count(*) FROM outbox WHERE action = 'registered'") == [(1,)]
-    assert len(outcome_events(database)) == 16
+    assert world.rows("SELECT count(*) FROM outbox WHERE action = 'registered'") == [(1,)]
+    assert len(world.outcome_events()) == 16
 
 
-async def test_no_more_commands_are_in_hand_than_the_window(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    names = Names(prefix).commands
+async def test_no_more_commands_are_in_hand_than_the_window(world: World) -> None:
+    names = world.names.commands
+
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(running_applier(database, nats_url, prefix))
-        with psycopg.connect(database) as conn:
+        await stack.enter_async_context(world.applier())
+        with psycopg.connect(world.database) as conn:
             conn.execute("LOCK TABLE projects")
             for number in range(2 * WINDOW):
                 data = {"name": "p", "remote_origin": f"git@github.com:a/p{number}.git"}
-                await publish(nats, prefix, "project.register", envelope("project.register", data))
-            (consumer,) = await nats.jetstream().consumers_info(names.stream)
+                await world.send("project.register", envelope("project.register", data))
+            (consumer,) = await world.nats.jetstream().consumers_info(names.stream)
             assert (consumer.num_ack_pending, consumer.num_pending) == (WINDOW, WINDOW)
-        await until_empty(nats, prefix)
-    assert rows(database, "SELECT count(*) FROM projects") == [(2 * WINDOW,)]
+        await world.commands_done()
+
+    assert world.rows("SELECT count(*) FROM projects") == [(2 * WINDOW,)]
 
 
-async def test_a_second_applier_stands_by_and_takes_over_at_once_when_the_first_stops(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_a_second_applier_stands_by_and_takes_over_at_once_when_the_first_stops(world: World) -> None:
     async with AsyncExitStack() as first:
-        leader = await first.enter_async_context(running_applier(database, nats_url, prefix))
-        async with running_applier(database, nats_url, prefix) as second:
+        leader = await first.enter_async_context(world.applier())
+
+        async with world.applier() as second:
             assert (leader.role, second.role) == ("leader", "standby")
-            await ask(nats, prefix, "project.register", envelope("project.register", PROJECT))
+            await world.ask("project.register", envelope("project.register", PROJECT))
             await first.aclose()
-            outcome = await ask(nats, prefix, "project.register", envelope("project.register", PROJECT))
+            outcome = await world.ask("project.register", envelope("project.register", PROJECT))
             assert outcome["verdict"] == "idempotent"
             assert second.role == "leader"
 
@@ -286,27 +335,27 @@ async def test_a_second_applier_stands_by_and_takes_over_at_once_when_the_first_
     ],
 )
 async def test_a_stream_that_cannot_carry_commands_is_refused(
-    database: str, nats_url: str, prefix: str, nats: Client, config: dict[str, Any], reason: str
+    world: World, config: dict[str, Any], reason: str
 ) -> None:
-    subjects = [subject.format(prefix=prefix) for subject in config["subjects"]]
-    name = Names(prefix).commands.stream
-    await nats.jetstream().add_stream(StreamConfig(**config | {"name": name, "subjects": subjects}))
+    subjects = [subject.format(prefix=world.prefix) for subject in config["subjects"]]
+    name = world.names.commands.stream
+    await world.nats.jetstream().add_stream(StreamConfig(**config | {"name": name, "subjects": subjects}))
+
     with pytest.raises(Conflict, match=reason):
-        await Applier(settings_for(database, nats_url, prefix), ApplierMetrics(CollectorRegistry())).run()
+        await Applier(world.settings(), ApplierMetrics(CollectorRegistry())).run()
 
 
-async def test_somebody_elses_consumer_on_our_commands_is_named(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    name = Names(prefix).commands.stream
-    await nats.jetstream().add_stream(
-        StreamConfig(name=name, subjects=[f"{prefix}.cmd.>"], retention=RetentionPolicy.WORK_QUEUE)
+async def test_somebody_elses_consumer_on_our_commands_is_named(world: World) -> None:
+    name = world.names.commands.stream
+    await world.nats.jetstream().add_stream(
+        StreamConfig(name=name, subjects=[f"{world.prefix}.cmd.>"], retention=RetentionPolicy.WORK_QUEUE)
     )
-    await nats.jetstream().add_consumer(
-        name, ConsumerConfig(durable_name="theirs", filter_subject=f"{prefix}.cmd.v1.project.>")
+    await world.nats.jetstream().add_consumer(
+        name, ConsumerConfig(durable_name="theirs", filter_subject=f"{world.prefix}.cmd.v1.project.>")
     )
+
     with pytest.raises(Conflict, match="consumers that take our commands: theirs"):
-        await Applier(settings_for(database, nats_url, prefix), ApplierMetrics(CollectorRegistry())).run()
+        await Applier(world.settings(), ApplierMetrics(CollectorRegistry())).run()
 
 
 def test_the_ledger_forgets_what_is_old_and_only_that(database: str) -> None:
@@ -320,6 +369,7 @@ def test_the_ledger_forgets_what_is_old_and_only_that(database: str) -> None:
         assert conn.execute("SELECT cleanup_command_ledger()").fetchone() == (1,)
         assert conn.execute("SELECT cleanup_command_ledger(10)").fetchone() == (1,)
         assert conn.execute("SELECT count(*) FROM command_ledger").fetchone() == (1,)
+
         with pytest.raises(psycopg.DataError, match="must be 0 or more"):
             conn.execute("SELECT cleanup_command_ledger(-1)")
 
@@ -368,6 +418,7 @@ async def test_an_applier_that_is_stopped_while_it_connects_leaves_no_half_open_
         with pytest.raises(asyncio.CancelledError) as cancelled:
             await connecting
         kept.append(cancelled.value)
+
     # then PostgreSQL waits for nobody
     query = (
         "SELECT count(*) FROM pg_stat_activity"

@@ -6,17 +6,18 @@ import asyncio
 from urllib.request import urlopen
 
 from registry.client import RegistryClient
-from tests.support.relay_process import relay_process
+from tests.support.world import World
 
 
-async def test_the_service_applies_commands_and_counts_them(database: str, nats_url: str, prefix: str) -> None:
-    with relay_process(database, nats_url, prefix) as process:
+async def test_the_service_applies_commands_and_counts_them(world: World) -> None:
+    with world.process() as process:
         url = (await process.ready())["http_url"]
-        async with RegistryClient.connect(nats_url, prefix=prefix) as client:
+        async with RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
             await client.register_project(name="p", remote_origin="git@github.com:a/p.git")
         status, body = await process.readyz()
         metrics = await asyncio.to_thread(_read, f"{url}/metrics")
         page = await asyncio.to_thread(_read, url)
+
     assert (status, body["problems"]) == (200, [])
     assert 'imi_applier_commands_total{command="project.register",verdict="applied"} 1.0' in metrics
     assert "imi_applier_leader 1.0" in metrics

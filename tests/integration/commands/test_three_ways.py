@@ -12,9 +12,10 @@ import pytest
 from psycopg import sql
 
 from registry.commands import COMMANDS
-from tests.support.appliers import ask, envelope, running_applier
 from tests.support.audit import connected
 from tests.support.commandline import command_line
+from tests.support.commands import envelope
+from tests.support.world import World
 
 TABLES = ("projects", "worktrees", "worktree_types", "agent_activities")
 ORIGIN = "git@github.com:ways/WAY.git"
@@ -200,10 +201,10 @@ def found(conn: psycopg.Connection, way: str, after: int) -> tuple[list[str], li
     return sorted(neutral(row, way) for row in rows), sorted(neutral(event[0], way) for event in events)
 
 
-async def apply(database: str, nats_url: str, prefix: str, command: str, payload: bytes) -> None:
+async def apply(world: World, command: str, payload: bytes) -> None:
     """Send a command and have it carried out."""
-    async with connected(nats_url) as client, running_applier(database, nats_url, prefix):
-        assert (await ask(client, prefix, command, payload))["verdict"] != "rejected"
+    async with connected(world.nats_url) as client, world.applier():
+        assert (await world.at(nats=client).ask(command, payload))["verdict"] != "rejected"
 
 
 def neutral(text: str, way: str) -> str:
@@ -223,16 +224,12 @@ def test_every_command_is_among_the_operations() -> None:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_the_three_ways_of_an_operation_do_the_same(
-    database: str,
-    nats_url: str,
-    prefix: str,
-    name: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     operation = OPERATIONS[name]
     results = []
-    with psycopg.connect(database, autocommit=True) as conn:
+
+    with psycopg.connect(world.database, autocommit=True) as conn:
         conn.execute("SET timezone = 'UTC'")
         for way in WAYS:
             given(conn, way)
@@ -243,11 +240,12 @@ def test_the_three_ways_of_an_operation_do_the_same(
                 conn.execute(in_way(operation.sql, way))
             elif way == "viacmd":
                 payload = envelope(operation.command, in_way(operation.data, way))
-                asyncio.run(apply(database, nats_url, prefix, operation.command, payload))
+                asyncio.run(apply(world, operation.command, payload))
             else:
-                done = command_line(monkeypatch, capsys, DATABASE_URL=database)(*in_way(operation.arguments, way))
+                done = command_line(monkeypatch, capsys, DATABASE_URL=world.database)(*in_way(operation.arguments, way))
                 assert done.code == 0, done.err
             results.append(found(conn, way, mark[0]))
+
     assert results[1] == results[0]
     assert results[2] == results[0]
     assert results[0][1] != []

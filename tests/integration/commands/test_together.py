@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from nats.aio.client import Client
 
 from publisher.applier import ledger
 from publisher.applier.workers import MOST_TOGETHER
 from registry.commands.reading import Command, read
-from tests.support.appliers import envelope, outcome_events, publish, rows, running_applier, until_empty
+from tests.support.commands import envelope, rows
+from tests.support.world import World
 
 APPLIED_TOGETHER = """
 SELECT count(*)
@@ -41,9 +41,9 @@ def worktrees(database: str, count: int) -> list[UUID]:
         return [row[0] for row in conn.execute("SELECT id FROM worktrees ORDER BY name")]
 
 
-async def create_stream(database: str, nats_url: str, prefix: str) -> None:
+async def create_stream(world: World) -> None:
     """Let an applier create the command stream, and go."""
-    async with running_applier(database, nats_url, prefix):
+    async with world.applier():
         pass
 
 
@@ -61,9 +61,11 @@ async def test_outcomes_stand_in_the_order_of_the_commands(database: str) -> Non
         add_type("two", idempotencykey="k"),
         add_type("three"),
     ]
+
     async with ledger.connect(database, "together", lock_seconds=1) as conn:
         outcomes = await ledger.apply(conn, commands)
         again = await ledger.apply(conn, [*commands[::-1], add_type("two", idempotencykey="k")])
+
     assert [outcome.command_id for outcome in outcomes] == [each.id for each in commands]
     assert [outcome.verdict for outcome in outcomes] == [
         *("applied", "idempotent", "rejected", "rejected", "applied", "applied")
@@ -88,6 +90,7 @@ async def test_outcomes_stand_in_the_order_of_the_commands(database: str) -> Non
 
 async def test_one_that_cannot_be_carried_out_now_leaves_all_undone(database: str) -> None:
     taken = add_type("taken")
+
     async with ledger.connect(database, "together", lock_seconds=0.1) as conn:
         await ledger.apply_one(conn, taken)
         before = rows(database, "SELECT count(*) FROM outbox")
@@ -102,81 +105,79 @@ async def test_one_that_cannot_be_carried_out_now_leaves_all_undone(database: st
         assert rows(database, "SELECT count(*) FROM command_ledger") == [(1,)]
 
 
-async def test_a_burst_of_good_and_bad_ones_ends_as_each_would_alone(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_a_burst_of_good_and_bad_ones_ends_as_each_would_alone(world: World) -> None:
     """They wait in the stream when the applier comes, so that it has many at once."""
-    ids = worktrees(database, 30)
+    ids = worktrees(world.database, 30)
     taken = uuid4()
-    async with running_applier(database, nats_url, prefix):
+
+    async with world.applier():
         data = {"worktree_id": str(ids[0]), "ahead": 99}
-        await publish(
-            nats, prefix, "worktree.update_git_state", envelope("worktree.update_git_state", data, id=str(taken))
-        )
-        await until_empty(nats, prefix)
+        await world.send("worktree.update_git_state", envelope("worktree.update_git_state", data, id=str(taken)))
+        await world.commands_done()
     for number, worktree in enumerate(ids):
-        await publish(nats, prefix, "worktree.update_git_state", update(worktree, number + 1))
+        await world.send("worktree.update_git_state", update(worktree, number + 1))
         match number % 10:
             case 3:
                 bad = envelope("worktree_type.add", {"name": f"t{number}"}, id=str(taken))
-                await publish(nats, prefix, "worktree_type.add", bad)
+                await world.send("worktree_type.add", bad)
             case 6:
                 bad = envelope("project.register", {"name": "a\0b", "remote_origin": f"git@github.com:a/n{number}.git"})
-                await publish(nats, prefix, "project.register", bad)
+                await world.send("project.register", bad)
             case 9:
                 bad = envelope("worktree.claim", {"worktree_id": str(uuid4()), "agent_id": "ada"})
-                await publish(nats, prefix, "worktree.claim", bad)
-    async with running_applier(database, nats_url, prefix) as metrics:
-        await until_empty(nats, prefix)
+                await world.send("worktree.claim", bad)
+    async with world.applier() as metrics:
+        await world.commands_done()
         assert metrics.dead_letters == 3
-    assert rows(database, "SELECT ahead_of_trunk FROM worktrees ORDER BY name") == [(n + 1,) for n in range(30)]
-    verdicts = [verdict for *_, verdict in outcome_events(database)]
+
+    assert world.rows("SELECT ahead_of_trunk FROM worktrees ORDER BY name") == [(n + 1,) for n in range(30)]
+    verdicts = [verdict for *_, verdict in world.outcome_events()]
     assert (verdicts.count("applied"), verdicts.count("rejected")) == (31, 6)
-    ((together,),) = rows(database, APPLIED_TOGETHER)
+    ((together,),) = world.rows(APPLIED_TOGETHER)
     assert together > 0
 
 
-async def test_one_that_waits_for_a_lock_holds_up_none_that_came_with_it(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    ids = worktrees(database, 3 * MOST_TOGETHER)
-    await create_stream(database, nats_url, prefix)
+async def test_one_that_waits_for_a_lock_holds_up_none_that_came_with_it(world: World) -> None:
+    ids = worktrees(world.database, 3 * MOST_TOGETHER)
+    await create_stream(world)
     for worktree in ids:
-        await publish(nats, prefix, "worktree.update_git_state", update(worktree, 7))
-    with psycopg.connect(database) as holder:
+        await world.send("worktree.update_git_state", update(worktree, 7))
+
+    with psycopg.connect(world.database) as holder:
         holder.execute("SELECT FROM worktrees WHERE id = %s FOR UPDATE", [ids[2]])
-        async with running_applier(database, nats_url, prefix):
+        async with world.applier():
             async with asyncio.timeout(20):
-                while len(outcome_events(database)) < len(ids) - 1:
+                while len(world.outcome_events()) < len(ids) - 1:
                     await asyncio.sleep(0.01)
             holder.rollback()
-            await until_empty(nats, prefix)
-    assert rows(database, "SELECT DISTINCT ahead_of_trunk FROM worktrees") == [(7,)]
-    assert [verdict for *_, verdict in outcome_events(database)] == ["applied"] * len(ids)
+            await world.commands_done()
+
+    assert world.rows("SELECT DISTINCT ahead_of_trunk FROM worktrees") == [(7,)]
+    assert [verdict for *_, verdict in world.outcome_events()] == ["applied"] * len(ids)
 
 
 @pytest.mark.parametrize("number", range(3))
-async def test_another_writer_never_is_the_victim_of_a_deadlock(
-    database: str, nats_url: str, prefix: str, nats: Client, number: int
-) -> None:
+async def test_another_writer_never_is_the_victim_of_a_deadlock(world: World, number: int) -> None:
     """The other one holds the last row of the transaction and wants the first."""
-    ids = worktrees(database, MOST_TOGETHER)
-    await create_stream(database, nats_url, prefix)
+    ids = worktrees(world.database, MOST_TOGETHER)
+    await create_stream(world)
     for worktree in ids:
-        await publish(nats, prefix, "worktree.update_git_state", update(worktree, number + 1))
+        await world.send("worktree.update_git_state", update(worktree, number + 1))
     change = "UPDATE worktrees SET agent_id = 'other' WHERE id = %s"
-    async with await psycopg.AsyncConnection.connect(database) as other:
+
+    async with await psycopg.AsyncConnection.connect(world.database) as other:
         await other.execute(change, [ids[-1]])
-        async with running_applier(database, nats_url, prefix), asyncio.timeout(20):
-            while is_free(database, ids[0]):
+        async with world.applier(), asyncio.timeout(20):
+            while is_free(world.database, ids[0]):
                 await asyncio.sleep(0.001)
             await other.execute(change, [ids[0]])  # it waits for the applier, which waits for it
             await other.commit()
-            await until_empty(nats, prefix)
-    found = rows(database, "SELECT ahead_of_trunk, agent_id FROM worktrees ORDER BY name")
+            await world.commands_done()
+
+    found = world.rows("SELECT ahead_of_trunk, agent_id FROM worktrees ORDER BY name")
     assert {ahead for ahead, _ in found} == {number + 1}
     assert [agent for _, agent in found] == ["other", *[None] * (MOST_TOGETHER - 2), "other"]
-    assert [verdict for *_, verdict in outcome_events(database)] == ["applied"] * MOST_TOGETHER
+    assert [verdict for *_, verdict in world.outcome_events()] == ["applied"] * MOST_TOGETHER
 
 
 def is_free(database: str, worktree: UUID) -> bool:

@@ -16,18 +16,15 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from cloudevents.core.formats.json import JSONFormat
 from jsonschema import Draft202012Validator
-from nats.aio.client import Client
 
 from registry.client import RegistryClient
 from registry.events import VERSIONS, parse
 from registry.events.activity import ActivityLoggedV2
-from tests.support.audit import assert_exactly_once, audit, wait_until_published
 from tests.support.every_event import change_everything
-from tests.support.histories import replayed
 from tests.support.outbox_reader import add_project, add_worktree
-from tests.support.relay_process import RelayProcess, relay_process
-from tests.support.relays import Published, published, running_relay, until_drained
+from tests.support.relay_process import RelayProcess
 from tests.support.workload import writing
+from tests.support.world import Published, World
 
 ROOT = Path(__file__).parents[3]
 ENVELOPE, *DATA = [
@@ -61,14 +58,13 @@ def assert_conforms(message: Published) -> None:
     assert all(isinstance(value, str | None) for name, value in envelope.items() if name != "data")
 
 
-async def test_every_event_conforms_to_its_schema(
-    database: str, nats_url: str, nats: Client, prefix: str, writer: psycopg.Connection[Any]
-) -> None:
+async def test_every_event_conforms_to_its_schema(world: World, writer: psycopg.Connection[Any]) -> None:
     # given and when
-    async with running_relay(database, nats_url, prefix):
-        change_everything(writer, nats.max_payload)
-        await until_drained(database, prefix)
-    messages = await published(nats, prefix)
+    async with world.relay():
+        change_everything(writer, world.nats.max_payload)
+        await world.drained()
+    messages = await world.published()
+
     # then
     for message in messages:
         assert_conforms(message)
@@ -78,6 +74,7 @@ async def test_every_event_conforms_to_its_schema(
         assert (event.get_id(), event.get_type()) == (message.envelope["id"], message.envelope["type"])
         read = parse(orjson.dumps(message.envelope))
         assert type(read.data) is (VERSIONS[read.name][-1] if "data" in message.envelope else type(None))
+
     assert {message.envelope["type"] for message in messages} == {f"imi.{name}.v1" for name in VERSIONS}
     assert any("dataref" in message.envelope for message in messages)
     assert any(len(orjson.dumps(message.envelope)) > 900_000 for message in messages)
@@ -89,13 +86,13 @@ async def test_every_event_conforms_to_its_schema(
 
 
 async def test_every_column_that_can_change_is_in_a_schema_of_changed(
-    database: str, nats_url: str, nats: Client, prefix: str, writer: psycopg.Connection[Any]
+    world: World, writer: psycopg.Connection[Any]
 ) -> None:
-    async with running_relay(database, nats_url, prefix):
-        change_everything(writer, nats.max_payload)
-        await until_drained(database, prefix)
+    async with world.relay():
+        change_everything(writer, world.nats.max_payload)
+        await world.drained()
     changed: dict[str, set[str]] = {}
-    for message in await published(nats, prefix):
+    for message in await world.published():
         entity = message.envelope["type"].split(".")[1]
         changed.setdefault(entity, set()).update(message.envelope.get("data", {}).get("changed", ()))
     named: dict[str, set[str]] = {entity: set() for entity in changed}
@@ -104,30 +101,29 @@ async def test_every_column_that_can_change_is_in_a_schema_of_changed(
         for definition in document.get("$defs", {}).values():
             if definition.get("additionalProperties") is False:
                 named[entity].update(definition["properties"])
+
     assert changed == named
 
 
 @pytest.mark.parametrize("commits", [150, pytest.param(5_000, marks=pytest.mark.long)])
-async def test_what_concurrent_writers_cause_conforms(
-    database: str, nats_url: str, nats: Client, prefix: str, commits: int
-) -> None:
-    async with running_relay(database, nats_url, prefix):
-        async with writing(database, writers=4, seed=commits, pause_seconds=0) as load:
+async def test_what_concurrent_writers_cause_conforms(world: World, commits: int) -> None:
+    async with world.relay():
+        async with writing(world.database, writers=4, seed=commits, pause_seconds=0) as load:
             await load.reach(commits)
-        await until_drained(database, prefix)
-    messages = await published(nats, prefix)
+        await world.drained()
+    messages = await world.published()
     assert len(messages) > commits
     for message in messages:
         assert_conforms(message)
 
 
 async def test_the_data_of_a_reference_is_found_with_the_documented_query(
-    database: str, nats_url: str, nats: Client, prefix: str, writer: psycopg.Connection[Any]
+    world: World, writer: psycopg.Connection[Any]
 ) -> None:
-    async with running_relay(database, nats_url, prefix) as metrics:
-        change_everything(writer, nats.max_payload)
-        await until_drained(database, prefix)
-    references = [message.envelope for message in await published(nats, prefix) if "dataref" in message.envelope]
+    async with world.relay() as metrics:
+        change_everything(writer, world.nats.max_payload)
+        await world.drained()
+    references = [message.envelope for message in await world.published() if "dataref" in message.envelope]
     assert len(references) == metrics.registry.get_sample_value("imi_relay_oversized_events_total") > 0
     query = re.sub(r":(\w+)", r"%(\1)s", DATAREF_QUERY)
     for envelope in references:
@@ -143,7 +139,7 @@ ID = "6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"
 
 
 async def test_what_a_writer_says_of_itself_arrives_and_what_is_invalid_does_not(
-    database: str, nats_url: str, nats: Client, prefix: str, writer: psycopg.Connection[Any]
+    world: World, writer: psycopg.Connection[Any]
 ) -> None:
     def write(name: str, **settings: str) -> None:
         with writer.transaction():
@@ -152,13 +148,13 @@ async def test_what_a_writer_says_of_itself_arrives_and_what_is_invalid_does_not
             add_project(writer, name)
 
     invalid = ["nonsense", TRACE.upper(), f"{TRACE}-x", TRACE.replace("4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32)]
-    async with running_relay(database, nats_url, prefix):
+    async with world.relay():
         write("told", correlation_id=ID, causation_id=ID.upper(), actor="agent-ß", traceparent=TRACE)
         write("untold")
         for number, trace in enumerate(invalid):
             write(f"invalid-{number}", traceparent=trace)
-        await until_drained(database, prefix)
-    told, untold, *others = await published(nats, prefix)
+        await world.drained()
+    told, untold, *others = await world.published()
     for message in (told, untold, *others):
         assert_conforms(message)
     said = {name: told.envelope[name] for name in ("correlationid", "causationid", "actor", "traceparent")}
@@ -177,26 +173,30 @@ def log_something(conn: psycopg.Connection[Any], name: str) -> None:
 
 
 async def test_a_replay_of_a_mixed_history_yields_the_newest_model_only(
-    database: str, nats_url: str, nats: Client, prefix: str, writer: psycopg.Connection[Any]
+    world: World, writer: psycopg.Connection[Any]
 ) -> None:
     # given a stream that version 1 was published to, and then version 2
-    async with running_relay(database, nats_url, prefix):
+    async with world.relay():
         log_something(writer, "old")
-        await until_drained(database, prefix)
-    async with running_relay(database, nats_url, prefix, event_versions={"activity.logged": 2}):
+        await world.drained()
+    async with world.relay(event_versions={"activity.logged": 2}):
         log_something(writer, "new")
-        await until_drained(database, prefix)
+        await world.drained()
+
     # when it is replayed
-    messages = await published(nats, prefix)
+    messages = await world.published()
+
     # then what was published says its version and conforms to it
     for message in messages:
         assert_conforms(message)
     types = [message.envelope["type"] for message in messages]
     assert [name for name in types if "activity" in name] == ["imi.activity.logged.v1", "imi.activity.logged.v2"]
     assert all(name.endswith(".v1") for name in types if "activity" not in name)
+
     # and a reader sees one kind of event, found by the same filter
-    async with RegistryClient.connect(nats_url, prefix=prefix) as client, client.replay() as events:
+    async with RegistryClient.connect(world.nats_url, prefix=world.prefix) as client, client.replay() as events:
         read = [parse(event.payload) async for event in events]
+
     assert len(read) == len(messages)
     activities = [event.data for event in read if event.name == "activity.logged"]
     assert [(type(data), data.worktree.worktree_name) for data in activities if isinstance(data, ActivityLoggedV2)] == [
@@ -206,25 +206,27 @@ async def test_a_replay_of_a_mixed_history_yields_the_newest_model_only(
     for activity in activities:
         assert isinstance(activity, ActivityLoggedV2)
         worktree_id = str(activity.worktree.worktree_id)
-        found = [parse(event.payload).name for event in await replayed(nats, prefix, worktree_id=worktree_id)]
+        found = [parse(event.payload).name for event in await world.replayed(worktree_id=worktree_id)]
         assert found == ["worktree.created", "activity.logged"]
 
 
 async def test_both_versions_are_published_at_once_each_exactly_once_in_its_own_stream(
-    database: str, nats_url: str, nats: Client, prefix: str, writer: psycopg.Connection[Any]
+    world: World, writer: psycopg.Connection[Any]
 ) -> None:
     # given a history, and a window in which a second relay feeds a second stream
     log_something(writer, "before")
-    second = f"{prefix}_next"
+    second = world.at(prefix=f"{world.prefix}_next")
+
     async with (
-        running_relay(database, nats_url, prefix),
-        running_relay(database, nats_url, second, event_versions={"activity.logged": 2}),
+        world.relay(),
+        second.relay(event_versions={"activity.logged": 2}),
     ):
         log_something(writer, "during")
-        await until_drained(database, prefix)
-        await until_drained(database, second)
+        await world.drained()
+        await second.drained()
+
     # then both streams tell the same events in the same order, the one in version 1 and the other in version 2
-    first, both = await published(nats, prefix), await published(nats, second)
+    first, both = await world.published(), await second.published()
     assert [message.envelope["id"] for message in first] == [message.envelope["id"] for message in both]
     assert {message.envelope["type"] for message in first if "activity" in message.subject} == {
         "imi.activity.logged.v1"
@@ -233,24 +235,24 @@ async def test_both_versions_are_published_at_once_each_exactly_once_in_its_own_
     for one, other in zip(first, both, strict=True):
         assert_conforms(other)
         assert parse(orjson.dumps(one.envelope)).data == parse(orjson.dumps(other.envelope)).data
-    await assert_exactly_once(database, nats_url, prefix)
+    await world.assert_exactly_once()
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.long)])
 async def test_kills_during_the_window_lose_double_and_reorder_nothing_in_either_stream(
-    database: str, nats_url: str, prefix: str, writer: psycopg.Connection[Any], kills: int
+    world: World, writer: psycopg.Connection[Any], kills: int
 ) -> None:
     log_something(writer, "first")
     rng = random.Random(f"window/{kills}")
-    second = f"{prefix}_next"
-    prefixes = {prefix: {}, second: {"event_versions": '{"activity.logged": 2}'}}
+    second = world.at(prefix=f"{world.prefix}_next")
+    prefixes = {world.prefix: {}, second.prefix: {"event_versions": '{"activity.logged": 2}'}}
     with ExitStack() as stack:
 
         def start(name: str) -> RelayProcess:
-            return stack.enter_context(relay_process(database, nats_url, name, heartbeat_seconds=0.5, **prefixes[name]))
+            return stack.enter_context(world.at(prefix=name).process(heartbeat_seconds=0.5, **prefixes[name]))
 
         relays = {name: start(name) for name in prefixes}
-        async with writing(database, writers=4, seed=kills) as load:
+        async with writing(world.database, writers=4, seed=kills) as load:
             for _ in range(kills):
                 for relay in relays.values():
                     await relay.ready()
@@ -259,9 +261,9 @@ async def test_kills_during_the_window_lose_double_and_reorder_nothing_in_either
                 relays[name].kill()
                 await relays[name].exit_code()
                 relays[name] = start(name)
-        await assert_exactly_once(database, nats_url, prefix, timeout_seconds=60)
-        await wait_until_published(database, second, 60)
-        found = await audit(database, nats_url, second)
+        await world.assert_exactly_once(timeout_seconds=60)
+        await second.drained(60)
+        found = await second.audit()
     converted = [text for text in found.differing if "activity.logged.v2" in text or "other data" in text]
     assert converted
     assert len([text for text in converted if "type is" in text]) * 2 == len(converted) == len(found.differing)

@@ -12,13 +12,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from nats.aio.client import Client
 
 from registry.commands import COMMANDS
 from registry.events import VERSIONS
 from tests.support.every_event import change_everything
-from tests.support.relay_process import relay_process
-from tests.support.relays import until_drained
+from tests.support.world import World
 
 ROOT = Path(__file__).parents[3]
 PROJECT = ROOT / "tests/node"
@@ -50,6 +48,7 @@ def test_the_official_parser_accepts_the_asyncapi_document() -> None:
         timeout=60,
         check=False,
     )
+
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["problems"] == []
@@ -59,17 +58,23 @@ def test_the_official_parser_accepts_the_asyncapi_document() -> None:
     assert types < set(found["messages"])
 
 
-async def test_a_consumer_in_node_subscribes_validates_registers_and_replays(
-    database: str, nats_url: str, nats: Client, prefix: str
-) -> None:
-    with relay_process(database, nats_url, prefix) as service, psycopg.connect(database, autocommit=True) as writer:
+async def test_a_consumer_in_node_subscribes_validates_registers_and_replays(world: World) -> None:
+    with world.process() as service, psycopg.connect(world.database, autocommit=True) as writer:
         # given a history with every kind of event
         await service.ready()
-        change_everything(writer, nats.max_payload)
-        await until_drained(database, prefix)
+        change_everything(writer, world.nats.max_payload)
+        await world.drained()
+
         # when the consumer runs, and others write meanwhile
         process = await asyncio.create_subprocess_exec(
-            *["node", "consumer.mjs", nats_url, prefix, str(ROOT / "schemas"), "https://github.com/33god/from-node"],
+            *[
+                "node",
+                "consumer.mjs",
+                world.nats_url,
+                world.prefix,
+                str(ROOT / "schemas"),
+                "https://github.com/33god/from-node",
+            ],
             cwd=PROJECT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -88,9 +93,10 @@ async def test_a_consumer_in_node_subscribes_validates_registers_and_replays(
         found: dict[str, Any] = json.loads(out)
         project = writer.execute("SELECT id::text FROM projects WHERE name = 'from-node'").fetchone()
         history = [row[0] for row in writer.execute("SELECT event_id::text FROM outbox ORDER BY id")]
+
     # then everything it met was as the schemas say, it was answered, and it has seen all there ever was
     assert found["faults"] == []
-    assert found["kept"]["stream"] == f"{prefix.upper()}_COMMANDS"
+    assert found["kept"]["stream"] == f"{world.prefix.upper()}_COMMANDS"
     assert found["outcome"]["verdict"] == "applied"
     assert (found["outcome"]["result"]["project_id"],) == project
     caused = [event["type"] for event in found["live"] if event["causationid"] == found["command"]["id"]]

@@ -15,9 +15,8 @@ import pytest
 from registry.client import RegistryClient
 from registry.client.commands import CommandClient
 from registry.concurrency.tasks import end
-from tests.support.appliers import rows, running_applier
 from tests.support.processes import environment
-from tests.support.relays import running_relay
+from tests.support.world import World
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "client.md").read_text()
@@ -32,10 +31,11 @@ def compiled(snippet: str) -> Callable[[RegistryClient], Coroutine[Any, Any, Non
     return function
 
 
-async def test_the_component_in_ten_lines_runs(database: str, nats_url: str, prefix: str) -> None:
-    program = SNIPPETS[0].replace("nats://127.0.0.1:4222", nats_url)
-    program = program.replace("connect(nats_url,", f'connect(nats_url, prefix="{prefix}",')
-    async with running_relay(database, nats_url, prefix), running_applier(database, nats_url, prefix):
+async def test_the_component_in_ten_lines_runs(world: World) -> None:
+    program = SNIPPETS[0].replace("nats://127.0.0.1:4222", world.nats_url)
+    program = program.replace("connect(nats_url,", f'connect(nats_url, prefix="{world.prefix}",')
+
+    async with world.relay(), world.applier():
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
         )
@@ -46,19 +46,19 @@ async def test_the_component_in_ten_lines_runs(database: str, nats_url: str, pre
         finally:
             process.kill()
             await process.wait()
-    ((project,),) = rows(database, "SELECT id FROM projects")
+
+    ((project,),) = world.rows("SELECT id FROM projects")
     assert lines == [f"project {project}", "project.registered flume"]
     assert len([line for line in SNIPPETS[0].splitlines() if line]) <= 10
 
 
-async def test_the_other_snippets_run(
-    database: str, nats_url: str, prefix: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_the_other_snippets_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     shown = ""
+
     async with (
-        running_relay(database, nats_url, prefix),
-        running_applier(database, nats_url, prefix),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
+        world.relay(),
+        world.applier(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
         asyncio.timeout(60),
     ):
         commands, repeated, outcomes, subscription, tail = [compiled(snippet) for snippet in SNIPPETS[1:]]
@@ -75,10 +75,11 @@ async def test_the_other_snippets_run(
         await repeated(client)
         await outcomes(client)
     shown += capsys.readouterr().out
+
     assert "worktree.merged" in shown
     assert "ada\n" in shown
     assert "rejected NOT_FOUND" in shown
-    assert rows(database, "SELECT merged_by FROM worktrees") == [("ada",)]
+    assert world.rows("SELECT merged_by FROM worktrees") == [("ada",)]
 
 
 def test_the_table_lists_every_call() -> None:

@@ -17,7 +17,7 @@ from registry.commands import COMMANDS
 from registry.events import VERSIONS
 from registry.schemas.conformance import faults
 from registry.schemas.files import folder, load
-from tests.support.relay_process import relay_process
+from tests.support.world import World
 
 DOCUMENT = (Path(__file__).parents[3] / "docs/contract.md").read_text()
 PLACEHOLDERS = {
@@ -45,7 +45,7 @@ def real(subject: str, prefix: str) -> str:
 # --- subscriptions ----------------------------------------------------------------------------------------------
 
 
-async def test_each_subscription_has_what_it_is_said_to_have_and_nothing_else(nats: Client, prefix: str) -> None:
+async def test_each_subscription_has_what_it_is_said_to_have_and_nothing_else(world: World) -> None:
     # given a subscription for each row
     got: list[set[str]] = [set() for _ in ROWS]
     for (subscription, *_), seen in zip(ROWS, got, strict=True):
@@ -53,25 +53,28 @@ async def test_each_subscription_has_what_it_is_said_to_have_and_nothing_else(na
         async def note(message: Any, seen: set[str] = seen) -> None:
             seen.add(message.subject)
 
-        await nats.subscribe(real(subscription[0], prefix), cb=note)
+        await world.nats.subscribe(real(subscription[0], world.prefix), cb=note)
+
     # when every subject of the table is published to
     for subject in {subject for row in ROWS for cell in row[2:] for subject in cell}:
-        await nats.publish(real(subject, prefix), b"{}")
-    await nats.flush()
-    await nats.drain()
+        await world.nats.publish(real(subject, world.prefix), b"{}")
+    await world.nats.flush()
+    await world.nats.drain()
+
     # then each has heard all of the one column and nothing of the other
     assert len(ROWS) > 5
     for (subscription, _, has, has_not), seen in zip(ROWS, got, strict=True):
         assert has, subscription
         assert has_not, subscription
-        assert {real(subject, prefix) for subject in has} <= seen, subscription
-        assert not {real(subject, prefix) for subject in has_not} & seen, subscription
+        assert {real(subject, world.prefix) for subject in has} <= seen, subscription
+        assert not {real(subject, world.prefix) for subject in has_not} & seen, subscription
 
 
 def test_every_wildcard_of_the_document_is_in_the_table() -> None:
     wildcards = {
         word for word in re.findall(r"imi\.(?:evt|cmd|rpy)\.[^\s`\"]+", DOCUMENT) if {"*", ">"} & set(word.split("."))
     }
+
     assert wildcards == {subscription for (subscription,), *_ in ROWS}
 
 
@@ -97,6 +100,7 @@ def test_the_messages_of_the_document_keep_to_the_schemas(message: object) -> No
 
 def test_the_document_names_every_command_and_every_field_of_an_outcome() -> None:
     listed = re.search(r"All commands: (.*?)\. Their", DOCUMENT, re.DOTALL)
+
     assert listed is not None
     assert re.findall(r"`([^`]+)`", listed[1]) == list(COMMANDS)
     assert OUTCOME.keys() == load(folder())["outcome.v1.json"]["properties"].keys()
@@ -158,37 +162,43 @@ class Session:
         return [line, *body.decode().removesuffix("\r\n").split("\r\n")]
 
 
-async def test_the_bytes_of_the_document_are_those_on_the_wire(database: str, nats_url: str, prefix: str) -> None:
-    url = urlsplit(nats_url)
+async def test_the_bytes_of_the_document_are_those_on_the_wire(world: World) -> None:
+    url = urlsplit(world.nats_url)
     login = f'"auth_token":"{url.username}",' if url.username else ""
     subscribe, event, register, outcome, replay = NATS_BLOCKS
-    with relay_process(database, nats_url, prefix) as service, psycopg.connect(database, autocommit=True) as writer:
+
+    with world.process() as service, psycopg.connect(world.database, autocommit=True) as writer:
         await service.ready()
         streams = await asyncio.open_connection(url.hostname, url.port)
         try:
-            session = Session(streams, prefix, login)
+            session = Session(streams, world.prefix, login)
+
             # when a component subscribes, and somebody adds a type of worktree
             await session.play(subscribe)
             writer.execute(
                 "INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('spike', 'spike/', 'spike-')"
             )
+
             # then it hears of it in the form the document shows
             await session.play(event)
             envelope = session.bodies.pop()
             assert shape(envelope) == shape(EVENT)
+
             # when it registers a project, then that is kept, and answered
             await session.play(register)
             await session.play(outcome)
             kept, answer = session.bodies
-            assert kept["stream"] == f"{prefix.upper()}_COMMANDS"
+            assert kept["stream"] == f"{world.prefix.upper()}_COMMANDS"
             assert shape(answer) == shape(OUTCOME)
             assert (answer["verdict"], answer["command_id"]) == ("applied", COMMAND["id"])
+
             # when it replays, then the first event is there
             await session.play(replay)
         finally:
             streams[1].close()
             await streams[1].wait_closed()
         row = writer.execute("SELECT id::text FROM projects WHERE name = 'flow-engine'").fetchone()
+
     assert row is not None
     assert answer["result"]["project_id"] == row[0]
 
@@ -219,31 +229,29 @@ async def consume(nats: Client, stream: str, config: dict[str, Any]) -> list[Any
     return found
 
 
-async def test_consumers_begin_where_the_document_says_and_go_on_behind_what_they_acknowledged(
-    nats: Client, prefix: str
-) -> None:
-    stream, subject = f"{prefix.upper()}_EVENTS", f"{prefix}.evt.v1.worktree_type.added.-"
-    await nats.jetstream().add_stream(name=stream, subjects=[f"{prefix}.evt.>"])
+async def test_consumers_begin_where_the_document_says_and_go_on_behind_what_they_acknowledged(world: World) -> None:
+    stream, subject = f"{world.prefix.upper()}_EVENTS", f"{world.prefix}.evt.v1.worktree_type.added.-"
+    await world.nats.jetstream().add_stream(name=stream, subjects=[f"{world.prefix}.evt.>"])
     for _ in range(4):
-        await nats.jetstream().publish(subject, b"{}")
+        await world.nats.jetstream().publish(subject, b"{}")
 
     def sequences(messages: list[Any]) -> list[int]:
         return [int(message.reply.split(".")[5]) for message in messages]
 
-    config = REPLAY | {"filter_subject": f"{prefix}.evt.v1.>"}
-    assert sequences(await consume(nats, stream, config)) == [1, 2, 3, 4]
+    config = REPLAY | {"filter_subject": f"{world.prefix}.evt.v1.>"}
+    assert sequences(await consume(world.nats, stream, config)) == [1, 2, 3, 4]
     start = STARTS["sequence"] | {"opt_start_seq": 3}
-    assert sequences(await consume(nats, stream, config | {"name": "at"} | start)) == [3, 4]
+    assert sequences(await consume(world.nats, stream, config | {"name": "at"} | start)) == [3, 4]
     start = STARTS["time"] | {"opt_start_time": "2026-01-01T00:00:00Z"}
-    assert sequences(await consume(nats, stream, config | {"name": "since"} | start)) == [1, 2, 3, 4]
+    assert sequences(await consume(world.nats, stream, config | {"name": "since"} | start)) == [1, 2, 3, 4]
     *kept, _, _ = config
     durable = {key: config[key] for key in kept} | {"name": "work", "durable_name": "work", "ack_policy": "explicit"}
-    messages = await consume(nats, stream, durable)
+    messages = await consume(world.nats, stream, durable)
     for message in messages[:3]:
-        await nats.publish(message.reply, b"+ACK")
-    await nats.jetstream().publish(subject, b"{}")
-    assert sequences(await consume(nats, stream, durable)) == [5]
-    assert (await nats.jetstream().consumer_info(stream, "work")).ack_floor.stream_seq == 3
+        await world.nats.publish(message.reply, b"+ACK")
+    await world.nats.jetstream().publish(subject, b"{}")
+    assert sequences(await consume(world.nats, stream, durable)) == [5]
+    assert (await world.nats.jetstream().consumer_info(stream, "work")).ack_floor.stream_seq == 3
 
 
 def shape(value: Any) -> Any:

@@ -15,9 +15,7 @@ from publisher.settings import Settings
 from registry.broker.ordered import BATCH, BATCH_BYTES
 from registry.client import RegistryClient
 from registry.position import After
-from tests.integration.history.test_replay import write
-from tests.support.histories import running_history
-from tests.support.relays import running_relay, settings_for, until_drained
+from tests.support.world import World
 
 PAGE = (Path(__file__).parents[3] / "docs" / "history.md").read_text()
 FOLLOWED, SNAPSHOT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -35,7 +33,7 @@ async def run(snippet: str, **names: Any) -> None:
         await names["snippet"]()
 
 
-async def test_the_replay_of_the_page_tells_every_event(database: str, nats_url: str, prefix: str) -> None:
+async def test_the_replay_of_the_page_tells_every_event(world: World) -> None:
     told: list[bytes] = []
 
     def handle(payload: bytes) -> None:
@@ -44,30 +42,29 @@ async def test_the_replay_of_the_page_tells_every_event(database: str, nats_url:
             raise Enough
 
     def connect(url: str) -> Any:
-        return RegistryClient.connect(url, prefix=prefix)
+        return RegistryClient.connect(url, prefix=world.prefix)
 
-    async with running_relay(database, nats_url, prefix):
-        write(database)
-        await until_drained(database, prefix)
-        names = {"nats_url": nats_url, "handle": handle}
+    async with world.relay():
+        world.write()
+        await world.drained()
+        names = {"nats_url": world.nats_url, "handle": handle}
         snippet = FOLLOWED.replace("RegistryClient.connect(nats_url)", "connect(nats_url)")
         with pytest.raises(Enough):
             await run(snippet, connect=connect, **names)
     assert len(told) == 4
 
 
-async def test_the_snapshot_of_the_page_is_the_registry(
-    database: str, nats_url: str, prefix: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_the_snapshot_of_the_page_is_the_registry(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     async with (
-        running_relay(database, nats_url, prefix),
-        running_history(settings_for(database, nats_url, prefix)),
-        RegistryClient.connect(nats_url, prefix=prefix) as client,
+        world.relay(),
+        world.history(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
     ):
-        write(database)
-        await until_drained(database, prefix)
+        world.write()
+        await world.drained()
         capsys.readouterr()
         await run(SNAPSHOT, client=client, After=After)
+
     assert capsys.readouterr().out.startswith("2 1.")
 
 

@@ -16,8 +16,7 @@ import pytest
 from publisher.settings import Settings
 from registry.events import ACTIONS
 from tests.support.processes import environment
-from tests.support.relay_process import relay_process
-from tests.support.relays import published, running_relay, until_drained
+from tests.support.world import World
 
 README = (Path(__file__).parents[3] / "README.md").read_text()
 
@@ -28,17 +27,18 @@ def block(language: str, containing: str) -> str:
     return found
 
 
-async def test_the_python_example_prints_what_changes(database: str, nats_url: str, prefix: str) -> None:
-    program = block("python", "client.tail(").replace("nats://127.0.0.1:4222", nats_url)
-    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{prefix}")')
-    async with running_relay(database, nats_url, prefix), asyncio.timeout(30):
+async def test_the_python_example_prints_what_changes(world: World) -> None:
+    program = block("python", "client.tail(").replace("nats://127.0.0.1:4222", world.nats_url)
+    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{world.prefix}")')
+
+    async with world.relay(), asyncio.timeout(30):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
         )
         assert process.stdout is not None
         try:
             first_line = asyncio.ensure_future(process.stdout.readline())
-            async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
+            async with await psycopg.AsyncConnection.connect(world.database, autocommit=True) as conn:
                 project = await (
                     await conn.execute("SELECT register_project('p', 'git@github.com:a/p.git')")
                 ).fetchone()
@@ -56,31 +56,35 @@ async def test_the_python_example_prints_what_changes(database: str, nats_url: s
             await process.wait()
 
 
-async def test_the_command_example_registers_a_project(database: str, nats_url: str, prefix: str) -> None:
-    program = block("python", "register_project").replace("nats://127.0.0.1:4222", nats_url)
-    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{prefix}")')
-    with relay_process(database, nats_url, prefix) as service:
+async def test_the_command_example_registers_a_project(world: World) -> None:
+    program = block("python", "register_project").replace("nats://127.0.0.1:4222", world.nats_url)
+    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{world.prefix}")')
+
+    with world.process() as service:
         await service.ready()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
         )
         async with asyncio.timeout(30):
             printed, _ = await process.communicate()
+
     assert printed.decode().strip() == "git@github.com:33god/flume.git"
 
 
-async def test_the_sql_examples_run(database: str, nats_url: str, prefix: str, nats) -> None:  # type: ignore[no-untyped-def]
+async def test_the_sql_examples_run(world: World) -> None:  # type: ignore[no-untyped-def]
     session = re.findall(r"imi_registry=# (.*)", README)
     assert len(session) == 2
-    async with running_relay(database, nats_url, prefix):
-        with psycopg.connect(database, autocommit=True) as conn:
+
+    async with world.relay():
+        with psycopg.connect(world.database, autocommit=True) as conn:
             for statement in session:
                 conn.execute(statement)
             project = conn.execute("SELECT id::text FROM projects").fetchone()
             assert project is not None
             conn.execute(block("sql", "set_config").replace("0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11", project[0]))
-        await until_drained(database, prefix)
-    events = [message.envelope for message in await published(nats, prefix)]
+        await world.drained()
+
+    events = [message.envelope for message in await world.published()]
     assert [event["type"] for event in events] == [
         "imi.project.registered.v1",
         "imi.project.updated.v1",
@@ -90,22 +94,19 @@ async def test_the_sql_examples_run(database: str, nats_url: str, prefix: str, n
     assert UUID(events[2]["correlationid"])
 
 
-async def test_the_envelope_shown_has_the_attributes_of_a_real_one(
-    database: str,
-    nats_url: str,
-    prefix: str,
-    nats,  # type: ignore[no-untyped-def]
-) -> None:
+async def test_the_envelope_shown_has_the_attributes_of_a_real_one(world: World) -> None:
     shown = json.loads(block("json", "specversion"))
-    async with running_relay(database, nats_url, prefix):
-        with psycopg.connect(database, autocommit=True) as conn:
+
+    async with world.relay():
+        with psycopg.connect(world.database, autocommit=True) as conn:
             conn.execute("SELECT register_project('p', 'git@github.com:a/p.git')")
             conn.execute(
                 "SELECT mark_worktree_merged("
                 "register_worktree(id, 'feat', 'feat-x', 'feat/x', '/srv/x'), 'ada', 'abc1234') FROM projects"
             )
-        await until_drained(database, prefix)
-    real = (await published(nats, prefix))[-1].envelope
+        await world.drained()
+
+    real = (await world.published())[-1].envelope
     assert real["type"] == shown["type"]
     assert real.keys() == shown.keys()
     assert real["data"].keys() >= shown["data"].keys() - {"…"}

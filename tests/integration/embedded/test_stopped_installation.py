@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from tests.integration.embedded.test_up import stop, up
-from tests.integration.history.test_replay import write
 from tests.support.commandline import CommandLine, command_line
+from tests.support.histories import write
 
 REBUILD = "imi-registry rebuild-stream (with the --state-dir of up, if it had one)"
 
@@ -65,6 +65,7 @@ def test_a_lost_stream_of_up_is_rebuilt_by_the_command_that_it_names(cli: Comman
     assert (done.code, f"stop up or serve, then {REBUILD}" in done.out) == (1, True)
     done = cli("rebuild-stream", "--state-dir", state_dir)
     assert (done.code, f"IMI_EVENTS: {len(before)} events published, 1 to {len(before)}\n" in done.out) == (0, True)
+
     with up(state_dir) as (process, endpoints):
         assert history(cli, endpoints)[: len(before)] == before
         assert cli("doctor", "--state-dir", state_dir).code == 0
@@ -77,11 +78,13 @@ def test_after_a_sudden_death_of_up_its_servers_are_found_all_the_same(cli: Comm
         process.kill()
         process.wait()
         done = cli("doctor", "--state-dir", state_dir)
+
     assert "ok  stream IMI_EVENTS ends at sequence 12, as it should" in done.out
 
 
 def test_a_history_imported_into_a_new_folder_is_that_of_the_next_up(cli: CommandLine, state_dir: Path) -> None:
     old, new, file = state_dir / "a", state_dir / "b", state_dir / "history.jsonl.zst"
+
     with up(old) as (process, endpoints):
         before = history(cli, endpoints)
         assert cli("events", "export", file, "--database-url", endpoints["database_url"]).code == 0
@@ -92,6 +95,7 @@ def test_a_history_imported_into_a_new_folder_is_that_of_the_next_up(cli: Comman
         f"{len(before)} events imported; publish them with: imi-registry rebuild-stream --state-dir {new}\n",
     )
     assert cli("rebuild-stream", "--state-dir", new).code == 0
+
     with up(new) as (process, endpoints):
         assert replay(cli, endpoints["nats_url"]) == before
         assert stop(process) == 0

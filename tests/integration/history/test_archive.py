@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 import zstandard
-from nats.aio.client import Client
-from psycopg import sql
 
 from publisher.history import archive
 from publisher.history.rebuild import rebuild
 from publisher.history.verification import verify
 from publisher.outbox.connection import connect
 from registry.errors import Conflict, Invalid
-from tests.conftest import database_url
-from tests.integration.history.test_replay import row, write, write_disorderly
-from tests.support.histories import delete_stream, replayed
-from tests.support.relays import running_relay, settings_for, until_drained
+from tests.support.histories import row, write_disorderly
 from tests.support.workload import writing
+from tests.support.world import World
 
 pytestmark = pytest.mark.usefixtures("profile")
 
@@ -33,7 +28,6 @@ SELECT
     (SELECT jsonb_agg(to_jsonb(d) - 'deleted_at' ORDER BY id) FROM deleted_worktrees AS d),
     (SELECT jsonb_agg(o ORDER BY id) FROM outbox AS o)
 """
-
 
 NOTE_DURABILITY = """
 CREATE TABLE noted (durability text);
@@ -48,66 +42,56 @@ CREATE CONSTRAINT TRIGGER note_durability AFTER INSERT ON publisher_cursor DEFER
 """
 
 
-@pytest.fixture
-def second_database(admin_url: str, template_database: str) -> Iterator[str]:
-    """Another fresh, migrated database."""
-    name = sql.Identifier(f"{template_database}_2")
-    with psycopg.connect(admin_url, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template_database)))
-        yield database_url(admin_url, f"{template_database}_2")
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
-
-
 def tables(database: str) -> tuple[object, ...]:
     with psycopg.connect(database) as conn:
         return conn.execute(TABLES).fetchone() or ()
 
 
-async def export(database: str, nats_url: str, prefix: str, file: Path) -> int:
-    async with connect(database, "test") as conn:
+async def export(world: World, file: Path) -> int:
+    async with connect(world.database, "test") as conn:
         with archive.writing(file) as to:
-            return await archive.export_history(conn, settings_for(database, nats_url, prefix), to)
+            return await archive.export_history(conn, world.settings(), to)
 
 
-async def import_(database: str, nats_url: str, prefix: str, file: Path) -> int:
-    async with connect(database, "test") as conn:
+async def import_(world: World, file: Path) -> int:
+    async with connect(world.database, "test") as conn:
         with archive.reading(file) as lines:
-            return await archive.import_history(conn, settings_for(database, nats_url, prefix), lines)
+            return await archive.import_history(conn, world.settings(), lines)
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "history.jsonl.zst"])
 async def test_an_export_imported_is_the_same_registry_history_and_stream(
-    database: str, second_database: str, nats_url: str, prefix: str, nats: Client, tmp_path: Path, name: str
+    world: World, second: World, tmp_path: Path, name: str
 ) -> None:
     file = tmp_path / name
-    async with running_relay(database, nats_url, prefix):
-        await write_disorderly(database, prefix)
-        with psycopg.connect(database) as conn:
+    async with world.relay():
+        await write_disorderly(world)
+        with psycopg.connect(world.database) as conn:
             conn.execute("SELECT set_config('imi.actor', 'ann', true)")
             conn.execute("""UPDATE projects SET metadata = '{"big": 123456789012345678901234567890.10}'""")
             conn.execute("SELECT log_activity('a', id, 'modified', 'text') FROM worktrees")
             conn.execute("DELETE FROM worktrees WHERE id = (SELECT id FROM worktrees LIMIT 1)")
-        async with writing(database, writers=2, seed=8) as load:
+        async with writing(world.database, writers=2, seed=8) as load:
             await load.reach(commits=30)
-        await until_drained(database, prefix)
-        before = await replayed(nats, prefix)
-    assert await export(database, nats_url, prefix, file) == len(before)
-    assert await import_(second_database, nats_url, prefix, file) == len(before)
+        await world.drained()
+        before = await world.replayed()
+    assert await export(world, file) == len(before)
+    assert await import_(second, file) == len(before)
 
-    *told, history = tables(second_database)
-    *expected, original_history = tables(database)
+    *told, history = tables(second.database)
+    *expected, original_history = tables(world.database)
     assert history == original_history
     assert without_untold(told) == without_untold(expected)
-    verified = await verify(settings_for(second_database, nats_url, prefix))
+    verified = await verify(second.settings())
     assert verified.differences == []
 
-    await delete_stream(nats, prefix)
-    await rebuild(settings_for(second_database, nats_url, prefix))
-    assert row(await replayed(nats, prefix)) == row(before)
-    async with running_relay(second_database, nats_url, prefix):
-        write(second_database, 1)
-        await until_drained(second_database, prefix)
-        assert len(await replayed(nats, prefix)) > len(before)
+    await world.delete_stream()
+    await rebuild(second.settings())
+    assert row(await world.replayed()) == row(before)
+    async with second.relay():
+        second.write(1)
+        await second.drained()
+        assert len(await world.replayed()) > len(before)
 
 
 def without_untold(found: list[object]) -> object:
@@ -120,55 +104,54 @@ def without_untold(found: list[object]) -> object:
 
 
 async def test_an_import_that_is_done_outlives_a_crash_of_the_server(
-    database: str, second_database: str, nats_url: str, prefix: str, tmp_path: Path
+    world: World, second: World, tmp_path: Path
 ) -> None:
-    write(database, 1)
-    await export(database, nats_url, prefix, tmp_path / "x")
-    with psycopg.connect(second_database) as conn:
+    world.write(1)
+    await export(world, tmp_path / "x")
+    with psycopg.connect(second.database) as conn:
         conn.execute(NOTE_DURABILITY)
 
-    await import_(second_database, nats_url, prefix, tmp_path / "x")
+    await import_(second, tmp_path / "x")
 
-    with psycopg.connect(second_database) as conn:
+    with psycopg.connect(second.database) as conn:
         assert conn.execute("SHOW synchronous_commit").fetchone() == ("off",), "the server's own setting, in tests"
         assert conn.execute("SELECT DISTINCT durability FROM noted").fetchall() == [("on",)], "as it commits"
 
 
-async def test_what_is_not_published_yet_is_exported_behind_the_rest(
-    database: str, nats_url: str, prefix: str, tmp_path: Path
-) -> None:
-    async with running_relay(database, nats_url, prefix):
-        write(database)
-        await until_drained(database, prefix)
-    write(database, 1)
-    with psycopg.connect(database) as conn:
+async def test_what_is_not_published_yet_is_exported_behind_the_rest(world: World, tmp_path: Path) -> None:
+    async with world.relay():
+        world.write()
+        await world.drained()
+    world.write(1)
+
+    with psycopg.connect(world.database) as conn:
         (events,) = conn.execute("SELECT count(*) FROM outbox").fetchone() or (0,)
-    assert await export(database, nats_url, prefix, tmp_path / "x") == events
+
+    assert await export(world, tmp_path / "x") == events
 
 
-async def test_an_import_into_a_registry_in_use_changes_nothing(
-    database: str, nats_url: str, prefix: str, tmp_path: Path
-) -> None:
-    write(database)
-    await export(database, nats_url, prefix, tmp_path / "x")
-    before = tables(database)
+async def test_an_import_into_a_registry_in_use_changes_nothing(world: World, tmp_path: Path) -> None:
+    world.write()
+    await export(world, tmp_path / "x")
+    before = tables(world.database)
+
     with pytest.raises(Conflict, match="not empty"):
-        await import_(database, nats_url, prefix, tmp_path / "x")
-    assert tables(database) == before
+        await import_(world, tmp_path / "x")
+
+    assert tables(world.database) == before
 
 
-async def test_an_import_beside_a_publisher_changes_nothing(
-    database: str, second_database: str, nats_url: str, prefix: str, tmp_path: Path
-) -> None:
+async def test_an_import_beside_a_publisher_changes_nothing(world: World, second: World, tmp_path: Path) -> None:
     """It would publish what arrives in the order of ids, and record it beside the order that is imported."""
-    write(database)
-    await export(database, nats_url, prefix, tmp_path / "x")
-    before = tables(second_database)
-    async with running_relay(second_database, nats_url, prefix):
+    world.write()
+    await export(world, tmp_path / "x")
+    before = tables(second.database)
+
+    async with second.relay():
         with pytest.raises(Conflict, match=r"a publisher leads stream .*: stop up or serve, then import"):
-            await import_(second_database, nats_url, prefix, tmp_path / "x")
-    assert tables(second_database) == before
-    await import_(second_database, nats_url, prefix, tmp_path / "x")
+            await import_(second, tmp_path / "x")
+    assert tables(second.database) == before
+    await import_(second, tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -176,34 +159,34 @@ async def test_an_import_beside_a_publisher_changes_nothing(
     [(b"", "no event to import"), (b"{}\n", "line 1 is no event"), (b"not json\n", "line 1 is no event")],
 )
 async def test_a_file_that_is_no_export_changes_nothing(
-    database: str, nats_url: str, prefix: str, tmp_path: Path, content: bytes, message: str
+    world: World, tmp_path: Path, content: bytes, message: str
 ) -> None:
     (tmp_path / "x").write_bytes(content)
-    before = tables(database)
+    before = tables(world.database)
+
     with pytest.raises(Invalid, match=message):
-        await import_(database, nats_url, prefix, tmp_path / "x")
-    assert tables(database) == before
+        await import_(world, tmp_path / "x")
+
+    assert tables(world.database) == before
 
 
 @pytest.mark.parametrize("name", ["missing/x", "x.zst"])
-async def test_a_file_that_cannot_be_read_is_named(
-    database: str, nats_url: str, prefix: str, tmp_path: Path, name: str
-) -> None:
+async def test_a_file_that_cannot_be_read_is_named(world: World, tmp_path: Path, name: str) -> None:
     (tmp_path / "x.zst").write_bytes(b"not zstd")
     with pytest.raises(Invalid, match=f'cannot read ".*{name}"'):
-        await import_(database, nats_url, prefix, tmp_path / name)
+        await import_(world, tmp_path / name)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99], ids=["nothing", "a half", "nearly all"])
-async def test_a_compressed_file_that_was_cut_off_changes_nothing(
-    database: str, nats_url: str, prefix: str, tmp_path: Path, kept: float
-) -> None:
+async def test_a_compressed_file_that_was_cut_off_changes_nothing(world: World, tmp_path: Path, kept: float) -> None:
     whole = zstandard.compress(b"".join(b"%d\n" % number for number in range(10_000)))
     (tmp_path / "x.zst").write_bytes(whole[: int(len(whole) * kept)])
+
     with archive.reading(tmp_path / "x.zst") as lines, pytest.raises(zstandard.ZstdError, match="too early"):
         list(lines)
+
     with pytest.raises(Invalid, match=r"not one whole zstd frame|line 1 is no event"):
-        await import_(database, nats_url, prefix, tmp_path / "x.zst")
+        await import_(world, tmp_path / "x.zst")
 
 
 def test_what_follows_a_compressed_history_is_not_passed_over(tmp_path: Path) -> None:
@@ -215,10 +198,12 @@ def test_what_follows_a_compressed_history_is_not_passed_over(tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.zst"])
 def test_an_export_that_ends_early_leaves_the_file_of_before(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
+
     with archive.writing(file) as write_line:
         write_line(b"before\n")
     with pytest.raises(Invalid, match="stopped"):
         write_and_stop(file)
+
     with archive.reading(file) as lines:
         assert list(lines) == [b"before\n"]
 

@@ -9,147 +9,104 @@ from uuid import uuid4
 import orjson
 import psycopg
 import pytest
-from nats.aio.client import Client
 
-from publisher.settings import load, profile_of
 from registry.client.replay import replay
 from registry.errors import Conflict, Invalid, NotFound, Unavailable
-from registry.history.pages import HistoryLost, Replayed
+from registry.history.pages import HistoryLost
 from registry.position import After, FromSequence, FromStart, Last, Position, Since
-from registry.subjects import Names
-from tests.support.histories import replayed, running_history, trim
-from tests.support.relays import published, running_relay, settings_for, until_drained
+from tests.support.histories import row, write_disorderly
+from tests.support.world import World
 
 
-def write(database: str, projects: int = 2, worktrees: int = 2, renames: int = 3) -> list[str]:
-    """Some history, out of the order of ids: a transaction that began first commits last. Returns project ids."""
-    with psycopg.connect(database, autocommit=True) as conn:
-        ids = []
-        for number in range(projects):
-            origin = f"git@github.com:replay/{uuid4().hex}.git"
-            (project,) = conn.execute("SELECT register_project(%s, %s)", [f"p{number}", origin]).fetchone() or ("",)
-            ids.append(str(project))
-            for worktree in range(worktrees):
-                name = f"w{worktree}"
-                query = "SELECT register_worktree(%s, 'feat', %s, %s, %s, %s)"
-                conn.execute(query, [project, name, f"feat/{name}", f"/r/{project}/{name}", f"agent-{worktree}"])
-        for number in range(renames):
-            conn.execute("UPDATE projects SET description = %s", [f"number {number}"])
-    return ids
+async def test_a_replay_from_the_start_is_the_stream_byte_for_byte(world: World) -> None:
+    async with world.relay():
+        world.write()
+        await world.drained()
 
-
-def row(events: list[Replayed]) -> list[tuple[int, str, bytes]]:
-    """What must be the same wherever an event comes from."""
-    return [(event.sequence, event.subject, event.payload) for event in events]
-
-
-async def write_disorderly(database: str, prefix: str) -> None:
-    """The first transaction to take ids commits when the others are published: its events come last."""
-    async with await psycopg.AsyncConnection.connect(database) as late:
-        await late.execute(
-            "INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('late','l/','l-')"
-        )
-        await asyncio.to_thread(write, database)
-        async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
-            query = "SELECT count(*) FROM outbox WHERE NOT EXISTS (SELECT FROM publisher_cursor WHERE published @> id)"
-            while (await (await conn.execute(query)).fetchone()) != (0,):
-                await asyncio.sleep(0.01)  # the cursor tells nobody when it moves
-    await asyncio.to_thread(write, database, 1)
-    await until_drained(database, prefix)
-
-
-async def test_a_replay_from_the_start_is_the_stream_byte_for_byte(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    async with running_relay(database, nats_url, prefix):
-        write(database)
-        await until_drained(database, prefix)
-    stream = await published(nats, prefix)
-    told = await replayed(nats, prefix)
+    stream = await world.published()
+    told = await world.replayed()
     assert [(event.sequence, event.subject) for event in told] == [(one.sequence, one.subject) for one in stream]
     assert [orjson.loads(event.payload) for event in told] == [one.envelope for one in stream]
     assert len(told) > 10
 
 
-async def test_a_replay_of_many_requests_keeps_to_one_consumer(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    with psycopg.connect(database) as conn:
+async def test_a_replay_of_many_requests_keeps_to_one_consumer(world: World) -> None:
+    with psycopg.connect(world.database) as conn:
         conn.execute("SELECT register_project('p', 'git@github.com:o/p.git')")
         conn.execute("SELECT register_worktree(id, 'feat', 'w', 'w', '/w') FROM projects")
         conn.execute(
             "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)"
             " SELECT 'a', id, 'other', 'd' FROM worktrees, generate_series(1, 3500)"
         )
-    async with running_relay(database, nats_url, prefix):
-        await until_drained(database, prefix)
-    assert len(await replayed(nats, prefix)) > 3500
+    async with world.relay():
+        await world.drained()
+
+    assert len(await world.replayed()) > 3500
     # One that is replaced stays until the server finds that nobody asks.
-    assert await nats.jetstream().consumers_info(Names(prefix).event_stream) == []
+    assert await world.nats.jetstream().consumers_info(world.names.event_stream) == []
 
 
 @pytest.mark.parametrize("first", [2, 7, 14, "all"])
 async def test_what_the_stream_lost_comes_from_the_outbox_in_the_same_order_with_the_same_bytes(
-    database: str, nats_url: str, prefix: str, nats: Client, first: int | str
+    world: World, first: int | str
 ) -> None:
-    async with running_relay(database, nats_url, prefix):
-        await write_disorderly(database, prefix)
-        before = await replayed(nats, prefix)
+    async with world.relay():
+        await write_disorderly(world)
+        before = await world.replayed()
         ids = [event.position.outbox_id for event in before]
         assert ids != sorted(ids)
-        async with running_history(settings_for(database, nats_url, prefix)):
-            await trim(nats, prefix, len(before) + 1 if first == "all" else int(first))
-            assert row(await replayed(nats, prefix)) == row(before)
-            write(database, 1)
-            await until_drained(database, prefix)
-            assert row(await replayed(nats, prefix))[: len(before)] == row(before)
+
+        async with world.history():
+            await world.trim(len(before) + 1 if first == "all" else int(first))
+            assert row(await world.replayed()) == row(before)
+            world.write(1)
+            await world.drained()
+            assert row(await world.replayed())[: len(before)] == row(before)
 
 
-async def test_a_token_goes_on_behind_its_event_from_everywhere(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    async with running_relay(database, nats_url, prefix):
-        await write_disorderly(database, prefix)
-    before = await replayed(nats, prefix)
-    async with running_history(settings_for(database, nats_url, prefix)):
+async def test_a_token_goes_on_behind_its_event_from_everywhere(world: World) -> None:
+    async with world.relay():
+        await write_disorderly(world)
+    before = await world.replayed()
+
+    async with world.history():
         for first in (1, len(before) // 2, len(before) + 1):
-            await trim(nats, prefix, first)
+            await world.trim(first)
             for index, event in enumerate(before):
-                assert row(await replayed(nats, prefix, After(str(event.position)))) == row(before[index + 1 :])
+                assert row(await world.replayed(After(str(event.position)))) == row(before[index + 1 :])
 
 
-async def test_each_start_and_end(database: str, nats_url: str, prefix: str, nats: Client) -> None:
-    async with running_relay(database, nats_url, prefix), running_history(settings_for(database, nats_url, prefix)):
-        write(database)
-        await until_drained(database, prefix)
-        everything = row(await replayed(nats, prefix))
+async def test_each_start_and_end(world: World) -> None:
+    async with world.relay(), world.history():
+        world.write()
+        await world.drained()
+        everything = row(await world.replayed())
         times = [datetime.fromisoformat(orjson.loads(payload)["time"]) for _, _, payload in everything]
         for first in (1, 5, len(everything) + 1):
-            await trim(nats, prefix, first)
-            assert row(await replayed(nats, prefix, FromSequence(4))) == everything[3:]
-            assert row(await replayed(nats, prefix, FromSequence(4), until=9)) == everything[3:9]
-            assert row(await replayed(nats, prefix, Last(6))) == everything[-6:]
-            assert row(await replayed(nats, prefix, Last(10_000))) == everything
-            assert row(await replayed(nats, prefix, Since(times[8]))) == everything[8:]
-            assert row(await replayed(nats, prefix, until=times[8])) == everything[:8]
-            assert row(await replayed(nats, prefix, Since(datetime.now(UTC) + timedelta(hours=1)))) == []
+            await world.trim(first)
+            assert row(await world.replayed(FromSequence(4))) == everything[3:]
+            assert row(await world.replayed(FromSequence(4), until=9)) == everything[3:9]
+            assert row(await world.replayed(Last(6))) == everything[-6:]
+            assert row(await world.replayed(Last(10_000))) == everything
+            assert row(await world.replayed(Since(times[8]))) == everything[8:]
+            assert row(await world.replayed(until=times[8])) == everything[:8]
+            assert row(await world.replayed(Since(datetime.now(UTC) + timedelta(hours=1)))) == []
 
 
-async def test_filters_tell_the_same_events_from_the_stream_and_from_the_outbox(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_filters_tell_the_same_events_from_the_stream_and_from_the_outbox(world: World) -> None:
     correlation = uuid4()
-    async with running_relay(database, nats_url, prefix), running_history(settings_for(database, nats_url, prefix)):
-        projects = write(database)
-        with psycopg.connect(database) as conn:
+
+    async with world.relay(), world.history():
+        projects = world.write()
+        with psycopg.connect(world.database) as conn:
             conn.execute("SELECT set_config('imi.correlation_id', %s, true)", [str(correlation)])
             (worktree,) = conn.execute("SELECT id FROM worktrees WHERE agent_id = 'agent-1' LIMIT 1").fetchone() or (
                 "",
             )
             conn.execute("SELECT log_activity('agent-9', %s, 'modified', 'text')", [worktree])
             conn.execute("UPDATE worktrees SET agent_id = NULL WHERE id = %s", [worktree])
-        await until_drained(database, prefix)
-        everything = await replayed(nats, prefix)
+        await world.drained()
+        everything = await world.replayed()
         expected = {
             "entity": [e for e in everything if ".project." in e.subject],
             "action": [e for e in everything if e.subject.split(".")[4] == "created"],
@@ -167,88 +124,90 @@ async def test_filters_tell_the_same_events_from_the_stream_and_from_the_outbox(
             "correlation_id": correlation,
         }
         for first in (1, 4, len(everything) + 1):
-            await trim(nats, prefix, first)
+            await world.trim(first)
             for name, value in wanted.items():
-                told = await replayed(nats, prefix, **{name: value})
+                told = await world.replayed(**{name: value})
                 assert row(told) == row(expected[name]), name
                 assert 0 < len(told) < len(everything)
-                assert row(await replayed(nats, prefix, Last(1), **{name: value})) == row(expected[name][-1:]), name
+                assert row(await world.replayed(Last(1), **{name: value})) == row(expected[name][-1:]), name
 
 
-async def test_a_cursor_that_was_set_back_doubles_nothing_in_the_record(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
+async def test_a_cursor_that_was_set_back_doubles_nothing_in_the_record(world: World) -> None:
     """As when PostgreSQL forgets its last commits: the relay reads the stream's tail, in other batches than before."""
-    async with running_relay(database, nats_url, prefix, batch_size=2):
-        await write_disorderly(database, prefix)
-        before = await replayed(nats, prefix)
-    with psycopg.connect(database) as conn:
+    async with world.relay(batch_size=2):
+        await write_disorderly(world)
+        before = await world.replayed()
+    with psycopg.connect(world.database) as conn:
         conn.execute("UPDATE publisher_cursor SET stream_sequence = 0, published = '{}'")
-    async with running_relay(database, nats_url, prefix), running_history(settings_for(database, nats_url, prefix)):
-        await until_drained(database, prefix)
-        await trim(nats, prefix, len(before) + 1)
-        assert row(await replayed(nats, prefix)) == row(before)
+
+    async with world.relay(), world.history():
+        await world.drained()
+        await world.trim(len(before) + 1)
+        assert row(await world.replayed()) == row(before)
 
 
 async def test_a_trimmed_stream_without_a_publisher_is_refused_and_says_what_to_start(
-    database: str, nats_url: str, prefix: str, nats: Client, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("registry.client.replay.PATIENCE_SECONDS", 0.0)
-    async with running_relay(database, nats_url, prefix):
-        write(database)
-        await until_drained(database, prefix)
-    await trim(nats, prefix, 5)
+
+    async with world.relay():
+        world.write()
+        await world.drained()
+    await world.trim(5)
     with pytest.raises(Unavailable, match=r"no publisher answers.*start imi-registry up or serve"):
-        await replayed(nats, prefix)
-    assert (await replayed(nats, prefix, FromSequence(6)))[0].sequence == 6
+        await world.replayed()
+
+    assert (await world.replayed(FromSequence(6)))[0].sequence == 6
 
 
 async def test_a_record_that_lags_behind_the_stream_is_waited_for_not_taken_for_all(
-    database: str, nats_url: str, prefix: str, nats: Client, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("registry.client.replay.PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("publisher.history.service.RECORDED_SECONDS", 0.05)
-    async with running_relay(database, nats_url, prefix, batch_size=1):
-        write(database)
-        await until_drained(database, prefix)
-        before = await replayed(nats, prefix)
+
+    async with world.relay(batch_size=1):
+        world.write()
+        await world.drained()
+        before = await world.replayed()
     last = before[-1].sequence
-    await trim(nats, prefix, last + 1)
-    async with running_history(settings_for(database, nats_url, prefix)):
-        with psycopg.connect(database) as conn:
+    await world.trim(last + 1)
+
+    async with world.history():
+        with psycopg.connect(world.database) as conn:
             conn.execute("DELETE FROM published_batch WHERE last_sequence = %s", [last])
             conn.execute("UPDATE publisher_cursor SET stream_sequence = stream_sequence - 1")
         with pytest.raises(Unavailable, match=f"is ahead of its publisher: sequence {last} is not recorded"):
-            await replayed(nats, prefix)
-        assert row(await replayed(nats, prefix, until=last - 1)) == row(before)[:-1]
+            await world.replayed()
+        assert row(await world.replayed(until=last - 1)) == row(before)[:-1]
 
 
-async def test_a_position_whose_successors_were_removed_is_refused(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    async with running_relay(database, nats_url, prefix), running_history(settings_for(database, nats_url, prefix)):
-        write(database)
-        await until_drained(database, prefix)
-        everything = await replayed(nats, prefix)
-        await trim(nats, prefix, 8)
-        with psycopg.connect(database) as conn:
+async def test_a_position_whose_successors_were_removed_is_refused(world: World) -> None:
+    async with world.relay(), world.history():
+        world.write()
+        await world.drained()
+        everything = await world.replayed()
+        await world.trim(8)
+
+        with psycopg.connect(world.database) as conn:
             conn.execute("DELETE FROM published_batch WHERE last_sequence <= 6")
             conn.execute("UPDATE publisher_cursor SET forgotten_sequence = 6")
+
         with pytest.raises(HistoryLost, match=r"behind sequence 3, up to 6, are no longer kept"):
-            await replayed(nats, prefix, After(everything[2].position))
+            await world.replayed(After(everything[2].position))
 
 
-async def test_a_stream_that_was_created_anew_is_told_from_the_one_a_token_is_of(
-    database: str, nats_url: str, prefix: str, nats: Client
-) -> None:
-    async with running_relay(database, nats_url, prefix):
-        write(database)
-        await until_drained(database, prefix)
-        last = (await replayed(nats, prefix))[-1]
-        await nats.jetstream().delete_stream(Names(prefix).event_stream)
-        await nats.jetstream().add_stream(name=Names(prefix).event_stream, subjects=[Names(prefix).event_subjects])
+async def test_a_stream_that_was_created_anew_is_told_from_the_one_a_token_is_of(world: World) -> None:
+    async with world.relay():
+        world.write()
+        await world.drained()
+        last = (await world.replayed())[-1]
+        await world.nats.jetstream().delete_stream(world.names.event_stream)
+        await world.nats.jetstream().add_stream(name=world.names.event_stream, subjects=[world.names.event_subjects])
+
         with pytest.raises(Conflict, match=f"ends at sequence 0, but {last.sequence} was read from it"):
-            await replayed(nats, prefix, After(last.position))
+            await world.replayed(After(last.position))
 
 
 @pytest.mark.parametrize(
@@ -266,29 +225,29 @@ async def test_a_stream_that_was_created_anew_is_told_from_the_one_a_token_is_of
     ],
 )
 async def test_what_cannot_be_meant_is_refused(
-    nats: Client, prefix: str, start: object, wanted: dict[str, object], message: str
+    world: World, start: object, wanted: dict[str, object], message: str
 ) -> None:
-    await nats.jetstream().add_stream(name=Names(prefix).event_stream, subjects=[Names(prefix).event_subjects])
+    await world.nats.jetstream().add_stream(name=world.names.event_stream, subjects=[world.names.event_subjects])
     with pytest.raises(Invalid, match=message):
-        await replayed(nats, prefix, start, **wanted)  # type: ignore[arg-type]
+        await world.replayed(start, **wanted)  # type: ignore[arg-type]
 
 
-async def test_without_a_stream_it_says_so(nats: Client, prefix: str) -> None:
+async def test_without_a_stream_it_says_so(world: World) -> None:
     with pytest.raises(
         NotFound, match=r"no stream .*start imi-registry up or serve; if there was one, imi-registry doctor"
     ):
-        await replayed(nats, prefix)
+        await world.replayed()
 
 
-async def test_following_goes_on_into_live_events(database: str, nats_url: str, prefix: str, nats: Client) -> None:
-    async with running_relay(database, nats_url, prefix):
-        write(database)
-        await until_drained(database, prefix)
+async def test_following_goes_on_into_live_events(world: World) -> None:
+    async with world.relay():
+        world.write()
+        await world.drained()
         for start, first in ((FromStart(), 1), (Last(2), 0), (After(Position(3)), 4)):
-            expected = len(await replayed(nats, prefix)) + 4
-            async with asyncio.timeout(20), replay(nats, profile_of(load(prefix=prefix)), start, follow=True) as events:
+            expected = len(await world.replayed()) + 4
+            async with asyncio.timeout(20), replay(world.nats, world.profile, start, follow=True) as events:
                 told = [await anext(events)]
-                write(database, 0, 0, 2)
+                world.write(0, 0, 2)
                 while told[-1].sequence < expected:
                     told.append(await anext(events))
             assert [event.sequence for event in told] == list(range(first or expected - 5, expected + 1))

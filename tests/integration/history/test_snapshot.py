@@ -12,20 +12,17 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nats.aio.client import Client
 from psycopg import AsyncConnection
 
 from publisher.history.snapshot import snapshot_lines
 from publisher.outbox.connection import connect
-from publisher.settings import load, profile_of
 from registry.client.snapshot import take_snapshot
 from registry.errors import Unavailable
 from registry.history.snapshot import Snapshot
 from registry.history.state import State
 from registry.position import After, Position
-from tests.support.histories import foreign_subject, replayed, running_history
-from tests.support.relays import running_relay, settings_for, until_drained
 from tests.support.workload import writing
+from tests.support.world import World
 
 pytestmark = pytest.mark.usefixtures("profile")
 
@@ -39,27 +36,28 @@ def comparable(state: State) -> dict[str, dict[object, dict[str, Any]]]:
     return {name: {id_: row.model_dump(exclude=UNTOLD) for id_, row in rows.items()} for name, rows in tables.items()}
 
 
-async def now(nats: Client, prefix: str) -> Snapshot:
-    return await take_snapshot(nats, profile_of(load(prefix=prefix)))
+async def now(world: World) -> Snapshot:
+    return await take_snapshot(world.nats, world.profile)
 
 
-async def brought_up_to_date(nats: Client, prefix: str, snapshot: Snapshot) -> Snapshot:
+async def brought_up_to_date(world: World, snapshot: Snapshot) -> Snapshot:
     """`snapshot` and the events behind it, by way of the position's text."""
-    for event in await replayed(nats, prefix, After(str(snapshot.position))):
+    for event in await world.replayed(After(str(snapshot.position))):
         snapshot.apply(event.payload)
     return snapshot
 
 
-async def test_a_snapshot_is_the_tables(database: str, nats_url: str, nats: Client, prefix: str) -> None:
-    with psycopg.connect(database) as conn:
+async def test_a_snapshot_is_the_tables(world: World) -> None:
+    with psycopg.connect(world.database) as conn:
         (project,) = conn.execute(
             "SELECT register_project('größer \\ \"x\"', 'git@github.com:a/b.git')"
         ).fetchone() or ("",)
         conn.execute("SELECT register_worktree(%s, 'feat', 'tab\tand\nline', 'feat/x', '/b/x')", [project])
         conn.execute("UPDATE projects SET metadata = %s", ['{"deep": ["\\\\", "\\n", "\\u2028", "😀"]}'])
         types = conn.execute("SELECT count(*) FROM worktree_types").fetchone()
-    async with running_history(settings_for(database, nats_url, prefix)):
-        snapshot = await now(nats, prefix)
+    async with world.history():
+        snapshot = await now(world)
+
     assert (len(snapshot.types),) == types
     (found,) = snapshot.projects.values()
     assert (found.name, found.metadata) == ('größer \\ "x"', {"deep": ["\\", "\n", "\u2028", "😀"]})
@@ -73,17 +71,16 @@ async def test_a_snapshot_is_the_tables(database: str, nats_url: str, nats: Clie
     assert snapshot.position.sequence == 0
 
 
-async def test_a_snapshot_larger_than_a_message_arrives_whole(
-    database: str, nats_url: str, nats: Client, prefix: str
-) -> None:
-    with psycopg.connect(database) as conn:
+async def test_a_snapshot_larger_than_a_message_arrives_whole(world: World) -> None:
+    with psycopg.connect(world.database) as conn:
         conn.execute(
             "INSERT INTO projects (name, remote_origin, trunk_path, metadata) SELECT 'p' || n,"
             " 'git@github.com:big/p' || n || '.git', '/p' || n, jsonb_build_object('x', repeat('y', 700000))"
             " FROM generate_series(1, 4) AS n"
         )
-    async with running_history(settings_for(database, nats_url, prefix)):
-        snapshot = await now(nats, prefix)
+    async with world.history():
+        snapshot = await now(world)
+
     assert [len(project.metadata["x"]) for project in snapshot.projects.values()] == [700000] * 4
 
 
@@ -95,22 +92,23 @@ async def test_what_is_committed_behind_the_position_is_not_in_the_tables_of_the
             position = Position.parse(orjson.loads(await anext(lines))["position"])
             writer.execute("SELECT register_project('behind', 'git@github.com:c/d.git')")
             projects = [orjson.loads(line[1:])["name"] async for line in lines if line.startswith(b"p")]
+
     assert (position.included, projects) == (((1, 2),), ["before"])
 
 
-async def test_snapshots_under_load_and_the_events_behind_them_are_the_tables(
-    database: str, nats_url: str, nats: Client, prefix: str
-) -> None:
+async def test_snapshots_under_load_and_the_events_behind_them_are_the_tables(world: World) -> None:
     snapshots = []
-    async with running_relay(database, nats_url, prefix), running_history(settings_for(database, nats_url, prefix)):
-        async with writing(database, seed=3) as load:
+
+    async with world.relay(), world.history():
+        async with writing(world.database, seed=3) as load:
             for _ in range(15):
                 await load.reach(commits=7)
-                snapshots.append(await now(nats, prefix))
-        await until_drained(database, prefix)
-        final = comparable(await now(nats, prefix))
+                snapshots.append(await now(world))
+        await world.drained()
+        final = comparable(await now(world))
         for snapshot in snapshots:
-            assert comparable(await brought_up_to_date(nats, prefix, snapshot)) == final
+            assert comparable(await brought_up_to_date(world, snapshot)) == final
+
     assert any(snapshot.position.sequence < snapshots[-1].position.sequence for snapshot in snapshots)
 
 
@@ -124,15 +122,17 @@ STEPS = st.lists(
 class Interleaving:
     """Three transactions, a relay that runs now and then, and snapshots in between."""
 
-    def __init__(self, database: str, nats_url: str, nats: Client, prefix: str) -> None:
-        self._database, self._nats_url, self._nats, self._prefix = database, nats_url, nats, prefix
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._number = 0
         self.snapshots: list[tuple[set[int], Snapshot]] = []
         """Each with the outbox ids of the events that are in it."""
 
     async def run(self, steps: list[tuple[str, int]]) -> None:
         async with AsyncExitStack() as stack:
-            conns = [await stack.enter_async_context(await AsyncConnection.connect(self._database)) for _ in range(3)]
+            conns = [
+                await stack.enter_async_context(await AsyncConnection.connect(self._world.database)) for _ in range(3)
+            ]
             for conn in conns:
                 await conn.execute("SET lock_timeout = '20ms'")
                 await conn.commit()
@@ -152,9 +152,9 @@ class Interleaving:
                 await conn.commit()
 
     async def take_snapshot(self) -> None:
-        async with await AsyncConnection.connect(self._database) as conn:
+        async with await AsyncConnection.connect(self._world.database) as conn:
             visible = await (await conn.execute("SELECT id FROM outbox")).fetchall()
-        self.snapshots.append(({id_ for (id_,) in visible}, await now(self._nats, self._prefix)))
+        self.snapshots.append(({id_ for (id_,) in visible}, await now(self._world)))
 
     async def _write(self, conn: AsyncConnection) -> None:
         """A change that may wait for another transaction's row; then it is given up."""
@@ -182,30 +182,28 @@ class Interleaving:
         """Publish what is visible now; open transactions stay behind."""
         query = "SELECT count(*) FROM outbox WHERE NOT EXISTS (SELECT FROM publisher_cursor WHERE published @> id)"
         async with (
-            running_relay(self._database, self._nats_url, self._prefix),
+            self._world.relay(),
             asyncio.timeout(10),
-            await AsyncConnection.connect(self._database, autocommit=True) as conn,
+            await AsyncConnection.connect(self._world.database, autocommit=True) as conn,
         ):
             while (await (await conn.execute(query)).fetchone()) != (0,):
                 await asyncio.sleep(0.005)  # the cursor tells nobody when it moves
-            await self._nats.jetstream().publish(foreign_subject(self._prefix), b"{}")
+            await self._world.nats.jetstream().publish(self._world.foreign_subject, b"{}")
 
 
-async def check_interleaving(
-    database: str, nats_url: str, nats: Client, prefix: str, steps: list[tuple[str, int]]
-) -> None:
-    async with running_history(settings_for(database, nats_url, prefix)):
-        interleaving = Interleaving(database, nats_url, nats, prefix)
+async def check_interleaving(world: World, steps: list[tuple[str, int]]) -> None:
+    async with world.history():
+        interleaving = Interleaving(world)
         await interleaving.run(steps)
         await interleaving.take_snapshot()
-        async with running_relay(database, nats_url, prefix):
-            await until_drained(database, prefix)
-        final = comparable(await now(nats, prefix))
-        everything = {event.position.outbox_id for event in await replayed(nats, prefix)}
+        async with world.relay():
+            await world.drained()
+        final = comparable(await now(world))
+        everything = {event.position.outbox_id for event in await world.replayed()}
         for visible, snapshot in interleaving.snapshots:
-            behind = [event.position.outbox_id for event in await replayed(nats, prefix, After(snapshot.position))]
+            behind = [event.position.outbox_id for event in await world.replayed(After(snapshot.position))]
             assert sorted(behind) == sorted(everything - visible)
-            assert comparable(await brought_up_to_date(nats, prefix, snapshot)) == final
+            assert comparable(await brought_up_to_date(world, snapshot)) == final
 
 
 @pytest.mark.parametrize(
@@ -219,30 +217,28 @@ async def check_interleaving(
     ],
 )  # fmt: skip
 async def test_snapshot_and_events_are_the_tables_for_known_interleavings(
-    database: str, nats_url: str, nats: Client, prefix: str, steps: list[tuple[str, int]]
+    world: World, steps: list[tuple[str, int]]
 ) -> None:
-    await check_interleaving(database, nats_url, nats, prefix, [("write", 0), ("commit", 0), *steps])
+    await check_interleaving(world, [("write", 0), ("commit", 0), *steps])
 
 
 @pytest.mark.parametrize("examples", [8, pytest.param(200, marks=pytest.mark.long)])
-async def test_snapshot_and_events_are_the_tables_for_any_interleaving(
-    database: str, nats_url: str, nats: Client, prefix: str, examples: int
-) -> None:
+async def test_snapshot_and_events_are_the_tables_for_any_interleaving(world: World, examples: int) -> None:
     loop = asyncio.get_running_loop()
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(STEPS)
     def check(steps: list[tuple[str, int]]) -> None:
         asyncio.run_coroutine_threadsafe(
-            check_interleaving(database, nats_url, nats, prefix, [("write", 0), ("commit", 0), *steps]), loop
+            check_interleaving(world, [("write", 0), ("commit", 0), *steps]), loop
         ).result()
 
     await asyncio.to_thread(check)
 
 
-async def test_without_a_publisher_a_snapshot_is_refused(nats: Client, prefix: str) -> None:
+async def test_without_a_publisher_a_snapshot_is_refused(world: World) -> None:
     with pytest.raises(Unavailable, match=r"no publisher answers on .*snapshot"):
-        await now(nats, prefix)
+        await now(world)
 
 
 def test_a_position_survives_its_text() -> None:

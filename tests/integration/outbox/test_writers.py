@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from publisher.embedded import postgres
+from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from tests.support.outbox_reader import OutboxReader, add_project, add_worktree
 
@@ -339,7 +339,7 @@ def test_the_transaction_id_of_an_event_is_that_of_the_whole_transaction(conn: C
 
 def test_a_prepared_transaction_needs_the_doorbell_off_while_the_publisher_sleeps(state_dir: Path) -> None:
     with (
-        postgres.postgres(state_dir, settings={"max_prepared_transactions": "2", "fsync": "off"}) as server,
+        postgres(state_dir, settings={"max_prepared_transactions": "2", "fsync": "off"}) as server,
         psycopg.connect(server.url, autocommit=True) as conn,
     ):
         migrate.apply(conn)
