@@ -11,7 +11,8 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
-from registry.commands.catalogue import CommandEnvelope, command_type, validated
+from registry.commands.catalogue import validated
+from registry.commands.envelope import CommandEnvelope, command_type
 from registry.errors import Invalid
 from registry.validation import INBOX, from_validation, shown
 
