@@ -41,7 +41,7 @@ class Replay:
         self._profile = profile
         self._reader = reader
         self._filter = wanted
-        self._needs_payload = not wanted.is_told_by_subject(is_shared=profile.is_shared)
+        self._needs_payload = not wanted.is_decided_by_subject(is_shared=profile.is_shared)
         self._until_sequence = until_sequence
         self._is_strict = False
         self._to_skip = 0

@@ -15,7 +15,7 @@ class Wanted:
         self.subject = profile.event_filter(wanted.entity, wanted.action, wanted.project_id)
         """The narrowest subject wildcard that has all events that match."""
         self._profile = profile
-        self._beyond_subject = None if wanted.is_told_by_subject(is_shared=profile.is_shared) else wanted
+        self._beyond_subject = None if wanted.is_decided_by_subject(is_shared=profile.is_shared) else wanted
 
     def has(self, headers: Mapping[str, str] | None, payload: bytes) -> bool:
         """Whether a message that came on the subject is such an event; anybody may publish on it."""
