@@ -100,7 +100,7 @@ class RegistryClient(CommandClient):
     async def replay(
         self, start: Start | None = None, *, follow: bool = False, until: datetime | int | None = None, **wanted: Any
     ) -> AsyncIterator[AsyncIterator[Replayed]]:
-        """The events from `start` on (default: the first there is), in order, each once: see `registry.replay.replay`.
+        """The events from `start` on (default: the first there is), in order, each once: see `client/replay.py`.
 
         async with client.replay(Since(yesterday), entity="worktree", follow=True) as events:
             async for event in events:
