@@ -37,9 +37,9 @@ class Position(NamedTuple):
             included = tuple((int(low), int(high)) for low, high in pairs)
             found = cls(int(sequence), int(outbox_id), bool(int(is_recorded)), included)
         except ValueError:
-            found, version = cls(0), ""
+            raise _no_token(token) from None
         if version != _VERSION or found.sequence < 0:
-            raise Invalid(f'resume token "{token[:80]}" is none that a replay gave')
+            raise _no_token(token)
         return found
 
 
@@ -88,3 +88,7 @@ def check_start(start: Start) -> None:
             raise Invalid(f"last {count} is not 1 or more")
         case Since(time) if time.tzinfo is None:
             raise Invalid(f'time "{time}" has no time zone')
+
+
+def _no_token(token: str) -> Invalid:
+    return Invalid(f'resume token "{token[:80]}" is none that a replay gave')

@@ -54,7 +54,7 @@ class ProjectById(Request):
 class ListProjects(Request):
     """A page of projects in order of id."""
 
-    include_inactive: bool = Field(default=False, description="Whether deactivated ones are told, too.")
+    include_inactive: bool = Field(default=False, description="Whether deactivated ones are listed, too.")
     limit: Limit = MOST_ROWS
     after: UUID | None = Field(default=None, description="`next` of the page before.")
 

@@ -30,7 +30,9 @@ class CommandNames:
     def name_of(self, subject: str) -> str | None:
         """The command a subject stands for; None when it is none of this version."""
         name = subject.removeprefix(f"{self.command_root}.")
-        return name if name != subject and name.count(".") == 1 else None
+        if name == subject or name.count(".") != 1:
+            return None
+        return name
 
     def reply_subject(self, name: str, command_id: UUID) -> str:
         """Subject the outcome of a command is published to."""

@@ -9,13 +9,15 @@ _SECRET_PARAMETER = re.compile(r"((?:^|[?&\s])(?:password|sslpassword)=)('(?:[^'
 
 def redacted(url: str) -> str:
     """`url` (or a comma-separated list, or a libpq connection string) without credentials."""
-    shown = ",".join(_without_userinfo(part) for part in url.split(","))
-    return _SECRET_PARAMETER.sub(r"\1…", shown)
+    without_userinfo = ",".join(_without_userinfo(part) for part in url.split(","))
+    return _SECRET_PARAMETER.sub(r"\1…", without_userinfo)
 
 
 def _without_userinfo(url: str) -> str:
     scheme, found, rest = url.partition("://")
+    if not found and "=" in url:  # a connection string of libpq
+        return url
     if not found:
-        return url.rpartition("@")[2] if "=" not in url else url
+        return url.rpartition("@")[2]
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"

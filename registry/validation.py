@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -27,7 +28,7 @@ RULES = {
     SOURCE: "it must be 1 to 200 characters of ASCII without spaces",
 }
 """What the patterns mean, for people."""
-SHOWN_LENGTH = 80
+MOST_CHARACTERS = 80
 MOST_LEVELS = 100
 """How deep metadata may be nested, as in `require_object` of the database: pydantic reads no more than 200."""
 
@@ -39,9 +40,9 @@ def from_validation(error: ValidationError, what: str) -> Invalid:
     rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
     parts = [what]
     if field:
-        parts.append(field if field.isprintable() and len(field) <= SHOWN_LENGTH else shown(field))
+        parts.append(field if field.isprintable() and len(field) <= MOST_CHARACTERS else printable(field))
     if field and first["type"] not in {"missing", "extra_forbidden"}:
-        parts.append(shown(first["input"]))
+        parts.append(printable(first["input"]))
     return Invalid(": ".join([*parts, rule[0].lower() + rule[1:]]))
 
 
@@ -49,21 +50,24 @@ def not_too_deep(value: dict[str, Any]) -> dict[str, Any]:
     """`value`, of at most `MOST_LEVELS` levels. Raises `ValueError`."""
     level: list[Any] = [value]
     for _ in range(MOST_LEVELS):
-        inside = (inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer))
-        level = [inner for inner in inside if isinstance(inner, dict | list)]
+        level = [inner for outer in level for inner in _members(outer) if isinstance(inner, dict | list)]
     if level:
         raise ValueError(f"it must not be nested deeper than {MOST_LEVELS} levels")
     return value
 
 
-def shown(value: Any) -> str:
-    """A value for a message: on one line, not endless, and no deeper than itself."""
+def _members(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def printable(value: Any) -> str:
+    """A value for a message: on one line, at most `MOST_CHARACTERS`; of what is nested, its type alone."""
     if value is None or isinstance(value, bool | float):
         return orjson.dumps(value).decode()
     if isinstance(value, int):
-        return str(value) if abs(value) < 10**SHOWN_LENGTH else "(int)"
+        return str(value) if abs(value) < 10**MOST_CHARACTERS else "(int)"
     if not isinstance(value, str):
         return f"({type(value).__name__})"
-    short = value if len(value) <= SHOWN_LENGTH else f"{value[:SHOWN_LENGTH]}…"
+    short = value if len(value) <= MOST_CHARACTERS else f"{value[:MOST_CHARACTERS]}…"
     text = short.encode("utf-8", "backslashreplace").decode()
     return orjson.dumps(text).decode().replace("\\u0000", "\\0")

@@ -64,7 +64,7 @@ class Sync:
         results: list[Result] = []
 
         def unreadable(error: OSError) -> None:
-            results.append(Result(shown(error.filename), "folder", "failed", error.strerror or str(error)))
+            results.append(Result(printable(error.filename), "folder", "failed", error.strerror or str(error)))
 
         folders = await asyncio.to_thread(lambda: list(search.walk(root, unreadable)))
         for number, folder in enumerate(folders):
@@ -83,17 +83,17 @@ class Sync:
         except Unavailable:
             raise
         except RegistryError as error:
-            return [Result(shown(folder), "project", "failed", str(error))]
+            return [Result(printable(folder), "project", "failed", str(error))]
 
     async def _repository(self, folder: Path, repository: Repository) -> list[Result]:
         if repository.origin is None:
-            return [Result(shown(folder), "project", "skipped", 'no remote "origin"')]
+            return [Result(printable(folder), "project", "skipped", 'no remote "origin"')]
         origin = await self._registry.normalize_remote_origin(repository.origin)
         if origin is None:
-            return [Result(shown(folder), "project", "skipped", "origin is not on GitHub")]
+            return [Result(printable(folder), "project", "skipped", "origin is not on GitHub")]
         before = next(iter(await self._registry.find_projects(origin)), None)
         if before is not None and not before.active:
-            return [Result(shown(folder), "project", "skipped", f"project {before.name} is inactive")]
+            return [Result(printable(folder), "project", "skipped", f"project {before.name} is inactive")]
         results = [await self._project(origin, repository, before)]
         project = (await self._registry.find_projects(origin))[0]
         known = await self._registry.list_worktrees(project_id=project.id, include_inactive=True)
@@ -103,7 +103,7 @@ class Sync:
             except Unavailable:
                 raise
             except RegistryError as error:
-                results.append(Result(shown(linked.path), "worktree", "failed", str(error)))
+                results.append(Result(printable(linked.path), "worktree", "failed", str(error)))
         return results
 
     async def _project(self, origin: str, repository: Repository, before: Project | None) -> Result:
@@ -112,7 +112,7 @@ class Sync:
         trunk = before.trunk_path if before is not None and keeps_trunk else str(repository.trunk)
         project_id = await self._registry.register_project(name, origin, repository.default_branch, trunk)
         after = await self._registry.get_project(project_id)
-        path = shown(repository.trunk)
+        path = printable(repository.trunk)
         if before is None or after is None:
             return Result(path, "project", "registered", name)
         changed = _changed(before, after, {"default_branch", "trunk_path"})
@@ -126,7 +126,7 @@ class Sync:
             taken = next((one for one in known if one.name == linked.path.name), None)
             reason = await asyncio.to_thread(_reason_to_skip, linked, taken)
             if reason:
-                return Result(shown(path), "worktree", "skipped", reason)
+                return Result(printable(path), "worktree", "skipped", reason)
             branch = linked.branch or ""
             kind = type_of(self._types, linked.path.name, branch, project.default_branch)
             worktree_id = await self._registry.register_worktree(project.id, kind, linked.path.name, branch, path)
@@ -145,9 +145,9 @@ class Sync:
         )
         after = await self._registry.get_worktree(worktree_id)
         if before is None or after is None:
-            return Result(shown(path), "worktree", "registered", branch)
+            return Result(printable(path), "worktree", "registered", branch)
         changed = _changed(before, after, GIT_STATE | {"branch_name"})
-        return Result(shown(path), "worktree", "updated" if changed else "unchanged", changed)
+        return Result(printable(path), "worktree", "updated" if changed else "unchanged", changed)
 
 
 def type_of(types: Sequence[WorktreeType], folder_name: str, branch: str, default_branch: str) -> str:
@@ -161,7 +161,7 @@ def type_of(types: Sequence[WorktreeType], folder_name: str, branch: str, defaul
     return FALLBACK_TYPE
 
 
-def shown(path: str | Path) -> str:
+def printable(path: str | Path) -> str:
     """A path that can be printed: bytes that are no UTF-8 are replaced."""
     return os.fsencode(path).decode("utf-8", "replace")
 

@@ -70,7 +70,7 @@ async def _once(registry: Registry, root: Path, as_json: bool) -> list[Result]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from publisher.checkouts.sync import Sync, shown
+    from publisher.checkouts.sync import Sync, printable
 
     errors = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -79,7 +79,7 @@ async def _once(registry: Registry, root: Path, as_json: bool) -> list[Result]:
         results = await Sync.run(
             registry,
             root,
-            lambda done, total, path: bar.update(task, completed=done, total=total, description=shown(path.name)),
+            lambda done, total, path: bar.update(task, completed=done, total=total, description=printable(path.name)),
         )
     _show(results, root, as_json)
     return results

@@ -21,8 +21,8 @@ from registry.client.replay import replay
 from registry.client.sender import Sending
 from registry.client.snapshot import take_snapshot
 from registry.client.subscriber import Delivery, Handler, Subscriber
+from registry.client.wanted import Wanted
 from registry.errors import Invalid
-from registry.events import check_filter
 from registry.events.filter import EventFilter
 from registry.history.pages import Replayed
 from registry.history.snapshot import Snapshot
@@ -100,7 +100,7 @@ class RegistryClient(CommandClient):
     async def replay(
         self, start: Start | None = None, *, follow: bool = False, until: datetime | int | None = None, **wanted: Any
     ) -> AsyncIterator[AsyncIterator[Replayed]]:
-        """The events from `start` on (default: the first there is), in order, each once: see `registry.replay.replay`.
+        """The events from `start` on (default: the first there is), in order, each once: see `client/replay.py`.
 
         async with client.replay(Since(yesterday), entity="worktree", follow=True) as events:
             async for event in events:
@@ -139,16 +139,16 @@ class RegistryClient(CommandClient):
 
         Raises `Invalid` for a filter no event can match, `NotFound` when there is no event stream yet, `Unavailable`.
         """
-        project = None if project_id is None else str(project_id)
-        check_filter(entity, action, project)
-        subject = self._profile.event_filter(entity, action, project and str(UUID(project)))
-        async with ordered_reader(self._client, self._profile.event_stream, subject, patience_seconds=None) as reader:
+        wanted = Wanted(self._profile, EventFilter.of(entity=entity, action=action, project_id=project_id))
+        stream = self._profile.event_stream
+        async with ordered_reader(self._client, stream, wanted.subject, patience_seconds=None) as reader:
             _, last = await reader.state()
             await reader.start(last)
-            yield _deliveries(reader)
+            yield _deliveries(reader, wanted)
 
 
-async def _deliveries(reader: OrderedReader) -> AsyncIterator[Delivery]:
+async def _deliveries(reader: OrderedReader, wanted: Wanted) -> AsyncIterator[Delivery]:
     while True:
         for message in await reader.next():
-            yield Delivery(message.subject, message.payload, message.sequence)
+            if wanted.has(message.headers, message.payload):
+                yield Delivery(message.subject, message.payload, message.sequence)

@@ -1,9 +1,9 @@
 """Replay: the events from any place of the history on, whether the stream still holds them or only the outbox does.
 
-The stream is read in order (`ordered.py`). Wherever it does not continue directly behind what was read and has lost its
-head there, the hole is filled from the publisher's record (`history.py`): at the start of a replay that begins before
-the stream does, and in the middle of one that the stream's limits have overtaken. So there is no moment of switching,
-neither from the record to the stream nor to live events. Why this is right: docs/adr/0006-history.md.
+The stream is read in order (`broker/ordered.py`). Wherever it does not continue directly behind what was read and has
+lost its head there, the hole is filled from the publisher's record (`client/history.py`): at the start of a replay that
+begins before the stream does, and in the middle of one that the stream's limits have overtaken. So there is no moment
+of switching, neither from the record to the stream nor to live events. Why this is right: docs/adr/0006-history.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Replay:
         self._profile = profile
         self._reader = reader
         self._filter = wanted
-        self._needs_payload = not wanted.is_told_by_subject(is_shared=profile.is_shared)
+        self._needs_payload = not wanted.is_decided_by_subject(is_shared=profile.is_shared)
         self._until_sequence = until_sequence
         self._is_strict = False
         self._to_skip = 0

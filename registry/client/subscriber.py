@@ -22,12 +22,12 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 
 from registry.broker.connection import no_stream, translated_nats
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
+from registry.client.wanted import Wanted
 from registry.concurrency.backoff import Backoff, doubled
 from registry.concurrency.lanes import Job, Lanes
 from registry.errors import Conflict, NotFound, Unavailable
 from registry.events import Event, parse
 from registry.events.filter import EventFilter
-from registry.profiles.bloodbank import SOURCE_HEADER
 from registry.profiles.profile import Profile
 from registry.subjects import NO_PROJECT
 
@@ -79,14 +79,12 @@ class Subscriber:
         self._client = client
         self._js = client.jetstream()
         self._stream = profile.event_stream
-        self._beyond_subject = None if wanted.is_told_by_subject(is_shared=profile.is_shared) else wanted
-        self._source = profile.source
-        self._is_shared = profile.is_shared
+        self._wanted = Wanted(profile, wanted)
         self._handler = handler
         self._durable = durable
         self._concurrency = concurrency
         self._config = ConsumerConfig(
-            filter_subject=profile.event_filter(wanted.entity, wanted.action, wanted.project_id),
+            filter_subject=self._wanted.subject,
             deliver_policy=DeliverPolicy.ALL if from_start else DeliverPolicy.NEW,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=LONGEST_SECONDS,
@@ -171,16 +169,11 @@ class Subscriber:
         """Put each event in the lane of its project; those of none share one."""
         while True:
             message = await pull.next()
-            if not self._is_wanted(message):
+            if not self._wanted.has(message.headers, message.data):
                 await self._acknowledge(message)
                 continue
             delivery = Delivery(message.subject, message.data, message.metadata.sequence.stream)
             lanes.add(Job((delivery, message), {delivery.project_id or NO_PROJECT}))
-
-    def _is_wanted(self, message: Msg) -> bool:
-        if self._is_shared and (message.headers or {}).get(SOURCE_HEADER) != self._source:
-            return False
-        return self._beyond_subject is None or self._beyond_subject.matches(message.data)
 
     async def _work(self, lanes: Lanes[tuple[Delivery, Msg]]) -> None:
         while True:

@@ -4,13 +4,10 @@ from registry.commands.catalogue import (
     COMMANDS,
     AddWorktreeType,
     ClaimWorktree,
-    Code,
     CommandData,
-    CommandEnvelope,
     DeactivateProject,
     LogActivity,
     MergeWorktree,
-    Outcome,
     ProjectCommand,
     RegisterProject,
     RegisterWorktree,
@@ -20,11 +17,10 @@ from registry.commands.catalogue import (
     UpdateGitState,
     UpdateProject,
     UpdateWorktree,
-    Verdict,
     WorktreeCommand,
-    command_type,
     validated,
 )
+from registry.commands.envelope import Code, CommandEnvelope, Outcome, Verdict, command_type
 
 __all__ = [
     "COMMANDS",

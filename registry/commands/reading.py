@@ -11,9 +11,10 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
-from registry.commands.catalogue import CommandEnvelope, command_type, validated
+from registry.commands.catalogue import validated
+from registry.commands.envelope import CommandEnvelope, command_type
 from registry.errors import Invalid
-from registry.validation import INBOX, from_validation, shown
+from registry.validation import INBOX, from_validation, printable
 
 
 class Command(NamedTuple):
@@ -77,7 +78,7 @@ def _unreadable(attributes: dict[str, Any], name: str, payload: bytes, problem: 
     try:
         command_id = UUID(attributes["id"])
     except (KeyError, ValueError, TypeError, AttributeError):
-        raise Invalid(f"id: {shown(attributes.get('id'))}: it must be a UUID") from None
+        raise Invalid(f"id: {printable(attributes.get('id'))}: it must be a UUID") from None
     reply_to = attributes.get("replyto")
     if not (isinstance(reply_to, str) and re.fullmatch(INBOX, reply_to)):
         reply_to = None

@@ -82,7 +82,7 @@ class ActivityLoggedV2(Activity):
 
 def activity_logged_v2(data: dict[str, Any]) -> dict[str, Any]:
     """The data of `activity.logged` version 1 as version 2 says it."""
-    grouped = ActivityWorktree.model_fields.keys()
-    return {key: value for key, value in data.items() if key not in grouped} | {
-        "worktree": {key: data[key] for key in ActivityWorktree.model_fields}
-    }
+    of_worktree = ActivityWorktree.model_fields.keys()
+    converted: dict[str, Any] = {key: value for key, value in data.items() if key not in of_worktree}
+    converted["worktree"] = {key: data[key] for key in of_worktree}
+    return converted

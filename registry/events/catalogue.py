@@ -87,7 +87,9 @@ def parse(payload: bytes) -> Event:
 
 def upcast(name: str, data: dict[str, Any], version: int, to: int | None = None) -> dict[str, Any]:
     """`data` of `version` of an event as version `to` says it; None means the newest."""
-    for step in UPCASTERS.get(name, ())[version - 1 : to and to - 1]:
+    steps = UPCASTERS.get(name, ())
+    newest = len(steps) + 1
+    for step in steps[version - 1 : (to or newest) - 1]:
         data = step(data)
     return data
 
@@ -96,11 +98,19 @@ def check_filter(entity: str | None, action: str | None, project_id: str | None)
     """Raise `Invalid` for a filter that no event can match; None means any."""
     if entity is not None and entity not in ACTIONS:
         raise Invalid(f'entity "{entity}" is none of {", ".join(ACTIONS)}')
-    actions = ACTIONS[entity] if entity else sorted({name for names in ACTIONS.values() for name in names})
-    if action is not None and action not in actions:
-        raise Invalid(f'action "{action}"{f" of {entity}" if entity else ""} is none of {", ".join(actions)}')
+    if action is not None:
+        _check_action(entity, action)
     if project_id is not None:
         try:
             UUID(project_id)
         except ValueError:
             raise Invalid(f'project "{project_id}" is not a UUID') from None
+
+
+def _check_action(entity: str | None, action: str) -> None:
+    if entity is None:
+        actions, whose = sorted({action for _, action in _PAIRS}), ""
+    else:
+        actions, whose = list(ACTIONS[entity]), f" of {entity}"
+    if action not in actions:
+        raise Invalid(f'action "{action}"{whose} is none of {", ".join(actions)}')

@@ -43,8 +43,8 @@ class EventFilter:
         check_filter(made.entity, made.action, made.project_id)
         return made
 
-    def is_told_by_subject(self, *, is_shared: bool) -> bool:
-        """Whether the subject alone tells if an event matches; on the shared stream it tells less."""
+    def is_decided_by_subject(self, *, is_shared: bool) -> bool:
+        """Whether the subject alone says if an event matches; on the shared stream it says less."""
         beyond = [self.worktree_id, self.agent_id, self.correlation_id, self.since, self.until]
         if is_shared:
             beyond += [self.action, self.project_id]
@@ -99,7 +99,9 @@ def what_happened(envelope: dict[str, Any]) -> tuple[str, str | None, str | None
         action = (envelope.get("data") or {}).get("change")
     else:
         action = envelope["type"].split(".")[2]
-    return entity, action, entity_id if entity_id and entity_id != "-" else None
+    if entity_id in {"", "-"}:
+        return entity, action, None
+    return entity, action, entity_id
 
 
 def _field(data: dict[str, Any], name: str) -> str | None:

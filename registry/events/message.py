@@ -63,7 +63,8 @@ class Message(NamedTuple):
 def identity(headers: Mapping[str, str]) -> tuple[int, str] | tuple[None, None]:
     """Outbox id and event id in the headers of an event; nothing in those of a message that cannot be one."""
     # nats-py gives a value that is not ASCII as an `email.header.Header`
-    outbox_id, event_id = (str(headers.get(name, "")) for name in (OUTBOX_ID_HEADER, EVENT_ID_HEADER))
+    outbox_id = str(headers.get(OUTBOX_ID_HEADER, ""))
+    event_id = str(headers.get(EVENT_ID_HEADER, ""))
     if _OUTBOX_ID.fullmatch(outbox_id) and _EVENT_ID.fullmatch(event_id):
         return int(outbox_id), event_id
     return None, None

@@ -11,7 +11,7 @@ from registry.events.message import Message, OutboxRow
 from registry.profiles.bloodbank import BloodbankProfile
 from registry.profiles.imi import ImiProfile
 from registry.subjects import DEFAULT_SOURCE, CommandNames
-from registry.validation import PREFIX, RULES, SOURCE, shown
+from registry.validation import PREFIX, RULES, SOURCE, printable
 
 
 class Profile(Protocol):
@@ -56,7 +56,7 @@ def profile_named(
     Raises `Invalid` naming setting, value and rule.
     """
     if name not in PROFILES:
-        raise Invalid(f"setting profile: value {shown(name)}: it must be {' or '.join(PROFILES)}")
+        raise Invalid(f"setting profile: value {printable(name)}: it must be {' or '.join(PROFILES)}")
     _check("prefix", prefix, PREFIX)
     _check("source", source, SOURCE)
     return PROFILES[name](prefix, source, event_versions)
@@ -64,4 +64,4 @@ def profile_named(
 
 def _check(setting: str, value: str, pattern: str) -> None:
     if not isinstance(value, str) or not re.fullmatch(pattern, value):
-        raise Invalid(f"setting {setting}: value {shown(value)}: {RULES[pattern]}")
+        raise Invalid(f"setting {setting}: value {printable(value)}: {RULES[pattern]}")

@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from registry.commands import COMMANDS, CommandEnvelope, Outcome, command_type
 from registry.events import VERSIONS
 from registry.events.envelope import Envelope
-from registry.events.message import CONTENT_TYPE, OUTBOX_ID_HEADER
+from registry.events.message import CONTENT_TYPE, EVENT_ID_HEADER, OUTBOX_ID_HEADER
 from registry.queries import QUERIES
 from registry.subjects import Names
 
@@ -90,7 +90,7 @@ def _event(name: str) -> dict[str, dict[str, Any]]:
         "description": f"Stored in stream {NAMES.event_stream}.",
         "messages": _references(messages),
         "parameters": {"project_id": PARAMETERS["project_id"]},
-        "x-jetstream": {"stream": NAMES.event_stream, "retention": "limits", "deduplication": "Nats-Msg-Id"},
+        "x-jetstream": {"stream": NAMES.event_stream, "retention": "limits", "deduplication": EVENT_ID_HEADER},
     }
     operation: dict[str, Any] = {
         "action": "send",
@@ -185,10 +185,10 @@ def _payload(envelope: type[BaseModel], data: type[BaseModel], fixed: dict[str, 
 def _headers() -> dict[str, Any]:
     return {
         "type": "object",
-        "required": ["content-type", "Nats-Msg-Id", OUTBOX_ID_HEADER],
+        "required": ["content-type", EVENT_ID_HEADER, OUTBOX_ID_HEADER],
         "properties": {
             "content-type": {"const": CONTENT_TYPE},
-            "Nats-Msg-Id": {"type": "string", "format": "uuid", "description": "The event's id."},
+            EVENT_ID_HEADER: {"type": "string", "format": "uuid", "description": "The event's id."},
             OUTBOX_ID_HEADER: {"type": "string", "pattern": "^[0-9]+$", "description": "Its place in the outbox."},
         },
     }

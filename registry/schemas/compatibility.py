@@ -76,7 +76,8 @@ def breaking_changes(old: Documents, new: Documents) -> Iterator[str]:
 
 def _compare(field: str, old: Side, new: Side, *, may_widen: bool) -> Iterator[str]:
     before, after = old.alternatives(), new.alternatives()
-    pairs = [(part, taker) for name, part in before.items() if (taker := _taker(name, after))]
+    takers = {name: _taker(name, after) for name in before}
+    pairs = [(before[name], taker) for name, taker in takers.items() if taker is not None]
     if len(pairs) < len(before) or not (may_widen or before.keys() == after.keys()):
         yield f"{_named(field)} retyped from {' or '.join(sorted(before))} to {' or '.join(sorted(after))}"
         return
@@ -98,15 +99,7 @@ def _compare_rules(field: str, old: Schema, new: Schema, *, may_widen: bool) -> 
     """Which values of one type are allowed."""
     if old.get("format") != new.get("format") and not (may_widen and "format" not in new):
         yield f"{_named(field)} retyped from format {old.get('format')} to {new.get('format')}"
-    before, after = _allowed(old), _allowed(new)
-    if after is not None and before is None:
-        yield f"{_named(field)} narrowed to {_listed(after)}"
-    elif after is not None and before is not None and (gone := [value for value in before if value not in after]):
-        yield f"{_named(field)} narrowed: {_listed(gone)} no longer allowed"
-    elif (
-        before is not None and not may_widen and (came := [value for value in after or ["any"] if value not in before])
-    ):
-        yield f"{_named(field)} widened: readers do not know {_listed(came)}"
+    yield from _compare_values(field, _allowed(old), _allowed(new), may_widen=may_widen)
     for keyword in sorted((old.keys() | new.keys()) - STRUCTURE - ANNOTATIONS):
         if old.get(keyword) == new.get(keyword):
             continue
@@ -117,13 +110,32 @@ def _compare_rules(field: str, old: Schema, new: Schema, *, may_widen: bool) -> 
             yield f"{_named(field)} narrowed: {keyword} {new[keyword]}"
 
 
+def _compare_values(field: str, old: list[Any] | None, new: list[Any] | None, *, may_widen: bool) -> Iterator[str]:
+    """Which values are enumerated; None where any is allowed."""
+    if old is None:
+        if new is not None:
+            yield f"{_named(field)} narrowed to {_listed(new)}"
+        return
+    if new is None:
+        gone, came = [], ["any"]
+    else:
+        gone = [value for value in old if value not in new]
+        came = [value for value in new if value not in old]
+    if gone:
+        yield f"{_named(field)} narrowed: {_listed(gone)} no longer allowed"
+    elif came and not may_widen:
+        yield f"{_named(field)} widened: readers do not know {_listed(came)}"
+
+
 def _is_wider(keyword: str, old: Schema, new: Schema) -> bool:
     """Whether all values that `old` took by this keyword are taken by `new`."""
     if keyword not in new:
         return True
     if keyword in old and keyword in LOWER_LIMITS:
         return bool(new[keyword] < old[keyword])
-    return keyword in old and keyword in UPPER_LIMITS and bool(new[keyword] > old[keyword])
+    if keyword in old and keyword in UPPER_LIMITS:
+        return bool(new[keyword] > old[keyword])
+    return False
 
 
 def _compare_object(field: str, old: Side, new: Side, *, may_widen: bool) -> Iterator[str]:

@@ -13,7 +13,7 @@ from jsonschema.exceptions import ValidationError, best_match
 from registry.schemas import files
 
 _TYPE = re.compile(r"imi\.(?P<name>[a-z_]+\.[a-z_]+)\.(?P<version>v[0-9]+)")
-_SHOWN = 80
+_MOST_CHARACTERS = 80
 
 
 def faults(message: object) -> Iterator[str]:
@@ -40,8 +40,9 @@ def _faults(document: dict[str, Any], value: object, root: str) -> Iterator[str]
     validator = Draft202012Validator(document, format_checker=Draft202012Validator.FORMAT_CHECKER)
     for error in sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path]):
         deepest = best_match([error]) or error
-        field = ".".join([root] * bool(root) + [str(part) for part in deepest.absolute_path])
-        yield f"{field or 'message'}: {_rule(deepest)}"
+        path = [root] if root else []
+        path += [str(part) for part in deepest.absolute_path]
+        yield f"{'.'.join(path) or 'message'}: {_rule(deepest)}"
 
 
 def _rule(error: ValidationError) -> str:
@@ -51,7 +52,7 @@ def _rule(error: ValidationError) -> str:
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
 
 
 @cache

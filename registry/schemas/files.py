@@ -24,11 +24,9 @@ def load(source: Path) -> Documents:
 
     Raises `NotFound` where there are none, `Invalid` for what cannot be read or is no JSON object.
     """
-    files = (
-        {source.name: source}
-        if source.is_file()
-        else {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*.json"))}
-    )
+    if source.is_file():
+        return {source.name: _read(source)}
+    files = {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*.json"))}
     if not files:
         raise NotFound(f"{source}: no schemas there")
     return {name: _read(path) for name, path in files.items()}

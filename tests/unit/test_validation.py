@@ -12,7 +12,7 @@ from registry.commands import RegisterProject, validated
 from registry.errors import Invalid
 from registry.events import parse
 from registry.queries import ListProjects
-from registry.validation import from_validation, shown
+from registry.validation import from_validation, printable
 
 
 def nested(levels: int) -> list[Any]:
@@ -43,7 +43,7 @@ def nested(levels: int) -> list[Any]:
     ids=range(14),
 )
 def test_a_value_is_shown_on_one_line_and_not_endless(value: object, expected: str) -> None:
-    assert shown(value) == expected
+    assert printable(value) == expected
 
 
 @pytest.mark.parametrize(
