@@ -22,7 +22,8 @@ from publisher.outbox.lead import try_lead
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings, profile_of
-from publisher.stream.event_stream import EventStream, StreamMoved
+from publisher.stream.acknowledgements import StreamMoved
+from publisher.stream.event_stream import EventStream
 from publisher.stream.opening import open_stream
 from registry.concurrency.backoff import Backoff
 from registry.errors import Invalid, RegistryError, Unavailable

@@ -17,7 +17,7 @@ from nats.js.api import StreamConfig
 
 from publisher.embedded.postgres import nats_server
 from publisher.settings import load, profile_of
-from publisher.stream.event_stream import StreamMoved
+from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.opening import open_stream
 from publisher.stream.shared_stream import WINDOW, waves
 from registry.concurrency.tasks import end

@@ -15,7 +15,7 @@ from publisher.outbox.ranges import RangeSet
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
 from publisher.settings import profile_of
-from publisher.stream.event_stream import StreamMoved
+from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.opening import open_stream
 from registry.concurrency.tasks import end
 from registry.subjects import Names
