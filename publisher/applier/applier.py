@@ -7,8 +7,6 @@ Why: docs/adr/0005-commands.md.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,32 +16,23 @@ from publisher.applier.command_stream import CommandStream
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.metrics import ApplierMetrics
 from publisher.applier.workers import Workers
-from publisher.settings import Settings, profile_of
+from publisher.part import Part
+from publisher.settings import Settings
 from registry.broker.connection import connect_nats
 from registry.concurrency.backoff import Backoff
-from registry.errors import Invalid, NotFound, Unavailable
+from registry.errors import NotFound, Unavailable
 
 log = structlog.get_logger()
 
 STANDBY_POLL_SECONDS = 0.5
 
 
-class Applier:
+class Applier(Part):
     """Carries out the commands of one stream on one database. Any number may run; one leads, the others stand by."""
 
     def __init__(self, settings: Settings, metrics: ApplierMetrics) -> None:
-        if settings.database_url is None:
-            raise Invalid("setting database_url: missing; set DATABASE_URL to the registry's database")
-        if settings.nats_url is None:
-            raise Invalid("setting nats_url: missing; set NATS_URL to the NATS server")
-        self._database_url = settings.database_url
-        self._nats_url = settings.nats_url
-        self._settings = settings
-        self._profile = profile_of(settings)
+        super().__init__(settings, "applier")
         self._metrics = metrics
-        self._name = f"imi-registry applier {socket.gethostname()} {os.getpid()}"
-        self.settled = asyncio.Event()
-        """Set once this applier takes commands, or knows why it does not."""
 
     async def run(self) -> None:
         """Lead or stand by until cancelled; what waiting may heal is retried for ever.

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from time import time
-from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Histogram
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client annotates it not
-
-Role = Literal["starting", "standby", "leader"]
+from publisher.health import Health
 
 
-class RelayMetrics:
+class RelayMetrics(Health):
     """Metrics of one relay in a registry of their own; `registry` is what an exporter renders."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.role: Role = "starting"
+        super().__init__(
+            "relay",
+            CollectorRegistry(),
+            leader="1 while this process publishes, 0 while it does not",
+            interruptions="Times the relay started over because a server was away",
+        )
         self.published = 0
-        self.interrupted = 0
         self.unknown = 0
         self.waiting_ids = 0
         self.last_publish_at: float | None = None
-        self._last_error: str | None = None
-        self._leading = self._gauge("leader", "1 while this process publishes, 0 while it does not")
         self._events = self._counter("events", "Events acknowledged by the stream")
-        self._interruptions = self._counter("interruptions", "Times the relay started over because a server was away")
         self._moved = self._counter("stream_moved", "Times the stream did not end where expected")
         self._recovered = self._counter("recovered_events", "Events found in the stream beyond the cursor")
         self._foreign = self._counter("foreign_messages", "Messages in the stream that no relay wrote")
@@ -44,34 +41,13 @@ class RelayMetrics:
 
     def problems(self) -> list[str]:
         """What keeps this relay from doing its work, one sentence each; none when it is well."""
-        found = []
-        if self.role == "starting":
-            found.append("the relay neither leads nor stands by yet")
-        if self._last_error is not None:
-            found.append(self._last_error)
+        found = super().problems()
         if self.unknown:
             found.append(
                 f"the stream holds {self.unknown} events that this database does not: "
                 "the database was restored to an older state"
             )
         return found
-
-    def became(self, role: Role) -> None:
-        """Note the role this relay has now."""
-        if role not in (self.role, "starting"):
-            self.well()
-        self.role = role
-        self._leading.set(role == "leader")
-
-    def well(self) -> None:
-        """Note that everything the relay does works."""
-        self._last_error = None
-
-    def failed(self, error: Exception) -> None:
-        """Note what interrupted the relay."""
-        self.interrupted += 1
-        self._interruptions.inc()
-        self._last_error = str(error)
 
     def moved(self) -> None:
         """Note that the stream did not end where expected."""
@@ -102,9 +78,3 @@ class RelayMetrics:
     def sent_as_reference(self) -> None:
         """Note an event too large for the server."""
         self._oversized.inc()
-
-    def _counter(self, name: str, text: str) -> Counter:
-        return Counter(f"imi_relay_{name}", text, registry=self.registry)
-
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"imi_relay_{name}", text, registry=self.registry)

@@ -8,8 +8,6 @@ relay.md.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from contextlib import suppress
 
 import structlog
@@ -19,13 +17,15 @@ from publisher.outbox import doorbell
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.cursor import Cursor, Deposed, advance
 from publisher.outbox.lead import try_lead
+from publisher.part import Part
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
-from publisher.settings import Settings, profile_of
-from publisher.stream.event_stream import EventStream, StreamMoved
+from publisher.settings import Settings
+from publisher.stream.acknowledgements import StreamMoved
+from publisher.stream.event_stream import EventStream
 from publisher.stream.opening import open_stream
 from registry.concurrency.backoff import Backoff
-from registry.errors import Invalid, RegistryError, Unavailable
+from registry.errors import RegistryError, Unavailable
 
 log = structlog.get_logger()
 
@@ -34,22 +34,12 @@ SILENCE_SECONDS = 1.0
 """How long a relay that stops tries to silence the doorbell."""
 
 
-class Relay:
+class Relay(Part):
     """Publishes the outbox of one database into one stream. Any number may run; one leads, the others stand by."""
 
     def __init__(self, settings: Settings, metrics: RelayMetrics) -> None:
-        if settings.database_url is None:
-            raise Invalid("setting database_url: missing; set DATABASE_URL to the registry's database")
-        if settings.nats_url is None:
-            raise Invalid("setting nats_url: missing; set NATS_URL to the NATS server")
-        self._database_url = settings.database_url
-        self._nats_url = settings.nats_url
-        self._settings = settings
-        self._profile = profile_of(settings)
+        super().__init__(settings)
         self._metrics = metrics
-        self._name = f"imi-registry {socket.gethostname()} {os.getpid()}"
-        self.settled = asyncio.Event()
-        """Set once this relay publishes, or knows that another one does."""
 
     async def run(self) -> None:
         """Lead or stand by until cancelled; what waiting may heal is retried for ever.

@@ -8,12 +8,9 @@ docs/adr/0001-outbox-and-relay.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple
-from uuid import uuid4
 
-import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -27,9 +24,10 @@ from nats.js.api import (
 )
 
 from publisher.settings import Settings
-from publisher.stream.protocol import publish, write
+from publisher.stream.acknowledgements import Acknowledgements
+from publisher.stream.protocol import atomic_batch, one_by_one, write
 from registry.broker.connection import translated_nats
-from registry.errors import Conflict, NotFound, RegistryError, Unavailable
+from registry.errors import Conflict, NotFound, Unavailable
 from registry.events.message import Message
 from registry.profiles.profile import Profile
 
@@ -39,14 +37,6 @@ ATOMIC_SINCE = (2, 12)
 
 FEW = 128
 """So many messages are stored sooner as requests of their own than as an atomic batch, which has a fixed cost."""
-
-WRONG_END = {10070, 10071, 10164}
-"""`err_code`: the stream does not end where the publisher believes.
-
-Wrong last message id, wrong last sequence, and the latter as a clustered stream tells it.
-"""
-DUPLICATE_IN_BATCH = 10201
-"""`err_code`: a `Nats-Msg-Id` of the batch is in the stream's dedupe window."""
 
 AGE_DIGITS = 3
 """Age limits are compared in milliseconds: as nanoseconds and back, days times 86,400 come out as another float."""
@@ -59,21 +49,8 @@ REBUILD = "imi-registry rebuild-stream (with the --state-dir of up, if it had on
 """The command that publishes a lost stream again."""
 
 
-class StreamMoved(RegistryError):
-    """The stream ends at another sequence than expected: read its tail, then go on."""
-
-
 class StreamLost(Conflict):
     """The stream ends before what was already published into it: it was re-created or restored from an old backup."""
-
-
-@dataclass
-class Awaited:
-    """A request under way: who waits for its outcome, what is still to be acknowledged, and where the stream ends."""
-
-    outcome: asyncio.Future[int]
-    acks: int
-    last_sequence: int
 
 
 class Stored(NamedTuple):
@@ -95,8 +72,7 @@ class EventStream:
         self._settings = settings
         version = client.connected_server_version
         self._is_atomic = (version.major, version.minor) >= ATOMIC_SINCE
-        self._inbox = client.new_inbox()
-        self._awaited: dict[str, Awaited] = {}
+        self._acknowledgements = Acknowledgements(client, self.name)
 
     @property
     def is_connected(self) -> bool:
@@ -110,10 +86,7 @@ class EventStream:
 
     def abandon(self) -> None:
         """Give up on all answers: the connection they would come by is gone."""
-        for awaited in self._awaited.values():
-            if not awaited.outcome.done():
-                awaited.outcome.set_exception(Unavailable(f"the connection to stream {self.name} was lost"))
-        self._awaited.clear()
+        self._acknowledgements.abandon()
 
     def silent(self) -> Unavailable:
         """The error of a request that was not answered in time."""
@@ -133,7 +106,7 @@ class EventStream:
         except NotFound:
             config = await self._create()
         self._check(config)
-        await self._client.subscribe(f"{self._inbox}.>", cb=self._on_answer)
+        await self._acknowledgements.open()
 
     async def last_sequence(self) -> int:
         """Sequence of the last message, or the highest there ever was. Raises `Unavailable`."""
@@ -161,7 +134,7 @@ class EventStream:
         return len({message.transaction_id for message in messages}) == len(messages)
 
     async def _send_batch(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
-        reply, outcome = self._await_answers(1, expected)
+        reply, outcome = self._acknowledgements.expect(1, expected)
         await self._write(atomic_batch(messages, expected, reply))
         return outcome
 
@@ -171,8 +144,8 @@ class EventStream:
         The sequence alone does not say so: somebody else's message may take the place of one that is refused, and the
         next would follow it.
         """
-        reply, outcome = self._await_answers(len(messages), expected)
-        await self._write(_each(messages, expected, reply))
+        reply, outcome = self._acknowledgements.expect(len(messages), expected)
+        await self._write(one_by_one(messages, expected, reply))
         return outcome
 
     async def tail(self, after: int) -> AsyncIterator[list[Stored]]:
@@ -231,7 +204,9 @@ class EventStream:
             "sources": (found.sources or None, None),
         }
         differing = [
-            f"{name} is {_shown(is_)}, expected {_shown(ought)}" for name, (is_, ought) in pairs.items() if is_ != ought
+            f"{name} is {_printable(actual)}, expected {_printable(expected)}"
+            for name, (actual, expected) in pairs.items()
+            if actual != expected
         ]
         if differing:
             raise Conflict(
@@ -239,74 +214,13 @@ class EventStream:
                 "edit the stream or the IMI_STREAM_… settings, it is not altered here"
             )
 
-    def _await_answers(self, acks: int, expected: int) -> tuple[str, asyncio.Future[int]]:
-        """A reply subject, and the future of the last sequence once `acks` answers came there."""
-        outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        outcome.add_done_callback(_retrieved)
-        reply = f"{self._inbox}.{uuid4().hex}"
-        self._awaited[reply] = Awaited(outcome, acks, expected)
-        return reply, outcome
-
     async def _write(self, commands: Iterable[bytes]) -> None:
         with translated_nats(f"cannot publish to stream {self.name}"):
             await write(self._client, commands)
-
-    async def _on_answer(self, message: Msg) -> None:
-        awaited = self._awaited.get(message.subject)
-        if awaited is None or awaited.outcome.done():
-            return
-        try:
-            awaited.last_sequence = max(awaited.last_sequence, self._stored_at(message))
-            awaited.acks -= 1
-            if awaited.acks == 0:
-                awaited.outcome.set_result(awaited.last_sequence)
-        except RegistryError as error:
-            awaited.outcome.set_exception(error)
-        if awaited.outcome.done():
-            del self._awaited[message.subject]
-
-    def _stored_at(self, message: Msg) -> int:
-        """The sequence in an acknowledgement; of a duplicate, the one it had before. Raises the error it tells."""
-        if not message.data:  # a status line: 503, nobody listens on the subject
-            raise Unavailable(f"cannot publish to stream {self.name}: no stream takes the subject")
-        ack = orjson.loads(message.data)
-        problem = ack.get("error")
-        if problem is None:
-            return int(ack["seq"])
-        text = f"cannot publish to stream {self.name}: {problem.get('description')} ({problem.get('err_code')})"
-        if problem.get("err_code") in WRONG_END | {DUPLICATE_IN_BATCH}:
-            raise StreamMoved(text)
-        raise Unavailable(text)
 
     def _recognise(self, message: Msg) -> Stored:
         return Stored(message.metadata.sequence.stream, *self._profile.identity(message.headers or {}))
 
 
-def atomic_batch(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:
-    """The commands that store `messages` directly behind sequence `expected`, all or none; one answer, to `reply`."""
-    batch_id = uuid4().hex
-    for number, message in enumerate(messages, start=1):
-        headers = f"{message.headers}Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
-        if number == 1:
-            headers += f"Nats-Expected-Last-Sequence: {expected}\r\n"
-        if number == len(messages):
-            headers += "Nats-Batch-Commit: 1\r\n"
-        yield publish(message, headers, reply if number == len(messages) else "")
-
-
-def _each(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:
-    for number, message in enumerate(messages):
-        headers = f"{message.headers}Nats-Expected-Last-Sequence: {expected + number}\r\n"
-        if number > 0:
-            headers += f"Nats-Expected-Last-Msg-Id: {messages[number - 1].event_id}\r\n"
-        yield publish(message, headers, reply)
-
-
-def _shown(value: object) -> str:
+def _printable(value: object) -> str:
     return str(getattr(value, "value", value))
-
-
-def _retrieved(outcome: asyncio.Future[int]) -> None:
-    """Mark the outcome as seen: when another error came first nobody awaits it, and asyncio would log that."""
-    if not outcome.cancelled():
-        outcome.exception()

@@ -43,7 +43,7 @@ class SharedStream(EventStream):
         return await self._send_wave(last, expected)
 
     async def _send_wave(self, messages: Sequence[Message], last_sequence: int) -> asyncio.Future[int]:
-        reply, outcome = self._await_answers(len(messages), last_sequence)
+        reply, outcome = self._acknowledgements.expect(len(messages), last_sequence)
         source = f"{SOURCE_HEADER}: {self._profile.source}\r\n"
         await self._write([publish(message, message.headers + source, reply) for message in messages])
         return outcome

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
 from publisher.embedded.nats_server import nats_server
-from publisher.stream.event_stream import StreamMoved
+from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.opening import open_stream
 from publisher.stream.shared_stream import WINDOW, waves
 from registry.concurrency.tasks import end

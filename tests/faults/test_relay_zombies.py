@@ -14,7 +14,7 @@ from publisher.outbox.lead import try_lead
 from publisher.outbox.ranges import RangeSet
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
-from publisher.stream.event_stream import StreamMoved
+from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.opening import open_stream
 from registry.concurrency.tasks import end
 from tests.support.audit import connected

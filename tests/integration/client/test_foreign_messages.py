@@ -10,12 +10,12 @@ import orjson
 import psycopg
 import pytest
 from nats.aio.client import Client
+from tests.support.relays import running_relay, until_drained
 
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
 from registry.events.message import EVENT_ID_HEADER, OUTBOX_ID_HEADER
 from tests.support.histories import foreign_subject, stream_of
-from tests.support.relays import running_relay, until_drained
 
 FOREIGN: list[tuple[bytes, dict[str, str] | None]] = [
     (b"", None),

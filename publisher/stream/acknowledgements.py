@@ -1,0 +1,99 @@
+"""The acknowledgements of what was published: who waits for them, and what the server's error codes become."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from uuid import uuid4
+
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from registry.errors import RegistryError, Unavailable
+
+WRONG_END = {10070, 10071, 10164}
+"""`err_code`: the stream does not end where the publisher believes.
+
+Wrong last message id, wrong last sequence, and the latter as a clustered stream tells it.
+"""
+DUPLICATE_IN_BATCH = 10201
+"""`err_code`: a `Nats-Msg-Id` of the batch is in the stream's dedupe window."""
+
+
+class StreamMoved(RegistryError):
+    """The stream ends at another sequence than expected: read its tail, then go on."""
+
+
+@dataclass
+class Awaited:
+    """A request under way: who waits for its outcome, what is still to be acknowledged, and where the stream ends."""
+
+    outcome: asyncio.Future[int]
+    acks: int
+    last_sequence: int
+
+
+class Acknowledgements:
+    """Awaits the answers to publish requests of one stream, by subjects of one inbox."""
+
+    def __init__(self, client: Client, stream: str) -> None:
+        self._client = client
+        self._stream = stream
+        self._inbox = client.new_inbox()
+        self._awaited: dict[str, Awaited] = {}
+
+    async def open(self) -> None:
+        """Begin to receive them."""
+        await self._client.subscribe(f"{self._inbox}.>", cb=self._on_answer)
+
+    def expect(self, acks: int, last_sequence: int) -> tuple[str, asyncio.Future[int]]:
+        """A reply subject, and the future of the stream's last sequence once `acks` answers came there.
+
+        It is at least `last_sequence`. Raises `StreamMoved`, `Unavailable` as the server's first error tells.
+        """
+        outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        outcome.add_done_callback(_retrieved)
+        reply = f"{self._inbox}.{uuid4().hex}"
+        self._awaited[reply] = Awaited(outcome, acks, last_sequence)
+        return reply, outcome
+
+    def abandon(self) -> None:
+        """Give up on all answers: the connection they would come by is gone."""
+        for awaited in self._awaited.values():
+            if not awaited.outcome.done():
+                awaited.outcome.set_exception(Unavailable(f"the connection to stream {self._stream} was lost"))
+        self._awaited.clear()
+
+    async def _on_answer(self, message: Msg) -> None:
+        awaited = self._awaited.get(message.subject)
+        if awaited is None or awaited.outcome.done():
+            return
+        try:
+            awaited.last_sequence = max(awaited.last_sequence, self._stored_at(message))
+            awaited.acks -= 1
+            if awaited.acks == 0:
+                awaited.outcome.set_result(awaited.last_sequence)
+        except RegistryError as error:
+            awaited.outcome.set_exception(error)
+        if awaited.outcome.done():
+            del self._awaited[message.subject]
+
+    def _stored_at(self, message: Msg) -> int:
+        """The sequence in an acknowledgement; of a duplicate, the one it had before. Raises the error it tells."""
+        if not message.data:  # a status line: 503, nobody listens on the subject
+            raise Unavailable(f"cannot publish to stream {self._stream}: no stream takes the subject")
+        ack = orjson.loads(message.data)
+        problem = ack.get("error")
+        if problem is None:
+            return int(ack["seq"])
+        text = f"cannot publish to stream {self._stream}: {problem.get('description')} ({problem.get('err_code')})"
+        if problem.get("err_code") in WRONG_END | {DUPLICATE_IN_BATCH}:
+            raise StreamMoved(text)
+        raise Unavailable(text)
+
+
+def _retrieved(outcome: asyncio.Future[int]) -> None:
+    """Mark the outcome as seen: when another error came first nobody awaits it, and asyncio would log that."""
+    if not outcome.cancelled():
+        outcome.exception()
