@@ -9,13 +9,11 @@ from typing import LiteralString
 import orjson
 import psycopg
 import pytest
-from nats.aio.client import Client
-from tests.support.relays import running_relay, until_drained
 
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
 from registry.events.message import EVENT_ID_HEADER, OUTBOX_ID_HEADER
-from tests.support.histories import foreign_subject, stream_of
+from tests.support.world import World
 
 FOREIGN: list[tuple[bytes, dict[str, str] | None]] = [
     (b"", None),
@@ -47,34 +45,33 @@ async def tailed(client: RegistryClient, action: str | None, seen: list[str], re
     ("action", "expected"), [(None, ["first", "first", "last"]), ("registered", ["first", "last"])]
 )
 async def test_messages_of_others_are_passed_over(
-    database: str,
-    nats_url: str,
-    nats: Client,
-    prefix: str,
-    profile: str,
-    read: Read,
-    action: str | None,
-    expected: list[str],
+    world: World, profile: str, read: Read, action: str | None, expected: list[str]
 ) -> None:
     seen: list[str] = []
     ready = asyncio.Event()
     async with (
-        running_relay(database, nats_url, prefix),
-        RegistryClient.connect(nats_url, prefix=prefix, profile=profile) as client,  # type: ignore[arg-type]
+        world.relay(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix, profile=profile) as client,  # type: ignore[arg-type]
         asyncio.TaskGroup() as tasks,
     ):
         running = tasks.create_task(read(client, action, seen, ready))
         async with asyncio.timeout(30):
             await ready.wait()
-            await asyncio.to_thread(write, database, "SELECT register_project('first', 'git@github.com:a/first.git')")
-            await until_drained(database, prefix, stream=stream_of(prefix))
+
+            await asyncio.to_thread(
+                write, world.database, "SELECT register_project('first', 'git@github.com:a/first.git')"
+            )
+            await world.drained()
             for payload, headers in FOREIGN:
-                await nats.jetstream().publish(foreign_subject(prefix), payload, headers=headers)
-            await asyncio.to_thread(write, database, "UPDATE projects SET description = 'd'")
-            await asyncio.to_thread(write, database, "SELECT register_project('last', 'git@github.com:a/last.git')")
+                await world.nats.jetstream().publish(world.foreign_subject, payload, headers=headers)
+            await asyncio.to_thread(write, world.database, "UPDATE projects SET description = 'd'")
+            await asyncio.to_thread(
+                write, world.database, "SELECT register_project('last', 'git@github.com:a/last.git')"
+            )
             while "last" not in seen:
                 await asyncio.sleep(0.01)
         await end([running])
+
     assert seen == expected
 
 

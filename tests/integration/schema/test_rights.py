@@ -15,8 +15,8 @@ from psycopg.conninfo import make_conninfo
 
 from registry.database import migrate
 from registry.errors import RegistryError
-from tests.conftest import database_url
 from tests.integration.schema.test_migrate import MIGRATIONS, NAMES, catalogs, psql
+from tests.support.databases import url_of
 
 Conn = psycopg.Connection[Any]
 
@@ -63,7 +63,7 @@ def owned_database(admin_url: str) -> Iterator[str]:
     with psycopg.connect(admin_url, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), password))
         admin.execute(sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(*[sql.Identifier(name)] * 2))
-        yield make_conninfo(database_url(admin_url, name), user=name, password=password)
+        yield make_conninfo(url_of(admin_url, name), user=name, password=password)
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
         admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
@@ -72,7 +72,7 @@ def owned_database(admin_url: str) -> Iterator[str]:
 def superuser(admin_url: str, owned_database: str) -> Iterator[Conn]:
     """The owned database as somebody who may do everything."""
     name = psycopg.conninfo.conninfo_to_dict(owned_database)["dbname"]
-    with psycopg.connect(database_url(admin_url, str(name)), autocommit=True) as conn:
+    with psycopg.connect(url_of(admin_url, str(name)), autocommit=True) as conn:
         yield conn
 
 
@@ -216,7 +216,7 @@ def database_of_another_encoding(request: pytest.FixtureRequest, admin_url: str)
         admin.execute(
             f"CREATE DATABASE {name} ENCODING {request.param} LOCALE 'C' {provider} TEMPLATE template0".encode()
         )
-        yield database_url(admin_url, name)
+        yield url_of(admin_url, name)
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
