@@ -36,6 +36,13 @@ CREATE TABLE IF NOT EXISTS public.schema_migrations (
     CONSTRAINT schema_migrations_pkey PRIMARY KEY (version)
 )
 """
+# As a file means what it says, whoever made the connection.
+_FILE_SESSION = """
+SET LOCAL search_path = public;
+SET LOCAL client_encoding = 'UTF8';
+SET LOCAL standard_conforming_strings = on;
+SET LOCAL IntervalStyle = 'postgres';
+"""
 # A statement ends at a semicolon outside of comments, strings, quoted names and dollar quotes.
 _TOKEN = re.compile(
     r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"[^"]*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|(?P<end>;)""", re.DOTALL
@@ -261,7 +268,7 @@ def _run(conn: psycopg.Connection[Any], migration: Migration) -> None:
     statements = _split(migration.sql)
     if [statement.text.upper() for statement in (*statements[:1], *statements[-1:])] != ["BEGIN", "COMMIT"]:
         raise Invalid(f"migration {migration.name}: expected one transaction, BEGIN; … COMMIT;")
-    conn.execute("SET LOCAL search_path = public")
+    conn.execute(_FILE_SESSION)
     for statement in statements[1:-1]:
         try:
             conn.execute(statement.text.encode())
