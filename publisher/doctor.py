@@ -30,8 +30,8 @@ SELECT
     cursor.forgotten_sequence,
     cursor.leader,
     extract(epoch FROM clock_timestamp() - cursor.heartbeat_at)::float8,
-    (SELECT count(*) FROM outbox WHERE id >= coalesce(upper(cursor.published), 1))
-FROM publisher_cursor AS cursor
+    (SELECT count(*) FROM public.outbox WHERE id >= coalesce(upper(cursor.published), 1))
+FROM public.publisher_cursor AS cursor
 ORDER BY cursor.stream
 """
 
@@ -44,8 +44,8 @@ FROM (
             AS first_sequence,
         batch.last_sequence - (SELECT sum(upper(part) - lower(part)) FROM unnest(batch.ids) AS part)::bigint
             AS last_sequence
-    FROM publisher_cursor AS cursor
-    JOIN published_batch AS batch ON batch.stream = cursor.stream
+    FROM public.publisher_cursor AS cursor
+    JOIN public.published_batch AS batch ON batch.stream = cursor.stream
     WHERE cursor.stream = %(stream)s
 ) AS hole
 WHERE first_sequence <= last_sequence

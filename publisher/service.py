@@ -8,7 +8,6 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Protocol
 
-import psycopg
 import structlog
 
 from publisher.applier.applier import Applier
@@ -23,7 +22,7 @@ from publisher.web import server, status
 from registry.broker.connection import connect_nats
 from registry.concurrency.tasks import run_until
 from registry.database import migrate
-from registry.database.connection import from_database
+from registry.database.connection import connect_blocking
 from registry.errors import Unavailable
 
 log = structlog.get_logger()
@@ -100,11 +99,8 @@ async def check_database(settings: Settings) -> None:
     """Raise what is wrong with the database before anything is started: unreachable, or not of this schema."""
 
     def check() -> None:
-        try:
-            with psycopg.connect(settings.database_url or "", autocommit=True, connect_timeout=5) as conn:
-                migrate.check(conn)
-        except psycopg.Error as error:
-            raise from_database(error) from error
+        with connect_blocking(settings.database_url or "") as conn:
+            migrate.check(conn)
 
     await asyncio.to_thread(check)
 

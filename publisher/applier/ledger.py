@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import orjson
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from publisher.outbox.connection import KEEPALIVE
 from registry.commands import Outcome
 from registry.commands.reading import Command
-from registry.database.connection import from_database, uninterrupted
+from registry.database.connection import connected, direct, from_database
 from registry.errors import Conflict, Invalid, RegistryError, Unavailable
 
-Connection = AsyncConnection[Outcome]
+Connection = AsyncConnection[Any]
 
 # One row of arguments a command, carried out in that order.
 APPLY = """
@@ -34,9 +34,7 @@ ORDER BY number
 
 SESSION = """
 SET jit = off;
-SET timezone = 'UTC';
 SET statement_timeout = '60s';
-SET idle_session_timeout = 0;
 """
 BUSY = {"40001", "40P01", "55P03", "57014"}
 """SQLSTATEs that tell of this command and its neighbours, not of the server: serialization, deadlock, timeouts."""
@@ -60,33 +58,15 @@ async def connect(database_url: str, name: str, lock_seconds: float) -> AsyncIte
 
     Raises `NoConnection` when it cannot be made.
     """
+    settings = f"{SESSION} SET lock_timeout = {lock_seconds * 1000:.0f};"
     try:
-        conn: Connection = await uninterrupted(
-            AsyncConnection.connect(
-                database_url,
-                autocommit=True,
-                application_name=name,
-                prepare_threshold=0,
-                row_factory=class_row(Outcome),
-                **KEEPALIVE,
-            )
-        )
-    except psycopg.Error as error:
-        raise _no_connection(error) from error
+        conn = await connected(database_url, name, direct(settings))
+    except Unavailable as error:
+        raise NoConnection(str(error)) from error
     try:
-        try:
-            await conn.execute(SESSION, prepare=False)
-            await conn.execute("SELECT set_config('lock_timeout', %s, false)", [f"{lock_seconds * 1000:.0f}"])
-        except psycopg.Error as error:
-            raise _no_connection(error) from error
         yield conn
     finally:
         await conn.close()
-
-
-def _no_connection(error: psycopg.Error) -> RegistryError:
-    known = from_database(error)
-    return NoConnection(str(known)) if isinstance(known, Unavailable) else known
 
 
 async def apply(conn: Connection, commands: Sequence[Command]) -> list[Outcome]:
@@ -110,7 +90,8 @@ async def apply(conn: Connection, commands: Sequence[Command]) -> list[Outcome]:
         for command in commands
     ]
     try:
-        return await (await conn.execute(APPLY, [list(column) for column in zip(*rows, strict=True)])).fetchall()
+        cursor = conn.cursor(row_factory=class_row(Outcome))
+        return await (await cursor.execute(APPLY, [list(column) for column in zip(*rows, strict=True)])).fetchall()
     except psycopg.Error as error:
         raise _translated(error) from error
 

@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-import psycopg
 from psycopg import AsyncConnection
 from rich.table import Table
 
@@ -22,7 +21,7 @@ from publisher.cli.terminal.lines import event_line
 from publisher.settings import Settings
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
-from registry.database.connection import from_database
+from registry.database.connection import connect, translated
 
 MAX_PROJECTS = 8
 ROUNDS = 8
@@ -78,18 +77,17 @@ class Demo:
             RegistryClient.connect(nats_url, prefix=self.settings.prefix, name="imi-demo") as client,
             client.tail() as deliveries,
         ):
-            try:
-                conn = await AsyncConnection.connect(database_url, autocommit=True)
-                async with conn, asyncio.TaskGroup() as tasks:
-                    last_before = await _scalar(conn, "SELECT coalesce(max(id), 0) FROM outbox")
+            with translated():
+                async with connect(database_url, "imi-registry demo") as conn, asyncio.TaskGroup() as tasks:
+                    last_before = await _scalar(conn, "SELECT coalesce(max(id), 0) FROM public.outbox")
                     watching = tasks.create_task(self._watch(deliveries))
                     await self._write(conn)
-                    written = await conn.execute("SELECT event_id::text FROM outbox WHERE id > %s", [last_before])
+                    written = await conn.execute(
+                        "SELECT event_id::text FROM public.outbox WHERE id > %s", [last_before]
+                    )
                     expected = {row[0] for row in await written.fetchall()}
                     await self._wait_for(expected)
                     await end([watching])
-            except psycopg.Error as error:
-                raise from_database(error) from error
         return self._measure(expected)
 
     async def _watch(self, deliveries: AsyncIterator[Delivery]) -> None:
@@ -140,21 +138,26 @@ class Demo:
         agents = cycle(AGENTS)
         worktrees = []
         for number, (name, origin, branch, trunk) in enumerate(self._projects()):
-            project = await self._change(conn, "SELECT register_project(%s, %s, %s, %s)", name, origin, branch, trunk)
+            project = await self._change(
+                conn, "SELECT public.register_project(%s, %s, %s, %s)", name, origin, branch, trunk
+            )
             folder = Path(trunk).parent
             for kind, name in (("feat", f"feat-search-{number}"), ("fix", f"fix-login-{number}")):
                 branch = name.replace("-", "/", 1)
                 path = str(folder / name)
                 worktree = await self._change(
-                    conn, "SELECT register_worktree(%s, %s, %s, %s, %s)", project, kind, name, branch, path
+                    conn, "SELECT public.register_worktree(%s, %s, %s, %s, %s)", project, kind, name, branch, path
                 )
-                await self._change(conn, "UPDATE worktrees SET agent_id = %s WHERE id = %s", next(agents), worktree)
+                await self._change(
+                    conn, "UPDATE public.worktrees SET agent_id = %s WHERE id = %s", next(agents), worktree
+                )
                 worktrees.append(worktree)
         for step in range(1, ROUNDS + 1):
             for worktree in worktrees:
                 await self._change(
                     conn,
-                    "SELECT update_worktree_git_state(%s, p_uncommitted_count := %s, p_ahead := %s, p_behind := %s)",
+                    "SELECT public.update_worktree_git_state("
+                    "%s, p_uncommitted_count := %s, p_ahead := %s, p_behind := %s)",
                     worktree,
                     (ROUNDS - step) % 4,
                     step,
@@ -163,12 +166,15 @@ class Demo:
         for worktree in worktrees:
             agent = next(agents)
             await self._change(
-                conn, "SELECT log_activity(%s, %s, 'modified', 'Search by name', 'src/search.py')", agent, worktree
+                conn,
+                "SELECT public.log_activity(%s, %s, 'modified', 'Search by name', 'src/search.py')",
+                agent,
+                worktree,
             )
         for number, worktree in enumerate(worktrees[::2]):
             commit = f"{number:040x}"
-            await self._change(conn, "SELECT mark_worktree_merged(%s, %s, %s)", worktree, next(agents), commit)
-        await self._change(conn, "SELECT deactivate_project(%s)", project)
+            await self._change(conn, "SELECT public.mark_worktree_merged(%s, %s, %s)", worktree, next(agents), commit)
+        await self._change(conn, "SELECT public.deactivate_project(%s)", project)
 
     async def _change(self, conn: AsyncConnection, statement: str, *values: object) -> Any:
         """One transaction; remembers when its COMMIT was sent, under the id its events will carry."""

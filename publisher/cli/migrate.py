@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -88,3 +89,22 @@ def rollback(
             typer.confirm(f'Remove the registry and all its data from database "{conn.info.dbname}"?', abort=True)
         migrate.rollback(conn)
     print("removed")
+
+
+@app.command("head")
+def head(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.", file_okay=False)] = Path("migrations/head"),
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Write the schema that the database has now into files for reading: tables, functions, triggers, views.
+
+    Example: imi-registry migrate head /tmp/schema
+    """
+    from registry.database.head import head
+
+    with database(database_url) as conn:
+        files = head(conn)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        print(f"wrote {folder / name}")

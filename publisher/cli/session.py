@@ -81,17 +81,12 @@ def user_name() -> str:
 @contextmanager
 def database(database_url: str | None) -> Iterator[Any]:
     """A plain connection to the registry database."""
-    import psycopg
-
-    from registry.database.connection import from_database
+    from registry.database.connection import connect_blocking
 
     settings = settings_of(database_url=database_url)
     required(settings, "database_url")
-    try:
-        with psycopg.connect(settings.database_url or "", autocommit=True, connect_timeout=5) as conn:
-            yield conn
-    except psycopg.Error as error:
-        raise from_database(error) from error
+    with connect_blocking(settings.database_url or "") as conn:
+        yield conn
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

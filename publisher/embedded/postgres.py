@@ -17,13 +17,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from publisher.embedded.account import Account, account
 from publisher.embedded.process import GUARD, START_SECONDS, EmbeddedServer, launch, server_lock, stop, wait_until_ready
 from publisher.embedded.state_dir import SOCKET, check_socket_path, secret, starting, write_private
-from registry.database.connection import from_database
+from registry.database.connection import connect_blocking
 from registry.errors import Conflict, Invalid, Unavailable
 
 DATABASE = "imi_registry"
@@ -172,14 +172,10 @@ def _postmaster_ready(data: Path, pid: int) -> bool:
 
 
 def _create_database(run: Path, password: str) -> None:
-    try:
-        with psycopg.connect(
-            host=str(run), port=PORT, user=USER, password=password, dbname="postgres", autocommit=True
-        ) as conn:
-            if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
-                conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-    except psycopg.Error as error:
-        raise from_database(error) from error
+    parts = make_conninfo(host=str(run), port=PORT, user=USER, password=password, dbname="postgres")
+    with connect_blocking(parts) as conn:
+        if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
+            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
 
 
 def _postgres_binaries() -> Path:

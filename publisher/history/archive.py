@@ -39,30 +39,30 @@ WAITING = (
     "SELECT"  # noqa: S608  # constants
     + COLUMNS
     + """
-FROM outbox AS event
-WHERE NOT coalesce((SELECT published FROM publisher_cursor WHERE stream = %(stream)s) @> event.id, false)
+FROM public.outbox AS event
+WHERE NOT coalesce((SELECT published FROM public.publisher_cursor WHERE stream = %(stream)s) @> event.id, false)
 ORDER BY event.id
 """
 )
 
 IS_EMPTY = """
-SELECT NOT EXISTS (SELECT FROM outbox)
-    AND NOT EXISTS (SELECT FROM projects)
-    AND NOT EXISTS (SELECT FROM agent_activities)
-    AND NOT EXISTS (SELECT FROM publisher_cursor WHERE stream_sequence > 0)
+SELECT NOT EXISTS (SELECT FROM public.outbox)
+    AND NOT EXISTS (SELECT FROM public.projects)
+    AND NOT EXISTS (SELECT FROM public.agent_activities)
+    AND NOT EXISTS (SELECT FROM public.publisher_cursor WHERE stream_sequence > 0)
 """
 
 COPY_OUTBOX = """
-COPY outbox (
+COPY public.outbox (
     id, transaction_id, event_id, entity, action, project_id, entity_id, occurred_at, actor, correlation_id,
     causation_id, traceparent, data
 ) FROM STDIN
 """
 
-RECORD = "INSERT INTO published_batch (stream, last_sequence, ids) VALUES (%s, %s, %s::int8range[])"
+RECORD = "INSERT INTO public.published_batch (stream, last_sequence, ids) VALUES (%s, %s, %s::int8range[])"
 
 CURSOR = """
-INSERT INTO publisher_cursor (stream, published, stream_sequence)
+INSERT INTO public.publisher_cursor (stream, published, stream_sequence)
 VALUES (%(stream)s, int8multirange(int8range(1, %(last_id)s + 1)), %(events)s)
 ON CONFLICT (stream) DO UPDATE
 SET published = EXCLUDED.published, stream_sequence = EXCLUDED.stream_sequence
@@ -159,7 +159,7 @@ async def import_history(conn: AsyncConnection, settings: Settings, lines: Itera
                 raise Invalid("there is no event to import")
             await restore_tables(conn)
             last_id = max(ids)
-            await conn.execute("SELECT setval('outbox_id_seq', %s)", [last_id])
+            await conn.execute("SELECT setval('public.outbox_id_seq', %s)", [last_id])
             for end in range(BATCH_EVENTS, len(ids) + BATCH_EVENTS, BATCH_EVENTS):
                 batch = ids[end - BATCH_EVENTS : end]
                 last_sequence = end - BATCH_EVENTS + len(batch)

@@ -10,19 +10,21 @@ TABLES = ("worktree_types", "projects", "worktrees", "agent_activities")
 # new registry already and have no event until one changes them.
 STATEMENTS = (
     """
-    INSERT INTO worktree_types
+    INSERT INTO public.worktree_types
     SELECT (
-        jsonb_populate_record(NULL::worktree_types, last.data || jsonb_build_object('id', last.data -> 'type_id'))
+        jsonb_populate_record(
+            NULL::public.worktree_types, last.data || jsonb_build_object('id', last.data -> 'type_id')
+        )
     ).*
     FROM (
         SELECT DISTINCT ON (data -> 'type_id') id, action, data
-        FROM outbox
+        FROM public.outbox
         WHERE entity = 'worktree_type'
         ORDER BY data -> 'type_id', id DESC
     ) AS last
     WHERE last.action <> 'removed'
         AND last.id > coalesce(
-            (SELECT max(id) FROM outbox WHERE entity = 'registry' AND data ->> 'table' = 'worktree_types'), 0
+            (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'worktree_types'), 0
         )
     ON CONFLICT (id) DO UPDATE
     SET
@@ -31,53 +33,53 @@ STATEMENTS = (
         metadata = EXCLUDED.metadata, created_at = EXCLUDED.created_at
     """,
     """
-    INSERT INTO projects
-    SELECT (jsonb_populate_record(NULL::projects, last.data || jsonb_build_object('id', last.entity_id))).*
+    INSERT INTO public.projects
+    SELECT (jsonb_populate_record(NULL::public.projects, last.data || jsonb_build_object('id', last.entity_id))).*
     FROM (
         SELECT DISTINCT ON (entity_id) id, action, data, entity_id
-        FROM outbox
+        FROM public.outbox
         WHERE entity = 'project'
         ORDER BY entity_id, id DESC
     ) AS last
     WHERE last.action <> 'deleted'
         AND last.id > coalesce(
-            (SELECT max(id) FROM outbox WHERE entity = 'registry' AND data ->> 'table' = 'projects'), 0
+            (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'projects'), 0
         )
     """,
     """
-    INSERT INTO worktrees
-    SELECT (jsonb_populate_record(NULL::worktrees, last.data || jsonb_build_object('id', last.entity_id))).*
+    INSERT INTO public.worktrees
+    SELECT (jsonb_populate_record(NULL::public.worktrees, last.data || jsonb_build_object('id', last.entity_id))).*
     FROM (
         SELECT DISTINCT ON (entity_id) id, action, data, entity_id
-        FROM outbox
+        FROM public.outbox
         WHERE entity = 'worktree'
         ORDER BY entity_id, id DESC
     ) AS last
     WHERE last.action <> 'deleted'
         AND last.id > coalesce(
-            (SELECT max(id) FROM outbox WHERE entity = 'registry' AND data ->> 'table' = 'worktrees'), 0
+            (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'worktrees'), 0
         )
     """,
     """
-    INSERT INTO agent_activities
-    SELECT (jsonb_populate_record(NULL::agent_activities, data || jsonb_build_object('id', entity_id))).*
-    FROM outbox
+    INSERT INTO public.agent_activities
+    SELECT (jsonb_populate_record(NULL::public.agent_activities, data || jsonb_build_object('id', entity_id))).*
+    FROM public.outbox
     WHERE entity = 'activity'
         AND id > coalesce(
-            (SELECT max(id) FROM outbox WHERE entity = 'registry' AND data ->> 'table' = 'agent_activities'), 0
+            (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'agent_activities'), 0
         )
     """,
     """
-    INSERT INTO deleted_worktrees (
+    INSERT INTO public.deleted_worktrees (
         id, project_id, project_name, remote_origin, type_name, name, branch_name, path, deleted_at
     )
     SELECT
         entity_id, project_id, data ->> 'project_name', data ->> 'remote_origin', data ->> 'type', data ->> 'name',
         data ->> 'branch_name', data ->> 'path', occurred_at
-    FROM outbox
+    FROM public.outbox
     WHERE entity = 'worktree' AND action = 'deleted'
     """,
-    "SELECT setval('worktree_types_id_seq', (SELECT max(id) FROM worktree_types))",
+    "SELECT setval('public.worktree_types_id_seq', (SELECT max(id) FROM public.worktree_types))",
 )
 
 
@@ -87,8 +89,8 @@ async def restore_tables(conn: AsyncConnection) -> None:
     Activities that their own retention had removed come back, as far as their events are kept.
     """
     for table in TABLES:
-        await conn.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER USER").format(sql.Identifier(table)))
+        await conn.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER USER").format(sql.Identifier("public", table)))
     for statement in STATEMENTS:
         await conn.execute(statement)
     for table in TABLES:
-        await conn.execute(sql.SQL("ALTER TABLE {} ENABLE TRIGGER USER").format(sql.Identifier(table)))
+        await conn.execute(sql.SQL("ALTER TABLE {} ENABLE TRIGGER USER").format(sql.Identifier("public", table)))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -17,15 +16,15 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from publisher.history.snapshot import send_snapshot
 from publisher.outbox import record
-from publisher.outbox.connection import KEEPALIVE, READER
+from publisher.outbox.connection import READER
 from publisher.settings import Settings, profile_of
 from registry.broker.answers import refusal_headers
 from registry.broker.connection import connect_nats
 from registry.concurrency.backoff import Backoff
+from registry.database.connection import direct, pool, taken
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.history.pages import (
     HistoryPage,
@@ -69,7 +68,13 @@ class HistoryService:
     async def _serve(self, ready: asyncio.Event | None) -> None:
         name = f"imi-registry history {os.getpid()}"
         async with (
-            self._database() as self._pool,
+            pool(
+                self._settings.database_url or "",
+                direct(READER),
+                min_size=0,
+                max_size=CONNECTIONS,
+                timeout=CONNECTION_SECONDS,
+            ) as self._pool,
             connect_nats(self._settings.nats_url or "", name) as client,
             asyncio.TaskGroup() as tasks,
         ):
@@ -112,7 +117,7 @@ class HistoryService:
 
     async def _history(self, client: Client, message: Msg) -> bytes:
         request = HistoryRequest.decode(message.data)
-        async with self._connection() as conn:
+        async with taken(self._pool) as conn:
             known = await _recorded(conn, self._profile, request.before)
             places = await record.places(conn, self._profile.event_stream, request.after, request.before)
             rows = await record.rows(conn, [place.outbox_id for place in places], request.filter)
@@ -136,36 +141,11 @@ class HistoryService:
             published = datetime.fromisoformat(message.data.decode())
         except ValueError:
             raise Invalid(f"time {message.data[:80]!r} is none in RFC 3339") from None
-        async with self._connection() as conn:
+        async with taken(self._pool) as conn:
             return str(await record.origin(conn, self._profile.event_stream, published)).encode()
 
     async def _snapshot(self, client: Client, message: Msg) -> None:
         await send_snapshot(self._settings.database_url or "", client, self._profile.event_stream, message.reply)
-
-    @asynccontextmanager
-    async def _database(self) -> AsyncIterator[AsyncConnectionPool[AsyncConnection[Any]]]:
-        async def configure(conn: AsyncConnection[Any]) -> None:
-            await conn.execute(READER, prepare=False)
-
-        pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            self._settings.database_url or "",
-            kwargs={"autocommit": True, "application_name": "imi-registry history", **KEEPALIVE},
-            min_size=0,
-            max_size=CONNECTIONS,
-            timeout=CONNECTION_SECONDS,
-            configure=configure,
-            open=False,
-        )
-        async with pool:
-            yield pool
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        try:
-            async with self._pool.connection() as conn:
-                yield conn
-        except PoolTimeout as error:
-            raise Unavailable(f"no connection to the database within {CONNECTION_SECONDS:g} s") from error
 
 
 async def _recorded(conn: AsyncConnection[Any], profile: Profile, before: Position) -> record.State:

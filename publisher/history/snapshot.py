@@ -27,17 +27,17 @@ BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 POSITION = """
 WITH cursor AS (
     SELECT stream_sequence, published, coalesce(upper(published), 1) AS above
-    FROM publisher_cursor
+    FROM public.publisher_cursor
     WHERE stream = %(stream)s
 ), waiting AS (
     SELECT id
-    FROM outbox
+    FROM public.outbox
     WHERE id >= coalesce((SELECT above FROM cursor), 1)
     UNION ALL
     SELECT outbox.id
     FROM cursor
     CROSS JOIN LATERAL unnest(int8multirange(int8range(1, above)) - published) AS gap (range)
-    JOIN outbox ON outbox.id >= lower(gap.range) AND outbox.id < upper(gap.range)
+    JOIN public.outbox ON outbox.id >= lower(gap.range) AND outbox.id < upper(gap.range)
 )
 SELECT
     coalesce((SELECT stream_sequence FROM cursor), 0),
@@ -47,18 +47,18 @@ SELECT
 # Lines of `registry/history/snapshot.py`; the columns are those of `registry/models.py`.
 ROWS = """
 COPY (
-    SELECT 't' || row_to_json(t)::text FROM worktree_types AS t
+    SELECT 't' || row_to_json(t)::text FROM public.worktree_types AS t
     UNION ALL
-    SELECT 'p' || row_to_json(p)::text FROM projects AS p
+    SELECT 'p' || row_to_json(p)::text FROM public.projects AS p
     UNION ALL
     SELECT 'w' || row_to_json(w)::text
     FROM (
         SELECT
             worktrees.*, projects.name AS project_name, worktree_types.name AS type_name,
-            worktree_status(has_uncommitted_changes, ahead_of_trunk, behind_trunk) AS status
-        FROM worktrees
-        JOIN projects ON projects.id = worktrees.project_id
-        JOIN worktree_types ON worktree_types.id = worktrees.type_id
+            public.worktree_status(has_uncommitted_changes, ahead_of_trunk, behind_trunk) AS status
+        FROM public.worktrees
+        JOIN public.projects ON projects.id = worktrees.project_id
+        JOIN public.worktree_types ON worktree_types.id = worktrees.type_id
     ) AS w
 ) TO STDOUT
 """

@@ -22,7 +22,7 @@ EVENTS = (
     "SELECT"
     + COLUMNS
     + """
-FROM outbox AS event
+FROM public.outbox AS event
 WHERE event.entity_id = %(id)s AND event.entity = %(entity)s
 ORDER BY event.id
 """

@@ -26,14 +26,14 @@ EVENTS = (
     "SELECT"
     + COLUMNS
     + """
-FROM outbox AS event
+FROM public.outbox AS event
 WHERE event.entity IN ('project', 'worktree', 'worktree_type', 'registry')
 ORDER BY event.id
 """
 )
 
 HAS_FORGOTTEN = """
-SELECT coalesce(bool_or(forgotten_sequence > 0), false) FROM publisher_cursor
+SELECT coalesce(bool_or(forgotten_sequence > 0), false) FROM public.publisher_cursor
 """
 
 

@@ -14,7 +14,7 @@ from registry.errors import RegistryError
 # The cursor and the record of what it moved over are one statement: neither is ever ahead of the other.
 ADVANCE = """
 WITH moved AS (
-    UPDATE publisher_cursor
+    UPDATE public.publisher_cursor
     SET
         published = %(published)s::int8multirange,
         stream_sequence = %(stream_sequence)s,
@@ -22,7 +22,7 @@ WITH moved AS (
     WHERE stream = %(stream)s AND epoch = %(epoch)s
     RETURNING pg_current_xact_id()::text::bigint AS transaction_id
 ), recorded AS (
-    INSERT INTO published_batch (stream, last_sequence, ids)
+    INSERT INTO public.published_batch (stream, last_sequence, ids)
     SELECT %(stream)s, batch.last_sequence, batch.ids::int8range[]
     FROM moved
     CROSS JOIN unnest(%(last_sequences)s::bigint[], %(ids)s::text[]) AS batch (last_sequence, ids)
@@ -31,7 +31,7 @@ WITH moved AS (
 SELECT transaction_id FROM moved
 """
 
-FORGET_BEYOND = "DELETE FROM published_batch WHERE stream = %(stream)s AND last_sequence > %(stream_sequence)s"
+FORGET_BEYOND = "DELETE FROM public.published_batch WHERE stream = %(stream)s AND last_sequence > %(stream_sequence)s"
 
 
 class Deposed(RegistryError):

@@ -14,7 +14,7 @@ CHANNEL = "imi_outbox"
 async def set_doorbell(conn: AsyncConnection, *, is_armed: bool) -> None:
     """While the doorbell is armed, each transaction that writes an event notifies `CHANNEL` as it commits."""
     with translated():
-        await conn.execute("SELECT setval('publisher_doorbell', %s)", [int(is_armed)])
+        await conn.execute("SELECT setval('public.publisher_doorbell', %s)", [int(is_armed)])
 
 
 async def listen(conn: AsyncConnection) -> None:

@@ -10,7 +10,7 @@ from publisher.outbox.cursor import Cursor, Deposed
 from publisher.outbox.ranges import RangeSet
 
 LEAD = """
-UPDATE publisher_cursor
+UPDATE public.publisher_cursor
 SET epoch = epoch + 1, heartbeat_at = clock_timestamp(), leader = %(leader)s
 WHERE stream = %(stream)s
 RETURNING published, stream_sequence, epoch, pg_current_xact_id()::text::bigint
@@ -22,7 +22,7 @@ TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('imi publisher ' || %(s
 # A leader that hangs keeps its lock; its heartbeat tells. Ending its connection is what frees the lock.
 DEPOSE = """
 SELECT pg_terminate_backend(holder.pid)
-FROM publisher_cursor AS cursor
+FROM public.publisher_cursor AS cursor
 JOIN pg_locks AS holder
     ON holder.locktype = 'advisory'
     AND holder.granted
@@ -54,7 +54,7 @@ async def try_lead(conn: AsyncConnection, stream: str, leader: str, stale_second
         async with conn.transaction():
             await conn.execute("SET LOCAL synchronous_commit = on")
             await conn.execute(
-                "INSERT INTO publisher_cursor (stream) VALUES (%(stream)s) ON CONFLICT DO NOTHING",
+                "INSERT INTO public.publisher_cursor (stream) VALUES (%(stream)s) ON CONFLICT DO NOTHING",
                 {"stream": stream},
             )
             row = await (await conn.execute(LEAD, {"stream": stream, "leader": leader})).fetchone()

@@ -20,7 +20,7 @@ PAGE = (
 WITH progress AS MATERIALIZED (
     SELECT
         pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
-        coalesce(pg_sequence_last_value('outbox_id_seq'), 0) AS allocated
+        coalesce(pg_sequence_last_value('public.outbox_id_seq'), 0) AS allocated
 )
 SELECT
     progress.oldest_running,
@@ -35,7 +35,7 @@ LEFT JOIN LATERAL (
         FROM unnest(%(gaps)s::int8multirange) AS gap (range)
         CROSS JOIN LATERAL (
             SELECT *
-            FROM outbox
+            FROM public.outbox
             WHERE id >= lower(gap.range) AND id < upper(gap.range)
             ORDER BY id
             LIMIT %(limit)s
@@ -46,7 +46,7 @@ LEFT JOIN LATERAL (
     UNION ALL
     (
         SELECT *
-        FROM outbox
+        FROM public.outbox
         WHERE id >= %(above)s
         ORDER BY id
         LIMIT %(limit)s

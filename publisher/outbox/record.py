@@ -21,7 +21,7 @@ SCAN = 2000
 
 BATCHES = """
 SELECT last_sequence, ids
-FROM published_batch
+FROM public.published_batch
 WHERE stream = %(stream)s AND last_sequence >= %(sequence)s
 ORDER BY last_sequence
 LIMIT 200
@@ -31,7 +31,7 @@ ROWS = (
     "SELECT"
     + COLUMNS
     + """
-FROM outbox AS event
+FROM public.outbox AS event
 WHERE
     event.id = ANY(%(ids)s::bigint[])
     AND (%(entity)s::text IS NULL OR event.entity = %(entity)s)
@@ -45,14 +45,14 @@ WHERE
 
 STATE = """
 SELECT stream_sequence, forgotten_sequence, published @> %(outbox_id)s::bigint
-FROM publisher_cursor
+FROM public.publisher_cursor
 WHERE stream = %(stream)s
 """
 
 # published_at ascends with last_sequence, so the place is found by halving: an index is not worth its upkeep.
 PROBE = """
 SELECT published_at
-FROM published_batch
+FROM public.published_batch
 WHERE stream = %(stream)s AND last_sequence >= %(sequence)s
 ORDER BY last_sequence
 LIMIT 1

@@ -32,10 +32,10 @@ WITH oldest AS (
         batch.ids,
         sum(size.events) OVER (PARTITION BY batch.stream ORDER BY batch.last_sequence) - size.events AS events_before,
         bool_and(is_done.removable) OVER (PARTITION BY batch.stream ORDER BY batch.last_sequence) AS removable
-    FROM publisher_cursor AS cursor
+    FROM public.publisher_cursor AS cursor
     CROSS JOIN LATERAL (
         SELECT *
-        FROM published_batch
+        FROM public.published_batch
         WHERE published_batch.stream = cursor.stream
         ORDER BY last_sequence
         LIMIT %(step)s
@@ -48,7 +48,7 @@ WITH oldest AS (
             batch.published_at < now() - %(keep)s
             AND NOT EXISTS (
                 SELECT
-                FROM publisher_cursor AS other
+                FROM public.publisher_cursor AS other
                 WHERE NOT other.published @> (SELECT range_agg(part) FROM unnest(batch.ids) AS part)
             ) AS removable
     ) is_done
@@ -57,16 +57,16 @@ WITH oldest AS (
     FROM oldest
     WHERE removable AND events_before < %(step)s
 ), forgotten AS (
-    DELETE FROM published_batch AS batch
+    DELETE FROM public.published_batch AS batch
     USING chosen
     WHERE batch.stream = chosen.stream AND batch.last_sequence = chosen.last_sequence
 ), marked AS (
-    UPDATE publisher_cursor AS cursor
+    UPDATE public.publisher_cursor AS cursor
     SET forgotten_sequence = greatest(cursor.forgotten_sequence, latest.last_sequence)
     FROM (SELECT stream, max(last_sequence) AS last_sequence FROM chosen GROUP BY stream) AS latest
     WHERE cursor.stream = latest.stream
 ), removed AS (
-    DELETE FROM outbox
+    DELETE FROM public.outbox
     WHERE id IN (
         SELECT generate_series(lower(part), upper(part) - 1)
         FROM chosen

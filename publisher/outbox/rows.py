@@ -28,7 +28,7 @@ COLUMNS = """
 KNOWN = """
 SELECT known.event_id::text
 FROM unnest(%(ids)s::bigint[], %(event_ids)s::uuid[]) AS known (id, event_id)
-JOIN outbox USING (id, event_id)
+JOIN public.outbox USING (id, event_id)
 """
 
 

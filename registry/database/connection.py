@@ -1,18 +1,26 @@
-"""A connection to PostgreSQL as this project makes it, and what its errors mean."""
+"""Every connection to PostgreSQL is made here: as this project needs it, whatever was set around it.
+
+Database, role, environment (PGDATESTYLE, PGOPTIONS, …), connection string and pooler may each set what changes the
+values that are read and written. A connection made here has its own say on all of that, and SQL names what it means:
+`public.outbox`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Connection, IsolationLevel
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
 
 ConnectionT = TypeVar("ConnectionT", bound=AsyncConnection[Any])
+SetUp = Callable[[AsyncConnection[Any]], Awaitable[None]]
+"""Makes the settings of a connection that is new."""
 
 # A dead peer is noticed within about ten seconds, whatever the network does with the packets.
 KEEPALIVE: dict[str, Any] = {
@@ -22,12 +30,154 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 10_000,
 }
+NAMELESS: dict[str, Any] = {"fallback_application_name": "imi-registry"}
+CONNECTION: dict[str, Any] = {"autocommit": True, "client_encoding": "UTF8", **KEEPALIVE}
+
+# What a pooler in transaction mode keeps for each of its clients, since PostgreSQL reports these by itself
+# (https://www.pgbouncer.org/features.html). Anything else that is set would be met by another client.
+REPORTED: LiteralString = """
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SET DateStyle = 'ISO, MDY';
+SET TimeZone = 'UTC';
+"""
+
+# Our own SQL names the schema; the path is for triggers that others put on these tables. Triggers and foreign keys
+# hold, whatever a superuser has set. What was committed outlives a crash of PostgreSQL; a stronger promise, as
+# remote_apply, stays. default_transaction_read_only stays too: who sets it wants no writer until it is taken back.
+SESSION: LiteralString = (
+    REPORTED
+    + """
+SET search_path = public, pg_temp;
+SET IntervalStyle = 'postgres';
+SET bytea_output = 'hex';
+SET extra_float_digits = 1;
+SET array_nulls = on;
+SET transform_null_equals = off;
+SET default_transaction_isolation = 'read committed';
+SET default_transaction_deferrable = off;
+SET idle_session_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SELECT set_config(name, value, false)
+FROM (VALUES ('session_replication_role', 'replica', 'origin'), ('synchronous_commit', 'off', 'on'))
+    AS setting (name, found, value)
+WHERE current_setting(name) = found;
+"""
+)
+"""Settings of every session that is this process's alone."""
+
+PATIENT: LiteralString = """
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL;
+"""
+"""Settings beside those of `SESSION` for what may take its time: a migration, an import, a vacuum."""
+
+# As PostgreSQL sees this session, and whether it is the one that greeted us: a pooler greets with a number of its own.
+_SEEN = """
+SELECT
+    pg_backend_pid(),
+    current_setting('default_transaction_isolation'),
+    current_setting('session_replication_role')
+"""
 
 _CONFLICT_STATES = {"23505", "23503", "23P01", "23001", "55000", "2BP01"}
 _INVALID_STATES = {"23514", "23502", "42883", "42804", "P0001"}
 _INVALID_CLASSES = {"22", "54"}  # 54: longer than an index takes, deeper than the stack
-_TRANSIENT_STATES = {"40001", "40P01", "55P03", "25P03"}
+_TRANSIENT_STATES = {"40001", "40P01", "55P03", "25P03", "25006"}  # 25006: read only, as a standby
 _TRANSIENT_CLASSES = {"08", "53", "57", "58"}
+
+
+@asynccontextmanager
+async def connect(database_url: str, name: str, settings: str = "") -> AsyncIterator[AsyncConnection[Any]]:
+    """A direct connection that PostgreSQL lists as `name`, in autocommit, with `settings` beside those of `SESSION`.
+
+    Statements are prepared at once. Raises `Unavailable` when it cannot be made.
+    """
+    async with await connected(database_url, name, direct(settings)) as conn:
+        yield conn
+
+
+async def connected(database_url: str, name: str, set_up: SetUp) -> AsyncConnection[Any]:
+    """A connection that `set_up` has set up, for whoever closes it himself. Raises as `connect` does."""
+    with translated():
+        conn = await uninterrupted(
+            AsyncConnection.connect(database_url, application_name=name[:63], prepare_threshold=0, **CONNECTION)
+        )
+    try:
+        with translated():
+            await set_up(conn)
+    except BaseException:
+        await conn.close()
+        raise
+    return conn
+
+
+@contextmanager
+def connect_blocking(database_url: str, settings: str = PATIENT) -> Iterator[Connection[Any]]:
+    """As `connect`, without an event loop. What psycopg raises in the block is translated as well."""
+    with translated(), psycopg.connect(database_url, **NAMELESS, **CONNECTION) as conn:
+        conn.execute((SESSION + settings).encode())
+        yield conn
+
+
+def pool(
+    database_url: str, set_up: SetUp, *, min_size: int, max_size: int, timeout: float
+) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    """A pool that is not open yet, whose connections `set_up` sets up; `timeout` in seconds for one of them.
+
+    Nothing is prepared: a prepared statement belongs to one server session, and a pooler changes that.
+    """
+    return AsyncConnectionPool(
+        database_url,
+        kwargs={"prepare_threshold": None, **NAMELESS, **CONNECTION},
+        min_size=min_size,
+        max_size=max_size,
+        timeout=timeout,
+        configure=set_up,
+        open=False,
+    )
+
+
+@asynccontextmanager
+async def taken(connections: AsyncConnectionPool[AsyncConnection[Any]]) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection of the pool inside the block. Raises `Unavailable` when none is free in the pool's time."""
+    try:
+        async with connections.connection() as conn:
+            yield conn
+    except PoolTimeout as error:
+        raise Unavailable(f"no connection to the database within {connections.timeout:g} s") from error
+
+
+def direct(settings: str = "") -> SetUp:
+    """Sets up a connection that no pooler stands in front of."""
+
+    async def set_up(conn: AsyncConnection[Any]) -> None:
+        await conn.execute((SESSION + settings).encode(), prepare=False)
+
+    return set_up
+
+
+async def direct_or_pooled(conn: AsyncConnection[Any]) -> None:
+    """Sets up a connection that may go to a pooler in transaction mode.
+
+    There each transaction may run in another server session, whose settings are everybody's: what cannot be set for
+    each client is said with each transaction, where the default differs. Raises `Conflict` when triggers do not fire.
+    """
+    await conn.execute(REPORTED, prepare=False)
+    found = await (await conn.execute(_SEEN, prepare=False)).fetchone()
+    backend, isolation, replication_role = found or (0, "", "")
+    if backend == conn.info.backend_pid:
+        await direct()(conn)
+        return
+    if replication_role != "origin":
+        raise Conflict(
+            f"database {conn.info.dbname}: session_replication_role is {replication_role}, so no trigger fires; "
+            "set it to origin for the role of the pooler"
+        )
+    if isolation != "read committed":
+        await conn.set_autocommit(False)
+        await conn.set_isolation_level(IsolationLevel.READ_COMMITTED)
 
 
 async def uninterrupted(connecting: Coroutine[Any, Any, ConnectionT]) -> ConnectionT:

@@ -6,13 +6,10 @@ What was applied is recorded in `schema_migrations` in the transaction of the fi
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import psycopg
@@ -20,12 +17,19 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from registry.database.connection import from_database
+from registry.database.migration import ROLLBACK, Migration, load, package_directory, split
 from registry.errors import Conflict, Invalid
 
-ROLLBACK = "999_rollback.sql"
+__all__ = ["ROLLBACK", "Migration", "MigrationStatus", "apply", "check", "load", "rollback", "status"]
+
 _LOCK = 0x696D695F6D696772  # session advisory lock: one migration of a database at a time
-_FILE_NAME = re.compile(r"(\d{3})_[a-z0-9_]+\.sql")
 _RECORD_COLUMNS = frozenset({"version", "name", "checksum", "applied_at", "applied_by"})
+# `compatible_down_to`: a program that knows the migrations up to that one works with this one applied, too; NULL: none
+# does. By name, since a table that an earlier version made has no such column.
+_RECORDED = """
+SELECT version, name, checksum, applied_at, (to_jsonb(record) ->> 'compatible_down_to')::integer
+FROM public.schema_migrations AS record
+"""
 _CREATE_RECORD = b"""
 CREATE TABLE IF NOT EXISTS public.schema_migrations (
     version integer NOT NULL,
@@ -33,54 +37,33 @@ CREATE TABLE IF NOT EXISTS public.schema_migrations (
     checksum text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     applied_by text NOT NULL DEFAULT current_user,
+    compatible_down_to integer,
     CONSTRAINT schema_migrations_pkey PRIMARY KEY (version)
-)
+);
+ALTER TABLE public.schema_migrations ADD COLUMN IF NOT EXISTS compatible_down_to integer;
 """
-# A statement ends at a semicolon outside of comments, strings, quoted names and dollar quotes.
-_TOKEN = re.compile(
-    r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"[^"]*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|(?P<end>;)""", re.DOTALL
-)
-_LEADING = re.compile(r"(?:\s+|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
-_CREATED_TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (?:public\.)?(\w+) \(\n(.*?)\n\)", re.DOTALL)
-_CREATED_COLUMN = re.compile(r"^ {4}([a-z_]\w*) ", re.MULTILINE)
 
 
-class Statement(NamedTuple):
-    """One SQL statement of a file and the line it starts on."""
+class _Recorded(NamedTuple):
+    """What `schema_migrations` says of one migration."""
 
-    text: str
-    line: int
-
-
-@dataclass(frozen=True)
-class Migration:
-    """One file of `migrations/`: its version is the number its name starts with."""
-
-    version: int
     name: str
-    sql: str
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 of the text, the same for either kind of line end."""
-        return hashlib.sha256(self.sql.encode()).hexdigest()
-
-    @property
-    def tables(self) -> dict[str, frozenset[str]]:
-        """Tables the file creates where they do not exist, and their columns."""
-        return {name: frozenset(_CREATED_COLUMN.findall(columns)) for name, columns in _CREATED_TABLE.findall(self.sql)}
+    checksum: str
+    applied_at: datetime
+    compatible_down_to: int | None
 
 
 @dataclass(frozen=True)
 class MigrationStatus:
     """A migration and its state in one database.
 
-    `changed` was applied with another text; `unknown` was applied by a newer version of this package.
+    `changed` was applied with another text. What this package does not know was applied by a newer version of it: it is
+    `newer` where it says that this version works with it, and `unknown` otherwise.
     """
 
     version: int
     name: str
-    state: Literal["applied", "pending", "changed", "unknown"]
+    state: Literal["applied", "pending", "changed", "newer", "unknown"]
     applied_at: datetime | None = None
 
 
@@ -103,8 +86,9 @@ def apply(
                 _run(conn, migration)
                 conn.execute(_CREATE_RECORD)
                 conn.execute(
-                    "INSERT INTO public.schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
-                    (migration.version, migration.name, migration.checksum),
+                    "INSERT INTO public.schema_migrations (version, name, checksum, compatible_down_to)"
+                    " VALUES (%s, %s, %s, %s)",
+                    (migration.version, migration.name, migration.checksum, migration.compatible_down_to),
                 )
         return [migration.name for migration in pending]
 
@@ -115,25 +99,25 @@ def status(conn: psycopg.Connection[Any], *, migrations: Sequence[Migration] | N
     recorded = _recorded(conn)
     known = {migration.version for migration in wanted}
     found = [
-        MigrationStatus(version, name, "unknown", applied_at)
-        for version, (name, _, applied_at) in recorded.items()
+        MigrationStatus(version, row.name, _beyond(row, max(known)), row.applied_at)
+        for version, row in recorded.items()
         if version not in known
     ]
     for migration in wanted:
         if migration.version not in recorded:
             found.append(MigrationStatus(migration.version, migration.name, "pending"))
             continue
-        _, checksum, applied_at = recorded[migration.version]
-        state: Literal["applied", "changed"] = "applied" if checksum == migration.checksum else "changed"
-        found.append(MigrationStatus(migration.version, migration.name, state, applied_at))
-    return sorted(found, key=lambda one: one.version)
+        row = recorded[migration.version]
+        state: Literal["applied", "changed"] = "applied" if row.checksum == migration.checksum else "changed"
+        found.append(MigrationStatus(migration.version, migration.name, state, row.applied_at))
+    return sorted(found, key=lambda item: item.version)
 
 
 def check(conn: psycopg.Connection[Any], *, migrations: Sequence[Migration] | None = None) -> None:
-    """Raise `Conflict`, in one line, unless the database has exactly the schema of this version."""
+    """Raise `Conflict`, in one line, unless the schema is that of this version, or a later one it works with."""
     found = status(conn, migrations=migrations)
     _refuse_mismatch(conn, found)
-    pending = [one.name for one in found if one.state == "pending"]
+    pending = [item.name for item in found if item.state == "pending"]
     if len(pending) == len(found):
         raise Conflict(f"database {conn.info.dbname} has no registry schema on record; run: imi-registry migrate")
     if pending:
@@ -149,32 +133,7 @@ def rollback(conn: psycopg.Connection[Any]) -> None:
     Safe to run twice. Raises `Conflict` when something else depends on the registry: nothing is removed then.
     """
     with _exclusive(conn), conn.transaction():
-        _run(conn, Migration(999, ROLLBACK, (_directory() / ROLLBACK).read_text(encoding="utf-8")))
-
-
-def load(directory: Path | None = None) -> list[Migration]:
-    """The migrations of `directory` (default: this package's) in order; the rollback is none of them."""
-    folder = directory or _directory()
-    found: dict[int, Migration] = {}
-    for path in sorted(folder.glob("*.sql")):
-        if path.name == ROLLBACK:
-            continue
-        match = _FILE_NAME.fullmatch(path.name)
-        if match is None:
-            raise Invalid(f"migration {path.name}: expected a name like 001_create_schema.sql")
-        migration = Migration(int(match[1]), path.name, path.read_text(encoding="utf-8"))
-        if migration.version in found:
-            raise Invalid(f"migrations {found[migration.version].name} and {path.name} have the same number")
-        found[migration.version] = migration
-    if not found:
-        raise Invalid(f"no migrations in {folder}")
-    return list(found.values())
-
-
-def _directory() -> Path:
-    """`registry/_migrations` of an installed package, `migrations/` of a checkout."""
-    packaged = Path(__file__).parents[1] / "_migrations"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "migrations"
+        _run(conn, Migration(999, ROLLBACK, (package_directory() / ROLLBACK).read_text(encoding="utf-8")))
 
 
 @contextmanager
@@ -199,7 +158,7 @@ def _exclusive(conn: psycopg.Connection[Any]) -> Iterator[None]:
 def _pending(conn: psycopg.Connection[Any], wanted: Sequence[Migration]) -> list[Migration]:
     found = status(conn, migrations=wanted)
     _refuse_mismatch(conn, found)
-    names = {one.name for one in found if one.state == "pending"}
+    names = {item.name for item in found if item.state == "pending"}
     pending = [migration for migration in wanted if migration.name in names]
     with conn.transaction():
         for migration in pending:
@@ -209,16 +168,17 @@ def _pending(conn: psycopg.Connection[Any], wanted: Sequence[Migration]) -> list
 
 
 def _refuse_mismatch(conn: psycopg.Connection[Any], found: Sequence[MigrationStatus]) -> None:
-    for one in found:
-        if one.state == "unknown":
+    unknown = [item.name for item in found if item.state == "unknown"]
+    if unknown:
+        raise Conflict(
+            f"database {conn.info.dbname} has a newer schema: it has {', '.join(unknown)}, which this version of "
+            "imi-registry does not know; upgrade imi-registry"
+        )
+    for item in found:
+        if item.state == "changed":
             raise Conflict(
-                f"database {conn.info.dbname} has a newer schema: it has {one.name}, which this version of "
-                "imi-registry does not know; upgrade imi-registry"
-            )
-        if one.state == "changed":
-            raise Conflict(
-                f"migration {one.name} is not the one that was applied to database {conn.info.dbname} "
-                f"({one.applied_at:%Y-%m-%d}): its checksum differs; restore it, put changes into a new file"
+                f"migration {item.name} is not the one that was applied to database {conn.info.dbname} "
+                f"({item.applied_at:%Y-%m-%d}): its checksum differs; restore it, put changes into a new file"
             )
 
 
@@ -244,21 +204,27 @@ def _refuse_foreign_table(conn: psycopg.Connection[Any], table: str, columns: fr
     return True
 
 
-def _recorded(conn: psycopg.Connection[Any]) -> dict[int, tuple[str, str, datetime]]:
-    """Version → name, checksum, time of what was applied to the database."""
+def _beyond(row: _Recorded, newest: int) -> Literal["newer", "unknown"]:
+    """Whether a program that knows the migrations up to `newest` works with this later item."""
+    is_compatible = row.compatible_down_to is not None and row.compatible_down_to <= newest
+    return "newer" if is_compatible else "unknown"
+
+
+def _recorded(conn: psycopg.Connection[Any]) -> dict[int, _Recorded]:
+    """What was applied to the database, by version."""
     try:
         with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
             if not _refuse_foreign_table(conn, "schema_migrations", _RECORD_COLUMNS):
                 return {}
-            cursor.execute("SELECT version, name, checksum, applied_at FROM public.schema_migrations")
-            return {version: (name, checksum, applied_at) for version, name, checksum, applied_at in cursor}
+            cursor.execute(_RECORDED)
+            return {version: _Recorded(*values) for version, *values in cursor}
     except psycopg.Error as error:
         raise from_database(error) from error
 
 
 def _run(conn: psycopg.Connection[Any], migration: Migration) -> None:
     """Run a file within the transaction of the caller, in place of the one it opens itself."""
-    statements = _split(migration.sql)
+    statements = split(migration.sql)
     if [statement.text.upper() for statement in (*statements[:1], *statements[-1:])] != ["BEGIN", "COMMIT"]:
         raise Invalid(f"migration {migration.name}: expected one transaction, BEGIN; … COMMIT;")
     conn.execute("SET LOCAL search_path = public")
@@ -270,16 +236,3 @@ def _run(conn: psycopg.Connection[Any], migration: Migration) -> None:
             before = int(error.diag.statement_position or 1) - 1
             line = statement.line + statement.text.count("\n", 0, before)
             raise type(known)(f"migration {migration.name} line {line}: {known}") from error
-
-
-def _split(sql: str) -> list[Statement]:
-    """The statements of `sql`, without their semicolons and the comments that stand before them."""
-    statements = []
-    start = 0
-    ends = [match.start() for match in _TOKEN.finditer(sql) if match["end"]]
-    for end in (*ends, len(sql)):
-        begin = _LEADING.match(sql, start, end).end()  # type: ignore[union-attr]  # matches the empty string
-        if begin < end:
-            statements.append(Statement(sql[begin:end].rstrip(), sql.count("\n", 0, begin) + 1))
-        start = end + 1
-    return statements

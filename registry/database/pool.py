@@ -12,18 +12,12 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
-from registry.database.connection import KEEPALIVE, from_database, uninterrupted
-from registry.errors import Conflict, Invalid, Unavailable
+from registry.database.connection import connected, direct_or_pooled, from_database, pool, taken, translated
+from registry.errors import Conflict, Invalid
 
 T = TypeVar("T")
-
-CONNECTION: dict[str, Any] = {
-    "autocommit": True,
-    "prepare_threshold": None,  # a prepared statement belongs to one server session, and a pooler changes that
-    **KEEPALIVE,
-}
 
 # Whoever calls is told what failed; the pool's own log of every attempt is for those who ask for it.
 logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
@@ -56,11 +50,9 @@ class Pool:
     async def connect(cls, database_url: str, *, max_connections: int, timeout: float) -> AsyncIterator[Pool]:
         """A pool of at most `max_connections`; a statement waits at most `timeout` seconds for one of them."""
         await _check(database_url)
-        pool = AsyncConnectionPool(
-            database_url, kwargs=CONNECTION, min_size=1, max_size=max_connections, timeout=timeout, open=False
-        )
-        async with pool:
-            yield cls(pool)
+        connections = pool(database_url, direct_or_pooled, min_size=1, max_size=max_connections, timeout=timeout)
+        async with connections:
+            yield cls(connections)
 
     async def write(self, cause: Cause, call: LiteralString, *values: object) -> Any:
         """The result of a function call whose events know their cause.
@@ -97,13 +89,11 @@ class Pool:
         """A connection of the pool. When it is found lost, the pool looks at its others: they are likely lost too."""
         is_lost = False
         try:
-            async with self._pool.connection() as conn:
+            async with taken(self._pool) as conn:
                 try:
                     yield conn
                 finally:
                     is_lost = conn.broken
-        except PoolTimeout as error:
-            raise Unavailable(f"no connection to the database within {self._pool.timeout:g} s") from error
         except psycopg.Error as error:
             if is_lost:
                 await self._pool.check()
@@ -116,12 +106,10 @@ class Pool:
 
 async def _check(database_url: str) -> None:
     """Raise what keeps the database from being used: a pool would only say that its time is up."""
-    try:
-        async with await uninterrupted(AsyncConnection.connect(database_url, **CONNECTION)) as conn:
-            cursor = await conn.execute("SELECT to_regprocedure('public.claim_worktree(uuid,text)') IS NOT NULL")
-            (is_registry,) = await cursor.fetchone() or (False,)
-            name = conn.info.dbname
-    except psycopg.Error as error:
-        raise from_database(error) from error
+    query = "SELECT pg_catalog.to_regprocedure('public.claim_worktree(uuid,text)') IS NOT NULL"
+    async with await connected(database_url, "imi-registry check", direct_or_pooled) as conn:
+        with translated():
+            (is_registry,) = await (await conn.execute(query, prepare=False)).fetchone() or (False,)
+        name = conn.info.dbname
     if not is_registry:
         raise Conflict(f"database {name} has no registry schema of this version; run: imi-registry migrate")

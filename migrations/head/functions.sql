@@ -1,0 +1,2003 @@
+-- Generated from a migrated database, for reading; never applied. See docs/adr/0007-migrations.md.
+
+CREATE OR REPLACE FUNCTION public.add_worktree_type(p_name text, p_branch_prefix text DEFAULT NULL::text, p_worktree_prefix text DEFAULT NULL::text, p_description text DEFAULT NULL::text, p_color text DEFAULT NULL::text, p_icon text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    found_type worktree_types;
+BEGIN
+    PERFORM require_text('add_worktree_type', 'p_name', p_name);
+    IF p_name ~ '\s' THEN
+        RAISE EXCEPTION 'add_worktree_type: p_name % has a blank in it; it must be one word', quote_for_message(p_name)
+            USING ERRCODE = '22023';
+    END IF;
+    PERFORM require_object('add_worktree_type', 'p_metadata', p_metadata);
+    LOOP
+        SELECT * INTO found_type FROM worktree_types t WHERE t.name = p_name;
+        IF FOUND THEN
+            IF (found_type.branch_prefix, found_type.worktree_prefix) IS DISTINCT FROM (
+                coalesce(p_branch_prefix, found_type.branch_prefix),
+                coalesce(p_worktree_prefix, found_type.worktree_prefix)
+            ) THEN
+                RAISE EXCEPTION 'add_worktree_type: p_name % is taken by a type with the prefixes % and %',
+                    quote_for_message(p_name),
+                    quote_for_message(found_type.branch_prefix), quote_for_message(found_type.worktree_prefix)
+                    USING ERRCODE = '23505', CONSTRAINT = 'worktree_types_name_key';
+            END IF;
+            RETURN found_type.id;
+        END IF;
+        INSERT INTO worktree_types (name, branch_prefix, worktree_prefix, description, color, icon, metadata)
+        VALUES (
+            p_name,
+            coalesce(p_branch_prefix, p_name || '/'),
+            coalesce(p_worktree_prefix, p_name || '-'),
+            p_description,
+            coalesce(p_color, '#6B7280'),
+            p_icon,
+            coalesce(p_metadata, '{}')
+        )
+        ON CONFLICT (name) DO NOTHING;    -- added meanwhile: look again
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION add_worktree_type(text,text,text,text,text,text,jsonb) IS 'Id of the worktree type of this name, added when there is none; 23505 when there is one with other prefixes.';
+
+CREATE OR REPLACE FUNCTION public.apply_command(p_command_id uuid, p_type text, p_data jsonb, p_digest bytea, p_correlation_id uuid, p_idempotency_key text DEFAULT NULL::text, p_actor text DEFAULT NULL::text, p_traceparent text DEFAULT NULL::text, p_problem text DEFAULT NULL::text)
+ RETURNS TABLE(command_id uuid, verdict text, code text, message text, result jsonb)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    known public.command_ledger;
+    ledger_key text := p_idempotency_key;
+    last_outbox_id bigint;
+    state text;
+    project uuid;
+BEGIN
+    SELECT * INTO known FROM public.command_ledger l WHERE l.command_id = p_command_id;
+    IF NOT FOUND AND p_idempotency_key IS NOT NULL THEN
+        SELECT * INTO known FROM public.command_ledger l WHERE l.idempotency_key = p_idempotency_key;
+    END IF;
+    IF known.digest = p_digest THEN
+        RETURN QUERY SELECT known.command_id, known.verdict, known.code, known.message, known.result;
+        RETURN;
+    END IF;
+    command_id := p_command_id;
+    IF known.command_id = p_command_id THEN
+        RAISE EXCEPTION 'id: % is the id of another command (%, applied at %)', p_command_id, known.type, known.applied_at
+            USING ERRCODE = '23505', CONSTRAINT = 'command_ledger_pkey';
+    END IF;
+
+    PERFORM
+        set_config('imi.correlation_id', p_correlation_id::text, true),
+        set_config('imi.causation_id', p_command_id::text, true),
+        set_config('imi.actor', coalesce(p_actor, ''), true),
+        set_config('imi.traceparent', coalesce(p_traceparent, ''), true);
+
+    verdict := 'rejected';
+    IF p_problem IS NOT NULL THEN
+        code := 'VALIDATION_ERROR';
+        message := p_problem;
+    ELSIF known.command_id IS NOT NULL THEN
+        ledger_key := NULL;
+        code := 'CONFLICT';
+        message := format(
+            'idempotencykey: %s was used for another command (%s, id %s)',
+            public.quote_for_message(p_idempotency_key), known.type, known.command_id
+        );
+    ELSE
+        -- Not from the sequence as a table: that shows ids 32 ahead while another session logs the next 32.
+        last_outbox_id := coalesce(pg_sequence_last_value('public.outbox_id_seq'), 0);
+        BEGIN
+            result := public.run_command(p_type, p_data);
+        EXCEPTION
+            WHEN OTHERS THEN
+                GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+                code := CASE
+                    WHEN state = 'P0002' THEN 'NOT_FOUND'
+                    WHEN state IN ('23505', '23503', '23P01', '23001', '55000', '2BP01') THEN 'CONFLICT'
+                    -- 54000: a value longer than an index takes
+                    WHEN state IN ('23514', '23502') OR left(state, 2) IN ('22', '54') THEN 'VALIDATION_ERROR'
+                    WHEN state IN ('40001', '40P01', '55P03', '25P03') THEN NULL
+                    WHEN left(state, 2) IN ('08', '53', '57', '58') THEN NULL
+                    ELSE 'INTERNAL_ERROR'
+                END;
+                IF code IS NULL THEN
+                    RAISE;
+                END IF;
+        END;
+    END IF;
+
+    project := coalesce(result ->> 'project_id', p_data ->> 'project_id');
+    IF result IS NOT NULL THEN
+        -- Each change of the registry is an event of this transaction: without one there was nothing to change. Both ends
+        -- are given so that the planner, who knows neither, takes the index: a cached plan may be older than the rows.
+        SELECT 'applied', 'applied', o.project_id
+        INTO verdict, message, project
+        FROM public.outbox o
+        WHERE o.id > last_outbox_id
+            AND o.id <= (SELECT pg_sequence_last_value('public.outbox_id_seq'))
+            AND o.transaction_id = pg_current_xact_id_if_assigned()
+        ORDER BY o.id
+        LIMIT 1;
+        IF NOT FOUND THEN
+            verdict := 'idempotent';
+            message := 'nothing to change';
+            project := coalesce(
+                (result ->> 'project_id')::uuid,
+                (SELECT w.project_id FROM public.worktrees w WHERE w.id = (result ->> 'worktree_id')::uuid)
+            );
+        END IF;
+    END IF;
+
+    INSERT INTO public.command_ledger AS l (
+        command_id, digest, project_id, idempotency_key, type, verdict, code, message, result, actor
+    )
+    VALUES (p_command_id, p_digest, project, ledger_key, p_type, verdict, code, message, result, p_actor)
+    ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'command % is being applied by another session', p_command_id USING ERRCODE = '40001';
+    END IF;
+
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    VALUES (
+        'command',
+        CASE verdict WHEN 'rejected' THEN 'rejected' ELSE 'applied' END,
+        project,
+        p_command_id,
+        jsonb_build_object(
+            'command_id', p_command_id,
+            'type', p_type,
+            'verdict', verdict,
+            'code', code,
+            'message', message,
+            'result', result,
+            'idempotency_key', p_idempotency_key,
+            'project_id', project,
+            'changed', '{}'::jsonb
+        )
+    );
+    RETURN NEXT;
+END;
+$function$;
+COMMENT ON FUNCTION apply_command(uuid,text,jsonb,bytea,uuid,text,text,text,text) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
+
+CREATE OR REPLACE FUNCTION public.claim_worktree(p_worktree_id uuid, p_agent_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    worktree worktrees;
+BEGIN
+    PERFORM require_text('claim_worktree', 'p_agent_id', p_agent_id);
+    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'claim_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF NOT worktree.active THEN
+        RAISE EXCEPTION 'claim_worktree: worktree % (%) is inactive; register it again first',
+            quote_for_message(worktree.name), worktree.id
+            USING ERRCODE = '55000';
+    END IF;
+    IF worktree.agent_id <> p_agent_id THEN
+        RAISE EXCEPTION 'claim_worktree: worktree % (%) is held by agent %; it must be released first',
+            quote_for_message(worktree.name), worktree.id, quote_for_message(worktree.agent_id)
+            USING ERRCODE = '55000';
+    END IF;
+    IF worktree.agent_id IS NULL THEN
+        UPDATE worktrees w SET agent_id = p_agent_id WHERE w.id = p_worktree_id;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION claim_worktree(uuid,text) IS 'Gives a worktree to an agent; 55000 when another agent holds it. The same claim again changes nothing.';
+
+CREATE OR REPLACE FUNCTION public.cleanup_command_ledger(p_retention_days integer DEFAULT 30)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    removed integer;
+BEGIN
+    PERFORM require_not_negative('cleanup_command_ledger', 'p_retention_days', p_retention_days);
+    DELETE FROM command_ledger l WHERE l.applied_at < now() - make_interval(days => p_retention_days);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END;
+$function$;
+COMMENT ON FUNCTION cleanup_command_ledger(integer) IS 'Removes rows older than so many days, and says how many. A command sent again after that is carried out again.';
+
+CREATE OR REPLACE FUNCTION public.cleanup_old_activities(p_retention_days integer DEFAULT 90)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    removed integer;
+    horizon timestamptz := now() - make_interval(days => p_retention_days);
+BEGIN
+    PERFORM require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
+    PERFORM set_config('imi.activity_retention', 'on', true);
+    DELETE FROM agent_activities a WHERE a.created_at < horizon;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    PERFORM set_config('imi.activity_retention', 'off', true);
+    PERFORM forget_deleted_worktrees(horizon);
+    RETURN removed;
+END;
+$function$;
+COMMENT ON FUNCTION cleanup_old_activities(integer) IS 'Removes activities older than so many days, and says how many.';
+
+CREATE OR REPLACE FUNCTION public.command_project(p_data jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    project_id uuid := (p_data ->> 'project_id')::uuid;
+BEGIN
+    IF project_id IS NULL THEN
+        SELECT p.id INTO project_id
+        FROM projects p
+        WHERE p.remote_origin = normalize_remote_origin(p_data ->> 'remote_origin');
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'remote_origin % is no project', quote_for_message(p_data ->> 'remote_origin')
+                USING ERRCODE = 'P0002';
+        END IF;
+    END IF;
+    RETURN project_id;
+END;
+$function$;
+COMMENT ON FUNCTION command_project(jsonb) IS 'The project that the data of a command names by project_id or remote_origin.';
+
+CREATE OR REPLACE FUNCTION public.command_worktree(p_data jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    worktree_id uuid := (p_data ->> 'worktree_id')::uuid;
+BEGIN
+    IF worktree_id IS NULL THEN
+        SELECT w.id INTO worktree_id FROM worktrees w WHERE w.path = normalize_path(p_data ->> 'path') AND w.active;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'path % is no active worktree', quote_for_message(p_data ->> 'path')
+                USING ERRCODE = 'P0002';
+        END IF;
+    END IF;
+    RETURN worktree_id;
+END;
+$function$;
+COMMENT ON FUNCTION command_worktree(jsonb) IS 'The worktree that the data of a command names by worktree_id, or by path while it is active.';
+
+CREATE OR REPLACE FUNCTION public.deactivate_project(p_project_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    UPDATE projects SET active = false WHERE id = p_project_id AND active;    -- a trigger takes the worktrees along
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM projects WHERE id = p_project_id) THEN
+        RAISE EXCEPTION 'deactivate_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION deactivate_project(uuid) IS 'Soft delete of a project and its worktrees; does nothing when it is inactive already.';
+
+CREATE OR REPLACE FUNCTION public.deactivate_worktrees()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    UPDATE public.worktrees SET active = false WHERE project_id = NEW.id AND active;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION deactivate_worktrees() FROM PUBLIC;
+COMMENT ON FUNCTION deactivate_worktrees() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.deleted_worktree(p_worktree_id uuid)
+ RETURNS SETOF deleted_worktrees
+ LANGUAGE sql
+ STABLE SECURITY DEFINER ROWS 1
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT * FROM public.deleted_worktrees d WHERE d.id = p_worktree_id
+$function$;
+COMMENT ON FUNCTION deleted_worktree(uuid) IS 'What a deleted worktree was called; no row while it exists.';
+
+CREATE OR REPLACE FUNCTION public.forget_deleted_worktrees(p_horizon timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    DELETE FROM public.deleted_worktrees d
+    WHERE d.deleted_at < p_horizon AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id)
+$function$;
+COMMENT ON FUNCTION forget_deleted_worktrees(timestamp with time zone) IS 'Removes the names of worktrees that were deleted before this time and have no activities left.';
+
+CREATE OR REPLACE FUNCTION public.get_agent_recent_work(p_agent_id text, p_limit integer DEFAULT 50)
+ RETURNS TABLE(activity_id uuid, activity_type text, description text, file_path text, created_at timestamp with time zone, worktree_name text, project_name text, worktree_type text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM require_not_negative('get_agent_recent_work', 'p_limit', coalesce(p_limit, 50));
+    RETURN QUERY
+    SELECT
+        latest.id, latest.activity_type, latest.description, latest.file_path, latest.created_at,
+        coalesce(w.name, d.name), coalesce(p.name, d.project_name), coalesce(t.name, d.type_name)
+    FROM (    -- names are joined to these alone, not to all that the agent ever did
+        SELECT a.*
+        FROM agent_activities a
+        WHERE a.agent_id = p_agent_id
+        ORDER BY a.created_at DESC, a.id
+        LIMIT coalesce(p_limit, 50)
+    ) latest
+    LEFT JOIN worktrees w ON w.id = latest.worktree_id
+    LEFT JOIN projects p ON p.id = w.project_id
+    LEFT JOIN worktree_types t ON t.id = w.type_id
+    LEFT JOIN LATERAL deleted_worktree(latest.worktree_id) d ON w.id IS NULL
+    ORDER BY latest.created_at DESC, latest.id;
+END;
+$function$;
+COMMENT ON FUNCTION get_agent_recent_work(text,integer) IS 'An agent''s latest activities, newest first, also those in worktrees that were deleted.';
+
+CREATE OR REPLACE FUNCTION public.get_inflight_work(p_project_id uuid DEFAULT NULL::uuid)
+ RETURNS TABLE(worktree_id uuid, worktree_name text, branch_name text, status text, uncommitted_count integer, ahead integer, behind integer, agent_id text, last_activity timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF p_project_id IS NOT NULL AND NOT EXISTS (SELECT FROM projects p WHERE p.id = p_project_id) THEN
+        RAISE EXCEPTION 'get_inflight_work: p_project_id % is no project', p_project_id USING ERRCODE = 'P0002';
+    END IF;
+    RETURN QUERY
+    SELECT
+        w.id, w.name, w.branch_name,
+        worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
+        w.uncommitted_files_count, w.ahead_of_trunk, w.behind_trunk, w.agent_id, w.updated_at
+    FROM worktrees w
+    WHERE is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
+        AND (p_project_id IS NULL OR w.project_id = p_project_id)
+    ORDER BY w.updated_at DESC, w.id;
+END;
+$function$;
+COMMENT ON FUNCTION get_inflight_work(uuid) IS 'Worktrees with uncommitted or unmerged work, latest first; of all projects when no id is given.';
+
+CREATE OR REPLACE FUNCTION public.get_project_by_origin(p_remote_origin text)
+ RETURNS TABLE(id uuid, name text, remote_origin text, default_branch text, trunk_path text, active boolean, created_at timestamp with time zone, updated_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+    SELECT p.id, p.name, p.remote_origin, p.default_branch, p.trunk_path, p.active, p.created_at, p.updated_at
+    FROM projects p
+    WHERE p.remote_origin = normalize_remote_origin(p_remote_origin) AND p.active
+$function$;
+COMMENT ON FUNCTION get_project_by_origin(text) IS 'The active project of this origin, given in any form and case; no row when there is none.';
+
+CREATE OR REPLACE FUNCTION public.get_project_working_path(p_project_id uuid, p_worktree_name text DEFAULT NULL::text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    project projects;
+    trunk_directory text;
+    parent text;
+BEGIN
+    SELECT * INTO project FROM projects p WHERE p.id = p_project_id AND p.active;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'get_project_working_path: p_project_id % is no active project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF p_worktree_name IS NULL THEN
+        RETURN project.trunk_path;
+    END IF;
+    IF p_worktree_name !~ '\S' OR p_worktree_name ~ '((^|/)\.{0,2}(/|$)|[[:cntrl:]])' THEN
+        RAISE EXCEPTION 'get_project_working_path: p_worktree_name % is no worktree name; it must not be blank, and have no empty, "." or ".." part',
+            quote_for_message(p_worktree_name)
+            USING ERRCODE = '22023';
+    END IF;
+
+    -- The trunk's directory has two parts when the branch has a slash: .../trunk-release/1.0
+    trunk_directory := 'trunk-' || project.default_branch;
+    IF '/' || project.trunk_path LIKE '%/' || replace(replace(replace(trunk_directory, '\', '\\'), '%', '\%'), '_', '\_') THEN
+        parent := left(project.trunk_path, -length(trunk_directory));
+    ELSE
+        parent := regexp_replace(project.trunk_path, '[^/]+$', '');
+    END IF;
+    RETURN parent || replace(p_worktree_name, '/', '-');
+END;
+$function$;
+COMMENT ON FUNCTION get_project_working_path(uuid,text) IS 'The trunk path, or the sibling directory of it for a worktree; a slash in the name becomes a dash, as in directory names of branches.';
+
+CREATE OR REPLACE FUNCTION public.get_registry_stats()
+ RETURNS TABLE(total_projects bigint, active_projects bigint, total_worktrees bigint, active_worktrees bigint, in_flight_worktrees bigint, total_activities bigint, activities_last_24h bigint)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+    SELECT
+        (SELECT count(*) FROM projects),
+        (SELECT count(*) FROM projects WHERE active),
+        (SELECT count(*) FROM worktrees),
+        (SELECT count(*) FROM worktrees WHERE active),
+        (
+            SELECT count(*)
+            FROM worktrees
+            WHERE is_in_flight(active, merged_at, has_uncommitted_changes, ahead_of_trunk, behind_trunk)
+        ),
+        (SELECT count(*) FROM agent_activities),
+        (SELECT count(*) FROM agent_activities WHERE created_at > now() - interval '24 hours')
+$function$;
+COMMENT ON FUNCTION get_registry_stats() IS 'One row of counts; in flight means the rows of v_inflight_work.';
+
+CREATE OR REPLACE FUNCTION public.get_worktree_by_path(p_path text)
+ RETURNS TABLE(id uuid, project_id uuid, project_name text, worktree_name text, branch_name text, type_name text, agent_id text, active boolean)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+    SELECT w.id, w.project_id, p.name, w.name, w.branch_name, t.name, w.agent_id, w.active
+    FROM worktrees w
+    JOIN projects p ON p.id = w.project_id
+    JOIN worktree_types t ON t.id = w.type_id
+    WHERE w.path = normalize_path(p_path) AND w.active
+$function$;
+COMMENT ON FUNCTION get_worktree_by_path(text) IS 'The active worktree at exactly this path; no row when there is none.';
+
+CREATE OR REPLACE FUNCTION public.guard_activity_log()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF TG_OP = 'DELETE' AND current_setting('imi.activity_retention', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'cannot % agent_activities: the log is append-only; cleanup_old_activities() removes old rows',
+        lower(TG_OP)
+        USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
+END;
+$function$;
+COMMENT ON FUNCTION guard_activity_log() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.guard_activity_worktree()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM FROM public.worktrees WHERE id = NEW.worktree_id FOR KEY SHARE;
+    IF NOT FOUND AND NEW.worktree_id IS NOT NULL THEN
+        RAISE EXCEPTION 'activity of agent %: worktree_id % is no worktree', public.quote_for_message(NEW.agent_id), NEW.worktree_id
+            USING ERRCODE = '23503', TABLE = TG_TABLE_NAME, COLUMN = 'worktree_id',
+                CONSTRAINT = 'agent_activities_worktree_id_fkey';
+    END IF;
+    RETURN NEW;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION guard_activity_worktree() FROM PUBLIC;
+COMMENT ON FUNCTION guard_activity_worktree() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.guard_builtin_worktree_type()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'cannot % worktree type %: it is built in%', lower(TG_OP), quote_for_message(OLD.name),
+        CASE TG_OP WHEN 'UPDATE' THEN '; only description, color, icon and metadata may change' ELSE '' END
+        USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
+END;
+$function$;
+COMMENT ON FUNCTION guard_builtin_worktree_type() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.guard_primary_key()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'cannot change %.id from % to %: a primary key is immutable', TG_TABLE_NAME, OLD.id, NEW.id
+        USING ERRCODE = '55000', TABLE = TG_TABLE_NAME, COLUMN = 'id';
+END;
+$function$;
+COMMENT ON FUNCTION guard_primary_key() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.guard_project()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    origin text := normalize_remote_origin(NEW.remote_origin);
+BEGIN
+    IF origin IS NULL AND NEW.remote_origin IS NOT NULL THEN
+        RAISE EXCEPTION 'remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
+            quote_for_message(NEW.remote_origin)
+            USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'remote_origin';
+    END IF;
+    NEW.remote_origin := origin;
+    NEW.trunk_path := normalize_path(NEW.trunk_path);
+    RETURN NEW;
+END;
+$function$;
+COMMENT ON FUNCTION guard_project() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.guard_worktree()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    project public.projects;
+BEGIN
+    NEW.path := public.normalize_path(NEW.path);
+    NEW.ahead_of_trunk := coalesce(NEW.ahead_of_trunk, 0);
+    NEW.behind_trunk := coalesce(NEW.behind_trunk, 0);
+
+    IF NEW.active AND NEW.merged_at IS NOT NULL THEN
+        IF TG_OP = 'UPDATE' AND NOT OLD.active AND NEW.merged_at = OLD.merged_at THEN
+            NEW.merged_at := NULL;    -- taken up again
+            NEW.merged_by := NULL;
+            NEW.merge_commit_hash := NULL;
+        ELSE
+            NEW.active := false;
+        END IF;
+    END IF;
+
+    IF TG_OP = 'UPDATE' THEN
+        IF NOT NEW.active OR (OLD.active AND NEW.project_id = OLD.project_id) THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    SELECT * INTO project FROM public.projects WHERE id = NEW.project_id FOR NO KEY UPDATE;
+    IF NEW.active AND NOT project.active THEN
+        RAISE EXCEPTION 'worktree % cannot be active: project % (%) is inactive; register the project again first',
+            public.quote_for_message(NEW.name), public.quote_for_message(project.name), project.id
+            USING ERRCODE = '55000', TABLE = TG_TABLE_NAME, COLUMN = 'active';
+    END IF;
+    RETURN NEW;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION guard_worktree() FROM PUBLIC;
+COMMENT ON FUNCTION guard_worktree() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.is_in_flight(p_active boolean, p_merged_at timestamp with time zone, p_has_uncommitted boolean, p_ahead integer, p_behind integer)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (p_active AND (p_merged_at IS NULL) AND (p_has_uncommitted OR (p_ahead > 0) OR (p_behind > 0)));
+COMMENT ON FUNCTION is_in_flight(boolean,timestamp with time zone,boolean,integer,integer) IS 'Whether a worktree has uncommitted or unmerged work.';
+
+CREATE OR REPLACE FUNCTION public.is_remote_origin(p_remote_origin text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN ((p_remote_origin ~ '^git@github\.com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+\.git$'::text) AND (p_remote_origin !~ '(\.\.|/\.git$|\.git\.git$)'::text) AND (length(p_remote_origin) <= 160));
+COMMENT ON FUNCTION is_remote_origin(text) IS 'Whether this is an origin in the form the registry stores: git@github.com:owner/repo.git, lower case.';
+
+CREATE OR REPLACE FUNCTION public.log_activity(p_agent_id text, p_worktree_id uuid, p_activity_type text, p_description text, p_file_path text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    activity_id uuid;
+BEGIN
+    PERFORM require_text('log_activity', 'p_agent_id', p_agent_id);
+    PERFORM require_text('log_activity', 'p_activity_type', p_activity_type);
+    PERFORM require_object('log_activity', 'p_metadata', p_metadata);
+    IF p_activity_type NOT IN (
+        'created', 'modified', 'deleted', 'committed', 'pushed', 'merged', 'synced', 'claimed', 'released', 'other'
+    ) THEN
+        RAISE EXCEPTION 'log_activity: p_activity_type % is no type of activity; there are created, modified, deleted, committed, pushed, merged, synced, claimed, released, other',
+            quote_for_message(p_activity_type)
+            USING ERRCODE = '23514', CONSTRAINT = 'agent_activities_activity_type_check';
+    END IF;
+    IF p_description IS NULL THEN
+        RAISE EXCEPTION 'log_activity: p_description is NULL; it must say what was done' USING ERRCODE = '22023';
+    END IF;
+
+    UPDATE worktrees w SET updated_at = now() WHERE w.id = p_worktree_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'log_activity: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description, file_path, metadata)
+    VALUES (p_agent_id, p_worktree_id, p_activity_type, p_description, p_file_path, coalesce(p_metadata, '{}'))
+    RETURNING id INTO activity_id;
+    RETURN activity_id;
+END;
+$function$;
+COMMENT ON FUNCTION log_activity(text,uuid,text,text,text,jsonb) IS 'Appends to the audit log and marks the worktree as touched.';
+
+CREATE OR REPLACE FUNCTION public.maintenance_vacuum()
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    ANALYZE public.projects, public.worktrees, public.worktree_types, public.agent_activities, public.deleted_worktrees;
+END;
+$function$;
+COMMENT ON FUNCTION maintenance_vacuum() IS 'Refreshes planner statistics of all registry tables. VACUUM itself cannot run inside a function.';
+
+CREATE OR REPLACE FUNCTION public.mark_worktree_merged(p_worktree_id uuid, p_merged_by text, p_merge_commit_hash text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    worktree worktrees;
+BEGIN
+    PERFORM require_text('mark_worktree_merged', 'p_merged_by', coalesce(p_merged_by, 'unknown'));
+    PERFORM require_text('mark_worktree_merged', 'p_merge_commit_hash', coalesce(p_merge_commit_hash, 'unknown'));
+    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'mark_worktree_merged: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF worktree.merged_at IS NULL THEN
+        UPDATE worktrees w
+        SET merged_at = now(), merged_by = p_merged_by, merge_commit_hash = p_merge_commit_hash, active = false
+        WHERE w.id = p_worktree_id;
+    ELSIF (worktree.merged_by, worktree.merge_commit_hash) IS DISTINCT FROM (p_merged_by, p_merge_commit_hash) THEN
+        RAISE EXCEPTION 'mark_worktree_merged: worktree % (%) was merged by % as %; register it again before another merge',
+            quote_for_message(worktree.name), worktree.id,
+            coalesce(worktree.merged_by, 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
+            USING ERRCODE = '55000';
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION mark_worktree_merged(uuid,text,text) IS 'Records the merge and deactivates the worktree; the same merge again changes nothing.';
+
+CREATE OR REPLACE FUNCTION public.normalize_path(p_path text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN regexp_replace(regexp_replace(p_path, '/{2,}'::text, '/'::text, 'g'::text), '(.)/$'::text, '\1'::text);
+COMMENT ON FUNCTION normalize_path(text) IS 'The path without doubled and trailing slashes.';
+
+CREATE OR REPLACE FUNCTION public.normalize_remote_origin(p_remote_origin text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN is_remote_origin(p_remote_origin) THEN p_remote_origin ELSE (SELECT o.origin FROM (SELECT (('git@github.com:'::text || "substring"(regexp_replace(lower(normalize_remote_origin.p_remote_origin), '(\.git)?/?$'::text, ''::text), ('^(?:(?:https?|git|ssh|git\+ssh)://(?:[^/@\s]+@)?(?:www\.|ssh\.)?github\.com(?::[0-9]+)?/'::text || '|(?:[^/@:\s]+@)?github\.com:/?)([^/\s]+/[^/\s]+)$'::text))) || '.git'::text) AS origin) o WHERE is_remote_origin(o.origin)) END;
+COMMENT ON FUNCTION normalize_remote_origin(text) IS 'git@github.com:owner/repo.git in lower case, from any ssh, https or git form; NULL when it is no GitHub repository.';
+
+CREATE OR REPLACE FUNCTION public.outbox_activity_inserted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'activity', 'logged', w.project_id, n.id, to_jsonb(ROW(
+        '{}',
+        n.agent_id,
+        n.metadata,
+        n.file_path,
+        n.created_at,
+        w.project_id,
+        n.id,
+        n.description,
+        n.worktree_id,
+        p.name,
+        n.activity_type,
+        w.name
+    )::public.outbox_activity)
+    FROM new_rows n
+    LEFT JOIN LATERAL (SELECT name, project_id FROM public.worktrees WHERE id = n.worktree_id OFFSET 0) w ON true
+    LEFT JOIN LATERAL (SELECT name FROM public.projects WHERE id = w.project_id OFFSET 0) p ON true;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_activity_inserted() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_activity_inserted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_change(p_column text, p_old anyelement, p_new anyelement)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT CASE
+        WHEN p_old IS DISTINCT FROM p_new THEN pg_catalog.jsonb_build_object(p_column, p_old) ELSE '{}'
+    END
+$function$;
+COMMENT ON FUNCTION outbox_change(text,anyelement,anyelement) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_project_changes(o projects, n projects)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT nullif(
+        public.outbox_change('name', o.name, n.name)
+        || public.outbox_change('metadata', o.metadata, n.metadata)
+        || public.outbox_change('created_at', o.created_at, n.created_at)
+        || public.outbox_change('trunk_path', o.trunk_path, n.trunk_path)
+        || public.outbox_change('description', o.description, n.description)
+        || public.outbox_change('remote_origin', o.remote_origin, n.remote_origin)
+        || public.outbox_change('default_branch', o.default_branch, n.default_branch),
+        '{}'
+    )
+$function$;
+COMMENT ON FUNCTION outbox_project_changes(projects,projects) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_project_data(p projects, p_changed jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT pg_catalog.to_jsonb(ROW(
+        p.name,
+        p.active,
+        p_changed,
+        p.metadata,
+        p.created_at,
+        p.id,
+        p.trunk_path,
+        p.updated_at,
+        p.description,
+        p.name,
+        p.remote_origin,
+        p.default_branch
+    )::public.outbox_project)
+$function$;
+COMMENT ON FUNCTION outbox_project_data(projects,jsonb) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_project_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'project', 'deleted', o.id, o.id, public.outbox_project_data(ROW(o.*)::public.projects, '{}')
+    FROM old_rows o;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_project_deleted() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_project_deleted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_project_inserted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'project', 'registered', n.id, n.id, public.outbox_project_data(ROW(n.*)::public.projects, '{}')
+    FROM new_rows n;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_project_inserted() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_project_inserted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_project_updated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET enable_nestloop TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'project', event.action, (event.p).id, (event.p).id, public.outbox_project_data(
+        event.p,
+        event.changed || CASE WHEN event.action = event.first THEN event.touched ELSE '{}' END
+    )
+    FROM (
+        SELECT
+            c.p, c.touched,
+            CASE
+                WHEN c.is_reactivated THEN 'reactivated' WHEN c.plain IS NOT NULL THEN 'updated' ELSE 'deactivated'
+            END AS first,
+            unnest('{reactivated, updated, deactivated}'::text[]) AS action,
+            unnest(ARRAY[
+                CASE WHEN c.is_reactivated THEN '{"active": false}'::jsonb END,
+                c.plain,
+                CASE WHEN c.is_deactivated THEN '{"active": true}'::jsonb END
+            ]) AS changed
+        FROM (
+            SELECT
+                ROW(n.*)::public.projects AS p,
+                n.active AND NOT o.active AS is_reactivated,
+                o.active AND NOT n.active AS is_deactivated,
+                public.outbox_project_changes(ROW(o.*)::public.projects, ROW(n.*)::public.projects) AS plain,
+                public.outbox_change('updated_at', o.updated_at, n.updated_at) AS touched
+            FROM old_rows o
+            JOIN new_rows n ON n.id = o.id
+            OFFSET 0
+        ) c
+    ) event
+    WHERE event.changed IS NOT NULL;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_project_updated() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_project_updated() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_refuse_rewrite()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'cannot % the outbox: it is append-only; old rows are removed by retention', lower(TG_OP)
+        USING ERRCODE = '55000';
+END;
+$function$;
+COMMENT ON FUNCTION outbox_refuse_rewrite() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_ring()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF current_setting('imi.doorbell', true) IS DISTINCT FROM 'off' THEN
+        PERFORM pg_notify('imi_outbox', '');
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_ring() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_ring() IS 'Wakes a sleeping publisher. A transaction that is to be prepared (two-phase commit) may not notify: it sets imi.doorbell to off, and its events wait for the next poll.';
+
+CREATE OR REPLACE FUNCTION public.outbox_truncated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, data)
+    VALUES ('registry', 'truncated', jsonb_build_object('table', TG_TABLE_NAME));
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_truncated() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_truncated() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_uuid_setting(p_setting text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RETURN current_setting(p_setting)::uuid;
+EXCEPTION
+    WHEN invalid_text_representation THEN
+        RAISE EXCEPTION 'setting %: "%" is not a UUID', p_setting, current_setting(p_setting)
+            USING ERRCODE = '22023';
+END;
+$function$;
+COMMENT ON FUNCTION outbox_uuid_setting(text) IS 'A UUID given by the writer in a transaction setting; 22023 names a setting that is none.';
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_changes(o worktrees, n worktrees)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT nullif(
+        public.outbox_change('name', o.name, n.name)
+        || public.outbox_change('path', o.path, n.path)
+        || public.outbox_change('type_id', o.type_id, n.type_id)
+        || public.outbox_change('metadata', o.metadata, n.metadata)
+        || public.outbox_change('created_at', o.created_at, n.created_at)
+        || public.outbox_change('project_id', o.project_id, n.project_id)
+        || public.outbox_change('branch_name', o.branch_name, n.branch_name),
+        '{}'
+    )
+$function$;
+COMMENT ON FUNCTION outbox_worktree_changes(worktrees,worktrees) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_data(w worktrees, p_project_name text, p_remote_origin text, p_type text, p_changed jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT pg_catalog.to_jsonb(ROW(
+        w.name,
+        w.path,
+        p_type,
+        w.active,
+        public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
+        p_changed,
+        w.type_id,
+        w.agent_id,
+        w.metadata,
+        w.merged_at,
+        w.merged_by,
+        w.created_at,
+        w.project_id,
+        w.updated_at,
+        w.branch_name,
+        w.id,
+        w.behind_trunk,
+        w.last_sync_at,
+        p_project_name,
+        p_remote_origin,
+        w.ahead_of_trunk,
+        w.last_commit_hash,
+        w.merge_commit_hash,
+        w.last_commit_message,
+        w.has_uncommitted_changes,
+        w.uncommitted_files_count
+    )::public.outbox_worktree)
+$function$;
+COMMENT ON FUNCTION outbox_worktree_data(worktrees,text,text,text,jsonb) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'worktree', 'deleted', o.project_id, o.id, public.outbox_worktree_data(
+        ROW(o.*)::public.worktrees,
+        coalesce(p.name, d.project_name),
+        coalesce(p.remote_origin, d.remote_origin),
+        t.name,
+        '{}'
+    )
+    FROM old_rows o
+    LEFT JOIN LATERAL (SELECT name, remote_origin FROM public.projects WHERE id = o.project_id OFFSET 0) p ON true
+    LEFT JOIN LATERAL (SELECT name FROM public.worktree_types WHERE id = o.type_id OFFSET 0) t ON true
+    LEFT JOIN LATERAL (
+        SELECT project_name, remote_origin FROM public.deleted_worktrees WHERE id = o.id OFFSET 0
+    ) d ON true;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_worktree_deleted() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_worktree_deleted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_git_changes(o worktrees, n worktrees)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT nullif(
+        public.outbox_change('behind_trunk', o.behind_trunk, n.behind_trunk)
+        || public.outbox_change('ahead_of_trunk', o.ahead_of_trunk, n.ahead_of_trunk)
+        || public.outbox_change('last_commit_hash', o.last_commit_hash, n.last_commit_hash)
+        || public.outbox_change('last_commit_message', o.last_commit_message, n.last_commit_message)
+        || public.outbox_change('has_uncommitted_changes', o.has_uncommitted_changes, n.has_uncommitted_changes)
+        || public.outbox_change('uncommitted_files_count', o.uncommitted_files_count, n.uncommitted_files_count),
+        '{}'
+    )
+$function$;
+COMMENT ON FUNCTION outbox_worktree_git_changes(worktrees,worktrees) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_inserted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'worktree', 'created', n.project_id, n.id, public.outbox_worktree_data(
+        ROW(n.*)::public.worktrees, p.name, p.remote_origin, t.name, '{}'
+    )
+    FROM new_rows n
+    LEFT JOIN LATERAL (SELECT name, remote_origin FROM public.projects WHERE id = n.project_id OFFSET 0) p ON true
+    LEFT JOIN LATERAL (SELECT name FROM public.worktree_types WHERE id = n.type_id OFFSET 0) t ON true;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_worktree_inserted() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_worktree_inserted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_merge_changes(o worktrees, n worktrees)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT nullif(
+        public.outbox_change('merged_at', o.merged_at, n.merged_at)
+        || public.outbox_change('merged_by', o.merged_by, n.merged_by)
+        || public.outbox_change('merge_commit_hash', o.merge_commit_hash, n.merge_commit_hash),
+        '{}'
+    )
+$function$;
+COMMENT ON FUNCTION outbox_worktree_merge_changes(worktrees,worktrees) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_type_changes(o worktree_types, n worktree_types)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT nullif(
+        public.outbox_change('icon', o.icon, n.icon)
+        || public.outbox_change('name', o.name, n.name)
+        || public.outbox_change('color', o.color, n.color)
+        || public.outbox_change('metadata', o.metadata, n.metadata)
+        || public.outbox_change('created_at', o.created_at, n.created_at)
+        || public.outbox_change('is_builtin', o.is_builtin, n.is_builtin)
+        || public.outbox_change('description', o.description, n.description)
+        || public.outbox_change('branch_prefix', o.branch_prefix, n.branch_prefix)
+        || public.outbox_change('worktree_prefix', o.worktree_prefix, n.worktree_prefix),
+        '{}'
+    )
+$function$;
+COMMENT ON FUNCTION outbox_worktree_type_changes(worktree_types,worktree_types) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_type_data(t worktree_types, p_changed jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT pg_catalog.to_jsonb(ROW(
+        t.icon,
+        t.name,
+        t.color,
+        p_changed,
+        t.id,
+        t.metadata,
+        t.created_at,
+        t.is_builtin,
+        t.description,
+        t.branch_prefix,
+        t.worktree_prefix
+    )::public.outbox_worktree_type)
+$function$;
+COMMENT ON FUNCTION outbox_worktree_type_data(worktree_types,jsonb) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_type_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, data)
+    SELECT 'worktree_type', 'removed', public.outbox_worktree_type_data(ROW(o.*)::public.worktree_types, '{}')
+    FROM old_rows o;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_worktree_type_deleted() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_worktree_type_deleted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_type_inserted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, data)
+    SELECT 'worktree_type', 'added', public.outbox_worktree_type_data(ROW(n.*)::public.worktree_types, '{}')
+    FROM new_rows n;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_worktree_type_inserted() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_worktree_type_inserted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_type_updated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET enable_nestloop TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, data)
+    SELECT 'worktree_type', 'updated', public.outbox_worktree_type_data(c.t, c.plain)
+    FROM (
+        SELECT
+            ROW(n.*)::public.worktree_types AS t,
+            public.outbox_worktree_type_changes(
+                ROW(o.*)::public.worktree_types, ROW(n.*)::public.worktree_types
+            ) AS plain
+        FROM old_rows o
+        JOIN new_rows n ON n.id = o.id
+        OFFSET 0
+    ) c
+    WHERE c.plain IS NOT NULL;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_worktree_type_updated() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_worktree_type_updated() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_updated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET enable_nestloop TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT 'worktree', event.action, (event.w).project_id, (event.w).id, public.outbox_worktree_data(
+        event.w,
+        (SELECT name FROM public.projects WHERE id = (event.w).project_id),
+        (SELECT remote_origin FROM public.projects WHERE id = (event.w).project_id),
+        (SELECT name FROM public.worktree_types WHERE id = (event.w).type_id),
+        event.changed
+        || CASE WHEN event.action = event.first THEN event.touched ELSE '{}' END
+        || CASE WHEN event.action = event.sync THEN event.synced ELSE '{}' END
+    )
+    FROM (
+        SELECT
+            part.w, part.touched, part.synced, part.first,
+            CASE WHEN part.git IS NULL THEN part.first ELSE 'git_state_updated' END AS sync,
+            unnest(ARRAY[
+                'reactivated', 'updated', part.agent_action, 'git_state_updated', 'merged', 'removed'
+            ]) AS action,
+            unnest(ARRAY[part.reactivated, part.updated, part.agent, part.git, part.merged, part.removed]) AS changed
+        FROM (
+            SELECT
+                c.w, c.touched, c.synced, c.agent, c.agent_action, c.git,
+                CASE
+                    WHEN NOT c.is_reactivated THEN NULL
+                    WHEN c.merge IS NULL OR c.is_merged THEN '{"active": false}'
+                    ELSE c.merge || '{"active": false}'
+                END AS reactivated,
+                CASE
+                    WHEN c.merge IS NULL OR c.is_merged OR c.is_reactivated THEN c.plain
+                    ELSE coalesce(c.plain, '{}') || c.merge
+                END AS updated,
+                CASE
+                    WHEN NOT c.is_merged THEN NULL
+                    WHEN c.is_closed THEN c.merge || '{"active": true}'
+                    ELSE c.merge
+                END AS merged,
+                CASE WHEN c.is_closed AND NOT c.is_merged THEN '{"active": true}'::jsonb END AS removed,
+                CASE
+                    WHEN c.is_reactivated THEN 'reactivated'
+                    WHEN c.plain IS NOT NULL OR c.merge IS NOT NULL AND NOT c.is_merged THEN 'updated'
+                    WHEN c.agent IS NOT NULL THEN c.agent_action
+                    WHEN c.git IS NOT NULL THEN 'git_state_updated'
+                    WHEN c.is_merged THEN 'merged'
+                    ELSE 'removed'
+                END AS first
+            FROM (
+                SELECT
+                    ROW(n.*)::public.worktrees AS w,
+                    o.merged_at IS NULL AND n.merged_at IS NOT NULL AS is_merged,
+                    n.active AND NOT o.active AS is_reactivated,
+                    o.active AND NOT n.active AS is_closed,
+                    public.outbox_worktree_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS plain,
+                    public.outbox_worktree_git_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS git,
+                    public.outbox_worktree_merge_changes(
+                        ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees
+                    ) AS merge,
+                    nullif(public.outbox_change('agent_id', o.agent_id, n.agent_id), '{}') AS agent,
+                    CASE WHEN n.agent_id IS NULL THEN 'released' ELSE 'claimed' END AS agent_action,
+                    public.outbox_change('updated_at', o.updated_at, n.updated_at) AS touched,
+                    public.outbox_change('last_sync_at', o.last_sync_at, n.last_sync_at) AS synced
+                FROM old_rows o
+                JOIN new_rows n ON n.id = o.id
+                OFFSET 0
+            ) c
+        ) part
+    ) event
+    WHERE event.changed IS NOT NULL;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_worktree_updated() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_worktree_updated() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.project_search_text(p_name text, p_remote_origin text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (' '::text || translate(((lower(p_name) || ' '::text) || "left"(substr(p_remote_origin, 16), '-4'::integer)), '-/.'::text, '   '::text));
+COMMENT ON FUNCTION project_search_text(text,text) IS 'What search_projects looks in: name and owner/repo in lower case, a blank before each word.';
+
+CREATE OR REPLACE FUNCTION public.prune_inactive_worktrees(p_inactive_days integer DEFAULT 30)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    removed integer;
+BEGIN
+    PERFORM require_not_negative('prune_inactive_worktrees', 'p_inactive_days', p_inactive_days);
+    DELETE FROM worktrees w
+    WHERE NOT w.active AND w.updated_at < now() - make_interval(days => p_inactive_days);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END;
+$function$;
+COMMENT ON FUNCTION prune_inactive_worktrees(integer) IS 'Deletes worktrees inactive and untouched for so many days, and says how many; their activities stay.';
+
+CREATE OR REPLACE FUNCTION public.quote_for_message(p_value text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN COALESCE((to_json("left"(regexp_replace(p_value, '//[^/@]*@'::text, '//***@'::text), 120)))::text, 'NULL'::text);
+COMMENT ON FUNCTION quote_for_message(text) IS 'A value for an error message: in quotes, on one line, not endless, and without the password of a URL.';
+
+CREATE OR REPLACE FUNCTION public.register_project(p_name text, p_remote_origin text, p_default_branch text DEFAULT 'main'::text, p_trunk_path text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    origin text := normalize_remote_origin(p_remote_origin);
+    branch text := coalesce(p_default_branch, 'main');
+    trunk text := normalize_path(p_trunk_path);
+    project_id uuid;
+BEGIN
+    PERFORM require_text('register_project', 'p_name', p_name);
+    PERFORM require_text('register_project', 'p_default_branch', branch);
+    PERFORM require_object('register_project', 'p_metadata', p_metadata);
+    IF origin IS NULL THEN
+        RAISE EXCEPTION 'register_project: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
+            quote_for_message(p_remote_origin)
+            USING ERRCODE = '22023';
+    END IF;
+    IF trunk IS NOT NULL THEN
+        PERFORM require_text('register_project', 'p_trunk_path', trunk);
+    ELSIF p_name ~ '(/|^\.\.?$)' THEN
+        RAISE EXCEPTION 'register_project: p_name % is no directory name; give p_trunk_path, or a name without "/"',
+            quote_for_message(p_name)
+            USING ERRCODE = '22023';
+    END IF;
+
+    -- What the caller left out keeps its value. The default 'main' says nothing by itself: with a trunk path
+    -- beside it the caller has spelled it out.
+    INSERT INTO projects AS p (name, remote_origin, default_branch, trunk_path, metadata)
+    VALUES (
+        p_name,
+        origin,
+        branch,
+        coalesce(trunk, format(
+            '%s/code/%s/trunk-%s',
+            coalesce(nullif(current_setting('imi.home_dir', true), ''), '/home/' || current_user),
+            p_name,
+            replace(branch, '/', '-')
+        )),
+        coalesce(p_metadata, '{}')
+    )
+    ON CONFLICT (remote_origin) DO UPDATE
+    SET name = excluded.name,
+        default_branch = CASE
+            WHEN branch = 'main' AND trunk IS NULL THEN p.default_branch
+            ELSE excluded.default_branch
+        END,
+        trunk_path = CASE WHEN trunk IS NULL THEN p.trunk_path ELSE excluded.trunk_path END,
+        metadata = p.metadata || excluded.metadata,
+        active = true
+    WHERE NOT p.active
+        OR p.name <> excluded.name
+        OR (p.default_branch <> excluded.default_branch AND NOT (branch = 'main' AND trunk IS NULL))
+        OR (p.trunk_path <> excluded.trunk_path AND trunk IS NOT NULL)
+        OR p.metadata <> p.metadata || excluded.metadata
+    RETURNING p.id INTO project_id;
+
+    IF project_id IS NULL THEN    -- it is registered exactly so
+        SELECT p.id INTO STRICT project_id FROM projects p WHERE p.remote_origin = origin;
+    END IF;
+    RETURN project_id;
+END;
+$function$;
+COMMENT ON FUNCTION register_project(text,text,text,text,jsonb) IS 'Id of the project of this origin: created, reactivated or updated as needed; unchanged when nothing differs.';
+
+CREATE OR REPLACE FUNCTION public.register_worktree(p_project_id uuid, p_type_name text, p_name text, p_branch_name text, p_path text, p_agent_id text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    project projects;
+    other record;
+    worktree_type_id integer := resolve_worktree_type(p_type_name);
+    worktree_id uuid;
+BEGIN
+    PERFORM require_text('register_worktree', 'p_name', p_name);
+    PERFORM require_text('register_worktree', 'p_branch_name', p_branch_name);
+    PERFORM require_text('register_worktree', 'p_path', p_path);
+    PERFORM require_text('register_worktree', 'p_agent_id', coalesce(p_agent_id, 'nobody'));
+    PERFORM require_object('register_worktree', 'p_metadata', p_metadata);
+
+    SELECT * INTO project FROM projects p WHERE p.id = p_project_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'register_worktree: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF worktree_type_id IS NULL THEN
+        RAISE EXCEPTION 'register_worktree: p_type_name % is no worktree type; there are %',
+            quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF NOT project.active THEN
+        RAISE EXCEPTION 'register_worktree: p_project_id % is project %, which is inactive; register it again first',
+            project.id, quote_for_message(project.name)
+            USING ERRCODE = '55000';
+    END IF;
+
+    -- For the message. The index worktrees_unique_active_path is what holds against a concurrent writer.
+    SELECT w.name AS worktree_name, p.name AS project_name INTO other
+    FROM worktrees w
+    JOIN projects p ON p.id = w.project_id
+    WHERE w.path = normalize_path(p_path) AND w.active AND (w.project_id, w.name) <> (p_project_id, p_name);
+    IF FOUND THEN
+        RAISE EXCEPTION 'register_worktree: p_path % is taken by the active worktree % of project %',
+            quote_for_message(p_path), quote_for_message(other.worktree_name), quote_for_message(other.project_name)
+            USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_active_path';
+    END IF;
+
+    INSERT INTO worktrees AS w (project_id, type_id, name, branch_name, path, agent_id, metadata)
+    VALUES (p_project_id, worktree_type_id, p_name, p_branch_name, p_path, p_agent_id, coalesce(p_metadata, '{}'))
+    ON CONFLICT (project_id, name) DO UPDATE
+    SET type_id = excluded.type_id,
+        branch_name = excluded.branch_name,
+        path = excluded.path,
+        agent_id = coalesce(excluded.agent_id, w.agent_id),
+        metadata = w.metadata || excluded.metadata,
+        active = true
+    WHERE NOT w.active
+        OR w.type_id <> excluded.type_id
+        OR w.branch_name <> excluded.branch_name
+        OR w.path <> excluded.path
+        OR w.agent_id IS DISTINCT FROM coalesce(excluded.agent_id, w.agent_id)
+        OR w.metadata <> w.metadata || excluded.metadata
+    RETURNING w.id INTO worktree_id;
+
+    IF worktree_id IS NULL THEN    -- it is registered exactly so
+        SELECT w.id INTO STRICT worktree_id
+        FROM worktrees w
+        WHERE w.project_id = p_project_id AND w.name = p_name;
+    END IF;
+    RETURN worktree_id;
+END;
+$function$;
+COMMENT ON FUNCTION register_worktree(uuid,text,text,text,text,text,jsonb) IS 'Id of the worktree of this project and name: created, taken up again or updated as needed.';
+
+CREATE OR REPLACE FUNCTION public.release_worktree(p_worktree_id uuid, p_agent_id text DEFAULT NULL::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    worktree worktrees;
+BEGIN
+    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'release_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF worktree.agent_id <> p_agent_id THEN
+        RAISE EXCEPTION 'release_worktree: worktree % (%) is held by agent %, not by %',
+            quote_for_message(worktree.name), worktree.id,
+            quote_for_message(worktree.agent_id), quote_for_message(p_agent_id)
+            USING ERRCODE = '55000';
+    END IF;
+    IF worktree.agent_id IS NOT NULL THEN
+        UPDATE worktrees w SET agent_id = NULL WHERE w.id = p_worktree_id;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION release_worktree(uuid,text) IS 'Takes a worktree from its agent; 55000 when p_agent_id is given and another agent holds it.';
+
+CREATE OR REPLACE FUNCTION public.remember_worktrees()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO public.deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
+    SELECT o.id, o.project_id, p.name, p.remote_origin, t.name, o.name, o.branch_name, o.path
+    FROM old_rows o
+    LEFT JOIN public.projects p ON p.id = o.project_id
+    LEFT JOIN public.worktree_types t ON t.id = o.type_id
+    ON CONFLICT (id) DO NOTHING;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION remember_worktrees() FROM PUBLIC;
+COMMENT ON FUNCTION remember_worktrees() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.remember_worktrees_of_project()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO public.deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
+    SELECT w.id, OLD.id, OLD.name, OLD.remote_origin, t.name, w.name, w.branch_name, w.path
+    FROM public.worktrees w
+    JOIN public.worktree_types t ON t.id = w.type_id
+    WHERE w.project_id = OLD.id
+    ON CONFLICT (id) DO NOTHING;
+    RETURN OLD;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION remember_worktrees_of_project() FROM PUBLIC;
+COMMENT ON FUNCTION remember_worktrees_of_project() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.remove_worktree(p_worktree_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    UPDATE worktrees w SET active = false WHERE w.id = p_worktree_id AND w.active;
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM worktrees w WHERE w.id = p_worktree_id) THEN
+        RAISE EXCEPTION 'remove_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION remove_worktree(uuid) IS 'Soft delete of a worktree; does nothing when it is inactive already.';
+
+CREATE OR REPLACE FUNCTION public.remove_worktree_type(p_name text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    DELETE FROM worktree_types t WHERE t.name = p_name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'remove_worktree_type: p_name % is no worktree type; there are %',
+            quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            USING ERRCODE = 'P0002';
+    END IF;
+EXCEPTION
+    WHEN foreign_key_violation THEN
+        RAISE EXCEPTION 'remove_worktree_type: worktrees have the type %; give them another one first',
+            quote_for_message(p_name)
+            USING ERRCODE = '23503', CONSTRAINT = 'worktrees_type_id_fkey';
+END;
+$function$;
+COMMENT ON FUNCTION remove_worktree_type(text) IS 'Removes a worktree type that is not built in and that no worktree has.';
+
+CREATE OR REPLACE FUNCTION public.require_not_negative(p_function text, p_parameter text, p_value integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF p_value IS NULL OR p_value < 0 THEN
+        RAISE EXCEPTION '%: % is %; it must be 0 or more', p_function, p_parameter, coalesce(p_value::text, 'NULL')
+            USING ERRCODE = '22023';
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION require_not_negative(text,text,integer) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.require_object(p_function text, p_parameter text, p_value jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF jsonb_typeof(p_value) <> 'object' THEN
+        RAISE EXCEPTION '%: % is the JSON % %; it must be a JSON object',
+            p_function, p_parameter, jsonb_typeof(p_value), left(p_value::text, 120)
+            USING ERRCODE = '22023';
+    END IF;
+    -- Readers of JSON have limits of their own, the strictest we know 200: the event about it could not be read.
+    IF jsonb_path_exists(p_value, 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")') THEN
+        RAISE EXCEPTION '%: % is nested too deep; it must not be deeper than 100 levels', p_function, p_parameter
+            USING ERRCODE = '22023';
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION require_object(text,text,jsonb) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.require_text(p_function text, p_parameter text, p_value text)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF p_value IS NULL OR p_value !~ '\S' THEN
+        RAISE EXCEPTION '%: % is %; it must not be blank', p_function, p_parameter, quote_for_message(p_value)
+            USING ERRCODE = '22023';
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION require_text(text,text,text) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.resolve_worktree_type(p_type_name text)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+    SELECT t.id
+    FROM worktree_types t
+    WHERE t.name = p_type_name OR (p_type_name = 'pr' AND t.name = 'review')
+    ORDER BY t.name = p_type_name DESC
+    LIMIT 1
+$function$;
+COMMENT ON FUNCTION resolve_worktree_type(text) IS 'Id of a worktree type; "pr" means review unless a type has that name. NULL when unknown.';
+
+CREATE OR REPLACE FUNCTION public.restore_builtin_worktree_types()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM public.seed_worktree_types();
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION restore_builtin_worktree_types() FROM PUBLIC;
+COMMENT ON FUNCTION restore_builtin_worktree_types() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.run_command(p_type text, p_data jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    target uuid;
+    activity uuid;
+    d jsonb := p_data;
+    metadata jsonb := nullif(p_data -> 'metadata', 'null');
+BEGIN
+    CASE p_type
+        WHEN 'project.register' THEN
+            RETURN jsonb_build_object('project_id', register_project(
+                d ->> 'name', d ->> 'remote_origin', d ->> 'default_branch', d ->> 'trunk_path', metadata
+            ));
+        WHEN 'project.update' THEN
+            target := command_project(d);
+            PERFORM update_project(
+                target, d ->> 'name', d ->> 'default_branch', d ->> 'trunk_path', d ->> 'description', metadata
+            );
+            RETURN jsonb_build_object('project_id', target);
+        WHEN 'project.deactivate' THEN
+            target := command_project(d);
+            PERFORM deactivate_project(target);
+            RETURN jsonb_build_object('project_id', target);
+        WHEN 'worktree.register' THEN
+            target := command_project(d);
+            RETURN jsonb_build_object('project_id', target, 'worktree_id', register_worktree(
+                target, d ->> 'type_name', d ->> 'name', d ->> 'branch_name', d ->> 'path', d ->> 'agent_id', metadata
+            ));
+        WHEN 'worktree_type.add' THEN
+            RETURN jsonb_build_object('type_id', add_worktree_type(
+                d ->> 'name', d ->> 'branch_prefix', d ->> 'worktree_prefix', d ->> 'description', d ->> 'color',
+                d ->> 'icon', metadata
+            ));
+        WHEN 'worktree_type.remove' THEN
+            PERFORM remove_worktree_type(d ->> 'name');
+            RETURN '{}'::jsonb;
+        WHEN 'activity.log' THEN
+            target := command_worktree(d);
+            activity := log_activity(
+                d ->> 'agent_id', target, d ->> 'activity_type', d ->> 'description', d ->> 'file_path', metadata
+            );
+            RETURN jsonb_build_object('worktree_id', target, 'activity_id', activity);
+        ELSE
+            target := command_worktree(d);
+    END CASE;
+    CASE p_type
+        WHEN 'worktree.update' THEN
+            PERFORM update_worktree(
+                target, d ->> 'name', d ->> 'branch_name', d ->> 'new_path', d ->> 'type_name', metadata
+            );
+        WHEN 'worktree.update_git_state' THEN
+            PERFORM update_worktree_git_state(
+                target, (d ->> 'has_uncommitted')::boolean, (d ->> 'uncommitted_count')::integer,
+                (d ->> 'ahead')::integer, (d ->> 'behind')::integer, d ->> 'last_commit_hash',
+                d ->> 'last_commit_message'
+            );
+        WHEN 'worktree.claim' THEN
+            PERFORM claim_worktree(target, d ->> 'agent_id');
+        WHEN 'worktree.release' THEN
+            PERFORM release_worktree(target, d ->> 'agent_id');
+        WHEN 'worktree.merge' THEN
+            PERFORM mark_worktree_merged(target, d ->> 'merged_by', d ->> 'merge_commit_hash');
+        WHEN 'worktree.remove' THEN
+            PERFORM remove_worktree(target);
+    END CASE;
+    RETURN jsonb_build_object('worktree_id', target);
+END;
+$function$;
+COMMENT ON FUNCTION run_command(text,jsonb) IS 'Makes the change a command asks for; returns the ids of what it was applied to.';
+
+CREATE OR REPLACE FUNCTION public.search_projects(p_query text)
+ RETURNS TABLE(id uuid, name text, remote_origin text, trunk_path text, relevance real)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_indexscan TO 'off'
+ SET max_parallel_workers_per_gather TO '0'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    threshold_before text;
+    many CONSTANT integer := 500;
+    wanted text := coalesce(substring(normalize_remote_origin(p_query) FROM ':(.*)\.git$'), lower(btrim(p_query)));
+    is_short boolean := wanted ~ '^\w{1,2}$';
+    literal text := replace(replace(replace(translate(wanted, '-/.', '   '), '\', '\\'), '%', '\%'), '_', '\_');
+    pattern text := CASE WHEN is_short THEN '% ' ELSE '%' END || literal || '%';
+    coarse_pattern text := '%' || replace(literal, ' ', '_') || '%';
+    hits bigint;
+    candidates uuid[];
+    threshold real;
+BEGIN
+    PERFORM require_text('search_projects', 'p_query', p_query);
+    PERFORM set_config('search_path', format('pg_catalog, public, %I, pg_temp', n.nspname), true)
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'pg_trgm';
+
+    SELECT max(short.hits), array_agg(short.id) INTO hits, candidates
+    FROM (
+        SELECT hit.id, count(*) OVER () AS hits
+        FROM (
+            SELECT p.id, p.name
+            FROM projects p
+            WHERE p.active AND project_search_text(p.name, p.remote_origin) LIKE pattern
+            LIMIT many
+        ) hit
+        ORDER BY length(hit.name), hit.name, hit.id
+        LIMIT 30
+    ) short;
+
+    IF hits = many THEN
+        PERFORM set_config('enable_indexscan', 'on', true);
+        candidates := candidates || ARRAY(
+            SELECT short.id
+            FROM (
+                SELECT p.id, p.name, p.remote_origin
+                FROM projects p
+                WHERE p.active
+                ORDER BY length(p.name), p.name, p.id
+                LIMIT CASE WHEN is_short THEN 3 * many ELSE 6 * many END
+            ) short
+            WHERE (short.remote_origin LIKE coarse_pattern OR lower(short.name) LIKE coarse_pattern)
+            AND project_search_text(short.name, short.remote_origin) LIKE pattern
+            LIMIT 30
+        );
+    END IF;
+
+    -- What resembles the text: at first closely, and less so only while there is nothing at all. The threshold is put
+    -- back by hand, as only a superuser may create a function with a setting of an extension; before it is read, a
+    -- function of the extension is called, which loads it and gives it its value.
+    PERFORM similarity(wanted, wanted);
+    threshold_before := current_setting('pg_trgm.word_similarity_threshold');
+    FOREACH threshold IN ARRAY '{0.8, 0.6, 0.45, 0.3}'::real[] LOOP
+        EXIT WHEN is_short OR coalesce(cardinality(candidates), 0) >= CASE threshold WHEN 0.8::real THEN 20 ELSE 1 END;
+        PERFORM set_config('pg_trgm.word_similarity_threshold', threshold::text, true);
+        candidates := candidates || ARRAY(
+            SELECT hit.id
+            FROM (
+                SELECT p.id, p.name
+                FROM projects p
+                WHERE p.active AND project_search_text(p.name, p.remote_origin) %> wanted
+                LIMIT 300
+            ) hit
+            ORDER BY length(hit.name), hit.name, hit.id
+            LIMIT 30
+        );
+    END LOOP;
+    PERFORM set_config('pg_trgm.word_similarity_threshold', threshold_before, true);
+
+    RETURN QUERY
+    SELECT best.id, best.name, best.remote_origin, best.trunk_path, best.score::real
+    FROM (
+        SELECT
+            p.id, p.name, p.remote_origin, p.trunk_path,
+            CASE
+                WHEN wanted IN (lower(p.name), s.slug, s.repo) THEN 1
+                WHEN strpos(lower(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
+                ELSE 0.75 * m.likeness
+            END AS score
+        FROM projects p
+        CROSS JOIN LATERAL (
+            SELECT
+                substring(p.remote_origin FROM ':(.*)\.git$') AS slug,
+                substring(p.remote_origin FROM '/(.*)\.git$') AS repo,
+                project_search_text(p.name, p.remote_origin) AS search_text
+        ) s
+        CROSS JOIN LATERAL (
+            SELECT (
+                word_similarity(wanted, s.search_text)
+                + greatest(similarity(wanted, p.name), similarity(wanted, s.repo), similarity(wanted, s.slug))
+            ) / 2 AS likeness
+            OFFSET 0
+        ) m
+        WHERE p.id = ANY (candidates)
+    ) best
+    WHERE best.score > 0
+    ORDER BY best.score DESC, best.name, best.id
+    LIMIT 20;
+END;
+$function$;
+COMMENT ON FUNCTION search_projects(text) IS 'Active projects whose name or owner/repo contains or resembles the text: best first, at most 20; relevance is 0 to 1.';
+
+CREATE OR REPLACE FUNCTION public.seed_worktree_types()
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+    INSERT INTO worktree_types (name, branch_prefix, worktree_prefix, description, is_builtin, color, icon)
+    SELECT b.name, b.branch_prefix, b.worktree_prefix, b.description, true, b.color, b.icon
+    FROM (
+        VALUES
+            (1, 'feat', 'feat/', 'feat-', 'Feature development', '#10B981', '🚀'),
+            (2, 'fix', 'fix/', 'fix-', 'Bug fixes', '#EF4444', '🐛'),
+            (3, 'aiops', 'aiops/', 'aiops-', 'AI operations (agents, rules, workflows)', '#8B5CF6', '🤖'),
+            (4, 'devops', 'devops/', 'devops-', 'DevOps tasks (CI, deploys)', '#3B82F6', '⚙️'),
+            (5, 'review', 'pr-review/', 'pr-', 'Pull request reviews', '#F59E0B', '👀'),
+            (6, 'trunk', '', 'trunk-', 'Main branch worktree', '#6B7280', '🌳')
+    ) AS b (position, name, branch_prefix, worktree_prefix, description, color, icon)
+    WHERE NOT EXISTS (SELECT FROM worktree_types t WHERE t.name = b.name)
+    ORDER BY b.position
+$function$;
+COMMENT ON FUNCTION seed_worktree_types() IS 'Adds the built-in worktree types that are missing; changes nothing that is there.';
+
+CREATE OR REPLACE FUNCTION public.sync_uncommitted_changes()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    flag boolean := NEW.has_uncommitted_changes;
+    files integer := NEW.uncommitted_files_count;
+BEGIN
+    IF files IS NULL THEN
+        files := CASE WHEN flag THEN 1 ELSE 0 END;
+    END IF;
+    IF flag IS NULL THEN
+        flag := files > 0;
+    END IF;
+
+    IF flag <> (files > 0) THEN
+        IF TG_OP = 'INSERT' THEN
+            files := greatest(files, 1);
+            flag := true;
+        ELSIF flag = OLD.has_uncommitted_changes THEN
+            flag := files > 0;
+        ELSIF files = OLD.uncommitted_files_count THEN
+            files := CASE WHEN flag THEN 1 ELSE 0 END;
+        ELSE
+            RAISE EXCEPTION 'worktree %: has_uncommitted_changes % contradicts uncommitted_files_count %',
+                quote_for_message(NEW.name), flag, files
+                USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'has_uncommitted_changes';
+        END IF;
+    END IF;
+    NEW.has_uncommitted_changes := flag;
+    NEW.uncommitted_files_count := files;
+    RETURN NEW;
+END;
+$function$;
+COMMENT ON FUNCTION sync_uncommitted_changes() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.truncate_activities()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    BEGIN
+        TRUNCATE public.agent_activities, public.deleted_worktrees;
+    EXCEPTION
+        WHEN object_in_use THEN    -- named in the same TRUNCATE: PostgreSQL refuses a second one
+            PERFORM set_config('imi.activity_retention', 'on', true);
+            DELETE FROM public.agent_activities;
+            PERFORM set_config('imi.activity_retention', 'off', true);
+            DELETE FROM public.deleted_worktrees;
+    END;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION truncate_activities() FROM PUBLIC;
+COMMENT ON FUNCTION truncate_activities() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.update_project(p_project_id uuid, p_name text DEFAULT NULL::text, p_default_branch text DEFAULT NULL::text, p_trunk_path text DEFAULT NULL::text, p_description text DEFAULT NULL::text, p_metadata jsonb DEFAULT NULL::jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    project projects;
+BEGIN
+    PERFORM require_text('update_project', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM require_text('update_project', 'p_default_branch', coalesce(p_default_branch, 'as it is'));
+    PERFORM require_text('update_project', 'p_trunk_path', coalesce(p_trunk_path, 'as it is'));
+    PERFORM require_object('update_project', 'p_metadata', p_metadata);
+    SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'update_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    UPDATE projects p
+    SET name = coalesce(p_name, p.name),
+        default_branch = coalesce(p_default_branch, p.default_branch),
+        trunk_path = coalesce(normalize_path(p_trunk_path), p.trunk_path),
+        description = coalesce(p_description, p.description),
+        metadata = p.metadata || coalesce(p_metadata, '{}')
+    WHERE p.id = p_project_id
+        AND (p.name, p.default_branch, p.trunk_path, p.description, p.metadata) IS DISTINCT FROM (
+            coalesce(p_name, p.name),
+            coalesce(p_default_branch, p.default_branch),
+            coalesce(normalize_path(p_trunk_path), p.trunk_path),
+            coalesce(p_description, p.description),
+            p.metadata || coalesce(p_metadata, '{}')
+        );
+END;
+$function$;
+COMMENT ON FUNCTION update_project(uuid,text,text,text,text,jsonb) IS 'Changes what is given of a project: NULL keeps the value, metadata is merged by key.';
+
+CREATE OR REPLACE FUNCTION public.update_updated_at_column()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    NEW.updated_at := now();
+    RETURN NEW;
+END;
+$function$;
+COMMENT ON FUNCTION update_updated_at_column() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.update_worktree(p_worktree_id uuid, p_name text DEFAULT NULL::text, p_branch_name text DEFAULT NULL::text, p_path text DEFAULT NULL::text, p_type_name text DEFAULT NULL::text, p_metadata jsonb DEFAULT NULL::jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    worktree_type_id integer := resolve_worktree_type(p_type_name);
+    worktree worktrees;
+    other record;
+BEGIN
+    PERFORM require_text('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM require_text('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as it is'));
+    PERFORM require_text('update_worktree', 'p_path', coalesce(p_path, 'as it is'));
+    PERFORM require_object('update_worktree', 'p_metadata', p_metadata);
+    IF p_type_name IS NOT NULL AND worktree_type_id IS NULL THEN
+        RAISE EXCEPTION 'update_worktree: p_type_name % is no worktree type; there are %',
+            quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            USING ERRCODE = 'P0002';
+    END IF;
+    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'update_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+
+    -- For the messages. The indexes are what holds against a concurrent writer.
+    IF EXISTS (
+        SELECT FROM worktrees w WHERE w.project_id = worktree.project_id AND w.name = p_name AND w.id <> p_worktree_id
+    ) THEN
+        RAISE EXCEPTION 'update_worktree: p_name % is taken by another worktree of the project', quote_for_message(p_name)
+            USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_project_name';
+    END IF;
+    SELECT w.name AS worktree_name, p.name AS project_name INTO other
+    FROM worktrees w
+    JOIN projects p ON p.id = w.project_id
+    WHERE w.path = normalize_path(p_path) AND w.active AND worktree.active AND w.id <> p_worktree_id;
+    IF FOUND THEN
+        RAISE EXCEPTION 'update_worktree: p_path % is taken by the active worktree % of project %',
+            quote_for_message(p_path), quote_for_message(other.worktree_name), quote_for_message(other.project_name)
+            USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_active_path';
+    END IF;
+
+    UPDATE worktrees w
+    SET name = coalesce(p_name, w.name),
+        branch_name = coalesce(p_branch_name, w.branch_name),
+        path = coalesce(normalize_path(p_path), w.path),
+        type_id = coalesce(worktree_type_id, w.type_id),
+        metadata = w.metadata || coalesce(p_metadata, '{}')
+    WHERE w.id = p_worktree_id
+        AND (w.name, w.branch_name, w.path, w.type_id, w.metadata) IS DISTINCT FROM (
+            coalesce(p_name, w.name),
+            coalesce(p_branch_name, w.branch_name),
+            coalesce(normalize_path(p_path), w.path),
+            coalesce(worktree_type_id, w.type_id),
+            w.metadata || coalesce(p_metadata, '{}')
+        );
+END;
+$function$;
+COMMENT ON FUNCTION update_worktree(uuid,text,text,text,text,jsonb) IS 'Changes what is given of a worktree: NULL keeps the value, metadata is merged by key.';
+
+CREATE OR REPLACE FUNCTION public.update_worktree_git_state(p_worktree_id uuid, p_has_uncommitted boolean DEFAULT NULL::boolean, p_uncommitted_count integer DEFAULT NULL::integer, p_ahead integer DEFAULT NULL::integer, p_behind integer DEFAULT NULL::integer, p_last_commit_hash text DEFAULT NULL::text, p_last_commit_message text DEFAULT NULL::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM require_not_negative('update_worktree_git_state', 'p_uncommitted_count', coalesce(p_uncommitted_count, 0));
+    PERFORM require_not_negative('update_worktree_git_state', 'p_ahead', coalesce(p_ahead, 0));
+    PERFORM require_not_negative('update_worktree_git_state', 'p_behind', coalesce(p_behind, 0));
+    IF p_has_uncommitted <> (p_uncommitted_count > 0) THEN
+        RAISE EXCEPTION 'update_worktree_git_state: p_has_uncommitted % contradicts p_uncommitted_count %; leave one of them out',
+            p_has_uncommitted, p_uncommitted_count
+            USING ERRCODE = '22023';
+    END IF;
+
+    UPDATE worktrees w
+    SET has_uncommitted_changes = coalesce(p_has_uncommitted, p_uncommitted_count > 0, w.has_uncommitted_changes),
+        uncommitted_files_count = CASE
+            WHEN p_uncommitted_count IS NOT NULL THEN p_uncommitted_count
+            WHEN p_has_uncommitted THEN greatest(w.uncommitted_files_count, 1)
+            WHEN NOT p_has_uncommitted THEN 0
+            ELSE w.uncommitted_files_count
+        END,
+        ahead_of_trunk = coalesce(p_ahead, w.ahead_of_trunk),
+        behind_trunk = coalesce(p_behind, w.behind_trunk),
+        last_commit_hash = coalesce(p_last_commit_hash, w.last_commit_hash),
+        last_commit_message = coalesce(p_last_commit_message, w.last_commit_message),
+        last_sync_at = now()
+    WHERE w.id = p_worktree_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'update_worktree_git_state: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION update_worktree_git_state(uuid,boolean,integer,integer,integer,text,text) IS 'Stores what a git sync found; a parameter left out (NULL) keeps its value.';
+
+CREATE OR REPLACE FUNCTION public.worktree_status(p_has_uncommitted boolean, p_ahead integer, p_behind integer)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN p_has_uncommitted THEN 'uncommitted'::text WHEN ((p_ahead > 0) AND (p_behind > 0)) THEN 'diverged'::text WHEN (p_ahead > 0) THEN 'ahead'::text WHEN (p_behind > 0) THEN 'behind'::text ELSE 'clean'::text END;
+COMMENT ON FUNCTION worktree_status(boolean,integer,integer) IS 'uncommitted | ahead | behind | diverged | clean; uncommitted wins.';

@@ -1,0 +1,223 @@
+-- Generated from a migrated database, for reading; never applied. See docs/adr/0007-migrations.md.
+
+CREATE TABLE agent_activities (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    agent_id text NOT NULL,
+    worktree_id uuid NOT NULL,
+    activity_type text NOT NULL,
+    file_path text,
+    description text NOT NULL,
+    metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT agent_activities_activity_type_check CHECK ((activity_type = ANY (ARRAY['created'::text, 'modified'::text, 'deleted'::text, 'committed'::text, 'pushed'::text, 'merged'::text, 'synced'::text, 'claimed'::text, 'released'::text, 'other'::text]))),
+    CONSTRAINT agent_activities_agent_id_check CHECK ((agent_id ~ '\S'::text)),
+    CONSTRAINT agent_activities_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT agent_activities_pkey PRIMARY KEY (id)
+);
+CREATE INDEX idx_agent_activities_agent_id ON public.agent_activities USING btree (agent_id, created_at DESC);
+CREATE INDEX idx_agent_activities_created_at ON public.agent_activities USING btree (created_at DESC);
+CREATE INDEX idx_agent_activities_metadata ON public.agent_activities USING gin (metadata);
+CREATE INDEX idx_agent_activities_type ON public.agent_activities USING btree (activity_type);
+CREATE INDEX idx_agent_activities_worktree_id ON public.agent_activities USING btree (worktree_id);
+COMMENT ON TABLE agent_activities IS 'Append-only audit log of agent actions; cleanup_old_activities() is the only way out.';
+COMMENT ON COLUMN agent_activities.worktree_id IS 'A worktree that existed when the row was written: see worktrees, or deleted_worktrees.';
+
+CREATE TABLE command_ledger (
+    command_id uuid NOT NULL,
+    applied_at timestamp with time zone NOT NULL DEFAULT now(),
+    digest bytea NOT NULL,
+    project_id uuid,
+    idempotency_key text,
+    type text NOT NULL,
+    verdict text NOT NULL,
+    code text,
+    message text NOT NULL,
+    result jsonb,
+    actor text,
+    CONSTRAINT command_ledger_code_check CHECK (((code IS NOT NULL) = (verdict = 'rejected'::text))),
+    CONSTRAINT command_ledger_pkey PRIMARY KEY (command_id),
+    CONSTRAINT command_ledger_verdict_check CHECK ((verdict = ANY (ARRAY['applied'::text, 'idempotent'::text, 'rejected'::text])))
+);
+CREATE UNIQUE INDEX command_ledger_unique_idempotency_key ON public.command_ledger USING btree (idempotency_key) WHERE (idempotency_key IS NOT NULL);
+CREATE INDEX idx_command_ledger_applied_at ON public.command_ledger USING brin (applied_at);
+COMMENT ON TABLE command_ledger IS 'One row per command that was carried out or rejected: a command sent again is answered from here.';
+COMMENT ON COLUMN command_ledger.digest IS 'SHA-256 of type and data: the same id or key with another one is a conflict.';
+COMMENT ON COLUMN command_ledger.project_id IS 'The project it was about, as far as that is known; no foreign key, the ledger outlives it.';
+
+CREATE TABLE deleted_worktrees (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    project_name text,
+    remote_origin text,
+    type_name text,
+    name text NOT NULL,
+    branch_name text NOT NULL,
+    path text NOT NULL,
+    deleted_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT deleted_worktrees_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE deleted_worktrees IS 'What deleted worktrees were called, so that their activities stay readable.';
+
+CREATE TABLE outbox (
+    transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    event_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    occurred_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    entity text NOT NULL,
+    action text NOT NULL,
+    project_id uuid,
+    entity_id uuid,
+    data jsonb NOT NULL,
+    actor text DEFAULT NULLIF(current_setting('imi.actor'::text, true), ''::text),
+    correlation_id uuid DEFAULT 
+CASE
+    WHEN (NULLIF(current_setting('imi.correlation_id'::text, true), ''::text) IS NOT NULL) THEN outbox_uuid_setting('imi.correlation_id'::text)
+    ELSE NULL::uuid
+END,
+    causation_id uuid DEFAULT 
+CASE
+    WHEN (NULLIF(current_setting('imi.causation_id'::text, true), ''::text) IS NOT NULL) THEN outbox_uuid_setting('imi.causation_id'::text)
+    ELSE NULL::uuid
+END,
+    traceparent text DEFAULT "substring"(current_setting('imi.traceparent'::text, true), '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$'::text),
+    CONSTRAINT outbox_actor_is_short CHECK ((length(actor) <= 200)),
+    CONSTRAINT outbox_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE outbox IS 'One row per event, in the order of id; append-only, and the durable history. Only triggers and registry functions insert.';
+COMMENT ON COLUMN outbox.entity_id IS 'Id of the changed row; NULL where the key is no UUID (worktree types) or there is no row (truncate).';
+COMMENT ON COLUMN outbox.data IS 'The full row after the change (before it, for a deletion), joined names, and "changed": column -> previous value.';
+COMMENT ON COLUMN outbox.actor IS 'Who changed it: set_config(''imi.actor'', …, true) in the writing transaction.';
+COMMENT ON COLUMN outbox.traceparent IS 'W3C trace context from set_config(''imi.traceparent'', …, true); an invalid one is ignored, as W3C asks.';
+COMMENT ON CONSTRAINT outbox_actor_is_short ON outbox IS 'imi.actor has at most 200 characters.';
+
+CREATE TABLE projects (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    name text NOT NULL,
+    remote_origin text NOT NULL,
+    default_branch text NOT NULL DEFAULT 'main'::text,
+    trunk_path text NOT NULL,
+    description text,
+    metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    active boolean NOT NULL DEFAULT true,
+    CONSTRAINT projects_default_branch_check CHECK ((default_branch ~ '^\S+$'::text)),
+    CONSTRAINT projects_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT projects_name_check CHECK ((name ~ '\S'::text)),
+    CONSTRAINT projects_pkey PRIMARY KEY (id),
+    CONSTRAINT projects_remote_origin_check CHECK (is_remote_origin(remote_origin)),
+    CONSTRAINT projects_trunk_path_check CHECK (((trunk_path ~ '\S'::text) AND (trunk_path !~ '(^|/)\.\.(/|$)'::text))),
+    CONSTRAINT projects_unique_remote_origin UNIQUE (remote_origin)
+);
+CREATE INDEX idx_projects_active ON public.projects USING btree (active) WHERE active;
+CREATE INDEX idx_projects_metadata ON public.projects USING gin (metadata);
+CREATE INDEX idx_projects_name ON public.projects USING btree (name) WHERE active;
+CREATE INDEX idx_projects_name_length ON public.projects USING btree (length(name), name, id) WHERE active;
+CREATE INDEX idx_projects_name_trgm ON public.projects USING gin (name gin_trgm_ops);
+CREATE INDEX idx_projects_remote_origin_trgm ON public.projects USING gin (remote_origin gin_trgm_ops);
+CREATE INDEX idx_projects_search_trgm ON public.projects USING gin (project_search_text(name, remote_origin) gin_trgm_ops) WHERE active;
+COMMENT ON TABLE projects IS 'Single source of truth for all projects: one row per GitHub remote origin.';
+COMMENT ON COLUMN projects.remote_origin IS 'Always git@github.com:owner/repo.git in lower case, since GitHub ignores case; other forms are normalised on write.';
+COMMENT ON COLUMN projects.trunk_path IS 'Canonical base path, without trailing slash; worktrees are its siblings.';
+COMMENT ON COLUMN projects.active IS 'False after a soft delete. The origin stays reserved: registering it again reactivates the project.';
+
+CREATE TABLE published_batch (
+    stream text NOT NULL,
+    last_sequence bigint NOT NULL,
+    ids int8range[] NOT NULL,
+    published_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT published_batch_pkey PRIMARY KEY (stream, last_sequence)
+);
+COMMENT ON TABLE published_batch IS 'Which outbox rows stand in which order in which stream; retention removes the oldest together with their rows.';
+COMMENT ON COLUMN published_batch.last_sequence IS 'Sequence of the last event of the batch; in a stream of our own the others stand directly before it.';
+COMMENT ON COLUMN published_batch.ids IS 'Outbox ids in the order of the stream, consecutive ones as a range.';
+COMMENT ON COLUMN published_batch.published_at IS 'Not before the time at which the stream stored the batch.';
+
+CREATE TABLE publisher_cursor (
+    stream text NOT NULL,
+    published int8multirange NOT NULL DEFAULT '{}'::int8multirange,
+    stream_sequence bigint NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL DEFAULT 0,
+    heartbeat_at timestamp with time zone NOT NULL DEFAULT now(),
+    leader text,
+    forgotten_sequence bigint NOT NULL DEFAULT 0,
+    CONSTRAINT publisher_cursor_pkey PRIMARY KEY (stream)
+) WITH (fillfactor=20);
+COMMENT ON TABLE publisher_cursor IS 'One row per stream that is fed from the outbox.';
+COMMENT ON COLUMN publisher_cursor.published IS 'Outbox ids that are in the stream, or will never appear.';
+COMMENT ON COLUMN publisher_cursor.stream_sequence IS 'Sequence of the last message the publisher knows to be in the stream.';
+COMMENT ON COLUMN publisher_cursor.epoch IS 'Fence: raised by each new leader; an older leader can no longer move the cursor.';
+COMMENT ON COLUMN publisher_cursor.forgotten_sequence IS 'The record of events up to this sequence is gone: retention removed them, or they were published before there was a record.';
+
+CREATE SEQUENCE publisher_doorbell MINVALUE 0 START 0;
+
+CREATE TABLE worktree_types (
+    id integer NOT NULL GENERATED BY DEFAULT AS IDENTITY,
+    name text NOT NULL,
+    branch_prefix text NOT NULL,
+    worktree_prefix text NOT NULL,
+    description text,
+    is_builtin boolean NOT NULL DEFAULT false,
+    color text DEFAULT '#6B7280'::text,
+    icon text,
+    metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT worktree_types_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT worktree_types_name_check CHECK ((name ~ '^\S+$'::text)),
+    CONSTRAINT worktree_types_name_key UNIQUE (name),
+    CONSTRAINT worktree_types_pkey PRIMARY KEY (id),
+    CONSTRAINT worktree_types_worktree_prefix_check CHECK ((worktree_prefix ~ '\S'::text))
+);
+CREATE INDEX idx_worktree_types_metadata ON public.worktree_types USING gin (metadata);
+COMMENT ON TABLE worktree_types IS 'Classification of worktrees. Built-in types cannot be deleted or renamed.';
+
+CREATE TABLE worktrees (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    project_id uuid NOT NULL,
+    type_id integer NOT NULL,
+    name text NOT NULL,
+    branch_name text NOT NULL,
+    path text NOT NULL,
+    agent_id text,
+    has_uncommitted_changes boolean NOT NULL DEFAULT false,
+    uncommitted_files_count integer NOT NULL DEFAULT 0,
+    ahead_of_trunk integer NOT NULL DEFAULT 0,
+    behind_trunk integer NOT NULL DEFAULT 0,
+    last_commit_hash text,
+    last_commit_message text,
+    last_sync_at timestamp with time zone,
+    merged_at timestamp with time zone,
+    merged_by text,
+    merge_commit_hash text,
+    metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    active boolean NOT NULL DEFAULT true,
+    CONSTRAINT worktrees_agent_id_check CHECK ((agent_id ~ '\S'::text)),
+    CONSTRAINT worktrees_ahead_check CHECK ((ahead_of_trunk >= 0)),
+    CONSTRAINT worktrees_behind_check CHECK ((behind_trunk >= 0)),
+    CONSTRAINT worktrees_branch_name_check CHECK ((branch_name ~ '\S'::text)),
+    CONSTRAINT worktrees_merged_check CHECK (((merged_at IS NULL) OR (NOT active))),
+    CONSTRAINT worktrees_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT worktrees_name_check CHECK ((name ~ '\S'::text)),
+    CONSTRAINT worktrees_path_check CHECK (((path ~ '\S'::text) AND (path !~ '(^|/)\.\.(/|$)'::text))),
+    CONSTRAINT worktrees_pkey PRIMARY KEY (id),
+    CONSTRAINT worktrees_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE,
+    CONSTRAINT worktrees_type_id_fkey FOREIGN KEY (type_id) REFERENCES worktree_types(id),
+    CONSTRAINT worktrees_uncommitted_check CHECK ((has_uncommitted_changes = (uncommitted_files_count > 0))),
+    CONSTRAINT worktrees_uncommitted_count_check CHECK ((uncommitted_files_count >= 0)),
+    CONSTRAINT worktrees_unique_project_name UNIQUE (project_id, name)
+);
+CREATE INDEX idx_worktrees_active ON public.worktrees USING btree (active) WHERE active;
+CREATE INDEX idx_worktrees_agent_id ON public.worktrees USING btree (agent_id) WHERE ((agent_id IS NOT NULL) AND active);
+CREATE INDEX idx_worktrees_last_sync ON public.worktrees USING btree (last_sync_at) WHERE active;
+CREATE INDEX idx_worktrees_metadata ON public.worktrees USING gin (metadata);
+CREATE INDEX idx_worktrees_project_id ON public.worktrees USING btree (project_id) WHERE active;
+CREATE INDEX idx_worktrees_type_id ON public.worktrees USING btree (type_id);
+CREATE INDEX idx_worktrees_uncommitted ON public.worktrees USING btree (has_uncommitted_changes) WHERE (has_uncommitted_changes AND active);
+CREATE INDEX idx_worktrees_unmerged ON public.worktrees USING btree (project_id, merged_at) WHERE ((merged_at IS NULL) AND active);
+CREATE UNIQUE INDEX worktrees_unique_active_path ON public.worktrees USING btree (path) WHERE active;
+COMMENT ON TABLE worktrees IS 'All worktrees across all projects, with the git state last synced.';
+COMMENT ON COLUMN worktrees.agent_id IS 'The agent that claimed this worktree; NULL when nobody did.';
+COMMENT ON COLUMN worktrees.has_uncommitted_changes IS 'Same as uncommitted_files_count > 0; a trigger derives one from the other.';
+COMMENT ON COLUMN worktrees.merged_at IS 'When the worktree was merged; a merged worktree is never active.';

@@ -1,0 +1,84 @@
+-- Generated from a migrated database, for reading; never applied. See docs/adr/0007-migrations.md.
+
+CREATE VIEW v_inflight_work AS
+ SELECT w.id,
+    w.project_id,
+    p.name AS project_name,
+    w.name AS worktree_name,
+    w.branch_name,
+    w.agent_id,
+    w.has_uncommitted_changes,
+    w.uncommitted_files_count,
+    w.ahead_of_trunk,
+    w.behind_trunk,
+    w.last_sync_at,
+    worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk) AS status,
+    w.created_at,
+    w.updated_at
+   FROM (worktrees w
+     JOIN projects p ON ((p.id = w.project_id)))
+  WHERE is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk);
+COMMENT ON VIEW v_inflight_work IS 'Active worktrees with uncommitted changes, or ahead of or behind their trunk.';
+
+CREATE VIEW v_projects_summary AS
+ SELECT p.id,
+    p.name,
+    p.remote_origin,
+    p.trunk_path,
+    p.created_at,
+    p.updated_at,
+    count(w.id) FILTER (WHERE w.active) AS active_worktrees_count,
+    count(w.id) FILTER (WHERE (w.active AND w.has_uncommitted_changes)) AS uncommitted_worktrees_count,
+    count(w.id) FILTER (WHERE (w.active AND (w.merged_at IS NULL))) AS unmerged_worktrees_count,
+    max(w.updated_at) AS last_worktree_activity
+   FROM (projects p
+     LEFT JOIN worktrees w ON ((w.project_id = p.id)))
+  WHERE p.active
+  GROUP BY p.id;
+COMMENT ON VIEW v_projects_summary IS 'Active projects with their worktree counts.';
+
+CREATE VIEW v_recent_agent_activity AS
+ SELECT a.id,
+    a.agent_id,
+    a.activity_type,
+    a.description,
+    a.file_path,
+    a.created_at,
+    COALESCE(w.name, d.name) AS worktree_name,
+    COALESCE(p.name, d.project_name) AS project_name,
+    COALESCE(t.name, d.type_name) AS worktree_type
+   FROM ((((agent_activities a
+     LEFT JOIN worktrees w ON ((w.id = a.worktree_id)))
+     LEFT JOIN projects p ON ((p.id = w.project_id)))
+     LEFT JOIN worktree_types t ON ((t.id = w.type_id)))
+     LEFT JOIN deleted_worktrees d ON ((d.id = a.worktree_id)))
+  ORDER BY a.created_at DESC, a.id;
+COMMENT ON VIEW v_recent_agent_activity IS 'Activities, newest first, with names; those of deleted worktrees are included.';
+
+CREATE VIEW v_worktrees_detail AS
+ SELECT w.id,
+    w.project_id,
+    p.name AS project_name,
+    p.remote_origin,
+    w.name AS worktree_name,
+    w.branch_name,
+    w.path,
+    t.name AS type_name,
+    t.branch_prefix,
+    t.worktree_prefix,
+    t.color AS type_color,
+    t.icon AS type_icon,
+    w.agent_id,
+    w.has_uncommitted_changes,
+    w.uncommitted_files_count,
+    w.ahead_of_trunk,
+    w.behind_trunk,
+    w.last_sync_at,
+    w.merged_at,
+    w.created_at,
+    w.updated_at,
+    w.active
+   FROM ((worktrees w
+     JOIN projects p ON ((p.id = w.project_id)))
+     JOIN worktree_types t ON ((t.id = w.type_id)));
+COMMENT ON VIEW v_worktrees_detail IS 'Worktrees with the names of their project and type.';
