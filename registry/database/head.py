@@ -12,8 +12,8 @@ from psycopg import Connection
 
 HEADER = "-- Generated from a migrated database, for reading; never applied. See docs/adr/0007-migrations.md.\n"
 
-# Each query gives texts in the order in which they stand in the file. Catalog order differs between servers, so all of it
-# goes by name; NOT NULL is told by the column, since only PostgreSQL 18 lists it among the constraints.
+# Each query gives texts in the order in which they stand in the file. Catalog order differs between servers, so all
+# of it goes by name; NOT NULL is told by the column, since only PostgreSQL 18 lists it among the constraints.
 _RELATIONS: LiteralString = """
 SELECT
     CASE c.relkind WHEN 'S' THEN 'CREATE SEQUENCE ' WHEN 'c' THEN 'CREATE TYPE ' ELSE 'CREATE TABLE ' END
