@@ -1,4 +1,7 @@
-"""Logging of the long-running commands: for people on a terminal, JSON Lines elsewhere; always on standard error."""
+"""Logging of the long-running commands: for people on a terminal, JSON Lines elsewhere; always on standard error.
+
+Libraries that log with Python's own `logging` (nats-py, psycopg, asyncio) come out in the same form.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,58 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from publisher.text import visible
 
 
 def configure(level: str) -> None:
     """Send log lines of at least `level` (debug, info, warning, error) to standard error."""
-    renderer: structlog.typing.Processor
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    common: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    if sys.stderr.isatty():
+        last = [_show_control_characters, structlog.dev.ConsoleRenderer()]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
+        processors=[*common, *last],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    _configure_libraries(level, common, last)
+
+
+def _configure_libraries(level: str, common: list[Processor], last: list[Processor]) -> None:
+    """Let the root logger of `logging` write as we do: warnings and worse, or all of it at level debug."""
+    is_debug = level == "debug"
+    first = [*common, structlog.stdlib.add_logger_name]
+    if not is_debug:
+        first.append(_error_in_one_line)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=first, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        )
+    )
+    root = logging.getLogger()
+    for earlier in [known for known in root.handlers if isinstance(known.formatter, type(handler.formatter))]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG if is_debug else max(logging.WARNING, getattr(logging, level.upper())))
+    # Whoever waits for a connection is told why it failed; the pool's word on each attempt is for who looks for it.
+    logging.getLogger("psycopg.pool").setLevel(logging.DEBUG if is_debug else logging.ERROR)
+
+
+def _error_in_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A library's stack says nothing to who runs the service; the error itself does."""
+    exc_info = event.pop("exc_info", None)
+    error = exc_info[1] if isinstance(exc_info, tuple) else None
+    if error is not None:
+        event["error"] = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return event
+
+
+def _show_control_characters(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}

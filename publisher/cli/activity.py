@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, json_object
+from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Utc, json_object
 from publisher.cli.session import user_name, with_registry
+from publisher.cli.terminal.text import write
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -32,6 +33,7 @@ def log(
     file: Annotated[str | None, typer.Option("--file", help="The file it was about.", show_default=False)] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
 ) -> None:
     """Append to the log; prints the id of the activity.
@@ -48,7 +50,7 @@ def log(
             agent or actor or user_name(), where.id, activity_type, description, file, extra
         )
 
-    print(with_registry(work, database_url, actor))
+    write(str(with_registry(work, database_url, actor)))
 
 
 @app.command("list")
@@ -60,6 +62,8 @@ def list_(
     project: Annotated[str | None, typer.Option("--project", help="Only in this project.", show_default=False)] = None,
     limit: Annotated[int, typer.Option("--limit", help="Most rows.", min=1)] = 20,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    _utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """List the latest activities, newest first.
@@ -68,6 +72,7 @@ def list_(
     """
     from publisher.cli import references
     from publisher.cli.terminal import tables
+    from publisher.cli.times import printed
 
     async def work(registry: Registry) -> list[Activity]:
         where = await references.worktree(registry, worktree) if worktree else None
@@ -85,7 +90,7 @@ def list_(
         return
     tables.print_table(
         {
-            "when": [tables.when(activity.created_at) for activity in activities],
+            "when": [printed(activity.created_at) for activity in activities],
             "agent": [activity.agent_id for activity in activities],
             "what": [activity.activity_type for activity in activities],
             "where": [f"{activity.worktree_name or '?'}@{activity.project_name or '?'}" for activity in activities],

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from publisher.cli.options import Actor, AsJson, NatsUrl, Yes
-from publisher.cli.session import attached, required, run, settings_of, user_name
+from publisher.cli.options import Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
+from publisher.cli.session import located, run, user_name
+from publisher.cli.terminal.text import emit, write
+from publisher.cli.times import printed
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def send(
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait.", min=0.1)] = 10.0,
     actor: Actor = None,
     nats_url: NatsUrl = None,
+    _state_dir: UpFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Send a command and show its outcome; a rejection is an error.
@@ -61,8 +64,7 @@ def send(
         raise Invalid(f'--id "{command_id}": it must be a UUID') from None
     if not isinstance(fields, dict):
         raise Invalid(f"data {data[:80]!r}: must be a JSON object")
-    settings = attached(settings_of(nats_url=nats_url))
-    required(settings, "nats_url")
+    settings = located("nats_url", nats_url=nats_url)
     sending = Sending(command_id=given_id, idempotency_key=key, actor=actor or user_name(), timeout=timeout)
 
     async def work() -> Outcome | UUID:
@@ -76,26 +78,24 @@ def send(
 
     outcome = run(work())
     if isinstance(outcome, UUID):
-        print(f'{{"command_id":"{outcome}"}}' if as_json else f"sent {outcome}")
+        write(f'{{"command_id":"{outcome}"}}' if as_json else f"sent {outcome}")
         return
     if as_json:
-        print(outcome.model_dump_json())
+        emit(outcome.model_dump_json())
     if outcome.code is not None:
         raise outcome_error(outcome.code, outcome.message)
     if not as_json:
         ids = " ".join(f"{name} {value}" for name, value in (outcome.result or {}).items())
-        print(f"{outcome.verdict}: {ids or command}")
+        write(f"{outcome.verdict}: {ids or command}")
 
 
 @dead_letters_app.command("list")
-def list_(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+def list_(nats_url: NatsUrl = None, _state_dir: UpFolder = None, _utc: Utc = False, as_json: AsJson = False) -> None:
     """List the dead letters, oldest first. With --json one a line.
 
     Example: imi-registry commands dead-letters list
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from publisher.cli.terminal import tables
 
     async def work(dead_letters: DeadLetters) -> list[DeadLetter]:
         return [letter async for letter in dead_letters.all()]
@@ -103,44 +103,52 @@ def list_(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
     found = _with_dead_letters(work, nats_url)
     if as_json:
         for letter in found:
-            print(_json(letter))
+            emit(_json(letter))
         return
-    table = Table("no.", "when (UTC)", "sent to", "reason", box=None, header_style="bold", pad_edge=False)
-    for letter in found:
-        table.add_row(str(letter.number), f"{letter.buried_at:%m-%d %H:%M:%S}", letter.subject, Text(letter.reason))
-    Console(highlight=False).print(table if found else "no dead letters")
+    tables.print_table(
+        {
+            "no.": [str(letter.number) for letter in found],
+            "when": [printed(letter.buried_at) for letter in found],
+            "sent to": [letter.subject for letter in found],
+            "reason": [letter.reason for letter in found],
+        },
+        empty="no dead letters",
+        dispensable=("when", "sent to"),
+    )
 
 
 @dead_letters_app.command("show")
-def show(number: Number, nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+def show(
+    number: Number, nats_url: NatsUrl = None, _state_dir: UpFolder = None, _utc: Utc = False, as_json: AsJson = False
+) -> None:
     """Show one dead letter as it was sent.
 
     Example: imi-registry commands dead-letters show 1
     """
     letter = _with_dead_letters(lambda dead_letters: dead_letters.get(number), nats_url)
     if as_json:
-        print(_json(letter))
+        emit(_json(letter))
         return
-    print(f"reason    {letter.reason}")
-    print(f"sent to   {letter.subject}, stored at {letter.sequence} there")
-    print(f"buried    {letter.buried_at:%Y-%m-%d %H:%M:%S} UTC, after {letter.attempts} attempts")
+    write(f"reason    {letter.reason}")
+    write(f"sent to   {letter.subject}, stored at {letter.sequence} there")
+    write(f"buried    {printed(letter.buried_at)}, after {letter.attempts} attempts")
     for name, value in letter.headers.items():
-        print(f"header    {name}: {value}")
-    print(f"payload   {letter.payload.decode(errors='backslashreplace')}")
+        write(f"header    {name}: {value}")
+    write(f"payload   {letter.payload.decode(errors='backslashreplace')}")
 
 
 @dead_letters_app.command("retry")
-def retry(number: Number, nats_url: NatsUrl = None) -> None:
+def retry(number: Number, nats_url: NatsUrl = None, _state_dir: UpFolder = None) -> None:
     """Send a dead letter once more to where it was sent, and drop it.
 
     Example: imi-registry commands dead-letters retry 1
     """
     letter = _with_dead_letters(lambda dead_letters: dead_letters.retry(number), nats_url)
-    print(f"sent to {letter.subject} again")
+    write(f"sent to {letter.subject} again")
 
 
 @dead_letters_app.command("drop")
-def drop(number: Number, yes: Yes = False, nats_url: NatsUrl = None) -> None:
+def drop(number: Number, yes: Yes = False, nats_url: NatsUrl = None, _state_dir: UpFolder = None) -> None:
     """Delete a dead letter for good.
 
     Example: imi-registry commands dead-letters drop 1 --yes
@@ -149,7 +157,7 @@ def drop(number: Number, yes: Yes = False, nats_url: NatsUrl = None) -> None:
     if not yes:
         typer.confirm(f"Delete dead letter {number} ({letter.reason})?", abort=True)
     _with_dead_letters(lambda dead_letters: dead_letters.drop(number), nats_url)
-    print(f"dropped dead letter {number}")
+    write(f"dropped dead letter {number}")
 
 
 def _with_dead_letters(work: Callable[[DeadLetters], Awaitable[T]], nats_url: str | None) -> T:
@@ -166,8 +174,7 @@ async def _dead_letters(nats_url: str | None) -> AsyncIterator[DeadLetters]:
     from publisher.settings import profile_of
     from registry.broker.connection import connect_nats
 
-    settings = attached(settings_of(nats_url=nats_url))
-    required(settings, "nats_url")
+    settings = located("nats_url", nats_url=nats_url)
     async with connect_nats(settings.nats_url or "", "imi-registry dead-letters") as client:
         dead_letters = DeadLetters(client, profile_of(settings), settings)
         await dead_letters.find()

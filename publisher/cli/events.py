@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from publisher.cli.installation import installation
-from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir
-from publisher.cli.session import attached, required, run, settings_of
-from publisher.cli.terminal.text import line_printer, say
+from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
+from publisher.cli.session import located, run
+from publisher.cli.terminal.text import console, emit, line_printer, say, write
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ Action = Annotated[str | None, typer.Option("--action", help="Only registered, m
 @app.command("tail")
 def tail(
     nats_url: NatsUrl = None,
+    _state_dir: UpFolder = None,
     project: Project = None,
     entity: Entity = None,
     action: Action = None,
+    _utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Show events as they arrive, until Ctrl-C. With --json one envelope a line.
@@ -52,12 +54,11 @@ def tail(
     Example: imi-registry events tail --entity worktree --action merged
     """
     import orjson
-    from rich.console import Console
 
     from publisher.cli.terminal.lines import event_line
 
     settings = _settings(nats_url)
-    show = line_printer(Console(highlight=False))
+    show = line_printer(console())
 
     async def follow() -> None:
         async with (
@@ -66,7 +67,7 @@ def tail(
         ):
             async for event in events:
                 if as_json:
-                    print(event.payload.decode(), flush=True)
+                    emit(event.payload.decode())
                 else:
                     show(event_line(orjson.loads(event.payload)))
 
@@ -76,6 +77,7 @@ def tail(
 @app.command("replay")
 def replay(
     nats_url: NatsUrl = None,
+    _state_dir: UpFolder = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="From the first event; the default.")] = False,
     since: Annotated[
         str | None, typer.Option("--since", help="What occurred since a time: ISO 8601, or 30m, 2h, 7d ago.")
@@ -94,6 +96,7 @@ def replay(
     agent: Annotated[str | None, typer.Option("--agent", help="Only events that name this agent.")] = None,
     correlation: Annotated[str | None, typer.Option("--correlation", help="Only this correlation id.")] = None,
     pace: Annotated[Pace, typer.Option("--pace", help="As fast as possible, or as it happened.")] = Pace.fast,
+    _utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell the history, in the order in which it was published. With --json one envelope a line.
@@ -133,7 +136,7 @@ def replay(
 
 
 @app.command("snapshot")
-def snapshot(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+def snapshot(nats_url: NatsUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """Show the state of the registry as of one position of the history.
 
     With --json all of it, and the token with which `events replay --after` tells what happened since.
@@ -158,17 +161,18 @@ def snapshot(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
 
     state = run(work())
     if as_json:
-        print(orjson.dumps(state).decode())
+        emit(orjson.dumps(state).decode())
         return
     for name in ("projects", "worktrees", "types"):
-        print(f"{len(state[name]):>9,} {name}")
-    print(f"what happened since: imi-registry events replay --after {state['position']}")
+        write(f"{len(state[name]):>9,} {name}")
+    write(f"what happened since: imi-registry events replay --after {state['position']}")
 
 
 @app.command("export")
 def export(
     file: Annotated[Path, typer.Argument(help="JSON Lines; compressed when it ends in .zst; - is the output.")],
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
 ) -> None:
     """Write the whole history out of the database, one envelope a line, in the order in which it was published.
 
@@ -177,8 +181,7 @@ def export(
     from publisher.history import archive
     from publisher.outbox.connection import connect
 
-    settings = attached(settings_of(database_url=database_url))
-    required(settings, "database_url")
+    settings = located("database_url", database_url=database_url)
 
     async def work() -> int:
         async with connect(settings.database_url or "", "imi-registry export") as conn:
@@ -217,9 +220,7 @@ def import_(
 
 
 def _settings(nats_url: str | None) -> Settings:
-    settings = attached(settings_of(nats_url=nats_url))
-    required(settings, "nats_url")
-    return settings
+    return located("nats_url", nats_url=nats_url)
 
 
 @asynccontextmanager

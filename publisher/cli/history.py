@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from publisher.cli.installation import installation
-from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir
-from publisher.cli.session import attached, required, run, settings_of
-from publisher.cli.terminal.text import say
+from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
+from publisher.cli.session import located, run
+from publisher.cli.terminal.text import emit, say, write
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def show(
     ] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Each changed field, before and after.")] = False,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    _utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what changed, when, by whom and by which command; or with --as-of the state at a time.
@@ -66,7 +68,7 @@ def show(
 
 
 @app.command("verify")
-def verify(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+def verify(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """Build projects, worktrees and types from the events alone, and compare them with the tables.
 
     Example: imi-registry history verify
@@ -78,12 +80,12 @@ def verify(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     settings = _settings(database_url)
     found = run(verification.verify(settings))
     if as_json:
-        print(json.dumps(found.as_dict()))
+        emit(json.dumps(found.as_dict()))
     else:
         for name, count in found.equal.items():
-            print(f"{count:>9,} {name} are what the events tell")
+            write(f"{count:>9,} {name} are what the events tell")
         if found.unknown:
-            print(f"{found.unknown:>9,} rows have no event that is kept: built-in types, or older than retention")
+            write(f"{found.unknown:>9,} rows have no event that is kept: built-in types, or older than retention")
         for line in found.differences:
             say(line)
     if found.differences:
@@ -114,11 +116,11 @@ def rebuild_stream(
     ):
         task = bar.add_task("rebuild", total=0)
         done = run(history.rebuild(settings, lambda done, total: bar.update(task, completed=done, total=total)))
-    print(f"stream {done.stream}: {done.events:,} events published, {done.first_sequence} to {done.last_sequence}")
+    write(f"stream {done.stream}: {done.events:,} events published, {done.first_sequence} to {done.last_sequence}")
     if settings.profile == "bloodbank":
-        print("sequences are new: let durable consumers start from a time or a snapshot, replays from a snapshot")
+        write("sequences are new: let durable consumers start from a time or a snapshot, replays from a snapshot")
     else:
-        print("sequences are the old ones: create each durable consumer again, to start at its last acknowledged + 1")
+        write("sequences are the old ones: create each durable consumer again, to start at its last acknowledged + 1")
 
 
 def doctor(
@@ -140,15 +142,13 @@ def doctor(
     with installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings:
         findings = run(examination.examine(settings))
     if as_json:
-        print(json.dumps([finding._asdict() for finding in findings]))
+        emit(json.dumps([finding._asdict() for finding in findings]))
     else:
         for finding in findings:
-            print(f"{'ok ' if finding.is_well else '!! '} {finding.text}")
+            write(f"{'ok ' if finding.is_well else '!! '} {finding.text}")
     if not all(finding.is_well for finding in findings):
         raise typer.Exit(PROBLEMS)
 
 
 def _settings(database_url: str | None) -> Settings:
-    settings = attached(settings_of(database_url=database_url))
-    required(settings, "database_url")
-    return settings
+    return located("database_url", database_url=database_url)

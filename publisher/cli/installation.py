@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from publisher.cli.session import attached, database, required, settings_of
+from publisher.cli.session import database, located, required, settings_of
 from registry.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
@@ -47,12 +47,14 @@ def installation(
     Where it does not run, its servers are started for the block; `may_be_new` makes the folder, too. Raises `Invalid`
     when there are no servers, `Conflict` when `up` is just starting.
     """
+    from publisher.embedded import endpoints
+
     settings = settings_of(database_url=database_url, nats_url=nats_url)
     is_given = bool(settings.database_url or settings.nats_url)
     has_servers = may_be_new or (state_dir.expanduser() / "postgres").is_dir()
     with ExitStack() as stack:
         if is_given:
-            settings = attached(settings, state_dir)
+            settings = located(*needed, database_url=database_url, nats_url=nats_url)
         elif not has_servers:
             raise Invalid(
                 f'"{state_dir}" is not the state directory of an imi-registry up, and DATABASE_URL is not set'
@@ -60,9 +62,10 @@ def installation(
         else:
             try:
                 settings, *_ = stack.enter_context(embedded(state_dir))
-            except Conflict:
-                settings = attached(settings, state_dir)
-                if settings.database_url is None:
-                    raise
+            except Conflict as conflict:
+                try:
+                    settings = settings_of(**endpoints.of_running(state_dir.expanduser()))
+                except Invalid:
+                    raise conflict from None
         required(settings, *needed)
         yield settings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
@@ -24,9 +26,11 @@ from publisher.cli import (
     worktree,
     worktree_type,
 )
+from publisher.cli.terminal.text import say
 from registry.errors import RegistryError, Unavailable
 
 REFUSED, UNREACHABLE = 1, 3
+OUTPUT_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 app = typer.Typer(
     name="imi-registry",
@@ -58,17 +62,48 @@ app.add_typer(maintain.app, name="maintain")
 def main() -> None:
     """Entry point: runs the command and turns errors into one line and an exit code (1 refused, 3 unreachable)."""
     signal.signal(signal.SIGTERM, _terminate)
+    _open_streams()
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output went away: there is nobody left to tell
+        code = REFUSED
+        _discard_output()
+    except OSError as error:
+        if error.filename is not None or error.errno not in OUTPUT_FAILURES:
+            raise
+        say(f"imi-registry: cannot write the output: {error.strerror}")
+        code = REFUSED
+        _discard_output()
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
     except RegistryError as error:
-        print(f"imi-registry: {error}", file=sys.stderr)
-        sys.exit(UNREACHABLE if isinstance(error, Unavailable) else REFUSED)
+        say(f"imi-registry: {error}")
+        return UNREACHABLE if isinstance(error, Unavailable) else REFUSED
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:
-        # The reader of our output went away: there is nobody left to tell, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(REFUSED)
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _open_streams() -> None:
+    """Let no character be an error where the encoding of the terminal has none for it, nor a stream that is closed."""
+    nowhere = open(os.devnull, "w") if None in (sys.stdout, sys.stderr) else None  # noqa: SIM115  # until the end
+    sys.stdout = sys.stdout or nowhere
+    sys.stderr = sys.stderr or nowhere
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere: Python would fail over it once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import Actor, DatabaseUrl, Yes
-from publisher.cli.session import attached, database, settings_of, with_registry
+from publisher.cli.options import Actor, DatabaseUrl, UpFolder, Yes
+from publisher.cli.session import database, with_registry
+from publisher.cli.terminal.text import write
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -18,22 +19,25 @@ Days = Annotated[int, typer.Option("--days", help="Older than this.", min=0, max
 
 
 @app.command("vacuum")
-def vacuum_tables(database_url: DatabaseUrl = None) -> None:
+def vacuum_tables(database_url: DatabaseUrl = None, _state_dir: UpFolder = None) -> None:
     """Vacuum and analyze all tables of the registry. Nothing is locked meanwhile.
 
     Example: imi-registry maintain vacuum
     """
     from registry.database.maintenance import vacuum
 
-    settings = attached(settings_of(database_url=database_url))
-    with database(settings.database_url) as conn:
+    with database(database_url) as conn:
         for table in vacuum(conn):
-            print(f"vacuumed {table}")
+            write(f"vacuumed {table}")
 
 
 @app.command("cleanup-activities")
 def cleanup_activities(
-    days: Days = 90, yes: Yes = False, database_url: DatabaseUrl = None, actor: Actor = None
+    days: Days = 90,
+    yes: Yes = False,
+    database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    actor: Actor = None,
 ) -> None:
     """Remove activities older than so many days, for good.
 
@@ -45,11 +49,17 @@ def cleanup_activities(
     async def work(registry: Registry) -> int:
         return await registry.cleanup_old_activities(days)
 
-    print(f"removed {with_registry(work, database_url, actor)} activities")
+    write(f"removed {with_registry(work, database_url, actor)} activities")
 
 
 @app.command("prune-worktrees")
-def prune_worktrees(days: Days = 30, yes: Yes = False, database_url: DatabaseUrl = None, actor: Actor = None) -> None:
+def prune_worktrees(
+    days: Days = 30,
+    yes: Yes = False,
+    database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    actor: Actor = None,
+) -> None:
     """Delete worktrees that were merged or removed, and untouched for so many days. Their activities stay.
 
     Example: imi-registry maintain prune-worktrees --days 30 --yes
@@ -60,11 +70,13 @@ def prune_worktrees(days: Days = 30, yes: Yes = False, database_url: DatabaseUrl
     async def work(registry: Registry) -> int:
         return await registry.prune_inactive_worktrees(days)
 
-    print(f"deleted {with_registry(work, database_url, actor)} worktrees")
+    write(f"deleted {with_registry(work, database_url, actor)} worktrees")
 
 
 @app.command("cleanup-commands")
-def cleanup_commands(days: Days = 30, yes: Yes = False, database_url: DatabaseUrl = None) -> None:
+def cleanup_commands(
+    days: Days = 30, yes: Yes = False, database_url: DatabaseUrl = None, _state_dir: UpFolder = None
+) -> None:
     """Forget commands carried out more than so many days ago: one sent again after that is carried out again.
 
     Example: imi-registry maintain cleanup-commands --days 30 --yes
@@ -75,4 +87,4 @@ def cleanup_commands(days: Days = 30, yes: Yes = False, database_url: DatabaseUr
     async def work(registry: Registry) -> int:
         return await registry.cleanup_command_ledger(days)
 
-    print(f"forgot {with_registry(work, database_url)} commands")
+    write(f"forgot {with_registry(work, database_url)} commands")

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from publisher.cli.options import AsJson, DatabaseUrl, Yes
+from publisher.cli.options import AsJson, DatabaseUrl, UpFolder, Utc, Yes
 from publisher.cli.session import database
+from publisher.cli.terminal.text import emit, write
 
 app = typer.Typer(
     help="Bring the database to this version's schema (that is: migrate up), and back.", invoke_without_command=True
@@ -26,6 +27,7 @@ def default(context: typer.Context) -> None:
 @app.command("up")
 def up(
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be applied.")] = False,
 ) -> None:
     """Apply what is pending. Safe to run twice, and by two at once.
@@ -37,13 +39,15 @@ def up(
     with database(database_url) as conn:
         names = migrate.apply(conn, dry_run=dry_run)
     for name in names:
-        print(f"{'would apply' if dry_run else 'applied'} {name}")
+        write(f"{'would apply' if dry_run else 'applied'} {name}")
     if not names:
-        print("nothing to apply")
+        write("nothing to apply")
 
 
 @app.command("status")
-def status(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+def status(
+    database_url: DatabaseUrl = None, _state_dir: UpFolder = None, _utc: Utc = False, as_json: AsJson = False
+) -> None:
     """Show each migration and whether it is applied.
 
     Example: imi-registry migrate status --json
@@ -62,20 +66,26 @@ def status(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
             }
             for item in found
         ]
-        print(json.dumps(rows))
+        emit(json.dumps(rows))
         return
-    from rich.console import Console
-    from rich.table import Table
+    from publisher.cli.terminal import tables
+    from publisher.cli.times import printed
 
-    table = Table("migration", "state", "applied at")
-    for item in found:
-        table.add_row(item.name, item.state, item.applied_at.isoformat(timespec="seconds") if item.applied_at else "")
-    Console().print(table)
+    tables.print_table(
+        {
+            "migration": [item.name for item in found],
+            "state": [item.state for item in found],
+            "applied at": [printed(item.applied_at) if item.applied_at else "" for item in found],
+        },
+        empty="no migrations",
+        dispensable=("applied at",),
+    )
 
 
 @app.command("rollback")
 def rollback(
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     yes: Yes = False,
 ) -> None:
     """Remove the registry, with all its data, from the database.
@@ -88,7 +98,7 @@ def rollback(
         if not yes:
             typer.confirm(f'Remove the registry and all its data from database "{conn.info.dbname}"?', abort=True)
         migrate.rollback(conn)
-    print("removed")
+    write("removed")
 
 
 @app.command("head")
@@ -107,4 +117,4 @@ def head(
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-        print(f"wrote {folder / name}")
+        write(f"wrote {folder / name}")

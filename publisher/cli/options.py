@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from publisher.cli.session import UP_FOLDER
+from publisher.cli.times import IN_UTC
 from registry.errors import Invalid
+
+T = TypeVar("T")
 
 StateDir = Annotated[
     Path, typer.Option("--state-dir", help="Folder that holds everything.", envvar="IMI_STATE_DIR", show_default=True)
@@ -43,6 +48,27 @@ HereOrReference = Annotated[
 ]
 ProjectOption = Annotated[str | None, typer.Option("--project", help="Name, origin or id.", show_default=False)]
 Agent = Annotated[str | None, typer.Option("--agent", help="Id of an agent.", show_default=False)]
+
+Utc = Annotated[
+    bool,
+    typer.Option("--utc", help="Times in UTC; else in the local zone.", callback=lambda value: _set(IN_UTC, value)),
+]
+"""A command that prints times has this parameter; `times.printed` knows its value."""
+UpFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir",
+        help="Use the servers of the imi-registry up of this folder; default: IMI_STATE_DIR, or else .imi.",
+        show_default=False,
+        callback=lambda value: _set(UP_FOLDER, value),
+    ),
+]
+"""A command that uses servers has this parameter; `session.located` knows its value."""
+
+
+def _set(variable: ContextVar[T], value: T) -> T:
+    variable.set(value)
+    return value
 
 
 def json_object(metadata: str | None) -> dict[str, Any] | None:

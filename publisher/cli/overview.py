@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import AsJson, DatabaseUrl, ProjectReference
+from publisher.cli.options import AsJson, DatabaseUrl, ProjectReference, UpFolder, Utc
 from publisher.cli.session import with_registry
+from publisher.cli.terminal.text import emit
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,6 +23,8 @@ app = typer.Typer()
 def inflight(
     project: Annotated[str | None, typer.Option("--project", help="Only of this project.", show_default=False)] = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    _utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """List worktrees with work that is not committed or not merged, latest first.
@@ -30,6 +33,7 @@ def inflight(
     """
     from publisher.cli import references
     from publisher.cli.terminal import tables
+    from publisher.cli.times import printed
 
     async def work(registry: Registry) -> tuple[list[InflightWork], dict[UUID, str]]:
         project_id = (await references.project(registry, project)).id if project else None
@@ -48,7 +52,7 @@ def inflight(
             "branch": [work.branch_name for work in found],
             "work": [tables.work_left(work) for work in found],
             "agent": [work.agent_id or "" for work in found],
-            "last": [tables.when(work.last_activity) for work in found],
+            "last": [printed(work.last_activity) for work in found],
             "id": tables.short_ids([work.worktree_id for work in found]),
         },
         empty="nothing in flight",
@@ -59,6 +63,7 @@ def inflight(
 def search(
     query: Annotated[str, typer.Argument(help="Part of a name or of owner/repo; typing errors are forgiven.")],
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Find projects by name or repository, best first.
@@ -87,7 +92,7 @@ def search(
 
 
 @app.command()
-def stats(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+def stats(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """Count what is registered.
 
     Example: imi-registry stats --json
@@ -99,7 +104,7 @@ def stats(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
 
     found = with_registry(work, database_url)
     if as_json:
-        print(found.model_dump_json())
+        emit(found.model_dump_json())
         return
     tables.print_details(
         {
@@ -118,6 +123,7 @@ def path(
         str | None, typer.Argument(help="Name of a worktree, existing or not; default: the trunk.", show_default=False)
     ] = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
 ) -> None:
     """Print where a project, or a worktree of it, is or belongs on disk.
 
@@ -129,4 +135,4 @@ def path(
         project = await references.project(registry, reference)
         return await registry.get_project_working_path(project.id, worktree)
 
-    print(with_registry(work, database_url))
+    emit(with_registry(work, database_url))

@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, ProjectReference, Yes, json_object
+from publisher.cli.options import (
+    Actor,
+    AsJson,
+    DatabaseUrl,
+    Metadata,
+    ProjectReference,
+    UpFolder,
+    Utc,
+    Yes,
+    json_object,
+)
 from publisher.cli.session import with_registry
+from publisher.cli.terminal.text import emit, write
 from registry.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -40,6 +51,7 @@ def register(
     trunk_path: TrunkPath = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -79,13 +91,19 @@ def register(
 
     change, project = with_registry(work, database_url, actor)
     if as_json:
-        print(project.model_dump_json())
+        emit(project.model_dump_json())
     else:
-        print(f"{change} {project.name} ({project.remote_origin}) {project.id}")
+        write(f"{change} {project.name} ({project.remote_origin}) {project.id}")
 
 
 @app.command("show")
-def show(reference: ProjectReference, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+def show(
+    reference: ProjectReference,
+    database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    _utc: Utc = False,
+    as_json: AsJson = False,
+) -> None:
     """Show a project and its worktrees.
 
     Example: imi-registry project show engine
@@ -99,7 +117,7 @@ def show(reference: ProjectReference, database_url: DatabaseUrl = None, as_json:
 
     project, worktrees = with_registry(work, database_url)
     if as_json:
-        print(project.model_dump_json())
+        emit(project.model_dump_json())
         return
     tables.print_details(
         {
@@ -130,6 +148,7 @@ def show(reference: ProjectReference, database_url: DatabaseUrl = None, as_json:
 def list_(
     everything: Annotated[bool, typer.Option("--all", help="Inactive projects too.")] = False,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """List projects by name.
@@ -168,6 +187,7 @@ def update(
     description: Annotated[str | None, typer.Option("--description", help="What it is.", show_default=False)] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -185,12 +205,19 @@ def update(
         return await _project(registry, project.id)
 
     project = with_registry(work, database_url, actor)
-    print(project.model_dump_json() if as_json else f"updated {project.name} {project.id}")
+    if as_json:
+        emit(project.model_dump_json())
+    else:
+        write(f"updated {project.name} {project.id}")
 
 
 @app.command("deactivate")
 def deactivate(
-    reference: ProjectReference, yes: Yes = False, database_url: DatabaseUrl = None, actor: Actor = None
+    reference: ProjectReference,
+    yes: Yes = False,
+    database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    actor: Actor = None,
 ) -> None:
     """Deactivate a project and its worktrees. Registering it again brings the project back, not the worktrees.
 
@@ -209,7 +236,7 @@ def deactivate(
         return project
 
     project = with_registry(work, database_url, actor)
-    print(f"deactivated {project.name}" if project.active else f"{project.name} was inactive already")
+    write(f"deactivated {project.name}" if project.active else f"{project.name} was inactive already")
 
 
 def _repository_name(origin: str) -> str:

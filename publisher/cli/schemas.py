@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from publisher.cli.options import AsJson
+from publisher.cli.terminal.text import console, emit, write
 from registry.errors import Conflict, Invalid, NotFound
 
 app = typer.Typer(help="The contract: JSON Schemas of events and commands, AsyncAPI.", no_args_is_help=True)
@@ -36,12 +37,12 @@ def generate(
             changed = schemas.write(target)
         except OSError as error:
             raise Invalid(f"{target}: {error.strerror}") from error
-        print(f"{target}: {len(changed)} written" if changed else f"{target}: up to date")
+        write(f"{target}: {len(changed)} written" if changed else f"{target}: up to date")
         return
     stale = schemas.differing(load(target))
     if stale:
         raise Conflict(f"{target}: not what the models say: {', '.join(stale)}; run imi-registry schemas generate")
-    print(f"{target}: up to date")
+    write(f"{target}: up to date")
 
 
 @app.command("list")
@@ -52,7 +53,6 @@ def list_(as_json: AsJson = False) -> None:
     """
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
     from registry.schemas.files import folder, load
@@ -60,7 +60,7 @@ def list_(as_json: AsJson = False) -> None:
     found = load(folder())
     names = {path.removesuffix(".json"): document for path, document in found.items()}
     if as_json:
-        print(json.dumps([{"name": name, "id": _urn(document)} for name, document in names.items()]))
+        emit(json.dumps([{"name": name, "id": _urn(document)} for name, document in names.items()]))
         return
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, min_width=max(map(len, names)))
@@ -68,7 +68,7 @@ def list_(as_json: AsJson = False) -> None:
     for name, document in names.items():
         description = document.get("description", "The AsyncAPI document: channels, operations, messages.")
         table.add_row(name, description.splitlines()[0])
-    Console(emoji=False, highlight=False).print(table)
+    console().print(table)
 
 
 @app.command()
@@ -100,14 +100,14 @@ def check(file: Annotated[Path, typer.Argument(help="JSON or JSON Lines; - reads
     total = broken = 0
     for place, faults in _checked(file):
         for fault in faults:
-            print(f"{place}: {fault}", flush=True)
+            write(f"{place}: {fault}")
         total += 1
         broken += bool(faults)
     if not total:
         raise Invalid(f"{file}: empty")
     if broken:
         raise Invalid(f"{file}: {broken} of {total} messages break the contract")
-    print(f"{file}: {total} {'message keeps' if total == 1 else 'messages keep'} to the contract")
+    write(f"{file}: {total} {'message keeps' if total == 1 else 'messages keep'} to the contract")
 
 
 @app.command("check-compat")
@@ -126,11 +126,11 @@ def check_compat(old: Old, new: New) -> None:
         before = dict(zip(after, before.values(), strict=True))
     problems = list(breaking_changes(before, after))
     for problem in problems:
-        print(problem)
+        write(problem)
     if problems:
         changes = "breaking change" if len(problems) == 1 else "breaking changes"
         raise Conflict(f"{new}: {len(problems)} {changes} without a new major version")
-    print(f"{new}: compatible with {old}")
+    write(f"{new}: compatible with {old}")
 
 
 def _checked(file: Path) -> Iterator[tuple[str, list[str]]]:

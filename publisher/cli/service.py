@@ -11,7 +11,7 @@ import typer
 from publisher.cli.installation import embedded
 from publisher.cli.options import AsJson, DatabaseUrl, HttpPort, NatsUrl, StateDir
 from publisher.cli.session import required, run, settings_of
-from publisher.cli.terminal.text import line_printer, say
+from publisher.cli.terminal.text import console, emit, line_printer, say
 
 
 def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
@@ -57,29 +57,27 @@ def demo(
     import tempfile
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from publisher.cli.demo import Demo, Measured, summary
     from publisher.service import serve as run_service
 
     if not scan.is_dir():
         raise typer.BadParameter(f'"{scan}" is not a folder', param_hint="--scan")
-    console = Console(quiet=as_json, highlight=False)
+    out = console(quiet=as_json)
     results: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="imi-demo-") as temporary:
         folder = state_dir or Path(temporary)
-        console.print("[dim]starting PostgreSQL and NATS …[/]")
+        out.print("starting PostgreSQL and NATS …", style="dim")
         with embedded(folder, http_port=0, log_level="warning") as (settings, servers, _):
 
             async def work() -> None:
-                console.print(f"[dim]subscribed to {settings.prefix}.evt.v1.>; writing with plain SQL[/]\n")
-                results.append(await Demo(settings, scan, line_printer(console)).run())
+                out.print(f"subscribed to {settings.prefix}.evt.v1.>; writing with plain SQL\n", style="dim")
+                results.append(await Demo(settings, scan, line_printer(out)).run())
 
             run(run_service(settings, children=servers, work=work))
     if not results:
         say("stopped before the end")
         raise typer.Exit(1)
-    console.print()
-    console.print(summary(results[0]))
+    out.print()
+    out.print(summary(results[0]))
     if as_json:
-        print(json.dumps(asdict(results[0])))
+        emit(json.dumps(asdict(results[0])))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from registry.database import Registry
 
 T = TypeVar("T")
+
+HERE = Path(".imi")
+UP_FOLDER: ContextVar[Path | None] = ContextVar("UP_FOLDER", default=None)
+"""The state directory given with --state-dir, if any."""
 
 
 def settings_of(**overrides: object) -> Settings:
@@ -29,36 +35,49 @@ def settings_of(**overrides: object) -> Settings:
 def required(settings: Settings, *names: str) -> None:
     """Raise `Invalid` naming the first of the settings `names` that is not given."""
     for name in names:
-        if getattr(settings, name) is None:
+        if not getattr(settings, name):
             raise Invalid(f"setting {name}: missing; set {name.upper()} or give --{name.replace('_', '-')}")
 
 
-def attached(settings: Settings, state_dir: Path | None = None) -> Settings:
-    """`settings`; URLs that are not given are those of the `imi-registry up` that runs in the state directory.
+def located(*needed: str, database_url: str | None = None, nats_url: str | None = None) -> Settings:
+    """Settings with the URLs `needed`: those given, or else those of a running `imi-registry up`.
 
-    That is `state_dir`, or else IMI_STATE_DIR, or else `.imi`.
+    With --state-dir they are of the one in that folder, whatever the environment says; without, what the environment
+    does not name is of the one in IMI_STATE_DIR, or else in `.imi` here. Raises `Invalid` when there is none.
     """
-    import json
-    import os
+    from publisher.embedded import endpoints
 
-    if settings.database_url and settings.nats_url:
-        return settings
-    try:
-        folder = (state_dir or Path(os.environ.get("IMI_STATE_DIR", ".imi"))).expanduser()
-        found = json.loads((folder / "endpoints.json").read_text())
-    except (OSError, ValueError):
-        return settings
-    return settings.model_copy(
-        update={name: getattr(settings, name) or found.get(name) for name in ("database_url", "nats_url")}
-    )
+    given = {"database_url": database_url, "nats_url": nats_url}
+    folder = UP_FOLDER.get()
+    if folder is not None:
+        running = endpoints.of_running(folder.expanduser())
+        return settings_of(**{name: url or running.get(name) for name, url in given.items()})
+    settings = settings_of(**given)
+    missing = [name for name in needed if not getattr(settings, name)]
+    if missing:
+        running = _running_here()
+        settings = settings.model_copy(update={name: running.get(name) for name in missing})
+    required(settings, *needed)
+    return settings
+
+
+def _running_here() -> dict[str, str]:
+    """The URLs of the `up` in IMI_STATE_DIR or `.imi`; none where neither is there."""
+    from publisher.embedded import endpoints
+
+    named = os.environ.get("IMI_STATE_DIR")
+    if named:
+        return endpoints.of_running(Path(named).expanduser())
+    if HERE.exists():
+        return endpoints.of_running(HERE, is_trusted=False)
+    return {}
 
 
 def with_registry(work: Callable[[Registry], Awaitable[T]], database_url: str | None, actor: str | None = None) -> T:
     """What `work` makes of the registry database; its writes are those of `actor`, or else of the user."""
     from registry.database import Registry
 
-    settings = attached(settings_of(database_url=database_url))
-    required(settings, "database_url")
+    settings = located("database_url", database_url=database_url)
 
     async def session() -> T:
         async with Registry.connect(settings.database_url or "", max_connections=1) as registry:
@@ -70,7 +89,6 @@ def with_registry(work: Callable[[Registry], Awaitable[T]], database_url: str | 
 def user_name() -> str:
     """Who runs this."""
     import getpass
-    import os
 
     try:
         return getpass.getuser()
@@ -83,8 +101,7 @@ def database(database_url: str | None) -> Iterator[Any]:
     """A plain connection to the registry database."""
     from registry.database.connection import connect_blocking
 
-    settings = settings_of(database_url=database_url)
-    required(settings, "database_url")
+    settings = located("database_url", database_url=database_url)
     with connect_blocking(settings.database_url or "") as conn:
         yield conn
 

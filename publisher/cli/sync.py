@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import Actor, AsJson, DatabaseUrl
+from publisher.cli.options import Actor, AsJson, DatabaseUrl, UpFolder
 from publisher.cli.session import with_registry
-from publisher.cli.terminal.text import say
+from publisher.cli.terminal.text import emit, say, write
 from registry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def sync(
         typer.Option("--interval", help="Again after so many seconds, until Ctrl-C.", min=0.1, show_default=False),
     ] = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -91,10 +92,8 @@ def _show(results: list[Result], root: Path, as_json: bool) -> None:
 
     counted = Counter(result.outcome for result in results)
     if as_json:
-        print(
-            json.dumps({"counts": counted, "results": [asdict(result) for result in results]}, ensure_ascii=False),
-            flush=True,
-        )
+        found = {"counts": counted, "results": [asdict(result) for result in results]}
+        emit(json.dumps(found, ensure_ascii=False))
         return
     from rich.text import Text
 
@@ -111,4 +110,4 @@ def _show(results: list[Result], root: Path, as_json: bool) -> None:
             },
             empty="",
         )
-    print(", ".join(f"{count} {outcome}" for outcome, count in counted.items()) or "no checkouts found", flush=True)
+    write(", ".join(f"{count} {outcome}" for outcome, count in counted.items()) or "no checkouts found")

@@ -1,11 +1,15 @@
-"""Times as people write them on the command line."""
+"""Times as people write and read them on the command line."""
 
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
 from registry.errors import Invalid
+
+IN_UTC: ContextVar[bool] = ContextVar("IN_UTC", default=False)
+"""Whether times are printed in UTC (`--utc`) instead of the local zone."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -22,3 +26,10 @@ def moment(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
         raise Invalid(f'time "{text}" is neither ISO 8601, as 2026-01-21T10:00:00Z, nor a time ago, as 30m') from None
+
+
+def printed(time: datetime, timespec: str = "seconds") -> str:
+    """`2026-01-21T11:00:00+01`, or `2026-01-21T10:00:00Z` with --utc: what `moment` reads as the same time."""
+    if IN_UTC.get():
+        return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
+    return time.astimezone().isoformat(timespec=timespec).removesuffix(":00")

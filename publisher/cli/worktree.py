@@ -16,9 +16,12 @@ from publisher.cli.options import (
     HereOrReference,
     Metadata,
     ProjectOption,
+    UpFolder,
+    Utc,
     json_object,
 )
 from publisher.cli.session import with_registry
+from publisher.cli.terminal.text import emit
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ def register(
     agent: Agent = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -80,7 +84,13 @@ def register(
 
 
 @app.command("show")
-def show(reference: HereOrReference = ".", database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+def show(
+    reference: HereOrReference = ".",
+    database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    _utc: Utc = False,
+    as_json: AsJson = False,
+) -> None:
     """Show a worktree.
 
     Example: imi-registry worktree show feat-search@engine
@@ -93,7 +103,7 @@ def show(reference: HereOrReference = ".", database_url: DatabaseUrl = None, as_
 
     worktree = with_registry(work, database_url)
     if as_json:
-        print(worktree.model_dump_json())
+        emit(worktree.model_dump_json())
         return
     tables.print_details(
         {
@@ -123,6 +133,7 @@ def list_(
     agent: Agent = None,
     everything: Annotated[bool, typer.Option("--all", help="Merged and removed ones too.")] = False,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """List worktrees by project and name.

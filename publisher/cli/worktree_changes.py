@@ -14,11 +14,13 @@ from publisher.cli.options import (
     DatabaseUrl,
     HereOrReference,
     Metadata,
+    UpFolder,
     WorktreeReference,
     Yes,
     json_object,
 )
 from publisher.cli.session import user_name, with_registry
+from publisher.cli.terminal.text import console, emit, safe
 from registry.errors import NotFound
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def update(
     type_name: Annotated[str | None, typer.Option("--type", help="Worktree type.", show_default=False)] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,6 +77,7 @@ def claim(
     reference: HereOrReference = ".",
     agent: Agent = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -96,6 +100,7 @@ def release(
     reference: HereOrReference = ".",
     agent: Agent = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -120,6 +125,7 @@ def merge(
         str | None, typer.Option("--by", help="Who merged it; default: the actor.", show_default=False)
     ] = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -139,6 +145,7 @@ def remove(
     reference: WorktreeReference,
     yes: Yes = False,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -164,6 +171,7 @@ def git_state(
     commit: Annotated[str | None, typer.Option("--commit", help="Hash of the last commit.", show_default=False)] = None,
     message: Annotated[str | None, typer.Option("--message", help="Its message.", show_default=False)] = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -209,15 +217,12 @@ def _change(
 
 def say_changed(done: str, worktree: Worktree, as_json: bool) -> None:
     if as_json:
-        print(worktree.model_dump_json())
+        emit(worktree.model_dump_json())
         return
-    from rich.console import Console
-    from rich.text import Text
-
     from publisher.cli.terminal import tables
 
-    line = Text(f"{done} {worktree.name}@{worktree.project_name} ").append(tables.state(worktree))
-    Console(soft_wrap=True).print(line.append(f" {worktree.id}"))
+    line = safe(f"{done} {worktree.name}@{worktree.project_name} ").append(tables.state(worktree))
+    console().print(line.append(f" {worktree.id}"), soft_wrap=True)
 
 
 async def found(registry: Registry, worktree_id: UUID) -> Worktree:

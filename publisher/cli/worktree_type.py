@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, Yes, json_object
+from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Yes, json_object
 from publisher.cli.session import with_registry
+from publisher.cli.terminal.text import emit, write
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -34,6 +35,7 @@ def add(
     icon: Annotated[str | None, typer.Option("--icon", help="An emoji.", show_default=False)] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -50,13 +52,14 @@ def add(
         return next(kind for kind in await registry.list_worktree_types() if kind.id == type_id)
 
     added = with_registry(work, database_url, actor)
-    print(
-        added.model_dump_json() if as_json else f"type {added.name}: {added.branch_prefix}… in {added.worktree_prefix}…"
-    )
+    if as_json:
+        emit(added.model_dump_json())
+    else:
+        write(f"type {added.name}: {added.branch_prefix}… in {added.worktree_prefix}…")
 
 
 @app.command("list")
-def list_(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+def list_(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """List the worktree types.
 
     Example: imi-registry type list
@@ -85,7 +88,9 @@ def list_(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
 
 
 @app.command("remove")
-def remove(name: Name, yes: Yes = False, database_url: DatabaseUrl = None, actor: Actor = None) -> None:
+def remove(
+    name: Name, yes: Yes = False, database_url: DatabaseUrl = None, _state_dir: UpFolder = None, actor: Actor = None
+) -> None:
     """Remove a worktree type that no worktree has.
 
     Example: imi-registry type remove docs --yes
@@ -97,4 +102,4 @@ def remove(name: Name, yes: Yes = False, database_url: DatabaseUrl = None, actor
         await registry.remove_worktree_type(name)
 
     with_registry(work, database_url, actor)
-    print(f"removed type {name}")
+    write(f"removed type {name}")

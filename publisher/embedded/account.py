@@ -64,6 +64,13 @@ def account(state_dir: Path, binaries: Path, guard: Path) -> tuple[Account, Path
     return nobody, binaries
 
 
+def owners() -> set[int]:
+    """Users that the files of a state directory may belong to: us, and as root who runs PostgreSQL for us."""
+    uid = os.geteuid()
+    nobody = _nobody().uid
+    return {uid, nobody} if uid == 0 and nobody is not None else {uid}
+
+
 def _namespace_works(state_dir: Path, binaries: Path, guard: Path) -> bool:
     wanted = [(os.X_OK, binaries / "postgres"), (os.W_OK | os.X_OK, state_dir), (os.R_OK, guard)]
     arguments = [str(part) for mode_and_path in wanted for part in mode_and_path]

@@ -8,9 +8,52 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
+from publisher.embedded.state_dir import check_files_are_ours, check_folder_is_ours, is_in_use
 from publisher.settings import Settings
+from registry.errors import Invalid
 
 NAME = "endpoints.json"
+NOT_RUNNING = "no imi-registry up runs there; start it, or name your servers with DATABASE_URL and NATS_URL"
+
+
+class Endpoints(BaseModel):
+    """What `endpoints.json` says and other commands need."""
+
+    database_url: str
+    nats_url: str
+
+
+def of_running(state_dir: Path, *, is_trusted: bool = True) -> dict[str, str]:
+    """The URLs of the `imi-registry up` that runs in `state_dir`. Raises `Invalid` with what is wrong with the folder.
+
+    Where nobody named the folder (`is_trusted` is false), it must be ours, and its owner's lock held: the files alone
+    may have come with a repository, and would lead every command of who works in it to a server of somebody else.
+    """
+    try:
+        if not is_trusted:
+            check_folder_is_ours(state_dir)
+            check_files_are_ours(state_dir)
+        content = (state_dir / NAME).read_text()
+        is_running = is_in_use(state_dir)
+    except OSError as error:
+        raise Invalid(f'state directory "{state_dir}": {_reason(state_dir, error)}') from None
+    if is_running is False or (is_running is None and not is_trusted):
+        raise Invalid(f'state directory "{state_dir}": {NOT_RUNNING}')
+    try:
+        urls = Endpoints.model_validate_json(content)
+    except ValidationError:
+        raise Invalid(f'"{state_dir / NAME}" is not what imi-registry up writes; start it anew') from None
+    return {"database_url": urls.database_url, "nats_url": urls.nats_url}
+
+
+def _reason(state_dir: Path, error: OSError) -> str:
+    if not isinstance(error, FileNotFoundError):
+        return f"cannot be read: {error.strerror}"
+    if not state_dir.exists():
+        return "does not exist"
+    return NOT_RUNNING
 
 
 @contextmanager

@@ -57,7 +57,10 @@ def _nats_on(port: int, directory: Path, executable: Path, settings: Mapping[str
         if not executable.is_file():
             raise Unavailable(f'nats-server: program "{executable}" does not exist')
         token = secret(directory / "nats.token")
-        write_private(directory / "nats.conf", json.dumps(_nats_configuration(port, directory, token, settings)))
+        write_private(
+            directory / "nats.conf",
+            json.dumps(_nats_configuration(port, directory, token, settings), ensure_ascii=False),
+        )
         with server_lock(directory / "nats.lock", "nats-server") as lock:
             for stale in directory.glob("*.ports"):
                 stale.unlink()

@@ -5,13 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from publisher.embedded.account import owners
 from registry.errors import Conflict, Invalid, Unavailable
 
+OWNER_LOCK = "owner.lock"
+LOOKING_SECONDS = 0.1
 SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sun_path without its terminating zero
 
@@ -29,12 +34,14 @@ def owned(state_dir: Path) -> Iterator[Path]:
         reason = "not a directory" if isinstance(error, (FileExistsError, NotADirectoryError)) else error.strerror
         raise Invalid(f'state directory "{directory}": cannot be created: {reason}') from error
     check_socket_path(directory)
+    check_folder_is_ours(directory)
     try:
-        held = os.open(directory / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = os.open(directory / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Invalid(f'state directory "{directory}": is not writable: {error.strerror}') from error
     try:
-        if not try_lock(held):
+        check_files_are_ours(directory)
+        if not _taken_soon(held):
             owner = os.pread(held, 32, 0).decode().strip() or "(just starting)"
             raise Conflict(f'state directory "{directory}" is in use by process {owner}')
         os.ftruncate(held, 0)
@@ -42,6 +49,64 @@ def owned(state_dir: Path) -> Iterator[Path]:
         yield directory
     finally:
         os.close(held)
+
+
+def check_folder_is_ours(directory: Path) -> None:
+    """Raise `Invalid` unless `directory` is ours, and nobody else may write in it: who may can replace what is there.
+
+    Raises `OSError`.
+    """
+    status = directory.stat()
+    if status.st_uid not in owners():
+        raise Invalid(
+            f'state directory "{directory}": belongs to another user (uid {status.st_uid}); choose a folder of your own'
+        )
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o022:
+        raise Invalid(
+            f'state directory "{directory}": other users may write in it (mode {mode:04o}); '
+            f'run: chmod go-w "{directory}"'
+        )
+
+
+def check_files_are_ours(directory: Path) -> None:
+    """Raise `Invalid` when another user has put something into `directory`: he would know our secrets or hold our data.
+
+    Raises `OSError`.
+    """
+    ours = owners()
+    for path in sorted(directory.iterdir()):
+        uid = path.lstat().st_uid
+        if uid not in ours:
+            raise Invalid(
+                f'state directory "{directory}": "{path.name}" in it belongs to another user (uid {uid}); '
+                "choose a folder of your own"
+            )
+
+
+def is_in_use(directory: Path) -> bool | None:
+    """Whether a process owns it now; None when none ever did. No copy of the folder has this: it is a lock."""
+    try:
+        held = os.open(directory / OWNER_LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(held)
+    return False
+
+
+def _taken_soon(lock: int) -> bool:
+    """Take the lock of an owner. Who only looks whether there is one (`is_in_use`) holds it for a moment."""
+    deadline = time.monotonic() + LOOKING_SECONDS
+    while not try_lock(lock):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def check_socket_path(directory: Path) -> None:
@@ -60,6 +125,9 @@ def check_socket_path(directory: Path) -> None:
 def secret(path: Path, needed_by: Path | None = None) -> str:
     """The secret in `path`, made on first use. Raises `Invalid` when it is lost but `needed_by` still relies on it."""
     if path.exists():
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise Invalid(f'"{path}": other users may read or write it (mode {mode:04o}); run: chmod 600 "{path}"')
         return path.read_text().strip()
     if needed_by is not None and needed_by.exists():
         raise Invalid(f'"{path}" is missing but "{needed_by}" needs it; restore the file')
@@ -72,7 +140,7 @@ def write_private(path: Path, text: str) -> None:
     """Write `path` with mode 0600, durably and all at once."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
-    with open(fresh, "w", opener=private) as file:
+    with open(fresh, "w", encoding="utf-8", errors="surrogateescape", opener=private) as file:
         file.write(f"{text}\n")
         file.flush()
         os.fsync(file.fileno())

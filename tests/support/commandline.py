@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -48,6 +49,7 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
         capsys.readouterr()
         handler = signal.getsignal(signal.SIGTERM)
+        log_handlers = list(logging.getLogger().handlers)
         try:
             main.main()
             code = 0
@@ -56,6 +58,7 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         finally:
             signal.signal(signal.SIGTERM, handler)
             structlog.reset_defaults()  # it logged to the standard error of this test
+            logging.getLogger().handlers[:] = log_handlers
         return Done(code, *capsys.readouterr())
 
     return call

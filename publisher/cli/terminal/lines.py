@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from rich.text import Text
+
+from publisher.cli.times import printed
 
 STYLES = {
     "registered": "bold green",
@@ -24,12 +27,17 @@ STYLES = {
 
 
 def event_line(envelope: dict[str, Any], after_ms: float | None = None) -> Text:
-    """One event in one line: time, milliseconds since its commit where known, what happened, to what."""
+    """One event in one line: when it occurred, what happened, to what.
+
+    Where the milliseconds since its commit are known, they stand in place of date and zone: the reader was there.
+    """
     _, entity, action, *_ = f"{envelope['type']}...".split(".")
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"{envelope['time'][11:23]} ", "dim")
-    if after_ms is not None:
-        line.append(f"{after_ms:6.1f} ms ", "dim")
+    time = printed(datetime.fromisoformat(envelope["time"]), "milliseconds")
+    if after_ms is None:
+        line.append(f"{time} ", "dim")
+    else:
+        line.append(f"{time[11:23]} {after_ms:6.1f} ms ", "dim")
     line.append(f"{entity}.{action}".ljust(27), STYLES.get(action, "default"))
     line.append(_detail(entity, action, envelope.get("data") or {}))
     return line

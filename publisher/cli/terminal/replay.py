@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from publisher.cli.terminal.lines import event_line
-from publisher.cli.terminal.text import line_printer
+from publisher.cli.terminal.text import console, emit, line_printer
 from registry.history.pages import Replayed
 
 EVENTS_PER_UPDATE = 500
@@ -45,8 +45,8 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
 
     With a `total`, the sequence of the last event to come, a bar on standard error shows rate and time left.
     """
-    out = sys.stdout.buffer
-    show_line = line_printer(Console(highlight=False))
+    out, is_terminal = sys.stdout.buffer, sys.stdout.isatty()
+    show_line = line_printer(console())
     last: Replayed | None = None
     bar = Progress(
         TextColumn("{task.completed:,} of {task.total:,}"),
@@ -66,7 +66,9 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
             number += 1
             if number == 1:
                 bar.reset(task, completed=last.sequence - 1)  # what was skipped took no time
-            if as_json:
+            if as_json and is_terminal:
+                emit(last.payload.decode())
+            elif as_json:
                 out.write(last.payload + b"\n")
                 if follow:
                     out.flush()

@@ -4,44 +4,70 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from pydantic import BaseModel
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
 from rich.errors import StyleSyntaxError
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from publisher.cli.terminal.text import console, emit, safe
+from publisher.cli.times import printed
+from publisher.text import visible
 from registry.models import InflightWork, Worktree
 
 SHORTEST_ID = 8
+SHORT = 12
+"""Columns of a value that is not folded."""
+BETWEEN_COLUMNS = 2
 STATUS_STYLES = {"clean": "green", "uncommitted": "yellow", "ahead": "cyan", "behind": "magenta", "diverged": "red"}
 
 
 def print_json(found: BaseModel | Sequence[BaseModel]) -> None:
     """One JSON object, or one array of them, on one line."""
     if isinstance(found, BaseModel):
-        print(found.model_dump_json())
+        emit(found.model_dump_json())
     else:
-        print(json.dumps([row.model_dump(mode="json") for row in found], ensure_ascii=False))
+        emit(json.dumps([row.model_dump(mode="json") for row in found], ensure_ascii=False))
 
 
-def print_table(columns: Mapping[str, Iterable[str | Text]], empty: str) -> None:
-    """A table, given column by column, with nothing cut off; `empty` is said where there are no rows."""
-    cells = {name: list(column) for name, column in columns.items()}
+def print_table(
+    columns: Mapping[str, Iterable[str | Text]], empty: str, dispensable: Sequence[str] = ("id", "agent")
+) -> None:
+    """A table, given column by column, with nothing cut off; `empty` is said where there are no rows.
+
+    A terminal too narrow for all columns gets none of the `dispensable` ones, as far as needed, the first one first.
+    """
+    out = console()
+    cells = {name: [safe(cell) for cell in column] for name, column in columns.items()}
     if not any(cells.values()):
-        Console().print(f"[dim]{empty}[/]")
+        out.print(Text(visible(empty), "dim"))
         return
+    for name in dispensable:
+        if _least_width(cells) <= out.width:
+            break
+        cells.pop(name, None)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name, column in cells.items():
         # What is short stays on one line; the long columns share the rest.
-        table.add_column(name, overflow="fold", no_wrap=max(len(str(cell)) for cell in column) <= SHORTEST_ID + 4)
+        table.add_column(name, overflow="fold", no_wrap=_width(column) <= SHORT)
     for row in zip(*cells.values(), strict=True):
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*row)
+    out.print(table)
+
+
+def _width(column: Iterable[Text]) -> int:
+    return max(cell.cell_len for cell in column)
+
+
+def _least_width(columns: Mapping[str, Sequence[Text]]) -> int:
+    """How wide a table must be for all its columns to be read: what is short in one piece, the rest folded."""
+    widths = [max(min(_width(column), SHORT), cell_len(name)) for name, column in columns.items()]
+    return sum(widths) + BETWEEN_COLUMNS * (len(widths) - 1)
 
 
 def print_details(details: Mapping[str, object]) -> None:
@@ -52,17 +78,17 @@ def print_details(details: Mapping[str, object]) -> None:
     for name, value in details.items():
         if value not in (None, "", {}):
             grid.add_row(name, _detail(value))
-    Console().print(grid)
+    console().print(grid)
 
 
 def _detail(value: object) -> Text:
     if isinstance(value, Text):
-        return value
+        return safe(value)
     if isinstance(value, dict):
-        return Text(json.dumps(value, ensure_ascii=False))
+        return safe(json.dumps(value, ensure_ascii=False))
     if isinstance(value, datetime):
-        return Text(when(value))
-    return Text(str(value))
+        return Text(printed(value))
+    return safe(str(value))
 
 
 def short_ids(ids: Sequence[UUID]) -> list[str]:
@@ -77,13 +103,6 @@ def short_ids(ids: Sequence[UUID]) -> list[str]:
 def slug(remote_origin: str) -> str:
     """`owner/repo` of an origin."""
     return remote_origin.removeprefix("git@github.com:").removesuffix(".git")
-
-
-def when(time: datetime) -> str:
-    """A time in the local zone, to the minute; only the time of day for one of today."""
-    local = time.astimezone()
-    is_today = local.date() == datetime.now(UTC).astimezone().date()
-    return local.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
 
 
 def state(worktree: Worktree) -> Text:

@@ -1,21 +1,55 @@
-"""Lines of text on the terminal."""
+"""Lines on the terminal or in a pipe: the one place where text from outside is made safe to look at."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from publisher.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+UNLIMITED = 100_000
+"""Columns of what is no terminal: a program that reads a line wants all of it."""
 
-def line_printer(console: Console) -> Callable[[Text], None]:
+
+def console(*, quiet: bool = False) -> Console:
+    """Standard output. Lines are as long as they are unless it is a terminal, or COLUMNS sets a width."""
+    from rich.console import Console
+
+    is_limited = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, markup=False, emoji=False, quiet=quiet, width=None if is_limited else UNLIMITED)
+
+
+def safe(text: Text | str) -> Text:
+    """`text` on one line with its control characters visible; its colours are kept where it has none."""
+    from rich.text import Text
+
+    if isinstance(text, str):
+        return Text(visible(text))
+    plain = visible(text.plain)
+    return text if plain == text.plain else Text(plain, text.style)
+
+
+def line_printer(out: Console) -> Callable[[Text], None]:
     """Prints each text as exactly one line, cut at the width of the terminal."""
-    return lambda line: console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+    return lambda line: out.print(safe(line), no_wrap=True, overflow="ellipsis", crop=True)
 
 
 def say(text: str) -> None:
     """Print a line for people, on standard error: output proper stays clean."""
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
+
+
+def write(text: str) -> None:
+    """Print a line of output for people."""
+    print(visible(text), flush=True)
+
+
+def emit(text: str) -> None:
+    """Print a line of output that programs read, too: on a terminal alone are its control characters visible."""
+    print(visible(text) if sys.stdout.isatty() else text, flush=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from rich.console import Console
 from rich.text import Text
 
 from publisher.cli.terminal.lines import STYLES
-from publisher.cli.terminal.text import line_printer
+from publisher.cli.terminal.text import console, emit, line_printer, write
+from publisher.cli.times import printed
 from publisher.history.timeline import Change, Timeline
 
 HIDDEN = {"updated_at", "last_sync_at"}
@@ -19,12 +19,12 @@ HIDDEN = {"updated_at", "last_sync_at"}
 def changes(timeline: Timeline, *, diff: bool, as_json: bool) -> None:
     """Print each change; with `diff` each changed field on a line of its own."""
     if as_json:
-        print(orjson.dumps([_as_dict(change) for change in timeline.changes]).decode())
+        emit(orjson.dumps([_as_dict(change) for change in timeline.changes]).decode())
         return
-    show = line_printer(Console(highlight=False))
+    show = line_printer(console())
     for change in timeline.changes:
         row = change.row
-        line = Text(f"{row.occurred_at[:19].replace('T', ' ')} ", "dim")
+        line = Text(f"{printed(change.time)} ", "dim")
         line.append(row.action.ljust(18), STYLES.get(row.action, "default"))
         line.append((row.actor or "-").ljust(14))
         fields = [(name, before, after) for name, before, after in change.fields if name not in HIDDEN]
@@ -44,12 +44,12 @@ def changes(timeline: Timeline, *, diff: bool, as_json: bool) -> None:
 def state(fields: dict[str, Any] | None, *, as_json: bool) -> None:
     """Print the fields of a state; None is one that was deleted."""
     if as_json:
-        print(orjson.dumps(fields).decode())
+        emit(orjson.dumps(fields).decode())
     elif fields is None:
-        print("deleted")
+        write("deleted")
     else:
         width = max(map(len, fields))
-        show = line_printer(Console(highlight=False))
+        show = line_printer(console())
         for name, value in fields.items():
             show(Text(f"{name.ljust(width)}  ", "dim").append(_short(value)))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,3 +175,45 @@ def test_export_and_import_from_the_command_line(cli: CommandLine, service: list
     assert file.stat().st_size > 100
     done = cli("events", "import", file)
     assert (done.code, "the registry is not empty" in done.err) == (1, True)
+
+
+@pytest.fixture
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The local zone of the machine."""
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "UTC", "Pacific/Chatham"], indirect=True)
+@pytest.mark.usefixtures("zone")
+def test_a_time_that_was_printed_can_be_given_back(cli: CommandLine, service: list[str]) -> None:
+    everything = cli("events", "replay", "--json").out.splitlines()
+    (worktree, *_) = cli("worktree", "list", "--all", "--json").json
+    for command in (
+        ("events", "replay", "--last", len(everything)),
+        ("history", "show", "project", service[0]),
+        ("worktree", "show", worktree["id"]),
+        ("project", "show", service[0]),
+    ):
+        for option, ending in (((), r"[+-]\d\d(?::\d\d)?"), (("--utc",), "Z")):
+            printed = re.findall(rf"\d{{4}}-\d\d-\d\dT[0-9:.]+?(?:{ending})(?!\d)", cli(*command, *option).out)
+            assert printed, command
+            since = cli("events", "replay", "--since", min(printed), "--json").out.splitlines()
+            assert since, (command, printed)
+            assert since == everything[-len(since) :]
+            if command[0] == "events":
+                assert since == everything
+
+
+@pytest.mark.parametrize("zone", ["America/New_York"], indirect=True)
+@pytest.mark.usefixtures("zone")
+def test_tables_tell_the_zone_of_their_times(cli: CommandLine, service: list[str]) -> None:
+    pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
+    worktree = cli("worktree", "list", "--all", "--json").json[0]["id"]
+    cli("activity", "log", "other", "x", "--worktree", worktree)
+    assert re.search(rf"{pattern}-0[45]", cli("activity", "list").out)
+    assert re.search(rf"{pattern}Z", cli("activity", "list", "--utc").out)
+    assert re.search(rf"{pattern}-0[45]", cli("migrate", "status").out)

@@ -378,7 +378,7 @@ def test_without_a_url_the_registry_of_a_running_up_is_used(
     done = cli("stats")
     assert (done.code, done.err.splitlines()) == (
         1,
-        ["imi-registry: setting database_url: missing; set DATABASE_URL or give --database-url"],
+        [f'imi-registry: "{tmp_path / "endpoints.json"}" is not what imi-registry up writes; start it anew'],
     )
 
 

@@ -89,8 +89,9 @@ def test_database_url_has_no_user_before_an_empty_host_which_other_drivers_refus
         assert psql.stdout.strip() == "imi_registry|imi"
 
 
-def test_state_directory_may_have_characters_that_mean_something_in_urls_and_settings(state_dir):
-    odd = state_dir / "a b'c\"d%e&f#g?h"
+@pytest.mark.parametrize("name", ["a b'c\"d%e&f#g?h", "José 日本 🚀", "back\\slash\tand tab"])
+def test_state_directory_may_have_characters_that_mean_something_in_urls_and_settings(state_dir, name):
+    odd = state_dir / name
     odd.mkdir()
     with postgres(odd, settings=QUICK) as server, nats_server(odd) as broker:
         assert one(server.url, "SELECT 1") == 1

@@ -1,0 +1,69 @@
+"""All log lines in one form, whoever writes them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from publisher import logs
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_what_libraries_log_is_a_line_as_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info")
+    logs.configure("info")  # a second time changes nothing
+    structlog.get_logger().info("ready", role="leader")
+    for name in ("nats.aio.client", "asyncio", "psycopg"):
+        try:
+            raise ConnectionResetError("gone\x1b[2J")
+        except ConnectionResetError:
+            logging.getLogger(name).exception("encountered %s", "an error")
+        logging.getLogger(name).info("not wanted")
+    ours, *theirs = written(capsys)
+    assert ours.keys() == {"event", "level", "timestamp", "role"}
+    assert [line["logger"] for line in theirs] == ["nats.aio.client", "asyncio", "psycopg"]
+    for line in theirs:
+        assert line.keys() == {"event", "level", "timestamp", "logger", "error"}
+        assert (line["event"], line["level"]) == ("encountered an error", "error")
+        assert line["error"] == "ConnectionResetError: gone\x1b[2J"
+
+
+def test_stacks_of_libraries_are_for_level_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("debug")
+    try:
+        raise ConnectionResetError
+    except ConnectionResetError:
+        logging.getLogger("asyncio").exception("lost")
+    (line,) = written(capsys)
+    assert "Traceback" in line["exception"]
+
+
+def test_a_terminal_shows_control_characters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    logs.configure("info")
+    structlog.get_logger().warning("failed\x1b[2J", name="a\nb\x07")
+    logging.getLogger("nats").warning("failed\x1b[2J")
+    text = capsys.readouterr().err
+    assert "\x07" not in text
+    assert "\x1b[2J" not in text
+    assert len(text.splitlines()) == 2
