@@ -72,7 +72,7 @@ class OrderedReader:
         self._asked = 0
         self._pending = 0
         self._is_broken = False
-        self._is_end_told = False
+        self._is_end_announced = False
         self._heard_at = monotonic()
         self._connections = 0
         self.position = 0
@@ -124,14 +124,14 @@ class OrderedReader:
             if self._received:
                 messages, self._received = self._received, []
                 self.position = messages[-1].sequence
-                self._is_end_told = False
+                self._is_end_announced = False
                 await self._ask()
                 return messages
             if self._is_broken or self._client.stats["reconnects"] != self._connections:
                 await self.patiently(self._create)
                 continue
-            if self._pending == 0 and not self._is_end_told:
-                self._is_end_told = True
+            if self._pending == 0 and not self._is_end_announced:
+                self._is_end_announced = True
                 return []
             await self._ask()
             with suppress(TimeoutError):

@@ -1,9 +1,11 @@
-"""Deliveries of a pull consumer in the order the server made them, or an error once one is missing."""
+"""Deliveries of a pull consumer in the order the server made them, or an error once one may be missing."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
+import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -15,6 +17,8 @@ ASK_SECONDS = 1.0
 """A reader asks for messages this often: that is how others see that it is there."""
 GONE_SECONDS = 1.5
 """A reader that was seen not to ask for so long is gone."""
+MOST_UNANSWERED = 5
+"""The server answers a request that ran out; a reader that asked so often and heard nothing is not heard either."""
 LONGEST_SECONDS = 24 * 3600.0
 """`ack_wait` of our consumers. The server's own redelivery would change the order: a new consumer redelivers."""
 NOTHING_TO_READ = {"404", "408"}
@@ -24,27 +28,33 @@ NOTHING_TO_READ = {"404", "408"}
 class Pull:
     """Reads one consumer, whose `max_ack_pending` bounds what is in hand. `run` has to run beside `next`."""
 
-    def __init__(self, client: Client, stream: str, consumer: str, window: int) -> None:
+    def __init__(self, client: Client, stream: str, consumer: str, window: int, *, delivered: int = 0) -> None:
         self._client = client
         self._stream = stream
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._window = window
         self._inbox = client.new_inbox()
         self._received: asyncio.Queue[Msg | Unavailable] = asyncio.Queue()
-        self._last: int | None = None
+        self._reconnects = client.stats["reconnects"]
         self._since_asked = 0
+        self._unanswered = 0
+        self.delivered = delivered
+        """Consumer sequence of the last delivery that came; at first, of the last one made before."""
 
     async def run(self) -> None:
-        """Ask for messages until cancelled. Raises `Unavailable`."""
-        subscription = await self._client.subscribe(
-            self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        """Ask for messages until cancelled. Raises `Unavailable` once a delivery may have been lost."""
+        with translated_nats(f"cannot read stream {self._stream}"):
+            subscription = await self._client.subscribe(
+                self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+            )
         try:
             while True:
+                self._check_connection()
+                self._unanswered += 1
                 await self._ask()
                 await asyncio.sleep(ASK_SECONDS)
         finally:
-            if self._client.is_connected:
+            with suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 
     async def next(self) -> Msg:
@@ -56,7 +66,17 @@ class Pull:
 
     def abandon(self) -> None:
         """End `next`: the connection is gone."""
-        self._received.put_nowait(Unavailable(f"lost the connection to NATS while reading stream {self._stream}"))
+        self._received.put_nowait(self._lost_connection())
+
+    def _check_connection(self) -> None:
+        """Raise `Unavailable` when what was sent since the start, in either direction, may not have arrived."""
+        if not self._client.is_connected or self._client.stats["reconnects"] != self._reconnects:
+            raise self._lost_connection()
+        if self._unanswered >= MOST_UNANSWERED:
+            raise Unavailable(f"NATS is silent: stream {self._stream} does not answer its reader")
+
+    def _lost_connection(self) -> Unavailable:
+        return Unavailable(f"lost the connection to NATS while reading stream {self._stream}")
 
     async def _ask(self) -> None:
         """Ask for a whole window; requests may overlap, the server keeps to the consumer's limit."""
@@ -66,14 +86,15 @@ class Pull:
             await self._client.publish(self._subject, orjson.dumps(request), reply=self._inbox)
 
     async def _on_message(self, message: Msg) -> None:
+        self._unanswered = 0
         if not message.reply:
             self._on_status(message)
             return
         number = message.metadata.sequence.consumer
-        if self._last is not None and number != self._last + 1:
+        if number != self.delivered + 1:
             self._received.put_nowait(Unavailable(f"a delivery of stream {self._stream} was lost"))
             return
-        self._last = number
+        self.delivered = number
         self._received.put_nowait(message)
         self._since_asked += 1
         if self._since_asked >= self._window // 2:

@@ -124,8 +124,8 @@ class RegistryClient(CommandClient):
     @asynccontextmanager
     async def projection(self) -> AsyncIterator[Projection]:
         """A local copy of the registry that is kept up to date for the block. Raises `Unavailable`."""
-        async with projection(self._client, self._profile) as one:
-            yield one
+        async with projection(self._client, self._profile) as kept:
+            yield kept
 
     @asynccontextmanager
     async def tail(

@@ -74,11 +74,7 @@ class CommandClient(CommandSender):
     ) -> UUID:
         """Deactivate a project, named by id or origin, and its worktrees. Returns its id."""
         return await self._id(
-            "project_id",
-            "project.deactivate",
-            sending,
-            project_id=project_id,
-            remote_origin=remote_origin,
+            "project_id", "project.deactivate", sending, project_id=project_id, remote_origin=remote_origin
         )
 
     async def register_worktree(
@@ -191,12 +187,7 @@ class CommandClient(CommandSender):
     ) -> UUID:
         """Release a worktree, named by id or path; with `agent_id` it is a `Conflict` when another agent holds it."""
         return await self._id(
-            "worktree_id",
-            "worktree.release",
-            sending,
-            worktree_id=worktree_id,
-            path=path,
-            agent_id=agent_id,
+            "worktree_id", "worktree.release", sending, worktree_id=worktree_id, path=path, agent_id=agent_id
         )
 
     async def merge_worktree(
@@ -227,13 +218,7 @@ class CommandClient(CommandSender):
         sending: Sending = PLAIN,
     ) -> UUID:
         """Deactivate a worktree, named by id or path. Returns its id."""
-        return await self._id(
-            "worktree_id",
-            "worktree.remove",
-            sending,
-            worktree_id=worktree_id,
-            path=path,
-        )
+        return await self._id("worktree_id", "worktree.remove", sending, worktree_id=worktree_id, path=path)
 
     async def add_worktree_type(
         self,
@@ -261,12 +246,7 @@ class CommandClient(CommandSender):
         )
         return int(result["type_id"])
 
-    async def remove_worktree_type(
-        self,
-        *,
-        name: str,
-        sending: Sending = PLAIN,
-    ) -> None:
+    async def remove_worktree_type(self, *, name: str, sending: Sending = PLAIN) -> None:
         """Remove a worktree type that is not built in and that no worktree has."""
         await self._send("worktree_type.remove", sending, name=name)
 

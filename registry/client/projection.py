@@ -109,6 +109,6 @@ class Projection:
 @asynccontextmanager
 async def projection(client: Client, profile: Profile) -> AsyncIterator[Projection]:
     """A projection that is kept up to date for the block. Raises `Unavailable` when no publisher answers now."""
-    one = Projection(await take_snapshot(client, profile))
-    async with one.following(client, profile):
-        yield one
+    kept = Projection(await take_snapshot(client, profile))
+    async with kept.following(client, profile):
+        yield kept

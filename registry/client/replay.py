@@ -49,7 +49,7 @@ class Replay:
         self.end: int | None = None
         """Sequence of the last event of the stream when the replay began; None for one that follows."""
         self.checked = 0
-        """Sequence up to which everything is told, or does not match."""
+        """Sequence up to which everything is given out, or does not match."""
 
     async def start(self, start: Start, *, follow: bool) -> None:
         """Go to the start. Raises `NotFound`, `Conflict`, `Unavailable`, `Invalid`."""
@@ -105,8 +105,9 @@ class Replay:
                     async for event in self._recorded(place):
                         yield event
                 self.checked = message.sequence
-                if (told := self._told(message.subject, message.payload, place)) is not None:
-                    yield told
+                wanted = self._wanted(message.subject, message.payload, place)
+                if wanted is not None:
+                    yield wanted
             self.checked = messages[-1].sequence
             if self.checked == self.end:
                 return
@@ -121,7 +122,7 @@ class Replay:
         self.checked = max(self.checked, last)
 
     async def _recorded(self, before: Position) -> AsyncIterator[Replayed]:
-        """What was published between the last event told and `before`, from the record."""
+        """What was published between the last event given out and `before`, from the record."""
         after, is_strict = self._position, self._is_strict
         if not after.is_recorded and after.sequence < self.checked:
             after = Position(self.checked)
@@ -135,8 +136,9 @@ class Replay:
             is_strict = False
             for event in page.events:
                 self.checked = event.position.sequence
-                if (told := self._told(event.subject, event.payload, event.position)) is not None:
-                    yield told
+                wanted = self._wanted(event.subject, event.payload, event.position)
+                if wanted is not None:
+                    yield wanted
         self._position = self._position._replace(is_recorded=False)
 
     def _place(self, message: Stored) -> Position | None:
@@ -144,7 +146,7 @@ class Replay:
         outbox_id, _ = self._profile.identity(message.headers)
         return None if outbox_id is None else Position(message.sequence, outbox_id)
 
-    def _told(self, subject: str, payload: bytes, place: Position) -> Replayed | None:
+    def _wanted(self, subject: str, payload: bytes, place: Position) -> Replayed | None:
         """The event, if it is wanted and not in the snapshot this replay started from."""
         included = self._position.included
         if included:
@@ -197,7 +199,7 @@ async def replay(
     """The events from `start` on (default: the first), in the order in which they were published, each once.
 
     `wanted` are fields of `EventFilter`. Ends when caught up with what was published when it began; with `follow` goes
-    on into live events and outlasts restarts of the servers. `until` is a sequence (the last one told) or a time
+    on into live events and outlasts restarts of the servers. `until` is a sequence (the last one given out) or a time
     (events that occurred before it) and cannot be combined with `follow`.
 
     Raises `Invalid`, `NotFound` when there is no stream, `Conflict` when the stream is not the one a position is of,
@@ -214,23 +216,23 @@ async def replay(
     subject = profile.event_filter(filter_.entity, filter_.action, filter_.project_id)
     patience = None if follow else PATIENCE_SECONDS
     async with ordered_reader(client, profile.event_stream, subject, patience_seconds=patience) as reader:
-        one = Replay(client, profile, reader, filter_, until if isinstance(until, int) else None)
-        await one.start(start, follow=follow and not isinstance(start, Last))
-        events = _last(one, start.count, follow=follow) if isinstance(start, Last) else one.events()
+        history = Replay(client, profile, reader, filter_, until if isinstance(until, int) else None)
+        await history.start(start, follow=follow and not isinstance(start, Last))
+        events = _last(history, start.count, follow=follow) if isinstance(start, Last) else history.events()
         async with aclosing(events):
             yield events
 
 
-async def _last(one: Replay, count: int, *, follow: bool) -> AsyncGenerator[Replayed, None]:
+async def _last(history: Replay, count: int, *, follow: bool) -> AsyncGenerator[Replayed, None]:
     """The last events up to the end, and with `follow` those after it."""
     kept: deque[Replayed] = deque(maxlen=count)
-    async for event in one.events():
+    async for event in history.events():
         kept.append(event)
     for event in kept:
         yield event
     if follow:
-        await one.go_on()
-        async for event in one.events():
+        await history.go_on()
+        async for event in history.events():
             yield event
 
 

@@ -1,31 +1,33 @@
 """A durable subscription: every event is handled, those of one project in order, across restarts and failures.
 
-One process at a time handles the events of a durable name; a second one waits until the first is gone. An event whose
-handler fails is tried again here, with those of its project behind it: given back to the server it would lose its
-place. What was in hand when a process ended is delivered again, by a consumer that starts with the first event not
-acknowledged: so an event may be handled twice, and order is kept.
+One process at a time handles the events of a durable name; a second one waits until the first is gone
+(`registry/broker/durable.py`). An event whose handler fails is tried again here, with those of its project behind it:
+given back to the server it would lose its place. What was in hand when a process ended, or when a connection, a
+delivery or an acknowledgement was lost, is delivered again, by a consumer that starts with the first event not
+acknowledged: so an event may be handled twice, and order is kept. One that this process has handled is not handled
+again by it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import orjson
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from registry.broker.connection import no_stream, translated_nats
-from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
+from registry.broker.connection import translated_nats
+from registry.broker.durable import Durable, Turn
+from registry.broker.pull import LONGEST_SECONDS, Pull
 from registry.client.wanted import Wanted
 from registry.concurrency.backoff import Backoff, doubled
 from registry.concurrency.lanes import Job, Lanes
-from registry.errors import Conflict, NotFound, Unavailable
+from registry.concurrency.tasks import run_until
+from registry.errors import NotFound, Unavailable
 from registry.events import Event, parse
 from registry.events.filter import EventFilter
 from registry.profiles.profile import Profile
@@ -37,7 +39,8 @@ WINDOW = 256
 """Events in hand, at most."""
 RETRY_SECONDS = (0.1, 30.0)
 """First and longest wait before a failed event is handled again."""
-POLL_SECONDS = 0.5
+LOOK_SECONDS = 2.0
+"""How often the server's count of deliveries and acknowledgements is compared with ours."""
 
 
 class Delivery(NamedTuple):
@@ -62,6 +65,74 @@ class Delivery(NamedTuple):
 Handler = Callable[[Delivery], Awaitable[None]]
 
 
+class Held(NamedTuple):
+    """An event in hand, and the message that acknowledges it."""
+
+    delivery: Delivery
+    message: Msg
+
+
+class Hand:
+    """What of the stream is in hand, and what is handled."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        """Sequence up to which every event is handled."""
+        self._last = 0
+        self._last_delivery = 0
+        self._held: dict[int, Held] = {}
+        self._handled: set[int] = set()
+
+    def begin(self, done: int, delivered: int = 0) -> None:
+        """Take what is behind sequence `done`, in order, from a consumer that made `delivered` deliveries before.
+
+        What was in hand comes again.
+        """
+        if done < self.done:  # another stream
+            self._handled.clear()
+        self._held.clear()
+        self.done = done
+        self._last = done
+        self._last_delivery = delivered
+        self._handled = {sequence for sequence in self._handled if sequence > done}
+
+    def take(self, held: Held) -> bool:
+        """Take a delivery; False when its event is handled already."""
+        sequence = held.delivery.sequence
+        self._last = max(self._last, sequence)
+        self._last_delivery = held.message.metadata.sequence.consumer
+        if sequence <= self.done or sequence in self._handled:
+            self._settle()
+            return False
+        self._held[sequence] = held
+        return True
+
+    def holds(self, held: Held) -> bool:
+        """Whether this delivery is the one to handle: not handled, and not delivered again."""
+        return self._held.get(held.delivery.sequence) is held
+
+    def handled(self, sequence: int) -> Msg | None:
+        """Note that an event is handled; returns the message to acknowledge, None when it is still to come again."""
+        if sequence > self.done:
+            self._handled.add(sequence)
+        held = self._held.pop(sequence, None)
+        self._settle()
+        return held.message if held else None
+
+    @property
+    def acknowledged(self) -> int:
+        """Consumer sequence of the delivery up to which all that were taken are acknowledged."""
+        for held in self._held.values():  # the lowest, if there is one
+            return held.message.metadata.sequence.consumer - 1
+        return self._last_delivery
+
+    def _settle(self) -> None:
+        lowest = next(iter(self._held), self._last + 1)
+        if lowest - 1 > self.done:
+            self.done = lowest - 1
+            self._handled = {sequence for sequence in self._handled if sequence > self.done}
+
+
 class Subscriber:
     """Handles the events of one durable name until cancelled."""
 
@@ -81,115 +152,121 @@ class Subscriber:
         self._stream = profile.event_stream
         self._wanted = Wanted(profile, wanted)
         self._handler = handler
-        self._durable = durable
+        self._name = durable
         self._concurrency = concurrency
-        self._config = ConsumerConfig(
+        first = ConsumerConfig(
             filter_subject=self._wanted.subject,
             deliver_policy=DeliverPolicy.ALL if from_start else DeliverPolicy.NEW,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=LONGEST_SECONDS,
             max_ack_pending=WINDOW,
         )
+        self._durable = Durable(client, self._stream, durable, first, keeps_sequences=not profile.is_shared)
+        self._hand = Hand()
+        self._lanes: Lanes[Held] = Lanes()
 
     async def run(self) -> None:
-        """Handle events until cancelled; lost connections are waited for.
+        """Handle events until cancelled; lost connections, servers, consumers and streams are waited for.
 
-        Raises `NotFound` when there is no event stream, `Conflict` when the durable name is in use for other events.
+        Raises `NotFound` when there is no event stream to begin with, `Conflict` when the durable name is in use for
+        other events.
         """
+        await run_until(asyncio.Event(), [self._follow(), *(self._work() for _ in range(self._concurrency))])
+
+    async def _follow(self) -> None:
+        """Put what comes in hand, from a new place whenever something may have been lost."""
         retry = Backoff()
+        turn: Turn | None = None
         while True:
             try:
-                await self._handle(await self._take_over())
-            except Unavailable as error:
-                await retry.sleep("subscription interrupted", error, durable=self._durable)
+                is_first = turn is None
+                turn = await self._durable.take_over(self._hand.done)
+                if not is_first:
+                    log.info("subscription goes on", durable=self._name, consumer=turn.consumer, after=turn.done)
+                await self._read(turn)
+            except (Unavailable, NotFound) as error:
+                if isinstance(error, NotFound) and turn is None:
+                    raise
+                await retry.sleep("subscription interrupted", error, durable=self._name)
 
-    async def _take_over(self) -> str:
-        """The consumer to read, once nobody else does.
-
-        The consumer of a process that ended with events in hand is followed by the next one of its name, which
-        starts where that one's acknowledgements end; it is there before the older one goes.
-        """
-        gone_for = 0.0
-        while True:
-            try:
-                with translated_nats(f"cannot subscribe to stream {self._stream}"):
-                    found = await self._generations()
-                    if not found:
-                        return await self._create(1, self._config)
-                    number, newest = found[-1]
-                    gone_for = 0.0 if newest.num_waiting else gone_for + POLL_SECONDS
-                    if gone_for > GONE_SECONDS:
-                        return await self._succeed(number, newest)
-            except NotFound as error:
-                raise no_stream(self._stream) from error
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def _generations(self) -> list[tuple[int, ConsumerInfo]]:
-        """The consumers of this durable name, oldest first; all but the newest are deleted."""
-        found: list[ConsumerInfo] = []
-        while page := await self._js.consumers_info(self._stream, offset=len(found)):
-            found += page
-        name = re.compile(re.escape(self._durable) + r"-(\d+)")
-        ours = sorted((int(match[1]), info) for info in found if (match := name.fullmatch(info.name)))
-        for _, info in ours[:-1]:
-            await self._js.delete_consumer(self._stream, info.name)
-        for _, info in ours[-1:]:
-            if info.config.filter_subject != self._config.filter_subject:
-                raise Conflict(
-                    f'durable "{self._durable}" is a subscription to {info.config.filter_subject}, not to '
-                    f"{self._config.filter_subject}; choose another name"
-                )
-        return ours
-
-    async def _succeed(self, number: int, newest: ConsumerInfo) -> str:
-        if not newest.num_ack_pending:
-            return newest.name
-        floor = newest.ack_floor.stream_seq if newest.ack_floor else 0
-        start = replace(self._config, deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=floor + 1)
-        return await self._create(number + 1, start)
-
-    async def _create(self, number: int, config: ConsumerConfig) -> str:
-        name = f"{self._durable}-{number}"
-        await self._js.add_consumer(self._stream, replace(config, name=name, durable_name=name))
-        return name
-
-    async def _handle(self, consumer: str) -> None:
-        pull = Pull(self._client, self._stream, consumer, WINDOW)
-        lanes: Lanes[tuple[Delivery, Msg]] = Lanes()
+    async def _read(self, turn: Turn) -> None:
+        """Read one consumer. Raises `Unavailable` or `NotFound` when it gives no more, or something was lost."""
+        self._hand.begin(turn.done, turn.delivered)
+        pull = Pull(self._client, self._stream, turn.consumer, WINDOW, delivered=turn.delivered)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(pull.run())
-                tasks.create_task(self._sort(pull, lanes))
-                for _ in range(self._concurrency):
-                    tasks.create_task(self._work(lanes))
-        except* Unavailable as errors:
-            raise Unavailable(str(errors.exceptions[0])) from None
+            await run_until(asyncio.Event(), [pull.run(), self._sort(pull), self._compare(pull, turn.consumer)])
+        finally:
+            self._hand.begin(self._hand.done)  # what is not begun is left to whoever reads next
 
-    async def _sort(self, pull: Pull, lanes: Lanes[tuple[Delivery, Msg]]) -> None:
+    async def _sort(self, pull: Pull) -> None:
         """Put each event in the lane of its project; those of none share one."""
         while True:
             message = await pull.next()
-            if not self._wanted.has(message.headers, message.data):
+            held = Held(Delivery(message.subject, message.data, message.metadata.sequence.stream), message)
+            if not self._hand.take(held):
                 await self._acknowledge(message)
-                continue
-            delivery = Delivery(message.subject, message.data, message.metadata.sequence.stream)
-            lanes.add(Job((delivery, message), {delivery.project_id or NO_PROJECT}))
+            elif self._wanted.has(message.headers, message.data):
+                self._lanes.add(Job(held, {held.delivery.project_id or NO_PROJECT}))
+            else:
+                await self._done(held)
 
-    async def _work(self, lanes: Lanes[tuple[Delivery, Msg]]) -> None:
+    async def _compare(self, pull: Pull, consumer: str) -> None:
+        """Raise `Unavailable` when the server made a delivery that did not come, or did not get an acknowledgement.
+
+        It tells what it knows now; compared with what was sent before the last look, nothing is merely on its way.
+        """
+        delivered = acknowledged = 0
         while True:
-            job = await lanes.next()
-            delivery, message = job.item
-            try:
-                await self._handler(delivery)
-            except Exception:
-                delay = doubled(job.attempts, RETRY_SECONDS)
-                job.attempts += 1
-                log.warning("handler failed", durable=self._durable, sequence=delivery.sequence, retry_seconds=delay)
-                lanes.again(job, delay)
-                continue
+            with translated_nats(f"cannot look at consumer {consumer} of stream {self._stream}"):
+                info = await self._js.consumer_info(self._stream, consumer)
+            floor = info.ack_floor.consumer_seq if info.ack_floor else 0
+            if pull.delivered < delivered:
+                raise Unavailable(f"a delivery of stream {self._stream} was lost, {pull.delivered + 1} of {delivered}")
+            if floor < acknowledged:
+                raise Unavailable(
+                    f"acknowledgements to stream {self._stream} were lost: it has {floor} of {acknowledged}"
+                )
+            delivered = info.delivered.consumer_seq if info.delivered else 0
+            acknowledged = self._hand.acknowledged
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._lanes.next()
+            if self._hand.holds(job.item):
+                await self._handle(job)
+            else:
+                self._lanes.done(job)
+
+    async def _handle(self, job: Job[Held]) -> None:
+        delivery = job.item.delivery
+        try:
+            await self._handler(delivery)
+        except Exception as error:
+            delay = doubled(job.attempts, RETRY_SECONDS)
+            job.attempts += 1
+            log.warning(
+                "handler failed",
+                durable=self._name,
+                sequence=delivery.sequence,
+                error=f"{type(error).__name__}: {error}",
+                retry_seconds=delay,
+                exc_info=error,
+            )
+            self._lanes.again(job, delay)
+        else:
+            await self._done(job.item)
+            self._lanes.done(job)
+
+    async def _done(self, held: Held) -> None:
+        message = self._hand.handled(held.delivery.sequence)
+        if message is not None:
             await self._acknowledge(message)
-            lanes.done(job)
 
     async def _acknowledge(self, message: Msg) -> None:
-        with translated_nats(f"cannot acknowledge an event of stream {self._stream}"):
-            await message.ack()
+        """Tell the server; an acknowledgement that does not arrive is noticed by `_compare`, or with the connection."""
+        try:
+            with translated_nats(f"cannot acknowledge an event of stream {self._stream}"):
+                await message.ack()
+        except Unavailable as error:
+            log.debug("acknowledgement not sent", durable=self._name, reason=str(error))

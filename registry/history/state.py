@@ -55,7 +55,7 @@ class State:
         before = self.projects.get(project.id)
         self.projects[project.id] = project
         if before is not None and before.name != project.name:
-            for worktree in [one for one in self.worktrees.values() if one.project_id == project.id]:
+            for worktree in [worktree for worktree in self.worktrees.values() if worktree.project_id == project.id]:
                 self.put_worktree(worktree.model_copy(update={"project_name": project.name}))
 
     def put_worktree(self, worktree: Worktree) -> None:
@@ -67,7 +67,7 @@ class State:
         before = self.types.get(worktree_type.id)
         self.types[worktree_type.id] = worktree_type
         if before is not None and before.name != worktree_type.name:
-            for worktree in [one for one in self.worktrees.values() if one.type_id == worktree_type.id]:
+            for worktree in [worktree for worktree in self.worktrees.values() if worktree.type_id == worktree_type.id]:
                 self.put_worktree(worktree.model_copy(update={"type_name": worktree_type.name}))
 
     def _worktree(self, data: dict[str, Any]) -> Worktree:

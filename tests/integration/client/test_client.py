@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,7 @@ from uuid import uuid4
 import orjson
 import psycopg
 import pytest
+import structlog
 
 from registry.client import Delivery, RegistryClient, Sending
 from registry.concurrency.tasks import end
@@ -334,6 +336,35 @@ async def test_a_failed_event_is_handled_again_before_those_of_its_project_and_h
     assert failures >= 2
     seen.assert_in_order()
     assert sorted(seen.distinct) == list(range(1, 13))
+
+
+async def test_a_failure_of_a_handler_is_logged_once_with_its_type_text_and_traceback(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.client.subscriber.RETRY_SECONDS", (0.01, 0.01))
+    seen = Seen()
+    failures = 0
+
+    async def handler(delivery: Delivery) -> None:
+        nonlocal failures
+        if failures < 2:
+            failures += 1
+            raise LookupError(f"no shelf {failures}")
+        seen.note(delivery)
+
+    with structlog.testing.capture_logs() as logged:
+        async with (
+            world.relay(),
+            RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+            subscribed(client, handler, durable="d", from_start=True),
+        ):
+            change_projects(world.database, 1)
+            await seen.until(1)
+
+    entries = [entry for entry in logged if entry["event"] == "handler failed"]
+    assert [entry["error"] for entry in entries] == ["LookupError: no shelf 1", "LookupError: no shelf 2"]
+    traces = ["".join(traceback.format_exception(entry["exc_info"])) for entry in entries]
+    assert all('raise LookupError(f"no shelf' in trace for trace in traces)
 
 
 async def test_events_in_hand_when_a_subscriber_ends_are_handled_by_the_next_in_order(world: World) -> None:

@@ -1,0 +1,161 @@
+"""The consumers of one durable name: whose turn it is to read, and where reading goes on.
+
+One process at a time reads. Its consumer is named after the durable name with a number. When it ends with messages in
+hand, or may have lost some, the next one makes the next consumer, which starts with the first message that is not
+acknowledged; it is there before the older one goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from operator import itemgetter
+from typing import NamedTuple
+
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy
+
+from registry.broker.connection import no_stream, translated_nats
+from registry.broker.pull import GONE_SECONDS
+from registry.errors import Conflict, NotFound, Unavailable
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 0.5
+
+
+class Turn(NamedTuple):
+    """What a process reads now."""
+
+    consumer: str
+    delivered: int
+    """Consumer sequence of the last delivery that was made before."""
+    done: int
+    """Sequence in the stream up to which everything is acknowledged."""
+
+
+class Durable:
+    """The consumers of one durable name on one stream, all of one configuration but for where they start."""
+
+    def __init__(self, client: Client, stream: str, name: str, first: ConsumerConfig, *, keeps_sequences: bool) -> None:
+        """`first` is the consumer to make when there was none ever; it says where a first start begins.
+
+        With `keeps_sequences` a stream that is lost comes back with each message at its old sequence.
+        """
+        self._js = client.jetstream()
+        self._stream = stream
+        self._name = name
+        self._first = first
+        self._keeps_sequences = keeps_sequences
+        self._known: int | None = None
+        """The highest sequence that is known to be acknowledged, with all before it."""
+        self._created: datetime | None = None
+        """When the stream was created that this sequence is of."""
+
+    async def take_over(self, done: int) -> Turn:
+        """Wait until nobody else reads, and take the turn; `done` is up to where this process is done with the stream.
+
+        Raises `NotFound` when there is no stream, `Conflict` when the name is in use for other messages, `Unavailable`.
+        """
+        if self._known is not None:
+            self._known = max(self._known, done)
+        gone_for = 0.0
+        is_logged = False
+        while True:
+            try:
+                with translated_nats(f"cannot subscribe to stream {self._stream}"):
+                    await self._look_at_stream()
+                    number, newest = await self._newest()
+                    if newest is None:
+                        return await self._make_first()
+                    self._known = max(self._known or 0, _floor(newest))
+                    gone_for = 0.0 if newest.num_waiting else gone_for + POLL_SECONDS
+                    if gone_for > GONE_SECONDS:
+                        return await self._succeed(number, newest)
+            except NotFound as error:
+                raise no_stream(self._stream) from error
+            if not is_logged:
+                log.info("waiting until a consumer has no reader", durable=self._name, consumer=newest.name)
+                is_logged = True
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _look_at_stream(self) -> None:
+        """Find out whether the place that is known is one in this stream."""
+        info = await self._js.stream_info(self._stream)
+        last = info.state.last_seq
+        is_another = self._created not in {None, info.created}
+        self._created = info.created
+        if self._known is None:
+            return
+        if self._keeps_sequences:
+            if last < self._known:
+                raise Unavailable(
+                    f"stream {self._stream} ends at sequence {last}, but {self._known} was read from it: it was "
+                    "created anew; waiting for it to be rebuilt, imi-registry doctor tells how"
+                )
+        elif is_another or last < self._known:
+            log.warning("another stream of that name: reading it from its start", stream=self._stream)
+            self._known = 0
+
+    async def _newest(self) -> tuple[int, ConsumerInfo | None]:
+        """The newest consumer of this durable name and its number; the older ones are deleted."""
+        found: list[ConsumerInfo] = []
+        while page := await self._js.consumers_info(self._stream, offset=len(found)):
+            found += page
+        name = re.compile(re.escape(self._name) + r"-(\d+)")
+        numbered = [(name.fullmatch(info.name), info) for info in found]
+        ours = sorted(((int(match[1]), info) for match, info in numbered if match), key=itemgetter(0))
+        if not ours:
+            return 0, None
+        *older, (number, newest) = ours
+        for _, info in older:
+            with suppress(nats.js.errors.NotFoundError):  # another process was quicker
+                await self._js.delete_consumer(self._stream, info.name)
+        if newest.config.filter_subject != self._first.filter_subject:
+            raise Conflict(
+                f'durable "{self._name}" is a subscription to {newest.config.filter_subject}, not to '
+                f"{self._first.filter_subject}; choose another name"
+            )
+        return number, newest
+
+    async def _make_first(self) -> Turn:
+        """Make a consumer where there is none: by the rule of a first start only when no place is known."""
+        if self._known is None:
+            return await self._make(1, self._first)
+        log.warning("consumer is gone: made again", durable=self._name, after=self._known)
+        return await self._make(1, self._behind(self._known))
+
+    async def _succeed(self, number: int, newest: ConsumerInfo) -> Turn:
+        """The turn after a reader that is gone: its own consumer, if it left nothing in hand."""
+        if newest.num_ack_pending or self._known is None:
+            return await self._make(number + 1, self._behind(self._known or 0))
+        delivered = newest.delivered.consumer_seq if newest.delivered else 0
+        return Turn(newest.name, delivered, self._known)
+
+    def _behind(self, sequence: int) -> ConsumerConfig:
+        return replace(self._first, deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=sequence + 1)
+
+    async def _make(self, number: int, config: ConsumerConfig) -> Turn:
+        name = f"{self._name}-{number}"
+        try:
+            info = await self._js.add_consumer(self._stream, replace(config, name=name, durable_name=name))
+        except nats.js.errors.BadRequestError:
+            await self._check_missing(name)
+            raise
+        self._known = max(self._known or 0, _floor(info))
+        return Turn(name, 0, self._known)
+
+    async def _check_missing(self, name: str) -> None:
+        """Raise `Unavailable` when another process was quicker to make a consumer."""
+        with suppress(nats.js.errors.NotFoundError):
+            await self._js.consumer_info(self._stream, name)
+            raise Unavailable(f"consumer {name} of stream {self._stream} was made by another process meanwhile")
+
+
+def _floor(info: ConsumerInfo) -> int:
+    return info.ack_floor.stream_seq if info.ack_floor else 0

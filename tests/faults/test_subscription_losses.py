@@ -1,0 +1,223 @@
+"""A durable subscription goes on by itself after whatever was lost: nothing skipped, nothing handled again by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from publisher.embedded.nats_server import nats_server
+from publisher.history.rebuild import rebuild
+from registry.client import Delivery, RegistryClient
+from registry.client.subscriber import WINDOW
+from tests.faults.test_relay_server_restarts import Restartable
+from tests.integration.client.test_client import Seen, change_projects, subscribed
+from tests.support.proxy import Direction, nats_proxy
+from tests.support.world import World
+
+MANY = WINDOW + 44
+
+
+def assert_each_once(seen: Seen, count: int) -> None:
+    """Each of `count` events was handled once, those of each project in order."""
+    seen.assert_in_order()
+    assert sorted(sequence for sequences in seen.sequences.values() for sequence in sequences) == list(
+        range(1, count + 1)
+    )
+
+
+def once(matches: Callable[[Direction, bytes], bool]) -> Callable[[Direction, bytes], bool]:
+    """True for the first chunk that matches, and no other."""
+    found: list[bytes] = []
+
+    def first(direction: Direction, data: bytes) -> bool:
+        if found or not matches(direction, data):
+            return False
+        found.append(data)
+        return True
+
+    return first
+
+
+@pytest.mark.parametrize("is_connection_lost", [True, False])
+async def test_acknowledgements_that_are_lost_with_the_connection_or_alone(
+    world: World, is_connection_lost: bool
+) -> None:
+    seen = Seen()
+    async with (
+        world.relay(),
+        nats_proxy(world.nats_url) as (proxy, url),
+        RegistryClient.connect(url, prefix=world.prefix) as client,
+        subscribed(client, seen, durable="d", from_start=True),
+    ):
+        # given a window of events whose acknowledgements do not arrive
+        proxy.swallow = lambda direction, data: direction == "to_server" and b"$JS.ACK" in data
+        change_projects(world.database, MANY)
+        await seen.until(WINDOW)
+        await proxy.quiet()
+        # when
+        proxy.go_on()
+        if is_connection_lost:
+            proxy.cut()
+        # then
+        await seen.until(MANY)
+    assert_each_once(seen, MANY)
+
+
+async def test_a_delivery_that_is_lost_does_not_wait_for_the_next_event(world: World) -> None:
+    seen = Seen()
+    async with (
+        world.relay(),
+        nats_proxy(world.nats_url) as (proxy, url),
+        RegistryClient.connect(url, prefix=world.prefix) as client,
+        subscribed(client, seen, durable="d", from_start=True),
+    ):
+        change_projects(world.database, 2, projects=1)
+        await seen.until(2)
+        proxy.swallow = once(
+            lambda direction, data: direction == "to_client" and b"HMSG" in data and b"$JS.ACK" in data
+        )
+        change_projects(world.database, 1, projects=1)
+        await seen.until(3)
+    assert_each_once(seen, 3)
+
+
+async def test_a_server_that_is_killed_while_events_are_acknowledged(world: World, state_dir: Path) -> None:
+    seen = Seen()
+    half = asyncio.Event()
+
+    async def handler(delivery: Delivery) -> None:
+        await asyncio.sleep(0)
+        seen.note(delivery)
+        if len(seen.distinct) >= MANY // 2:
+            half.set()
+
+    with Restartable(lambda: nats_server(state_dir)) as server:
+        async with world.at(nats_url=server.url).relay():
+            change_projects(world.database, MANY)
+            await world.drained()
+            async with (
+                RegistryClient.connect(server.url, prefix=world.prefix) as client,
+                subscribed(client, handler, durable="d", from_start=True, concurrency=4),
+            ):
+                await half.wait()
+                await server.stop(is_crash=True)
+                await server.start()
+                change_projects(world.database, 8)
+                await seen.until(MANY + 8)
+    assert_each_once(seen, MANY + 8)
+
+
+@pytest.mark.parametrize("from_start", [False, True])
+@pytest.mark.parametrize("events_before", [0, 8])
+async def test_a_consumer_that_is_deleted_is_made_again_behind_what_was_handled(
+    world: World, from_start: bool, events_before: int
+) -> None:
+    seen = Seen()
+    stream = world.stream
+    jetstream = world.nats.jetstream()
+    async with (
+        world.relay(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+        subscribed(client, seen, durable="d", from_start=from_start),
+    ):
+        async with asyncio.timeout(20):
+            while not await jetstream.consumers_info(stream):
+                await asyncio.sleep(0.01)
+        change_projects(world.database, events_before)
+        await seen.until(events_before)
+        # when
+        await jetstream.delete_consumer(stream, "d-1")
+        change_projects(world.database, 8)
+        await world.drained()
+        # then
+        await seen.until(events_before + 8)
+        change_projects(world.database, 8)
+        await seen.until(events_before + 16)
+    assert_each_once(seen, events_before + 16)
+
+
+async def test_a_stream_that_is_rebuilt_goes_on_behind_what_was_handled(world: World) -> None:
+    seen = Seen()
+    async with RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
+        async with world.relay():
+            change_projects(world.database, 8)
+            await world.drained()
+        async with subscribed(client, seen, durable="d", from_start=True):
+            await seen.until(8)
+            await world.nats.jetstream().delete_stream(world.stream)
+            change_projects(world.database, 8)
+            await rebuild(world.settings())
+            async with world.relay():
+                await seen.until(16)
+    assert_each_once(seen, 16)
+
+
+async def test_a_shared_stream_that_is_created_anew_is_read_from_its_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its events' sequences are there nobody knows, so those handled before come again: nothing is skipped."""
+    monkeypatch.setenv("IMI_PROFILE", "bloodbank")
+    await world.create_shared_stream()
+    handled: list[bytes] = []
+    seen = Seen()
+
+    async def handler(delivery: Delivery) -> None:
+        handled.append(delivery.payload)
+        seen.note(delivery)
+
+    try:
+        async with RegistryClient.connect(world.nats_url, prefix=world.prefix, profile="bloodbank") as client:
+            async with world.relay():
+                change_projects(world.database, 8)
+                await world.drained()
+            async with subscribed(client, handler, durable="d", from_start=True):
+                await seen.until(8)
+                await world.delete_stream()
+                change_projects(world.database, 8)
+                await rebuild(world.settings())
+                async with world.relay():
+                    await seen.until(16)
+    finally:
+        await world.nats.jetstream().delete_stream(world.stream)
+    assert len(set(handled)) == 16
+
+
+async def test_a_handler_that_runs_while_the_connection_is_lost_is_neither_ended_nor_repeated(world: World) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    seen = Seen()
+
+    async def handler(delivery: Delivery) -> None:
+        if delivery.sequence == 1:
+            begun.set()
+            await may_end.wait()
+        seen.note(delivery)
+
+    async with (
+        world.relay(),
+        nats_proxy(world.nats_url) as (proxy, url),
+        RegistryClient.connect(url, prefix=world.prefix) as client,
+        subscribed(client, handler, durable="d", from_start=True, concurrency=2),
+    ):
+        change_projects(world.database, 8)
+        await begun.wait()
+        proxy.cut()
+        async with asyncio.timeout(30):  # the consumer after the one that was interrupted
+            while "d-2" not in {info.name for info in await world.nats.jetstream().consumers_info(world.stream)}:
+                await asyncio.sleep(0.01)
+        may_end.set()
+        await seen.until(8)
+    assert_each_once(seen, 8)
+
+
+async def test_an_applier_notices_a_server_that_falls_silent(world: World) -> None:
+    async with (
+        nats_proxy(world.nats_url) as (proxy, url),
+        world.at(nats_url=url).applier() as metrics,
+    ):
+        proxy.swallow = lambda direction, _: direction == "to_client"
+        async with asyncio.timeout(30):
+            while not metrics.problems():
+                await asyncio.sleep(0.01)
