@@ -11,10 +11,12 @@ from typing import Any
 
 import nats.micro
 import orjson
+from nats.aio.client import Client
 from nats.micro.request import Request as MicroRequest
 from nats.micro.request import ServiceError
 from pydantic import BaseModel, ValidationError
 
+from publisher.part import Part
 from publisher.settings import Settings
 from registry import queries as asked
 from registry.broker.answers import TOO_LARGE, header_code
@@ -36,20 +38,30 @@ would each wait as long, and be answered when their client has gone."""
 Answer = Callable[[Registry, Any], Coroutine[Any, Any, BaseModel]]
 
 
-async def serve_queries(settings: Settings, ready: asyncio.Event) -> None:
-    """Answer until cancelled; sets `ready` when all queries are answered. Any number of services share the work."""
-    names = Names(settings.prefix)
-    async with (
-        Registry.connect(settings.database_url or "", max_connections=CONNECTIONS, timeout=POOL_SECONDS) as registry,
-        connect_nats(settings.nats_url or "", "imi-registry queries") as client,
-    ):
+class QueryService(Part):
+    """Answers the queries of one registry. Any number of services share the work."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, "queries")
+
+    async def run(self) -> None:
+        """Answer until cancelled. Settled once all queries are answered. Raises `Unavailable` until then."""
+        async with (
+            Registry.connect(self._database_url, max_connections=CONNECTIONS, timeout=POOL_SECONDS) as registry,
+            connect_nats(self._nats_url, self._name) as client,
+        ):
+            await self._offer(client, Desk(registry, client.max_payload))
+            self.settled.set()
+            await asyncio.Event().wait()
+
+    async def _offer(self, client: Client, desk: Desk) -> None:
+        names = Names(self._settings.prefix)
         service = await nats.micro.add_service(
             client,
             name=names.query_service,
             version=importlib.metadata.version("imi-registry"),
             description="Queries of the iMi project registry",
         )
-        desk = Desk(registry, client.max_payload)
         for name, (request, response) in QUERIES.items():
             await service.add_endpoint(
                 name=name,
@@ -58,8 +70,6 @@ async def serve_queries(settings: Settings, ready: asyncio.Event) -> None:
                 metadata={"request_schema": _schema(request), "response_schema": _schema(response)},
             )
         await flushed(client)
-        ready.set()
-        await asyncio.Event().wait()
 
 
 class Desk:

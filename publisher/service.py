@@ -14,7 +14,8 @@ from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
 from publisher.history.service import HistoryService
 from publisher.outbox.retention import keep_removing
-from publisher.query_service import serve_queries
+from publisher.part import Part
+from publisher.query_service import QueryService
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
 from publisher.settings import Settings
@@ -51,25 +52,27 @@ async def serve(
 ) -> None:
     """Run until SIGTERM or SIGINT, or until `work` is done where it is given.
 
-    `ready` is called with the status page's URL once events flow. Raises `RegistryError` for what waiting cannot heal,
-    among it the end of one of `children`.
+    `ready` is called with the status page's URL once every part has settled: events flow, and who asks is answered.
+    Raises `RegistryError` for what waiting cannot heal, among it the end of one of `children`.
     """
     await check_database(settings)
     await check_nats(settings)
     gc.freeze()  # what was imported stays: not to look at it again at each collection is a tenth of a drain's time
     metrics = RelayMetrics()
-    relay = Relay(settings, metrics)
     applier_metrics = ApplierMetrics(metrics.registry)
-    applier = Applier(settings, applier_metrics)
-    answering = asyncio.Event()
+    parts: list[Part] = [
+        Relay(settings, metrics),
+        Applier(settings, applier_metrics),
+        QueryService(settings),
+        HistoryService(settings),
+    ]
     with server.bind(settings.http_host, settings.http_port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
         async def announce_then_work() -> None:
-            await relay.settled.wait()
-            await applier.settled.wait()
-            await answering.wait()
+            for part in parts:
+                await part.settled.wait()
             log.info("ready", role=metrics.role, http_url=url)
             if ready is not None:
                 pending = ready(url)
@@ -83,10 +86,7 @@ async def serve(
         await run_until(
             stop,
             [
-                relay.run(),
-                applier.run(),
-                serve_queries(settings, answering),
-                HistoryService(settings).run(),
+                *[part.run() for part in parts],
                 keep_removing(settings),
                 server.serve(status.application(metrics, applier_metrics), listener),
                 announce_then_work(),

@@ -163,7 +163,8 @@ class Workers:
             self._lanes.done(job)
         except Unavailable as error:
             self._metrics.retried(None if isinstance(error, ledger.Busy) else error)
-            job.attempts += isinstance(error, ledger.Busy) or conn.closed
+            if isinstance(error, ledger.Busy) or conn.closed:
+                job.attempts += 1
             if job.attempts < MOST_ATTEMPTS:
                 self._again(job, doubled(job.attempts, RETRY_SECONDS))
                 return

@@ -6,7 +6,6 @@ Any number of publishers may answer; each request goes to one of them. They only
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -20,7 +19,8 @@ from psycopg import AsyncConnection
 from publisher.history.snapshot import send_snapshot
 from publisher.outbox import record
 from publisher.outbox.connection import READER
-from publisher.settings import Settings, profile_of
+from publisher.part import Part
+from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
 from registry.broker.connection import connect_nats, flushed
 from registry.concurrency.backoff import Backoff
@@ -49,33 +49,31 @@ RECORDED_SECONDS = 5.0
 RECORDED_POLL_SECONDS = 0.02
 
 
-class HistoryService:
-    """Answers requests of one registry until cancelled."""
+class HistoryService(Part):
+    """Answers requests of one registry."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._profile = profile_of(settings)
+        super().__init__(settings, "history")
 
-    async def run(self, *, ready: asyncio.Event | None = None) -> None:
-        """Serve; `ready` is set once requests are answered. Servers that are away are waited for. Raises `Invalid`."""
+    async def run(self) -> None:
+        """Answer until cancelled; servers that are away are waited for. Settled once requests are answered."""
         retry = Backoff()
         while True:
             try:
-                await self._serve(ready)
+                await self._serve()
             except Unavailable as error:
                 await retry.sleep("history service waits", error)
 
-    async def _serve(self, ready: asyncio.Event | None) -> None:
-        name = f"imi-registry history {os.getpid()}"
+    async def _serve(self) -> None:
         async with (
             pool(
-                self._settings.database_url or "",
+                self._database_url,
                 direct(READER),
                 min_size=0,
                 max_size=CONNECTIONS,
                 timeout=CONNECTION_SECONDS,
             ) as self._pool,
-            connect_nats(self._settings.nats_url or "", name) as client,
+            connect_nats(self._nats_url, self._name) as client,
             asyncio.TaskGroup() as tasks,
         ):
             free = asyncio.Semaphore(AT_ONCE)
@@ -92,8 +90,7 @@ class HistoryService:
             await serve(origin_subject(self._profile), self._origin)
             await serve(snapshot_subject(self._profile), self._snapshot)
             await flushed(client)
-            if ready is not None:
-                ready.set()
+            self.settled.set()
             await asyncio.Event().wait()
 
     async def _answer(
@@ -142,7 +139,7 @@ class HistoryService:
             return str(await record.origin(conn, self._profile.event_stream, published)).encode()
 
     async def _snapshot(self, client: Client, message: Msg) -> None:
-        await send_snapshot(self._settings.database_url or "", client, self._profile.event_stream, message.reply)
+        await send_snapshot(self._database_url, client, self._profile.event_stream, message.reply)
 
 
 async def _recorded(conn: AsyncConnection[Any], profile: Profile, before: Position) -> record.State:

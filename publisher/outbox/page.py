@@ -20,11 +20,14 @@ PAGE = (
 WITH progress AS MATERIALIZED (
     SELECT
         pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
-        coalesce(pg_sequence_last_value('public.outbox_id_seq'), 0) AS allocated
+        coalesce(pg_sequence_last_value('public.outbox_id_seq'), 0) AS allocated,
+        pg_current_wal_insert_lsn() AS written,
+        pg_current_wal_flush_lsn() AS flushed
 )
 SELECT
     progress.oldest_running,
     progress.allocated,
+    CASE WHEN progress.flushed < progress.written THEN progress.written::text END,
 """  # noqa: S608  # constants
     + COLUMNS
     + """
@@ -58,6 +61,13 @@ ORDER BY event.id
 """
 )
 
+IS_FLUSHED = "SELECT pg_current_wal_flush_lsn() >= %(position)s::text::pg_lsn"
+
+# One statement, which commits: what it writes makes the commit wait for the disk, and for a synchronous standby.
+FLUSH = """
+SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'imi-registry', '')
+"""
+
 
 class Page(NamedTuple):
     """What one snapshot of the outbox shows."""
@@ -70,6 +80,8 @@ class Page(NamedTuple):
     """Every transaction with a lower id has ended, and its rows are visible to this snapshot or never will be."""
     allocated: int
     """Highest outbox id handed out so far, visible or not; 0 when none was."""
+    flush_needed: str | None = None
+    """Position in the WAL up to which it must be on disk for all rows to outlive a crash; None when it is."""
 
 
 async def next_page(conn: AsyncConnection, seen: RangeSet, limit: int) -> Page:
@@ -81,6 +93,17 @@ async def next_page(conn: AsyncConnection, seen: RangeSet, limit: int) -> Page:
         cursor = conn.cursor(binary=True)
         await cursor.execute(PAGE, {"gaps": multirange(seen.gaps()), "above": Int8(seen.upper), "limit": Int8(limit)})
         found = await cursor.fetchall()
-    oldest_running, allocated = found[0][:2]
-    rows = [OutboxRow._make(row[2:]) for row in found] if found[0][2] is not None else []
-    return Page(rows, len(rows) == limit, oldest_running, allocated)
+    oldest_running, allocated, flush_needed = found[0][:3]
+    rows = [OutboxRow._make(row[3:]) for row in found] if found[0][3] is not None else []
+    return Page(rows, len(rows) == limit, oldest_running, allocated, flush_needed)
+
+
+async def flush(conn: AsyncConnection, position: str) -> None:
+    """Return when the WAL up to `position` is on disk. Raises `Unavailable`.
+
+    Those who commit, and the WAL writer, have mostly written it meanwhile; else a commit of our own does.
+    """
+    with translated():
+        row = await (await conn.execute(IS_FLUSHED, {"position": position})).fetchone()
+        if row is None or not row[0]:
+            await conn.execute(FLUSH)

@@ -138,7 +138,7 @@ async def origin(conn: AsyncConnection, stream: str, published: datetime) -> Pos
 
 
 def _between(batch: Batch, after: Position, before: Position) -> list[Place]:
-    """The places of `batch` between: told by the events at the ends where they are of this batch, else by sequence."""
+    """The places of `batch` between: by the events at the ends where they are of this batch, else by sequence."""
     ids = batch.ids
     first_sequence = batch.last_sequence - len(ids) + 1
     start = ids.index(after.outbox_id) + 1 if after.outbox_id in ids else max(after.sequence - first_sequence + 1, 0)

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from publisher.outbox.cursor import Batch, Cursor, advance, forget_beyond
 from publisher.outbox.doorbell import set_doorbell, wait_for_ring
-from publisher.outbox.page import Page, next_page
+from publisher.outbox.page import Page, flush, next_page
 from publisher.outbox.rows import known_events
 from publisher.relay.batching import take
 from publisher.relay.gaps import Gaps
@@ -66,6 +66,7 @@ class Drain:
         self._cursor = cursor
         self._waiting: list[Message] = []
         self._waiting_bytes = 0
+        self._flush_needed: str | None = None
         self._in_flight: InFlight | None = None
         self._page_limit = FIRST_PAGE
         self._pages_in_a_row = 0
@@ -143,6 +144,8 @@ class Drain:
                 self._metrics.sent_as_reference()
         self._waiting_bytes += size
         self._gaps.see(row.id for row in page.rows)
+        if page.rows and page.flush_needed is not None:
+            self._flush_needed = page.flush_needed
         if size > PAGE_BYTES:
             self._page_limit = max(limit // 2, 1)
         elif limit == self._page_limit and page.is_full:
@@ -170,6 +173,9 @@ class Drain:
         return bool(dead)
 
     async def _send_next(self, limit: int) -> int:
+        if self._flush_needed is not None:  # else a crash of PostgreSQL could take back what the stream tells
+            await flush(self._conn, self._flush_needed)
+            self._flush_needed = None
         batch, self._waiting = take(self._waiting, limit)
         self._waiting_bytes -= sum(message.size for message in batch)
         answer = await self._stream.send(batch, self._cursor.stream_sequence)

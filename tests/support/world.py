@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
 from publisher.history.service import HistoryService
-from publisher.query_service import serve_queries
+from publisher.query_service import QueryService
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
 from publisher.settings import Settings, load, profile_of
@@ -94,13 +94,13 @@ class World:
 
     def history(self, **overrides: object) -> AbstractAsyncContextManager[None]:
         """A history service that answers inside the block."""
-        ready = asyncio.Event()
-        return running(HistoryService(self.settings(**overrides)).run(ready=ready), ready)
+        history = HistoryService(self.settings(**overrides))
+        return running(history.run(), history.settled)
 
     def queries(self) -> AbstractAsyncContextManager[None]:
         """A query service that answers inside the block."""
-        ready = asyncio.Event()
-        return running(serve_queries(self.settings(), ready), ready)
+        queries = QueryService(self.settings())
+        return running(queries.run(), queries.settled)
 
     def process(self, **settings: object) -> AbstractContextManager[RelayProcess]:
         """`imi-registry serve` as a process of its own; `settings` become `IMI_…` variables."""
