@@ -9,12 +9,38 @@ BEGIN;
 SET LOCAL search_path = public;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
+SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
 
 DO $$
 BEGIN
     IF current_setting('server_encoding') <> 'UTF8' THEN
         RAISE EXCEPTION 'database % has the encoding %; the registry needs UTF8; create it with: createdb -E UTF8 -T template0',
             quote_ident(current_database()), current_setting('server_encoding')
+            USING ERRCODE = '55000';
+    END IF;
+END;
+$$;
+
+-- The schema 2.0.0 as it was first shipped has tables of the same names and columns: on top of it, these statements would
+-- make a mixture of both.
+DO $$
+DECLARE
+    original record;
+BEGIN
+    SELECT c.conrelid::regclass AS table_name, c.conname INTO original
+    FROM pg_constraint c
+    WHERE c.connamespace = 'public'::regnamespace
+        AND (c.contype, c.conname) IN (
+            ('x', 'projects_unique_active_remote'),
+            ('x', 'worktrees_unique_active_path'),
+            ('f', 'agent_activities_worktree_id_fkey')
+        )
+    ORDER BY c.conname DESC
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'database % has the table % of the first schema 2.0.0 (constraint %), which is not upgraded in place; nothing was changed; use a database of its own',
+            quote_ident(current_database()), original.table_name, original.conname
             USING ERRCODE = '55000';
     END IF;
 END;
@@ -34,6 +60,210 @@ $$;
 
 
 -- ---------------------------------------------------------------------------------------------------------------
+-- Rules about values. A rule stands in one function, for parameters and for columns: p_place is the function or the
+-- table, p_field the parameter or the column. Of a column, p_constraint is given: the error is then a check violation.
+-- They are plpgsql and not plain expressions: those are planned anew by every statement, at ten times the cost.
+-- The collation "C" makes blanks the same ones in every database; those beyond ASCII are spelled out.
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION quote_for_message(p_value text)
+RETURNS text
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN coalesce(to_json(left(regexp_replace(p_value, '//.*@', '//***@'), 120))::text, 'NULL');
+
+COMMENT ON FUNCTION quote_for_message(text) IS 'A value for an error message: in quotes, on one line, not endless, and without the password of a URL.';
+
+CREATE OR REPLACE FUNCTION refuse_value(
+    p_place text, p_field text, p_found text, p_rule text, p_constraint text DEFAULT NULL
+)
+RETURNS void
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF p_constraint IS NULL THEN
+        RAISE EXCEPTION '%: % %; it must %', p_place, p_field, p_found, p_rule USING ERRCODE = '22023';
+    END IF;
+    RAISE EXCEPTION '%: % %; it must %', p_place, p_field, p_found, p_rule
+        USING ERRCODE = '23514', SCHEMA = 'public', TABLE = p_place, COLUMN = p_field, CONSTRAINT = p_constraint,
+            DETAIL = 'This is the constraint ' || p_constraint || '.';
+END;
+$$;
+
+COMMENT ON FUNCTION refuse_value(text, text, text, text, text) IS 'Raises 22023 for a parameter, 23514 for a column.';
+
+-- p_bytes is far beyond real use, and what an index can hold beside other columns (2,704 bytes in all).
+CREATE OR REPLACE FUNCTION require_text(
+    p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL, p_bytes integer DEFAULT NULL
+)
+RETURNS boolean
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF p_value IS NULL OR p_value !~ (
+        E'[^[:space:]\u0085\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff]' COLLATE "C"
+    ) THEN
+        PERFORM refuse_value(p_place, p_field, 'is ' || quote_for_message(p_value), 'not be blank', p_constraint);
+    END IF;
+    IF octet_length(p_value) > p_bytes THEN
+        PERFORM refuse_value(
+            p_place, p_field, format('is %s … (%s bytes)', quote_for_message(p_value), octet_length(p_value)),
+            format('have at most %s bytes', p_bytes), p_constraint
+        );
+    END IF;
+    RETURN true;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION require_name(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL)
+RETURNS boolean
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    RETURN require_text(p_place, p_field, p_value, p_constraint, 512);
+END;
+$$;
+
+-- Names of branches and of worktree types.
+CREATE OR REPLACE FUNCTION require_word(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL)
+RETURNS boolean
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM require_text(p_place, p_field, p_value, p_constraint, 1024);
+    IF p_value ~ ('[[:space:]]' COLLATE "C") THEN
+        PERFORM refuse_value(p_place, p_field, quote_for_message(p_value) || ' has a blank in it', 'be one word', p_constraint);
+    END IF;
+    RETURN true;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION require_path(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL)
+RETURNS boolean
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM require_text(p_place, p_field, p_value, p_constraint, 2048);
+    IF left(p_value, 1) NOT IN ('/', '~') OR p_value ~ ('(^|/)[.][.](/|$)' COLLATE "C") THEN
+        PERFORM refuse_value(
+            p_place, p_field, 'is ' || quote_for_message(p_value), 'begin with "/" or "~" and have no ".." part', p_constraint
+        );
+    END IF;
+    RETURN true;
+END;
+$$;
+
+-- What git prints is hexadecimal; other systems number their commits otherwise.
+CREATE OR REPLACE FUNCTION require_commit(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL)
+RETURNS boolean
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM require_text(p_place, p_field, p_value, p_constraint);
+    IF p_value !~ ('^[0-9A-Za-z]{1,128}$' COLLATE "C") THEN
+        PERFORM refuse_value(
+            p_place, p_field, 'is ' || quote_for_message(p_value), 'be the hash of a commit: 1 to 128 letters and digits', p_constraint
+        );
+    END IF;
+    RETURN true;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION require_color(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL)
+RETURNS boolean
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF p_value !~ ('^#([0-9A-Fa-f]{3}){1,2}$' COLLATE "C") THEN
+        PERFORM refuse_value(p_place, p_field, 'is ' || quote_for_message(p_value), 'be a colour such as #10B981', p_constraint);
+    END IF;
+    RETURN true;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION require_activity_type(p_place text, p_field text, p_value text, p_constraint text)
+RETURNS boolean
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    types CONSTANT text[] := '{created, modified, deleted, committed, pushed, merged, synced, claimed, released, other}';
+BEGIN
+    IF NOT p_value = ANY (types) THEN
+        RAISE EXCEPTION '%: % % is no type of activity; there are %',
+            p_place, p_field, quote_for_message(p_value), array_to_string(types, ', ')
+            USING ERRCODE = '23514', CONSTRAINT = p_constraint;
+    END IF;
+    RETURN true;
+END;
+$$;
+
+-- Called for a time that no reader can hold: only PostgreSQL knows infinity, years before 1 and years beyond 9999.
+CREATE OR REPLACE FUNCTION refuse_time(p_place text, p_field text, p_value timestamptz, p_constraint text)
+RETURNS boolean
+LANGUAGE plpgsql
+STABLE
+STRICT
+SET search_path = pg_catalog, public, pg_temp
+SET timezone = 'UTC'
+AS $$
+BEGIN
+    PERFORM refuse_value(p_place, p_field, 'is ' || to_jsonb(p_value)::text, 'be within the years 1 to 9999', p_constraint);
+END;
+$$;
+
+-- Of a number only its size is limited, so that a reader's double can at least come near it; its digits are kept.
+CREATE OR REPLACE FUNCTION require_object(p_place text, p_field text, p_value jsonb, p_constraint text DEFAULT NULL)
+RETURNS boolean
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    huge text;
+BEGIN
+    IF jsonb_typeof(p_value) <> 'object' THEN
+        PERFORM refuse_value(
+            p_place, p_field, format('is the JSON %s %s', jsonb_typeof(p_value), left(p_value::text, 120)),
+            'be a JSON object', p_constraint
+        );
+    END IF;
+    -- Readers of JSON have limits of their own, the strictest we know 200: the event about it could not be read.
+    IF jsonb_path_exists(p_value, 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")') THEN
+        PERFORM refuse_value(p_place, p_field, 'is nested too deep', 'not be deeper than 100 levels', p_constraint);
+    END IF;
+    huge := jsonb_path_query_first(
+        p_value,
+        'strict $.** ? (@.type() == "number" && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))'
+    )::text;
+    IF huge IS NOT NULL THEN
+        PERFORM refuse_value(
+            p_place, p_field, format('has the number %s… (%s characters)', left(huge, 20), length(huge)),
+            'have none beyond 1.7976931348623157e308', p_constraint
+        );
+    END IF;
+    RETURN true;
+END;
+$$;
+
+
+-- ---------------------------------------------------------------------------------------------------------------
 -- Tables
 -- ---------------------------------------------------------------------------------------------------------------
 
@@ -44,18 +274,28 @@ RETURNS boolean
 LANGUAGE sql
 IMMUTABLE
 PARALLEL SAFE
-RETURN p_remote_origin ~ '^git@github\.com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+\.git$'
-    AND p_remote_origin !~ '(\.\.|/\.git$|\.git\.git$)'
+RETURN p_remote_origin ~ ('^git@github[.]com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+[.]git$' COLLATE "C")
+    AND p_remote_origin !~ ('([.][.]|/[.]git$|[.]git[.]git$)' COLLATE "C")
     AND length(p_remote_origin) <= 160;
 
 COMMENT ON FUNCTION is_remote_origin(text) IS 'Whether this is an origin in the form the registry stores: git@github.com:owner/repo.git, lower case.';
+
+-- In a Turkish locale alone, lower('I') is no 'i'. The database's own rule is right for all that is not ASCII.
+CREATE OR REPLACE FUNCTION lower_case(p_text text)
+RETURNS text
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN lower(lower(p_text COLLATE "C") COLLATE "default");
+
+COMMENT ON FUNCTION lower_case(text) IS 'The text in lower case, A to Z the same way in every locale.';
 
 CREATE OR REPLACE FUNCTION project_search_text(p_name text, p_remote_origin text)
 RETURNS text
 LANGUAGE sql
 IMMUTABLE
 PARALLEL SAFE
-RETURN ' ' || translate(lower(p_name) || ' ' || left(substr(p_remote_origin, 16), -4), '-/.', '   ');
+RETURN ' ' || translate(lower_case(p_name) || ' ' || left(substr(p_remote_origin, 16), -4), '-/.', '   ');
 
 COMMENT ON FUNCTION project_search_text(text, text) IS 'What search_projects looks in: name and owner/repo in lower case, a blank before each word.';
 
@@ -74,11 +314,22 @@ CREATE TABLE IF NOT EXISTS projects (
     active boolean NOT NULL DEFAULT true,
     CONSTRAINT projects_pkey PRIMARY KEY (id),
     CONSTRAINT projects_unique_remote_origin UNIQUE (remote_origin),
-    CONSTRAINT projects_name_check CHECK (name ~ '\S'),
+    CONSTRAINT projects_name_check CHECK (require_name('projects', 'name', name, 'projects_name_check')),
     CONSTRAINT projects_remote_origin_check CHECK (is_remote_origin(remote_origin)),
-    CONSTRAINT projects_default_branch_check CHECK (default_branch ~ '^\S+$'),
-    CONSTRAINT projects_trunk_path_check CHECK (trunk_path ~ '\S' AND trunk_path !~ '(^|/)\.\.(/|$)'),
-    CONSTRAINT projects_metadata_check CHECK (jsonb_typeof(metadata) = 'object')
+    CONSTRAINT projects_default_branch_check CHECK (require_word('projects', 'default_branch', default_branch, 'projects_default_branch_check')),
+    CONSTRAINT projects_trunk_path_check CHECK (require_path('projects', 'trunk_path', trunk_path, 'projects_trunk_path_check')),
+    CONSTRAINT projects_description_check CHECK (description IS NULL OR require_text('projects', 'description', description, 'projects_description_check')),
+    CONSTRAINT projects_metadata_check CHECK (jsonb_typeof(metadata) = 'object'),
+    CONSTRAINT projects_times_check CHECK (
+        (
+            created_at >= '0001-01-01 00:00:00+00' AND created_at < '10000-01-01 00:00:00+00'
+            OR refuse_time('projects', 'created_at', created_at, 'projects_times_check')
+        )
+        AND (
+            updated_at >= '0001-01-01 00:00:00+00' AND updated_at < '10000-01-01 00:00:00+00'
+            OR refuse_time('projects', 'updated_at', updated_at, 'projects_times_check')
+        )
+    )
 );
 
 CREATE TABLE IF NOT EXISTS worktree_types (
@@ -94,9 +345,21 @@ CREATE TABLE IF NOT EXISTS worktree_types (
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT worktree_types_pkey PRIMARY KEY (id),
     CONSTRAINT worktree_types_name_key UNIQUE (name),
-    CONSTRAINT worktree_types_name_check CHECK (name ~ '^\S+$'),
-    CONSTRAINT worktree_types_worktree_prefix_check CHECK (worktree_prefix ~ '\S'),
-    CONSTRAINT worktree_types_metadata_check CHECK (jsonb_typeof(metadata) = 'object')
+    CONSTRAINT worktree_types_name_check CHECK (require_word('worktree_types', 'name', name, 'worktree_types_name_check')),
+    CONSTRAINT worktree_types_branch_prefix_check CHECK (
+        branch_prefix = '' OR require_word('worktree_types', 'branch_prefix', branch_prefix, 'worktree_types_branch_prefix_check')
+    ),
+    CONSTRAINT worktree_types_worktree_prefix_check CHECK (require_name('worktree_types', 'worktree_prefix', worktree_prefix, 'worktree_types_worktree_prefix_check')),
+    CONSTRAINT worktree_types_description_check CHECK (description IS NULL OR require_text('worktree_types', 'description', description, 'worktree_types_description_check')),
+    CONSTRAINT worktree_types_color_check CHECK (color IS NULL OR require_color('worktree_types', 'color', color, 'worktree_types_color_check')),
+    CONSTRAINT worktree_types_icon_check CHECK (icon IS NULL OR require_name('worktree_types', 'icon', icon, 'worktree_types_icon_check')),
+    CONSTRAINT worktree_types_metadata_check CHECK (jsonb_typeof(metadata) = 'object'),
+    CONSTRAINT worktree_types_times_check CHECK (
+        (
+            created_at >= '0001-01-01 00:00:00+00' AND created_at < '10000-01-01 00:00:00+00'
+            OR refuse_time('worktree_types', 'created_at', created_at, 'worktree_types_times_check')
+        )
+    )
 );
 
 CREATE TABLE IF NOT EXISTS worktrees (
@@ -125,16 +388,37 @@ CREATE TABLE IF NOT EXISTS worktrees (
     CONSTRAINT worktrees_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE CASCADE,
     CONSTRAINT worktrees_type_id_fkey FOREIGN KEY (type_id) REFERENCES worktree_types (id),
     CONSTRAINT worktrees_unique_project_name UNIQUE (project_id, name),
-    CONSTRAINT worktrees_name_check CHECK (name ~ '\S'),
-    CONSTRAINT worktrees_branch_name_check CHECK (branch_name ~ '\S'),
-    CONSTRAINT worktrees_path_check CHECK (path ~ '\S' AND path !~ '(^|/)\.\.(/|$)'),
-    CONSTRAINT worktrees_agent_id_check CHECK (agent_id ~ '\S'),
+    CONSTRAINT worktrees_name_check CHECK (require_name('worktrees', 'name', name, 'worktrees_name_check')),
+    CONSTRAINT worktrees_branch_name_check CHECK (require_word('worktrees', 'branch_name', branch_name, 'worktrees_branch_name_check')),
+    CONSTRAINT worktrees_path_check CHECK (require_path('worktrees', 'path', path, 'worktrees_path_check')),
+    CONSTRAINT worktrees_agent_id_check CHECK (agent_id IS NULL OR require_name('worktrees', 'agent_id', agent_id, 'worktrees_agent_id_check')),
+    CONSTRAINT worktrees_last_commit_hash_check CHECK (last_commit_hash IS NULL OR require_commit('worktrees', 'last_commit_hash', last_commit_hash, 'worktrees_last_commit_hash_check')),
+    CONSTRAINT worktrees_merged_by_check CHECK (merged_by IS NULL OR require_name('worktrees', 'merged_by', merged_by, 'worktrees_merged_by_check')),
+    CONSTRAINT worktrees_merge_commit_hash_check CHECK (merge_commit_hash IS NULL OR require_commit('worktrees', 'merge_commit_hash', merge_commit_hash, 'worktrees_merge_commit_hash_check')),
     CONSTRAINT worktrees_ahead_check CHECK (ahead_of_trunk >= 0),
     CONSTRAINT worktrees_behind_check CHECK (behind_trunk >= 0),
     CONSTRAINT worktrees_uncommitted_count_check CHECK (uncommitted_files_count >= 0),
     CONSTRAINT worktrees_uncommitted_check CHECK (has_uncommitted_changes = (uncommitted_files_count > 0)),
     CONSTRAINT worktrees_merged_check CHECK (merged_at IS NULL OR NOT active),
-    CONSTRAINT worktrees_metadata_check CHECK (jsonb_typeof(metadata) = 'object')
+    CONSTRAINT worktrees_metadata_check CHECK (jsonb_typeof(metadata) = 'object'),
+    CONSTRAINT worktrees_times_check CHECK (
+        (
+            created_at >= '0001-01-01 00:00:00+00' AND created_at < '10000-01-01 00:00:00+00'
+            OR refuse_time('worktrees', 'created_at', created_at, 'worktrees_times_check')
+        )
+        AND (
+            updated_at >= '0001-01-01 00:00:00+00' AND updated_at < '10000-01-01 00:00:00+00'
+            OR refuse_time('worktrees', 'updated_at', updated_at, 'worktrees_times_check')
+        )
+        AND (
+            last_sync_at >= '0001-01-01 00:00:00+00' AND last_sync_at < '10000-01-01 00:00:00+00'
+            OR refuse_time('worktrees', 'last_sync_at', last_sync_at, 'worktrees_times_check')
+        )
+        AND (
+            merged_at >= '0001-01-01 00:00:00+00' AND merged_at < '10000-01-01 00:00:00+00'
+            OR refuse_time('worktrees', 'merged_at', merged_at, 'worktrees_times_check')
+        )
+    )
 );
 
 -- worktree_id names a row of worktrees: a trigger checks that it exists. It is no foreign key because the audit
@@ -149,11 +433,16 @@ CREATE TABLE IF NOT EXISTS agent_activities (
     metadata jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT agent_activities_pkey PRIMARY KEY (id),
-    CONSTRAINT agent_activities_agent_id_check CHECK (agent_id ~ '\S'),
-    CONSTRAINT agent_activities_activity_type_check CHECK (activity_type IN (
-        'created', 'modified', 'deleted', 'committed', 'pushed', 'merged', 'synced', 'claimed', 'released', 'other'
-    )),
-    CONSTRAINT agent_activities_metadata_check CHECK (jsonb_typeof(metadata) = 'object')
+    CONSTRAINT agent_activities_agent_id_check CHECK (require_name('agent_activities', 'agent_id', agent_id, 'agent_activities_agent_id_check')),
+    CONSTRAINT agent_activities_activity_type_check CHECK (require_activity_type('agent_activities', 'activity_type', activity_type, 'agent_activities_activity_type_check')),
+    CONSTRAINT agent_activities_description_check CHECK (require_text('agent_activities', 'description', description, 'agent_activities_description_check')),
+    CONSTRAINT agent_activities_metadata_check CHECK (jsonb_typeof(metadata) = 'object'),
+    CONSTRAINT agent_activities_times_check CHECK (
+        (
+            created_at >= '0001-01-01 00:00:00+00' AND created_at < '10000-01-01 00:00:00+00'
+            OR refuse_time('agent_activities', 'created_at', created_at, 'agent_activities_times_check')
+        )
+    )
 );
 
 CREATE TABLE IF NOT EXISTS deleted_worktrees (
@@ -166,7 +455,13 @@ CREATE TABLE IF NOT EXISTS deleted_worktrees (
     branch_name text NOT NULL,
     path text NOT NULL,
     deleted_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT deleted_worktrees_pkey PRIMARY KEY (id)
+    CONSTRAINT deleted_worktrees_pkey PRIMARY KEY (id),
+    CONSTRAINT deleted_worktrees_times_check CHECK (
+        (
+            deleted_at >= '0001-01-01 00:00:00+00' AND deleted_at < '10000-01-01 00:00:00+00'
+            OR refuse_time('deleted_worktrees', 'deleted_at', deleted_at, 'deleted_worktrees_times_check')
+        )
+    )
 );
 
 COMMENT ON TABLE projects IS 'Single source of truth for all projects: one row per GitHub remote origin.';

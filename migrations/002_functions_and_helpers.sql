@@ -8,6 +8,8 @@ BEGIN;
 SET LOCAL search_path = public;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
+SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
 
 
 -- ---------------------------------------------------------------------------------------------------------------
@@ -25,10 +27,10 @@ RETURN CASE
         SELECT o.origin
         FROM (
             SELECT 'git@github.com:' || substring(
-                regexp_replace(lower(p_remote_origin), '(\.git)?/?$', '')
-                FROM '^(?:(?:https?|git|ssh|git\+ssh)://(?:[^/@\s]+@)?(?:www\.|ssh\.)?github\.com(?::[0-9]+)?/'
-                    || '|(?:[^/@:\s]+@)?github\.com:/?)([^/\s]+/[^/\s]+)$'
-            ) || '.git' AS origin
+                regexp_replace(lower(p_remote_origin COLLATE "C"), '([.]git)?/?$', '')
+                FROM '^(?:(?:https?|git|ssh|git[+]ssh)://(?:[^/@[:space:]]+@)?(?:www[.]|ssh[.])?github[.]com(?::[0-9]+)?/'
+                    || '|(?:[^/@:[:space:]]+@)?github[.]com:/?)([^/[:space:]]+/[^/[:space:]]+)$'
+            ) COLLATE "default" || '.git' AS origin
         ) o
         WHERE is_remote_origin(o.origin)
     )
@@ -41,52 +43,38 @@ RETURNS text
 LANGUAGE sql
 IMMUTABLE
 PARALLEL SAFE
-RETURN regexp_replace(regexp_replace(p_path, '/{2,}', '/', 'g'), '(.)/$', '\1');
+RETURN regexp_replace(regexp_replace(p_path, '/{2,}', '/', 'g'), '(.)/$', E'\\1');
 
 COMMENT ON FUNCTION normalize_path(text) IS 'The path without doubled and trailing slashes.';
 
-CREATE OR REPLACE FUNCTION quote_for_message(p_value text)
+-- What stands before the last "@" may be a password, whatever it has in it, and so may what follows a "?". Where a colon is
+-- left that begins neither a port nor the path of git@host:path, nobody can tell.
+CREATE OR REPLACE FUNCTION quote_origin(p_remote_origin text)
 RETURNS text
 LANGUAGE sql
 IMMUTABLE
 PARALLEL SAFE
-RETURN coalesce(to_json(left(regexp_replace(p_value, '//[^/@]*@', '//***@'), 120))::text, 'NULL');
-
-COMMENT ON FUNCTION quote_for_message(text) IS 'A value for an error message: in quotes, on one line, not endless, and without the password of a URL.';
-
-CREATE OR REPLACE FUNCTION require_text(p_function text, p_parameter text, p_value text)
-RETURNS void
-LANGUAGE plpgsql
-IMMUTABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-BEGIN
-    IF p_value IS NULL OR p_value !~ '\S' THEN
-        RAISE EXCEPTION '%: % is %; it must not be blank', p_function, p_parameter, quote_for_message(p_value)
-            USING ERRCODE = '22023';
-    END IF;
-END;
+    SELECT CASE
+        WHEN o.shown ~ ('^([A-Za-z+]+://|git@|github[.]com:)?([*]{3}@)?[^:@]*(:[0-9]+)?(/[^:@]*)?$' COLLATE "C")
+            OR o.shown ~ ('^git@[^:@]+:[^:@]*$' COLLATE "C")
+            OR o.shown IS NULL
+        THEN quote_for_message(o.shown)
+        ELSE '(not shown, since it may have a password in it)'
+    END
+    FROM (
+        SELECT regexp_replace(
+            CASE
+                WHEN p_remote_origin ~ ('^git@[^@]*$' COLLATE "C") THEN p_remote_origin
+                ELSE regexp_replace(p_remote_origin, '^([A-Za-z+]+://)?.*@' COLLATE "C", E'\\1***@')
+            END,
+            '[?#].*$', '?***'
+        ) AS shown
+    ) o
 $$;
 
-CREATE OR REPLACE FUNCTION require_object(p_function text, p_parameter text, p_value jsonb)
-RETURNS void
-LANGUAGE plpgsql
-IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
-AS $$
-BEGIN
-    IF jsonb_typeof(p_value) <> 'object' THEN
-        RAISE EXCEPTION '%: % is the JSON % %; it must be a JSON object',
-            p_function, p_parameter, jsonb_typeof(p_value), left(p_value::text, 120)
-            USING ERRCODE = '22023';
-    END IF;
-    -- Readers of JSON have limits of their own, the strictest we know 200: the event about it could not be read.
-    IF jsonb_path_exists(p_value, 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")') THEN
-        RAISE EXCEPTION '%: % is nested too deep; it must not be deeper than 100 levels', p_function, p_parameter
-            USING ERRCODE = '22023';
-    END IF;
-END;
-$$;
+COMMENT ON FUNCTION quote_origin(text) IS 'An origin for an error message, without user, password and token.';
 
 CREATE OR REPLACE FUNCTION require_not_negative(p_function text, p_parameter text, p_value integer)
 RETURNS void
@@ -118,6 +106,19 @@ BEGIN
 END;
 $$;
 
+-- Before the constraint of the same name, which does not say what is wrong. Only where metadata is written, as it costs more
+-- the larger it is.
+CREATE OR REPLACE FUNCTION guard_metadata()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM require_object(TG_TABLE_NAME, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
+    RETURN NEW;
+END;
+$$;
+
 CREATE OR REPLACE FUNCTION guard_primary_key()
 RETURNS trigger
 LANGUAGE plpgsql
@@ -139,7 +140,7 @@ DECLARE
 BEGIN
     IF origin IS NULL AND NEW.remote_origin IS NOT NULL THEN
         RAISE EXCEPTION 'remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_for_message(NEW.remote_origin)
+            quote_origin(NEW.remote_origin)
             USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'remote_origin';
     END IF;
     NEW.remote_origin := origin;
@@ -415,6 +416,19 @@ CREATE OR REPLACE TRIGGER agent_activities_worktree
     BEFORE INSERT ON agent_activities
     FOR EACH ROW EXECUTE FUNCTION guard_activity_worktree();
 
+CREATE OR REPLACE TRIGGER projects_metadata
+    BEFORE INSERT OR UPDATE OF metadata ON projects
+    FOR EACH ROW WHEN (NEW.metadata <> '{}') EXECUTE FUNCTION guard_metadata();
+CREATE OR REPLACE TRIGGER worktrees_metadata
+    BEFORE INSERT OR UPDATE OF metadata ON worktrees
+    FOR EACH ROW WHEN (NEW.metadata <> '{}') EXECUTE FUNCTION guard_metadata();
+CREATE OR REPLACE TRIGGER worktree_types_metadata
+    BEFORE INSERT OR UPDATE OF metadata ON worktree_types
+    FOR EACH ROW WHEN (NEW.metadata <> '{}') EXECUTE FUNCTION guard_metadata();
+CREATE OR REPLACE TRIGGER agent_activities_metadata
+    BEFORE INSERT OR UPDATE OF metadata ON agent_activities
+    FOR EACH ROW WHEN (NEW.metadata <> '{}') EXECUTE FUNCTION guard_metadata();
+
 -- These run with the rights of their owner: nobody else may hang one on a table of his own, and so empty the log or
 -- change rows he has no right on. (Firing a trigger that exists needs no right.)
 REVOKE EXECUTE ON FUNCTION
@@ -444,61 +458,47 @@ DECLARE
     trunk text := normalize_path(p_trunk_path);
     project_id uuid;
 BEGIN
-    PERFORM require_text('register_project', 'p_name', p_name);
-    PERFORM require_text('register_project', 'p_default_branch', branch);
+    PERFORM require_name('register_project', 'p_name', p_name);
+    PERFORM require_word('register_project', 'p_default_branch', branch);
     PERFORM require_object('register_project', 'p_metadata', p_metadata);
     IF origin IS NULL THEN
         RAISE EXCEPTION 'register_project: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_for_message(p_remote_origin)
+            quote_origin(p_remote_origin)
             USING ERRCODE = '22023';
     END IF;
     IF trunk IS NOT NULL THEN
-        PERFORM require_text('register_project', 'p_trunk_path', trunk);
-    ELSIF p_name ~ '(/|^\.\.?$)' THEN
+        PERFORM require_path('register_project', 'p_trunk_path', trunk);
+    ELSIF p_name ~ '(/|^[.][.]?$)' THEN
         RAISE EXCEPTION 'register_project: p_name % is no directory name; give p_trunk_path, or a name without "/"',
             quote_for_message(p_name)
             USING ERRCODE = '22023';
-    END IF;
-
-    -- What the caller left out keeps its value. The default 'main' says nothing by itself: with a trunk path
-    -- beside it the caller has spelled it out.
-    INSERT INTO projects AS p (name, remote_origin, default_branch, trunk_path, metadata)
-    VALUES (
-        p_name,
-        origin,
-        branch,
-        coalesce(trunk, format(
+    ELSE
+        trunk := format(
             '%s/code/%s/trunk-%s',
             coalesce(nullif(current_setting('imi.home_dir', true), ''), '/home/' || current_user),
             p_name,
             replace(branch, '/', '-')
-        )),
-        coalesce(p_metadata, '{}')
-    )
+        );
+    END IF;
+
+    -- Name, branch and path of a project that is known stay: the second host that registers it has others.
+    INSERT INTO projects AS p (name, remote_origin, default_branch, trunk_path, metadata)
+    VALUES (p_name, origin, branch, trunk, coalesce(p_metadata, '{}'))
     ON CONFLICT (remote_origin) DO UPDATE
-    SET name = excluded.name,
-        default_branch = CASE
-            WHEN branch = 'main' AND trunk IS NULL THEN p.default_branch
-            ELSE excluded.default_branch
-        END,
-        trunk_path = CASE WHEN trunk IS NULL THEN p.trunk_path ELSE excluded.trunk_path END,
-        metadata = p.metadata || excluded.metadata,
+    SET metadata = p.metadata || excluded.metadata,
         active = true
     WHERE NOT p.active
-        OR p.name <> excluded.name
-        OR (p.default_branch <> excluded.default_branch AND NOT (branch = 'main' AND trunk IS NULL))
-        OR (p.trunk_path <> excluded.trunk_path AND trunk IS NOT NULL)
         OR p.metadata <> p.metadata || excluded.metadata
     RETURNING p.id INTO project_id;
 
-    IF project_id IS NULL THEN    -- it is registered exactly so
+    IF project_id IS NULL THEN    -- it is registered, and nothing is new
         SELECT p.id INTO STRICT project_id FROM projects p WHERE p.remote_origin = origin;
     END IF;
     RETURN project_id;
 END;
 $$;
 
-COMMENT ON FUNCTION register_project(text, text, text, text, jsonb) IS 'Id of the project of this origin: created, reactivated or updated as needed; unchanged when nothing differs.';
+COMMENT ON FUNCTION register_project(text, text, text, text, jsonb) IS 'Id of the project of this origin: created, or as it is known, reactivated and with its metadata merged. update_project() changes the rest.';
 
 CREATE OR REPLACE FUNCTION get_project_by_origin(p_remote_origin text)
 RETURNS TABLE (
@@ -577,10 +577,10 @@ DECLARE
     worktree_type_id integer := resolve_worktree_type(p_type_name);
     worktree_id uuid;
 BEGIN
-    PERFORM require_text('register_worktree', 'p_name', p_name);
-    PERFORM require_text('register_worktree', 'p_branch_name', p_branch_name);
-    PERFORM require_text('register_worktree', 'p_path', p_path);
-    PERFORM require_text('register_worktree', 'p_agent_id', coalesce(p_agent_id, 'nobody'));
+    PERFORM require_name('register_worktree', 'p_name', p_name);
+    PERFORM require_word('register_worktree', 'p_branch_name', p_branch_name);
+    PERFORM require_path('register_worktree', 'p_path', p_path);
+    PERFORM require_name('register_worktree', 'p_agent_id', coalesce(p_agent_id, 'nobody'));
     PERFORM require_object('register_worktree', 'p_metadata', p_metadata);
 
     SELECT * INTO project FROM projects p WHERE p.id = p_project_id;
@@ -655,6 +655,7 @@ BEGIN
     PERFORM require_not_negative('update_worktree_git_state', 'p_uncommitted_count', coalesce(p_uncommitted_count, 0));
     PERFORM require_not_negative('update_worktree_git_state', 'p_ahead', coalesce(p_ahead, 0));
     PERFORM require_not_negative('update_worktree_git_state', 'p_behind', coalesce(p_behind, 0));
+    PERFORM require_commit('update_worktree_git_state', 'p_last_commit_hash', coalesce(p_last_commit_hash, 'unknown'));
     IF p_has_uncommitted <> (p_uncommitted_count > 0) THEN
         RAISE EXCEPTION 'update_worktree_git_state: p_has_uncommitted % contradicts p_uncommitted_count %; leave one of them out',
             p_has_uncommitted, p_uncommitted_count
@@ -692,8 +693,8 @@ AS $$
 DECLARE
     worktree worktrees;
 BEGIN
-    PERFORM require_text('mark_worktree_merged', 'p_merged_by', coalesce(p_merged_by, 'unknown'));
-    PERFORM require_text('mark_worktree_merged', 'p_merge_commit_hash', coalesce(p_merge_commit_hash, 'unknown'));
+    PERFORM require_name('mark_worktree_merged', 'p_merged_by', coalesce(p_merged_by, 'unknown'));
+    PERFORM require_commit('mark_worktree_merged', 'p_merge_commit_hash', coalesce(p_merge_commit_hash, 'unknown'));
     SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'mark_worktree_merged: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
@@ -758,19 +759,13 @@ AS $$
 DECLARE
     activity_id uuid;
 BEGIN
-    PERFORM require_text('log_activity', 'p_agent_id', p_agent_id);
+    PERFORM require_name('log_activity', 'p_agent_id', p_agent_id);
     PERFORM require_text('log_activity', 'p_activity_type', p_activity_type);
     PERFORM require_object('log_activity', 'p_metadata', p_metadata);
-    IF p_activity_type NOT IN (
-        'created', 'modified', 'deleted', 'committed', 'pushed', 'merged', 'synced', 'claimed', 'released', 'other'
-    ) THEN
-        RAISE EXCEPTION 'log_activity: p_activity_type % is no type of activity; there are created, modified, deleted, committed, pushed, merged, synced, claimed, released, other',
-            quote_for_message(p_activity_type)
-            USING ERRCODE = '23514', CONSTRAINT = 'agent_activities_activity_type_check';
-    END IF;
-    IF p_description IS NULL THEN
-        RAISE EXCEPTION 'log_activity: p_description is NULL; it must say what was done' USING ERRCODE = '22023';
-    END IF;
+    PERFORM require_activity_type(
+        'log_activity', 'p_activity_type', p_activity_type, 'agent_activities_activity_type_check'
+    );
+    PERFORM require_text('log_activity', 'p_description', p_description);
 
     UPDATE worktrees w SET updated_at = now() WHERE w.id = p_worktree_id;
     IF NOT FOUND THEN
@@ -896,7 +891,7 @@ BEGIN
     IF p_worktree_name IS NULL THEN
         RETURN project.trunk_path;
     END IF;
-    IF p_worktree_name !~ '\S' OR p_worktree_name ~ '((^|/)\.{0,2}(/|$)|[[:cntrl:]])' THEN
+    IF p_worktree_name !~ ('[^[:space:]]' COLLATE "C") OR p_worktree_name ~ ('((^|/)[.]{0,2}(/|$)|[[:cntrl:]])' COLLATE "C") THEN
         RAISE EXCEPTION 'get_project_working_path: p_worktree_name % is no worktree name; it must not be blank, and have no empty, "." or ".." part',
             quote_for_message(p_worktree_name)
             USING ERRCODE = '22023';
@@ -904,7 +899,7 @@ BEGIN
 
     -- The trunk's directory has two parts when the branch has a slash: .../trunk-release/1.0
     trunk_directory := 'trunk-' || project.default_branch;
-    IF '/' || project.trunk_path LIKE '%/' || replace(replace(replace(trunk_directory, '\', '\\'), '%', '\%'), '_', '\_') THEN
+    IF right('/' || project.trunk_path, length(trunk_directory) + 1) = '/' || trunk_directory THEN
         parent := left(project.trunk_path, -length(trunk_directory));
     ELSE
         parent := regexp_replace(project.trunk_path, '[^/]+$', '');
@@ -936,9 +931,9 @@ AS $$
 DECLARE
     threshold_before text;
     many CONSTANT integer := 500;
-    wanted text := coalesce(substring(normalize_remote_origin(p_query) FROM ':(.*)\.git$'), lower(btrim(p_query)));
-    is_short boolean := wanted ~ '^\w{1,2}$';
-    literal text := replace(replace(replace(translate(wanted, '-/.', '   '), '\', '\\'), '%', '\%'), '_', '\_');
+    wanted text := coalesce(substring(normalize_remote_origin(p_query) FROM ':(.*)[.]git$'), lower_case(btrim(p_query)));
+    is_short boolean := wanted ~ '^[[:alnum:]_]{1,2}$';
+    literal text := regexp_replace(translate(wanted, '-/.', '   '), E'([\\\\%_])', E'\\\\\\1', 'g');
     pattern text := CASE WHEN is_short THEN '% ' ELSE '%' END || literal || '%';
     coarse_pattern text := '%' || replace(literal, ' ', '_') || '%';
     hits bigint;
@@ -975,7 +970,7 @@ BEGIN
                 ORDER BY length(p.name), p.name, p.id
                 LIMIT CASE WHEN is_short THEN 3 * many ELSE 6 * many END
             ) short
-            WHERE (short.remote_origin LIKE coarse_pattern OR lower(short.name) LIKE coarse_pattern)
+            WHERE (short.remote_origin LIKE coarse_pattern OR lower_case(short.name) LIKE coarse_pattern)
             AND project_search_text(short.name, short.remote_origin) LIKE pattern
             LIMIT 30
         );
@@ -1009,15 +1004,15 @@ BEGIN
         SELECT
             p.id, p.name, p.remote_origin, p.trunk_path,
             CASE
-                WHEN wanted IN (lower(p.name), s.slug, s.repo) THEN 1
-                WHEN strpos(lower(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
+                WHEN wanted IN (lower_case(p.name), s.slug, s.repo) THEN 1
+                WHEN strpos(lower_case(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
                 ELSE 0.75 * m.likeness
             END AS score
         FROM projects p
         CROSS JOIN LATERAL (
             SELECT
-                substring(p.remote_origin FROM ':(.*)\.git$') AS slug,
-                substring(p.remote_origin FROM '/(.*)\.git$') AS repo,
+                substring(p.remote_origin FROM ':(.*)[.]git$') AS slug,
+                substring(p.remote_origin FROM '/(.*)[.]git$') AS repo,
                 project_search_text(p.name, p.remote_origin) AS search_text
         ) s
         CROSS JOIN LATERAL (
@@ -1042,6 +1037,17 @@ COMMENT ON FUNCTION search_projects(text) IS 'Active projects whose name or owne
 -- Maintenance
 -- ---------------------------------------------------------------------------------------------------------------
 
+-- Days of 24 hours: others are longer or shorter with the clocks of the session's time zone. Not beyond what a timestamp
+-- holds: who keeps everything for ever says so with any large number.
+CREATE OR REPLACE FUNCTION days_ago(p_days integer)
+RETURNS timestamptz
+LANGUAGE sql
+STABLE
+PARALLEL SAFE
+RETURN now() - least(p_days, 700000) * interval '24 hours';
+
+COMMENT ON FUNCTION days_ago(integer) IS 'The time so many days of 24 hours ago; at most 700,000, which is before everything.';
+
 -- With the owner's rights, since a writer has none on deleted_worktrees. It takes nothing that anybody could still see.
 CREATE OR REPLACE FUNCTION forget_deleted_worktrees(p_horizon timestamptz)
 RETURNS void
@@ -1062,9 +1068,10 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     removed integer;
-    horizon timestamptz := now() - make_interval(days => p_retention_days);
+    horizon timestamptz;
 BEGIN
     PERFORM require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
+    horizon := days_ago(p_retention_days);
     PERFORM set_config('imi.activity_retention', 'on', true);
     DELETE FROM agent_activities a WHERE a.created_at < horizon;
     GET DIAGNOSTICS removed = ROW_COUNT;
@@ -1086,7 +1093,7 @@ DECLARE
 BEGIN
     PERFORM require_not_negative('prune_inactive_worktrees', 'p_inactive_days', p_inactive_days);
     DELETE FROM worktrees w
-    WHERE NOT w.active AND w.updated_at < now() - make_interval(days => p_inactive_days);
+    WHERE NOT w.active AND w.updated_at < days_ago(p_inactive_days);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END;

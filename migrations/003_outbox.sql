@@ -11,6 +11,8 @@ BEGIN;
 SET LOCAL search_path = public;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
+SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
 
 
 -- ---------------------------------------------------------------------------------------------------------------

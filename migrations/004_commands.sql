@@ -8,6 +8,8 @@ BEGIN;
 SET LOCAL search_path = public;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
+SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
 
 
 -- ---------------------------------------------------------------------------------------------------------------
@@ -29,9 +31,10 @@ AS $$
 DECLARE
     project projects;
 BEGIN
-    PERFORM require_text('update_project', 'p_name', coalesce(p_name, 'as it is'));
-    PERFORM require_text('update_project', 'p_default_branch', coalesce(p_default_branch, 'as it is'));
-    PERFORM require_text('update_project', 'p_trunk_path', coalesce(p_trunk_path, 'as it is'));
+    PERFORM require_name('update_project', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM require_word('update_project', 'p_default_branch', coalesce(p_default_branch, 'as-it-is'));
+    PERFORM require_path('update_project', 'p_trunk_path', coalesce(p_trunk_path, '/as/it/is'));
+    PERFORM require_text('update_project', 'p_description', coalesce(p_description, 'as it is'));
     PERFORM require_object('update_project', 'p_metadata', p_metadata);
     SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -74,9 +77,9 @@ DECLARE
     worktree worktrees;
     other record;
 BEGIN
-    PERFORM require_text('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
-    PERFORM require_text('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as it is'));
-    PERFORM require_text('update_worktree', 'p_path', coalesce(p_path, 'as it is'));
+    PERFORM require_name('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM require_word('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as-it-is'));
+    PERFORM require_path('update_worktree', 'p_path', coalesce(p_path, '/as/it/is'));
     PERFORM require_object('update_worktree', 'p_metadata', p_metadata);
     IF p_type_name IS NOT NULL AND worktree_type_id IS NULL THEN
         RAISE EXCEPTION 'update_worktree: p_type_name % is no worktree type; there are %',
@@ -133,7 +136,7 @@ AS $$
 DECLARE
     worktree worktrees;
 BEGIN
-    PERFORM require_text('claim_worktree', 'p_agent_id', p_agent_id);
+    PERFORM require_name('claim_worktree', 'p_agent_id', p_agent_id);
     SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'claim_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
@@ -165,6 +168,7 @@ AS $$
 DECLARE
     worktree worktrees;
 BEGIN
+    PERFORM require_name('release_worktree', 'p_agent_id', coalesce(p_agent_id, 'whoever it is'));
     SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'release_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
@@ -216,11 +220,12 @@ AS $$
 DECLARE
     found_type worktree_types;
 BEGIN
-    PERFORM require_text('add_worktree_type', 'p_name', p_name);
-    IF p_name ~ '\s' THEN
-        RAISE EXCEPTION 'add_worktree_type: p_name % has a blank in it; it must be one word', quote_for_message(p_name)
-            USING ERRCODE = '22023';
-    END IF;
+    PERFORM require_word('add_worktree_type', 'p_name', p_name);
+    PERFORM require_word('add_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
+    PERFORM require_name('add_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, p_name));
+    PERFORM require_text('add_worktree_type', 'p_description', coalesce(p_description, 'none'));
+    PERFORM require_color('add_worktree_type', 'p_color', p_color);
+    PERFORM require_name('add_worktree_type', 'p_icon', coalesce(p_icon, 'none'));
     PERFORM require_object('add_worktree_type', 'p_metadata', p_metadata);
     LOOP
         SELECT * INTO found_type FROM worktree_types t WHERE t.name = p_name;
@@ -314,7 +319,7 @@ DECLARE
     removed integer;
 BEGIN
     PERFORM require_not_negative('cleanup_command_ledger', 'p_retention_days', p_retention_days);
-    DELETE FROM command_ledger l WHERE l.applied_at < now() - make_interval(days => p_retention_days);
+    DELETE FROM command_ledger l WHERE l.applied_at < days_ago(p_retention_days);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END;
@@ -341,7 +346,7 @@ BEGIN
         FROM projects p
         WHERE p.remote_origin = normalize_remote_origin(p_data ->> 'remote_origin');
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'remote_origin % is no project', quote_for_message(p_data ->> 'remote_origin')
+            RAISE EXCEPTION 'remote_origin % is no project', quote_origin(p_data ->> 'remote_origin')
                 USING ERRCODE = 'P0002';
         END IF;
     END IF;
@@ -481,7 +486,8 @@ BEGIN
     END IF;
     command_id := p_command_id;
     IF known.command_id = p_command_id THEN
-        RAISE EXCEPTION 'id: % is the id of another command (%, applied at %)', p_command_id, known.type, known.applied_at
+        RAISE EXCEPTION 'id: % is the id of another command (%, applied at %)',
+            p_command_id, known.type, to_char(known.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
             USING ERRCODE = '23505', CONSTRAINT = 'command_ledger_pkey';
     END IF;
 
@@ -515,8 +521,11 @@ BEGIN
                     WHEN state IN ('23505', '23503', '23P01', '23001', '55000', '2BP01') THEN 'CONFLICT'
                     -- 54000: a value longer than an index takes
                     WHEN state IN ('23514', '23502') OR left(state, 2) IN ('22', '54') THEN 'VALIDATION_ERROR'
-                    WHEN state IN ('40001', '40P01', '55P03', '25P03') THEN NULL
-                    WHEN left(state, 2) IN ('08', '53', '57', '58') THEN NULL
+                    -- What the server, its load or its administrator is to blame for says nothing about the command: a lock not
+                    -- had (55P03), a right missing (42501), a function missing (42883), a standby or read-only session (25006),
+                    -- no memory, a shutdown, a damaged file.
+                    WHEN state = '55P03' THEN NULL
+                    WHEN left(state, 2) IN ('08', '25', '28', '40', '42', '53', '57', '58', 'XX') THEN NULL
                     ELSE 'INTERNAL_ERROR'
                 END;
                 IF code IS NULL THEN

@@ -7,6 +7,8 @@ BEGIN;
 SET LOCAL search_path = public;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
+SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
 
 CREATE TABLE IF NOT EXISTS published_batch (
     stream text NOT NULL,

@@ -8,6 +8,8 @@ BEGIN;
 SET LOCAL search_path = public;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
+SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
 SET LOCAL client_min_messages = warning;
 
 -- A table of the same name that is not the registry's must survive.
@@ -134,6 +136,7 @@ DROP FUNCTION IF EXISTS
 DROP FUNCTION IF EXISTS
     update_updated_at_column(),
     guard_primary_key(),
+    guard_metadata(),
     guard_project(),
     guard_worktree(),
     guard_builtin_worktree_type(),
@@ -147,17 +150,28 @@ DROP FUNCTION IF EXISTS
     truncate_activities(),
     resolve_worktree_type(text),
     normalize_remote_origin(text),
-    project_search_text(text, text),
     normalize_path(text),
-    quote_for_message(text),
-    require_text(text, text, text),
-    require_object(text, text, jsonb),
+    days_ago(integer),
+    quote_origin(text),
     require_not_negative(text, text, integer);
 
 -- 001
 DROP FUNCTION IF EXISTS
     seed_worktree_types(),
+    project_search_text(text, text),
+    lower_case(text),
     is_remote_origin(text),
+    require_object(text, text, jsonb, text),
+    refuse_time(text, text, timestamptz, text),
+    require_activity_type(text, text, text, text),
+    require_color(text, text, text, text),
+    require_commit(text, text, text, text),
+    require_path(text, text, text, text),
+    require_word(text, text, text, text),
+    require_name(text, text, text, text),
+    require_text(text, text, text, text, integer),
+    refuse_value(text, text, text, text, text),
+    quote_for_message(text),
     worktree_status(boolean, integer, integer),
     is_in_flight(boolean, timestamptz, boolean, integer, integer);
 

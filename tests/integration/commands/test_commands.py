@@ -251,7 +251,7 @@ async def test_commands_of_one_key_are_carried_out_in_the_order_they_were_sent(w
         origin = f"git@github.com:a/p{number % 5}.git"
         name = f"name-{number}"
         sent.setdefault(origin, []).append(name)
-        payload = envelope("project.register", {"name": name, "remote_origin": origin})
+        payload = envelope("project.register", {"name": "p", "remote_origin": origin, "metadata": {"last": name}})
         await world.send("project.register", payload)
 
     # when
@@ -261,7 +261,8 @@ async def test_commands_of_one_key_are_carried_out_in_the_order_they_were_sent(w
     # then
     for origin, names in sent.items():
         found = world.rows(
-            "SELECT data ->> 'name' FROM outbox WHERE entity = 'project' AND data ->> 'remote_origin' = %s ORDER BY id",
+            "SELECT data #>> '{metadata, last}' FROM outbox"
+            " WHERE entity = 'project' AND data ->> 'remote_origin' = %s ORDER BY id",
             origin,
         )
         assert [name for (name,) in found] == names

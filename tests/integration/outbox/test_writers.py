@@ -292,7 +292,7 @@ WRITES = [
     "UPDATE worktrees SET agent_id = 'a'",
     "DELETE FROM worktrees",
     "INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('t', 't/', 't-')",
-    "UPDATE worktree_types SET color = 'red'",
+    "UPDATE worktree_types SET color = '#ff0000'",
     "DELETE FROM worktree_types WHERE name = 'docs'",
     "SELECT log_activity('a', id, 'other', 'words') FROM worktrees",
     "TRUNCATE agent_activities",

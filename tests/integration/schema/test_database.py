@@ -264,7 +264,7 @@ def nested(levels: int) -> dict[str, Any]:
         (Invalid, "surrogate", lambda r: r.register_project("a\ud800", ORIGIN)),
         (Invalid, "p_name", lambda r: r.register_project(" ", ORIGIN)),
         (Invalid, "p_query", lambda r: r.search_projects(" ")),
-        (Invalid, "index row", lambda r: r.add_worktree_type(secrets.token_hex(5000))),
+        (Invalid, "have at most 1024 bytes", lambda r: r.add_worktree_type(secrets.token_hex(5000))),
         (Invalid, "nested too deep", lambda r: r.register_project("x", ORIGIN, metadata=nested(5000))),
         (Invalid, "not be deeper than 100 levels", lambda r: r.register_project("x", ORIGIN, metadata=nested(101))),
         (Invalid, "integer out of range", lambda r: r.prune_inactive_worktrees(2**40)),

@@ -97,35 +97,45 @@ def test_registering_the_same_project_again_changes_nothing_and_causes_no_event(
     assert events(db) == told
 
 
-def test_registering_again_updates_what_differs_and_merges_metadata(db):
+def test_registering_again_keeps_name_branch_and_path_and_merges_metadata(db):
     project = scalar(db, """SELECT register_project('a', %s, 'main', '/x/trunk-main', '{"a": 1, "b": 1}')""", ORIGIN)
 
     again = scalar(db, """SELECT register_project('b', %s, 'develop', '/y/trunk-develop', '{"b": 2}')""", ORIGIN)
 
     assert again == project
     stored = row(db, "projects", project)
-    assert (stored["name"], stored["default_branch"], stored["trunk_path"]) == ("b", "develop", "/y/trunk-develop")
+    assert (stored["name"], stored["default_branch"], stored["trunk_path"]) == ("a", "main", "/x/trunk-main")
     assert stored["metadata"] == {"a": 1, "b": 2}
     assert stored["updated_at"] > stored["created_at"]
 
 
 @pytest.mark.parametrize(
-    ("column", "arguments"),
+    "arguments",
     [
-        ("name", "'b', '{}', 'main', '/x/trunk-main'"),
-        ("default_branch", "'a', '{}', 'develop', '/x/trunk-main'"),
-        ("trunk_path", "'a', '{}', 'main', '/y/trunk-main'"),
-        ("metadata", """'a', '{}', 'main', '/x/trunk-main', '{{"a": 1}}'"""),
+        "'b', '{}', 'main', '/x/trunk-main'",
+        "'a', '{}', 'develop', '/x/trunk-main'",
+        "'a', '{}', 'main', '/y/trunk-main'",
+        "'b', 'https://github.com/DeLorenJ/My-Project', 'develop', '/y/trunk-main'",
     ],
 )
-def test_one_difference_is_enough_to_update_a_project(db, column, arguments):
+def test_a_second_host_that_registers_a_known_origin_changes_nothing_and_causes_no_event(db, arguments):
+    project = scalar(db, "SELECT register_project('a', %s, 'main', '/x/trunk-main')", ORIGIN)
+    before, told = row(db, "projects", project), events(db)
+
+    assert scalar(db, f"SELECT register_project({arguments.format(ORIGIN)})") == project
+
+    assert row(db, "projects", project) == before
+    assert events(db) == told
+
+
+def test_metadata_that_differs_is_enough_to_update_a_project(db):
     project = scalar(db, "SELECT register_project('a', %s, 'main', '/x/trunk-main')", ORIGIN)
     before = row(db, "projects", project)
 
-    db.execute(f"SELECT register_project({arguments.format(ORIGIN)})")
+    scalar(db, """SELECT register_project('a', %s, 'main', '/x/trunk-main', '{"a": 1}')""", ORIGIN)
 
     after = row(db, "projects", project)
-    assert {c for c in before if before[c] != after[c]} == {column, "updated_at"}
+    assert {c for c in before if before[c] != after[c]} == {"metadata", "updated_at"}
 
 
 @pytest.mark.parametrize(
@@ -158,12 +168,13 @@ def test_registering_again_keeps_what_the_call_leaves_out(db):
     assert row(db, "projects", project) == before
 
 
-def test_a_default_branch_can_be_changed_back_to_main(db):
+def test_name_branch_and_path_are_changed_by_update(db):
     project = scalar(db, "SELECT register_project('a', %s, 'master', '/x/trunk-master')", ORIGIN)
 
-    scalar(db, "SELECT register_project('a', %s, 'main', '/x/trunk-main')", ORIGIN)
+    db.execute("SELECT update_project(%s, 'b', 'main', '/x/trunk-main')", (project,))
 
-    assert row(db, "projects", project)["default_branch"] == "main"
+    stored = row(db, "projects", project)
+    assert (stored["name"], stored["default_branch"], stored["trunk_path"]) == ("b", "main", "/x/trunk-main")
 
 
 def test_an_inactive_project_is_reactivated_by_registering_it_again(db):

@@ -46,12 +46,13 @@ CALLS = {
     "remove_worktree_type": "SELECT remove_worktree_type('spike')",
     "seed_worktree_types": "SELECT seed_worktree_types()",
     "resolve_worktree_type": "SELECT resolve_worktree_type('feat')",
+    "days_ago": "SELECT days_ago(1)",
     "maintenance_vacuum": "SELECT maintenance_vacuum()",
     "deleted_worktree": "SELECT * FROM deleted_worktree(gen_random_uuid())",
     "forget_deleted_worktrees": "SELECT forget_deleted_worktrees(now())",
 }
 # They take no right on a table, or the owner's: see what each says of it.
-OPEN = {"maintenance_vacuum", "deleted_worktree", "forget_deleted_worktrees"}
+OPEN = {"days_ago", "maintenance_vacuum", "deleted_worktree", "forget_deleted_worktrees"}
 # The applier's, which reads and writes the ledger and the outbox.
 SERVICE = {"apply_command", "run_command", "command_project", "command_worktree", "cleanup_command_ledger"}
 
@@ -252,7 +253,7 @@ def functions_of_the_registry(conn: Conn) -> set[str]:
     """Names of the functions that are no triggers, no part of an event, and no rule about a value."""
     rows = conn.execute(
         "SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace"
-        " AND p.prorettype <> 'trigger'::regtype AND p.proname !~ '^(outbox|require)_' AND p.provolatile <> 'i'"
+        " AND p.prorettype <> 'trigger'::regtype AND p.proname !~ '^(outbox|require|refuse)_' AND p.provolatile <> 'i'"
         " AND NOT EXISTS (SELECT FROM pg_depend d"
         "   WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')"
     ).fetchall()

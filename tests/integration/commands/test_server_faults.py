@@ -1,0 +1,125 @@
+"""What the server is to blame for is no verdict on a command: apply_command raises it, and nothing is recorded."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+Conn = psycopg.Connection[Any]
+
+REGISTER = """
+SELECT verdict, code FROM apply_command(
+    %s, 'project.register', '{"name": "a", "remote_origin": "git@github.com:o/a.git"}', 'digest', gen_random_uuid()
+)
+"""
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[Conn]:
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def service(db: Conn) -> Iterator[str]:
+    """A role with every right a service needs, but for writing projects."""
+    role = f"service_{secrets.token_hex(6)}"
+    db.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+    for right in (
+        "SELECT, INSERT, UPDATE, DELETE ON worktrees, worktree_types, agent_activities, command_ledger",
+        "SELECT, INSERT ON outbox",
+        "SELECT ON projects",
+        "SELECT, USAGE ON SEQUENCE outbox_id_seq, publisher_doorbell",
+    ):
+        db.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(right), sql.Identifier(role)))
+    yield role
+    db.execute("RESET ROLE")
+    db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+    db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def refuse_with(db: Conn, state: str) -> None:
+    """Let every insert of a project fail with this SQLSTATE."""
+    db.execute(
+        sql.SQL(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$"
+            " BEGIN RAISE EXCEPTION 'the server failed' USING ERRCODE = {}; END $$;"
+            " CREATE TRIGGER fail BEFORE INSERT ON projects FOR EACH ROW EXECUTE FUNCTION fail()"
+        ).format(state)
+    )
+
+
+def recorded(db: Conn) -> int:
+    """How many verdicts there are, in the ledger and as events."""
+    row = db.execute("SELECT (SELECT count(*) FROM command_ledger) + count(*) FROM outbox WHERE entity = 'command'")
+    return int((row.fetchone() or (0,))[0])
+
+
+def test_a_right_that_is_missing_is_raised_and_the_command_is_applied_once_it_is_granted(
+    db: Conn, service: str
+) -> None:
+    command: UUID = uuid4()
+    db.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(service)))
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for table projects"):
+        db.execute(REGISTER, (command,))
+    assert recorded(db) == 0
+
+    db.execute("RESET ROLE")
+    db.execute(sql.SQL("GRANT INSERT, UPDATE ON projects TO {}").format(sql.Identifier(service)))
+    db.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(service)))
+
+    assert db.execute(REGISTER, (command,)).fetchone() == ("applied", None)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "08006",
+        "25006",
+        "28000",
+        "40001",
+        "40P01",
+        "42501",
+        "42883",
+        "42P01",
+        "53100",
+        "55P03",
+        "57P01",
+        "58030",
+        "XX001",
+    ],
+)
+def test_a_fault_of_the_server_is_raised_and_leaves_no_verdict(db: Conn, state: str) -> None:
+    refuse_with(db, state)
+    command = uuid4()
+
+    with pytest.raises(psycopg.Error, match="the server failed") as caught:
+        db.execute(REGISTER, (command,))
+
+    assert caught.value.sqlstate == state
+    assert recorded(db) == 0
+    db.execute("DROP TRIGGER fail ON projects")
+    assert db.execute(REGISTER, (command,)).fetchone() == ("applied", None)
+
+
+def test_a_session_that_may_only_read_raises(db: Conn) -> None:
+    db.execute("SET default_transaction_read_only = on")
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        db.execute(REGISTER, (uuid4(),))
+    assert recorded(db) == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("P0001", "INTERNAL_ERROR"), ("22023", "VALIDATION_ERROR"), ("P0002", "NOT_FOUND"), ("55000", "CONFLICT")],
+)
+def test_what_the_command_is_to_blame_for_is_recorded(db: Conn, state: str, code: str) -> None:
+    refuse_with(db, state)
+    assert db.execute(REGISTER, (uuid4(),)).fetchone() == ("rejected", code)
+    assert recorded(db) == 2

@@ -1,0 +1,162 @@
+"""What database, role, environment or pooler have set for the session changes nothing: every function, every event."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from registry.database import migrate
+from tests.integration.schema.test_migrate import NAMES
+from tests.integration.schema.test_rights import CALLS, by_psql, populate
+
+Conn = psycopg.Connection[Any]
+
+SETTINGS = {
+    "search_path": "pg_temp",
+    "standard_conforming_strings": "off",
+    "escape_string_warning": "off",
+    "client_encoding": "LATIN1",
+    "datestyle": "German",
+    "intervalstyle": "sql_standard",
+    "timezone": "Pacific/Chatham",
+    "extra_float_digits": "-15",
+    "bytea_output": "escape",
+    "transform_null_equals": "on",
+    "array_nulls": "off",
+    "quote_all_identifiers": "on",
+    "default_transaction_isolation": "serializable",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "jit_above_cost": "0",
+    "row_security": "off",
+    "check_function_bodies": "off",
+    "plpgsql.extra_errors": "all",
+    "pg_trgm.word_similarity_threshold": "1",
+    "imi.activity_retention": "off",
+}
+NEW = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT.*")
+# Changes of every table, with a backslash, text beyond ASCII, a time and a number in each that has one.
+CHANGES = [
+    "INSERT INTO public.projects (id, name, remote_origin, trunk_path, description, metadata, created_at)"
+    " VALUES ('00000000-0000-4000-8000-000000000001', 'Größe I', 'https://GitHub.com/IBM/Infra', '/t',"
+    " E'back\\\\slash',"
+    " '{\"n\": 1.50, \"big\": 12345678901234567890123}', '2020-02-03T04:05:06.789Z')",
+    "INSERT INTO public.worktrees"
+    " (id, project_id, type_id, name, branch_name, path, created_at, updated_at, last_sync_at)"
+    " VALUES ('00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000001', 1, 'w', 'w', '/w',"
+    " '2020-02-03T04:05:06.789Z', '2020-02-03T04:05:06.789Z', '2020-02-03T04:05:06.789Z')",
+    "UPDATE public.worktrees SET ahead_of_trunk = 2, agent_id = 'ü', metadata = '{\"a\": 0.10}', name = 'v',"
+    " created_at = '2021-02-03T04:05:06Z', last_sync_at = '2021-02-03T04:05:06Z'",
+    "INSERT INTO public.agent_activities (id, agent_id, worktree_id, activity_type, description, created_at) VALUES"
+    " ('00000000-0000-4000-8000-000000000003', 'ü', '00000000-0000-4000-8000-000000000002', 'other', 'x',"
+    " '2020-02-03T04:05:06.789Z')",
+    "UPDATE public.worktrees SET merged_at = '2021-02-03T04:05:06Z', merged_by = 'm', merge_commit_hash = 'abc'",
+    "UPDATE public.worktrees SET active = true",
+    "UPDATE public.projects SET description = NULL, active = false, created_at = '2021-02-03T04:05:06Z'",
+    "INSERT INTO public.worktree_types (id, name, branch_prefix, worktree_prefix, created_at)"
+    " VALUES (99, 't', 't/', 't-', '2020-02-03T04:05:06.789Z')",
+    "UPDATE public.worktree_types SET created_at = '2021-02-03T04:05:06Z' WHERE name = 't'",
+    "DELETE FROM public.worktree_types WHERE name = 't'",
+    "DELETE FROM public.projects",
+    "TRUNCATE public.worktrees",
+]
+
+
+def connect(url: str, settings: dict[str, str]) -> Conn:
+    conn = psycopg.connect(url, autocommit=True)
+    for name, value in settings.items():
+        conn.execute(sql.SQL("SELECT set_config({}, {}, false)").format(name, value))
+    return conn
+
+
+@pytest.mark.parametrize("settings", [{name: value} for name, value in SETTINGS.items()] + [SETTINGS], ids=str)
+def test_every_function_answers_the_same_under_every_setting(database: str, settings: dict[str, str]) -> None:
+    answers = []
+    with psycopg.connect(database, autocommit=True) as conn:
+        ids = populate(conn)
+    for chosen in ({}, settings):
+        with connect(database, chosen) as conn:
+            found = {}
+            for name, call in CALLS.items():
+                # in a search path of its own, a caller names functions and tables by their schema
+                qualified = re.sub(r"(?<![.\w])(" + "|".join(CALLS) + r")\(", r"public.\1(", call)
+                with conn.transaction(force_rollback=True):
+                    query = sql.SQL("SELECT to_jsonb(answer) FROM ({}) AS answer").format(sql.SQL(qualified))
+                    rows = conn.execute(query, ids)
+                    found[name] = [shape(row) for (row,) in rows]
+            answers.append(found)
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("settings", [{name: value} for name, value in SETTINGS.items()] + [SETTINGS], ids=str)
+def test_every_event_is_the_same_under_every_setting(database: str, settings: dict[str, str]) -> None:
+    told = []
+    for chosen in ({}, settings):
+        with connect(database, chosen) as conn:
+            with psycopg.connect(database) as observer:
+                (last,) = observer.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone() or (0,)
+            for change in CHANGES:
+                conn.execute(change.encode(conn.info.encoding))
+        with psycopg.connect(database) as observer:
+            rows = observer.execute(
+                "SELECT entity, action, (data - 'updated_at') #- '{changed,updated_at}' #- '{changed,merged_at}'"
+                " FROM outbox WHERE id > %s ORDER BY id",
+                (last,),
+            ).fetchall()
+        assert len(rows) >= len(CHANGES)
+        told.append(rows)
+    assert told[0] == told[1]
+    assert told[0][0][2]["created_at"] == "2020-02-03T04:05:06.789+00:00"
+    assert told[0][0][2]["remote_origin"] == "git@github.com:ibm/infra.git"
+
+
+def applied(url: str) -> None:
+    with psycopg.connect(url) as conn:
+        assert migrate.apply(conn) == NAMES
+
+
+@pytest.mark.parametrize("install", [applied, by_psql])
+def test_a_database_with_all_of_these_settings_is_installed_like_any_other(
+    empty_database: str, database: str, install: Callable[[str], None]
+) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as conn:
+        name = sql.Identifier(conn.info.dbname)
+        for setting, value in SETTINGS.items():
+            conn.execute(sql.SQL("ALTER DATABASE {} SET {} = {}").format(name, sql.SQL(setting), value))
+
+    install(empty_database)
+
+    assert stored(empty_database) == stored(database)
+
+
+def stored(url: str) -> list[Any]:
+    """Types with their icons, functions, constraints, indexes and views, as they read in a session of our own."""
+    ours = "-c search_path=public -c client_encoding=UTF8 -c quote_all_identifiers=off"
+    with psycopg.connect(url, options=ours) as conn:
+        return [
+            conn.execute(query.encode()).fetchall()
+            for query in (
+                "SELECT name, icon, description, color FROM public.worktree_types ORDER BY id",
+                "SELECT proname, prosrc, translate(proconfig::text, chr(34) || chr(92), ''), pg_get_function_arguments(oid)"
+                " FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prolang <> 13 ORDER BY proname",
+                "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
+                " WHERE connamespace = 'public'::regnamespace AND conname !~ '_migrations' ORDER BY conname",
+                "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname !~ '_migrations'"
+                " ORDER BY indexname",
+                "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public' ORDER BY viewname",
+            )
+        ]
+
+
+def shape(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what differs from call to call: new ids and times; relevance to one digit, as the setting says."""
+    return {
+        key: NEW.sub("new", value) if isinstance(value, str) else round(value, 1) if isinstance(value, float) else value
+        for key, value in row.items()
+        if key != "add_worktree_type"  # a sequence never goes back
+    }
