@@ -50,6 +50,7 @@ def register(
     Example: imi-registry project register ~/code/engine
     """
     from publisher.checkouts import git
+    from publisher.checkouts.origins import repository_name
 
     extra = json_object(metadata)
     if origin is not None and not origin.strip():
@@ -66,7 +67,7 @@ def register(
     async def work(registry: Registry) -> tuple[str, Project]:
         before = await registry.find_projects(origin)
         project_id = await registry.register_project(
-            _repository_name(origin) if name is None else name,
+            repository_name(origin) if name is None else name,
             origin,
             "main" if branch is None else branch,
             trunk_path,
@@ -166,12 +167,16 @@ def update(
     branch: Branch = None,
     trunk_path: TrunkPath = None,
     description: Annotated[str | None, typer.Option("--description", help="What it is.", show_default=False)] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option("--origin", help="Its GitHub origin after it was renamed or transferred.", show_default=False),
+    ] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given of a project.
+    """Change what is given of a project. Its worktrees and its history stay, also with a new origin.
 
     Example: imi-registry project update engine --description "The engine"
     """
@@ -181,6 +186,8 @@ def update(
 
     async def work(registry: Registry) -> Project:
         project = await references.project(registry, reference)
+        if origin is not None:
+            await registry.change_project_origin(project.id, origin)
         await registry.update_project(project.id, name, branch, trunk_path, description, extra)
         return await _project(registry, project.id)
 
@@ -210,10 +217,6 @@ def deactivate(
 
     project = with_registry(work, database_url, actor)
     print(f"deactivated {project.name}" if project.active else f"{project.name} was inactive already")
-
-
-def _repository_name(origin: str) -> str:
-    return origin.rstrip("/").removesuffix(".git").rpartition("/")[2] or origin
 
 
 async def _project(registry: Registry, project_id: UUID) -> Project:
