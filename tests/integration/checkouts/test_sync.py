@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -16,28 +15,9 @@ import pytest
 from tests.support.commandline import CommandLine
 from tests.support.git_repositories import checkout, commit, git, linked
 from tests.support.processes import COMMAND, environment
+from tests.support.syncing import outcomes, sync, worktrees
 
 ORIGIN = "https://github.com/Ada/Engine"
-
-
-def sync(cli: CommandLine, code: Path, exit_code: int = 0) -> dict[tuple[str, str], tuple[str, str]]:
-    """Path in `code` and kind to outcome and detail."""
-    done = cli("sync", code, "--json")
-    assert done.code == exit_code, done.err
-    found = json.loads(done.out)
-    rows = {
-        (os.path.relpath(row["path"], code), row["kind"]): (row["outcome"], row["detail"]) for row in found["results"]
-    }
-    assert sum(found["counts"].values()) == len(found["results"]) == len(rows)
-    return rows
-
-
-def outcomes(rows: dict[tuple[str, str], tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(path, outcome) for (path, _), (outcome, _) in rows.items()]
-
-
-def worktrees(cli: CommandLine) -> dict[str, dict[str, Any]]:
-    return {one["path"]: one for one in cli("worktree", "list", "--all", "--json").json}
 
 
 def event_count(database: str) -> int:
