@@ -13,6 +13,8 @@ from publisher.checkouts.origins import on_github
 from registry.errors import Invalid
 
 FALLBACK_BRANCH = "main"
+MAX_MESSAGE_LENGTH = 1000
+"""Of the first line of a commit message that is stored: one of 5 MB could not be published."""
 USUAL_BRANCHES = ("main", "master")
 REMOTE = "refs/remotes/origin/"
 LOCAL = "refs/heads/"
@@ -128,7 +130,7 @@ def state(path: Path, default_branch: str) -> State:
     newest = ("rev-list", "--max-count=1", "--encoding=UTF-8", "--format=%H%n%s", "HEAD", "--")
     _, commit_hash, message = run(path, *newest, at_most=path).split("\n", 2)
     ahead, behind = _distance(path, default_branch)
-    return State(changes, ahead, behind, commit_hash, printable(message))
+    return State(changes, ahead, behind, commit_hash, printable(message)[:MAX_MESSAGE_LENGTH])
 
 
 def uncommitted(path: Path) -> int:

@@ -42,7 +42,10 @@ def name_of(linked: Linked, known: Sequence[Worktree], paths: set[str]) -> tuple
             return name, _reason_to_leave(taken, linked.branch)
         if is_elsewhere(taken) or taken.path in paths:
             continue
-        found = presence(Path(taken.path), Seen.before(taken))
+        try:
+            found = presence(Path(taken.path), Seen.before(taken))
+        except OSError:  # no right to look: it may be there
+            continue
         if found == "there":
             return name, f'name "{taken.name}" is that of {taken.path}'
         if found == "gone":

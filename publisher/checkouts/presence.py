@@ -81,8 +81,13 @@ def presence(path: Path, seen: Seen | None) -> Presence:
     try:
         os.lstat(path / ".git")
     except (FileNotFoundError, NotADirectoryError):
-        return "gone" if seen is None or os.path.ismount(seen.mount) else "not mounted"
+        return "gone" if is_mounted(seen) else "not mounted"
     return "there"
+
+
+def is_mounted(seen: Seen | None) -> bool:
+    """Whether the file system is mounted on which it was seen; so is one that nobody saw."""
+    return seen is None or os.path.ismount(seen.mount)
 
 
 def _mount(path: Path) -> Path:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from publisher.checkouts import command, git, origins, search
 from publisher.checkouts.git import Repository
-from publisher.checkouts.presence import Seen, is_elsewhere, presence
+from publisher.checkouts.presence import Seen, is_elsewhere, is_mounted, presence
 from publisher.checkouts.results import Report, Result
 from publisher.checkouts.worktrees import WorktreeSync, retire, text_of
 from registry.database import Registry
@@ -155,22 +156,26 @@ class Sync:
 
     async def _keeps_trunk(self, project: Project) -> bool:
         """Whether the trunk is where the registry says, as far as this host can know."""
-        if await asyncio.to_thread(os.path.isdir, project.trunk_path):
+        try:
+            if stat.S_ISDIR((await asyncio.to_thread(os.stat, project.trunk_path)).st_mode):
+                return True
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:  # no right to look
             return True
         at_trunk = [one for one in await self._registry.find_worktrees(project.trunk_path) if one.active]
-        for worktree in at_trunk:
-            seen = Seen.before(worktree)
-            if is_elsewhere(worktree) or presence(Path(worktree.path), seen) == "not mounted":
-                return True
-        return False
+        return any(is_elsewhere(worktree) or not is_mounted(Seen.before(worktree)) for worktree in at_trunk)
 
     async def _retire_what_is_gone(self) -> None:
         """Worktrees in this folder that this host saw, and that no repository was left to tell of."""
+        roots = (self._root, await asyncio.to_thread(self._root.resolve))  # git names folders without links
         told = {result.path for result in self._report.results if result.kind == "worktree"}
         for worktree in await self._registry.list_worktrees():
             path = Path(worktree.path)
             seen = Seen.before(worktree)
-            if seen is None or is_elsewhere(worktree) or worktree.path in told or not path.is_relative_to(self._root):
+            if seen is None or is_elsewhere(worktree) or worktree.path in told:
+                continue
+            if not any(path.is_relative_to(root) for root in roots):
                 continue
             try:
                 found = await asyncio.to_thread(presence, path, seen)

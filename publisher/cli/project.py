@@ -55,6 +55,7 @@ def register(
     extra = json_object(metadata)
     if origin is not None and not origin.strip():
         raise typer.BadParameter("is blank", param_hint="--origin")
+    is_given = origin is not None
     if path is not None or origin is None:
         folder = path or Path()
         found = git.repository(folder)
@@ -65,18 +66,20 @@ def register(
         trunk_path = str(found.trunk) if trunk_path is None else trunk_path
 
     async def work(registry: Registry) -> tuple[str, Project]:
-        before = await registry.find_projects(origin)
+        before = await registry.project_of_origin(origin)
+        if before is not None and is_given and before.remote_origin != await registry.normalize_remote_origin(origin):
+            before = None  # a former origin that is asked for by name is another project now
         project_id = await registry.register_project(
             repository_name(origin) if name is None else name,
-            origin,
+            origin if before is None else before.remote_origin,
             "main" if branch is None else branch,
             trunk_path,
             extra,
         )
         after = await _project(registry, project_id)
-        if not before:
+        if before is None:
             return "registered", after
-        return "unchanged" if before[0] == after else "updated", after
+        return "unchanged" if before == after else "updated", after
 
     change, project = with_registry(work, database_url, actor)
     if as_json:

@@ -88,6 +88,14 @@ def test_a_local_branch_with_the_name_of_a_remote_one(cli: CommandLine, code: Pa
     assert projects(cli)["engine"]["default_branch"] == "master"
 
 
+def test_a_commit_message_without_end_is_cut(cli: CommandLine, code: Path) -> None:
+    main = checkout(code / "engine", ORIGIN)
+    (code / "message").write_text("ü" * 5_000_000)
+    git(main, "commit", "--quiet", "--allow-empty", "--file", str(code / "message"))
+    sync(cli, code)
+    assert worktrees(cli)[str(main)]["last_commit_message"] == "ü" * 1000
+
+
 def test_work_in_a_submodule_is_not_committed(cli: CommandLine, code: Path) -> None:
     # given
     part = checkout(code.parent / "part")
@@ -159,6 +167,18 @@ def test_a_clone_that_is_gone_is_retired(cli: CommandLine, code: Path) -> None:
     rows = sync(cli, code)
     assert (rows["engine", "worktree"][0], rows["feat-x", "worktree"][0]) == ("retired", "retired")
     assert active(cli) == {str(code / "other"): "main"}
+
+
+def test_a_clone_that_is_gone_is_retired_when_the_folder_is_a_link(cli: CommandLine, code: Path) -> None:
+    main = checkout(code / "engine", ORIGIN)
+    feature = linked(main, code / "feat-x", "feat/x")
+    link = code.parent / "link"
+    link.symlink_to(code)
+    cli("sync", link)
+    shutil.rmtree(main)
+    shutil.rmtree(feature)
+    assert cli("sync", link).code == 0
+    assert active(cli) == {}
 
 
 def test_a_clone_that_was_moved_is_there_once(cli: CommandLine, code: Path) -> None:
@@ -354,8 +374,11 @@ def test_a_repository_that_was_renamed_stays_one_project(cli: CommandLine, code:
     other = checkout(code / "old-clone", ORIGIN)
     sync(cli, code)
     assert projects(cli).keys() == {"engine"}
+    assert cli("project", "register", other, "--json").json["id"] == before
     assert cli("project", "show", ORIGIN, "--json").json["id"] == before
     assert str(other) in active(cli)
+    # then that origin may be given to another one, by name
+    assert cli("project", "register", "--origin", ORIGIN, "--json").json["id"] != before
 
 
 def test_a_project_is_given_another_origin_by_hand(cli: CommandLine, code: Path) -> None:
