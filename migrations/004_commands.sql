@@ -60,6 +60,53 @@ $$;
 
 COMMENT ON FUNCTION update_project(uuid, text, text, text, text, jsonb) IS 'Changes what is given of a project: NULL keeps the value, metadata is merged by key.';
 
+-- A repository that was renamed or transferred stays one project. Its former origins are kept: checkouts elsewhere have
+-- them for as long as GitHub redirects.
+CREATE OR REPLACE FUNCTION change_project_origin(p_project_id uuid, p_remote_origin text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    origin text := normalize_remote_origin(p_remote_origin);
+    project projects;
+    other projects;
+    former jsonb;
+BEGIN
+    IF origin IS NULL THEN
+        RAISE EXCEPTION 'change_project_origin: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
+            quote_for_message(p_remote_origin)
+            USING ERRCODE = '22023';
+    END IF;
+    SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'change_project_origin: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF project.remote_origin = origin THEN
+        RETURN;
+    END IF;
+    -- For the message. The constraint is what holds against a concurrent writer.
+    SELECT * INTO other FROM projects p WHERE p.remote_origin = origin;
+    IF FOUND THEN
+        RAISE EXCEPTION 'change_project_origin: p_remote_origin % is taken by project % (%)',
+            quote_for_message(origin), quote_for_message(other.name), other.id
+            USING ERRCODE = '23505', CONSTRAINT = 'projects_unique_remote_origin';
+    END IF;
+    former := project.metadata -> 'former_origins';
+    IF former IS NULL OR jsonb_typeof(former) <> 'array' THEN
+        former := '[]';
+    END IF;
+    UPDATE projects p
+    SET remote_origin = origin,
+        metadata = p.metadata
+            || jsonb_build_object('former_origins', former - origin - p.remote_origin || to_jsonb(p.remote_origin))
+    WHERE p.id = p_project_id;
+END;
+$$;
+
+COMMENT ON FUNCTION change_project_origin(uuid, text) IS 'Gives a project the origin its repository has now; the one before is added to former_origins in its metadata. 23505 when another project has it.';
+
 CREATE OR REPLACE FUNCTION update_worktree(
     p_worktree_id uuid,
     p_name text DEFAULT NULL,

@@ -92,7 +92,8 @@ DROP FUNCTION IF EXISTS
     release_worktree(uuid, text),
     claim_worktree(uuid, text),
     update_worktree(uuid, text, text, text, text, jsonb),
-    update_project(uuid, text, text, text, text, jsonb);
+    update_project(uuid, text, text, text, text, jsonb),
+    change_project_origin(uuid, text);
 
 -- 003
 DROP FUNCTION IF EXISTS

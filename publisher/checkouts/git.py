@@ -1,26 +1,50 @@
-"""Git repositories on this machine, read with git itself; nothing in them is changed."""
+"""Git repositories on this machine, read with git itself; nothing in them is changed, and nothing of them is run."""
 
 from __future__ import annotations
 
 import os
-import subprocess
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import Invalid, RegistryError
+from publisher.checkouts.command import ask, printable, run, version, without_filters
+from publisher.checkouts.origins import on_github
+from registry.errors import Invalid
 
-TIMEOUT_SECONDS = 60
-OF_ANOTHER_REPOSITORY = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"}
-"""Set while a git hook runs us: they would point every command to the repository of the hook."""
 FALLBACK_BRANCH = "main"
+MAX_MESSAGE_LENGTH = 1000
+"""Of the first line of a commit message that is stored: one of 5 MB could not be published."""
+USUAL_BRANCHES = ("main", "master")
+REMOTE = "refs/remotes/origin/"
+LOCAL = "refs/heads/"
+ATTRIBUTES = ("HEAD ", "branch ", "bare", "detached", "locked", "prunable")
+"""How the lines of `worktree list --porcelain` begin, below the path."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the repository of a work tree keeps its data."""
+
+    common_dir: Path
+    """What all its work trees share: its identity."""
+    git_dir: Path
+    """What is this work tree's own; it stays the same when `git worktree move` moves the work tree."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it is the main work tree (or a bare repository), and not a linked one."""
+        return self.git_dir == self.common_dir
 
 
 @dataclass(frozen=True)
 class Linked:
-    """A work tree of a repository. `branch` is None when its HEAD is detached."""
+    """A work tree that git knows. It need not be there: see `presence`."""
 
     path: Path
     branch: str | None
+    """None when its HEAD is detached."""
+    is_locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,7 +54,7 @@ class Repository:
     common_dir: Path
     """What all its work trees share: its identity."""
     origin: str | None
-    """URL of the remote `origin`, with what `insteadOf` makes of it."""
+    """URL of the remote `origin`, see `origin`."""
     default_branch: str
     trunk: Path
     """The main work tree, else the one of the default branch, else the folder of the bare repository."""
@@ -39,7 +63,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class State:
-    """What a sync finds in a work tree. None is not known: no commit yet, or no trunk branch to compare with."""
+    """What a sync finds in a work tree. None is not known: no commit yet, or a trunk that was not fetched."""
 
     uncommitted_files: int
     ahead: int | None
@@ -49,36 +73,45 @@ class State:
 
 
 def origin(path: Path) -> str | None:
-    """URL of the remote `origin` of the checkout at `path`; None when there is none, or `path` is no checkout."""
-    return _ask(path, "remote", "get-url", "origin")
+    """URL of the remote `origin` of the checkout at `path`; None when there is none, or `path` is no checkout.
+
+    It is what `insteadOf` makes of it, with the name of GitHub in place of an alias of ssh.
+    """
+    url = ask(path, "remote", "get-url", "origin")
+    return on_github(printable(url)) if url is not None else None
 
 
-def repository(path: Path) -> Repository:
-    """The repository that `path` is in. Raises `Invalid` when it is in none."""
-    common_dir = _run(path, "rev-parse", "--path-format=absolute", "--git-common-dir")
-    listed = _run(path, "worktree", "list", "--porcelain", "-z")
-    entries = [_fields(entry) for entry in listed.split("\0\0") if entry.strip("\0")]
-    worktrees = tuple(
-        Linked(Path(entry["worktree"]), _branch(entry))
-        for entry in entries
-        if "bare" not in entry and "prunable" not in entry
-    )
-    remote_head = _ask(path, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
-    default_branch = (remote_head or "").removeprefix("origin/") or _branch(entries[0]) or FALLBACK_BRANCH
-    is_bare = "bare" in entries[0]
-    of_default_branch = [one.path for one in worktrees if is_bare and one.branch == default_branch]
-    return Repository(
-        Path(common_dir),
-        origin(path),
-        default_branch,
-        (of_default_branch or [Path(entries[0]["worktree"])])[0],
-        worktrees,
-    )
+def place(path: Path) -> Place:
+    """Where the work tree whose top is `path` has its data. Raises `Invalid` when `path` is none."""
+    directories = [
+        Path(run(path, "rev-parse", "--path-format=absolute", option, at_most=path))
+        for option in ("--git-common-dir", "--git-dir")
+    ]
+    return Place(*directories)
+
+
+def repository(path: Path, known_branch: str | None = None) -> Repository:
+    """The repository that `path` is in. Raises `Invalid` when it is in none.
+
+    `known_branch` is what is known to be its default branch: it is, as long as git does not say something else.
+    """
+    common_dir = Path(run(path, "rev-parse", "--path-format=absolute", "--git-common-dir"))
+    main, *others = _listed(path)
+    is_bare = "bare" in main
+    branch = _default_branch(path, known_branch, is_bare, _branch(main))
+    worktrees = [_linked(entry) for entry in others]
+    main_path = _main_path(path, Path(main["worktree"]), common_dir)
+    of_default_branch = [one.path for one in worktrees if one.branch == branch]
+    trunk = (of_default_branch or [Path(main["worktree"])])[0]
+    if main_path is not None and not is_bare:
+        worktrees.insert(0, Linked(main_path, _branch(main)))
+        trunk = main_path
+    return Repository(common_dir, origin(path), branch, trunk, tuple(worktrees))
 
 
 def worktree(path: Path, of: Repository) -> Linked:
     """The work tree that `path` is in, of its repository. Raises `Invalid` when it is in none."""
-    top = Path(_run(path, "rev-parse", "--path-format=absolute", "--show-toplevel"))
+    top = Path(run(path, "rev-parse", "--path-format=absolute", "--show-toplevel"))
     for one in of.worktrees:
         if one.path == top:
             return one
@@ -86,57 +119,131 @@ def worktree(path: Path, of: Repository) -> Linked:
 
 
 def state(path: Path, default_branch: str) -> State:
-    """The state of the work tree at `path`, compared with the trunk: `origin`'s branch, or the local one without it."""
-    changes = _run(path, "status", "--porcelain=v2", "--untracked-files=all")
-    uncommitted = len(changes.splitlines())
-    if _ask(path, "rev-parse", "--quiet", "--verify", "HEAD^{commit}") is None:
-        return State(uncommitted, None, None, None, None)
-    commit_hash, _, message = _run(path, "log", "-1", "--format=%H%n%s").partition("\n")
-    for trunk in (f"refs/remotes/origin/{default_branch}", f"refs/heads/{default_branch}"):
-        if counted := _ask(path, "rev-list", "--left-right", "--count", f"{trunk}...HEAD", "--"):
-            behind, ahead = counted.split()
-            return State(uncommitted, int(ahead), int(behind), commit_hash, message)
-    return State(uncommitted, None, None, commit_hash, message)
+    """The state of the work tree at `path`, compared with the trunk: `origin`'s branch, or the local one without it.
+
+    A trunk that has no commit yet, here and at `origin`, lacks all commits there are; so does a HEAD without commits.
+    """
+    changes = uncommitted(path)
+    if ask(path, "rev-parse", "--quiet", "--verify", "HEAD", at_most=path) is None:
+        ahead, behind = _distance(path, default_branch, has_commits=False)
+        return State(changes, ahead, behind, None, None)
+    newest = ("rev-list", "--max-count=1", "--encoding=UTF-8", "--format=%H%n%s", "HEAD", "--")
+    _, commit_hash, message = run(path, *newest, at_most=path).split("\n", 2)
+    ahead, behind = _distance(path, default_branch)
+    return State(changes, ahead, behind, commit_hash, printable(message)[:MAX_MESSAGE_LENGTH])
 
 
-def _fields(entry: str) -> dict[str, str]:
-    """Attributes of one entry of `git worktree list --porcelain -z`; one without a value is there with ""."""
-    return {name: value for name, _, value in (line.partition(" ") for line in entry.split("\0") if line)}
+def uncommitted(path: Path) -> int:
+    """How many files of the work tree at `path` are not committed; a submodule with such files is one.
+
+    A file that a filter program would convert (`git lfs`, `git-crypt`) is compared as it lies there, once its size or
+    time differs from what git remembers.
+    """
+    options = ("--porcelain=v2", "-z", "--untracked-files=all", "--find-renames", "--ignore-submodules=dirty")
+    status = run(path, *without_filters(path, path), "status", *options, at_most=path)
+    changed = set(_changed_files(status))
+    return len(changed) + sum(uncommitted(path / one) > 0 for one in _submodules(path) if one not in changed)
+
+
+def has_commit(path: Path, commit_hash: str) -> bool:
+    """Whether the repository that `path` is in has this commit."""
+    if re.fullmatch(r"[0-9a-f]{7,64}", commit_hash) is None:
+        return False
+    return ask(path, "cat-file", "-e", f"{commit_hash}^{{commit}}") is not None
+
+
+def _listed(path: Path) -> list[dict[str, str]]:
+    """What `git worktree list` says: the attributes of each work tree; one without a value is there with ""."""
+    if version() >= (2, 36):
+        listed = run(path, "worktree", "list", "--porcelain", "-z")
+        entries = [entry.split("\0") for entry in listed.split("\0\0") if entry.strip("\0")]
+    else:
+        listed = run(path, "worktree", "list", "--porcelain")
+        entries = [entry.split("\n") for entry in listed.strip("\n").split("\n\n")]
+        if not all(line.startswith(ATTRIBUTES) for lines in entries for line in lines[1:]):
+            raise Invalid(f'"{path}": a work tree has a line break in its path, which git before 2.36 cannot list')
+    return [{name: value for name, _, value in (line.partition(" ") for line in lines if line)} for lines in entries]
+
+
+def _linked(entry: dict[str, str]) -> Linked:
+    return Linked(Path(entry["worktree"]), _branch(entry), "locked" in entry)
 
 
 def _branch(entry: dict[str, str]) -> str | None:
-    return entry["branch"].removeprefix("refs/heads/") if "branch" in entry else None
+    return entry["branch"].removeprefix(LOCAL) if "branch" in entry else None
 
 
-def _ask(folder: Path, *arguments: str) -> str | None:
-    """Output of a git command; None where it fails, as it does for what is not there."""
-    done = _call(folder, *arguments)
-    return done.stdout.strip() if done.returncode == 0 else None
+def _main_path(path: Path, listed: Path, common_dir: Path) -> Path | None:
+    """Where the main work tree is. git lists the repository instead, where that is not the `.git` in it.
+
+    Of a submodule the repository knows it; of `init --separate-git-dir` only the main work tree itself does: None.
+    """
+    if listed / ".git" == common_dir:
+        return listed
+    if configured := ask(path, "config", "--get", "core.worktree"):
+        return Path(os.path.normpath(common_dir / configured))
+    if run(path, "rev-parse", "--path-format=absolute", "--git-dir") != str(common_dir):
+        return None
+    top = ask(path, "rev-parse", "--path-format=absolute", "--show-toplevel")
+    return Path(top) if top else None
 
 
-def _run(folder: Path, *arguments: str) -> str:
-    """Output of a git command. Raises `Invalid` with what git says."""
-    done = _call(folder, *arguments)
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or [f"git {arguments[0]} failed"])[0]
-        raise Invalid(f'"{folder}": {reason.removeprefix("fatal: ")}')
-    return done.stdout.strip("\n")
+def _default_branch(path: Path, known: str | None, is_bare: bool, checked_out: str | None) -> str:
+    """The branch that work is merged into, by the best evidence there is.
+
+    What is checked out comes last: it is as likely somebody's work. `origin/HEAD` is what a clone was told; it may
+    name a branch that is gone since.
+    """
+    refs = (ask(path, "for-each-ref", "--format=%(refname)", LOCAL, REMOTE) or "").split("\n")
+    remote = {ref.removeprefix(REMOTE) for ref in refs if ref.startswith(REMOTE)} - {"HEAD"}
+    local = {ref.removeprefix(LOCAL) for ref in refs if ref.startswith(LOCAL)}
+    remote_head = ask(path, "symbolic-ref", "--quiet", f"{REMOTE}HEAD") or ""
+    if remote_head.removeprefix(REMOTE) in remote:
+        return remote_head.removeprefix(REMOTE)
+    if is_bare:
+        bare_head = (ask(path, "rev-parse", "--symbolic-full-name", "main-worktree/HEAD") or "").removeprefix(LOCAL)
+        if bare_head in local:
+            return bare_head
+    for branches in (remote, local):
+        for branch in (known, *USUAL_BRANCHES):
+            if branch in branches:
+                return branch
+    only = next(iter(remote)) if len(remote) == 1 else None
+    return known or only or checked_out or FALLBACK_BRANCH
 
 
-def _call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
-    try:
-        return subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",  # of commit messages; a path that is not UTF-8 is then not found, and said so
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-            env=environment | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
-        )
-    except OSError as error:
-        raise RegistryError(f"cannot run git: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise RegistryError(f'"{folder}": git {arguments[0]} did not end within {TIMEOUT_SECONDS} s') from error
+def _distance(path: Path, default_branch: str, has_commits: bool = True) -> tuple[int | None, int | None]:
+    """How many commits HEAD is ahead of and behind the trunk; None when the trunk is not known here."""
+    for trunk in (f"{REMOTE}{default_branch}", f"{LOCAL}{default_branch}"):
+        if ask(path, "rev-parse", "--quiet", "--verify", f"{trunk}^{{commit}}", at_most=path) is not None:
+            ahead = _count(path, "HEAD", f"^{trunk}") if has_commits else 0
+            behind = _count(path, trunk, "^HEAD") if has_commits else _count(path, trunk)
+            return ahead, behind
+    if ask(path, "for-each-ref", "--count=1", REMOTE, at_most=path):
+        return None, None  # the trunk is one of the branches that were not fetched
+    return _count(path, "HEAD") if has_commits else 0, 0
+
+
+def _count(path: Path, *commits: str) -> int:
+    return int(run(path, "rev-list", "--count", *commits, "--", at_most=path))
+
+
+def _changed_files(status: str) -> Iterator[str]:
+    """Paths of the entries of `git status --porcelain=v2 -z`. A renamed file has two, of which one is given."""
+    fields_before_path = {"1": 8, "2": 9, "u": 10, "?": 1}
+    entries = iter(status.split("\0"))
+    for entry in entries:
+        kind = entry[:1]
+        if kind in fields_before_path:
+            yield entry.split(" ", fields_before_path[kind])[-1]
+        if kind == "2":
+            next(entries)
+
+
+def _submodules(path: Path) -> Iterator[str]:
+    """Paths of the submodules that are checked out in the work tree at `path`."""
+    for entry in run(path, "ls-files", "-z", "--stage", at_most=path).split("\0"):
+        if entry.startswith("160000 "):
+            inside = entry.partition("\t")[2]
+            if ask(path / inside, "rev-parse", "--git-dir", at_most=path / inside) is not None:
+                yield inside

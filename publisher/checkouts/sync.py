@@ -1,56 +1,36 @@
-"""Bring the registry up to date with the git checkouts of a folder: register what is new, update what changed.
+"""Bring the registry up to date with the git checkouts of a folder: what is new, what changed, what is gone.
 
 What people decided stays: a deactivated project, and a worktree that was merged or removed, are left alone as long as
-the same branch is checked out; names and types are never changed, and a trunk path only when it is gone.
+the same branch is checked out; names and types are never changed, and a trunk path only when it is gone. What another
+host registered is that one's affair, and what cannot be looked at now is left alone: see `presence`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel
-
-from publisher.checkouts import git, search
-from publisher.checkouts.git import Linked, Repository
+from publisher.checkouts import command, git, origins, search
+from publisher.checkouts.git import Repository
+from publisher.checkouts.presence import Seen, is_elsewhere, is_mounted, presence
+from publisher.checkouts.results import Report, Result
+from publisher.checkouts.worktrees import WorktreeSync, retire, text_of
 from registry.database import Registry
-from registry.errors import RegistryError, Unavailable
-from registry.models import Project, Worktree, WorktreeType
-
-Outcome = Literal["registered", "updated", "unchanged", "skipped", "failed"]
-
-FALLBACK_TYPE = "feat"
-GIT_STATE = {
-    "has_uncommitted_changes",
-    "uncommitted_files_count",
-    "ahead_of_trunk",
-    "behind_trunk",
-    "last_commit_hash",
-    "last_commit_message",
-}
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one project (then `path` is its trunk) or worktree; `detail` says why, or what changed."""
-
-    path: str
-    kind: Literal["project", "worktree", "folder"]
-    outcome: Outcome
-    detail: str = ""
+from registry.errors import NotFound, RegistryError, Unavailable
+from registry.models import Project, WorktreeType
 
 
 class Sync:
     """One pass over the checkouts in a folder."""
 
-    def __init__(self, registry: Registry, types: Sequence[WorktreeType]) -> None:
+    def __init__(self, registry: Registry, types: Sequence[WorktreeType], root: Path) -> None:
         self._registry = registry
         self._types = types
-        self._seen: set[Path] = set()
+        self._root = root
+        self._report = Report()
 
     @classmethod
     async def run(
@@ -58,129 +38,151 @@ class Sync:
     ) -> list[Result]:
         """Sync all checkouts in `root`; `progress` gets how many of how many are done, and the next one.
 
-        One that fails is among the results and stops no other. Raises `Unavailable` when the database is lost.
+        One that fails is among the results and stops no other. Raises `Unavailable` when the database is lost, and
+        `RegistryError` when there is no git, or one too old.
         """
-        one = cls(registry, await registry.list_worktree_types())
-        results: list[Result] = []
-
-        def unreadable(error: OSError) -> None:
-            results.append(Result(printable(error.filename), "folder", "failed", error.strerror or str(error)))
-
-        folders = await asyncio.to_thread(lambda: list(search.walk(root, unreadable)))
+        await asyncio.to_thread(command.version)
+        one = cls(registry, await registry.list_worktree_types(), root)
+        folders = await asyncio.to_thread(one._folders)
         for number, folder in enumerate(folders):
             if progress is not None:
                 progress(number, len(folders), folder)
-            results += await one._checkout(folder)
-        return results
-
-    async def _checkout(self, folder: Path) -> list[Result]:
-        try:
-            repository = await asyncio.to_thread(git.repository, folder)
-            if repository.common_dir in self._seen:  # by another of its work trees
-                return []
-            self._seen.add(repository.common_dir)
-            return await self._repository(folder, repository)
-        except Unavailable:
-            raise
-        except RegistryError as error:
-            return [Result(printable(folder), "project", "failed", str(error))]
-
-    async def _repository(self, folder: Path, repository: Repository) -> list[Result]:
-        if repository.origin is None:
-            return [Result(printable(folder), "project", "skipped", 'no remote "origin"')]
-        origin = await self._registry.normalize_remote_origin(repository.origin)
-        if origin is None:
-            return [Result(printable(folder), "project", "skipped", "origin is not on GitHub")]
-        before = next(iter(await self._registry.find_projects(origin)), None)
-        if before is not None and not before.active:
-            return [Result(printable(folder), "project", "skipped", f"project {before.name} is inactive")]
-        results = [await self._project(origin, repository, before)]
-        project = (await self._registry.find_projects(origin))[0]
-        known = await self._registry.list_worktrees(project_id=project.id, include_inactive=True)
-        for linked in repository.worktrees:
             try:
-                results.append(await self._worktree(project, linked, known))
+                await one._checkout(folder)
             except Unavailable:
                 raise
             except RegistryError as error:
-                results.append(Result(printable(linked.path), "worktree", "failed", str(error)))
-        return results
+                one._report.add(folder, "project", "failed", str(error))
+        await one._retire_what_is_gone()
+        return one._report.results
 
-    async def _project(self, origin: str, repository: Repository, before: Project | None) -> Result:
-        name = before.name if before else origin.rpartition("/")[2].removesuffix(".git")
-        keeps_trunk = before is not None and await asyncio.to_thread(os.path.isdir, before.trunk_path)
-        trunk = before.trunk_path if before is not None and keeps_trunk else str(repository.trunk)
-        project_id = await self._registry.register_project(name, origin, repository.default_branch, trunk)
-        after = await self._registry.get_project(project_id)
-        path = printable(repository.trunk)
-        if before is None or after is None:
-            return Result(path, "project", "registered", name)
-        changed = _changed(before, after, {"default_branch", "trunk_path"})
-        return Result(path, "project", "updated" if changed else "unchanged", changed)
+    def _folders(self) -> list[Path]:
+        """One folder of each repository: its main work tree, where that is among them."""
 
-    async def _worktree(self, project: Project, linked: Linked, known: Sequence[Worktree]) -> Result:
-        path = str(linked.path)
-        same_path = [one for one in known if one.path == path]
-        before = next((one for one in same_path if one.active), None)
+        def unreadable(error: OSError) -> None:
+            self._report.add(error.filename, "folder", "failed", error.strerror or str(error))
+
+        found: dict[Path, Path] = {}
+        for folder in search.walk(self._root, unreadable):
+            try:
+                place = git.place(folder)
+            except RegistryError as error:
+                self._report.add(folder, "project", "failed", str(error))
+                continue
+            if place.is_main or place.common_dir not in found:
+                found[place.common_dir] = folder
+        return list(found.values())
+
+    async def _checkout(self, folder: Path) -> None:
+        url = await asyncio.to_thread(git.origin, folder)
+        origin = await self._normalized(url)
+        if url is not None and origin is None:
+            self._report.add(folder, "project", "skipped", origins.why_not_on_github(url))
+            return
+        before = await self._registry.project_of_origin(origin) if origin is not None else None
         if before is None:
-            taken = next((one for one in known if one.name == linked.path.name), None)
-            reason = await asyncio.to_thread(_reason_to_skip, linked, taken)
-            if reason:
-                return Result(printable(path), "worktree", "skipped", reason)
-            branch = linked.branch or ""
-            kind = type_of(self._types, linked.path.name, branch, project.default_branch)
-            worktree_id = await self._registry.register_worktree(project.id, kind, linked.path.name, branch, path)
+            before = await self._project_here(folder, origin)
+        if before is None and url is None:
+            self._report.add(folder, "project", "skipped", 'no remote "origin"')
+            return
+        if before is not None and not before.active:
+            self._report.add(folder, "project", "skipped", f"project {before.name} is inactive")
+            return
+        repository = await asyncio.to_thread(git.repository, folder, before.default_branch if before else None)
+        project = await self._project(repository, before)
+        await WorktreeSync(self._registry, self._types, project, repository, self._report).run()
+
+    async def _normalized(self, url: str | None) -> str | None:
+        return None if url is None else await self._registry.normalize_remote_origin(url)
+
+    async def _project_here(self, folder: Path, origin: str | None) -> Project | None:
+        """The project, as it was, that is checked out here by an origin that is unknown: it has that one then.
+
+        None when it is another repository that is here now, or when another checkout kept the known origin: a fork.
+        """
+        repository = await asyncio.to_thread(git.repository, folder)
+        project = await self._project_of_worktrees(folder, repository)
+        if project is None or origin is None:
+            return project
+        paths = {str(one.path) for one in repository.worktrees}
+        for worktree in await self._registry.list_worktrees(project_id=project.id):
+            if worktree.path not in paths and not is_elsewhere(worktree):
+                there = await self._normalized(await asyncio.to_thread(git.origin, Path(worktree.path)))
+                if there not in (None, origin):
+                    return None
+        await self._registry.change_project_origin(project.id, origin)
+        return project
+
+    async def _project_of_worktrees(self, folder: Path, repository: Repository) -> Project | None:
+        """The project of which worktrees are registered at the paths of this repository, and with its commits."""
+        for linked in repository.worktrees:
+            located = await self._registry.get_worktree_by_path(text_of(linked.path))
+            worktree = await self._registry.get_worktree(located.id) if located is not None else None
+            if worktree is None or is_elsewhere(worktree):
+                continue
+            commit = worktree.last_commit_hash
+            if commit is None or await asyncio.to_thread(git.has_commit, folder, commit):
+                return await self._registry.get_project(worktree.project_id)
+        trunk = text_of(repository.trunk)
+        for project in await self._registry.list_projects():
+            if project.trunk_path == trunk and not await self._registry.list_worktrees(project_id=project.id):
+                return project
+        return None
+
+    async def _project(self, repository: Repository, before: Project | None) -> Project:
+        """Register the project, or bring it up to date; returns it as it is then."""
+        trunk = text_of(repository.trunk)
+        if before is None:
+            url = repository.origin or ""
+            name = origins.repository_name(url)
+            project_id = await self._registry.register_project(name, url, repository.default_branch, trunk)
         else:
-            worktree_id = before.id
-            await self._registry.update_worktree(worktree_id, branch_name=linked.branch)
-        state = await asyncio.to_thread(git.state, linked.path, project.default_branch)
-        await self._registry.update_worktree_git_state(
-            worktree_id,
-            None,
-            state.uncommitted_files,
-            state.ahead,
-            state.behind,
-            state.commit_hash,
-            state.commit_message,
-        )
-        after = await self._registry.get_worktree(worktree_id)
-        if before is None or after is None:
-            return Result(printable(path), "worktree", "registered", branch)
-        changed = _changed(before, after, GIT_STATE | {"branch_name"})
-        return Result(printable(path), "worktree", "updated" if changed else "unchanged", changed)
+            project_id = before.id
+            keeps_trunk = await self._keeps_trunk(before)
+            await self._registry.update_project(
+                project_id,
+                default_branch=repository.default_branch,
+                trunk_path=None if keeps_trunk else trunk,
+            )
+        after = await self._registry.get_project(project_id)
+        if after is None:
+            raise NotFound(f"project {project_id} was deleted meanwhile")
+        if before is None:
+            self._report.add(trunk, "project", "registered", after.name)
+        else:
+            fields = {"remote_origin", "default_branch", "trunk_path"}
+            self._report.add_change(trunk, "project", before, after, fields)
+        return after
 
+    async def _keeps_trunk(self, project: Project) -> bool:
+        """Whether the trunk is where the registry says, as far as this host can know."""
+        try:
+            if stat.S_ISDIR((await asyncio.to_thread(os.stat, project.trunk_path)).st_mode):
+                return True
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:  # no right to look
+            return True
+        at_trunk = [one for one in await self._registry.find_worktrees(project.trunk_path) if one.active]
+        return any(is_elsewhere(worktree) or not is_mounted(Seen.before(worktree)) for worktree in at_trunk)
 
-def type_of(types: Sequence[WorktreeType], folder_name: str, branch: str, default_branch: str) -> str:
-    """The type of a worktree: trunk, or the one with the longest prefix that its branch, else its folder, has."""
-    if branch == default_branch:
-        return "trunk"
-    for prefix, value in (("branch_prefix", branch), ("worktree_prefix", folder_name)):
-        fitting = [one for one in types if getattr(one, prefix) and value.startswith(getattr(one, prefix))]
-        if fitting:
-            return max(fitting, key=lambda one: len(getattr(one, prefix))).name
-    return FALLBACK_TYPE
-
-
-def printable(path: str | Path) -> str:
-    """A path that can be printed: bytes that are no UTF-8 are replaced."""
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _reason_to_skip(linked: Linked, taken: Worktree | None) -> str:
-    """Why a work tree is not registered; "" when it is. `taken` is the worktree that has its name now."""
-    if linked.branch is None:
-        return "HEAD is detached"
-    if taken is None:
-        return ""
-    if taken.active:
-        return f'name "{taken.name}" is that of {taken.path}' if Path(taken.path).is_dir() else ""
-    if taken.branch_name == linked.branch:
-        return "merged" if taken.merged_at else "removed"
-    return ""
-
-
-def _changed(before: BaseModel, after: BaseModel, fields: set[str]) -> str:
-    """The names of those `fields` that differ."""
-    return ", ".join(
-        name for name in type(before).model_fields if name in fields and getattr(before, name) != getattr(after, name)
-    )
+    async def _retire_what_is_gone(self) -> None:
+        """Worktrees in this folder that this host saw, and that no repository was left to tell of."""
+        roots = (self._root, await asyncio.to_thread(self._root.resolve))  # git names folders without links
+        told = {result.path for result in self._report.results if result.kind == "worktree"}
+        for worktree in await self._registry.list_worktrees():
+            path = Path(worktree.path)
+            seen = Seen.before(worktree)
+            if seen is None or is_elsewhere(worktree) or worktree.path in told:
+                continue
+            if not any(path.is_relative_to(root) for root in roots):
+                continue
+            try:
+                found = await asyncio.to_thread(presence, path, seen)
+            except OSError as error:
+                self._report.add(path, "worktree", "failed", error.strerror or str(error))
+                continue
+            if found == "not mounted":
+                self._report.add(path, "worktree", "skipped", found)
+            elif found == "gone":
+                await retire(self._registry, worktree, "its folder is gone", self._report)

@@ -62,10 +62,12 @@ def register(
     Example: imi-registry project register ~/code/engine
     """
     from publisher.checkouts import git
+    from publisher.checkouts.origins import repository_name
 
     extra = json_object(metadata)
     if origin is not None and not origin.strip():
         raise typer.BadParameter("is blank", param_hint="--origin")
+    is_given = origin is not None
     if path is not None or origin is None:
         folder = path or Path()
         found = git.repository(folder)
@@ -76,18 +78,20 @@ def register(
         trunk_path = str(found.trunk) if trunk_path is None else trunk_path
 
     async def work(registry: Registry) -> tuple[str, Project]:
-        before = await registry.find_projects(origin)
+        before = await registry.project_of_origin(origin)
+        if before is not None and is_given and before.remote_origin != await registry.normalize_remote_origin(origin):
+            before = None  # a former origin that is asked for by name is another project now
         project_id = await registry.register_project(
-            _repository_name(origin) if name is None else name,
-            origin,
+            repository_name(origin) if name is None else name,
+            origin if before is None else before.remote_origin,
             "main" if branch is None else branch,
             trunk_path,
             extra,
         )
         after = await _project(registry, project_id)
-        if not before:
+        if before is None:
             return "registered", after
-        return "unchanged" if before[0] == after else "updated", after
+        return "unchanged" if before == after else "updated", after
 
     change, project = with_registry(work, database_url, actor)
     if as_json:
@@ -185,13 +189,17 @@ def update(
     branch: Branch = None,
     trunk_path: TrunkPath = None,
     description: Annotated[str | None, typer.Option("--description", help="What it is.", show_default=False)] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option("--origin", help="Its GitHub origin after it was renamed or transferred.", show_default=False),
+    ] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given of a project.
+    """Change what is given of a project. Its worktrees and its history stay, also with a new origin.
 
     Example: imi-registry project update engine --description "The engine"
     """
@@ -201,6 +209,8 @@ def update(
 
     async def work(registry: Registry) -> Project:
         project = await references.project(registry, reference)
+        if origin is not None:
+            await registry.change_project_origin(project.id, origin)
         await registry.update_project(project.id, name, branch, trunk_path, description, extra)
         return await _project(registry, project.id)
 
@@ -237,10 +247,6 @@ def deactivate(
 
     project = with_registry(work, database_url, actor)
     write(f"deactivated {project.name}" if project.active else f"{project.name} was inactive already")
-
-
-def _repository_name(origin: str) -> str:
-    return origin.rstrip("/").removesuffix(".git").rpartition("/")[2] or origin
 
 
 async def _project(registry: Registry, project_id: UUID) -> Project:

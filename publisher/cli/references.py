@@ -24,11 +24,13 @@ async def project(registry: Registry, reference: str) -> Project:
     """
     if _is_path(reference):
         origin = git.origin(_folders(reference)[0])
-        of_origin = await registry.find_projects(origin) if origin else []
-        if not of_origin:
+        of_origin = await registry.project_of_origin(origin) if origin else None
+        if of_origin is None:
             raise NotFound(f'"{reference}" is no checkout of a registered project')
-        return of_origin[0]
+        return of_origin
     found = await registry.find_projects(reference)
+    if not found and (renamed := await registry.project_of_origin(reference)) is not None:
+        return renamed
     if not found:
         matches = await registry.search_projects(reference) if reference.strip() else []
         similar = [match.name for match in matches]

@@ -15,12 +15,12 @@ from publisher.cli.terminal.text import emit, say, write
 from registry.errors import Unavailable
 
 if TYPE_CHECKING:
-    from publisher.checkouts.sync import Result
+    from publisher.checkouts.results import Result
     from registry.database import Registry
 
 app = typer.Typer()
 
-STYLES = {"registered": "green", "updated": "cyan", "skipped": "dim", "failed": "red"}
+STYLES = {"registered": "green", "updated": "cyan", "retired": "yellow", "skipped": "dim", "failed": "red"}
 
 
 @app.command()
@@ -71,7 +71,8 @@ async def _once(registry: Registry, root: Path, as_json: bool) -> list[Result]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from publisher.checkouts.sync import Sync, printable
+    from publisher.checkouts.command import printable
+    from publisher.checkouts.sync import Sync
 
     errors = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -56,7 +56,7 @@ def register(
     Example: imi-registry worktree register ~/code/engine/feat-search --agent ada
     """
     from publisher.checkouts import git
-    from publisher.checkouts.sync import type_of
+    from publisher.checkouts.naming import type_of
     from publisher.cli import references
 
     extra = json_object(metadata)

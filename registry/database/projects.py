@@ -63,6 +63,10 @@ class Projects(Part):
             as_json(metadata),
         )
 
+    async def change_project_origin(self, project_id: UUID, remote_origin: str) -> None:
+        """Give a project the origin its repository has now; `former_origins` in its metadata has the one before."""
+        await self._pool.write(self._cause, "public.change_project_origin(%s, %s)", project_id, remote_origin)
+
     async def deactivate_project(self, project_id: UUID) -> None:
         """Soft delete of a project and its worktrees; does nothing when it is inactive already."""
         await self._pool.write(self._cause, "public.deactivate_project(%s)", project_id)
@@ -84,6 +88,17 @@ class Projects(Part):
         """The form in which the registry stores this origin; None when it is no GitHub repository."""
         origin: str | None = await self._pool.value("SELECT public.normalize_remote_origin(%s)", remote_origin)
         return origin
+
+    async def project_of_origin(self, remote_origin: str) -> Project | None:
+        """The project, active or not, that has this origin in any form, or had it before its repository was renamed."""
+        return await self._pool.row(
+            Project,
+            PROJECTS + " CROSS JOIN public.normalize_remote_origin(%s) AS asked (origin)"
+            " WHERE p.remote_origin = asked.origin"
+            " OR p.metadata @> jsonb_build_object('former_origins', jsonb_build_array(asked.origin))"
+            " ORDER BY (p.remote_origin = asked.origin) DESC, p.active DESC, p.id LIMIT 1",
+            remote_origin,
+        )
 
     async def find_projects(self, reference: str) -> list[Project]:
         """Projects, active or not, with this name, this origin in any form, or an id that begins so."""

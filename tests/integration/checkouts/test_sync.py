@@ -8,49 +8,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from tests.support.commandline import CommandLine, command_line
+from tests.support.commandline import CommandLine
 from tests.support.git_repositories import checkout, commit, git, linked
 from tests.support.processes import COMMAND, environment
+from tests.support.syncing import outcomes, sync, worktrees
 
 ORIGIN = "https://github.com/Ada/Engine"
-
-
-@pytest.fixture
-def cli(database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    return command_line(monkeypatch, capsys, DATABASE_URL=database)
-
-
-@pytest.fixture
-def code(tmp_path: Path) -> Path:
-    """The folder that is synced."""
-    folder = tmp_path / "my code"
-    folder.mkdir()
-    return folder
-
-
-def sync(cli: CommandLine, code: Path, exit_code: int = 0) -> dict[tuple[str, str], tuple[str, str]]:
-    """Path in `code` and kind to outcome and detail."""
-    done = cli("sync", code, "--json")
-    assert done.code == exit_code, done.err
-    found = json.loads(done.out)
-    rows = {
-        (os.path.relpath(row["path"], code), row["kind"]): (row["outcome"], row["detail"]) for row in found["results"]
-    }
-    assert sum(found["counts"].values()) == len(found["results"]) == len(rows)
-    return rows
-
-
-def outcomes(rows: dict[tuple[str, str], tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(path, outcome) for (path, _), (outcome, _) in rows.items()]
-
-
-def worktrees(cli: CommandLine) -> dict[str, dict[str, Any]]:
-    return {one["path"]: one for one in cli("worktree", "list", "--all", "--json").json}
 
 
 def event_count(database: str) -> int:
@@ -70,7 +37,7 @@ def test_checkouts_and_their_linked_work_trees_are_registered(cli: CommandLine, 
     rows = sync(cli, code)
     # then
     assert rows == {
-        ("engine/trunk-main", "project"): ("registered", "engine"),
+        ("engine/trunk-main", "project"): ("registered", "Engine"),
         ("engine/trunk-main", "worktree"): ("registered", "main"),
         ("engine/feat-größe", "worktree"): ("registered", "feat/größe"),
         ("../elsewhere", "worktree"): ("registered", "pr-review/7"),
@@ -96,7 +63,7 @@ def test_what_changed_is_updated_and_what_people_chose_stays(cli: CommandLine, c
     main = checkout(code / "engine", ORIGIN)
     feature = linked(main, code / "engine-x", "fix/x")
     sync(cli, code)
-    cli("project", "update", "engine", "--name", "motor")
+    cli("project", "update", "Engine", "--name", "motor")
     # when
     git(feature, "checkout", "--quiet", "-b", "fix/y")
     last = commit(feature, "More")
@@ -190,9 +157,9 @@ def test_what_was_merged_removed_or_deactivated_is_not_brought_back(cli: Command
     # then
     assert sync(cli, code)["engine-a", "worktree"] == ("registered", "feat/c")
     # when
-    cli("project", "deactivate", "engine", "--yes")
+    cli("project", "deactivate", "Engine", "--yes")
     # then
-    assert sync(cli, code) == {("engine", "project"): ("skipped", "project engine is inactive")}
+    assert sync(cli, code) == {("engine", "project"): ("skipped", "project Engine is inactive")}
 
 
 def test_a_trunk_that_moved_is_followed(cli: CommandLine, code: Path) -> None:

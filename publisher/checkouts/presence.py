@@ -1,0 +1,98 @@
+"""Whether a checkout that the registry knows is still there; what is known of it is in its worktree's metadata.
+
+Git forgets a work tree that was removed, and cannot tell one that is gone from one on a disk that is not mounted. So a
+sync keeps, as `checkout` in the metadata of a worktree, on which host it saw it, where its git data is, and on which
+mount. Only what this host saw may this host call gone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from registry.models import Worktree
+
+KEY = "checkout"
+
+Presence = Literal["there", "gone", "not mounted"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a sync saw a work tree."""
+
+    host: str
+    git_dir: str
+    """What is its own of the repository's data: it stays the same when git moves the work tree."""
+    mount: str
+    """Mount point of the file system it is on."""
+
+    @classmethod
+    def at(cls, path: Path, git_dir: Path) -> Seen:
+        """How the work tree at `path` is seen now."""
+        return cls(socket.gethostname(), str(git_dir), str(_mount(path)))
+
+    @classmethod
+    def before(cls, worktree: Worktree | None) -> Seen | None:
+        """How it was seen last; None when no sync saw it."""
+        kept = worktree.metadata.get(KEY) if worktree is not None else None
+        if not isinstance(kept, dict):
+            return None
+        host, git_dir, mount = (kept.get(name) for name in ("host", "git_dir", "mount"))
+        if isinstance(host, str) and isinstance(git_dir, str) and isinstance(mount, str):
+            return cls(host, git_dir, mount)
+        return None
+
+    def is_linked_to(self, common_dir: Path) -> bool:
+        """Whether it is a linked work tree of the repository whose data is in `common_dir`."""
+        return Path(self.git_dir).parent == common_dir / "worktrees"
+
+    def metadata(self) -> dict[str, Any]:
+        """What is kept of it."""
+        return {KEY: asdict(self)}
+
+
+def gone(worktree: Worktree, why: str) -> dict[str, Any]:
+    """What is kept of a worktree that a sync retires."""
+    seen = Seen.before(worktree)
+    return {KEY: (asdict(seen) if seen is not None else {}) | {"gone": why}}
+
+
+def is_elsewhere(worktree: Worktree) -> bool:
+    """Whether another host saw it; what none saw may be here."""
+    seen = Seen.before(worktree)
+    return seen is not None and seen.host != socket.gethostname()
+
+
+def was_retired(worktree: Worktree) -> bool:
+    """Whether a sync removed it, and no person: it comes back with its checkout."""
+    kept = worktree.metadata.get(KEY)
+    return isinstance(kept, dict) and "gone" in kept
+
+
+def presence(path: Path, seen: Seen | None) -> Presence:
+    """Whether there is a work tree at `path`.
+
+    Raises `OSError` when it cannot be known, as without the right to look into its folder.
+    """
+    try:
+        os.lstat(path / ".git")
+    except (FileNotFoundError, NotADirectoryError):
+        return "gone" if is_mounted(seen) else "not mounted"
+    return "there"
+
+
+def is_mounted(seen: Seen | None) -> bool:
+    """Whether the file system is mounted on which it was seen; so is one that nobody saw."""
+    return seen is None or os.path.ismount(seen.mount)
+
+
+def _mount(path: Path) -> Path:
+    """The mount point that an existing `path` is below."""
+    real = Path(os.path.realpath(path))
+    while not os.path.ismount(real):
+        real = real.parent
+    return real
