@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from publisher.settings import Settings
 from registry import queries as asked
 from registry.broker.answers import TOO_LARGE, header_code
-from registry.broker.connection import connect_nats
+from registry.broker.connection import connect_nats, flush
 from registry.concurrency.tasks import end
 from registry.database import Registry
 from registry.errors import NotFound, RegistryError, Unavailable
@@ -57,7 +57,7 @@ async def serve_queries(settings: Settings, ready: asyncio.Event) -> None:
                 handler=partial(desk.handle, name),
                 metadata={"request_schema": _schema(request), "response_schema": _schema(response)},
             )
-        await client.flush()
+        await flush(client)
         ready.set()
         await asyncio.Event().wait()
 

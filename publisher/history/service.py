@@ -24,7 +24,7 @@ from publisher.outbox import record
 from publisher.outbox.connection import KEEPALIVE, READER
 from publisher.settings import Settings, profile_of
 from registry.broker.answers import refusal_headers
-from registry.broker.connection import connect_nats
+from registry.broker.connection import connect_nats, flush
 from registry.concurrency.backoff import Backoff
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.history.pages import (
@@ -86,10 +86,7 @@ class HistoryService:
             await serve(history_subject(self._profile), self._history)
             await serve(origin_subject(self._profile), self._origin)
             await serve(snapshot_subject(self._profile), self._snapshot)
-            # nats-py's flush pings past what is still in its buffer (measured: in one of ten the subscription came
-            # after); behind the first answer the buffer is out, so the second tells that the server has it.
-            await client.flush()
-            await client.flush()
+            await flush(client)
             if ready is not None:
                 ready.set()
             await asyncio.Event().wait()

@@ -75,6 +75,17 @@ async def connect_nats(
         await client.close()
 
 
+async def flush(client: Client) -> None:
+    """Wait until the server has taken all that was sent before: it knows the subscriptions made so far.
+
+    Twice, because nats-py's own flush writes its PING at once, and what was sent before may still be in a buffer behind
+    it (measured: in one of ten the subscription came after). Behind the first answer the buffer is out, so the second
+    one tells that the server has it.
+    """
+    await client.flush()
+    await client.flush()
+
+
 def no_stream(stream: str) -> NotFound:
     """The error of a reader whose stream is not there: it never was, or it was lost."""
     return NotFound(

@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 
 from publisher.embedded.nats_server import nats_server
+from registry.broker.connection import flush
 from registry.client.replay import replay
 from registry.position import After, FromSequence, FromStart, Last
 from registry.profiles.bloodbank import STREAM
@@ -57,8 +58,7 @@ async def heard(world: World) -> AsyncIterator[list[bytes]]:
         payloads.append(message.data)
 
     subscription = await world.nats.subscribe(world.profile.event_subjects, cb=hear)
-    await world.nats.flush()
-    await world.nats.flush()
+    await flush(world.nats)
     yield payloads
     await subscription.unsubscribe()
 
