@@ -17,11 +17,14 @@ from nats.aio.client import Client
 from registry.database import migrate
 from registry.profiles import bloodbank
 from tests.support import services
-from tests.support.databases import name_of, new_database
+from tests.support.databases import Role, name_of, new_database, plain_role, url_of
 from tests.support.environment import forget_settings
 from tests.support.world import World
 
 log = logging.getLogger(__name__)
+
+CONNECTS_AS_PLAIN_OWNER = False
+"""Whether tests connect as the plain owner of their database, except those that are marked `superuser`."""
 
 forget_settings(os.environ)
 
@@ -57,25 +60,38 @@ def nats_url(pytestconfig: pytest.Config) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def template_database(admin_url: str) -> Iterator[str]:
+def owner(admin_url: str) -> Iterator[Role | None]:
+    """Who owns the databases of the tests, and connects to them: no superuser; None is the role of `admin_url`."""
+    if not CONNECTS_AS_PLAIN_OWNER:
+        yield None
+        return
+    with plain_role(admin_url) as role:
+        yield role
+
+
+@pytest.fixture(scope="session")
+def template_database(admin_url: str, owner: Role | None) -> Iterator[str]:
     """Name of a migrated database that others are cloned from; nobody connects to it."""
-    with new_database(admin_url) as url:
+    with new_database(admin_url, owner) as url:
         with psycopg.connect(url) as conn:
             migrate.apply(conn)
         yield name_of(url)
 
 
 @pytest.fixture
-def database(admin_url: str, template_database: str) -> Iterator[str]:
-    """URL of a fresh, migrated database."""
-    with new_database(admin_url, template_database) as url:
-        yield url
+def database(
+    request: pytest.FixtureRequest, admin_url: str, owner: Role | None, template_database: str
+) -> Iterator[str]:
+    """URL of a fresh, migrated database, as its owner; as a superuser in tests that are marked so."""
+    with new_database(admin_url, owner, template_database) as url:
+        is_superuser = request.node.get_closest_marker("superuser") is not None
+        yield url_of(admin_url, name_of(url)) if is_superuser else url
 
 
 @pytest.fixture
-def empty_database(admin_url: str) -> Iterator[str]:
-    """URL of a fresh database without anything in it."""
-    with new_database(admin_url) as url:
+def empty_database(admin_url: str, owner: Role | None) -> Iterator[str]:
+    """URL of a fresh database without anything in it, as its owner."""
+    with new_database(admin_url, owner) as url:
         yield url
 
 
@@ -109,9 +125,9 @@ def world(database: str, nats_url: str, prefix: str, nats: Client) -> World:
 
 
 @pytest.fixture
-def second(world: World, admin_url: str, template_database: str) -> Iterator[World]:
+def second(world: World, admin_url: str, owner: Role | None, template_database: str) -> Iterator[World]:
     """The same server and prefix with another fresh, migrated database."""
-    with new_database(admin_url, template_database) as url:
+    with new_database(admin_url, owner, template_database) as url:
         yield world.at(database=url)
 
 

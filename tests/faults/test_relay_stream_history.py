@@ -14,7 +14,7 @@ import pytest
 from publisher.doctor import examine
 from publisher.embedded.nats_server import nats_server
 from tests.support.audit import connected
-from tests.support.databases import name_of, new_database
+from tests.support.databases import Role, name_of, new_database
 from tests.support.workload import writing
 from tests.support.world import World
 
@@ -113,13 +113,13 @@ async def test_event_ids_the_server_still_remembers_do_not_block_the_relay(world
 
 
 async def test_a_database_restored_to_an_older_state_is_reported_and_its_new_events_are_published(
-    world: World, admin_url: str
+    world: World, admin_url: str, owner: Role | None
 ) -> None:
     async with world.relay():
         rename_project(world.database, 9)
         await world.drained()
 
-    with new_database(admin_url, name_of(world.database)) as copy:
+    with new_database(admin_url, owner, name_of(world.database)) as copy:
         async with world.relay():
             rename_project(world.database, 5)
             await world.drained()

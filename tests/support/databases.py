@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -12,15 +13,39 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 
+class Role(NamedTuple):
+    """Somebody who may log in."""
+
+    name: str
+    password: str
+
+
 @contextmanager
-def new_database(admin_url: str, template: str = "template1") -> Iterator[str]:
-    """URL of a database that is a copy of `template` (a name, to which nobody is connected), dropped afterwards."""
+def plain_role(admin_url: str) -> Iterator[Role]:
+    """A role that may log in and nothing else; it must own nothing at the end."""
+    role = Role(f"imi_test_{secrets.token_hex(6)}", secrets.token_hex(8))
+    with psycopg.connect(admin_url, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role.name), role.password))
+    try:
+        yield role
+    finally:
+        with psycopg.connect(admin_url, autocommit=True) as conn:
+            conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role.name)))
+
+
+@contextmanager
+def new_database(admin_url: str, owner: Role | None, template: str = "template1") -> Iterator[str]:
+    """URL, as its owner, of a database that is a copy of `template`, dropped afterwards.
+
+    `template` is the name of a database to which nobody is connected. Without `owner` it is whoever `admin_url` is.
+    """
     name = f"imi_test_{secrets.token_hex(6)}"
     with psycopg.connect(admin_url, autocommit=True) as conn:
-        query = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        conn.execute(query.format(sql.Identifier(name), sql.Identifier(template)))
+        owned_by = sql.Identifier(owner.name) if owner else sql.SQL("DEFAULT")
+        query = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
+        conn.execute(query.format(sql.Identifier(name), owned_by, sql.Identifier(template)))
     try:
-        yield url_of(admin_url, name)
+        yield url_of(admin_url, name, owner)
     finally:
         with psycopg.connect(admin_url, autocommit=True) as conn:
             conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -31,7 +56,8 @@ def name_of(url: str) -> str:
     return str(conninfo_to_dict(url)["dbname"])
 
 
-def url_of(server_url: str, name: str) -> str:
-    """`server_url`, in any form that libpq takes, with another database."""
-    parts = {key: value for key, value in conninfo_to_dict(server_url).items() if key != "dbname"}
+def url_of(server_url: str, name: str, role: Role | None = None) -> str:
+    """`server_url`, in any form that libpq takes, with another database, and as another role."""
+    parts = conninfo_to_dict(server_url) | ({"user": role.name, "password": role.password} if role else {})
+    parts.pop("dbname", None)
     return f"postgresql:///{name}?{urlencode(parts, quote_via=quote)}"

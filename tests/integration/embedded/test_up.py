@@ -25,6 +25,7 @@ import psutil
 import psycopg
 import pytest
 
+from registry.broker.connection import flushed
 from tests.support.processes import COMMAND, environment, run
 
 TIMEOUT_SECONDS = 30
@@ -89,7 +90,7 @@ async def events_while(nats_url: str, work: Callable[[], object], count: int) ->
     client = await nats.connect(nats_url)
     try:
         subscription = await client.subscribe("imi.evt.v1.>")
-        await client.flush()
+        await flushed(client)
         await asyncio.to_thread(work)
         return [orjson.loads((await subscription.next_msg(10)).data) for _ in range(count)]
     finally:

@@ -17,7 +17,7 @@ from publisher.history import timeline
 from publisher.history.verification import verify
 from registry.errors import NotFound
 from tests.support.audit import connected
-from tests.support.databases import name_of, new_database
+from tests.support.databases import Role, name_of, new_database
 from tests.support.workload import writing
 from tests.support.world import World
 
@@ -160,13 +160,13 @@ async def test_doctor_explains_a_lost_stream_and_one_restored_from_an_older_back
 @pytest.mark.usefixtures("profile")
 @pytest.mark.parametrize("goes_on", [False, True], ids=["before the relay runs", "after the relay has recovered"])
 async def test_doctor_explains_a_database_restored_to_an_older_state(
-    world: World, admin_url: str, goes_on: bool
+    world: World, admin_url: str, owner: Role | None, goes_on: bool
 ) -> None:
     async with world.relay():
         world.write()
         await world.drained()
 
-    with new_database(admin_url, name_of(world.database)) as copy:
+    with new_database(admin_url, owner, name_of(world.database)) as copy:
         older = world.at(database=copy)
         async with world.relay():
             world.write(1)
