@@ -58,7 +58,7 @@ async def play(world: World, batch: list[tuple[str, bytes]]) -> None:
     """Publish a batch without waiting for each."""
     for name, payload in batch:
         await world.nats.publish(world.names.commands.command_subject(name), payload)
-    await flush(world.nats)
+    await flushed(world.nats)
 
 
 async def assert_all_accounted(world: World, sent: list[tuple[str, bytes]]) -> None:
@@ -187,7 +187,7 @@ async def test_a_reply_subject_that_is_no_inbox_is_never_published_to(world: Wor
     async with world.applier():
         await world.nats.jetstream().publish(f"{world.prefix}.cmd.v1.project.register", payload)
         await world.commands_done()
-        await flush(world.nats)
+        await flushed(world.nats)
 
     assert victim.pending_msgs == 0
     assert world.rows("SELECT code FROM command_ledger") == [("VALIDATION_ERROR",)]

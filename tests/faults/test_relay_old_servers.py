@@ -122,7 +122,7 @@ async def test_no_message_follows_somebody_elses_in_the_place_of_a_refused_one(w
         await world.nats.jetstream().publish(messages[0].subject, b"{}")
         with pytest.raises(StreamMoved):
             await (await stream.send(messages, expected=0))  # the second one's sequence is right
-        await flush(world.nats)
+        await flushed(world.nats)
         assert await stream.last_sequence() == 1
         assert await (await stream.send(messages, expected=1)) == 3
 

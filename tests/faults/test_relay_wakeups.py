@@ -28,7 +28,7 @@ async def test_a_commit_at_any_moment_of_the_relays_going_to_sleep_wakes_it(worl
         arrived.set()
 
     await world.nats.subscribe(f"{world.prefix}.evt.v1.>", cb=on_event)
-    await flush(world.nats)
+    await flushed(world.nats)
     async with (
         world.relay(heartbeat_seconds=3600),
         await psycopg.AsyncConnection.connect(world.database, autocommit=True) as conn,

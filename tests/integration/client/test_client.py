@@ -120,7 +120,7 @@ async def test_attributes_given_with_a_call_arrive_in_the_command_and_its_events
     conversation, command_id, cause = uuid4(), uuid4(), uuid4()
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     commands = await world.nats.subscribe(world.names.commands.filter)
-    await flush(world.nats)
+    await flushed(world.nats)
 
     async with (
         world.applier(),

@@ -58,7 +58,7 @@ async def test_each_subscription_has_what_it_is_said_to_have_and_nothing_else(wo
     # when every subject of the table is published to
     for subject in {subject for row in ROWS for cell in row[2:] for subject in cell}:
         await world.nats.publish(real(subject, world.prefix), b"{}")
-    await flush(world.nats)
+    await flushed(world.nats)
     await world.nats.drain()
 
     # then each has heard all of the one column and nothing of the other

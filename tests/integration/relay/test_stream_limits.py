@@ -57,7 +57,7 @@ async def heard(world: World) -> AsyncIterator[list[bytes]]:
         payloads.append(message.data)
 
     subscription = await world.nats.subscribe(world.profile.event_subjects, cb=hear)
-    await flush(world.nats)
+    await flushed(world.nats)
     yield payloads
     await subscription.unsubscribe()
 
