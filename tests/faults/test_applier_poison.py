@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from publisher.applier.command_stream import WINDOW
+from registry.broker.connection import flushed
 from registry.commands import COMMANDS
 from tests.support.commands import envelope, rows
 from tests.support.world import World

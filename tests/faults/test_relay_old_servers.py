@@ -18,6 +18,7 @@ from publisher.embedded.nats_server import nats_server
 from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.opening import open_stream
 from publisher.stream.shared_stream import WINDOW, waves
+from registry.broker.connection import flushed
 from registry.concurrency.tasks import end
 from registry.errors import Conflict, NotFound
 from registry.events import VERSIONS

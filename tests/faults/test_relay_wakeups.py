@@ -11,6 +11,7 @@ import random
 import psycopg
 import pytest
 
+from registry.broker.connection import flushed
 from tests.support.world import World
 
 WAIT_SECONDS = 20

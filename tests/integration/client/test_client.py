@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import structlog
 
+from registry.broker.connection import flushed
 from registry.client import Delivery, RegistryClient, Sending
 from registry.concurrency.tasks import end
 from registry.database import Registry

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
+from registry.broker.connection import flushed
 from registry.commands import COMMANDS
 from registry.events import VERSIONS
 from registry.schemas.conformance import faults

@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 
 from publisher.embedded.nats_server import nats_server
+from registry.broker.connection import flushed
 from registry.client.replay import replay
 from registry.position import After, FromSequence, FromStart, Last
 from registry.profiles.bloodbank import STREAM
