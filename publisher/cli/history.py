@@ -12,7 +12,7 @@ from publisher.cli.installation import installation
 from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
 from publisher.cli.session import located, run
 from publisher.cli.terminal.text import emit, say, write
-from registry.errors import Invalid
+from publisher.cli.usage import UsageError
 
 if TYPE_CHECKING:
     from publisher.settings import Settings
@@ -52,7 +52,7 @@ def show(
     from publisher.history import timeline
 
     if as_of is not None and diff:
-        raise Invalid("--as-of shows a state, --diff changes: give one of them")
+        raise UsageError("--as-of shows a state, --diff changes: give one of them")
     settings = _settings(database_url)
 
     async def work() -> timeline.Timeline:
