@@ -13,7 +13,7 @@ import typer
 
 from publisher.cli.installation import installation
 from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
-from publisher.cli.session import located, run
+from publisher.cli.session import located, located_schema, run
 from publisher.cli.terminal.text import console, emit, line_printer, say, write
 from publisher.cli.usage import UsageError, reading_options
 
@@ -193,7 +193,7 @@ def export(
     from publisher.history import archive
     from publisher.outbox.connection import connect
 
-    settings = located("database_url", database_url=database_url)
+    settings = located_schema(database_url)
 
     async def work() -> int:
         async with connect(settings.database_url or "", "imi-registry export") as conn:
