@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from psycopg import AsyncConnection
 
+from publisher.applier.dead_letters import DeadLetters
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.rows import known_events
 from publisher.settings import Settings, profile_of
@@ -90,7 +91,8 @@ async def examine(settings: Settings) -> list[Finding]:
             ]
         findings += [_publisher(ours, settings.stale_seconds)]
         findings += [_other(cursor) for cursor in known if cursor is not ours]
-        return findings + await _stream(conn, client, settings, ours)
+        findings += await _stream(conn, client, settings, ours)
+        return findings + await _dead_letters(client, settings)
 
 
 def _publisher(known: Known, stale_seconds: float) -> Finding:
@@ -102,6 +104,17 @@ def _publisher(known: Known, stale_seconds: float) -> Finding:
             "start up or serve",
         )
     return Finding(True, f"{known.leader} publishes; {known.waiting} events wait")
+
+
+async def _dead_letters(client: Client, settings: Settings) -> list[Finding]:
+    try:
+        waiting = await DeadLetters(client, profile_of(settings), settings).count()
+    except NotFound:  # no applier ever ran
+        return []
+    if not waiting:
+        return [Finding(True, "no dead letters")]
+    what = "1 dead letter waits" if waiting == 1 else f"{waiting:,} dead letters wait"
+    return [Finding(False, f"{what}: look with imi-registry commands dead-letters list, then retry or drop")]
 
 
 def _other(known: Known) -> Finding:

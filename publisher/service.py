@@ -50,7 +50,7 @@ async def serve(
     children: Sequence[Child] = (),
     work: Callable[[], Coroutine[object, object, None]] | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT, or until `work` is done where it is given.
+    """Run until SIGTERM, SIGINT or SIGHUP, or until `work` is done where it is given.
 
     `ready` is called with the status page's URL once every part has settled: events flow, and who asks is answered.
     Raises `RegistryError` for what waiting cannot heal, among it the end of one of `children`.
@@ -114,7 +114,10 @@ async def check_nats(settings: Settings) -> None:
 def _stop_on_signals() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, stop.set)
     return stop
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING, Literal
 
 import psycopg
@@ -91,12 +93,21 @@ def load(**overrides: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]  # values are validated by pydantic, that is the point
     except SettingsError as error:
-        raise Invalid(f"{error}: {error.__cause__}") from None
+        raise _no_json(error) from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]).lower().removeprefix("imi_")
         rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
         raise Invalid(f'setting {field}: value "{redacted(str(first["input"]))}": {rule}') from None
+
+
+def _no_json(error: SettingsError) -> Invalid:
+    """A variable of the environment whose value is to be JSON; pydantic names its field in the text alone."""
+    named = re.search(r'field "(\w+)"', str(error))
+    if named is None:
+        return Invalid(f"{error}: {error.__cause__}")
+    value = os.environ.get(f"IMI_{named[1].upper()}", "")
+    return Invalid(f'setting {named[1]}: value "{redacted(value)}": it must be JSON: {error.__cause__}')
 
 
 def profile_of(settings: Settings) -> Profile:

@@ -25,14 +25,17 @@ class Position(NamedTuple):
     """Outbox ids, as ranges `[low, high)`, of events that come later and are known already: from a snapshot."""
 
     def __str__(self) -> str:
-        ranges = ",".join(f"{low}-{high}" for low, high in self.included)
-        return f"{_VERSION}.{self.sequence}.{self.outbox_id}.{int(self.is_recorded)}.{ranges}"
+        parts = [_VERSION, str(self.sequence), str(self.outbox_id), str(int(self.is_recorded))]
+        if self.included:  # without, a last "." would look like the end of a sentence, and not be copied
+            parts.append(",".join(f"{low}-{high}" for low, high in self.included))
+        return ".".join(parts)
 
     @classmethod
     def parse(cls, token: str) -> Self:
         """The position of a token. Raises `Invalid` for a text that is none."""
         try:
-            version, sequence, outbox_id, is_recorded, ranges = token.split(".")
+            version, sequence, outbox_id, is_recorded, *rest = token.split(".")
+            (ranges,) = rest or [""]
             pairs = [part.split("-") for part in ranges.split(",") if part]
             included = tuple((int(low), int(high)) for low, high in pairs)
             found = cls(int(sequence), int(outbox_id), bool(int(is_recorded)), included)

@@ -68,7 +68,11 @@ class Applier(Part):
             await stream.open()
             dead_letters = DeadLetters(client, self._profile, self._settings)
             await dead_letters.open()
-            yield stream, dead_letters
+            self._metrics.count_dead_letters = dead_letters.count
+            try:
+                yield stream, dead_letters
+            finally:
+                self._metrics.count_dead_letters = None
 
     async def _stand_by(self, stream: CommandStream) -> None:
         """Wait for the lead."""

@@ -70,6 +70,11 @@ class DeadLetters:
             except nats.js.errors.NotFoundError:
                 await self._js.add_stream(config)
 
+    async def count(self) -> int:
+        """How many there are now. Raises `NotFound` when there is no such stream, `Unavailable`."""
+        with translated_nats(f"cannot read stream {self.name}"):
+            return (await self._js.stream_info(self.name)).state.messages
+
     async def find(self) -> None:
         """Raise `NotFound` when there is no such stream, `Unavailable`."""
         try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from prometheus_client import CollectorRegistry
 
 from publisher.health import Health
 from registry.commands import COMMANDS, Verdict
+from registry.errors import RegistryError
 
 
 class ApplierMetrics(Health):
@@ -21,9 +24,21 @@ class ApplierMetrics(Health):
         )
         self.commands = 0
         self.dead_letters = 0
+        """Those that this process has buried."""
+        self.count_dead_letters: Callable[[], Awaitable[int]] | None = None
+        """Asks the stream how many wait, while this applier is connected to it."""
         self._answered = self._counter("commands", "Commands answered", ("command", "verdict"))
         self._retries = self._counter("retries", "Times a command was tried again")
         self._buried = self._counter("dead_letters", "Messages stored as dead letters")
+
+    async def waiting_dead_letters(self) -> int | None:
+        """How many dead letters wait for somebody; None when the stream cannot be asked now."""
+        if self.count_dead_letters is None:
+            return None
+        try:
+            return await self.count_dead_letters()
+        except RegistryError:
+            return None
 
     def retried(self, error: Exception | None) -> None:
         """Note that a command is to be tried again; `error` when it was not the command's own fault."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from registry.database import Registry
     from registry.models import Activity
 
+MOST_ROWS = 2**31 - 1
+
 app = typer.Typer(help="The log of what agents did.", no_args_is_help=True)
 
 
@@ -60,7 +62,7 @@ def list_(
         str | None, typer.Option("--worktree", help="Only in this worktree.", show_default=False)
     ] = None,
     project: Annotated[str | None, typer.Option("--project", help="Only in this project.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option("--limit", help="Most rows.", min=1)] = 20,
+    limit: Annotated[int, typer.Option("--limit", help="Most rows.", min=1, max=MOST_ROWS)] = 20,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
     _utc: Utc = False,

@@ -12,7 +12,7 @@ from publisher.cli.options import Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
 from publisher.cli.session import located, run, user_name
 from publisher.cli.terminal.text import emit, write
 from publisher.cli.times import printed
-from registry.errors import Invalid
+from publisher.cli.usage import UsageError, confirm
 
 if TYPE_CHECKING:
     from publisher.applier.dead_letters import DeadLetter, DeadLetters
@@ -24,7 +24,9 @@ app = typer.Typer(help="Send commands over NATS, and look after dead letters.", 
 dead_letters_app = typer.Typer(help="Messages that could not be carried out.", no_args_is_help=True)
 app.add_typer(dead_letters_app, name="dead-letters")
 
-Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="Its number, as `dead-letters list` shows it.")]
+Number = Annotated[
+    int, typer.Argument(metavar="NUMBER", min=1, max=2**63 - 1, help="Its number, as `dead-letters list` shows it.")
+]
 
 
 @app.command("send")
@@ -59,11 +61,11 @@ def send(
         fields = orjson.loads(data)
         given_id = UUID(command_id) if command_id else None
     except orjson.JSONDecodeError as error:
-        raise Invalid(f"data {data[:80]!r}: is not JSON: {error}") from None
+        raise UsageError(f"data {data[:80]!r}: is not JSON: {error}") from None
     except ValueError:
-        raise Invalid(f'--id "{command_id}": it must be a UUID') from None
+        raise UsageError(f'--id "{command_id}": it must be a UUID') from None
     if not isinstance(fields, dict):
-        raise Invalid(f"data {data[:80]!r}: must be a JSON object")
+        raise UsageError(f"data {data[:80]!r}: must be a JSON object")
     settings = located("nats_url", nats_url=nats_url)
     sending = Sending(command_id=given_id, idempotency_key=key, actor=actor or user_name(), timeout=timeout)
 
@@ -154,8 +156,7 @@ def drop(number: Number, yes: Yes = False, nats_url: NatsUrl = None, _state_dir:
     Example: imi-registry commands dead-letters drop 1 --yes
     """
     letter = _with_dead_letters(lambda dead_letters: dead_letters.get(number), nats_url)
-    if not yes:
-        typer.confirm(f"Delete dead letter {number} ({letter.reason})?", abort=True)
+    confirm(f"Delete dead letter {number} ({letter.reason})?", yes)
     _with_dead_letters(lambda dead_letters: dead_letters.drop(number), nats_url)
     write(f"dropped dead letter {number}")
 

@@ -13,16 +13,19 @@ import typer
 
 from publisher.cli.installation import installation
 from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
-from publisher.cli.session import located, run
+from publisher.cli.session import located, located_schema, run
 from publisher.cli.terminal.text import console, emit, line_printer, say, write
-from registry.errors import Invalid
+from publisher.cli.usage import UsageError, reading_options
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
 
     from publisher.settings import Settings
     from registry.client import RegistryClient
     from registry.position import Start
+
+MOST = 2**63 - 1
 
 app = typer.Typer(help="The change feed, live and past.", no_args_is_help=True)
 
@@ -34,7 +37,9 @@ class Pace(StrEnum):
     original = "original"
 
 
-Project = Annotated[str | None, typer.Option("--project", help="Only events of this project id.", show_default=False)]
+Project = Annotated[
+    str | None, typer.Option("--project", help="Only events of this project: name, origin or id.", show_default=False)
+]
 Entity = Annotated[str | None, typer.Option("--entity", help="Only project, worktree, activity …", show_default=False)]
 Action = Annotated[str | None, typer.Option("--action", help="Only registered, merged …", show_default=False)]
 
@@ -56,14 +61,17 @@ def tail(
     import orjson
 
     from publisher.cli.terminal.lines import event_line
+    from registry.events.catalogue import check_filter
 
+    with reading_options():
+        check_filter(entity, action, None)
     settings = _settings(nats_url)
     show = line_printer(console())
 
     async def follow() -> None:
         async with (
             _client(settings, "tail") as client,
-            client.tail(entity=entity, action=action, project_id=project) as events,
+            client.tail(entity=entity, action=action, project_id=await _project_id(client, project)) as events,
         ):
             async for event in events:
                 if as_json:
@@ -83,9 +91,9 @@ def replay(
         str | None, typer.Option("--since", help="What occurred since a time: ISO 8601, or 30m, 2h, 7d ago.")
     ] = None,
     from_sequence: Annotated[
-        int | None, typer.Option("--from-sequence", help="From this sequence of the stream.", min=1)
+        int | None, typer.Option("--from-sequence", help="From this sequence of the stream.", min=1, max=MOST)
     ] = None,
-    last: Annotated[int | None, typer.Option("--last", help="The last so many that match.", min=1)] = None,
+    last: Annotated[int | None, typer.Option("--last", help="The last so many that match.", min=1, max=MOST)] = None,
     after: Annotated[str | None, typer.Option("--after", help="Behind the token of an earlier replay.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Up to a sequence, or before a time.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on into live events, until Ctrl-C.")] = False,
@@ -107,23 +115,27 @@ def replay(
     Example: imi-registry events replay --since 2h --entity worktree --json
     """
     from publisher.cli.terminal import replay as replaying
+    from registry.events.filter import EventFilter
 
     settings = _settings(nats_url)
-    start = _start(from_start, since, from_sequence, last, after)
-    end = _end(until)
     wanted = {
-        "project_id": project,
         "entity": entity,
         "action": action,
         "worktree_id": worktree,
         "agent_id": agent,
         "correlation_id": correlation,
     }
+    with reading_options():
+        start = _start(from_start, since, from_sequence, last, after)
+        end = _end(until, follow)
+        EventFilter.of(**wanted)
 
     async def work() -> str | None:
         async with (
             _client(settings, "replay") as client,
-            client.replay(start, follow=follow, until=end, **wanted) as events,
+            client.replay(
+                start, follow=follow, until=end, project_id=await _project_id(client, project), **wanted
+            ) as events,
         ):
             if pace is Pace.original:
                 events = replaying.at_original_pace(events)
@@ -181,7 +193,7 @@ def export(
     from publisher.history import archive
     from publisher.outbox.connection import connect
 
-    settings = located("database_url", database_url=database_url)
+    settings = located_schema(database_url)
 
     async def work() -> int:
         async with connect(settings.database_url or "", "imi-registry export") as conn:
@@ -242,7 +254,7 @@ def _start(
 ) -> Start | None:
     """The one start that is given. Raises `Invalid` when there are several."""
     from publisher.cli.times import moment
-    from registry.position import After, FromSequence, FromStart, Last, Since
+    from registry.position import After, FromSequence, FromStart, Last, Position, Since
 
     given: list[Start] = []
     if from_start:
@@ -254,19 +266,31 @@ def _start(
     if last is not None:
         given.append(Last(last))
     if after is not None:
-        given.append(After(after))
+        given.append(After(Position.parse(after)))
     if len(given) > 1:
-        raise Invalid("give one of --from-start, --since, --from-sequence, --last and --after")
+        raise UsageError("give one of --from-start, --since, --from-sequence, --last and --after")
     return given[0] if given else None
 
 
-def _end(until: str | None) -> datetime | int | None:
-    """A sequence or a time."""
+def _end(until: str | None, follow: bool) -> datetime | int | None:
+    """A sequence or a time. Raises `UsageError`."""
     from publisher.cli.times import moment
 
     if until is None:
         return None
-    return int(until) if until.isdecimal() else moment(until)
+    if follow:
+        raise UsageError("a replay either follows or has an end: give follow or until, not both")
+    if not until.isdecimal():
+        return moment(until)
+    if int(until) < 1:
+        raise UsageError(f"until sequence {until} is not 1 or more")
+    return int(until)
+
+
+async def _project_id(client: RegistryClient, reference: str | None) -> UUID | None:
+    from publisher.cli import references
+
+    return None if reference is None else await references.project_id_over_nats(client, reference)
 
 
 async def _total(client: RegistryClient, end: datetime | int | None) -> int:

@@ -10,9 +10,9 @@ import typer
 
 from publisher.cli.installation import installation
 from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
-from publisher.cli.session import located, run
+from publisher.cli.session import located_schema, run
 from publisher.cli.terminal.text import emit, say, write
-from registry.errors import Invalid
+from publisher.cli.usage import UsageError
 
 if TYPE_CHECKING:
     from publisher.settings import Settings
@@ -52,7 +52,7 @@ def show(
     from publisher.history import timeline
 
     if as_of is not None and diff:
-        raise Invalid("--as-of shows a state, --diff changes: give one of them")
+        raise UsageError("--as-of shows a state, --diff changes: give one of them")
     settings = _settings(database_url)
 
     async def work() -> timeline.Timeline:
@@ -140,6 +140,7 @@ def doctor(
     from publisher import doctor as examination
 
     with installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings:
+        located_schema(settings.database_url)
         findings = run(examination.examine(settings))
     if as_json:
         emit(json.dumps([finding._asdict() for finding in findings]))
@@ -151,4 +152,4 @@ def doctor(
 
 
 def _settings(database_url: str | None) -> Settings:
-    return located("database_url", database_url=database_url)
+    return located_schema(database_url)

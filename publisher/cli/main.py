@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -26,10 +26,11 @@ from publisher.cli import (
     worktree,
     worktree_type,
 )
-from publisher.cli.terminal.text import say
+from publisher.cli.terminal.text import say, write
+from publisher.cli.usage import UsageError
 from registry.errors import RegistryError, Unavailable
 
-REFUSED, UNREACHABLE = 1, 3
+REFUSED, USAGE, UNREACHABLE = 1, 2, 3
 OUTPUT_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 app = typer.Typer(
@@ -59,9 +60,31 @@ app.add_typer(sync.app)
 app.add_typer(maintain.app, name="maintain")
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        write(f"imi-registry {version('imi-registry')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The iMi project registry: PostgreSQL schema, and its change feed on NATS JetStream."""
+
+
 def main() -> None:
-    """Entry point: runs the command and turns errors into one line and an exit code (1 refused, 3 unreachable)."""
+    """Entry point: runs the command and turns errors into one line and an exit code.
+
+    1 refused, 2 what was typed cannot be meant, 3 a server cannot be reached.
+    """
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, _terminate)
     _open_streams()
     try:
         code = _run()
@@ -85,6 +108,8 @@ def _run() -> int:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except RegistryError as error:
         say(f"imi-registry: {error}")
+        if isinstance(error, UsageError):
+            return USAGE
         return UNREACHABLE if isinstance(error, Unavailable) else REFUSED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -9,6 +9,7 @@ import typer
 from publisher.cli.options import Actor, DatabaseUrl, UpFolder, Yes
 from publisher.cli.session import database, with_registry
 from publisher.cli.terminal.text import write
+from publisher.cli.usage import confirm
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -43,8 +44,7 @@ def cleanup_activities(
 
     Example: imi-registry maintain cleanup-activities --days 90 --yes
     """
-    if not yes:
-        typer.confirm(f"Remove all activities older than {days} days?", abort=True)
+    confirm(f"Remove all activities older than {days} days?", yes)
 
     async def work(registry: Registry) -> int:
         return await registry.cleanup_old_activities(days)
@@ -64,8 +64,7 @@ def prune_worktrees(
 
     Example: imi-registry maintain prune-worktrees --days 30 --yes
     """
-    if not yes:
-        typer.confirm(f"Delete all inactive worktrees untouched for {days} days?", abort=True)
+    confirm(f"Delete all inactive worktrees untouched for {days} days?", yes)
 
     async def work(registry: Registry) -> int:
         return await registry.prune_inactive_worktrees(days)
@@ -81,8 +80,7 @@ def cleanup_commands(
 
     Example: imi-registry maintain cleanup-commands --days 30 --yes
     """
-    if not yes:
-        typer.confirm(f"Forget all commands carried out more than {days} days ago?", abort=True)
+    confirm(f"Forget all commands carried out more than {days} days ago?", yes)
 
     async def work(registry: Registry) -> int:
         return await registry.cleanup_command_ledger(days)

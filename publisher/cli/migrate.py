@@ -11,6 +11,7 @@ import typer
 from publisher.cli.options import AsJson, DatabaseUrl, UpFolder, Utc, Yes
 from publisher.cli.session import database
 from publisher.cli.terminal.text import emit, write
+from publisher.cli.usage import confirm
 
 app = typer.Typer(
     help="Bring the database to this version's schema (that is: migrate up), and back.", invoke_without_command=True
@@ -95,8 +96,7 @@ def rollback(
     from registry.database import migrate
 
     with database(database_url) as conn:
-        if not yes:
-            typer.confirm(f'Remove the registry and all its data from database "{conn.info.dbname}"?', abort=True)
+        confirm(f'Remove the registry and all its data from database "{conn.info.dbname}"?', yes)
         migrate.rollback(conn)
     write("removed")
 

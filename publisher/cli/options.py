@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,6 +12,7 @@ import typer
 
 from publisher.cli.session import UP_FOLDER
 from publisher.cli.times import IN_UTC
+from publisher.cli.usage import UsageError
 from registry.errors import Invalid
 
 T = TypeVar("T")
@@ -72,17 +75,40 @@ def _set(variable: ContextVar[T], value: T) -> T:
 
 
 def json_object(metadata: str | None) -> dict[str, Any] | None:
-    """The JSON object given as --metadata. Raises `Invalid`."""
+    """The JSON object given as --metadata. Raises `UsageError`."""
     import json
 
     if metadata is None:
         return None
+    given = f"--metadata {metadata!r:.80}"
     try:
-        value = json.loads(metadata)
-    except ValueError as error:
-        raise Invalid(f"--metadata {metadata!r:.80}: is not JSON: {error}") from None
+        value = json.loads(metadata, parse_constant=_no_constant)
+        _check_storable(value)
     except RecursionError:
-        raise Invalid(f"--metadata {metadata!r:.80}: is nested too deep") from None
+        raise UsageError(f"{given}: is nested too deep") from None
+    except ValueError as error:
+        raise UsageError(f"{given}: is not JSON: {error}") from None
+    except Invalid as error:
+        raise UsageError(f"{given}: {error}") from None
     if not isinstance(value, dict):
-        raise Invalid(f"--metadata {metadata!r:.80}: must be a JSON object")
+        raise UsageError(f"{given}: must be a JSON object")
     return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _check_storable(value: Any) -> None:
+    """Raise `Invalid` for what JSON can say and jsonb of PostgreSQL cannot store."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_storable(key)
+            _check_storable(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_storable(inner)
+    elif isinstance(value, float) and math.isinf(value):
+        raise Invalid("a number in it is too large")
+    elif isinstance(value, str) and re.search("[\x00\ud800-\udfff]", value):
+        raise Invalid(f"{value!r:.80} in it has a NUL or half of a surrogate pair; neither can be stored")

@@ -20,6 +20,7 @@ from publisher.cli.options import (
 )
 from publisher.cli.session import with_registry
 from publisher.cli.terminal.text import emit, write
+from publisher.cli.usage import UsageError, confirm
 from registry.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -206,6 +207,8 @@ def update(
     from publisher.cli import references
 
     extra = json_object(metadata)
+    if all(value is None for value in (name, branch, trunk_path, description, extra)):
+        raise UsageError("nothing to update: give --name, --branch, --trunk-path, --description or --metadata")
 
     async def work(registry: Registry) -> Project:
         project = await references.project(registry, reference)
@@ -237,11 +240,9 @@ def deactivate(
 
     async def work(registry: Registry) -> Project:
         project = await references.project(registry, reference)
-        if project.active and not yes:
+        if project.active:
             worktrees = len(await registry.list_worktrees(project_id=project.id))
-            typer.confirm(
-                f"Deactivate {project.name} ({project.remote_origin}) and its worktrees ({worktrees})?", abort=True
-            )
+            confirm(f"Deactivate {project.name} ({project.remote_origin}) and its worktrees ({worktrees})?", yes)
         await registry.deactivate_project(project.id)
         return project
 

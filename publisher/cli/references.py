@@ -6,13 +6,16 @@ import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 from uuid import UUID
 
 from publisher.checkouts import git
 from registry.database import Registry
 from registry.errors import Invalid, NotFound
 from registry.models import Project, Worktree
+
+if TYPE_CHECKING:
+    from registry.client import RegistryClient
 
 FoundT = TypeVar("FoundT", Project, Worktree)
 
@@ -71,6 +74,39 @@ async def history_id(database_url: str, entity: Literal["project", "worktree"], 
         if entity == "project":
             return (await project(registry, reference)).id
         return (await worktree(registry, reference)).id
+
+
+async def project_id_over_nats(client: RegistryClient, reference: str) -> UUID:
+    """The id of a project, asked for over NATS: a whole id as it is, the rest as `project` has it.
+
+    Raises as `project` does, and `Unavailable` when no publisher answers.
+    """
+    try:
+        return UUID(reference)
+    except ValueError:
+        pass
+    if _is_path(reference):
+        origin = git.origin(_folders(reference)[0])
+        if origin is None:
+            raise NotFound(f'"{reference}" is no checkout of a registered project')
+        return (await client.queries.project_by_origin(origin)).id
+    if "/" in reference:
+        return (await client.queries.project_by_origin(reference)).id
+    projects: list[Project] = []
+    page = await client.queries.projects(include_inactive=True)
+    projects += page.projects
+    while page.next is not None:
+        page = await client.queries.projects(include_inactive=True, after=page.next)
+        projects += page.projects
+    found = [project for project in projects if project.name == reference or _begins_with(project, reference)]
+    if not found:
+        similar = get_close_matches(reference, {project.name for project in projects})
+        raise NotFound(f'no project "{reference}"{_did_you_mean(similar)}')
+    return _only(reference, found, [f"{project.remote_origin} ({str(project.id)[:8]})" for project in found]).id
+
+
+def _begins_with(project: Project, reference: str) -> bool:
+    return reference != "" and str(project.id).startswith(reference.lower())
 
 
 def _is_path(reference: str) -> bool:

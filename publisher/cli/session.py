@@ -106,6 +106,16 @@ def database(database_url: str | None) -> Iterator[Any]:
         yield conn
 
 
+def located_schema(database_url: str | None) -> Settings:
+    """Settings with the URL of a database that has the schema of this version. Raises `Conflict` for another one."""
+    from registry.database import migrate
+
+    settings = located("database_url", database_url=database_url)
+    with database(settings.database_url) as conn:
+        migrate.check(conn)
+    return settings
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` on the fastest event loop there is."""
     runner: Callable[[Coroutine[Any, Any, T]], T]

@@ -21,6 +21,7 @@ from publisher.cli.options import (
 )
 from publisher.cli.session import user_name, with_registry
 from publisher.cli.terminal.text import console, emit, safe
+from publisher.cli.usage import UsageError, confirm
 from registry.errors import NotFound
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def update(
     Example: imi-registry worktree update feat-search@engine --path ~/code/engine/feat-find --branch feat/find
     """
     extra = json_object(metadata)
+    if all(value is None for value in (name, branch, path, type_name, extra)):
+        raise UsageError("nothing to update: give --name, --branch, --path, --type or --metadata")
     new_path = str(Path(path).expanduser().absolute()) if path else path  # an empty one is refused, not here
     _change(
         reference,
@@ -155,8 +158,8 @@ def remove(
     """
 
     async def change(registry: Registry, worktree: Worktree) -> None:
-        if worktree.active and not yes:
-            typer.confirm(f"Remove {worktree.name} of {worktree.project_name} ({worktree.path})?", abort=True)
+        if worktree.active:
+            confirm(f"Remove {worktree.name} of {worktree.project_name} ({worktree.path})?", yes)
         await registry.remove_worktree(worktree.id)
 
     _change(reference, change, database_url, actor, "removed", as_json)

@@ -9,6 +9,7 @@ import typer
 from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Yes, json_object
 from publisher.cli.session import with_registry
 from publisher.cli.terminal.text import emit, write
+from publisher.cli.usage import confirm
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -95,8 +96,7 @@ def remove(
 
     Example: imi-registry type remove docs --yes
     """
-    if not yes:
-        typer.confirm(f'Remove the worktree type "{name}"?', abort=True)
+    confirm(f'Remove the worktree type "{name}"?', yes)
 
     async def work(registry: Registry) -> None:
         await registry.remove_worktree_type(name)

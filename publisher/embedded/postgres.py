@@ -30,6 +30,14 @@ DATABASE = "imi_registry"
 USER = "imi"
 PORT = "5432"  # names the socket file, nothing else
 
+HAS_HOME = """
+SELECT 1
+FROM pg_db_role_setting AS setting
+JOIN pg_database AS database ON database.oid = setting.setdatabase
+CROSS JOIN unnest(setting.setconfig) AS entry
+WHERE database.datname = %s AND entry LIKE 'imi.home_dir=%%'
+"""
+
 POSTGRES_STOP = [(signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0)]  # fast shutdown, then immediate
 
 POSTGRES_SETTINGS = {
@@ -176,6 +184,10 @@ def _create_database(run: Path, password: str) -> None:
     with connect_blocking(parts) as conn:
         if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
             conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        if conn.execute(HAS_HOME, [DATABASE]).fetchone() is None:
+            # Where projects without a trunk path belong: the home of the role, /home/imi, is a folder nobody has.
+            home = sql.Literal(str(Path("~").expanduser()))
+            conn.execute(sql.SQL("ALTER DATABASE {} SET imi.home_dir = {}").format(sql.Identifier(DATABASE), home))
 
 
 def _postgres_binaries() -> Path:

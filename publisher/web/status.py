@@ -29,7 +29,7 @@ def application(metrics: RelayMetrics, applier: ApplierMetrics) -> Starlette:
     """The page's routes, reading from the metrics of both."""
 
     async def page(_: Request) -> Response:
-        return HTMLResponse(render(metrics, applier))
+        return HTMLResponse(render(metrics, applier, await applier.waiting_dead_letters()))
 
     async def live(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -53,20 +53,20 @@ def application(metrics: RelayMetrics, applier: ApplierMetrics) -> Starlette:
     )
 
 
-def render(metrics: RelayMetrics, applier: ApplierMetrics) -> str:
-    """The status page for people; it reloads itself every two seconds."""
+def render(metrics: RelayMetrics, applier: ApplierMetrics, dead_letters: int | None) -> str:
+    """The status page for people, with how many `dead_letters` wait; it reloads itself every two seconds."""
     problems = metrics.problems() + applier.problems()
     heading = "Ready" if not problems else "Not ready"
     last = metrics.last_publish_at
     rows = {
         "Role": metrics.role,
-        "Events published": f"{metrics.published:,}",
+        "Events published since start": f"{metrics.published:,}",
         "Outbox ids in flight": f"{metrics.waiting_ids:,}",
         "Last event published": f"{max(time() - last, 0):,.1f} s ago" if last else "none yet",
         "Interruptions": f"{metrics.interrupted:,}",
         "Role for commands": applier.role,
-        "Commands answered": f"{applier.commands:,}",
-        "Dead letters": f"{applier.dead_letters:,}",
+        "Commands answered since start": f"{applier.commands:,}",
+        "Dead letters that wait": "unknown" if dead_letters is None else f"{dead_letters:,}",
     }
     table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
     listed = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in problems)

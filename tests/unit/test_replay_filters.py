@@ -75,6 +75,18 @@ def test_a_text_that_no_replay_gave_is_refused(token: str) -> None:
         Position.parse(token)
 
 
+@pytest.mark.parametrize(
+    "position", [Position(7), Position(7, 3), Position(7, 3, True), Position(7, 3, False, ((1, 2),))]
+)
+def test_a_resume_token_does_not_end_like_a_sentence(position: Position) -> None:
+    assert str(position)[-1].isdigit()
+    assert Position.parse(str(position)) == position
+
+
+def test_a_resume_token_of_before_is_read() -> None:
+    assert Position.parse("1.7.3.0.") == Position(7, 3)
+
+
 @given(st.lists(st.integers(0, 50)))
 def test_runs_are_the_values_in_their_order(values: list[int]) -> None:
     found = runs(values)

@@ -31,6 +31,7 @@ def test_prefixed_variables_win_and_arguments_win_over_all(monkeypatch: pytest.M
         ("IMI_PREFIX", "Has Space"),
         ("IMI_PREFIX", "a.b"),
         ("IMI_STALE_SECONDS", "-1"),
+        ("IMI_EVENT_VERSIONS", "{"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

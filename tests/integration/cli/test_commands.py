@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+from typing import Any
 from uuid import uuid4
 
+from starlette.applications import Starlette
+
+from publisher.relay.metrics import RelayMetrics
+from publisher.web import status
 from tests.support.commands import envelope
 from tests.support.processes import run
 from tests.support.world import World
@@ -15,7 +20,9 @@ ORIGIN = "git@github.com:a/p.git"
 
 
 async def command_line(world: World, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(run, *arguments, stdin=stdin, NATS_URL=world.nats_url, IMI_PREFIX=world.prefix)
+    return await asyncio.to_thread(
+        run, *arguments, stdin=stdin, NATS_URL=world.nats_url, IMI_PREFIX=world.prefix, COLUMNS="80"
+    )
 
 
 async def test_a_command_is_sent_and_its_outcome_shown(world: World) -> None:
@@ -42,7 +49,7 @@ async def test_a_command_is_sent_and_its_outcome_shown(world: World) -> None:
     assert again.stdout == f"idempotent: project_id {project}\n"
     assert (bad.returncode, bad.stdout) == (1, "")
     assert 'p_remote_origin "x" is not owner/repo on GitHub' in bad.stderr
-    assert unknown.returncode == no_json.returncode == 1
+    assert (unknown.returncode, no_json.returncode) == (1, 2)
     assert 'command "project.destroy" is none of project.register' in unknown.stderr
     assert "is not JSON" in no_json.stderr
     assert posted.stdout.startswith("sent ")
@@ -90,6 +97,43 @@ async def test_dead_letters_are_listed_shown_retried_and_dropped(world: World) -
     assert retried.stdout == f"sent to {world.prefix}.cmd.v1.project.register again\n"
     assert left.stdout == "no dead letters\n"
     assert world.rows("SELECT name FROM projects") == [("q",)]
+
+
+async def test_the_status_page_counts_the_dead_letters_that_wait(world: World) -> None:
+    # given one of an applier that is gone
+    async with world.applier():
+        await world.send("project.register", b"\xff no JSON")
+        await world.commands_done()
+
+    # when
+    async with world.applier() as metrics:
+        page = status.application(RelayMetrics(), metrics)
+        before = await get(page)
+        await command_line(world, "commands", "dead-letters", "drop", "1", "--yes")
+        after = await get(page)
+    stopped = await get(page)
+
+    # then
+    row = "<td>Dead letters that wait</td><td>{}</td>"
+    assert row.format(1) in before
+    assert row.format(0) in after
+    assert row.format("unknown") in stopped
+
+
+async def get(page: Starlette) -> str:
+    """The body of `/`, asked for as a server asks an application."""
+    body = b""
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal body
+        body += message.get("body", b"")
+
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [], "root_path": ""}
+    await page(scope, receive, send)
+    return body.decode()
 
 
 async def test_where_no_applier_ever_ran_that_is_said(world: World) -> None:

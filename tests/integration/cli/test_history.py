@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from nats import connect
 
 from tests.support.commandline import CommandLine, command_line
 from tests.support.processes import COMMAND, environment
@@ -86,13 +88,32 @@ def test_replay_for_people_ends_with_the_token_to_go_on_with(cli: CommandLine, s
         (["--after", "x"], 'resume token "x" is none'),
         (["--worktree", "x"], 'worktree "x" is not a UUID'),
         (["--entity", "x"], 'entity "x" is none of'),
-        (["--from-sequence", "9999"], "beyond the end of the stream"),
+        (["--correlation", "x"], 'correlation "x" is not a UUID'),
     ],
 )
-def test_replay_refuses_with_one_line(cli: CommandLine, service: list[str], arguments: list[str], message: str) -> None:
+def test_a_replay_that_cannot_be_meant_is_a_mistake_of_usage(
+    cli: CommandLine, service: list[str], arguments: list[str], message: str
+) -> None:
     done = cli("events", "replay", *arguments)
-    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert message in done.err
+
+
+def test_a_replay_that_begins_behind_the_end_is_refused(cli: CommandLine, service: list[str]) -> None:
+    done = cli("events", "replay", "--from-sequence", "9999")
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert "beyond the end of the stream" in done.err
+
+
+def test_events_of_a_project_are_asked_for_as_elsewhere(cli: CommandLine, service: list[str]) -> None:
+    project = cli("project", "show", service[0], "--json").json
+    ours = cli("events", "replay", "--project", service[0], "--json").out
+    assert ours
+    for reference in (project["name"], project["remote_origin"], service[0][:9]):
+        assert cli("events", "replay", "--project", reference, "--json").out == ours, reference
+    for command in ("replay", "tail"):
+        unknown = cli("events", command, "--project", "pp0")
+        assert (unknown.code, 'no project "pp0"; did you mean "p0"' in unknown.err) == (1, True)
 
 
 def test_a_replay_that_follows_is_interrupted_with_the_token_to_go_on_with(
@@ -143,7 +164,7 @@ def test_history_of_one_thing(cli: CommandLine, service: list[str]) -> None:
     assert cli("history", "show", "worktree", "nothing").code == 1
     assert all(line == line.rstrip() for line in shown)
     done = cli("history", "show", "project", "p0", "--as-of", "0s", "--diff")
-    assert (done.code, "give one of them" in done.err) == (1, True)
+    assert (done.code, "give one of them" in done.err) == (2, True)
 
 
 def test_verify_and_doctor_say_that_all_is_well_or_exit_1(cli: CommandLine, database: str, service: list[str]) -> None:
@@ -161,6 +182,20 @@ def test_verify_and_doctor_say_that_all_is_well_or_exit_1(cli: CommandLine, data
     assert (done.code, "the events tell 'p0'" in done.err) == (1, True)
     done = cli("doctor")
     assert (done.code, "!!  stream OLD was fed from this database, too" in done.out) == (1, True)
+
+
+def test_doctor_names_dead_letters(cli: CommandLine, service: list[str], nats_url: str, prefix: str) -> None:
+    assert "no dead letters" in cli("doctor").out
+
+    async def send_nonsense() -> None:
+        client = await connect(nats_url)
+        await client.jetstream().publish(f"{prefix}.cmd.v1.project.register", b"no JSON")
+        await client.close()
+
+    asyncio.run(send_nonsense())
+    wait_until(lambda: cli("commands", "dead-letters", "list", "--json").out)
+    done = cli("doctor")
+    assert (done.code, "!!  1 dead letter waits" in done.out) == (1, True)
 
 
 def test_rebuild_stream_is_refused_while_a_publisher_leads(cli: CommandLine, service: list[str]) -> None:

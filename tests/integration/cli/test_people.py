@@ -273,8 +273,13 @@ def test_nothing_is_destroyed_unless_confirmed(
 
     rows = counts()
     # when
-    for answer in ("n\n", ""):
-        assert cli(*command, stdin=answer).code == 1
+    for answer, said in (
+        ("n\n", "not confirmed, nothing was done\n"),
+        ("", "There is no terminal to ask at; give --yes\n"),
+    ):
+        refused = cli(*command, stdin=answer)
+        assert refused.code == 1
+        assert refused.err.endswith(said)
     # then
     assert (events(database), counts()) == (before, rows)
     # when
@@ -292,13 +297,27 @@ def test_nothing_is_destroyed_unless_confirmed(
             1,
             'p_remote_origin "https://gitlab.com/a/b" is not',
         ),
-        (["project", "register", "--origin", ORIGIN, "--metadata", "{"], 1, "--metadata '{': is not JSON"),
-        (["project", "register", "--origin", ORIGIN, "--metadata", "[" * 20_000], 1, "is nested too deep"),
+        (["project", "register", "--origin", ORIGIN, "--metadata", "{"], 2, "--metadata '{': is not JSON"),
+        (["project", "register", "--origin", ORIGIN, "--metadata", "[" * 20_000], 2, "is nested too deep"),
         (
             ["project", "register", "--origin", ORIGIN, "--metadata", "[1]"],
-            1,
+            2,
             "--metadata '[1]': must be a JSON object",
         ),
+        *[
+            (["project", "register", "--origin", ORIGIN, "--metadata", metadata], 2, message)
+            for metadata, message in (
+                ('{"a": NaN}', "--metadata '{\"a\": NaN}': is not JSON: NaN is no number in JSON"),
+                ('{"a": -Infinity}', "-Infinity is no number in JSON"),
+                ('{"a": [1e999]}', "a number in it is too large"),
+                ('{"a": ["\\u0000"]}', "has a NUL or half of a surrogate pair"),
+                ('{"\\u0000": 1}', "has a NUL or half of a surrogate pair"),
+                ('{"a": "\\ud800"}', "has a NUL or half of a surrogate pair"),
+            )
+        ],
+        (["project", "update", "Engine"], 2, "nothing to update: give --name, --branch"),
+        (["worktree", "update", "feat-search"], 2, "nothing to update: give --name, --branch"),
+        (["activity", "list", "--limit", "9" * 20], 2, "less than or equal to 2147483647"),
         (["project", "register", "--origin", ORIGIN, "--name", " "], 1, 'p_name is " "; it must not be blank'),
         (["project", "show", "Engin"], 1, 'no project "Engin"; did you mean "Engine"?'),
         (["project", "show", ""], 1, 'no project ""'),
@@ -327,8 +346,10 @@ def test_mistakes_get_one_clear_line(
     done = cli(*arguments)
     assert (done.code, done.out) == (code, "")
     assert message in done.err
-    if code == 1:
+    if done.err.startswith("imi-registry:"):
         assert len(done.err.splitlines()) == 1
+    else:
+        assert code == 2
 
 
 def test_what_could_be_several_is_not_guessed(cli: CommandLine, registered: None) -> None:
@@ -380,6 +401,24 @@ def test_without_a_url_the_registry_of_a_running_up_is_used(
         1,
         [f'imi-registry: "{tmp_path / "endpoints.json"}" is not what imi-registry up writes; start it anew'],
     )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["doctor", "--nats-url", "nats://127.0.0.1:1"],
+        ["history", "verify"],
+        ["history", "show", "project", "00000000-0000-4000-8000-000000000001"],
+        ["events", "export", "-"],
+        ["stats"],
+    ],
+)
+def test_a_database_without_the_schema_is_named(cli: CommandLine, database: str, command: list[str]) -> None:
+    assert cli("migrate", "rollback", "--yes").code == 0
+    done = cli(*command)
+    assert (done.code, done.out) == (1, "")
+    assert "has no registry schema" in done.err
+    assert "run: imi-registry migrate" in done.err
 
 
 def test_a_database_that_is_down_exits_with_3(cli: CommandLine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 import sys
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from publisher.settings import Settings
 from registry.events import ACTIONS
+from tests.support.commandline import command_line
 from tests.support.processes import environment
 from tests.support.world import World
 
@@ -92,6 +94,20 @@ async def test_the_sql_examples_run(world: World) -> None:  # type: ignore[no-un
     ]
     assert events[2]["actor"] == "agent-1"
     assert UUID(events[2]["correlationid"])
+
+
+def test_the_commands_that_use_a_running_up_run(
+    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cli = command_line(monkeypatch, capsys)
+    endpoints = {"database_url": database, "nats_url": "nats://127.0.0.1:1"}
+    (tmp_path / "endpoints.json").write_text(json.dumps(endpoints))
+    commands = [line for line in re.findall(r"^\$ ./run (.*)$", README, re.MULTILINE) if line.startswith("project ")]
+    assert len(commands) == 3
+    for command in commands:
+        done = cli(*shlex.split(command.replace("~/.imi", str(tmp_path))))
+        assert (done.code, done.err) == (0, ""), command
+    assert "flume" in done.out
 
 
 async def test_the_envelope_shown_has_the_attributes_of_a_real_one(world: World) -> None:

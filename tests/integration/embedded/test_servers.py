@@ -106,6 +106,16 @@ def test_text_is_utf8_and_sorts_by_code_point_whatever_the_locale_of_the_machine
         assert one(server.url, "SELECT upper('é') = 'É' AND 'Z' < 'a'") is True
 
 
+def test_projects_belong_into_the_home_of_who_runs_it_unless_set_otherwise(state_dir, monkeypatch):
+    monkeypatch.setenv("HOME", "/srv/it's ada")
+    with postgres(state_dir, settings=QUICK) as server:
+        assert one(server.url, "SHOW imi.home_dir") == "/srv/it's ada"
+        with psycopg.connect(server.url, autocommit=True) as conn:
+            conn.execute("ALTER DATABASE imi_registry SET imi.home_dir = '/data'")
+    with postgres(state_dir, settings=QUICK) as server:
+        assert one(server.url, "SHOW imi.home_dir") == "/data"
+
+
 def test_postgres_is_durable_unless_told_otherwise(state_dir):
     with postgres(state_dir) as server:
         on = ("fsync", "full_page_writes", "synchronous_commit")
