@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from publisher.checkouts import command
 from publisher.checkouts import git as reader
 from publisher.checkouts.git import Repository, State
 from registry.errors import Invalid
@@ -153,7 +154,11 @@ def test_no_program_that_the_user_names_is_run(tmp_path: Path, traps: Traps, mon
     assert {"core.fsmonitor", "filter-0-process"} <= traps.sprung
 
 
-def test_nothing_is_fetched_for_what_a_partial_clone_lacks(tmp_path: Path, traps: Traps) -> None:
+@pytest.mark.parametrize("unknown", ["GIT_NO_LAZY_FETCH", "GIT_ALLOW_PROTOCOL"])
+def test_nothing_is_fetched_for_what_a_partial_clone_lacks(
+    tmp_path: Path, traps: Traps, monkeypatch: pytest.MonkeyPatch, unknown: str
+) -> None:
+    monkeypatch.delitem(command.ENVIRONMENT, unknown)  # each is enough: an older git does not know the first
     # given: to see whether it was renamed git wants a file that is not there, from a remote that is a program
     main = checkout(tmp_path / "engine", ORIGIN)
     (main / "old").write_text("line\n" * 100)
