@@ -94,13 +94,13 @@ def filtered(folder: Path) -> None:
         (folder / f"{number}.txt").write_text("as it was")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "Filtered")
-    touch(folder)
+    touch(folder, 1)
 
 
-def touch(folder: Path) -> None:
-    """Files are what they were, but git has to look into them to know."""
+def touch(folder: Path, seconds: int) -> None:
+    """Files are what they were, but git has to look into them to know: it compares whole seconds."""
     for number in range(len(FILTERS)):
-        os.utime(folder / f"{number}.txt", (1, 1))
+        os.utime(folder / f"{number}.txt", (seconds, seconds))
 
 
 def answers(folder: Path) -> tuple[Repository, State]:
@@ -123,7 +123,7 @@ def test_no_program_that_a_repository_names_is_run(tmp_path: Path, traps: Traps)
     git(main, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(part), "part")
     git(main, "commit", "--quiet", "--message", "Part")
     (main / "part" / "0.txt").write_text("changed")
-    touch(main)
+    touch(main, 2)
     for folder in (main, main / "part"):
         configure(folder, traps.settings())
         traps.hooks(Path(git(folder, "rev-parse", "--absolute-git-dir")) / "hooks")
