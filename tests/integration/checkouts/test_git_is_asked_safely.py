@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from publisher.checkouts import command
 from publisher.checkouts import git as reader
 from publisher.checkouts.git import Repository, State
 from registry.errors import Invalid
@@ -93,13 +94,13 @@ def filtered(folder: Path) -> None:
         (folder / f"{number}.txt").write_text("as it was")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "Filtered")
-    touch(folder)
+    touch(folder, 1)
 
 
-def touch(folder: Path) -> None:
-    """Files are what they were, but git has to look into them to know."""
+def touch(folder: Path, seconds: int) -> None:
+    """Files are what they were, but git has to look into them to know: it compares whole seconds."""
     for number in range(len(FILTERS)):
-        os.utime(folder / f"{number}.txt", (1, 1))
+        os.utime(folder / f"{number}.txt", (seconds, seconds))
 
 
 def answers(folder: Path) -> tuple[Repository, State]:
@@ -122,7 +123,7 @@ def test_no_program_that_a_repository_names_is_run(tmp_path: Path, traps: Traps)
     git(main, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(part), "part")
     git(main, "commit", "--quiet", "--message", "Part")
     (main / "part" / "0.txt").write_text("changed")
-    touch(main)
+    touch(main, 2)
     for folder in (main, main / "part"):
         configure(folder, traps.settings())
         traps.hooks(Path(git(folder, "rev-parse", "--absolute-git-dir")) / "hooks")
@@ -153,7 +154,11 @@ def test_no_program_that_the_user_names_is_run(tmp_path: Path, traps: Traps, mon
     assert {"core.fsmonitor", "filter-0-process"} <= traps.sprung
 
 
-def test_nothing_is_fetched_for_what_a_partial_clone_lacks(tmp_path: Path, traps: Traps) -> None:
+@pytest.mark.parametrize("unknown", ["GIT_NO_LAZY_FETCH", "GIT_ALLOW_PROTOCOL"])
+def test_nothing_is_fetched_for_what_a_partial_clone_lacks(
+    tmp_path: Path, traps: Traps, monkeypatch: pytest.MonkeyPatch, unknown: str
+) -> None:
+    monkeypatch.delitem(command.ENVIRONMENT, unknown)  # each is enough: an older git does not know the first
     # given: to see whether it was renamed git wants a file that is not there, from a remote that is a program
     main = checkout(tmp_path / "engine", ORIGIN)
     (main / "old").write_text("line\n" * 100)

@@ -202,6 +202,6 @@ def test_the_registry_says_what_git_says(database: str, code: Path, taken: list[
 
 @pytest.mark.long
 @given(steps(25))
-@examples(100)
+@examples(50)
 def test_the_registry_says_what_git_says_at_length(database: str, code: Path, taken: list[Step]) -> None:
     asyncio.run(walk(database, World(code / f"w{next(number)}"), taken))
