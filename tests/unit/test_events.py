@@ -159,7 +159,9 @@ def test_versions_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMI_EVENT_VERSIONS", '{"activity.logged": 2}')
     assert load().event_versions == {"activity.logged": 2}
     monkeypatch.setenv("IMI_EVENT_VERSIONS", "activity.logged=2")
-    with pytest.raises(Invalid, match='setting event_versions: value "activity.logged=2": it must be JSON: Expecting'):
+    with pytest.raises(
+        Invalid, match=r'setting event_versions: value "activity\.logged=2": it must be JSON: Expecting'
+    ):
         load()
 
 
