@@ -189,7 +189,7 @@ class Demo:
 
     def _projects(self) -> list[tuple[str, str, str, str]]:
         """Name, origin, default branch and trunk path: of checkouts in `folder`, else the bundled ones."""
-        found = {checkout.origin: checkout for checkout in checkouts.find(self.folder)}
+        found = {checkout.origin: checkout for checkout in checkouts.find(self.folder.expanduser().absolute())}
         real = [(checkout.path.name, origin, checkout.branch, str(checkout.path)) for origin, checkout in found.items()]
         bundled = [(name, origin, "main", f"/srv/code/{name}/trunk-main") for name, origin in BUNDLED.items()]
         return real[:MAX_PROJECTS] or bundled

@@ -207,8 +207,10 @@ def update(
     from publisher.cli import references
 
     extra = json_object(metadata)
-    if all(value is None for value in (name, branch, trunk_path, description, extra)):
-        raise UsageError("nothing to update: give --name, --branch, --trunk-path, --description or --metadata")
+    if all(value is None for value in (name, branch, trunk_path, origin, description, extra)):
+        raise UsageError(
+            "nothing to update: give --name, --branch, --trunk-path, --origin, --description or --metadata"
+        )
 
     async def work(registry: Registry) -> Project:
         project = await references.project(registry, reference)
