@@ -132,7 +132,6 @@ def hostile_url(request: pytest.FixtureRequest, empty_database: str, monkeypatch
         yield set_in_connection_string(empty_database)
 
 
-<<<<<<< HEAD
 def test_every_command_and_the_service_run_as_in_a_plain_session(
     hostile_url: str,
     nats_url: str,
@@ -207,24 +206,6 @@ async def test_through_a_pooler_the_session_of_nobody_is_changed_and_values_are_
         with psycopg.connect(database, autocommit=True) as conn:
             conn.execute(
                 _setting("ALTER DATABASE {} SET {} = {}", conn.info.dbname, "session_replication_role", "replica")
-=======
-def stored(url: str) -> list[Any]:
-    """Types with their icons, functions, constraints, indexes and views, as they read in a session of our own."""
-    ours = ("search_path=public", "client_encoding=UTF8", "quote_all_identifiers=off", "datestyle=ISO", "timezone=UTC")
-    with psycopg.connect(url, options=" ".join(f"-c {setting}" for setting in ours)) as conn:
-        return [
-            conn.execute(query.encode()).fetchall()
-            for query in (
-                "SELECT name, icon, description, color FROM public.worktree_types ORDER BY id",
-                "SELECT proname, prosrc, translate(proconfig::text, chr(34) || chr(92), ''),"
-                " pg_get_function_arguments(oid) FROM pg_proc"
-                " WHERE pronamespace = 'public'::regnamespace AND prolang <> 13 ORDER BY proname",
-                "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
-                " WHERE connamespace = 'public'::regnamespace AND conname !~ '_migrations' ORDER BY conname",
-                "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname !~ '_migrations'"
-                " ORDER BY indexname",
-                "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public' ORDER BY viewname",
->>>>>>> 11588e9 (Rules of values: a plain pattern before each rule, one check for all times of a row; docs; what registering again does)
             )
     with pgbouncer.pgbouncer(database) as pooled, pytest.raises(Conflict, match="no trigger fires"):
         async with Registry.connect(pooled):
