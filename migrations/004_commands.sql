@@ -75,7 +75,7 @@ DECLARE
 BEGIN
     IF origin IS NULL THEN
         RAISE EXCEPTION 'change_project_origin: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_for_message(p_remote_origin)
+            quote_origin(p_remote_origin)
             USING ERRCODE = '22023';
     END IF;
     SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR UPDATE;

@@ -163,7 +163,7 @@ DROP FUNCTION IF EXISTS
     lower_case(text),
     is_remote_origin(text),
     require_object(text, text, jsonb, text),
-    refuse_time(text, text, timestamptz, text),
+    refuse_times(text, text[], timestamptz[]),
     require_activity_type(text, text, text, text),
     require_color(text, text, text, text),
     require_commit(text, text, text, text),

@@ -8,11 +8,12 @@ AS $function$
 DECLARE
     found_type worktree_types;
 BEGIN
-    PERFORM require_text('add_worktree_type', 'p_name', p_name);
-    IF p_name ~ '\s' THEN
-        RAISE EXCEPTION 'add_worktree_type: p_name % has a blank in it; it must be one word', quote_for_message(p_name)
-            USING ERRCODE = '22023';
-    END IF;
+    PERFORM require_word('add_worktree_type', 'p_name', p_name);
+    PERFORM require_word('add_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
+    PERFORM require_name('add_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, p_name));
+    PERFORM require_text('add_worktree_type', 'p_description', coalesce(p_description, 'none'));
+    PERFORM require_color('add_worktree_type', 'p_color', p_color);
+    PERFORM require_name('add_worktree_type', 'p_icon', coalesce(p_icon, 'none'));
     PERFORM require_object('add_worktree_type', 'p_metadata', p_metadata);
     LOOP
         SELECT * INTO found_type FROM worktree_types t WHERE t.name = p_name;
@@ -66,7 +67,8 @@ BEGIN
     END IF;
     command_id := p_command_id;
     IF known.command_id = p_command_id THEN
-        RAISE EXCEPTION 'id: % is the id of another command (%, applied at %)', p_command_id, known.type, known.applied_at
+        RAISE EXCEPTION 'id: % is the id of another command (%, applied at %)',
+            p_command_id, known.type, to_char(known.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
             USING ERRCODE = '23505', CONSTRAINT = 'command_ledger_pkey';
     END IF;
 
@@ -100,8 +102,11 @@ BEGIN
                     WHEN state IN ('23505', '23503', '23P01', '23001', '55000', '2BP01') THEN 'CONFLICT'
                     -- 54000: a value longer than an index takes
                     WHEN state IN ('23514', '23502') OR left(state, 2) IN ('22', '54') THEN 'VALIDATION_ERROR'
-                    WHEN state IN ('40001', '40P01', '55P03', '25P03') THEN NULL
-                    WHEN left(state, 2) IN ('08', '53', '57', '58') THEN NULL
+                    -- What the server, its load or its administrator is to blame for says nothing about the command: a lock not
+                    -- had (55P03), a right missing (42501), a function missing (42883), a standby or read-only session (25006),
+                    -- no memory, a shutdown, a damaged file.
+                    WHEN state = '55P03' THEN NULL
+                    WHEN left(state, 2) IN ('08', '25', '28', '40', '42', '53', '57', '58', 'XX') THEN NULL
                     ELSE 'INTERNAL_ERROR'
                 END;
                 IF code IS NULL THEN
@@ -164,6 +169,50 @@ END;
 $function$;
 COMMENT ON FUNCTION apply_command(uuid,text,jsonb,bytea,uuid,text,text,text,text) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
 
+CREATE OR REPLACE FUNCTION public.change_project_origin(p_project_id uuid, p_remote_origin text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    origin text := normalize_remote_origin(p_remote_origin);
+    project projects;
+    other projects;
+    former jsonb;
+BEGIN
+    IF origin IS NULL THEN
+        RAISE EXCEPTION 'change_project_origin: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
+            quote_origin(p_remote_origin)
+            USING ERRCODE = '22023';
+    END IF;
+    SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'change_project_origin: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF project.remote_origin = origin THEN
+        RETURN;
+    END IF;
+    -- For the message. The constraint is what holds against a concurrent writer.
+    SELECT * INTO other FROM projects p WHERE p.remote_origin = origin;
+    IF FOUND THEN
+        RAISE EXCEPTION 'change_project_origin: p_remote_origin % is taken by project % (%)',
+            quote_for_message(origin), quote_for_message(other.name), other.id
+            USING ERRCODE = '23505', CONSTRAINT = 'projects_unique_remote_origin';
+    END IF;
+    former := project.metadata -> 'former_origins';
+    IF former IS NULL OR jsonb_typeof(former) <> 'array' THEN
+        former := '[]';
+    END IF;
+    UPDATE projects p
+    SET remote_origin = origin,
+        metadata = p.metadata
+            || jsonb_build_object('former_origins', former - origin - p.remote_origin || to_jsonb(p.remote_origin))
+    WHERE p.id = p_project_id;
+END;
+$function$;
+COMMENT ON FUNCTION change_project_origin(uuid,text) IS 'Gives a project the origin its repository has now; the one before is added to former_origins in its metadata. 23505 when another project has it.';
+
 CREATE OR REPLACE FUNCTION public.claim_worktree(p_worktree_id uuid, p_agent_id text)
  RETURNS void
  LANGUAGE plpgsql
@@ -172,7 +221,7 @@ AS $function$
 DECLARE
     worktree worktrees;
 BEGIN
-    PERFORM require_text('claim_worktree', 'p_agent_id', p_agent_id);
+    PERFORM require_name('claim_worktree', 'p_agent_id', p_agent_id);
     SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'claim_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
@@ -204,7 +253,7 @@ DECLARE
     removed integer;
 BEGIN
     PERFORM require_not_negative('cleanup_command_ledger', 'p_retention_days', p_retention_days);
-    DELETE FROM command_ledger l WHERE l.applied_at < now() - make_interval(days => p_retention_days);
+    DELETE FROM command_ledger l WHERE l.applied_at < days_ago(p_retention_days);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END;
@@ -218,9 +267,10 @@ CREATE OR REPLACE FUNCTION public.cleanup_old_activities(p_retention_days intege
 AS $function$
 DECLARE
     removed integer;
-    horizon timestamptz := now() - make_interval(days => p_retention_days);
+    horizon timestamptz;
 BEGIN
     PERFORM require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
+    horizon := days_ago(p_retention_days);
     PERFORM set_config('imi.activity_retention', 'on', true);
     DELETE FROM agent_activities a WHERE a.created_at < horizon;
     GET DIAGNOSTICS removed = ROW_COUNT;
@@ -245,7 +295,7 @@ BEGIN
         FROM projects p
         WHERE p.remote_origin = normalize_remote_origin(p_data ->> 'remote_origin');
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'remote_origin % is no project', quote_for_message(p_data ->> 'remote_origin')
+            RAISE EXCEPTION 'remote_origin % is no project', quote_origin(p_data ->> 'remote_origin')
                 USING ERRCODE = 'P0002';
         END IF;
     END IF;
@@ -274,6 +324,13 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION command_worktree(jsonb) IS 'The worktree that the data of a command names by worktree_id, or by path while it is active.';
+
+CREATE OR REPLACE FUNCTION public.days_ago(p_days integer)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN (now() - ((LEAST(p_days, 700000))::double precision * '24:00:00'::interval));
+COMMENT ON FUNCTION days_ago(integer) IS 'The time so many days of 24 hours ago; at most 700,000, which is before everything.';
 
 CREATE OR REPLACE FUNCTION public.deactivate_project(p_project_id uuid)
  RETURNS void
@@ -407,7 +464,7 @@ BEGIN
     IF p_worktree_name IS NULL THEN
         RETURN project.trunk_path;
     END IF;
-    IF p_worktree_name !~ '\S' OR p_worktree_name ~ '((^|/)\.{0,2}(/|$)|[[:cntrl:]])' THEN
+    IF p_worktree_name !~ ('[^[:space:]]' COLLATE "C") OR p_worktree_name ~ ('((^|/)[.]{0,2}(/|$)|[[:cntrl:]])' COLLATE "C") THEN
         RAISE EXCEPTION 'get_project_working_path: p_worktree_name % is no worktree name; it must not be blank, and have no empty, "." or ".." part',
             quote_for_message(p_worktree_name)
             USING ERRCODE = '22023';
@@ -415,7 +472,7 @@ BEGIN
 
     -- The trunk's directory has two parts when the branch has a slash: .../trunk-release/1.0
     trunk_directory := 'trunk-' || project.default_branch;
-    IF '/' || project.trunk_path LIKE '%/' || replace(replace(replace(trunk_directory, '\', '\\'), '%', '\%'), '_', '\_') THEN
+    IF right('/' || project.trunk_path, length(trunk_directory) + 1) = '/' || trunk_directory THEN
         parent := left(project.trunk_path, -length(trunk_directory));
     ELSE
         parent := regexp_replace(project.trunk_path, '[^/]+$', '');
@@ -508,6 +565,18 @@ END;
 $function$;
 COMMENT ON FUNCTION guard_builtin_worktree_type() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.guard_metadata()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM require_object(TG_TABLE_NAME, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
+    RETURN NEW;
+END;
+$function$;
+COMMENT ON FUNCTION guard_metadata() IS NULL;
+
 CREATE OR REPLACE FUNCTION public.guard_primary_key()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -530,7 +599,7 @@ DECLARE
 BEGIN
     IF origin IS NULL AND NEW.remote_origin IS NOT NULL THEN
         RAISE EXCEPTION 'remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_for_message(NEW.remote_origin)
+            quote_origin(NEW.remote_origin)
             USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'remote_origin';
     END IF;
     NEW.remote_origin := origin;
@@ -591,7 +660,7 @@ CREATE OR REPLACE FUNCTION public.is_remote_origin(p_remote_origin text)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN ((p_remote_origin ~ '^git@github\.com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+\.git$'::text) AND (p_remote_origin !~ '(\.\.|/\.git$|\.git\.git$)'::text) AND (length(p_remote_origin) <= 160));
+RETURN ((p_remote_origin ~ ('^git@github[.]com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+[.]git$'::text COLLATE "C")) AND (p_remote_origin !~ ('([.][.]|/[.]git$|[.]git[.]git$)'::text COLLATE "C")) AND (length(p_remote_origin) <= 160));
 COMMENT ON FUNCTION is_remote_origin(text) IS 'Whether this is an origin in the form the registry stores: git@github.com:owner/repo.git, lower case.';
 
 CREATE OR REPLACE FUNCTION public.log_activity(p_agent_id text, p_worktree_id uuid, p_activity_type text, p_description text, p_file_path text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
@@ -602,19 +671,13 @@ AS $function$
 DECLARE
     activity_id uuid;
 BEGIN
-    PERFORM require_text('log_activity', 'p_agent_id', p_agent_id);
+    PERFORM require_name('log_activity', 'p_agent_id', p_agent_id);
     PERFORM require_text('log_activity', 'p_activity_type', p_activity_type);
     PERFORM require_object('log_activity', 'p_metadata', p_metadata);
-    IF p_activity_type NOT IN (
-        'created', 'modified', 'deleted', 'committed', 'pushed', 'merged', 'synced', 'claimed', 'released', 'other'
-    ) THEN
-        RAISE EXCEPTION 'log_activity: p_activity_type % is no type of activity; there are created, modified, deleted, committed, pushed, merged, synced, claimed, released, other',
-            quote_for_message(p_activity_type)
-            USING ERRCODE = '23514', CONSTRAINT = 'agent_activities_activity_type_check';
-    END IF;
-    IF p_description IS NULL THEN
-        RAISE EXCEPTION 'log_activity: p_description is NULL; it must say what was done' USING ERRCODE = '22023';
-    END IF;
+    PERFORM require_activity_type(
+        'log_activity', 'p_activity_type', p_activity_type, 'agent_activities_activity_type_check'
+    );
+    PERFORM require_text('log_activity', 'p_description', p_description);
 
     UPDATE worktrees w SET updated_at = now() WHERE w.id = p_worktree_id;
     IF NOT FOUND THEN
@@ -628,6 +691,13 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION log_activity(text,uuid,text,text,text,jsonb) IS 'Appends to the audit log and marks the worktree as touched.';
+
+CREATE OR REPLACE FUNCTION public.lower_case(p_text text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN lower((lower((p_text COLLATE "C")) COLLATE "default"));
+COMMENT ON FUNCTION lower_case(text) IS 'The text in lower case, A to Z the same way in every locale.';
 
 CREATE OR REPLACE FUNCTION public.maintenance_vacuum()
  RETURNS void
@@ -649,8 +719,8 @@ AS $function$
 DECLARE
     worktree worktrees;
 BEGIN
-    PERFORM require_text('mark_worktree_merged', 'p_merged_by', coalesce(p_merged_by, 'unknown'));
-    PERFORM require_text('mark_worktree_merged', 'p_merge_commit_hash', coalesce(p_merge_commit_hash, 'unknown'));
+    PERFORM require_name('mark_worktree_merged', 'p_merged_by', coalesce(p_merged_by, 'unknown'));
+    PERFORM require_commit('mark_worktree_merged', 'p_merge_commit_hash', coalesce(p_merge_commit_hash, 'unknown'));
     SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'mark_worktree_merged: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
@@ -681,7 +751,7 @@ CREATE OR REPLACE FUNCTION public.normalize_remote_origin(p_remote_origin text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN is_remote_origin(p_remote_origin) THEN p_remote_origin ELSE (SELECT o.origin FROM (SELECT (('git@github.com:'::text || "substring"(regexp_replace(lower(normalize_remote_origin.p_remote_origin), '(\.git)?/?$'::text, ''::text), ('^(?:(?:https?|git|ssh|git\+ssh)://(?:[^/@\s]+@)?(?:www\.|ssh\.)?github\.com(?::[0-9]+)?/'::text || '|(?:[^/@:\s]+@)?github\.com:/?)([^/\s]+/[^/\s]+)$'::text))) || '.git'::text) AS origin) o WHERE is_remote_origin(o.origin)) END;
+RETURN CASE WHEN is_remote_origin(p_remote_origin) THEN p_remote_origin ELSE (SELECT o.origin FROM (SELECT (('git@github.com:'::text || ("substring"(regexp_replace(lower((normalize_remote_origin.p_remote_origin COLLATE "C")), '([.]git)?/?$'::text, ''::text), ('^(?:(?:https?|git|ssh|git[+]ssh)://(?:[^/@[:space:]]+@)?(?:www[.]|ssh[.])?github[.]com(?::[0-9]+)?/'::text || '|(?:[^/@:[:space:]]+@)?github[.]com:/?)([^/[:space:]]+/[^/[:space:]]+)$'::text)) COLLATE "default")) || '.git'::text) AS origin) o WHERE is_remote_origin(o.origin)) END;
 COMMENT ON FUNCTION normalize_remote_origin(text) IS 'git@github.com:owner/repo.git in lower case, from any ssh, https or git form; NULL when it is no GitHub repository.';
 
 CREATE OR REPLACE FUNCTION public.outbox_activity_inserted()
@@ -1241,7 +1311,7 @@ CREATE OR REPLACE FUNCTION public.project_search_text(p_name text, p_remote_orig
  RETURNS text
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN (' '::text || translate(((lower(p_name) || ' '::text) || "left"(substr(p_remote_origin, 16), '-4'::integer)), '-/.'::text, '   '::text));
+RETURN (' '::text || translate(((lower_case(p_name) || ' '::text) || "left"(substr(p_remote_origin, 16), '-4'::integer)), '-/.'::text, '   '::text));
 COMMENT ON FUNCTION project_search_text(text,text) IS 'What search_projects looks in: name and owner/repo in lower case, a blank before each word.';
 
 CREATE OR REPLACE FUNCTION public.prune_inactive_worktrees(p_inactive_days integer DEFAULT 30)
@@ -1254,7 +1324,7 @@ DECLARE
 BEGIN
     PERFORM require_not_negative('prune_inactive_worktrees', 'p_inactive_days', p_inactive_days);
     DELETE FROM worktrees w
-    WHERE NOT w.active AND w.updated_at < now() - make_interval(days => p_inactive_days);
+    WHERE NOT w.active AND w.updated_at < days_ago(p_inactive_days);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END;
@@ -1265,8 +1335,72 @@ CREATE OR REPLACE FUNCTION public.quote_for_message(p_value text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN COALESCE((to_json("left"(regexp_replace(p_value, '//[^/@]*@'::text, '//***@'::text), 120)))::text, 'NULL'::text);
+RETURN COALESCE((to_json("left"(regexp_replace(p_value, '//.*@'::text, '//***@'::text), 120)))::text, 'NULL'::text);
 COMMENT ON FUNCTION quote_for_message(text) IS 'A value for an error message: in quotes, on one line, not endless, and without the password of a URL.';
+
+CREATE OR REPLACE FUNCTION public.quote_origin(p_remote_origin text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN o.shown ~ ('^([A-Za-z+]+://|git@|github[.]com:)?([*]{3}@)?[^:@]*(:[0-9]+)?(/[^:@]*)?$' COLLATE "C")
+            OR o.shown ~ ('^git@[^:@]+:[^:@]*$' COLLATE "C")
+            OR o.shown IS NULL
+        THEN quote_for_message(o.shown)
+        ELSE '(not shown, since it may have a password in it)'
+    END
+    FROM (
+        SELECT regexp_replace(
+            CASE
+                WHEN p_remote_origin ~ ('^git@[^@]*$' COLLATE "C") THEN p_remote_origin
+                ELSE regexp_replace(p_remote_origin, '^([A-Za-z+]+://)?.*@' COLLATE "C", E'\\1***@')
+            END,
+            '[?#].*$', '?***'
+        ) AS shown
+    ) o
+$function$;
+COMMENT ON FUNCTION quote_origin(text) IS 'An origin for an error message, without user, password and token.';
+
+CREATE OR REPLACE FUNCTION public.refuse_times(p_table text, p_columns text[], p_values timestamp with time zone[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+DECLARE
+    refused record;
+BEGIN
+    SELECT field, value INTO STRICT refused
+    FROM unnest(p_columns, p_values) AS given (field, value)
+    WHERE value < '0001-01-01 00:00:00+00' OR value >= '10000-01-01 00:00:00+00'
+    LIMIT 1;
+    PERFORM refuse_value(
+        p_table, refused.field, 'is ' || to_jsonb(refused.value)::text, 'be within the years 1 to 9999',
+        p_table || '_times_check'
+    );
+END;
+$function$;
+COMMENT ON FUNCTION refuse_times(text,text[],timestamp with time zone[]) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.refuse_value(p_place text, p_field text, p_found text, p_rule text, p_constraint text DEFAULT NULL::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF p_constraint IS NULL THEN
+        RAISE EXCEPTION '%: % %; it must %', p_place, p_field, p_found, p_rule USING ERRCODE = '22023';
+    END IF;
+    RAISE EXCEPTION '%: % %; it must %', p_place, p_field, p_found, p_rule
+        USING ERRCODE = '23514', SCHEMA = 'public', TABLE = p_place, COLUMN = p_field, CONSTRAINT = p_constraint,
+            DETAIL = 'This is the constraint ' || p_constraint || '.';
+END;
+$function$;
+COMMENT ON FUNCTION refuse_value(text,text,text,text,text) IS 'Raises 22023 for a parameter, 23514 for a column.';
 
 CREATE OR REPLACE FUNCTION public.register_project(p_name text, p_remote_origin text, p_default_branch text DEFAULT 'main'::text, p_trunk_path text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid
@@ -1279,60 +1413,46 @@ DECLARE
     trunk text := normalize_path(p_trunk_path);
     project_id uuid;
 BEGIN
-    PERFORM require_text('register_project', 'p_name', p_name);
-    PERFORM require_text('register_project', 'p_default_branch', branch);
+    PERFORM require_name('register_project', 'p_name', p_name);
+    PERFORM require_word('register_project', 'p_default_branch', branch);
     PERFORM require_object('register_project', 'p_metadata', p_metadata);
     IF origin IS NULL THEN
         RAISE EXCEPTION 'register_project: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_for_message(p_remote_origin)
+            quote_origin(p_remote_origin)
             USING ERRCODE = '22023';
     END IF;
     IF trunk IS NOT NULL THEN
-        PERFORM require_text('register_project', 'p_trunk_path', trunk);
-    ELSIF p_name ~ '(/|^\.\.?$)' THEN
+        PERFORM require_path('register_project', 'p_trunk_path', trunk);
+    ELSIF p_name ~ '(/|^[.][.]?$)' THEN
         RAISE EXCEPTION 'register_project: p_name % is no directory name; give p_trunk_path, or a name without "/"',
             quote_for_message(p_name)
             USING ERRCODE = '22023';
-    END IF;
-
-    -- What the caller left out keeps its value. The default 'main' says nothing by itself: with a trunk path
-    -- beside it the caller has spelled it out.
-    INSERT INTO projects AS p (name, remote_origin, default_branch, trunk_path, metadata)
-    VALUES (
-        p_name,
-        origin,
-        branch,
-        coalesce(trunk, format(
+    ELSE
+        trunk := format(
             '%s/code/%s/trunk-%s',
             coalesce(nullif(current_setting('imi.home_dir', true), ''), '/home/' || current_user),
             p_name,
             replace(branch, '/', '-')
-        )),
-        coalesce(p_metadata, '{}')
-    )
+        );
+    END IF;
+
+    -- Name, branch and path of a project that is known stay: the second host that registers it has others.
+    INSERT INTO projects AS p (name, remote_origin, default_branch, trunk_path, metadata)
+    VALUES (p_name, origin, branch, trunk, coalesce(p_metadata, '{}'))
     ON CONFLICT (remote_origin) DO UPDATE
-    SET name = excluded.name,
-        default_branch = CASE
-            WHEN branch = 'main' AND trunk IS NULL THEN p.default_branch
-            ELSE excluded.default_branch
-        END,
-        trunk_path = CASE WHEN trunk IS NULL THEN p.trunk_path ELSE excluded.trunk_path END,
-        metadata = p.metadata || excluded.metadata,
+    SET metadata = p.metadata || excluded.metadata,
         active = true
     WHERE NOT p.active
-        OR p.name <> excluded.name
-        OR (p.default_branch <> excluded.default_branch AND NOT (branch = 'main' AND trunk IS NULL))
-        OR (p.trunk_path <> excluded.trunk_path AND trunk IS NOT NULL)
         OR p.metadata <> p.metadata || excluded.metadata
     RETURNING p.id INTO project_id;
 
-    IF project_id IS NULL THEN    -- it is registered exactly so
+    IF project_id IS NULL THEN    -- it is registered, and nothing is new
         SELECT p.id INTO STRICT project_id FROM projects p WHERE p.remote_origin = origin;
     END IF;
     RETURN project_id;
 END;
 $function$;
-COMMENT ON FUNCTION register_project(text,text,text,text,jsonb) IS 'Id of the project of this origin: created, reactivated or updated as needed; unchanged when nothing differs.';
+COMMENT ON FUNCTION register_project(text,text,text,text,jsonb) IS 'Id of the project of this origin: created, or as it is known, reactivated and with its metadata merged. update_project() changes the rest.';
 
 CREATE OR REPLACE FUNCTION public.register_worktree(p_project_id uuid, p_type_name text, p_name text, p_branch_name text, p_path text, p_agent_id text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid
@@ -1345,10 +1465,10 @@ DECLARE
     worktree_type_id integer := resolve_worktree_type(p_type_name);
     worktree_id uuid;
 BEGIN
-    PERFORM require_text('register_worktree', 'p_name', p_name);
-    PERFORM require_text('register_worktree', 'p_branch_name', p_branch_name);
-    PERFORM require_text('register_worktree', 'p_path', p_path);
-    PERFORM require_text('register_worktree', 'p_agent_id', coalesce(p_agent_id, 'nobody'));
+    PERFORM require_name('register_worktree', 'p_name', p_name);
+    PERFORM require_word('register_worktree', 'p_branch_name', p_branch_name);
+    PERFORM require_path('register_worktree', 'p_path', p_path);
+    PERFORM require_name('register_worktree', 'p_agent_id', coalesce(p_agent_id, 'nobody'));
     PERFORM require_object('register_worktree', 'p_metadata', p_metadata);
 
     SELECT * INTO project FROM projects p WHERE p.id = p_project_id;
@@ -1413,6 +1533,7 @@ AS $function$
 DECLARE
     worktree worktrees;
 BEGIN
+    PERFORM require_name('release_worktree', 'p_agent_id', coalesce(p_agent_id, 'whoever it is'));
     SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'release_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
@@ -1505,6 +1626,70 @@ END;
 $function$;
 COMMENT ON FUNCTION remove_worktree_type(text) IS 'Removes a worktree type that is not built in and that no worktree has.';
 
+CREATE OR REPLACE FUNCTION public.require_activity_type(p_place text, p_field text, p_value text, p_constraint text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    types CONSTANT text[] := '{created, modified, deleted, committed, pushed, merged, synced, claimed, released, other}';
+BEGIN
+    IF NOT p_value = ANY (types) THEN
+        RAISE EXCEPTION '%: % % is no type of activity; there are %',
+            p_place, p_field, quote_for_message(p_value), array_to_string(types, ', ')
+            USING ERRCODE = '23514', CONSTRAINT = p_constraint;
+    END IF;
+    RETURN true;
+END;
+$function$;
+COMMENT ON FUNCTION require_activity_type(text,text,text,text) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.require_color(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL::text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF p_value !~ ('^#([0-9A-Fa-f]{3}){1,2}$' COLLATE "C") THEN
+        PERFORM refuse_value(p_place, p_field, 'is ' || quote_for_message(p_value), 'be a colour such as #10B981', p_constraint);
+    END IF;
+    RETURN true;
+END;
+$function$;
+COMMENT ON FUNCTION require_color(text,text,text,text) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.require_commit(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL::text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM require_text(p_place, p_field, p_value, p_constraint);
+    IF p_value !~ ('^[0-9A-Za-z]{1,128}$' COLLATE "C") THEN
+        PERFORM refuse_value(
+            p_place, p_field, 'is ' || quote_for_message(p_value), 'be the hash of a commit: 1 to 128 letters and digits', p_constraint
+        );
+    END IF;
+    RETURN true;
+END;
+$function$;
+COMMENT ON FUNCTION require_commit(text,text,text,text) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.require_name(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL::text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    RETURN require_text(p_place, p_field, p_value, p_constraint, 512);
+END;
+$function$;
+COMMENT ON FUNCTION require_name(text,text,text,text) IS NULL;
+
 CREATE OR REPLACE FUNCTION public.require_not_negative(p_function text, p_parameter text, p_value integer)
  RETURNS void
  LANGUAGE plpgsql
@@ -1520,41 +1705,96 @@ END;
 $function$;
 COMMENT ON FUNCTION require_not_negative(text,text,integer) IS NULL;
 
-CREATE OR REPLACE FUNCTION public.require_object(p_function text, p_parameter text, p_value jsonb)
- RETURNS void
+CREATE OR REPLACE FUNCTION public.require_object(p_place text, p_field text, p_value jsonb, p_constraint text DEFAULT NULL::text)
+ RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
+DECLARE
+    huge text;
 BEGIN
     IF jsonb_typeof(p_value) <> 'object' THEN
-        RAISE EXCEPTION '%: % is the JSON % %; it must be a JSON object',
-            p_function, p_parameter, jsonb_typeof(p_value), left(p_value::text, 120)
-            USING ERRCODE = '22023';
+        PERFORM refuse_value(
+            p_place, p_field, format('is the JSON %s %s', jsonb_typeof(p_value), left(p_value::text, 120)),
+            'be a JSON object', p_constraint
+        );
     END IF;
     -- Readers of JSON have limits of their own, the strictest we know 200: the event about it could not be read.
     IF jsonb_path_exists(p_value, 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")') THEN
-        RAISE EXCEPTION '%: % is nested too deep; it must not be deeper than 100 levels', p_function, p_parameter
-            USING ERRCODE = '22023';
+        PERFORM refuse_value(p_place, p_field, 'is nested too deep', 'not be deeper than 100 levels', p_constraint);
     END IF;
+    huge := jsonb_path_query_first(
+        p_value,
+        'strict $.** ? (@.type() == "number" && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))'
+    )::text;
+    IF huge IS NOT NULL THEN
+        PERFORM refuse_value(
+            p_place, p_field, format('has the number %s… (%s characters)', left(huge, 20), length(huge)),
+            'have none beyond 1.7976931348623157e308', p_constraint
+        );
+    END IF;
+    RETURN true;
 END;
 $function$;
-COMMENT ON FUNCTION require_object(text,text,jsonb) IS NULL;
+COMMENT ON FUNCTION require_object(text,text,jsonb,text) IS NULL;
 
-CREATE OR REPLACE FUNCTION public.require_text(p_function text, p_parameter text, p_value text)
- RETURNS void
+CREATE OR REPLACE FUNCTION public.require_path(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL::text)
+ RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
 BEGIN
-    IF p_value IS NULL OR p_value !~ '\S' THEN
-        RAISE EXCEPTION '%: % is %; it must not be blank', p_function, p_parameter, quote_for_message(p_value)
-            USING ERRCODE = '22023';
+    PERFORM require_text(p_place, p_field, p_value, p_constraint, 2048);
+    IF left(p_value, 1) NOT IN ('/', '~') OR p_value ~ ('(^|/)[.][.](/|$)' COLLATE "C") THEN
+        PERFORM refuse_value(
+            p_place, p_field, 'is ' || quote_for_message(p_value), 'begin with "/" or "~" and have no ".." part', p_constraint
+        );
     END IF;
+    RETURN true;
 END;
 $function$;
-COMMENT ON FUNCTION require_text(text,text,text) IS NULL;
+COMMENT ON FUNCTION require_path(text,text,text,text) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.require_text(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL::text, p_bytes integer DEFAULT NULL::integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF p_value IS NULL OR p_value !~ (
+        E'[^[:space:]\u0085\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff]' COLLATE "C"
+    ) THEN
+        PERFORM refuse_value(p_place, p_field, 'is ' || quote_for_message(p_value), 'not be blank', p_constraint);
+    END IF;
+    IF octet_length(p_value) > p_bytes THEN
+        PERFORM refuse_value(
+            p_place, p_field, format('is %s … (%s bytes)', quote_for_message(p_value), octet_length(p_value)),
+            format('have at most %s bytes', p_bytes), p_constraint
+        );
+    END IF;
+    RETURN true;
+END;
+$function$;
+COMMENT ON FUNCTION require_text(text,text,text,text,integer) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.require_word(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL::text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM require_text(p_place, p_field, p_value, p_constraint, 1024);
+    IF p_value ~ ('[[:space:]]' COLLATE "C") THEN
+        PERFORM refuse_value(p_place, p_field, quote_for_message(p_value) || ' has a blank in it', 'be one word', p_constraint);
+    END IF;
+    RETURN true;
+END;
+$function$;
+COMMENT ON FUNCTION require_word(text,text,text,text) IS NULL;
 
 CREATE OR REPLACE FUNCTION public.resolve_worktree_type(p_type_name text)
  RETURNS integer
@@ -1671,9 +1911,9 @@ AS $function$
 DECLARE
     threshold_before text;
     many CONSTANT integer := 500;
-    wanted text := coalesce(substring(normalize_remote_origin(p_query) FROM ':(.*)\.git$'), lower(btrim(p_query)));
-    is_short boolean := wanted ~ '^\w{1,2}$';
-    literal text := replace(replace(replace(translate(wanted, '-/.', '   '), '\', '\\'), '%', '\%'), '_', '\_');
+    wanted text := coalesce(substring(normalize_remote_origin(p_query) FROM ':(.*)[.]git$'), lower_case(btrim(p_query)));
+    is_short boolean := wanted ~ '^[[:alnum:]_]{1,2}$';
+    literal text := regexp_replace(translate(wanted, '-/.', '   '), E'([\\\\%_])', E'\\\\\\1', 'g');
     pattern text := CASE WHEN is_short THEN '% ' ELSE '%' END || literal || '%';
     coarse_pattern text := '%' || replace(literal, ' ', '_') || '%';
     hits bigint;
@@ -1710,7 +1950,7 @@ BEGIN
                 ORDER BY length(p.name), p.name, p.id
                 LIMIT CASE WHEN is_short THEN 3 * many ELSE 6 * many END
             ) short
-            WHERE (short.remote_origin LIKE coarse_pattern OR lower(short.name) LIKE coarse_pattern)
+            WHERE (short.remote_origin LIKE coarse_pattern OR lower_case(short.name) LIKE coarse_pattern)
             AND project_search_text(short.name, short.remote_origin) LIKE pattern
             LIMIT 30
         );
@@ -1744,15 +1984,15 @@ BEGIN
         SELECT
             p.id, p.name, p.remote_origin, p.trunk_path,
             CASE
-                WHEN wanted IN (lower(p.name), s.slug, s.repo) THEN 1
-                WHEN strpos(lower(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
+                WHEN wanted IN (lower_case(p.name), s.slug, s.repo) THEN 1
+                WHEN strpos(lower_case(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
                 ELSE 0.75 * m.likeness
             END AS score
         FROM projects p
         CROSS JOIN LATERAL (
             SELECT
-                substring(p.remote_origin FROM ':(.*)\.git$') AS slug,
-                substring(p.remote_origin FROM '/(.*)\.git$') AS repo,
+                substring(p.remote_origin FROM ':(.*)[.]git$') AS slug,
+                substring(p.remote_origin FROM '/(.*)[.]git$') AS repo,
                 project_search_text(p.name, p.remote_origin) AS search_text
         ) s
         CROSS JOIN LATERAL (
@@ -1859,9 +2099,10 @@ AS $function$
 DECLARE
     project projects;
 BEGIN
-    PERFORM require_text('update_project', 'p_name', coalesce(p_name, 'as it is'));
-    PERFORM require_text('update_project', 'p_default_branch', coalesce(p_default_branch, 'as it is'));
-    PERFORM require_text('update_project', 'p_trunk_path', coalesce(p_trunk_path, 'as it is'));
+    PERFORM require_name('update_project', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM require_word('update_project', 'p_default_branch', coalesce(p_default_branch, 'as-it-is'));
+    PERFORM require_path('update_project', 'p_trunk_path', coalesce(p_trunk_path, '/as/it/is'));
+    PERFORM require_text('update_project', 'p_description', coalesce(p_description, 'as it is'));
     PERFORM require_object('update_project', 'p_metadata', p_metadata);
     SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -1908,9 +2149,9 @@ DECLARE
     worktree worktrees;
     other record;
 BEGIN
-    PERFORM require_text('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
-    PERFORM require_text('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as it is'));
-    PERFORM require_text('update_worktree', 'p_path', coalesce(p_path, 'as it is'));
+    PERFORM require_name('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM require_word('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as-it-is'));
+    PERFORM require_path('update_worktree', 'p_path', coalesce(p_path, '/as/it/is'));
     PERFORM require_object('update_worktree', 'p_metadata', p_metadata);
     IF p_type_name IS NOT NULL AND worktree_type_id IS NULL THEN
         RAISE EXCEPTION 'update_worktree: p_type_name % is no worktree type; there are %',
@@ -1967,6 +2208,7 @@ BEGIN
     PERFORM require_not_negative('update_worktree_git_state', 'p_uncommitted_count', coalesce(p_uncommitted_count, 0));
     PERFORM require_not_negative('update_worktree_git_state', 'p_ahead', coalesce(p_ahead, 0));
     PERFORM require_not_negative('update_worktree_git_state', 'p_behind', coalesce(p_behind, 0));
+    PERFORM require_commit('update_worktree_git_state', 'p_last_commit_hash', coalesce(p_last_commit_hash, 'unknown'));
     IF p_has_uncommitted <> (p_uncommitted_count > 0) THEN
         RAISE EXCEPTION 'update_worktree_git_state: p_has_uncommitted % contradicts p_uncommitted_count %; leave one of them out',
             p_has_uncommitted, p_uncommitted_count

@@ -9,10 +9,12 @@ CREATE TABLE agent_activities (
     description text NOT NULL,
     metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
-    CONSTRAINT agent_activities_activity_type_check CHECK ((activity_type = ANY (ARRAY['created'::text, 'modified'::text, 'deleted'::text, 'committed'::text, 'pushed'::text, 'merged'::text, 'synced'::text, 'claimed'::text, 'released'::text, 'other'::text]))),
-    CONSTRAINT agent_activities_agent_id_check CHECK ((agent_id ~ '\S'::text)),
+    CONSTRAINT agent_activities_activity_type_check CHECK (require_activity_type('agent_activities'::text, 'activity_type'::text, activity_type, 'agent_activities_activity_type_check'::text)),
+    CONSTRAINT agent_activities_agent_id_check CHECK ((((agent_id ~ ('[!-~]'::text COLLATE "C")) AND (octet_length(agent_id) <= 512)) OR require_name('agent_activities'::text, 'agent_id'::text, agent_id, 'agent_activities_agent_id_check'::text))),
+    CONSTRAINT agent_activities_description_check CHECK (((description ~ ('[!-~]'::text COLLATE "C")) OR require_text('agent_activities'::text, 'description'::text, description, 'agent_activities_description_check'::text))),
     CONSTRAINT agent_activities_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
-    CONSTRAINT agent_activities_pkey PRIMARY KEY (id)
+    CONSTRAINT agent_activities_pkey PRIMARY KEY (id),
+    CONSTRAINT agent_activities_times_check CHECK ((((created_at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (created_at < '10000-01-01 00:00:00+00'::timestamp with time zone)) OR refuse_times('agent_activities'::text, '{created_at}'::text[], ARRAY[created_at])))
 );
 CREATE INDEX idx_agent_activities_agent_id ON public.agent_activities USING btree (agent_id, created_at DESC);
 CREATE INDEX idx_agent_activities_created_at ON public.agent_activities USING btree (created_at DESC);
@@ -54,7 +56,8 @@ CREATE TABLE deleted_worktrees (
     branch_name text NOT NULL,
     path text NOT NULL,
     deleted_at timestamp with time zone NOT NULL DEFAULT now(),
-    CONSTRAINT deleted_worktrees_pkey PRIMARY KEY (id)
+    CONSTRAINT deleted_worktrees_pkey PRIMARY KEY (id),
+    CONSTRAINT deleted_worktrees_times_check CHECK ((((deleted_at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (deleted_at < '10000-01-01 00:00:00+00'::timestamp with time zone)) OR refuse_times('deleted_worktrees'::text, '{deleted_at}'::text[], ARRAY[deleted_at])))
 );
 COMMENT ON TABLE deleted_worktrees IS 'What deleted worktrees were called, so that their activities stay readable.';
 
@@ -101,12 +104,14 @@ CREATE TABLE projects (
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     active boolean NOT NULL DEFAULT true,
-    CONSTRAINT projects_default_branch_check CHECK ((default_branch ~ '^\S+$'::text)),
+    CONSTRAINT projects_default_branch_check CHECK ((((default_branch ~ ('^[!-~]+$'::text COLLATE "C")) AND (octet_length(default_branch) <= 1024)) OR require_word('projects'::text, 'default_branch'::text, default_branch, 'projects_default_branch_check'::text))),
+    CONSTRAINT projects_description_check CHECK (((description IS NULL) OR (description ~ ('[!-~]'::text COLLATE "C")) OR require_text('projects'::text, 'description'::text, description, 'projects_description_check'::text))),
     CONSTRAINT projects_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
-    CONSTRAINT projects_name_check CHECK ((name ~ '\S'::text)),
+    CONSTRAINT projects_name_check CHECK ((((name ~ ('[!-~]'::text COLLATE "C")) AND (octet_length(name) <= 512)) OR require_name('projects'::text, 'name'::text, name, 'projects_name_check'::text))),
     CONSTRAINT projects_pkey PRIMARY KEY (id),
     CONSTRAINT projects_remote_origin_check CHECK (is_remote_origin(remote_origin)),
-    CONSTRAINT projects_trunk_path_check CHECK (((trunk_path ~ '\S'::text) AND (trunk_path !~ '(^|/)\.\.(/|$)'::text))),
+    CONSTRAINT projects_times_check CHECK ((((LEAST(created_at, updated_at) >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(created_at, updated_at) < '10000-01-01 00:00:00+00'::timestamp with time zone)) OR refuse_times('projects'::text, '{created_at,updated_at}'::text[], ARRAY[created_at, updated_at]))),
+    CONSTRAINT projects_trunk_path_check CHECK ((((trunk_path ~ ('^[/~]'::text COLLATE "C")) AND (strpos(trunk_path, '..'::text) = 0) AND (octet_length(trunk_path) <= 2048)) OR require_path('projects'::text, 'trunk_path'::text, trunk_path, 'projects_trunk_path_check'::text))),
     CONSTRAINT projects_unique_remote_origin UNIQUE (remote_origin)
 );
 CREATE INDEX idx_projects_active ON public.projects USING btree (active) WHERE active;
@@ -162,11 +167,16 @@ CREATE TABLE worktree_types (
     icon text,
     metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT worktree_types_branch_prefix_check CHECK (((branch_prefix = ''::text) OR require_word('worktree_types'::text, 'branch_prefix'::text, branch_prefix, 'worktree_types_branch_prefix_check'::text))),
+    CONSTRAINT worktree_types_color_check CHECK (((color IS NULL) OR require_color('worktree_types'::text, 'color'::text, color, 'worktree_types_color_check'::text))),
+    CONSTRAINT worktree_types_description_check CHECK (((description IS NULL) OR (description ~ ('[!-~]'::text COLLATE "C")) OR require_text('worktree_types'::text, 'description'::text, description, 'worktree_types_description_check'::text))),
+    CONSTRAINT worktree_types_icon_check CHECK (((icon IS NULL) OR ((icon ~ ('[!-~]'::text COLLATE "C")) AND (octet_length(icon) <= 512)) OR require_name('worktree_types'::text, 'icon'::text, icon, 'worktree_types_icon_check'::text))),
     CONSTRAINT worktree_types_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
-    CONSTRAINT worktree_types_name_check CHECK ((name ~ '^\S+$'::text)),
+    CONSTRAINT worktree_types_name_check CHECK ((((name ~ ('^[!-~]+$'::text COLLATE "C")) AND (octet_length(name) <= 1024)) OR require_word('worktree_types'::text, 'name'::text, name, 'worktree_types_name_check'::text))),
     CONSTRAINT worktree_types_name_key UNIQUE (name),
     CONSTRAINT worktree_types_pkey PRIMARY KEY (id),
-    CONSTRAINT worktree_types_worktree_prefix_check CHECK ((worktree_prefix ~ '\S'::text))
+    CONSTRAINT worktree_types_times_check CHECK ((((created_at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (created_at < '10000-01-01 00:00:00+00'::timestamp with time zone)) OR refuse_times('worktree_types'::text, '{created_at}'::text[], ARRAY[created_at]))),
+    CONSTRAINT worktree_types_worktree_prefix_check CHECK ((((worktree_prefix ~ ('[!-~]'::text COLLATE "C")) AND (octet_length(worktree_prefix) <= 512)) OR require_name('worktree_types'::text, 'worktree_prefix'::text, worktree_prefix, 'worktree_types_worktree_prefix_check'::text)))
 );
 CREATE INDEX idx_worktree_types_metadata ON public.worktree_types USING gin (metadata);
 COMMENT ON TABLE worktree_types IS 'Classification of worktrees. Built-in types cannot be deleted or renamed.';
@@ -193,16 +203,20 @@ CREATE TABLE worktrees (
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     active boolean NOT NULL DEFAULT true,
-    CONSTRAINT worktrees_agent_id_check CHECK ((agent_id ~ '\S'::text)),
+    CONSTRAINT worktrees_agent_id_check CHECK (((agent_id IS NULL) OR ((agent_id ~ ('[!-~]'::text COLLATE "C")) AND (octet_length(agent_id) <= 512)) OR require_name('worktrees'::text, 'agent_id'::text, agent_id, 'worktrees_agent_id_check'::text))),
     CONSTRAINT worktrees_ahead_check CHECK ((ahead_of_trunk >= 0)),
     CONSTRAINT worktrees_behind_check CHECK ((behind_trunk >= 0)),
-    CONSTRAINT worktrees_branch_name_check CHECK ((branch_name ~ '\S'::text)),
+    CONSTRAINT worktrees_branch_name_check CHECK ((((branch_name ~ ('^[!-~]+$'::text COLLATE "C")) AND (octet_length(branch_name) <= 1024)) OR require_word('worktrees'::text, 'branch_name'::text, branch_name, 'worktrees_branch_name_check'::text))),
+    CONSTRAINT worktrees_last_commit_hash_check CHECK (((last_commit_hash IS NULL) OR ((last_commit_hash ~ ('^[0-9A-Za-z]+$'::text COLLATE "C")) AND (octet_length(last_commit_hash) <= 128)) OR require_commit('worktrees'::text, 'last_commit_hash'::text, last_commit_hash, 'worktrees_last_commit_hash_check'::text))),
+    CONSTRAINT worktrees_merge_commit_hash_check CHECK (((merge_commit_hash IS NULL) OR ((merge_commit_hash ~ ('^[0-9A-Za-z]+$'::text COLLATE "C")) AND (octet_length(merge_commit_hash) <= 128)) OR require_commit('worktrees'::text, 'merge_commit_hash'::text, merge_commit_hash, 'worktrees_merge_commit_hash_check'::text))),
+    CONSTRAINT worktrees_merged_by_check CHECK (((merged_by IS NULL) OR ((merged_by ~ ('[!-~]'::text COLLATE "C")) AND (octet_length(merged_by) <= 512)) OR require_name('worktrees'::text, 'merged_by'::text, merged_by, 'worktrees_merged_by_check'::text))),
     CONSTRAINT worktrees_merged_check CHECK (((merged_at IS NULL) OR (NOT active))),
     CONSTRAINT worktrees_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
-    CONSTRAINT worktrees_name_check CHECK ((name ~ '\S'::text)),
-    CONSTRAINT worktrees_path_check CHECK (((path ~ '\S'::text) AND (path !~ '(^|/)\.\.(/|$)'::text))),
+    CONSTRAINT worktrees_name_check CHECK ((((name ~ ('[!-~]'::text COLLATE "C")) AND (octet_length(name) <= 512)) OR require_name('worktrees'::text, 'name'::text, name, 'worktrees_name_check'::text))),
+    CONSTRAINT worktrees_path_check CHECK ((((path ~ ('^[/~]'::text COLLATE "C")) AND (strpos(path, '..'::text) = 0) AND (octet_length(path) <= 2048)) OR require_path('worktrees'::text, 'path'::text, path, 'worktrees_path_check'::text))),
     CONSTRAINT worktrees_pkey PRIMARY KEY (id),
     CONSTRAINT worktrees_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE,
+    CONSTRAINT worktrees_times_check CHECK ((((LEAST(created_at, updated_at, last_sync_at, merged_at) >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(created_at, updated_at, last_sync_at, merged_at) < '10000-01-01 00:00:00+00'::timestamp with time zone)) OR refuse_times('worktrees'::text, '{created_at,updated_at,last_sync_at,merged_at}'::text[], ARRAY[created_at, updated_at, last_sync_at, merged_at]))),
     CONSTRAINT worktrees_type_id_fkey FOREIGN KEY (type_id) REFERENCES worktree_types(id),
     CONSTRAINT worktrees_uncommitted_check CHECK ((has_uncommitted_changes = (uncommitted_files_count > 0))),
     CONSTRAINT worktrees_uncommitted_count_check CHECK ((uncommitted_files_count >= 0)),

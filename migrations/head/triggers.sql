@@ -2,6 +2,8 @@
 
 CREATE TRIGGER agent_activities_append_only BEFORE DELETE OR UPDATE ON public.agent_activities FOR EACH STATEMENT EXECUTE FUNCTION guard_activity_log();
 
+CREATE TRIGGER agent_activities_metadata BEFORE INSERT OR UPDATE OF metadata ON public.agent_activities FOR EACH ROW WHEN ((new.metadata <> '{}'::jsonb)) EXECUTE FUNCTION guard_metadata();
+
 CREATE TRIGGER agent_activities_outbox_insert AFTER INSERT ON public.agent_activities REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION outbox_activity_inserted();
 
 CREATE TRIGGER agent_activities_outbox_truncate AFTER TRUNCATE ON public.agent_activities FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
@@ -17,6 +19,8 @@ CREATE TRIGGER projects_deactivate_worktrees AFTER UPDATE ON public.projects FOR
 CREATE TRIGGER projects_guard BEFORE INSERT OR UPDATE OF remote_origin, trunk_path ON public.projects FOR EACH ROW EXECUTE FUNCTION guard_project();
 
 CREATE TRIGGER projects_id_immutable BEFORE UPDATE ON public.projects FOR EACH ROW WHEN ((new.id IS DISTINCT FROM old.id)) EXECUTE FUNCTION guard_primary_key();
+
+CREATE TRIGGER projects_metadata BEFORE INSERT OR UPDATE OF metadata ON public.projects FOR EACH ROW WHEN ((new.metadata <> '{}'::jsonb)) EXECUTE FUNCTION guard_metadata();
 
 CREATE TRIGGER projects_outbox_delete AFTER DELETE ON public.projects REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION outbox_project_deleted();
 
@@ -36,6 +40,8 @@ CREATE TRIGGER worktree_types_builtin_update BEFORE UPDATE ON public.worktree_ty
 
 CREATE TRIGGER worktree_types_id_immutable BEFORE UPDATE ON public.worktree_types FOR EACH ROW WHEN ((new.id IS DISTINCT FROM old.id)) EXECUTE FUNCTION guard_primary_key();
 
+CREATE TRIGGER worktree_types_metadata BEFORE INSERT OR UPDATE OF metadata ON public.worktree_types FOR EACH ROW WHEN ((new.metadata <> '{}'::jsonb)) EXECUTE FUNCTION guard_metadata();
+
 CREATE TRIGGER worktree_types_outbox_delete AFTER DELETE ON public.worktree_types REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_type_deleted();
 
 CREATE TRIGGER worktree_types_outbox_insert AFTER INSERT ON public.worktree_types REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_type_inserted();
@@ -49,6 +55,8 @@ CREATE TRIGGER worktree_types_restore_builtin AFTER TRUNCATE ON public.worktree_
 CREATE TRIGGER worktrees_guard BEFORE INSERT OR UPDATE ON public.worktrees FOR EACH ROW EXECUTE FUNCTION guard_worktree();
 
 CREATE TRIGGER worktrees_id_immutable BEFORE UPDATE ON public.worktrees FOR EACH ROW WHEN ((new.id IS DISTINCT FROM old.id)) EXECUTE FUNCTION guard_primary_key();
+
+CREATE TRIGGER worktrees_metadata BEFORE INSERT OR UPDATE OF metadata ON public.worktrees FOR EACH ROW WHEN ((new.metadata <> '{}'::jsonb)) EXECUTE FUNCTION guard_metadata();
 
 CREATE TRIGGER worktrees_outbox_delete AFTER DELETE ON public.worktrees REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_deleted();
 

@@ -56,7 +56,9 @@ def register(
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a project, or update it. Origin, branch and path come from the checkout, unless they are given.
+    """Register a project. Origin, branch and path come from the checkout, unless they are given.
+
+    A project that is known keeps its name, branch and path (project update changes them); metadata is merged.
 
     With --origin and no PATH no checkout is looked at.
 

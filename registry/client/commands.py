@@ -27,7 +27,7 @@ class CommandClient(CommandSender):
         metadata: dict[str, Any] | None = None,
         sending: Sending = PLAIN,
     ) -> UUID:
-        """Id of the project of this origin: created, taken up again, or updated where it differs."""
+        """Id of the project of this origin: created, or as it is known, taken up again and with its metadata merged."""
         return await self._id(
             "project_id",
             "project.register",

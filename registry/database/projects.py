@@ -26,7 +26,7 @@ class Projects(Part):
         trunk_path: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> UUID:
-        """Id of the project of this origin: created, reactivated or updated as needed."""
+        """Id of the project of this origin: created, or as it is known, reactivated and with its metadata merged."""
         project_id: UUID = await self._pool.write(
             self._cause,
             "public.register_project(%s, %s, %s, %s, %s)",

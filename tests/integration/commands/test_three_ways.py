@@ -52,10 +52,10 @@ OPERATIONS = {
         ],
     ),
     "register a project again": Operation(
-        f"SELECT register_project('WAY', '{ORIGIN}', 'main', '/code/WAY')",
+        f"SELECT register_project('WAY', '{ORIGIN}', p_metadata => '{{\"again\": true}}')",
         "project.register",
-        {"name": "WAY", "trunk_path": "/code/WAY", **PROJECT},
-        ["project", "register", "--name", "WAY", "--origin", ORIGIN, "--branch", "main", "--trunk-path", "/code/WAY"],
+        {"name": "WAY", "metadata": {"again": True}, **PROJECT},
+        ["project", "register", "--name", "WAY", "--origin", ORIGIN, "--metadata", '{"again": true}'],
     ),
     "update a project": Operation(
         f"SELECT update_project({OF_PROJECT}, p_description => 'größer', p_metadata => '{{\"a\": [1]}}')",

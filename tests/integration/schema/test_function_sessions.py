@@ -136,8 +136,8 @@ def test_a_database_with_all_of_these_settings_is_installed_like_any_other(
 
 def stored(url: str) -> list[Any]:
     """Types with their icons, functions, constraints, indexes and views, as they read in a session of our own."""
-    ours = "-c search_path=public -c client_encoding=UTF8 -c quote_all_identifiers=off"
-    with psycopg.connect(url, options=ours) as conn:
+    ours = ("search_path=public", "client_encoding=UTF8", "quote_all_identifiers=off", "datestyle=ISO", "timezone=UTC")
+    with psycopg.connect(url, options=" ".join(f"-c {setting}" for setting in ours)) as conn:
         return [
             conn.execute(query.encode()).fetchall()
             for query in (

@@ -26,6 +26,7 @@ CALLS = {
     "get_project_by_origin": "SELECT * FROM get_project_by_origin('git@github.com:o/a.git')",
     "deactivate_project": "SELECT deactivate_project(%(project)s)",
     "update_project": "SELECT update_project(%(project)s, p_name => 'c')",
+    "change_project_origin": "SELECT change_project_origin(%(project)s, 'git@github.com:o/renamed.git')",
     "register_worktree": "SELECT register_worktree(%(project)s, 'fix', 'v', 'v', '/v')",
     "update_worktree": "SELECT update_worktree(%(worktree)s, p_path => '/u')",
     "update_worktree_git_state": "SELECT update_worktree_git_state(%(worktree)s, p_ahead => 7)",
