@@ -19,7 +19,7 @@ PROJECTS = 6
 
 
 class Senders:
-    """Sends commands all the time: registers of a few projects, under names that tell their order."""
+    """Sends commands all the time: registers of a few projects, with metadata that tells their order."""
 
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
@@ -33,7 +33,8 @@ class Senders:
             origin = f"git@github.com:a/p{self._rng.randrange(PROJECTS)}.git"
             name = f"name-{len(self.ids)}"
             command_id = uuid4()
-            payload = envelope("project.register", {"name": name, "remote_origin": origin}, id=str(command_id))
+            data = {"name": "p", "remote_origin": origin, "metadata": {"last": name}}
+            payload = envelope("project.register", data, id=str(command_id))
             for _ in range(1 + (self._rng.random() < 0.2)):
                 await self._world.send("project.register", payload)
             self.sent[origin].append(name)
@@ -42,7 +43,10 @@ class Senders:
     def assert_each_applied_once_in_order(self) -> None:
         """Fail unless the database has every command once, those of one project in the order they were sent."""
         changes: dict[str, list[str]] = defaultdict(list)
-        query = "SELECT data ->> 'remote_origin', data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id"
+        query = (
+            "SELECT data ->> 'remote_origin', data #>> '{metadata, last}'"
+            " FROM outbox WHERE entity = 'project' ORDER BY id"
+        )
         for origin, name in self._world.rows(query):
             changes[origin].append(name)
         assert changes == self.sent
@@ -162,8 +166,8 @@ async def test_a_fault_that_may_pass_is_never_a_rejection_and_keeps_the_order(wo
         # when
         origin = "git@github.com:a/p.git"
         await world.send("project.register", envelope("project.register", {"name": "hard", "remote_origin": origin}))
-        behind = envelope("project.register", {"name": "behind", "remote_origin": origin})
-        assert (await world.ask("project.register", behind))["verdict"] == "applied"
+        behind = envelope("project.update", {"name": "behind", "remote_origin": origin})
+        assert (await world.ask("project.update", behind))["verdict"] == "applied"
 
     # then
     assert [verdict for *_, verdict in world.outcome_events()] == ["applied", "applied"]
@@ -194,7 +198,7 @@ async def test_a_command_that_always_fails_on_its_own_account_ends_as_a_dead_let
 
 async def test_an_unforeseen_error_is_an_internal_error_and_no_retry(world: World) -> None:
     with psycopg.connect(world.database, autocommit=True) as conn:
-        conn.execute(FAULT.format(times=1, state="XX000").encode())
+        conn.execute(FAULT.format(times=1, state="0A000").encode())
     async with world.applier():
         data = {"name": "hard", "remote_origin": "git@github.com:a/p.git"}
         outcome = await world.ask("project.register", envelope("project.register", data))

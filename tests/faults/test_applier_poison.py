@@ -126,7 +126,7 @@ DEEP = b'{"specversion":"1.0","id":"%s","source":"s","type":"imi.project.registe
     ("payload", "code"),
     [
         (envelope("project.register", PROJECT | {"name": "x" * 900_000}), "VALIDATION_ERROR"),
-        (envelope("project.register", PROJECT | {"trunk_path": "/" + "x" * 900_000}), None),
+        (envelope("project.register", PROJECT | {"trunk_path": "/" + "x" * 900_000}), "VALIDATION_ERROR"),
         (envelope("project.register", PROJECT | {"metadata": {"deep": "x" * 900_000}}), None),
         (envelope("project.register", PROJECT | {"name": "\0"}), "VALIDATION_ERROR"),
         (envelope("project.register", PROJECT | {"metadata": {"a": ["\0"]}}), "VALIDATION_ERROR"),

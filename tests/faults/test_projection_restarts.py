@@ -39,7 +39,7 @@ async def test_a_projection_outlasts_restarts_of_nats(world: World, state_dir: P
                     await server.start()
                     world.write(1)
                     await world.drained()
-                await assert_up_to_date(one, client, world.prefix)
+                await assert_up_to_date(one, world.at(nats_url=server.url, nats=client))
                 assert len(one.projects) == 6
 
 
@@ -68,5 +68,5 @@ async def test_a_projection_outlasts_restarts_of_postgresql_though_it_needs_it(
                 await server.start()
                 await asyncio.to_thread(write, server.url, 1)
                 await there.drained()
-            await assert_up_to_date(one, world.nats, world.prefix)
+            await assert_up_to_date(one, world)
             assert len(one.projects) == 4

@@ -11,6 +11,7 @@ import psycopg
 from tests.support.outbox_reader import add_project, add_worktree
 
 UNICODE = 'größer “quoted” \\ " \n \t end \u2028 👩‍💻 שלום \x7f'
+WORD = UNICODE.replace(" ", "").replace("\n", "").replace("\t", "").replace("\u2028", "")
 LARGE = json.dumps({"blob": "x" * 900_000, "deep": [[[[[None, True, 1e-7, 12345678901234567890]]]]]})
 
 
@@ -54,14 +55,14 @@ def _worktrees(conn: psycopg.Connection[Any]) -> None:
     worktree = add_worktree(conn, project)
     everything_at_once = """
         UPDATE worktrees
-        SET name = %(text)s, branch_name = %(text)s, path = '/' || %(text)s, agent_id = %(text)s,
+        SET name = %(text)s, branch_name = %(word)s, path = '/' || %(text)s, agent_id = %(text)s,
             project_id = %(other)s, type_id = 2, metadata = %(json)s, created_at = 'epoch', last_sync_at = now(),
             uncommitted_files_count = 3, ahead_of_trunk = 1, behind_trunk = 2147483647, last_commit_hash = 'abc',
             last_commit_message = %(text)s, merged_at = now(), merged_by = %(text)s, merge_commit_hash = 'def',
             active = false
         WHERE id = %(worktree)s
     """
-    conn.execute(everything_at_once, {"text": UNICODE, "json": LARGE, "other": other, "worktree": worktree})
+    conn.execute(everything_at_once, {"text": UNICODE, "word": WORD, "json": LARGE, "other": other, "worktree": worktree})
     for statement in [
         "UPDATE worktrees SET merged_by = NULL WHERE id = %s",
         "UPDATE worktrees SET agent_id = NULL, last_sync_at = NULL WHERE id = %s",
@@ -104,7 +105,7 @@ def _worktree_types(conn: psycopg.Connection[Any]) -> None:
         "UPDATE worktree_types SET branch_prefix = %(text)s, worktree_prefix = %(text)s, description = %(text)s,"
         " color = NULL, icon = %(text)s, metadata = %(json)s, created_at = 'epoch'"
         " WHERE name = 'spike'",
-        {"text": UNICODE, "json": LARGE},
+        {"text": UNICODE, "word": WORD, "json": LARGE},
     )
     conn.execute("UPDATE worktree_types SET name = 'spikes', icon = NULL WHERE name = 'spike'")
     conn.execute("DELETE FROM worktree_types WHERE name = 'spikes'")
