@@ -195,6 +195,40 @@ def test_types(cli: CommandLine) -> None:
     assert cli("type", "remove", "docs", "--yes").out == "removed type docs\n"
 
 
+def test_a_type_is_changed_as_far_as_it_is_given(cli: CommandLine, database: str) -> None:
+    # given
+    cli("type", "add", "docs", "--description", "Words", "--metadata", '{"a": 1, "b": 1}')
+    # when
+    options = ("--name", "words", "--branch-prefix", "w/", "--color", "#ffffff", "--metadata", '{"b": 2}')
+    changed = cli("type", "update", "docs", *options, "--json").json
+    # then
+    assert (changed["name"], changed["branch_prefix"], changed["worktree_prefix"]) == ("words", "w/", "docs-")
+    assert (changed["description"], changed["color"], changed["metadata"]) == ("Words", "#ffffff", {"a": 1, "b": 2})
+    assert events(database)[-1][:2] == ("worktree_type", "updated")
+    # when it is the same again, and a built-in one keeps its name and prefixes
+    before = events(database)
+    assert cli("type", "update", "words", "--color", "#ffffff").out == "type words: w/… in docs-…\n"
+    assert cli("type", "update", "feat", "--name", "feat").code == 0
+    assert events(database) == before
+    assert cli("type", "update", "feat", "--description", "New", "--json").json["description"] == "New"
+
+
+def test_a_project_that_was_put_away_comes_back_as_it_was(cli: CommandLine, engine: Path, database: str) -> None:
+    # given a name that is no directory's
+    cli("project", "update", "Engine", "--name", "ada/engine", "--description", "Big")
+    before = cli("project", "show", "ada/engine", "--json").json
+    cli("project", "deactivate", "ada/engine", "--yes")
+    # when
+    assert cli("project", "activate", "ada/engine").out == "activated ada/engine\n"
+    # then
+    assert cli("project", "show", before["id"], "--json").json == before | {
+        "updated_at": cli("project", "list", "--json").json[0]["updated_at"]
+    }
+    assert events(database)[-1][:2] == ("project", "reactivated")
+    assert cli("worktree", "list", "--json").json == []
+    assert cli("project", "activate", before["id"]).out == "ada/engine was active already\n"
+
+
 def test_activities(cli: CommandLine, engine: Path) -> None:
     logged = cli(
         "activity",
@@ -316,6 +350,12 @@ def test_nothing_is_destroyed_unless_confirmed(
             )
         ],
         (["project", "update", "Engine"], 2, "nothing to update: give --name, --branch"),
+        (["type", "update", "fix"], 2, "nothing to update: give --name, --branch-prefix"),
+        (["type", "update", "nope", "--icon", "x"], 1, 'p_name "nope" is no worktree type; there are feat, fix'),
+        (["type", "update", "fix", "--name", "feat"], 1, 'p_new_name "feat" is taken by another worktree type'),
+        (["type", "update", "fix", "--name", "repair"], 1, "only description, color, icon and metadata may change"),
+        (["type", "update", "fix", "--color", "blurple"], 1, 'p_color is "blurple"'),
+        (["project", "activate", "Engin"], 1, 'no project "Engin"; did you mean "Engine"?'),
         (["worktree", "update", "feat-search"], 2, "nothing to update: give --name, --branch"),
         (["activity", "list", "--limit", "9" * 20], 2, "less than or equal to 2147483647"),
         (["project", "register", "--origin", ORIGIN, "--name", " "], 1, 'p_name is " "; it must not be blank'),
