@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from publisher.cli import archive
+from publisher.cli import archive, completion
 from publisher.cli.options import AsJson, NatsUrl, UpFolder, Utc
 from publisher.cli.session import located, run
 from publisher.cli.terminal.text import console, emit, line_printer, say, write
@@ -38,7 +38,13 @@ class Pace(StrEnum):
 
 
 Project = Annotated[
-    str | None, typer.Option("--project", help="Only events of this project: name, origin or id.", show_default=False)
+    str | None,
+    typer.Option(
+        "--project",
+        help="Only events of this project: name, origin or id.",
+        show_default=False,
+        autocompletion=completion.projects,
+    ),
 ]
 Entity = Annotated[str | None, typer.Option("--entity", help="Only project, worktree, activity …", show_default=False)]
 Action = Annotated[str | None, typer.Option("--action", help="Only registered, merged …", show_default=False)]

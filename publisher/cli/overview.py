@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import AsJson, DatabaseUrl, ProjectReference, UpFolder, Utc
+from publisher.cli import completion
+from publisher.cli.options import AsJson, DatabaseUrl, ProjectOption, ProjectReference, UpFolder, Utc
 from publisher.cli.session import with_registry
 from publisher.cli.terminal.text import emit
 
@@ -21,7 +22,7 @@ app = typer.Typer()
 
 @app.command()
 def inflight(
-    project: Annotated[str | None, typer.Option("--project", help="Only of this project.", show_default=False)] = None,
+    project: ProjectOption = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
     _utc: Utc = False,
@@ -120,7 +121,12 @@ def stats(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
 def path(
     reference: ProjectReference,
     worktree: Annotated[
-        str | None, typer.Argument(help="Name of a worktree, existing or not; default: the trunk.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Name of a worktree, existing or not; default: the trunk.",
+            show_default=False,
+            autocompletion=completion.worktrees,
+        ),
     ] = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,

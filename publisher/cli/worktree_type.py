@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from publisher.cli import completion
 from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Yes, json_object
 from publisher.cli.session import with_registry
 from publisher.cli.terminal.text import emit, write
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Worktree types: feat, fix, and your own.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="TYPE", help="Name of the type.")]
+NewName = Annotated[str, typer.Argument(metavar="TYPE", help="Name of the type.")]
+Name = Annotated[str, typer.Argument(metavar="TYPE", help="Name of the type.", autocompletion=completion.types)]
 Description = Annotated[str | None, typer.Option("--description", help="What it is for.", show_default=False)]
 Color = Annotated[str | None, typer.Option("--color", help="Such as #10B981.", show_default=False)]
 Icon = Annotated[str | None, typer.Option("--icon", help="An emoji.", show_default=False)]
@@ -26,7 +28,7 @@ Icon = Annotated[str | None, typer.Option("--icon", help="An emoji.", show_defau
 
 @app.command("add")
 def add(
-    name: Name,
+    name: NewName,
     branch_prefix: Annotated[
         str | None, typer.Option("--branch-prefix", help="Default: NAME/.", show_default=False)
     ] = None,

@@ -125,6 +125,24 @@ class Worktrees(Part):
             *ids_beginning(reference),
         )
 
+    async def worktree_names(self, beginning: str, limit: int) -> list[str]:
+        """Names of active worktrees that begin so, at most `limit`; `name@project` where a name alone could be several.
+
+        With an "@" in `beginning` all of them are `name@project`.
+        """
+        names: list[str] = await self._pool.value(
+            "SELECT coalesce(array_agg(n.name), '{}') FROM ("
+            " SELECT CASE WHEN count(*) OVER (PARTITION BY w.name) > 1 OR strpos(%s, '@') > 0"
+            " THEN concat(w.name, '@', p.name) ELSE w.name END AS name"
+            " FROM public.worktrees w JOIN public.projects p ON p.id = w.project_id"
+            " WHERE w.active AND starts_with(concat(w.name, '@', p.name), %s)"
+            " ORDER BY w.name, p.name LIMIT %s) n",
+            beginning,
+            beginning,
+            limit,
+        )
+        return names
+
     async def list_worktrees(
         self, *, project_id: UUID | None = None, agent_id: str | None = None, include_inactive: bool = False
     ) -> list[Worktree]:
