@@ -269,6 +269,45 @@ def test_questions_about_the_registry(cli: CommandLine, engine: Path) -> None:
     assert cli("path", "Engine", "feat/new").out == f"{engine.parent / 'feat-new'}\n"
 
 
+def test_one_thing_has_one_set_of_keys_in_events_lists_and_queries(
+    cli: CommandLine, engine: Path, database: str
+) -> None:
+    # given what the events say of each thing
+    cli("worktree", "git-state", "feat-search", "--uncommitted", 2, "--ahead", 1)
+    cli("type", "add", "docs")
+    cli("activity", "log", "other", "Looked", "--worktree", engine)
+    with psycopg.connect(database) as conn:
+        rows = conn.execute("SELECT entity, data FROM outbox ORDER BY id").fetchall()
+    not_shown = {"changed", "remote_origin"}  # of a worktree, the second is its project's
+    told = {
+        entity: {key: value for key, value in data.items() if key not in not_shown and not key.endswith("_at")}
+        for entity, data in rows
+    }
+    del told["activity"]["project_id"]  # its worktree says so; a row of activities has names alone
+    whole = {
+        "project": [cli("project", "show", "Engine", "--json").json, *cli("project", "list", "--json").json],
+        "worktree": [cli("worktree", "show", engine, "--json").json, *cli("worktree", "list", "--json").json],
+        "worktree_type": cli("type", "list", "--json").json[-1:],
+        "activity": cli("activity", "list", "--json").json,
+    }
+    partly = {"project": cli("search", "Engine", "--json").json, "worktree": cli("inflight", "--json").json}
+    # then all of it has the same name and value wherever it is shown
+    for entity, shown in whole.items():
+        for row in shown:
+            assert {key: row.get(key) for key in told[entity]} == told[entity]
+    for entity, least in (
+        ("project", {"project_id", "project_name", "name", "trunk_path"}),
+        (
+            "worktree",
+            {"worktree_id", "project_id", "project_name", "name", "branch_name", "agent_id", "status"}
+            | {"uncommitted_files_count", "ahead_of_trunk", "behind_trunk"},
+        ),
+    ):
+        (row,) = partly[entity]
+        assert least <= row.keys()
+        assert {key: row[key] for key in least} == {key: told[entity][key] for key in least}
+
+
 def test_housekeeping(cli: CommandLine, engine: Path, database: str) -> None:
     cli("activity", "log", "other", "Looked", "--worktree", engine)
     cli("worktree", "remove", engine, "--yes")
