@@ -87,6 +87,7 @@ DROP FUNCTION IF EXISTS
     command_project(jsonb),
     cleanup_command_ledger(integer),
     remove_worktree_type(text),
+    update_worktree_type(text, text, text, text, text, text, text, jsonb),
     add_worktree_type(text, text, text, text, text, text, jsonb),
     remove_worktree(uuid),
     release_worktree(uuid, text),

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.micro.request import Request as MicroRequest
 from nats.micro.request import ServiceError
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import JsonSchemaMode
 
 from publisher.part import Part
 from publisher.settings import Settings
@@ -67,7 +68,7 @@ class QueryService(Part):
                 name=name,
                 subject=names.query_subject(name),
                 handler=partial(desk.handle, name),
-                metadata={"request_schema": _schema(request), "response_schema": _schema(response)},
+                metadata={"request_schema": _schema(request), "response_schema": _schema(response, "serialization")},
             )
         await flushed(client)
 
@@ -192,5 +193,5 @@ def _found(row: BaseModel | None, otherwise: str) -> BaseModel:
     return row
 
 
-def _schema(model: type[BaseModel]) -> str:
-    return orjson.dumps(model.model_json_schema()).decode()
+def _schema(model: type[BaseModel], mode: JsonSchemaMode = "validation") -> str:
+    return orjson.dumps(model.model_json_schema(mode=mode)).decode()

@@ -1,6 +1,7 @@
 """What the registry returns: rows of its tables, and of the functions of the specification.
 
 Field names, types and nullability are those of `migrations/001_create_schema.sql` and `002_functions_and_helpers.sql`.
+Where an event has another name for the same value, JSON has both: `project_id` beside `id`, `type` beside `type_name`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
 
 Status = Literal["uncommitted", "ahead", "behind", "diverged", "clean"]
 ActivityType = Literal[
@@ -42,6 +43,18 @@ class LocatedProject(Row):
     updated_at: AwareDatetime
     """When the row changed last."""
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def project_id(self) -> UUID:
+        """Id of the project, as events call it."""
+        return self.id
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def project_name(self) -> str:
+        """Name of the project, as events call it."""
+        return self.name
+
 
 class Project(LocatedProject):
     """A project: a row of `projects`."""
@@ -65,6 +78,18 @@ class ProjectMatch(Row):
     """Folder of the trunk checkout, without trailing slash."""
     relevance: float
     """How well it matches, 0 to 1."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def project_id(self) -> UUID:
+        """Id of the project, as events call it."""
+        return self.id
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def project_name(self) -> str:
+        """Name of the project, as events call it."""
+        return self.name
 
 
 class WorktreeType(Row):
@@ -91,6 +116,12 @@ class WorktreeType(Row):
     created_at: AwareDatetime
     """When it was added."""
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def type_id(self) -> int:
+        """Id of the type, as events call it."""
+        return self.id
+
 
 class LocatedWorktree(Row):
     """The active worktree at a path, as `get_worktree_by_path` returns it."""
@@ -111,6 +142,24 @@ class LocatedWorktree(Row):
     """The agent that claimed it; null when nobody did."""
     active: bool
     """Always true."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def worktree_id(self) -> UUID:
+        """Id of the worktree, as events call it."""
+        return self.id
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def name(self) -> str:
+        """Name of the worktree, as events call it."""
+        return self.worktree_name
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def type(self) -> str:
+        """Name of its type, as events call it."""
+        return self.type_name
 
 
 class Worktree(Row):
@@ -141,6 +190,18 @@ class Worktree(Row):
     updated_at: AwareDatetime
     active: bool
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def worktree_id(self) -> UUID:
+        """Id of the worktree, as events call it."""
+        return self.id
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def type(self) -> str:
+        """Name of its type, as events call it."""
+        return self.type_name
+
 
 class InflightWork(Row):
     """A worktree with uncommitted or unmerged work, as `get_inflight_work` returns it."""
@@ -163,6 +224,39 @@ class InflightWork(Row):
     """The agent that claimed it; null when nobody did."""
     last_activity: AwareDatetime
     """When something was last done there."""
+
+
+class ProjectInflightWork(InflightWork):
+    """A worktree with uncommitted or unmerged work, and its project."""
+
+    project_id: UUID | None = None
+    """Its project; an older publisher leaves it out."""
+    project_name: str | None = None
+    """Name of its project; an older publisher leaves it out."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def name(self) -> str:
+        """Name of the worktree, as events call it."""
+        return self.worktree_name
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def uncommitted_files_count(self) -> int:
+        """Files with changes that are not committed, as events call it."""
+        return self.uncommitted_count
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def ahead_of_trunk(self) -> int:
+        """Commits that the default branch does not have, as events call it."""
+        return self.ahead
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def behind_trunk(self) -> int:
+        """Commits of the default branch that it does not have, as events call it."""
+        return self.behind
 
 
 class AgentWork(Row):
@@ -191,6 +285,12 @@ class Activity(Row):
     created_at: AwareDatetime
     worktree_name: str | None
     project_name: str | None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def activity_id(self) -> UUID:
+        """Id of the activity, as events call it."""
+        return self.id
 
 
 class RegistryStats(Row):

@@ -13,10 +13,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.models import (
-    InflightWork,
     LocatedProject,
     LocatedWorktree,
     Project,
+    ProjectInflightWork,
     ProjectMatch,
     RegistryStats,
     WorktreeType,
@@ -101,7 +101,7 @@ class WorkingPathFound(BaseModel):
 class InflightWorkFound(BaseModel):
     """Work, latest first."""
 
-    worktrees: list[InflightWork] = Field(description="The worktrees.")
+    worktrees: list[ProjectInflightWork] = Field(description="The worktrees.")
 
 
 class ProjectsFound(BaseModel):

@@ -2237,6 +2237,57 @@ END;
 $function$;
 COMMENT ON FUNCTION update_worktree_git_state(uuid,boolean,integer,integer,integer,text,text) IS 'Stores what a git sync found; a parameter left out (NULL) keeps its value.';
 
+CREATE OR REPLACE FUNCTION public.update_worktree_type(p_name text, p_new_name text DEFAULT NULL::text, p_branch_prefix text DEFAULT NULL::text, p_worktree_prefix text DEFAULT NULL::text, p_description text DEFAULT NULL::text, p_color text DEFAULT NULL::text, p_icon text DEFAULT NULL::text, p_metadata jsonb DEFAULT NULL::jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    found_type worktree_types;
+    changed worktree_types;
+BEGIN
+    PERFORM require_word('update_worktree_type', 'p_new_name', coalesce(p_new_name, 'as-it-is'));
+    PERFORM require_word('update_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
+    PERFORM require_name('update_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, 'as it is'));
+    PERFORM require_text('update_worktree_type', 'p_description', coalesce(p_description, 'as it is'));
+    PERFORM require_color('update_worktree_type', 'p_color', p_color);
+    PERFORM require_name('update_worktree_type', 'p_icon', coalesce(p_icon, 'as it is'));
+    PERFORM require_object('update_worktree_type', 'p_metadata', p_metadata);
+    SELECT * INTO found_type FROM worktree_types t WHERE t.name = p_name FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'update_worktree_type: p_name % is no worktree type; there are %',
+            quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            USING ERRCODE = 'P0002';
+    END IF;
+    -- For the message. The constraint is what holds against a concurrent writer.
+    IF EXISTS (SELECT FROM worktree_types t WHERE t.name = p_new_name AND t.id <> found_type.id) THEN
+        RAISE EXCEPTION 'update_worktree_type: p_new_name % is taken by another worktree type',
+            quote_for_message(p_new_name)
+            USING ERRCODE = '23505', CONSTRAINT = 'worktree_types_name_key';
+    END IF;
+    changed := found_type;
+    changed.name := coalesce(p_new_name, found_type.name);
+    changed.branch_prefix := coalesce(p_branch_prefix, found_type.branch_prefix);
+    changed.worktree_prefix := coalesce(p_worktree_prefix, found_type.worktree_prefix);
+    changed.description := coalesce(p_description, found_type.description);
+    changed.color := coalesce(p_color, found_type.color);
+    changed.icon := coalesce(p_icon, found_type.icon);
+    changed.metadata := found_type.metadata || coalesce(p_metadata, '{}');
+    IF changed IS DISTINCT FROM found_type THEN
+        UPDATE worktree_types t
+        SET name = changed.name,
+            branch_prefix = changed.branch_prefix,
+            worktree_prefix = changed.worktree_prefix,
+            description = changed.description,
+            color = changed.color,
+            icon = changed.icon,
+            metadata = changed.metadata
+        WHERE t.id = found_type.id;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION update_worktree_type(text,text,text,text,text,text,text,jsonb) IS 'Changes what is given of a worktree type: NULL keeps the value, metadata is merged by key. Of a built-in one only description, color, icon and metadata.';
+
 CREATE OR REPLACE FUNCTION public.worktree_status(p_has_uncommitted boolean, p_ahead integer, p_behind integer)
  RETURNS text
  LANGUAGE sql

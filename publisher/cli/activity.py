@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Utc, json_object
+from publisher.cli import completion
+from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, ProjectOption, UpFolder, Utc, json_object
 from publisher.cli.session import user_name, with_registry
 from publisher.cli.terminal.text import write
 
@@ -27,7 +28,12 @@ def log(
     description: Annotated[str, typer.Argument(help="What was done.")],
     worktree: Annotated[
         str,
-        typer.Option("--worktree", help="Path, name, NAME@PROJECT, or id; default: here.", show_default=False),
+        typer.Option(
+            "--worktree",
+            help="Path, name, NAME@PROJECT, or id; default: here.",
+            show_default=False,
+            autocompletion=completion.worktrees,
+        ),
     ] = ".",
     agent: Annotated[
         str | None, typer.Option("--agent", help="Who did it; default: the actor.", show_default=False)
@@ -59,9 +65,12 @@ def log(
 def list_(
     agent: Annotated[str | None, typer.Option("--agent", help="Only of this agent.", show_default=False)] = None,
     worktree: Annotated[
-        str | None, typer.Option("--worktree", help="Only in this worktree.", show_default=False)
+        str | None,
+        typer.Option(
+            "--worktree", help="Only in this worktree.", show_default=False, autocompletion=completion.worktrees
+        ),
     ] = None,
-    project: Annotated[str | None, typer.Option("--project", help="Only in this project.", show_default=False)] = None,
+    project: ProjectOption = None,
     limit: Annotated[int, typer.Option("--limit", help="Most rows.", min=1, max=MOST_ROWS)] = 20,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,

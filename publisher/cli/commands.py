@@ -13,6 +13,7 @@ from publisher.cli.session import located, run, user_name
 from publisher.cli.terminal.text import emit, write
 from publisher.cli.times import printed
 from publisher.cli.usage import UsageError, confirm
+from registry.errors import NotFound
 
 if TYPE_CHECKING:
     from publisher.applier.dead_letters import DeadLetter, DeadLetters
@@ -140,13 +141,51 @@ def show(
 
 
 @dead_letters_app.command("retry")
-def retry(number: Number, nats_url: NatsUrl = None, _state_dir: UpFolder = None) -> None:
-    """Send a dead letter once more to where it was sent, and drop it.
+def retry(
+    number: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="NUMBER",
+            min=1,
+            max=2**63 - 1,
+            help="Its number, as `dead-letters list` shows it.",
+            show_default=False,
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are there now, oldest first.")] = False,
+    yes: Yes = False,
+    nats_url: NatsUrl = None,
+    _state_dir: UpFolder = None,
+) -> None:
+    """Send a dead letter once more to where it was sent, and drop it. One that fails again gets a new number.
 
     Example: imi-registry commands dead-letters retry 1
     """
-    letter = _with_dead_letters(lambda dead_letters: dead_letters.retry(number), nats_url)
-    write(f"sent to {letter.subject} again")
+    if everything == (number is not None):
+        raise UsageError("give either the number of a dead letter, or --all")
+    if number is not None:
+        letter = _with_dead_letters(lambda dead_letters: dead_letters.retry(number), nats_url)
+        write(f"sent to {letter.subject} again")
+        return
+
+    async def find(dead_letters: DeadLetters) -> list[int]:
+        return [letter.number async for letter in dead_letters.all()]
+
+    async def work(dead_letters: DeadLetters) -> None:
+        for each in numbers:
+            try:
+                letter = await dead_letters.retry(each)
+            except NotFound:
+                write(f"{each} is gone meanwhile")
+                continue
+            write(f"{each} sent to {letter.subject} again")
+
+    numbers = _with_dead_letters(find, nats_url)
+    if not numbers:
+        write("no dead letters")
+        return
+    confirm(f"Send {len(numbers)} dead letters once more?", yes)
+    _with_dead_letters(work, nats_url)
 
 
 @dead_letters_app.command("drop")

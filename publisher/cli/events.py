@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from publisher.cli.installation import installation
-from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
-from publisher.cli.session import located, located_schema, run
+from publisher.cli import archive, completion
+from publisher.cli.options import AsJson, NatsUrl, UpFolder, Utc
+from publisher.cli.session import located, run
 from publisher.cli.terminal.text import console, emit, line_printer, say, write
 from publisher.cli.usage import UsageError, reading_options
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from publisher.settings import Settings
     from registry.client import RegistryClient
+    from registry.client.lookup import FoundEvent
     from registry.position import Start
 
 MOST = 2**63 - 1
@@ -38,7 +38,13 @@ class Pace(StrEnum):
 
 
 Project = Annotated[
-    str | None, typer.Option("--project", help="Only events of this project: name, origin or id.", show_default=False)
+    str | None,
+    typer.Option(
+        "--project",
+        help="Only events of this project: name, origin or id.",
+        show_default=False,
+        autocompletion=completion.projects,
+    ),
 ]
 Entity = Annotated[str | None, typer.Option("--entity", help="Only project, worktree, activity …", show_default=False)]
 Action = Annotated[str | None, typer.Option("--action", help="Only registered, merged …", show_default=False)]
@@ -180,55 +186,35 @@ def snapshot(nats_url: NatsUrl = None, _state_dir: UpFolder = None, as_json: AsJ
     write(f"what happened since: imi-registry events replay --after {state['position']}")
 
 
-@app.command("export")
-def export(
-    file: Annotated[Path, typer.Argument(help="JSON Lines; compressed when it ends in .zst; - is the output.")],
-    database_url: DatabaseUrl = None,
+@app.command("show")
+def show(
+    reference: Annotated[str, typer.Argument(metavar="EVENT", help="Its id, or its sequence in the stream.")],
+    nats_url: NatsUrl = None,
     _state_dir: UpFolder = None,
+    _utc: Utc = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write the whole history out of the database, one envelope a line, in the order in which it was published.
+    """Show one event: where it is, the headers of its message, the whole envelope.
 
-    Example: imi-registry events export history.jsonl.zst
+    What the stream no longer holds comes from the database, by way of the publisher.
+
+    Example: imi-registry events show 17 --json
     """
-    from publisher.history import archive
-    from publisher.outbox.connection import connect
+    from publisher.cli.terminal import event as terminal
+    from publisher.settings import profile_of
 
-    settings = located_schema(database_url)
+    wanted = _event(reference)
+    settings = _settings(nats_url)
 
-    async def work() -> int:
-        async with connect(settings.database_url or "", "imi-registry export") as conn:
-            with archive.writing(file) as write:
-                return await archive.export_history(conn, settings, write)
+    async def work() -> FoundEvent:
+        async with _client(settings, "show") as client:
+            return await client.event(wanted)
 
-    say(f"{run(work()):,} events exported")
+    terminal.show(run(work()), profile_of(settings).event_stream, as_json=as_json)
 
 
-@app.command("import")
-def import_(
-    file: Annotated[Path, typer.Argument(help="What `events export` wrote.")],
-    state_dir: StateDir = Path(".imi"),
-    database_url: DatabaseUrl = None,
-) -> None:
-    """Bring an exported history, and the tables it tells of, into an empty installation. All of it, or nothing.
-
-    Without a database URL that is the state directory of `up`, which must not run; it is created when it is missing.
-
-    Example: imi-registry events import history.jsonl.zst --state-dir ~/.imi
-    """
-    from publisher.history import archive
-    from publisher.outbox.connection import connect
-
-    async def work(settings: Settings, lines: Iterable[bytes]) -> int:
-        async with connect(settings.database_url or "", "imi-registry import") as conn:
-            return await archive.import_history(conn, settings, lines)
-
-    with (
-        archive.reading(file) as lines,
-        installation(state_dir, "database_url", database_url=database_url, may_be_new=True) as settings,
-    ):
-        events = run(work(settings, lines))
-    option = "" if state_dir == Path(".imi") else f" --state-dir {state_dir}"
-    say(f"{events:,} events imported; publish them with: imi-registry rebuild-stream{option}")
+app.command("export")(archive.export)
+app.command("import")(archive.import_)
 
 
 def _settings(nats_url: str | None) -> Settings:
@@ -247,6 +233,20 @@ async def _client(settings: Settings, command: str) -> AsyncIterator[RegistryCli
         name=f"imi-registry events {command}",
     ) as client:
         yield client
+
+
+def _event(reference: str) -> int | UUID:
+    """A sequence or an event id. Raises `UsageError`."""
+    from uuid import UUID
+
+    if reference.isdecimal() and reference.isascii() and 1 <= int(reference[:20]) <= MOST:
+        return int(reference)
+    try:
+        return UUID(reference)
+    except ValueError:
+        raise UsageError(
+            f'event "{reference}" is neither an id, a UUID, nor a sequence of the stream, 1 or more'
+        ) from None
 
 
 def _start(

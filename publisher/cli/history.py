@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from publisher.cli import completion
 from publisher.cli.installation import installation
 from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
 from publisher.cli.session import located_schema, run
@@ -32,7 +33,14 @@ class Entity(StrEnum):
 @app.command("show")
 def show(
     entity: Annotated[Entity, typer.Argument(help="Kind of thing.")],
-    id_: Annotated[str, typer.Argument(metavar="ID", help="Its id, also when it is deleted; or name, origin, path.")],
+    id_: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Its id, also when it is deleted; or name, origin, path.",
+            autocompletion=completion.entities,
+        ),
+    ],
     as_of: Annotated[
         str | None, typer.Option("--as-of", help="Its state at a time: ISO 8601, or 30m, 2h, 7d ago.")
     ] = None,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from publisher.cli import completion
 from publisher.cli.session import UP_FOLDER
 from publisher.cli.times import IN_UTC
 from publisher.cli.usage import UsageError
@@ -39,17 +40,34 @@ Metadata = Annotated[
     str | None, typer.Option("--metadata", help="JSON object, merged by key with what is there.", show_default=False)
 ]
 ProjectReference = Annotated[
-    str, typer.Argument(metavar="PROJECT", help="Name, origin, id (its beginning will do), or a checkout's folder.")
+    str,
+    typer.Argument(
+        metavar="PROJECT",
+        help="Name, origin, id (its beginning will do), or a checkout's folder.",
+        autocompletion=completion.projects,
+    ),
 ]
 WorktreeReference = Annotated[
     str,
-    typer.Argument(metavar="WORKTREE", help="Path (or a folder in it), name, NAME@PROJECT, or id (its beginning)."),
+    typer.Argument(
+        metavar="WORKTREE",
+        help="Path (or a folder in it), name, NAME@PROJECT, or id (its beginning).",
+        autocompletion=completion.worktrees,
+    ),
 ]
 HereOrReference = Annotated[
     str,
-    typer.Argument(metavar="WORKTREE", help="Path, name, NAME@PROJECT, or id; default: here.", show_default=False),
+    typer.Argument(
+        metavar="WORKTREE",
+        help="Path, name, NAME@PROJECT, or id; default: here.",
+        show_default=False,
+        autocompletion=completion.worktrees,
+    ),
 ]
-ProjectOption = Annotated[str | None, typer.Option("--project", help="Name, origin or id.", show_default=False)]
+ProjectOption = Annotated[
+    str | None,
+    typer.Option("--project", help="Name, origin or id.", show_default=False, autocompletion=completion.projects),
+]
 Agent = Annotated[str | None, typer.Option("--agent", help="Id of an agent.", show_default=False)]
 
 Utc = Annotated[

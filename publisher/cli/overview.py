@@ -6,22 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import AsJson, DatabaseUrl, ProjectReference, UpFolder, Utc
+from publisher.cli import completion
+from publisher.cli.options import AsJson, DatabaseUrl, ProjectOption, ProjectReference, UpFolder, Utc
 from publisher.cli.session import with_registry
 from publisher.cli.terminal.text import emit
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from registry.database import Registry
-    from registry.models import InflightWork, ProjectMatch, RegistryStats
+    from registry.models import ProjectInflightWork, ProjectMatch, RegistryStats
 
 app = typer.Typer()
 
 
 @app.command()
 def inflight(
-    project: Annotated[str | None, typer.Option("--project", help="Only of this project.", show_default=False)] = None,
+    project: ProjectOption = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
     _utc: Utc = False,
@@ -35,20 +34,18 @@ def inflight(
     from publisher.cli.terminal import tables
     from publisher.cli.times import printed
 
-    async def work(registry: Registry) -> tuple[list[InflightWork], dict[UUID, str]]:
+    async def work(registry: Registry) -> list[ProjectInflightWork]:
         project_id = (await references.project(registry, project)).id if project else None
-        found = await registry.get_inflight_work(project_id)
-        worktrees = await registry.list_worktrees(project_id=project_id)
-        return found, {worktree.id: worktree.project_name for worktree in worktrees}
+        return await registry.get_inflight_work(project_id)
 
-    found, projects = with_registry(work, database_url)
+    found = with_registry(work, database_url)
     if as_json:
         tables.print_json(found)
         return
     tables.print_table(
         {
             "worktree": [work.worktree_name for work in found],
-            "project": [projects.get(work.worktree_id, "") for work in found],
+            "project": [work.project_name or "" for work in found],
             "branch": [work.branch_name for work in found],
             "work": [tables.work_left(work) for work in found],
             "agent": [work.agent_id or "" for work in found],
@@ -120,7 +117,12 @@ def stats(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
 def path(
     reference: ProjectReference,
     worktree: Annotated[
-        str | None, typer.Argument(help="Name of a worktree, existing or not; default: the trunk.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Name of a worktree, existing or not; default: the trunk.",
+            show_default=False,
+            autocompletion=completion.worktrees,
+        ),
     ] = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,

@@ -236,7 +236,7 @@ def deactivate(
     _state_dir: UpFolder = None,
     actor: Actor = None,
 ) -> None:
-    """Deactivate a project and its worktrees. Registering it again brings the project back, not the worktrees.
+    """Deactivate a project and its worktrees. `project activate` brings the project back, not the worktrees.
 
     Example: imi-registry project deactivate engine --yes
     """
@@ -252,6 +252,35 @@ def deactivate(
 
     project = with_registry(work, database_url, actor)
     write(f"deactivated {project.name}" if project.active else f"{project.name} was inactive already")
+
+
+@app.command("activate")
+def activate(
+    reference: ProjectReference,
+    database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a deactivated project back. Its worktrees stay removed until they are registered again.
+
+    Example: imi-registry project activate engine
+    """
+    from publisher.cli import references
+
+    async def work(registry: Registry) -> tuple[Project, Project]:
+        project = await references.project(registry, reference)
+        if not project.active:
+            await registry.register_project(
+                project.name, project.remote_origin, project.default_branch, project.trunk_path
+            )
+        return project, await _project(registry, project.id)
+
+    before, project = with_registry(work, database_url, actor)
+    if as_json:
+        emit(project.model_dump_json())
+    else:
+        write(f"{project.name} was active already" if before.active else f"activated {project.name}")
 
 
 async def _project(registry: Registry, project_id: UUID) -> Project:

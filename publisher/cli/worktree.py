@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from publisher.cli import completion
 from publisher.cli import worktree_changes as changes
 from publisher.cli.options import (
     Actor,
@@ -36,7 +37,13 @@ def register(
     path: Annotated[Path, typer.Argument(help="The work tree.", show_default="this folder")] = Path(),
     project: ProjectOption = None,
     type_name: Annotated[
-        str | None, typer.Option("--type", help="Default: the type whose prefix the branch has.", show_default=False)
+        str | None,
+        typer.Option(
+            "--type",
+            help="Default: the type whose prefix the branch has.",
+            show_default=False,
+            autocompletion=completion.types,
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Default: the folder's name.", show_default=False)] = None,
     branch: Annotated[

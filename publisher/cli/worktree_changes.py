@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from publisher.cli import completion
 from publisher.cli.options import (
     Actor,
     Agent,
@@ -51,7 +52,10 @@ def update(
     ] = None,
     branch: Annotated[str | None, typer.Option("--branch", help="Git branch.", show_default=False)] = None,
     path: Annotated[str | None, typer.Option("--path", help="Where the work tree is now.", show_default=False)] = None,
-    type_name: Annotated[str | None, typer.Option("--type", help="Worktree type.", show_default=False)] = None,
+    type_name: Annotated[
+        str | None,
+        typer.Option("--type", help="Worktree type.", show_default=False, autocompletion=completion.types),
+    ] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from publisher.cli import completion
 from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Yes, json_object
 from publisher.cli.session import with_registry
 from publisher.cli.terminal.text import emit, write
-from publisher.cli.usage import confirm
+from publisher.cli.usage import UsageError, confirm
+from registry.errors import NotFound
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -17,23 +19,25 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Worktree types: feat, fix, and your own.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="TYPE", help="Name of the type.")]
+NewName = Annotated[str, typer.Argument(metavar="TYPE", help="Name of the type.")]
+Name = Annotated[str, typer.Argument(metavar="TYPE", help="Name of the type.", autocompletion=completion.types)]
+Description = Annotated[str | None, typer.Option("--description", help="What it is for.", show_default=False)]
+Color = Annotated[str | None, typer.Option("--color", help="Such as #10B981.", show_default=False)]
+Icon = Annotated[str | None, typer.Option("--icon", help="An emoji.", show_default=False)]
 
 
 @app.command("add")
 def add(
-    name: Name,
+    name: NewName,
     branch_prefix: Annotated[
         str | None, typer.Option("--branch-prefix", help="Default: NAME/.", show_default=False)
     ] = None,
     worktree_prefix: Annotated[
         str | None, typer.Option("--worktree-prefix", help="Default: NAME-.", show_default=False)
     ] = None,
-    description: Annotated[
-        str | None, typer.Option("--description", help="What it is for.", show_default=False)
-    ] = None,
-    color: Annotated[str | None, typer.Option("--color", help="Such as #10B981.", show_default=False)] = None,
-    icon: Annotated[str | None, typer.Option("--icon", help="An emoji.", show_default=False)] = None,
+    description: Description = None,
+    color: Color = None,
+    icon: Icon = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
@@ -52,11 +56,7 @@ def add(
         )
         return next(kind for kind in await registry.list_worktree_types() if kind.id == type_id)
 
-    added = with_registry(work, database_url, actor)
-    if as_json:
-        emit(added.model_dump_json())
-    else:
-        write(f"type {added.name}: {added.branch_prefix}… in {added.worktree_prefix}…")
+    _say(with_registry(work, database_url, actor), as_json)
 
 
 @app.command("list")
@@ -88,6 +88,49 @@ def list_(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
     )
 
 
+@app.command("update")
+def update(
+    name: Name,
+    new_name: Annotated[str | None, typer.Option("--name", help="New name.", show_default=False)] = None,
+    branch_prefix: Annotated[
+        str | None, typer.Option("--branch-prefix", help="What its branches begin with.", show_default=False)
+    ] = None,
+    worktree_prefix: Annotated[
+        str | None, typer.Option("--worktree-prefix", help="What its folders begin with.", show_default=False)
+    ] = None,
+    description: Description = None,
+    color: Color = None,
+    icon: Icon = None,
+    metadata: Metadata = None,
+    database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is given of a worktree type. A built-in one keeps its name and prefixes.
+
+    Example: imi-registry type update docs --color "#0EA5E9"
+    """
+    extra = json_object(metadata)
+    if all(value is None for value in (new_name, branch_prefix, worktree_prefix, description, color, icon, extra)):
+        raise UsageError(
+            "nothing to update: give --name, --branch-prefix, --worktree-prefix, --description, --color, --icon"
+            " or --metadata"
+        )
+
+    async def work(registry: Registry) -> WorktreeType:
+        await registry.update_worktree_type(
+            name, new_name, branch_prefix, worktree_prefix, description, color, icon, extra
+        )
+        known = {kind.name: kind for kind in await registry.list_worktree_types()}
+        after = known.get(new_name or name)
+        if after is None:
+            raise NotFound(f'worktree type "{new_name or name}" was removed or renamed meanwhile')
+        return after
+
+    _say(with_registry(work, database_url, actor), as_json)
+
+
 @app.command("remove")
 def remove(
     name: Name, yes: Yes = False, database_url: DatabaseUrl = None, _state_dir: UpFolder = None, actor: Actor = None
@@ -103,3 +146,10 @@ def remove(
 
     with_registry(work, database_url, actor)
     write(f"removed type {name}")
+
+
+def _say(kind: WorktreeType, as_json: bool) -> None:
+    if as_json:
+        emit(kind.model_dump_json())
+    else:
+        write(f"type {kind.name}: {kind.branch_prefix}… in {kind.worktree_prefix}…")

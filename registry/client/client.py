@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from registry.broker.connection import connect_nats, translated_nats
 from registry.broker.ordered import OrderedReader, ordered_reader
 from registry.client.commands import CommandClient
+from registry.client.lookup import FoundEvent, find_event
 from registry.client.projection import Projection, projection
 from registry.client.queries import QueryClient
 from registry.client.replay import replay
@@ -113,6 +114,13 @@ class RegistryClient(CommandClient):
         """Sequence of the last event in the stream. Raises `NotFound` when there is no stream, `Unavailable`."""
         with translated_nats(f"cannot read stream {self._profile.event_stream}"):
             return (await self._client.jetstream().stream_info(self._profile.event_stream)).state.last_seq
+
+    async def event(self, reference: int | UUID) -> FoundEvent:
+        """The event with this sequence in the stream, or with this id; see `client/lookup.py`.
+
+        Raises `NotFound` when there is none or it is no longer kept, `Unavailable`.
+        """
+        return await find_event(self._client, self._profile, reference)
 
     async def snapshot(self) -> Snapshot:
         """The state of the registry now; `replay(After(snapshot.position))` gives the events behind it.

@@ -13,10 +13,10 @@ from pydantic import BaseModel
 from registry.broker.answers import raise_refusal
 from registry.errors import Unavailable
 from registry.models import (
-    InflightWork,
     LocatedProject,
     LocatedWorktree,
     Project,
+    ProjectInflightWork,
     ProjectMatch,
     RegistryStats,
     WorktreeType,
@@ -77,7 +77,9 @@ class QueryClient:
             await self._ask("working_path", WorkingPathFound, project_id=project_id, worktree_name=worktree_name)
         ).path
 
-    async def inflight_work(self, project_id: UUID | None = None, *, limit: int = MOST_ROWS) -> list[InflightWork]:
+    async def inflight_work(
+        self, project_id: UUID | None = None, *, limit: int = MOST_ROWS
+    ) -> list[ProjectInflightWork]:
         """Worktrees with uncommitted or unmerged work, latest first; of all projects without an id."""
         return (await self._ask("inflight_work", InflightWorkFound, project_id=project_id, limit=limit)).worktrees
 

@@ -111,6 +111,17 @@ class Projects(Part):
             *ids_beginning(reference),
         )
 
+    async def project_names(self, beginning: str, limit: int) -> list[str]:
+        """Names of active projects that begin so, each once, at most `limit`."""
+        names: list[str] = await self._pool.value(
+            "SELECT coalesce(array_agg(n.name), '{}') FROM ("
+            " SELECT DISTINCT p.name FROM public.projects p WHERE p.active AND starts_with(p.name, %s)"
+            " ORDER BY p.name LIMIT %s) n",
+            beginning,
+            limit,
+        )
+        return names
+
     async def list_projects(
         self, *, include_inactive: bool = False, limit: int | None = None, after: UUID | None = None
     ) -> list[Project]:

@@ -40,6 +40,31 @@ class WorktreeTypes(Part):
         )
         return type_id
 
+    async def update_worktree_type(
+        self,
+        name: str,
+        new_name: str | None = None,
+        branch_prefix: str | None = None,
+        worktree_prefix: str | None = None,
+        description: str | None = None,
+        color: str | None = None,
+        icon: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change what is given of a type; metadata is merged by key. A built-in one keeps its name and prefixes."""
+        await self._pool.write(
+            self._cause,
+            "public.update_worktree_type(%s, %s, %s, %s, %s, %s, %s, %s)",
+            name,
+            new_name,
+            branch_prefix,
+            worktree_prefix,
+            description,
+            color,
+            icon,
+            as_json(metadata),
+        )
+
     async def remove_worktree_type(self, name: str) -> None:
         """Remove a type that no worktree has; `Conflict` for one that is in use or built in."""
         await self._pool.write(self._cause, "public.remove_worktree_type(%s)", name)

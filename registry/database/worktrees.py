@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from registry.database.part import Part, as_json, ids_beginning
-from registry.models import InflightWork, LocatedWorktree, Worktree
+from registry.models import LocatedWorktree, ProjectInflightWork, Worktree
 
 WORKTREES: LiteralString = (
     "SELECT w.*, p.name AS project_name, t.name AS type_name,"
@@ -125,6 +125,24 @@ class Worktrees(Part):
             *ids_beginning(reference),
         )
 
+    async def worktree_names(self, beginning: str, limit: int) -> list[str]:
+        """Names of active worktrees that begin so, at most `limit`; `name@project` where a name alone could be several.
+
+        With an "@" in `beginning` all of them are `name@project`.
+        """
+        names: list[str] = await self._pool.value(
+            "SELECT coalesce(array_agg(n.name), '{}') FROM ("
+            " SELECT CASE WHEN count(*) OVER (PARTITION BY w.name) > 1 OR strpos(%s, '@') > 0"
+            " THEN concat(w.name, '@', p.name) ELSE w.name END AS name"
+            " FROM public.worktrees w JOIN public.projects p ON p.id = w.project_id"
+            " WHERE w.active AND starts_with(concat(w.name, '@', p.name), %s)"
+            " ORDER BY w.name, p.name LIMIT %s) n",
+            beginning,
+            beginning,
+            limit,
+        )
+        return names
+
     async def list_worktrees(
         self, *, project_id: UUID | None = None, agent_id: str | None = None, include_inactive: bool = False
     ) -> list[Worktree]:
@@ -142,8 +160,16 @@ class Worktrees(Part):
 
     async def get_inflight_work(
         self, project_id: UUID | None = None, *, limit: int | None = None
-    ) -> list[InflightWork]:
+    ) -> list[ProjectInflightWork]:
         """Worktrees with uncommitted or unmerged work, latest first, at most `limit`; of all projects without an id."""
         return await self._pool.rows(
-            InflightWork, "SELECT * FROM public.get_inflight_work(%s) LIMIT %s", project_id, limit
+            ProjectInflightWork,
+            "SELECT f.worktree_id, f.worktree_name, f.branch_name, f.status, f.uncommitted_count, f.ahead, f.behind,"
+            " f.agent_id, f.last_activity, p.id AS project_id, p.name AS project_name"
+            " FROM public.get_inflight_work(%s) WITH ORDINALITY f"
+            " LEFT JOIN public.worktrees w ON w.id = f.worktree_id"  # an inner one over no rows would not call f at all
+            " LEFT JOIN public.projects p ON p.id = w.project_id"
+            " ORDER BY f.ordinality LIMIT %s",
+            project_id,
+            limit,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from registry.commands import COMMANDS, CommandEnvelope, Outcome, command_type
 from registry.events import VERSIONS
@@ -26,10 +26,10 @@ def document(generator: type[GenerateJsonSchema]) -> dict[str, Any]:
     """The document for the default names (profile `imi`, prefix `imi`), complete in itself."""
     models: list[type[BaseModel]] = [Envelope, CommandEnvelope, Outcome, *COMMANDS.values()]
     models += [model for versions in VERSIONS.values() for model in versions]
-    models += [model for query in QUERIES.values() for model in query]
-    _, definitions = models_json_schema(
-        [(model, "validation") for model in models], ref_template=SCHEMAS, schema_generator=generator
-    )
+    models += [query.request for query in QUERIES.values()]
+    modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in models]
+    modes += [(query.response, "serialization") for query in QUERIES.values()]
+    _, definitions = models_json_schema(modes, ref_template=SCHEMAS, schema_generator=generator)
     parts = [_event(name) for name in VERSIONS] + [_command(name) for name in COMMANDS]
     parts += [_query(name) for name in QUERIES]
     return {

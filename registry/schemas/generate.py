@@ -35,6 +35,18 @@ class Generator(GenerateJsonSchema):
         document = super().default_schema(schema)
         return {key: value for key, value in document.items() if key != "default" or value is not None}
 
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """As usual, but a computed field, a second name of a value, may be missing: earlier publishers have none.
+
+        And it is not `readOnly`: all of an answer is for reading.
+        """
+        document = super().model_schema(schema)
+        computed = schema["cls"].model_computed_fields
+        for name in computed.keys() & document.get("properties", {}).keys():
+            document["properties"][name].pop("readOnly", None)
+            document["required"].remove(name)
+        return document
+
 
 @cache
 def documents() -> Documents:

@@ -63,7 +63,7 @@ async def test_dead_letters_are_listed_shown_retried_and_dropped(world: World) -
     async with world.applier():
         await world.send("project.register", b"\xff no JSON")
         for name in ("p", "q"):
-            data = {"name": name, "remote_origin": ORIGIN}
+            data = {"name": name, "remote_origin": f"git@github.com:a/{name}.git"}
             await world.send("project.register", envelope("project.register", data, id=command_id))
         await world.commands_done()
 
@@ -96,7 +96,40 @@ async def test_dead_letters_are_listed_shown_retried_and_dropped(world: World) -
     assert dropped.stdout == "dropped dead letter 1\n"
     assert retried.stdout == f"sent to {world.prefix}.cmd.v1.project.register again\n"
     assert left.stdout == "no dead letters\n"
-    assert world.rows("SELECT name FROM projects") == [("q",)]
+    assert world.rows("SELECT name FROM projects ORDER BY name") == [("p",), ("q",)]
+
+
+async def test_all_dead_letters_are_retried_once_each(world: World) -> None:
+    # given three, of which one is still wrong
+    letters = ("commands", "dead-letters")
+    command_id = str(uuid4())
+    async with world.applier():
+        await world.send("project.register", b"\xff no JSON")
+        for name in ("p", "q", "r"):
+            data = {"name": name, "remote_origin": f"git@github.com:a/{name}.git"}
+            await world.send("project.register", envelope("project.register", data, id=command_id))
+        await world.commands_done()
+        world.rows("DELETE FROM command_ledger RETURNING 1")  # the id is free for one more
+
+        # when
+        unmeant = await command_line(world, *letters, "retry")
+        both = await command_line(world, *letters, "retry", "1", "--all")
+        refused = await command_line(world, *letters, "retry", "--all", stdin="n\n")
+        kept = await command_line(world, *letters, "list", "--json")
+        retried = await command_line(world, *letters, "retry", "--all", stdin="y\n")
+        await world.commands_done()
+        left = await command_line(world, *letters, "list", "--json")
+
+    # then
+    assert (unmeant.returncode, both.returncode, refused.returncode) == (2, 2, 1)
+    assert "Send 3 dead letters once more? [y/N]" in refused.stdout
+    assert len(kept.stdout.splitlines()) == 3
+    told = retried.stdout.removeprefix("Send 3 dead letters once more? [y/N]: ")
+    assert told.splitlines() == [
+        f"{number} sent to {world.prefix}.cmd.v1.project.register again" for number in (1, 2, 3)
+    ]
+    assert [json.loads(line)["number"] for line in left.stdout.splitlines()] == [4, 5]
+    assert world.rows("SELECT name FROM projects ORDER BY name") == [("p",), ("q",)]
 
 
 async def test_the_status_page_counts_the_dead_letters_that_wait(world: World) -> None:

@@ -195,6 +195,40 @@ def test_types(cli: CommandLine) -> None:
     assert cli("type", "remove", "docs", "--yes").out == "removed type docs\n"
 
 
+def test_a_type_is_changed_as_far_as_it_is_given(cli: CommandLine, database: str) -> None:
+    # given
+    cli("type", "add", "docs", "--description", "Words", "--metadata", '{"a": 1, "b": 1}')
+    # when
+    options = ("--name", "words", "--branch-prefix", "w/", "--color", "#ffffff", "--metadata", '{"b": 2}')
+    changed = cli("type", "update", "docs", *options, "--json").json
+    # then
+    assert (changed["name"], changed["branch_prefix"], changed["worktree_prefix"]) == ("words", "w/", "docs-")
+    assert (changed["description"], changed["color"], changed["metadata"]) == ("Words", "#ffffff", {"a": 1, "b": 2})
+    assert events(database)[-1][:2] == ("worktree_type", "updated")
+    # when it is the same again, and a built-in one keeps its name and prefixes
+    before = events(database)
+    assert cli("type", "update", "words", "--color", "#ffffff").out == "type words: w/… in docs-…\n"
+    assert cli("type", "update", "feat", "--name", "feat").code == 0
+    assert events(database) == before
+    assert cli("type", "update", "feat", "--description", "New", "--json").json["description"] == "New"
+
+
+def test_a_project_that_was_put_away_comes_back_as_it_was(cli: CommandLine, engine: Path, database: str) -> None:
+    # given a name that is no directory's
+    cli("project", "update", "Engine", "--name", "ada/engine", "--description", "Big")
+    before = cli("project", "show", "ada/engine", "--json").json
+    cli("project", "deactivate", "ada/engine", "--yes")
+    # when
+    assert cli("project", "activate", "ada/engine").out == "activated ada/engine\n"
+    # then
+    assert cli("project", "show", before["id"], "--json").json == before | {
+        "updated_at": cli("project", "list", "--json").json[0]["updated_at"]
+    }
+    assert events(database)[-1][:2] == ("project", "reactivated")
+    assert cli("worktree", "list", "--json").json == []
+    assert cli("project", "activate", before["id"]).out == "ada/engine was active already\n"
+
+
 def test_activities(cli: CommandLine, engine: Path) -> None:
     logged = cli(
         "activity",
@@ -233,6 +267,45 @@ def test_questions_about_the_registry(cli: CommandLine, engine: Path) -> None:
     assert "1 active, 1 in all" in cli("stats").out
     assert cli("path", "Engine").out == f"{engine.parent / 'trunk-main'}\n"
     assert cli("path", "Engine", "feat/new").out == f"{engine.parent / 'feat-new'}\n"
+
+
+def test_one_thing_has_one_set_of_keys_in_events_lists_and_queries(
+    cli: CommandLine, engine: Path, database: str
+) -> None:
+    # given what the events say of each thing
+    cli("worktree", "git-state", "feat-search", "--uncommitted", 2, "--ahead", 1)
+    cli("type", "add", "docs")
+    cli("activity", "log", "other", "Looked", "--worktree", engine)
+    with psycopg.connect(database) as conn:
+        rows = conn.execute("SELECT entity, data FROM outbox ORDER BY id").fetchall()
+    not_shown = {"changed", "remote_origin"}  # of a worktree, the second is its project's
+    told = {
+        entity: {key: value for key, value in data.items() if key not in not_shown and not key.endswith("_at")}
+        for entity, data in rows
+    }
+    del told["activity"]["project_id"]  # its worktree says so; a row of activities has names alone
+    whole = {
+        "project": [cli("project", "show", "Engine", "--json").json, *cli("project", "list", "--json").json],
+        "worktree": [cli("worktree", "show", engine, "--json").json, *cli("worktree", "list", "--json").json],
+        "worktree_type": cli("type", "list", "--json").json[-1:],
+        "activity": cli("activity", "list", "--json").json,
+    }
+    partly = {"project": cli("search", "Engine", "--json").json, "worktree": cli("inflight", "--json").json}
+    # then all of it has the same name and value wherever it is shown
+    for entity, shown in whole.items():
+        for row in shown:
+            assert {key: row.get(key) for key in told[entity]} == told[entity]
+    for entity, least in (
+        ("project", {"project_id", "project_name", "name", "trunk_path"}),
+        (
+            "worktree",
+            {"worktree_id", "project_id", "project_name", "name", "branch_name", "agent_id", "status"}
+            | {"uncommitted_files_count", "ahead_of_trunk", "behind_trunk"},
+        ),
+    ):
+        (row,) = partly[entity]
+        assert least <= row.keys()
+        assert {key: row[key] for key in least} == {key: told[entity][key] for key in least}
 
 
 def test_housekeeping(cli: CommandLine, engine: Path, database: str) -> None:
@@ -316,6 +389,12 @@ def test_nothing_is_destroyed_unless_confirmed(
             )
         ],
         (["project", "update", "Engine"], 2, "nothing to update: give --name, --branch"),
+        (["type", "update", "fix"], 2, "nothing to update: give --name, --branch-prefix"),
+        (["type", "update", "nope", "--icon", "x"], 1, 'p_name "nope" is no worktree type; there are feat, fix'),
+        (["type", "update", "fix", "--name", "feat"], 1, 'p_new_name "feat" is taken by another worktree type'),
+        (["type", "update", "fix", "--name", "repair"], 1, "only description, color, icon and metadata may change"),
+        (["type", "update", "fix", "--color", "blurple"], 1, 'p_color is "blurple"'),
+        (["project", "activate", "Engin"], 1, 'no project "Engin"; did you mean "Engine"?'),
         (["worktree", "update", "feat-search"], 2, "nothing to update: give --name, --branch"),
         (["activity", "list", "--limit", "9" * 20], 2, "less than or equal to 2147483647"),
         (["project", "register", "--origin", ORIGIN, "--name", " "], 1, 'p_name is " "; it must not be blank'),

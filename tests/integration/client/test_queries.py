@@ -76,7 +76,8 @@ async def test_each_query_answers_what_the_database_has(registry: Registry, quer
     assert await queries.working_path(project_id) == "/code/größe/trunk-main"
     assert await queries.working_path(project_id, "feat/y") == "/code/größe/feat-y"
     assert await queries.inflight_work() == await registry.get_inflight_work(project_id)
-    assert [work.worktree_id for work in await queries.inflight_work(project_id)] == [worktree_id]
+    (work,) = await queries.inflight_work(project_id)
+    assert (work.worktree_id, work.project_id, work.project_name) == (worktree_id, project_id, "größe")
     assert [match.id for match in await queries.search_projects("engin")] == [project_id]
     assert await queries.stats() == await registry.get_registry_stats()
     assert await queries.worktree_types() == await registry.list_worktree_types()

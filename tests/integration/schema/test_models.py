@@ -99,6 +99,7 @@ def test_a_model_of_a_result_has_its_columns(model: type[Row], function: str, da
         "release_worktree",
         "remove_worktree",
         "add_worktree_type",
+        "update_worktree_type",
         "remove_worktree_type",
         "log_activity",
         "get_agent_recent_work",

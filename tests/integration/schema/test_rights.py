@@ -44,6 +44,7 @@ CALLS = {
     "prune_inactive_worktrees": "SELECT prune_inactive_worktrees(0)",
     "get_registry_stats": "SELECT * FROM get_registry_stats()",
     "add_worktree_type": "SELECT add_worktree_type('docs')",
+    "update_worktree_type": "SELECT update_worktree_type('spike', 'probe')",
     "remove_worktree_type": "SELECT remove_worktree_type('spike')",
     "seed_worktree_types": "SELECT seed_worktree_types()",
     "resolve_worktree_type": "SELECT resolve_worktree_type('feat')",

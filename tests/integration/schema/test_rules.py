@@ -87,6 +87,15 @@ PARAMETERS = [
     ("add_worktree_type: p_description", "text", "SELECT add_worktree_type('t', p_description => %(value)s)"),
     ("add_worktree_type: p_color", "color", "SELECT add_worktree_type('t', p_color => %(value)s)"),
     ("add_worktree_type: p_icon", "name", "SELECT add_worktree_type('t', p_icon => %(value)s)"),
+    ("update_worktree_type: p_new_name", "word", "SELECT update_worktree_type('spike', %(value)s)"),
+    (
+        "update_worktree_type: p_worktree_prefix",
+        "name",
+        "SELECT update_worktree_type('spike', p_worktree_prefix => %(value)s)",
+    ),
+    ("update_worktree_type: p_description", "text", "SELECT update_worktree_type('spike', p_description => %(value)s)"),
+    ("update_worktree_type: p_color", "color", "SELECT update_worktree_type('spike', p_color => %(value)s)"),
+    ("update_worktree_type: p_icon", "name", "SELECT update_worktree_type('spike', p_icon => %(value)s)"),
 ]
 COLUMNS = [
     ("projects", "name", "name"),
@@ -241,6 +250,7 @@ def test_a_number_beyond_a_double_is_refused_wherever_metadata_is_written(
         "SELECT update_worktree(%(worktree)s, p_metadata => %(value)s)",
         "SELECT log_activity('a', %(worktree)s, 'other', 'x', NULL, %(value)s)",
         "SELECT add_worktree_type('t', p_metadata => %(value)s)",
+        "SELECT update_worktree_type('spike', p_metadata => %(value)s)",
         "UPDATE projects SET metadata = %(value)s",
         "UPDATE worktrees SET metadata = metadata || %(value)s",
         "UPDATE worktree_types SET metadata = %(value)s",

@@ -1,0 +1,66 @@
+"""`imi-registry events export` and `import`: the whole history as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from publisher.cli.installation import installation
+from publisher.cli.options import DatabaseUrl, StateDir, UpFolder
+from publisher.cli.session import located_schema, run
+from publisher.cli.terminal.text import say
+
+if TYPE_CHECKING:
+    from publisher.settings import Settings
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="JSON Lines; compressed when it ends in .zst; - is the output.")],
+    database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+) -> None:
+    """Write the whole history out of the database, one envelope a line, in the order in which it was published.
+
+    Example: imi-registry events export history.jsonl.zst
+    """
+    from publisher.history import archive
+    from publisher.outbox.connection import connect
+
+    settings = located_schema(database_url)
+
+    async def work() -> int:
+        async with connect(settings.database_url or "", "imi-registry export") as conn:
+            with archive.writing(file) as write:
+                return await archive.export_history(conn, settings, write)
+
+    say(f"{run(work()):,} events exported")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `events export` wrote.")],
+    state_dir: StateDir = Path(".imi"),
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Bring an exported history, and the tables it tells of, into an empty installation. All of it, or nothing.
+
+    Without a database URL that is the state directory of `up`, which must not run; it is created when it is missing.
+
+    Example: imi-registry events import history.jsonl.zst --state-dir ~/.imi
+    """
+    from publisher.history import archive
+    from publisher.outbox.connection import connect
+
+    async def work(settings: Settings, lines: Iterable[bytes]) -> int:
+        async with connect(settings.database_url or "", "imi-registry import") as conn:
+            return await archive.import_history(conn, settings, lines)
+
+    with (
+        archive.reading(file) as lines,
+        installation(state_dir, "database_url", database_url=database_url, may_be_new=True) as settings,
+    ):
+        events = run(work(settings, lines))
+    option = "" if state_dir == Path(".imi") else f" --state-dir {state_dir}"
+    say(f"{events:,} events imported; publish them with: imi-registry rebuild-stream{option}")

@@ -1,0 +1,40 @@
+"""One event with all that is known of it, on the terminal or as JSON."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+
+from publisher.cli.terminal.text import emit, write
+from publisher.cli.times import printed
+from registry.client.lookup import FoundEvent
+
+
+def show(found: FoundEvent, stream: str, *, as_json: bool) -> None:
+    """Print where an event is, the headers of its message, and its whole envelope."""
+    if as_json:
+        place = {
+            "sequence": found.position.sequence,
+            "position": str(found.position),
+            "stream": stream,
+            "in_stream": found.headers is not None,
+            "stored_at": found.stored_at,
+            "subject": found.subject,
+            "headers": found.headers,
+            "event": orjson.Fragment(found.payload),
+        }
+        emit(orjson.dumps(place).decode())
+        return
+    if found.stored_at is None:
+        kept = "only by the publisher: the stream no longer holds it"
+    else:
+        kept = f"in the stream since {printed(found.stored_at, 'milliseconds')}"
+    write(f"sequence  {found.position.sequence} of stream {stream}; what came after it: --after {found.position}")
+    write(f"kept      {kept}")
+    write(f"subject   {found.subject}")
+    for name, value in (found.headers or {}).items():
+        write(f"header    {name}: {value}")
+    # Not orjson, which makes floats of integers beyond 64 bits; every digit of a number is in the output of --json.
+    for line in json.dumps(json.loads(found.payload), indent=2, ensure_ascii=False).split("\n"):
+        write(line)
