@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from publisher.outbox import record
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.cursor import Cursor, advance
-from publisher.outbox.lead import try_lead
+from publisher.outbox.lead import holder_of_lead, try_lead
 from publisher.outbox.record import Place
 from publisher.relay.batching import MAX_BATCH_BYTES
 from publisher.relay.drain import Drain
@@ -65,9 +65,10 @@ async def rebuild(settings: Settings, progress: Progress = lambda _done, _total:
         open_stream(settings.nats_url or "", name, profile, settings) as stream,
     ):
         await record.state(conn, stream.name)
-        cursor = await try_lead(conn, stream.name, name, settings.stale_seconds)
+        cursor = await try_lead(conn, stream.name, name)
         if cursor is None:
-            raise Conflict(f"a publisher leads stream {stream.name}: stop up or serve, then rebuild")
+            holder = await holder_of_lead(conn, stream.name, settings.stale_seconds)
+            raise Conflict(f"a publisher leads stream {stream.name}, {holder}: stop up or serve, then rebuild")
         rebuilding = _Rebuild(settings, profile, conn, client, stream, cursor, progress)
         return await (rebuilding.republish() if profile.is_shared else rebuilding.restore())
 

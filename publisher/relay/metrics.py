@@ -6,10 +6,10 @@ from time import time
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from publisher.health import Health
+from publisher.health import LeadHealth
 
 
-class RelayMetrics(Health):
+class RelayMetrics(LeadHealth):
     """Metrics of one relay in a registry of their own; `registry` is what an exporter renders."""
 
     def __init__(self) -> None:
@@ -38,16 +38,6 @@ class RelayMetrics(Health):
             registry=self.registry,
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
         )
-
-    def problems(self) -> list[str]:
-        """What keeps this relay from doing its work, one sentence each; none when it is well."""
-        found = super().problems()
-        if self.unknown:
-            found.append(
-                f"the stream holds {self.unknown} events that this database does not: "
-                "the database was restored to an older state"
-            )
-        return found
 
     def moved(self) -> None:
         """Note that the stream did not end where expected."""

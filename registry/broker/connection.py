@@ -82,8 +82,8 @@ async def flushed(client: Client) -> None:
     the first answer the buffer is out, so the second tells that the server has it.
     """
     with translated_nats("NATS does not answer"):
-        await client.flush()
-        await client.flush()
+        await client.flush(CONNECT_TIMEOUT_SECONDS)
+        await client.flush(CONNECT_TIMEOUT_SECONDS)
 
 
 def no_stream(stream: str) -> NotFound:
