@@ -26,6 +26,7 @@ class RelayMetrics(LeadHealth):
         self._events = self._counter("events", "Events acknowledged by the stream")
         self._moved = self._counter("stream_moved", "Times the stream did not end where expected")
         self._recovered = self._counter("recovered_events", "Events found in the stream beyond the cursor")
+        self._completed = self._counter("completed_events", "Events published again where the stream had lost its end")
         self._foreign = self._counter("foreign_messages", "Messages in the stream that no relay wrote")
         self._unknown = self._counter("unknown_events", "Events in the stream that this database does not hold")
         self._oversized = self._counter("oversized_events", "Events sent as a reference because of max_payload")
@@ -42,6 +43,10 @@ class RelayMetrics(LeadHealth):
     def moved(self) -> None:
         """Note that the stream did not end where expected."""
         self._moved.inc()
+
+    def completed(self, events: int) -> None:
+        """Note that the stream had lost its end, and so many events with it."""
+        self._completed.inc(events)
 
     def acknowledged(self, events: int) -> None:
         """Note one acknowledged publish request."""
