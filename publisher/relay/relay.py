@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import psycopg
 import structlog
 from psycopg import AsyncConnection
 
@@ -25,7 +26,7 @@ from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.event_stream import EventStream
 from publisher.stream.opening import open_stream
 from registry.concurrency.backoff import Backoff
-from registry.errors import RegistryError, Unavailable, Unprepared
+from registry.errors import RegistryError, Unavailable
 
 log = structlog.get_logger()
 
@@ -95,8 +96,8 @@ class Relay(Part):
                     async with open_stream(self._nats_url, self._name, self._profile, self._settings) as stream:
                         await self._drain(conn, stream, cursor)
                 except Unavailable as error:
-                    if conn.closed or isinstance(error, Unprepared):
-                        raise
+                    if conn.closed or isinstance(error.__cause__, psycopg.Error):
+                        raise  # what was prepared on this connection may be out of date, as after a restored schema
                     self._metrics.failed(error)
                     await advance(conn, cursor)
                     await retry.sleep("publishing interrupted", error)

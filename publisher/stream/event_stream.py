@@ -27,7 +27,8 @@ from publisher.settings import Settings
 from publisher.stream.acknowledgements import Acknowledgements
 from publisher.stream.protocol import atomic_batch, one_by_one, write
 from registry.broker.connection import translated_nats
-from registry.errors import Conflict, NotFound, Unavailable
+from registry.broker.permitted import refusal_of
+from registry.errors import Conflict, NotFound, Unavailable, Unprepared
 from registry.events.message import Message
 from registry.profiles.profile import Profile
 
@@ -92,6 +93,9 @@ class EventStream:
 
     def silent(self) -> Unavailable:
         """The error of a request that was not answered in time."""
+        refusal = refusal_of(self._client)
+        if refusal is not None:
+            return Unprepared(f"cannot publish to stream {self.name}: {refusal}")
         return Unavailable(
             f"stream {self.name} does not acknowledge; see the log of nats-server: once a write failed there, as on a "
             "full disk, it stores nothing more in the stream until it is restarted"
