@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from time import monotonic
 from typing import NamedTuple
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from prometheus_client import CollectorRegistry
 from psycopg import AsyncConnection
 
 from publisher.applier.dead_letters import DeadLetters
+from publisher.health import Health
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.rows import known_events
+from publisher.part import Part
 from publisher.settings import Settings, profile_of
 from publisher.stream.event_stream import REBUILD
 from publisher.stream.shared_stream import SharedStream
@@ -19,6 +24,10 @@ from registry.broker.connection import connect_nats, translated_nats
 from registry.errors import NotFound
 from registry.profiles.profile import Profile
 
+INTERVAL_SECONDS = (0.5, 5.0)
+"""How often a service looks while something is not well, and when all is."""
+PAUSE_FACTOR = 25
+"""It pauses at least so many times as long as it looked."""
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
 TAIL_LOOKED_AT = 100_000
@@ -48,6 +57,15 @@ FROM (
     FROM public.publisher_cursor AS cursor
     JOIN public.published_batch AS batch ON batch.stream = cursor.stream
     WHERE cursor.stream = %(stream)s
+    UNION ALL
+    SELECT
+        greatest(
+            cursor.forgotten_sequence,
+            (SELECT max(last_sequence) FROM public.published_batch WHERE stream = cursor.stream)
+        ) + 1,
+        cursor.stream_sequence
+    FROM public.publisher_cursor AS cursor
+    WHERE cursor.stream = %(stream)s
 ) AS hole
 WHERE first_sequence <= last_sequence
 ORDER BY first_sequence
@@ -60,6 +78,8 @@ class Finding(NamedTuple):
 
     is_well: bool
     text: str
+    is_hindrance: bool = True
+    """Of what is not well: whether events or commands do not flow as they should, so that a service is not ready."""
 
 
 class Known(NamedTuple):
@@ -71,6 +91,51 @@ class Known(NamedTuple):
     leader: str | None
     heartbeat_age_seconds: float
     waiting: int
+
+
+class Findings(Health):
+    """What was found last, as `/readyz` and the status page tell it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__("examination", registry, consequence="database and stream cannot be compared: ")
+        self._found: list[Finding] = []
+
+    def found(self, findings: list[Finding]) -> None:
+        """Note what was found now."""
+        self._found = findings
+        self.well()
+
+    def problems(self) -> list[str]:
+        """What is not well and keeps events or commands from flowing as they should."""
+        return super().problems() + [one.text for one in self._found if not one.is_well and one.is_hindrance]
+
+    def notes(self) -> list[str]:
+        """What is not well beside that."""
+        return [one.text for one in self._found if not one.is_well and not one.is_hindrance]
+
+
+class Examination(Part):
+    """Looks at everything again and again, so that a service tells what `imi-registry doctor` tells."""
+
+    def __init__(self, settings: Settings, findings: Findings, after: asyncio.Event) -> None:
+        """`after` is set when a publisher may be expected to lead: before, its absence says nothing."""
+        super().__init__(settings, findings, "examination")
+        self._findings = findings
+        self._after = after
+
+    async def work(self) -> None:
+        """Look, wait, look again. Settled once it was looked."""
+        await self._after.wait()
+        while True:
+            began = monotonic()
+            self._findings.found(await examine(self._settings))
+            self.settled.set()
+            pause_seconds = INTERVAL_SECONDS[0 if self._findings.problems() else 1]
+            await asyncio.sleep(max(pause_seconds, PAUSE_FACTOR * (monotonic() - began)))
+
+    def interrupted(self) -> None:
+        """Settled as well: it says why it knows nothing."""
+        self.settled.set()
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -114,7 +179,11 @@ async def _dead_letters(client: Client, settings: Settings) -> list[Finding]:
     if not waiting:
         return [Finding(True, "no dead letters")]
     what = "1 dead letter waits" if waiting == 1 else f"{waiting:,} dead letters wait"
-    return [Finding(False, f"{what}: look with imi-registry commands dead-letters list, then retry or drop")]
+    return [
+        Finding(
+            False, f"{what}: look with imi-registry commands dead-letters list, then retry or drop", is_hindrance=False
+        )
+    ]
 
 
 def _other(known: Known) -> Finding:
@@ -122,6 +191,7 @@ def _other(known: Known) -> Finding:
         False,
         f"stream {known.stream} was fed from this database, too, {known.heartbeat_age_seconds:,.0f} s ago: while it "
         "lags, retention removes nothing; if it is no longer wanted, remove its row from publisher_cursor",
+        is_hindrance=False,
     )
 
 

@@ -1,4 +1,4 @@
-"""Health of a part of the service that leads or stands by: its role, and the last error that kept it from its work."""
+"""Health of a part of the service: what keeps it from its work, how often that was so, and who leads."""
 
 from __future__ import annotations
 
@@ -12,36 +12,33 @@ Role = Literal["starting", "standby", "leader"]
 
 
 class Health:
-    """Role and last error of one part, also as Prometheus metrics in `registry`; their names begin with imi_`part`_."""
+    """The last error of one part, also as Prometheus metrics in `registry`; their names begin with imi_`part`_."""
 
     def __init__(
-        self, part: str, registry: CollectorRegistry, *, leader: str, interruptions: str, consequence: str = ""
+        self,
+        part: str,
+        registry: CollectorRegistry,
+        *,
+        interruptions: str = "Times this had to wait for a server",
+        consequence: str = "",
     ) -> None:
-        """`leader` and `interruptions` tell what those metrics count; `consequence` stands before an error."""
+        """`interruptions` tells what that metric counts; `consequence` stands before an error."""
+        self.part = part
         self.registry = registry
-        self.role: Role = "starting"
         self.interrupted = 0
-        self._part = part
+        self.crashed = 0
         self._consequence = consequence
         self._last_error: str | None = None
-        self._leading = self._gauge("leader", leader)
         self._interruptions = self._counter("interruptions", interruptions)
+        self._crashes = self._counter("crashes", "Times this was started again after an error that is a bug")
 
     def problems(self) -> list[str]:
         """What keeps this part from doing its work, one sentence each; none when it is well."""
-        found = []
-        if self.role == "starting":
-            found.append(f"the {self._part} neither leads nor stands by yet")
-        if self._last_error is not None:
-            found.append(f"{self._consequence}{self._last_error}")
-        return found
+        return [] if self._last_error is None else [f"{self._consequence}{self._last_error}"]
 
-    def became(self, role: Role) -> None:
-        """Note the role this part has now."""
-        if role not in (self.role, "starting"):
-            self.well()
-        self.role = role
-        self._leading.set(role == "leader")
+    def notes(self) -> list[str]:
+        """What somebody should look at although this part does its work."""
+        return []
 
     def well(self) -> None:
         """Note that everything this part does works."""
@@ -55,8 +52,38 @@ class Health:
         self._last_error = str(error)
         return is_news
 
+    def crashes(self, error: Exception) -> None:
+        """Note an error that nobody foresaw."""
+        self.crashed += 1
+        self._crashes.inc()
+        self._last_error = f"the {self.part} failed, see the log: {type(error).__name__}: {error}".removesuffix(": ")
+
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(f"imi_{self._part}_{name}", text, labels, registry=self.registry)
+        return Counter(f"imi_{self.part}_{name}", text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"imi_{self._part}_{name}", text, registry=self.registry)
+        return Gauge(f"imi_{self.part}_{name}", text, registry=self.registry)
+
+
+class LeadHealth(Health):
+    """Health of a part that leads or stands by."""
+
+    def __init__(
+        self, part: str, registry: CollectorRegistry, *, leader: str, interruptions: str, consequence: str = ""
+    ) -> None:
+        """`leader` tells what that metric counts; the rest is as for `Health`."""
+        super().__init__(part, registry, interruptions=interruptions, consequence=consequence)
+        self.role: Role = "starting"
+        self._leading = self._gauge("leader", leader)
+
+    def problems(self) -> list[str]:
+        """What keeps this part from doing its work, one sentence each; none when it is well."""
+        found = [f"the {self.part} neither leads nor stands by yet"] if self.role == "starting" else []
+        return found + super().problems()
+
+    def became(self, role: Role) -> None:
+        """Note the role this part has now."""
+        if role not in (self.role, "starting"):
+            self.well()
+        self.role = role
+        self._leading.set(role == "leader")

@@ -1,24 +1,41 @@
-"""A part of the service: it needs both servers, runs until it is cancelled, and says when it has settled."""
+"""A part of the service: it needs both servers, runs until it is cancelled, and says when it has settled.
+
+What waiting may heal is waited for here, for every part and at every moment in the same way: `run` does `work` over
+and over. An error that nobody foresaw is a bug of that part alone: it is logged with its traceback and counted,
+`/readyz` is red until the part works again, and the part starts over as it would in a new process; the others go on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
+from typing import ClassVar
 
+import structlog
+
+from publisher.health import Health
 from publisher.settings import Settings, profile_of
-from registry.errors import Invalid
+from registry.concurrency.backoff import Backoff
+from registry.concurrency.tasks import first_error
+from registry.errors import Invalid, RegistryError, Unavailable
+
+log = structlog.get_logger()
 
 
 class Part:
-    """What relay, applier, queries and history have in common."""
+    """What relay, applier, queries, history, retention and examination have in common."""
 
-    def __init__(self, settings: Settings, what: str = "") -> None:
+    PASSING: ClassVar[tuple[type[RegistryError], ...]] = (Unavailable,)
+    """What waiting may heal."""
+
+    def __init__(self, settings: Settings, health: Health, what: str = "") -> None:
         """`what` is the part's name as PostgreSQL and NATS show it. Raises `Invalid` when a URL is missing."""
         if settings.database_url is None:
             raise Invalid("setting database_url: missing; set DATABASE_URL to the registry's database")
         if settings.nats_url is None:
             raise Invalid("setting nats_url: missing; set NATS_URL to the NATS server")
+        self.health = health
         self._database_url = settings.database_url
         self._nats_url = settings.nats_url
         self._settings = settings
@@ -28,5 +45,28 @@ class Part:
         """Set once this part does its work, or knows why another one does it, or it cannot."""
 
     async def run(self) -> None:
-        """Work until cancelled; what waiting may heal is retried for ever. Raises what it cannot heal."""
+        """Work until cancelled. Raises the `RegistryError` that waiting cannot heal."""
+        retry = Backoff()
+        while True:
+            try:
+                return await self.work()
+            except Exception as caught:  # told apart here, in one place for all parts
+                error = first_error(caught)
+                if isinstance(error, self.PASSING):
+                    self.health.failed(error)
+                    self.interrupted()
+                    await retry.sleep(f"{self.health.part} interrupted", error)
+                elif isinstance(error, RegistryError):
+                    raise error from None
+                else:
+                    log.exception(f"{self.health.part} failed", exc_info=error)
+                    self.health.crashes(error)
+                    self.interrupted()
+                    await retry.sleep(f"{self.health.part} starts over", error)
+
+    async def work(self) -> None:
+        """Do the work, on connections of its own, until an error ends it. Returning says that there is none."""
         raise NotImplementedError
+
+    def interrupted(self) -> None:
+        """Called when an error has ended `work`, which is to be done again."""

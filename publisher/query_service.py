@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -17,14 +18,15 @@ from nats.micro.request import ServiceError
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import JsonSchemaMode
 
+from publisher.health import Health
 from publisher.part import Part
 from publisher.settings import Settings
 from registry import queries as asked
 from registry.broker.answers import TOO_LARGE, header_code
-from registry.broker.connection import connect_nats, flushed
+from registry.broker.connection import connect_nats, flushed, translated_nats
 from registry.concurrency.tasks import end
 from registry.database import Registry
-from registry.errors import NotFound, RegistryError, Unavailable
+from registry.errors import Conflict, NotFound, RegistryError, Unavailable, Unprepared
 from registry.queries import QUERIES, Request
 from registry.subjects import Names
 from registry.validation import from_validation
@@ -42,16 +44,18 @@ Answer = Callable[[Registry, Any], Coroutine[Any, Any, BaseModel]]
 class QueryService(Part):
     """Answers the queries of one registry. Any number of services share the work."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, "queries")
+    def __init__(self, settings: Settings, health: Health) -> None:
+        super().__init__(settings, health, "queries")
 
-    async def run(self) -> None:
-        """Answer until cancelled. Settled once all queries are answered. Raises `Unavailable` until then."""
+    async def work(self) -> None:
+        """Answer until cancelled. Settled once all queries are answered."""
         async with (
-            Registry.connect(self._database_url, max_connections=CONNECTIONS, timeout=POOL_SECONDS) as registry,
+            _registry(self._database_url) as registry,
             connect_nats(self._nats_url, self._name) as client,
         ):
-            await self._offer(client, Desk(registry, client.max_payload))
+            with translated_nats("cannot offer queries"):
+                await self._offer(client, Desk(registry, client.max_payload))
+            self.health.well()
             self.settled.set()
             await asyncio.Event().wait()
 
@@ -71,6 +75,18 @@ class QueryService(Part):
                 metadata={"request_schema": _schema(request), "response_schema": _schema(response, "serialization")},
             )
         await flushed(client)
+
+
+@asynccontextmanager
+async def _registry(database_url: str) -> AsyncIterator[Registry]:
+    """The registry. Raises `Unavailable`, also for a schema that is not there: it was when the service began."""
+    async with AsyncExitStack() as stack:
+        connecting = Registry.connect(database_url, max_connections=CONNECTIONS, timeout=POOL_SECONDS)
+        try:
+            registry = await stack.enter_async_context(connecting)
+        except Conflict as error:
+            raise Unprepared(str(error)) from error
+        yield registry
 
 
 class Desk:
@@ -103,6 +119,8 @@ class Desk:
             raise Unavailable(self._outage)
         try:
             return await _in_time(ANSWERS[query](self._registry, request))
+        except Unprepared:  # of what this query reads; others may read
+            raise
         except Unavailable as error:
             self._outage = str(error)
             self._outage_ends_at = monotonic() + OUTAGE_SECONDS

@@ -12,8 +12,10 @@ import structlog
 
 from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
+from publisher.doctor import Examination, Findings
+from publisher.health import Health
 from publisher.history.service import HistoryService
-from publisher.outbox.retention import keep_removing
+from publisher.outbox.retention import Retention
 from publisher.part import Part
 from publisher.query_service import QueryService
 from publisher.relay.metrics import RelayMetrics
@@ -53,19 +55,23 @@ async def serve(
     """Run until SIGTERM, SIGINT or SIGHUP, or until `work` is done where it is given.
 
     `ready` is called with the status page's URL once every part has settled: events flow, and who asks is answered.
-    Raises `RegistryError` for what waiting cannot heal, among it the end of one of `children`.
+    Servers that are away are waited for in the first second as in the last. Raises `RegistryError` for what waiting
+    cannot heal, among it the end of one of `children`.
     """
-    await check_database(settings)
-    await check_nats(settings)
     gc.freeze()  # what was imported stays: not to look at it again at each collection is a tenth of a drain's time
     metrics = RelayMetrics()
     applier_metrics = ApplierMetrics(metrics.registry)
+    relay = Relay(settings, metrics)
+    contact = Contact(settings, Health("start", metrics.registry, consequence="nothing is started: "))
     parts: list[Part] = [
-        Relay(settings, metrics),
+        relay,
         Applier(settings, applier_metrics),
-        QueryService(settings),
-        HistoryService(settings),
+        QueryService(settings, Health("queries", metrics.registry, consequence="no query is answered: ")),
+        HistoryService(settings, Health("history", metrics.registry, consequence="no replay is answered: ")),
+        Retention(settings, Health("retention", metrics.registry, consequence="no old event is removed: ")),
+        Examination(settings, Findings(metrics.registry), after=relay.settled),
     ]
+    others = [part.health for part in [contact, *parts] if part.health not in (metrics, applier_metrics)]
     with server.bind(settings.http_host, settings.http_port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -82,17 +88,30 @@ async def serve(
                 await work()
                 stop.set()
 
+        async def start_parts() -> None:
+            await contact.run()
+            await run_until(asyncio.Event(), [part.run() for part in parts])
+
         stop = _stop_on_signals()
         await run_until(
             stop,
             [
-                *[part.run() for part in parts],
-                keep_removing(settings),
-                server.serve(status.application(metrics, applier_metrics), listener),
+                start_parts(),
+                server.serve(status.application(metrics, applier_metrics, others), listener),
                 announce_then_work(),
                 *[_watch(child) for child in children],
             ],
         )
+
+
+class Contact(Part):
+    """The first contact with both servers: whether they answer, and are those that the settings mean."""
+
+    async def work(self) -> None:
+        """Return when parts may start. Raises what waiting cannot heal: another schema, a URL that is none."""
+        await check_database(self._settings)
+        await check_nats(self._settings)
+        self.health.well()
 
 
 async def check_database(settings: Settings) -> None:

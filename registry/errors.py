@@ -23,5 +23,9 @@ class Unavailable(RegistryError):
     """A server cannot be reached or cannot serve now; trying again later may work."""
 
 
+class Unprepared(Unavailable):
+    """The server is there and lacks what is needed, as a right or a table; it may work once somebody has seen to it."""
+
+
 class OutcomeUnknown(Unavailable):
     """A command was sent and no answer came: it may be carried out. Any other `Unavailable` means that it is not."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
@@ -19,40 +19,37 @@ from publisher.applier.workers import Workers
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.connection import connect_nats
-from registry.concurrency.backoff import Backoff
-from registry.errors import NotFound, Unavailable
+from registry.errors import NotFound, RegistryError, Unavailable
 
 log = structlog.get_logger()
 
 STANDBY_POLL_SECONDS = 0.5
+RESIGN_SECONDS = 1.0
+"""How long an applier that stops tries to say so."""
 
 
 class Applier(Part):
     """Carries out the commands of one stream on one database. Any number may run; one leads, the others stand by."""
 
+    PASSING = (Unavailable, NotFound)  # NotFound: whose stream it is has not created it yet
+
     def __init__(self, settings: Settings, metrics: ApplierMetrics) -> None:
-        super().__init__(settings, "applier")
+        super().__init__(settings, metrics, "applier")
         self._metrics = metrics
 
-    async def run(self) -> None:
-        """Lead or stand by until cancelled; what waiting may heal is retried for ever.
-
-        Raises the `RegistryError` that waiting cannot heal: a stream of another configuration.
-        """
-        retry = Backoff()
-        while True:
+    async def work(self) -> None:
+        """Stand by, then lead, until that ends. Raises what waiting cannot heal: a stream of another configuration."""
+        async with self._open() as (stream, dead_letters):
+            await self._stand_by(stream)
             try:
-                async with self._open() as (stream, dead_letters):
-                    await self._stand_by(stream)
-                    try:
-                        await self._lead(stream, dead_letters)
-                    finally:
-                        await stream.resign()
-            except (Unavailable, NotFound) as error:  # NotFound: whose stream it is has not created it yet
-                self._metrics.became("starting")
-                self._metrics.failed(error)
-                self.settled.set()
-                await retry.sleep("applier interrupted", error)
+                await self._lead(stream, dead_letters)
+            finally:
+                await self._resign(stream)
+
+    def interrupted(self) -> None:
+        """Note that this applier has no role. It has settled: it says why commands wait."""
+        self._metrics.became("starting")
+        self.settled.set()
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[tuple[CommandStream, DeadLetters]]:
@@ -83,6 +80,12 @@ class Applier(Part):
                 self.settled.set()
             await asyncio.sleep(STANDBY_POLL_SECONDS)
         log.info("applying", stream=stream.name)
+
+    async def _resign(self, stream: CommandStream) -> None:
+        """Give up the lead. An applier that cannot say so is one that was killed; why it ends is what counts."""
+        with suppress(RegistryError, TimeoutError):
+            async with asyncio.timeout(RESIGN_SECONDS):
+                await stream.resign()
 
     async def _lead(self, stream: CommandStream, dead_letters: DeadLetters) -> None:
         """Have commands carried out until the lead is lost."""

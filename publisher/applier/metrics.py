@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
-from publisher.health import Health
+from publisher.health import LeadHealth, Role
 from registry.commands import COMMANDS, Verdict
 from registry.errors import RegistryError
 
 
-class ApplierMetrics(Health):
+class ApplierMetrics(LeadHealth):
     """Metrics of one applier, in the `registry` that an exporter renders."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -27,6 +28,8 @@ class ApplierMetrics(Health):
         """Those that this process has buried."""
         self.count_dead_letters: Callable[[], Awaitable[int]] | None = None
         """Asks the stream how many wait, while this applier is connected to it."""
+        self._waiting: dict[UUID, str] = {}
+        """Why a command that is no other's fault is not carried out yet, by the command's id."""
         self._answered = self._counter("commands", "Commands answered", ("command", "verdict"))
         self._retries = self._counter("retries", "Times a command was tried again")
         self._buried = self._counter("dead_letters", "Messages stored as dead letters")
@@ -40,11 +43,31 @@ class ApplierMetrics(Health):
         except RegistryError:
             return None
 
-    def retried(self, error: Exception | None) -> None:
-        """Note that a command is to be tried again; `error` when it was not the command's own fault."""
+    def problems(self) -> list[str]:
+        """What keeps this applier from doing its work, one sentence each; none when it is well."""
+        reasons = dict.fromkeys(self._waiting.values())
+        return super().problems() + [f"{self._consequence}{reason}" for reason in reasons]
+
+    def became(self, role: Role) -> None:
+        """Note the role this applier has now; the commands it had in hand are others' now, or come again."""
+        super().became(role)
+        self._waiting.clear()
+
+    def retried(self, command_id: UUID, error: Exception | None) -> bool:
+        """Note that a command is to be tried again, and tell whether the reason is news.
+
+        `error` is given when it is not the command's own fault.
+        """
         self._retries.inc()
-        if error is not None:
-            self._last_error = str(error)
+        if error is None:
+            return False
+        is_news = str(error) not in self._waiting.values()
+        self._waiting[command_id] = str(error)
+        return is_news
+
+    def settled(self, command_id: UUID) -> None:
+        """Note that a command waits no more: it is answered, or a dead letter."""
+        self._waiting.pop(command_id, None)
 
     def answered(self, name: str, verdict: Verdict) -> None:
         """Note an outcome. What senders make up for a name is counted as one."""

@@ -142,7 +142,7 @@ class Workers:
             outcomes = await ledger.apply(conn, [job.item.command for job in jobs])
         except RegistryError:
             for job in jobs:
-                self._metrics.retried(None)
+                self._metrics.retried(job.item.command.id, None)
                 self._alone.put_nowait(job)
         else:
             for job, outcome in zip(jobs, outcomes, strict=True):
@@ -161,23 +161,31 @@ class Workers:
             await self._answer(job, outcome)
             await self._bury(job.item.received, str(error), job.attempts + 1)
             self._lanes.done(job)
-        except Unavailable as error:
-            self._metrics.retried(None if isinstance(error, ledger.Busy) else error)
-            if isinstance(error, ledger.Busy) or conn.closed:
-                job.attempts += 1
-            if job.attempts < MOST_ATTEMPTS:
-                self._again(job, doubled(job.attempts, RETRY_SECONDS))
-                return
-            await self._bury(job.item.received, f"gave up: {error}", job.attempts)
-            self._lanes.done(job)
+        except RegistryError as error:
+            await self._retry(job, error, is_its_own=_is_its_own(error) or conn.closed)
         else:
             await self._done(job, outcome)
+
+    async def _retry(self, job: Job[Work], error: RegistryError, *, is_its_own: bool) -> None:
+        """Have a job carried out again, however often; a fault that may be the command's own, so often and no more."""
+        command = job.item.command
+        if self._metrics.retried(command.id, None if _is_its_own(error) else error):
+            log.warning("a command waits", command=command.name, id=str(command.id), reason=str(error))
+        job.tries += 1
+        job.attempts += is_its_own
+        if job.attempts < MOST_ATTEMPTS:
+            self._again(job, doubled(job.tries - 1, RETRY_SECONDS))
+            return
+        await self._bury(job.item.received, f"gave up: {error}", job.attempts)
+        self._metrics.settled(command.id)
+        self._lanes.done(job)
 
     def _again(self, job: Job[Work], delay_seconds: float) -> None:
         """Have a job carried out alone after a while; those behind it go on waiting."""
         asyncio.get_running_loop().call_later(delay_seconds, self._alone.put_nowait, job)
 
     async def _done(self, job: Job[Work], outcome: Outcome) -> None:
+        self._metrics.settled(job.item.command.id)
         await self._answer(job, outcome)
         await self._stream.acknowledge(job.item.received)
         self._lanes.done(job)
@@ -201,3 +209,8 @@ class Workers:
         await self._stream.terminate(received)
         self._metrics.buried()
         log.warning("dead letter", subject=received.subject, sequence=received.sequence, reason=reason)
+
+
+def _is_its_own(error: RegistryError) -> bool:
+    """Whether `error` tells of the command, or of its neighbours, and not of the server."""
+    return isinstance(error, ledger.Busy) or not isinstance(error, Unavailable)

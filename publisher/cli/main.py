@@ -28,7 +28,7 @@ from publisher.cli import (
 )
 from publisher.cli.terminal.text import say, write
 from publisher.cli.usage import UsageError
-from registry.errors import RegistryError, Unavailable
+from registry.errors import RegistryError, Unavailable, Unprepared
 
 REFUSED, USAGE, UNREACHABLE = 1, 2, 3
 OUTPUT_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
@@ -110,7 +110,8 @@ def _run() -> int:
         say(f"imi-registry: {error}")
         if isinstance(error, UsageError):
             return USAGE
-        return UNREACHABLE if isinstance(error, Unavailable) else REFUSED
+        is_unreachable = isinstance(error, Unavailable) and not isinstance(error, Unprepared)
+        return UNREACHABLE if is_unreachable else REFUSED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0

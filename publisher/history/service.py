@@ -16,14 +16,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from psycopg import AsyncConnection
 
+from publisher.health import Health
 from publisher.history.snapshot import send_snapshot
 from publisher.outbox import record
 from publisher.outbox.connection import READER
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
-from registry.broker.connection import connect_nats, flushed
-from registry.concurrency.backoff import Backoff
+from registry.broker.connection import connect_nats, flushed, translated_nats
 from registry.database.connection import direct, pool, taken
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.history.pages import (
@@ -52,19 +52,11 @@ RECORDED_POLL_SECONDS = 0.02
 class HistoryService(Part):
     """Answers requests of one registry."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, "history")
+    def __init__(self, settings: Settings, health: Health) -> None:
+        super().__init__(settings, health, "history")
 
-    async def run(self) -> None:
-        """Answer until cancelled; servers that are away are waited for. Settled once requests are answered."""
-        retry = Backoff()
-        while True:
-            try:
-                await self._serve()
-            except Unavailable as error:
-                await retry.sleep("history service waits", error)
-
-    async def _serve(self) -> None:
+    async def work(self) -> None:
+        """Answer until cancelled. Settled once requests are answered."""
         async with (
             pool(
                 self._database_url,
@@ -84,12 +76,14 @@ class HistoryService(Part):
                     task = tasks.create_task(self._answer(client, message, answer))
                     task.add_done_callback(lambda _: free.release())
 
-                await client.subscribe(subject, queue=QUEUE, cb=accept)
+                with translated_nats("cannot offer the history"):
+                    await client.subscribe(subject, queue=QUEUE, cb=accept)
 
             await serve(history_subject(self._profile), self._history)
             await serve(origin_subject(self._profile), self._origin)
             await serve(snapshot_subject(self._profile), self._snapshot)
             await flushed(client)
+            self.health.well()
             self.settled.set()
             await asyncio.Event().wait()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from psycopg import AsyncConnection
 from psycopg.types.multirange import Multirange
 
 from publisher.outbox.connection import translated
 from publisher.outbox.cursor import Cursor, Deposed
 from publisher.outbox.ranges import RangeSet
+from registry.errors import Unprepared
 
 LEAD = """
 UPDATE public.publisher_cursor
@@ -19,18 +22,29 @@ RETURNING published, stream_sequence, epoch, pg_current_xact_id()::text::bigint
 # The lock's number is taken from the stream's name, so that each stream fed from this database has its own leader.
 TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('imi publisher ' || %(stream)s, 0))"
 
-# A leader that hangs keeps its lock; its heartbeat tells. Ending its connection is what frees the lock.
-DEPOSE = """
-SELECT pg_terminate_backend(holder.pid)
-FROM public.publisher_cursor AS cursor
-JOIN pg_locks AS holder
-    ON holder.locktype = 'advisory'
+# Anybody who may connect may hold any advisory lock. PostgreSQL shows these columns of a session to everybody.
+HOLDER = """
+SELECT
+    holder.pid,
+    coalesce(session.application_name, ''),
+    coalesce(session.usename, ''),
+    coalesce(
+        cursor.heartbeat_at < clock_timestamp() - make_interval(secs => %(stale_seconds)s::float8),
+        false
+    )
+FROM pg_locks AS holder
+LEFT JOIN pg_stat_activity AS session ON session.pid = holder.pid
+LEFT JOIN public.publisher_cursor AS cursor ON cursor.stream = %(stream)s
+WHERE
+    holder.locktype = 'advisory'
     AND holder.granted
     AND holder.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND (holder.classid::bigint << 32) | holder.objid::bigint = hashtextextended('imi publisher ' || cursor.stream, 0)
+    AND (holder.classid::bigint << 32) | holder.objid::bigint = hashtextextended('imi publisher ' || %(stream)s, 0)
     AND holder.objsubid = 1
-WHERE cursor.stream = %(stream)s AND cursor.heartbeat_at < clock_timestamp() - make_interval(secs => %(stale_seconds)s)
 """
+
+PUBLISHER = "imi-registry"
+"""How the connections of publishers are called, first of all (`publisher/part.py`)."""
 
 
 async def try_lock(conn: AsyncConnection, stream: str) -> bool:
@@ -40,17 +54,50 @@ async def try_lock(conn: AsyncConnection, stream: str) -> bool:
     return row is not None and bool(row[0])
 
 
-async def try_lead(conn: AsyncConnection, stream: str, leader: str, stale_seconds: float) -> Cursor | None:
-    """Become the one publisher of `stream`, or None while another one is alive.
+class Holder(NamedTuple):
+    """Whose session keeps the lock of a stream, and so the lead."""
 
-    A leader whose heartbeat is older than `stale_seconds` loses its connection, and with it the lock, for the next
-    attempt. The cursor returned carries a new epoch: whoever led before can no longer move it.
+    pid: int
+    application: str
+    user: str
+    is_stale: bool
+    """Whether the publisher that led last was not heard for too long."""
+
+    @property
+    def is_publisher(self) -> bool:
+        """Whether it calls itself one."""
+        return self.application.startswith(PUBLISHER)
+
+    def __str__(self) -> str:
+        return f'pid {self.pid} (application "{self.application}", user {self.user})'
+
+
+async def holder_of_lead(conn: AsyncConnection, stream: str, stale_seconds: float) -> Holder | None:
+    """Who keeps others from publishing to `stream`; None when that is over. Raises `Unavailable`.
+
+    A publisher whose heartbeat is older than `stale_seconds` hangs, and keeps its lock. It loses its connection, and
+    with it the lock, for the next attempt.
     """
-    is_locked = await try_lock(conn, stream)
     with translated():
-        if not is_locked:
-            await conn.execute(DEPOSE, {"stream": stream, "stale_seconds": stale_seconds})
-            return None
+        row = await (await conn.execute(HOLDER, {"stream": stream, "stale_seconds": stale_seconds})).fetchone()
+    holder = Holder(*row) if row else None
+    if holder is not None and holder.is_stale and holder.is_publisher:
+        try:
+            with translated():
+                await conn.execute("SELECT pg_terminate_backend(%s)", [holder.pid])
+        except Unprepared as error:
+            raise Unprepared(f"publisher {holder} hangs, and its session cannot be ended: {error}") from error
+    return holder
+
+
+async def try_lead(conn: AsyncConnection, stream: str, leader: str) -> Cursor | None:
+    """Become the one publisher of `stream`, or None while somebody else has the lead: `holder_of_lead` tells who.
+
+    The cursor returned carries a new epoch: whoever led before can no longer move it.
+    """
+    if not await try_lock(conn, stream):
+        return None
+    with translated():
         async with conn.transaction():
             await conn.execute("SET LOCAL synchronous_commit = on")
             await conn.execute(

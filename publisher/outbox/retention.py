@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import timedelta
 from time import monotonic
 from typing import NamedTuple
@@ -11,16 +10,16 @@ from typing import NamedTuple
 import structlog
 from psycopg import AsyncConnection
 
+from publisher.health import Health
 from publisher.outbox.connection import LEADER, connect, translated
+from publisher.part import Part
 from publisher.settings import Settings
-from registry.errors import Unavailable
 
 log = structlog.get_logger()
 
 STEP_EVENTS = 1000
 """Events removed in one transaction, about; a batch that was published as one goes as one."""
 INTERVAL_SECONDS = 3600.0
-RETRY_SECONDS = 30.0
 
 # The oldest batches of each stream, as long as all their events are old enough and published to every stream. They and
 # their events go together, so that the record begins with a whole batch, and `forgotten_sequence` tells where.
@@ -99,20 +98,20 @@ async def remove_old(conn: AsyncConnection, keep: timedelta) -> Removed:
         await asyncio.sleep(monotonic() - began)  # at most half of what one connection can do
 
 
-async def keep_removing(settings: Settings) -> None:
-    """Remove old events every hour until cancelled; return when the setting keeps them for ever.
+class Retention(Part):
+    """Removes old events every hour. Any number of publishers may do so: each step is one statement."""
 
-    Any number of publishers may do so: each step is one statement.
-    """
-    keep = timedelta(days=settings.outbox_retention_days)
-    while keep:
-        wait_seconds = INTERVAL_SECONDS
-        try:
-            async with connect(settings.database_url or "", f"imi-registry retention {os.getpid()}", LEADER) as conn:
+    def __init__(self, settings: Settings, health: Health) -> None:
+        super().__init__(settings, health, "retention")
+
+    async def work(self) -> None:
+        """Remove old events until cancelled; return when the setting keeps them for ever."""
+        self.settled.set()
+        days = self._settings.outbox_retention_days
+        while keep := timedelta(days=days):
+            async with connect(self._database_url, self._name, LEADER) as conn:
                 removed = await remove_old(conn, keep)
+            self.health.well()
             if removed.events:
-                log.info("old events removed", events=removed.events, older_than_days=settings.outbox_retention_days)
-        except Unavailable as error:
-            log.warning("retention interrupted", reason=str(error))
-            wait_seconds = RETRY_SECONDS
-        await asyncio.sleep(wait_seconds)
+                log.info("old events removed", events=removed.events, older_than_days=days)
+            await asyncio.sleep(INTERVAL_SECONDS)

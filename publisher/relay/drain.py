@@ -18,6 +18,7 @@ from publisher.outbox.doorbell import set_doorbell, wait_for_ring
 from publisher.outbox.page import Page, flush, next_page
 from publisher.outbox.rows import known_events
 from publisher.relay.batching import take
+from publisher.relay.completion import Completion
 from publisher.relay.gaps import Gaps
 from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings
@@ -77,15 +78,14 @@ class Drain:
     async def recover(self) -> int:
         """Take what the stream holds beyond the cursor as published; returns how many messages that were.
 
-        Raises `StreamLost` when the stream ends before the cursor, `Unavailable`, `Deposed`.
+        A stream of our own that lost its end is completed. Raises `StreamLost` when it is not an older state of what
+        was published, `Unavailable`, `Deposed`.
         """
         cursor = self._cursor
         last_sequence = await self._stream.last_sequence()
         if last_sequence < cursor.stream_sequence:
-            raise StreamLost(
-                f"stream {self._stream.name} ends at sequence {last_sequence}, but {cursor.stream_sequence} was "
-                f"published into it: it was deleted, or restored from an older backup; publish it again with: {REBUILD}"
-            )
+            await self._complete(last_sequence)
+            last_sequence = cursor.stream_sequence
         found = 0
         await forget_beyond(self._conn, cursor)
         if last_sequence > cursor.stream_sequence:
@@ -105,6 +105,21 @@ class Drain:
             cursor.stream_sequence = max(cursor.stream_sequence, last_sequence)
         await self._store_cursor_only()
         return found
+
+    async def _complete(self, last: int) -> None:
+        """Publish again what the stream lost behind sequence `last`, as after a power failure. Raises `StreamLost`."""
+        name, end = self._stream.name, self._cursor.stream_sequence
+        if self._profile.is_shared or last == 0:
+            raise StreamLost(
+                f"stream {name} ends at sequence {last}, but {end} was published into it: it was deleted, or restored "
+                f"from an older backup; publish it again with: {REBUILD}"
+            )
+        completion = Completion(self._settings, self._profile, self._conn, self._stream, self._cursor)
+        await completion.check_end(last)
+        log.warning("the stream lost its end and is completed", stream=name, last_sequence=last, published=end)
+        events = await completion.run(last, end)
+        self._metrics.completed(events)
+        log.warning("the stream is complete again", stream=name, last_sequence=end, events=events)
 
     async def run(self, single: int = 0) -> None:
         """Publish until an error ends it. The first `single` messages go one by one.

@@ -6,10 +6,10 @@ from time import time
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from publisher.health import Health
+from publisher.health import LeadHealth
 
 
-class RelayMetrics(Health):
+class RelayMetrics(LeadHealth):
     """Metrics of one relay in a registry of their own; `registry` is what an exporter renders."""
 
     def __init__(self) -> None:
@@ -26,6 +26,7 @@ class RelayMetrics(Health):
         self._events = self._counter("events", "Events acknowledged by the stream")
         self._moved = self._counter("stream_moved", "Times the stream did not end where expected")
         self._recovered = self._counter("recovered_events", "Events found in the stream beyond the cursor")
+        self._completed = self._counter("completed_events", "Events published again where the stream had lost its end")
         self._foreign = self._counter("foreign_messages", "Messages in the stream that no relay wrote")
         self._unknown = self._counter("unknown_events", "Events in the stream that this database does not hold")
         self._oversized = self._counter("oversized_events", "Events sent as a reference because of max_payload")
@@ -39,19 +40,13 @@ class RelayMetrics(Health):
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
         )
 
-    def problems(self) -> list[str]:
-        """What keeps this relay from doing its work, one sentence each; none when it is well."""
-        found = super().problems()
-        if self.unknown:
-            found.append(
-                f"the stream holds {self.unknown} events that this database does not: "
-                "the database was restored to an older state"
-            )
-        return found
-
     def moved(self) -> None:
         """Note that the stream did not end where expected."""
         self._moved.inc()
+
+    def completed(self, events: int) -> None:
+        """Note that the stream had lost its end, and so many events with it."""
+        self._completed.inc(events)
 
     def acknowledged(self, events: int) -> None:
         """Note one acknowledged publish request."""

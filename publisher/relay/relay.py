@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import psycopg
 import structlog
 from psycopg import AsyncConnection
 
 from publisher.outbox import doorbell
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.cursor import Cursor, Deposed, advance
-from publisher.outbox.lead import try_lead
+from publisher.outbox.lead import Holder, holder_of_lead, try_lead
 from publisher.part import Part
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
@@ -37,40 +38,51 @@ SILENCE_SECONDS = 1.0
 class Relay(Part):
     """Publishes the outbox of one database into one stream. Any number may run; one leads, the others stand by."""
 
+    PASSING = (Unavailable, Deposed)
+
     def __init__(self, settings: Settings, metrics: RelayMetrics) -> None:
-        super().__init__(settings)
+        super().__init__(settings, metrics)
         self._metrics = metrics
 
-    async def run(self) -> None:
-        """Lead or stand by until cancelled; what waiting may heal is retried for ever.
+    async def work(self) -> None:
+        """Stand by, then lead, until that ends.
 
-        Raises the `RegistryError` that waiting cannot heal: a stream of another configuration, a stream that lost what
-        was published into it, a database without the schema.
+        Raises what waiting cannot heal: a stream of another configuration, or one that lost what was published into it
+        and holds something else instead.
         """
-        retry = Backoff()
-        while True:
-            try:
-                async with connect(self._database_url, self._name, LEADER) as conn:
-                    cursor = await self._stand_by(conn)
-                    await self._lead(conn, cursor)
-            except (Unavailable, Deposed) as error:
-                self._metrics.failed(error)
-                self._metrics.became("starting")
-                await retry.sleep("relay interrupted", error)
+        async with connect(self._database_url, self._name, LEADER) as conn:
+            cursor = await self._stand_by(conn)
+            await self._lead(conn, cursor)
+
+    def interrupted(self) -> None:
+        """Note that this relay has no role."""
+        self._metrics.became("starting")
 
     async def _stand_by(self, conn: AsyncConnection) -> Cursor:
         """Wait for the lead."""
         stream = self._profile.event_stream
-        while True:
-            cursor = await try_lead(conn, stream, self._name, self._settings.stale_seconds)
-            if cursor is not None:
-                log.info("leading", stream=stream, epoch=cursor.epoch, stream_sequence=cursor.stream_sequence)
-                return cursor
+        while (cursor := await try_lead(conn, stream, self._name)) is None:
             if self._metrics.role != "standby":
                 log.info("standing by", stream=stream)
                 self._metrics.became("standby")
                 self.settled.set()
+            self._report(await holder_of_lead(conn, stream, self._settings.stale_seconds))
             await asyncio.sleep(STANDBY_POLL_SECONDS)
+        log.info("leading", stream=stream, epoch=cursor.epoch, stream_sequence=cursor.stream_sequence)
+        return cursor
+
+    def _report(self, holder: Holder | None) -> None:
+        """Say so when who keeps this relay from leading is no publisher: then nothing is published."""
+        if holder is None or holder.is_publisher:
+            self._metrics.well()
+            return
+        problem = Unavailable(
+            f"{holder} holds the lock of the publisher of stream {self._profile.event_stream} and is none: "
+            "end that session"
+        )
+        if str(problem) not in self._metrics.problems():
+            self._metrics.failed(problem)
+            log.warning("standing by behind a stranger", reason=str(problem))
 
     async def _lead(self, conn: AsyncConnection, cursor: Cursor) -> None:
         """Publish until the lead is lost. Trouble with NATS is no reason to give it up: storing the cursor keeps it."""
@@ -84,8 +96,8 @@ class Relay(Part):
                     async with open_stream(self._nats_url, self._name, self._profile, self._settings) as stream:
                         await self._drain(conn, stream, cursor)
                 except Unavailable as error:
-                    if conn.closed:
-                        raise
+                    if conn.closed or isinstance(error.__cause__, psycopg.Error):
+                        raise  # what was prepared on this connection may be out of date, as after a restored schema
                     self._metrics.failed(error)
                     await advance(conn, cursor)
                     await retry.sleep("publishing interrupted", error)

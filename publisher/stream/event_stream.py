@@ -27,7 +27,8 @@ from publisher.settings import Settings
 from publisher.stream.acknowledgements import Acknowledgements
 from publisher.stream.protocol import atomic_batch, one_by_one, write
 from registry.broker.connection import translated_nats
-from registry.errors import Conflict, NotFound, Unavailable
+from registry.broker.permitted import refusal_of
+from registry.errors import Conflict, NotFound, Unavailable, Unprepared
 from registry.events.message import Message
 from registry.profiles.profile import Profile
 
@@ -40,6 +41,8 @@ FEW = 128
 
 AGE_DIGITS = 3
 """Age limits are compared in milliseconds: as nanoseconds and back, days times 86,400 come out as another float."""
+
+PLACEHOLDER = b'{"placeholder": "a message that is no event of the registry stood here"}'
 
 TAIL_FETCH = 500
 """Messages asked for at a time when the tail is read."""
@@ -90,6 +93,9 @@ class EventStream:
 
     def silent(self) -> Unavailable:
         """The error of a request that was not answered in time."""
+        refusal = refusal_of(self._client)
+        if refusal is not None:
+            return Unprepared(f"cannot publish to stream {self.name}: {refusal}")
         return Unavailable(
             f"stream {self.name} does not acknowledge; see the log of nats-server: once a write failed there, as on a "
             "full disk, it stores nothing more in the stream until it is restarted"
@@ -147,6 +153,28 @@ class EventStream:
         reply, outcome = self._acknowledgements.expect(len(messages), expected)
         await self._write(one_by_one(messages, expected, reply))
         return outcome
+
+    async def hold_places(self, last: int, until: int) -> int:
+        """Move the end of the stream from sequence `last` to `until`; returns where it ends then.
+
+        Where a message stood that is no event of the outbox, a deleted one takes its place. Raises `Unavailable`.
+        """
+        subject = self._profile.event_filter("registry", "placeholder", "-")
+        try:
+            with translated_nats(f"cannot publish to stream {self.name}"):
+                while last < until:
+                    headers = {"Nats-Expected-Last-Sequence": str(last)}
+                    last = (await self._js.publish(subject, PLACEHOLDER, headers=headers)).seq
+                    await self._js.delete_msg(self.name, last)
+        except Conflict as error:  # somebody else wrote to the stream
+            raise Unavailable(str(error)) from error
+        return last
+
+    async def begin_behind(self, sequence: int) -> int:
+        """Let the empty stream begin as if it had lost its messages up to `sequence` to its limits."""
+        with translated_nats(f"cannot prepare stream {self.name}"):
+            await self._js.purge_stream(self.name, seq=sequence + 1)
+        return await self.last_sequence()
 
     async def tail(self, after: int) -> AsyncIterator[list[Stored]]:
         """Pages of the messages with a sequence above `after`, in order, up to the end of the stream.

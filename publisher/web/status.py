@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from time import time
 
@@ -12,6 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from publisher.applier.metrics import ApplierMetrics
+from publisher.health import Health
 from publisher.relay.metrics import RelayMetrics
 
 STYLE = """
@@ -25,19 +27,21 @@ td + td { text-align: right; font-variant-numeric: tabular-nums; }
 """
 
 
-def application(metrics: RelayMetrics, applier: ApplierMetrics) -> Starlette:
-    """The page's routes, reading from the metrics of both."""
+def application(metrics: RelayMetrics, applier: ApplierMetrics, others: Sequence[Health] = ()) -> Starlette:
+    """The page's routes, reading from the metrics of both, and from the health of the `others`."""
+    parts: list[Health] = [metrics, applier, *others]
 
     async def page(_: Request) -> Response:
-        return HTMLResponse(render(metrics, applier, await applier.waiting_dead_letters()))
+        return HTMLResponse(render(metrics, applier, await applier.waiting_dead_letters(), parts))
 
     async def live(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def ready(_: Request) -> Response:
-        problems = metrics.problems() + applier.problems()
+        problems, notes = told(parts)
         return JSONResponse(
-            {"role": metrics.role, "ready": not problems, "problems": problems}, status_code=503 if problems else 200
+            {"role": metrics.role, "ready": not problems, "problems": problems + notes},
+            status_code=503 if problems else 200,
         )
 
     async def exported(_: Request) -> Response:
@@ -53,9 +57,16 @@ def application(metrics: RelayMetrics, applier: ApplierMetrics) -> Starlette:
     )
 
 
-def render(metrics: RelayMetrics, applier: ApplierMetrics, dead_letters: int | None) -> str:
+def told(parts: Sequence[Health]) -> tuple[list[str], list[str]]:
+    """What keeps the service from its work, and what else somebody should look at; each sentence once."""
+    problems = dict.fromkeys(text for part in parts for text in part.problems())
+    notes = dict.fromkeys(text for part in parts for text in part.notes())
+    return list(problems), list(notes)
+
+
+def render(metrics: RelayMetrics, applier: ApplierMetrics, dead_letters: int | None, parts: Sequence[Health]) -> str:
     """The status page for people, with how many `dead_letters` wait; it reloads itself every two seconds."""
-    problems = metrics.problems() + applier.problems()
+    problems, notes = told(parts)
     heading = "Ready" if not problems else "Not ready"
     last = metrics.last_publish_at
     rows = {
@@ -70,6 +81,7 @@ def render(metrics: RelayMetrics, applier: ApplierMetrics, dead_letters: int | N
     }
     table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
     listed = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in problems)
+    listed += "".join(f"<p>{escape(note)}</p>" for note in notes)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
         f"<title>iMi registry: {heading.lower()}</title>"

@@ -12,7 +12,8 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+from registry.broker.permitted import NotPermitted, PermittedClient, refused_subscription_of
+from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
 from registry.urls import redacted
 
 log = structlog.get_logger()
@@ -37,13 +38,20 @@ async def connect_nats(
         _check_url(server)
 
     causes: list[Exception] = []
+    clients: list[PermittedClient] = []
 
     async def on_error(error: Exception) -> None:
         causes[:] = [error]
+        is_first = clients[-1].refusal() is None
+        refusal = clients[-1].refused(error)
+        if refusal is not None and is_first:  # one line, not one for each event
+            log.warning("nats refuses", server=redacted(url), reason=str(refusal))
+            return
         log.debug("nats connection", server=redacted(url), error=_reason(error))
 
     async def open_client(*, restore: bool) -> Client:
-        client = Client()
+        client = PermittedClient()
+        clients[:] = [client]
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * len(servers)):
                 await client.connect(
@@ -76,14 +84,19 @@ async def connect_nats(
 
 
 async def flushed(client: Client) -> None:
-    """Return once the server has what was sent: subscriptions stand, messages are out. Raises `Unavailable`.
+    """Return once the server has what was sent: subscriptions stand, messages are out.
+
+    Raises `Unavailable`; `Unprepared` when it refused a subscription.
 
     nats-py's flush pings past what is still in its buffer (measured: in one of ten the subscription came after); behind
     the first answer the buffer is out, so the second tells that the server has it.
     """
     with translated_nats("NATS does not answer"):
-        await client.flush()
-        await client.flush()
+        await client.flush(CONNECT_TIMEOUT_SECONDS)
+        await client.flush(CONNECT_TIMEOUT_SECONDS)
+    refusal = refused_subscription_of(client)
+    if refusal is not None:
+        raise from_nats(refusal, "NATS refuses") from refusal
 
 
 def no_stream(stream: str) -> NotFound:
@@ -106,6 +119,8 @@ def from_nats(error: Exception, doing: str) -> RegistryError:
     """Translate an error of nats-py by its type, never by message text. `doing` opens the message."""
     text = f"{doing}: {_reason(error)}"
     match error:
+        case NotPermitted():
+            return Unprepared(text)
         case nats.js.errors.NotFoundError():
             return NotFound(text)
         case nats.js.errors.BadRequestError():

@@ -11,7 +11,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from registry.broker.connection import translated_nats
-from registry.errors import Unavailable
+from registry.broker.permitted import refusal_of
+from registry.errors import Unavailable, Unprepared
 
 ASK_SECONDS = 1.0
 """A reader asks for messages this often: that is how others see that it is there."""
@@ -72,6 +73,9 @@ class Pull:
         """Raise `Unavailable` when what was sent since the start, in either direction, may not have arrived."""
         if not self._client.is_connected or self._client.stats["reconnects"] != self._reconnects:
             raise self._lost_connection()
+        refusal = refusal_of(self._client, self._subject, self._inbox)
+        if refusal is not None:
+            raise Unprepared(f"cannot read stream {self._stream}: {refusal}")
         if self._unanswered >= MOST_UNANSWERED:
             raise Unavailable(f"NATS is silent: stream {self._stream} does not answer its reader")
 

@@ -16,6 +16,8 @@ class Job(Generic[T]):
         self.item = item
         self.keys = keys
         self.attempts = 0
+        """Tries that failed and that count against it; how it is counted is for whoever carries it out."""
+        self.tries = 0
         self._waits_for = 0
         self._followers: list[Job[T]] = []
 

@@ -30,7 +30,7 @@ async def run_until(stop: asyncio.Event, work: Iterable[Coroutine[Any, Any, None
         finally:
             await end(running)
     if failures:
-        raise _first(failures[0]) from None
+        raise first_error(failures[0]) from None
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -46,6 +46,6 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
 
 
-def _first(error: Exception) -> Exception:
-    """The first error of a group, however deep."""
-    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+def first_error(error: Exception) -> Exception:
+    """The first error of a group, however deep; another error is itself."""
+    return first_error(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection, IsolationLevel
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
 
 ConnectionT = TypeVar("ConnectionT", bound=AsyncConnection[Any])
 SetUp = Callable[[AsyncConnection[Any]], Awaitable[None]]
@@ -82,10 +82,14 @@ SELECT
 """
 
 _CONFLICT_STATES = {"23505", "23503", "23P01", "23001", "55000", "2BP01"}
-_INVALID_STATES = {"23514", "23502", "42883", "42804", "P0001"}
+_INVALID_STATES = {"23514", "23502", "42804", "P0001"}
 _INVALID_CLASSES = {"22", "54"}  # 54: longer than an index takes, deeper than the stack
 _TRANSIENT_STATES = {"40001", "40P01", "55P03", "25P03", "25006"}  # 25006: read only, as a standby
-_TRANSIENT_CLASSES = {"08", "53", "57", "58"}
+_TRANSIENT_CLASSES = {"08", "28", "3D", "53", "57", "58", "F0", "XX"}  # 28, 3D: of a pooler that cannot log in, say
+
+# A right, a schema, table, column, function or type that is not there: not granted, not migrated, or being restored.
+# 0A000 and 26000: a statement that was prepared before that was done; a new connection prepares it again.
+_UNPREPARED_STATES = {"42501", "3F000", "42P01", "42703", "42883", "42704", "0A000", "26000"}
 
 
 @asynccontextmanager
@@ -215,6 +219,8 @@ def from_database(error: psycopg.Error) -> RegistryError:
         return Invalid(text)
     if state is None or state in _TRANSIENT_STATES or state[:2] in _TRANSIENT_CLASSES:
         return Unavailable(text)
+    if state in _UNPREPARED_STATES:
+        return Unprepared(f"{text} (SQLSTATE {state})")
     if state == "P0002":
         return NotFound(text)
     if state in _CONFLICT_STATES:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 
 from publisher.doctor import examine
 from publisher.embedded.nats_server import nats_server
-from tests.support.audit import connected
+from tests.faults.test_relay_server_restarts import Restartable
+from tests.support.audit import connected, messages
 from tests.support.databases import Role, name_of, new_database
 from tests.support.workload import writing
 from tests.support.world import World
@@ -132,11 +134,34 @@ async def test_a_database_restored_to_an_older_state_is_reported_and_its_new_eve
             logged = [line for line in relay.log() if line.get("level") == "error"]
 
         assert code == 503
-        assert body["problems"] == [
-            "the stream holds 5 events that this database does not: the database was restored to an older state"
-        ]
+        assert body["problems"] == [one.text for one in await examine(restored.settings()) if not one.is_well]
+        assert body["problems"][0].startswith(
+            "the stream holds 5 events, sequences 11 to 15, that this database does not"
+        )
         assert [line["count"] for line in logged] == [5]
         await restored.assert_exactly_once(foreign=5, at_least=17)
+
+
+async def test_events_of_a_lost_database_are_told_before_one_more_is_published_and_by_every_process(
+    world: World, admin_url: str, owner: Role | None
+) -> None:
+    async with world.relay():
+        rename_project(world.database, 9)
+        await world.drained()
+
+    with new_database(admin_url, owner, name_of(world.database)) as copy:
+        async with world.relay():
+            rename_project(world.database, 5)
+            await world.drained()
+        restored = world.at(database=copy)
+        async with restored.relay():  # it has recovered: the cursor stands behind what it found
+            found = [one.text for one in await examine(restored.settings()) if not one.is_well]
+        with restored.process() as later:
+            await later.ready()
+            code, body = await later.readyz()
+
+    assert found[0].startswith("the stream holds 5 events, sequences 11 to 15, that this database does not")
+    assert (code, body["problems"]) == (503, found)
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["while running", "while stopped"])
@@ -186,25 +211,100 @@ async def test_a_purged_stream_goes_on_behind_what_it_held(world: World) -> None
     assert (await state(world)).first_seq == 11
 
 
-async def test_a_stream_restored_from_an_older_backup_is_refused(world: World, state_dir: Path) -> None:
-    with nats_server(state_dir) as server:
-        async with world.at(nats_url=server.url).relay():
-            rename_project(world.database, 9)
-            await world.drained()
-    backup = state_dir / "backup"
-    shutil.copytree(state_dir / "nats", backup)
+@dataclass
+class Losing:
+    """A nats-server that can lose what it stored since `remember`, as after a power failure."""
 
-    with nats_server(state_dir) as server:
-        async with world.at(nats_url=server.url).relay():
-            rename_project(world.database, 5)
-            await world.drained()
-    shutil.rmtree(state_dir / "nats")
-    backup.rename(state_dir / "nats")
+    directory: Path
+    server: Restartable
 
-    with nats_server(state_dir) as server:
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    async def remember(self) -> None:
+        await self.server.stop(is_crash=False)
+        shutil.copytree(self.directory / "nats", self.directory / "backup")
+        await self.server.start()
+
+    async def lose(self) -> None:
+        await self.server.stop(is_crash=True)
+        shutil.rmtree(self.directory / "nats")
+        (self.directory / "backup").rename(self.directory / "nats")
+        await self.server.start()
+
+
+@pytest.fixture
+def losing(state_dir: Path) -> Iterator[Losing]:
+    with Restartable(lambda: nats_server(state_dir)) as server:
+        yield Losing(state_dir, server)
+
+
+async def stored(world: World) -> list[tuple[int, str]]:
+    """Sequence and event id of all that is in the event stream of a server that may have been started anew."""
+    async with connected(world.nats_url) as client:
+        found = [message async for message in messages(client, world.stream)]
+    return [(message.metadata.sequence.stream, (message.headers or {}).get("Nats-Msg-Id", "")) for message in found]
+
+
+@pytest.mark.parametrize("is_running", [True, False], ids=["while running", "while stopped"])
+@pytest.mark.parametrize("foreign", [0, 3])
+async def test_a_stream_that_lost_its_end_is_completed_with_the_same_ids_at_the_same_sequences(
+    world: World, losing: Losing, is_running: bool, foreign: int
+) -> None:
+    # given
+    there = world.at(nats_url=losing.url)
+
+    async with there.relay():
+        rename_project(world.database, 9)
+        await world.drained()
+    await losing.remember()
+    async with AsyncExitStack() as stack:
+        metrics = await stack.enter_async_context(there.relay())
+        rename_project(world.database, 3)
+        await world.drained()
+        async with connected(losing.url) as client:
+            for _ in range(foreign):
+                await client.jetstream().publish(f"{world.prefix}.evt.v1.project.updated.-", b"{}")
+        rename_project(world.database, 150)
+        await world.drained()
+        before = await stored(there)
+        if not is_running:
+            await stack.aclose()
+
+        # when
+        await losing.lose()
         rename_project(world.database, 2)
-        with world.at(nats_url=server.url).process() as relay:
-            assert await relay.exit_code() == 1
-            assert "ends at sequence 10, but 15 was published into it" in relay.log()[-1]["event"]
-        async with connected(server.url) as client, asyncio.timeout(5):
-            assert (await state(world.at(nats=client))).last_seq == 10
+        if not is_running:
+            metrics = await stack.enter_async_context(there.relay())
+        await world.drained()
+
+        # then
+        after = await stored(there)
+        assert after[: len(before) - foreign] == [one for one in before if one[1]]
+        await there.assert_exactly_once(at_least=165)
+        assert metrics.registry.get_sample_value("imi_relay_completed_events_total") == 153
+        assert metrics.problems() == []
+        assert [one.text for one in await examine(there.settings()) if not one.is_well] == []
+
+
+async def test_a_stream_that_lost_its_end_and_holds_something_else_there_is_refused(
+    world: World, losing: Losing
+) -> None:
+    there = world.at(nats_url=losing.url)
+
+    async with there.relay():
+        rename_project(world.database, 9)
+        await world.drained()
+    await losing.remember()
+    async with there.relay():
+        rename_project(world.database, 5)
+        await world.drained()
+    await losing.lose()
+    async with connected(losing.url) as client:
+        await client.jetstream().publish(f"{world.prefix}.evt.v1.project.updated.-", b"{}")
+    with there.process() as relay:
+        assert await relay.exit_code() == 1
+        assert "ends at sequence 11 with another message than was published there" in relay.log()[-1]["event"]
+    async with connected(losing.url) as client:
+        assert (await state(world.at(nats=client))).last_seq == 11

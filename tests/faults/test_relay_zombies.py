@@ -183,7 +183,7 @@ async def test_two_relays_that_both_publish_are_kept_apart_by_the_stream_alone(w
     names = world.names
 
     async with connect(world.database, "test", LEADER) as conn:
-        cursor = await try_lead(conn, names.event_stream, "test", 10)
+        cursor = await try_lead(conn, names.event_stream, "test")
         assert cursor is not None
     one, other = Contender(world), Contender(world)
     async with asyncio.TaskGroup() as tasks:
@@ -206,11 +206,11 @@ async def test_a_cursor_of_an_older_epoch_cannot_be_stored(world: World) -> None
     stream = world.names.event_stream
 
     async with connect(world.database, "older", LEADER) as conn:
-        older = await try_lead(conn, stream, "older", 10)
+        older = await try_lead(conn, stream, "older")
     assert older is not None
 
     async with connect(world.database, "newer", LEADER) as conn:
-        newer = await try_lead(conn, stream, "newer", 10)
+        newer = await try_lead(conn, stream, "newer")
         assert newer is not None
         await advance(conn, newer)
         with pytest.raises(Deposed):

@@ -62,7 +62,9 @@ def _worktrees(conn: psycopg.Connection[Any]) -> None:
             active = false
         WHERE id = %(worktree)s
     """
-    conn.execute(everything_at_once, {"text": UNICODE, "word": WORD, "json": LARGE, "other": other, "worktree": worktree})
+    conn.execute(
+        everything_at_once, {"text": UNICODE, "word": WORD, "json": LARGE, "other": other, "worktree": worktree}
+    )
     for statement in [
         "UPDATE worktrees SET merged_by = NULL WHERE id = %s",
         "UPDATE worktrees SET agent_id = NULL, last_sync_at = NULL WHERE id = %s",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
+from publisher.health import Health
 from publisher.history.service import HistoryService
+from publisher.part import Part
 from publisher.query_service import QueryService
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
@@ -81,7 +83,7 @@ class World:
         """A relay that leads or stands by inside the block. An error that ends it fails the test."""
         metrics = RelayMetrics()
         relay = Relay(self.settings(**overrides), metrics)
-        async with running(relay.run(), relay.settled):
+        async with running(relay):
             yield metrics
 
     @asynccontextmanager
@@ -89,18 +91,16 @@ class World:
         """An applier that leads or stands by inside the block. An error that ends it fails the test."""
         metrics = ApplierMetrics(CollectorRegistry())
         applier = Applier(self.settings(**overrides), metrics)
-        async with running(applier.run(), applier.settled):
+        async with running(applier):
             yield metrics
 
     def history(self, **overrides: object) -> AbstractAsyncContextManager[None]:
         """A history service that answers inside the block."""
-        history = HistoryService(self.settings(**overrides))
-        return running(history.run(), history.settled)
+        return running(HistoryService(self.settings(**overrides), Health("history", CollectorRegistry())))
 
     def queries(self) -> AbstractAsyncContextManager[None]:
         """A query service that answers inside the block."""
-        queries = QueryService(self.settings())
-        return running(queries.run(), queries.settled)
+        return running(QueryService(self.settings(), Health("queries", CollectorRegistry())))
 
     def process(self, **settings: object) -> AbstractContextManager[RelayProcess]:
         """`imi-registry serve` as a process of its own; `settings` become `IMI_…` variables."""
@@ -200,13 +200,17 @@ class World:
 
 
 @asynccontextmanager
-async def running(service: Coroutine[Any, Any, None], settled: asyncio.Event) -> AsyncIterator[None]:
-    """A service that runs inside the block, which begins when it has settled. An error that ends it fails the test."""
+async def running(part: Part) -> AsyncIterator[None]:
+    """A part that runs inside the block, which begins when it has settled.
+
+    An error that ends it fails the test, and so does one that it survives although nobody foresaw it.
+    """
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(service)
+        task = tasks.create_task(part.run())
         async with asyncio.timeout(20):
-            await settled.wait()
+            await part.settled.wait()
         try:
             yield
         finally:
             await end([task])
+    assert part.health.crashed == 0, part.health.problems()

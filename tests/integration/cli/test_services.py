@@ -58,11 +58,11 @@ def test_a_url_that_is_none_is_refused_without_showing_its_password(database: st
 
 
 def test_servers_that_are_down_exit_with_3(database: str, nats_url: str) -> None:
-    done = run("serve", DATABASE_URL="postgresql://127.0.0.1:1/x", NATS_URL=nats_url)
+    done = run("doctor", DATABASE_URL="postgresql://127.0.0.1:1/x", NATS_URL=nats_url)
 
     assert done.returncode == 3
     assert "Connection refused" in one_line(done)
-    done = run("serve", DATABASE_URL=database, NATS_URL=CLOSED_PORT)
+    done = run("doctor", DATABASE_URL=database, NATS_URL=CLOSED_PORT)
     assert done.returncode == 3
     assert "cannot connect to NATS at nats://127.0.0.1:1: " in one_line(done)
 

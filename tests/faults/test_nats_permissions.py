@@ -1,0 +1,197 @@
+"""What an account of NATS may not do is told with the subject, and waited for; passwords are not sent in clear."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import nats.errors
+import pytest
+from prometheus_client import CollectorRegistry
+
+from publisher.applier.applier import Applier
+from publisher.applier.metrics import ApplierMetrics
+from publisher.embedded.nats_server import _nats_binary
+from publisher.health import Health
+from publisher.part import Part
+from publisher.query_service import QueryService
+from publisher.relay.metrics import RelayMetrics
+from publisher.relay.relay import Relay
+from registry.broker.connection import connect_nats
+from registry.concurrency.tasks import end
+from registry.errors import RegistryError, Unavailable
+from tests.support.audit import connected
+from tests.support.commands import envelope
+from tests.support.proxy import Direction, nats_proxy
+from tests.support.world import World
+
+
+class Accounts:
+    """A nats-server with two users: `all` may do anything, `service` not what `deny` says."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self._directory = directory
+        self._process: asyncio.subprocess.Process | None = None
+        self.deny({})
+
+    def url(self, user: str) -> str:
+        """For one of the users."""
+        return f"nats://{user}:word@127.0.0.1:{self._port}"
+
+    def deny(self, permissions: dict[str, Any]) -> None:
+        """What `service` may not publish or subscribe, from the next `start` on."""
+        rules = {action: {"deny": subjects} for action, subjects in permissions.items()}
+        users = [{"user": "all", "password": "word"}, {"user": "service", "password": "word", "permissions": rules}]
+        configuration = {
+            "listen": f"127.0.0.1:{self._port}",
+            "jetstream": {"store_dir": str(self._directory / "nats")},
+            "authorization": {"users": users},
+        }
+        (self._directory / "nats.conf").write_text(json.dumps(configuration))
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            str(_nats_binary()), "-c", str(self._directory / "nats.conf"), "-l", str(self._directory / "log")
+        )
+        async with asyncio.timeout(20):
+            while not await self._is_up():
+                await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        await self._process.wait()
+
+    async def _is_up(self) -> bool:
+        try:
+            async with connect_nats(self.url("all"), "test", reconnect=False) as client:
+                await client.jetstream().account_info()
+        except (RegistryError, nats.errors.Error):  # not yet
+            return False
+        return True
+
+
+@pytest.fixture
+async def accounts(state_dir: Path) -> AsyncIterator[Accounts]:
+    server = Accounts(state_dir)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def restarted(accounts: Accounts, permissions: dict[str, Any]) -> None:
+    await accounts.stop()
+    accounts.deny(permissions)
+    await accounts.start()
+
+
+DENIED = {
+    "to publish events": ("relay", {"publish": ["{prefix}.evt.>"]}, "publish to {prefix}.evt.v1.project."),
+    "to see the stream": (
+        "relay",
+        {"publish": ["$JS.API.STREAM.INFO.>"]},
+        "cannot read stream {upper}_EVENTS: permissions violation for publish to $JS.API.STREAM.INFO.{upper}_EVENTS",
+    ),
+    "to get answers": ("applier", {"subscribe": ["_INBOX.>"]}, "permissions violation for subscription to _INBOX."),
+    "to take commands": (
+        "applier",
+        {"publish": ["$JS.API.CONSUMER.MSG.NEXT.>"]},
+        "cannot read stream {upper}_COMMANDS: permissions violation for publish to $js.api.consumer.msg.next.",
+    ),
+    "to answer queries": (
+        "queries",
+        {"subscribe": ["{prefix}.qry.>"]},
+        "permissions violation for subscription to {prefix}.qry.v1.",
+    ),
+}
+
+
+def part_named(name: str, world: World) -> Part:
+    settings = world.settings()
+    match name:
+        case "relay":
+            return Relay(settings, RelayMetrics())
+        case "applier":
+            return Applier(settings, ApplierMetrics(CollectorRegistry()))
+        case _:
+            return QueryService(settings, Health("queries", CollectorRegistry()))
+
+
+async def until(part: Part, told: str) -> None:
+    """Wait until `part` tells this problem, or none when `told` is empty."""
+    try:
+        async with asyncio.timeout(40):
+            while not (told in " ".join(part.health.problems()) if told else not part.health.problems()):
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not told: {told}; but: {part.health.problems()}") from None
+
+
+@pytest.mark.parametrize("what", DENIED)
+async def test_a_part_that_lacks_a_permission_names_the_subject_and_goes_on_when_it_has_it(
+    world: World, accounts: Accounts, what: str
+) -> None:
+    name, permissions, told = DENIED[what]
+    there = world.at(nats_url=accounts.url("service"))
+    names = {"prefix": world.prefix, "upper": world.prefix.upper()}
+
+    # given
+    async with there.relay(), there.applier():
+        pass
+    await restarted(
+        accounts, {action: [one.format(**names) for one in denied] for action, denied in permissions.items()}
+    )
+    world.write(projects=1)
+
+    # when
+    part = part_named(name, there)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(part.run())
+        await until(part, told.format(**names))
+        await restarted(accounts, {})
+
+        # then
+        await until(part, "")
+        if name == "relay":
+            await world.drained()
+        await end([task])
+    assert part.health.crashed == 0
+
+
+async def test_a_sender_who_wants_his_answer_where_none_may_be_sent_stops_nobody(
+    world: World, accounts: Accounts
+) -> None:
+    there = world.at(nats_url=accounts.url("service"))
+
+    await restarted(accounts, {"publish": ["forbidden.>"]})
+    async with there.applier() as metrics, connected(accounts.url("all")) as client:
+        sender = world.at(nats=client)
+        for number in range(3):
+            data = {"name": "p", "remote_origin": f"git@github.com:o/p{number}.git"}
+            await sender.send("project.register", envelope("project.register", data, replyto=f"forbidden.{number}"))
+        await sender.commands_done()
+        assert metrics.problems() == []
+        assert metrics.interrupted == 0
+
+
+async def test_a_url_that_asks_for_tls_sends_no_password_to_a_server_without(nats_url: str) -> None:
+    sent: list[bytes] = []
+
+    def remember(direction: Direction, data: bytes) -> bool:
+        if direction == "to_server":
+            sent.append(data)
+        return False
+
+    async with nats_proxy(nats_url) as (proxy, through):
+        proxy.swallow = remember
+        with pytest.raises(Unavailable, match="asks for TLS and the server has none: nothing was sent to it"):
+            async with connect_nats(f"tls://user:s3cret@{urlsplit(through).netloc.rpartition('@')[2]}", "test"):
+                pass
+    assert b"".join(sent) == b""
