@@ -11,7 +11,7 @@ import psycopg
 from tests.support.outbox_reader import add_project, add_worktree
 
 UNICODE = 'größer “quoted” \\ " \n \t end \u2028 👩‍💻 שלום \x7f'
-WORD = UNICODE.replace(" ", "").replace("\n", "").replace("\t", "").replace("\u2028", "")
+WORD = "".join(UNICODE.split())
 LARGE = json.dumps({"blob": "x" * 900_000, "deep": [[[[[None, True, 1e-7, 12345678901234567890]]]]]})
 
 
