@@ -76,20 +76,20 @@ class Demo:
         async with (
             RegistryClient.connect(nats_url, prefix=self.settings.prefix, name="imi-demo") as client,
             client.tail() as deliveries,
+            asyncio.TaskGroup() as tasks,
         ):
-            async with asyncio.TaskGroup() as tasks:
-                # Inside the group: out of it comes an ExceptionGroup, which no error of PostgreSQL is.
-                with translated():
-                    async with connect(database_url, "imi-registry demo") as conn:
-                        last_before = await _scalar(conn, "SELECT coalesce(max(id), 0) FROM public.outbox")
-                        watching = tasks.create_task(self._watch(deliveries))
-                        await self._write(conn)
-                        written = await conn.execute(
-                            "SELECT event_id::text FROM public.outbox WHERE id > %s", [last_before]
-                        )
-                        expected = {row[0] for row in await written.fetchall()}
-                        await self._wait_for(expected)
-                        await end([watching])
+            # Inside the group: out of it comes an ExceptionGroup, which no error of PostgreSQL is.
+            with translated():
+                async with connect(database_url, "imi-registry demo") as conn:
+                    last_before = await _scalar(conn, "SELECT coalesce(max(id), 0) FROM public.outbox")
+                    watching = tasks.create_task(self._watch(deliveries))
+                    await self._write(conn)
+                    written = await conn.execute(
+                        "SELECT event_id::text FROM public.outbox WHERE id > %s", [last_before]
+                    )
+                    expected = {row[0] for row in await written.fetchall()}
+                    await self._wait_for(expected)
+                    await end([watching])
         return self._measure(expected)
 
     async def _watch(self, deliveries: AsyncIterator[Delivery]) -> None:
