@@ -76,9 +76,11 @@ class Demo:
         async with (
             RegistryClient.connect(nats_url, prefix=self.settings.prefix, name="imi-demo") as client,
             client.tail() as deliveries,
+            asyncio.TaskGroup() as tasks,
         ):
+            # Inside the group: out of it comes an ExceptionGroup, which no error of PostgreSQL is.
             with translated():
-                async with connect(database_url, "imi-registry demo") as conn, asyncio.TaskGroup() as tasks:
+                async with connect(database_url, "imi-registry demo") as conn:
                     last_before = await _scalar(conn, "SELECT coalesce(max(id), 0) FROM public.outbox")
                     watching = tasks.create_task(self._watch(deliveries))
                     await self._write(conn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -12,6 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from publisher.cli.demo import Demo
+from registry.concurrency.tasks import run_until
+from registry.errors import RegistryError
 from tests.support.processes import COMMAND, environment, run
 from tests.support.world import World
 
@@ -155,6 +159,19 @@ def test_the_demo_registers_the_git_checkouts_it_finds(tmp_path: Path) -> None:
     assert "my-own" in done.stdout
     assert "flow-engine" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+async def test_what_postgresql_refuses_in_the_demo_is_one_error(world: World, tmp_path: Path) -> None:
+    # given a fault that nobody foresees
+    with psycopg.connect(world.database) as conn:
+        conn.execute("DROP FUNCTION register_worktree")
+
+    async def demo() -> None:
+        await Demo(world.settings(), tmp_path).run()
+
+    async with world.relay():
+        with pytest.raises(RegistryError, match=r"function public\.register_worktree.* does not exist"):
+            await run_until(asyncio.Event(), [demo()])
 
 
 def test_output_into_a_closed_pipe_is_no_error() -> None:

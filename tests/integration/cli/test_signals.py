@@ -1,0 +1,101 @@
+"""How commands end that run until they are told to: by each signal, in order, and without a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from publisher.embedded.nats_server import nats_server
+from tests.support.processes import COMMAND, environment, run
+from tests.support.world import World
+
+PATIENCE_SECONDS = 60
+
+
+@contextmanager
+def following(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs in the block, with pipes to read from."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**variables),
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_serve_stops_in_order(world: World, number: signal.Signals) -> None:
+    with world.process() as serving:
+        await serving.ready()
+        os.kill(serving.pid, number)
+        assert await serving.exit_code() == 0
+        lines = serving.log()
+    assert [line for line in lines if line.get("level") in {"error", "critical"}] == []
+    assert not any("Traceback" in str(line) for line in lines)
+
+
+def test_under_nohup_a_hangup_is_no_reason_to_stop(world: World) -> None:
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    settings = environment(DATABASE_URL=world.database, NATS_URL=world.nats_url, IMI_PREFIX=world.prefix)
+    with subprocess.Popen(
+        [COMMAND[0], "-c", ignoring, *COMMAND, "serve"], stderr=subprocess.PIPE, text=True, env=settings
+    ) as serving:
+        assert serving.stderr is not None
+        try:
+            assert any('"ready"' in line for line in serving.stderr)
+            serving.send_signal(signal.SIGHUP)
+            serving.send_signal(signal.SIGTERM)  # had the first ended it, its code would be another one
+            assert serving.wait(PATIENCE_SECONDS) == 0
+        finally:
+            serving.kill()
+
+
+async def test_ctrl_c_ends_a_tail_without_a_word_also_when_nats_has_died(state_dir: Path, world: World) -> None:
+    with nats_server(state_dir) as server:
+        here = world.at(nats_url=server.url)
+        # given a tail that has shown an event
+        async with here.relay():
+            with following("events", "tail", NATS_URL=server.url, IMI_PREFIX=world.prefix) as tail:
+                assert tail.stdout is not None
+                shown = asyncio.create_task(asyncio.to_thread(tail.stdout.readline))
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while not shown.done():
+                        world.rows(
+                            "INSERT INTO worktree_types (name, branch_prefix, worktree_prefix)"
+                            " VALUES (gen_random_uuid(), 't/', 't-') RETURNING 1"
+                        )
+                        await asyncio.wait([shown], timeout=0.1)
+                # when
+                os.kill(server.pid, signal.SIGKILL)
+                assert await asyncio.to_thread(server.wait, PATIENCE_SECONDS)
+                tail.send_signal(signal.SIGINT)
+                _, said = await asyncio.to_thread(tail.communicate, timeout=PATIENCE_SECONDS)
+    # then
+    assert "worktree_type.added" in await shown
+    assert (tail.returncode, said) == (128 + signal.SIGINT, "")
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        f"imi-registry {importlib.metadata.version('imi-registry')}\n",
+        "",
+    )
