@@ -6,7 +6,6 @@ client nor a statement holds much at once. The argument: docs/adr/0008-rows-of-a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,8 +19,6 @@ from publisher.outbox.connection import translated
 from registry.database.connection import from_database
 from registry.events.message import FIRST_TIME, LAST_TIME, TOO_LARGE, UNREADABLE, Omission, OutboxRow
 
-QUERY_SECONDS = 2.0
-"""A query of several rows that takes longer is asked again without their data."""
 WHOLE_BYTES = 2**30
 """PostgreSQL makes no text larger than this."""
 SLICE_BYTES = 1024 * 1024
@@ -92,12 +89,12 @@ _OUT_OF_MEMORY = "53200"
 async def fetch(conn: AsyncConnection, query: str, values: dict[str, Any], short_bytes: int) -> list[tuple[Any, ...]]:
     """The rows that `query` finds, with data where that is at most `short_bytes`; `query` selects `COLUMNS`.
 
-    When it fails over one row, or takes long, no row has data: each is then read alone. Raises `Unavailable`.
+    When it fails over one row, no row has data: each is then read alone. Raises `Unavailable`.
     """
     try:
-        async with asyncio.timeout(QUERY_SECONDS), _savepoint(conn):
+        async with _savepoint(conn):
             return await _run(conn, query, values | {"short": Int8(short_bytes)})
-    except (TimeoutError, UnicodeDecodeError):
+    except UnicodeDecodeError:
         pass
     except psycopg.Error as error:
         if (error.sqlstate or "")[:2] not in _CLASSES_OF_A_ROW:

@@ -25,8 +25,8 @@ from registry.events.message import HEADER_BYTES, OUTBOX_ID_HEADER
 from registry.subjects import Names
 
 FETCH_BYTES = 16 * 1024 * 1024
-FETCHED_ROWS = 500
-COMPARED_BYTES = 2 * 1024 * 1024
+FETCHED_ROWS = 100
+COMPARED_BYTES = 8 * 1024 * 1024
 """An event with more data than this is a reference wherever it is published."""
 ENVELOPE_BYTES = 1024
 """An envelope without its data has less than this."""
