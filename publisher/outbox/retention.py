@@ -12,8 +12,8 @@ from psycopg import AsyncConnection
 
 from publisher.health import Health
 from publisher.outbox.connection import LEADER, connect, translated
-from publisher.part import Part
 from publisher.outbox.faults import forget_removed
+from publisher.part import Part
 from publisher.settings import Settings
 
 log = structlog.get_logger()

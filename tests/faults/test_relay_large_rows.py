@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from publisher.outbox.connection import connect
-from publisher.outbox.lead import try_lead
+from publisher.outbox.lead import holder_of_lead, try_lead
 from registry.client.replay import replay
 from tests.support.processes import peak_mib
 from tests.support.world import World
@@ -120,8 +120,8 @@ async def test_a_leader_whose_page_takes_long_is_not_deposed(world: World) -> No
 async def test_a_leader_without_heartbeat_is_deposed_unless_its_backend_works(
     database: str, does: str, is_deposed: bool
 ) -> None:
-    async with connect(database, "holder") as holder, connect(database, "standby") as standby:
-        assert await try_lead(holder, STREAM, "holder", 10) is not None
+    async with connect(database, "imi-registry holder") as holder, connect(database, "standby") as standby:
+        assert await try_lead(holder, STREAM, "holder") is not None
         holder.pgconn.send_query(does.encode())
         holder.pgconn.flush()  # and no answer is read
         pid = holder.info.backend_pid
@@ -131,7 +131,8 @@ async def test_a_leader_without_heartbeat_is_deposed_unless_its_backend_works(
         lead = None
         for _ in range(3):
             await asyncio.sleep(0.1)  # the age at which a leader is stale, and time for a backend to end
-            lead = lead or await try_lead(standby, STREAM, "standby", 0.05)
+            await holder_of_lead(standby, STREAM, 0.05)
+            lead = lead or await try_lead(standby, STREAM, "standby")
 
         assert (lead is not None) == is_deposed
         holder.pgconn.finish()
