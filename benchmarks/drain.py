@@ -79,7 +79,7 @@ async def read(database_url: str, total: int) -> list[Message]:
     seen = RangeSet()
     async with connect(database_url, "bench", LEADER) as conn:
         while len(messages) < total:
-            page = await next_page(conn, seen, 2 * BATCH)
+            page = await next_page(conn, seen, 2 * BATCH, short_bytes=1 << 20)
             seen.add_all(row.id for row in page.rows)
             messages += [profile.encode(row, 1 << 20) for row in page.rows]
     return messages

@@ -74,6 +74,17 @@ COMMENT ON COLUMN outbox.data IS 'The full row after the change (before it, for 
 COMMENT ON COLUMN outbox.actor IS 'Who changed it: set_config(''imi.actor'', …, true) in the writing transaction.';
 COMMENT ON COLUMN outbox.traceparent IS 'W3C trace context from set_config(''imi.traceparent'', …, true); an invalid one is ignored, as W3C asks.';
 
+CREATE TABLE IF NOT EXISTS outbox_fault (
+    outbox_id bigint NOT NULL,
+    reason text NOT NULL,
+    detail text NOT NULL,
+    noticed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT outbox_fault_pkey PRIMARY KEY (outbox_id)
+);
+
+COMMENT ON TABLE outbox_fault IS 'Rows of the outbox whose events were published as references, because their data cannot be told; for doctor.';
+COMMENT ON COLUMN outbox_fault.reason IS 'The attribute datarefreason of the event.';
+
 CREATE OR REPLACE FUNCTION outbox_refuse_rewrite()
 RETURNS trigger
 LANGUAGE plpgsql

@@ -29,6 +29,7 @@ BEGIN
             ('publisher_cursor', 'stream_sequence'),
             ('command_ledger', 'command_id'),
             ('published_batch', 'last_sequence'),
+            ('outbox_fault', 'detail'),
             ('schema_migrations', 'checksum')
     ) AS own (table_name, column_name)
     WHERE to_regclass('public.' || own.table_name) IS NOT NULL
@@ -70,6 +71,7 @@ DROP TABLE IF EXISTS
     command_ledger,
     published_batch,
     publisher_cursor,
+    outbox_fault,
     outbox,
     deleted_worktrees,
     agent_activities,

@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from publisher.applier.dead_letters import DeadLetters
 from publisher.health import Health
 from publisher.outbox.connection import connect, translated
+from publisher.outbox.faults import Fault, noted
 from publisher.outbox.rows import known_events
 from publisher.part import Part
 from publisher.settings import Settings, profile_of
@@ -22,12 +23,14 @@ from publisher.stream.event_stream import REBUILD
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.connection import connect_nats, translated_nats
 from registry.errors import NotFound
+from registry.events.message import UNREADABLE
 from registry.profiles.profile import Profile
 
 INTERVAL_SECONDS = (0.5, 5.0)
 """How often a service looks while something is not well, and when all is."""
 PAUSE_FACTOR = 25
 """It pauses at least so many times as long as it looked."""
+FAULTS_LISTED = 20
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
 TAIL_LOOKED_AT = 100_000
@@ -156,6 +159,7 @@ async def examine(settings: Settings) -> list[Finding]:
             ]
         findings += [_publisher(ours, settings.stale_seconds)]
         findings += [_other(cursor) for cursor in known if cursor is not ours]
+        findings += [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)]
         findings += await _stream(conn, client, settings, ours)
         return findings + await _dead_letters(client, settings)
 
@@ -192,6 +196,14 @@ def _other(known: Known) -> Finding:
         f"stream {known.stream} was fed from this database, too, {known.heartbeat_age_seconds:,.0f} s ago: while it "
         "lags, retention removes nothing; if it is no longer wanted, remove its row from publisher_cursor",
         is_hindrance=False,
+    )
+
+
+def _faulty(fault: Fault) -> Finding:
+    """A row that PostgreSQL cannot read is damage; the others are told as far as they can be."""
+    return Finding(
+        fault.reason != UNREADABLE,
+        f"event {fault.outbox_id}, {fault.event}, went out without its data ({fault.reason}): {fault.detail}",
     )
 
 

@@ -93,6 +93,16 @@ COMMENT ON COLUMN outbox.actor IS 'Who changed it: set_config(''imi.actor'', …
 COMMENT ON COLUMN outbox.traceparent IS 'W3C trace context from set_config(''imi.traceparent'', …, true); an invalid one is ignored, as W3C asks.';
 COMMENT ON CONSTRAINT outbox_actor_is_short ON outbox IS 'imi.actor has at most 200 characters.';
 
+CREATE TABLE outbox_fault (
+    outbox_id bigint NOT NULL,
+    reason text NOT NULL,
+    detail text NOT NULL,
+    noticed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT outbox_fault_pkey PRIMARY KEY (outbox_id)
+);
+COMMENT ON TABLE outbox_fault IS 'Rows of the outbox whose events were published as references, because their data cannot be told; for doctor.';
+COMMENT ON COLUMN outbox_fault.reason IS 'The attribute datarefreason of the event.';
+
 CREATE TABLE projects (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     name text NOT NULL,

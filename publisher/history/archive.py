@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
+import structlog
 import zstandard
 from psycopg import AsyncConnection
 
@@ -21,7 +22,8 @@ from publisher.outbox import record
 from publisher.outbox.connection import translated
 from publisher.outbox.lead import try_lock
 from publisher.outbox.ranges import range_array, runs
-from publisher.outbox.rows import COLUMNS
+from publisher.outbox.record import every_row
+from publisher.outbox.rows import WHOLE_BYTES
 from publisher.settings import Settings, profile_of
 from registry.errors import Conflict, Invalid
 from registry.events.filter import EventFilter
@@ -29,21 +31,23 @@ from registry.events.message import OutboxRow
 from registry.position import Position
 from registry.profiles.imi import ImiProfile
 
+log = structlog.get_logger()
+
 NO_LIMIT = 2**62
 BATCH_EVENTS = 1000
 PACKED_BYTES = 64 * 1024
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 # What was never published to the stream, in the order in which it will be.
-WAITING = (
-    "SELECT"  # noqa: S608  # constants
-    + COLUMNS
-    + """
-FROM public.outbox AS event
-WHERE NOT coalesce((SELECT published FROM public.publisher_cursor WHERE stream = %(stream)s) @> event.id, false)
-ORDER BY event.id
+WAITING = """
+SELECT id
+FROM public.outbox
+WHERE
+    id > %(after)s
+    AND NOT coalesce((SELECT published FROM public.publisher_cursor WHERE stream = %(stream)s) @> id, false)
+ORDER BY id
+LIMIT %(limit)s
 """
-)
 
 IS_EMPTY = """
 SELECT NOT EXISTS (SELECT FROM public.outbox)
@@ -123,12 +127,17 @@ def _unpacked(plain: BinaryIO) -> Iterator[bytes]:
 
 
 async def export_history(conn: AsyncConnection, settings: Settings, write: Callable[[bytes], object]) -> int:
-    """Write every event as a line, with its data however large; returns how many. One snapshot of the database."""
+    """Write every event as a line, with its data however large; returns how many. One snapshot of the database.
+
+    One whose data PostgreSQL cannot give is written as a reference, which an import refuses, and logged.
+    """
     profile = ImiProfile(settings.prefix, settings.source)
     number = 0
     with translated():
         await conn.execute(BEGIN)
         async for row in _history(conn, profile_of(settings).event_stream):
+            if row.omission is not None:
+                log.warning("event exported without its data", outbox_id=row.id, reason=row.omission.detail)
             write(profile.encode(row, NO_LIMIT).payload + b"\n")
             number += 1
         await conn.execute("COMMIT")
@@ -172,21 +181,21 @@ async def _history(conn: AsyncConnection, stream: str) -> AsyncIterator[OutboxRo
     """Every event that is kept: the recorded ones in their order, then those that wait."""
     after, end = Position(0), Position(2**62)
     while places := await record.places(conn, stream, after, end):
-        rows = await record.rows(conn, [place.outbox_id for place in places], EventFilter())
-        for place in places:
-            if place.outbox_id in rows:
-                yield rows[place.outbox_id]
+        async for row in record.rows(conn, [place.outbox_id for place in places], EventFilter(), WHOLE_BYTES):
+            yield row
         after = Position(places[-1].sequence, places[-1].outbox_id)
-    async with conn.cursor(name="waiting", binary=True) as cursor:
-        await cursor.execute(WAITING, {"stream": stream})
-        async for values in cursor:
-            yield OutboxRow._make(values)
+    async for row in every_row(conn, WAITING, {"stream": stream}):
+        yield row
 
 
 def _row(line: bytes, number: int) -> tuple[Any, ...]:
     """The outbox row of an envelope. Raises `Invalid`."""
     try:
         envelope = orjson.loads(line)
+        if "dataref" in envelope:
+            raise Invalid(
+                f"line {number} has no data, the export could not read it; without this line the rest is taken"
+            )
         entity, _, entity_id = envelope["subject"].partition("/")
         event_id, correlation_id = envelope["id"], envelope["correlationid"]
         # The data as it stands in the line: parsed and written again, large numbers would be others.

@@ -103,10 +103,11 @@ class _Rebuild:
         while places := await record.places(
             self._conn, self._stream.name, after, Position(self._cursor.stream_sequence + 1)
         ):
-            messages = await self._completion.messages(place for place in places if place.outbox_id not in present)
-            if messages:
-                await self._completion.send([messages[id_] for _, id_, _ in places if id_ in messages])
-                published += len(messages)
+            missing = [place for place in places if place.outbox_id not in present]
+            async for _, messages in self._completion.parts(missing):
+                if messages:
+                    await self._completion.send(list(messages.values()))
+                    published += len(messages)
             after = Position(places[-1].sequence, places[-1].outbox_id)
             self._progress(after.sequence, self._cursor.stream_sequence)
         self._cursor.stream_sequence = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +27,7 @@ from registry.broker.answers import refusal_headers
 from registry.broker.connection import connect_nats, flushed, translated_nats
 from registry.database.connection import direct, pool, taken
 from registry.errors import Invalid, RegistryError, Unavailable
+from registry.events.filter import EventFilter
 from registry.history.pages import (
     HistoryPage,
     HistoryRequest,
@@ -35,7 +37,7 @@ from registry.history.pages import (
 )
 from registry.history.snapshot import snapshot_subject
 from registry.position import Position
-from registry.profiles.profile import Profile
+from registry.profiles.profile import Profile, encoded
 
 log = structlog.get_logger()
 
@@ -54,6 +56,8 @@ class HistoryService(Part):
 
     def __init__(self, settings: Settings, health: Health) -> None:
         super().__init__(settings, health, "history")
+        self._building = asyncio.Lock()
+        """One page at a time: with a large row it takes several times the server's max_payload of memory."""
 
     async def work(self) -> None:
         """Answer until cancelled. Settled once requests are answered."""
@@ -108,21 +112,29 @@ class HistoryService(Part):
         async with taken(self._pool) as conn:
             known = await _recorded(conn, self._profile, request.before)
             places = await record.places(conn, self._profile.event_stream, request.after, request.before)
-            rows = await record.rows(conn, [place.outbox_id for place in places], request.filter)
-        events: list[Replayed] = []
-        room = client.max_payload
-        for place in places:
-            row = rows.get(place.outbox_id)
-            if row is None:
-                continue
-            sent = self._profile.encode(row, client.max_payload)
-            if events and len(sent.payload) + len(sent.subject) + 64 > room - 512:
-                after = events[-1].position
-                return HistoryPage(events, after, known.forgotten).encode()
-            room -= len(sent.payload) + len(sent.subject) + 64
-            events.append(Replayed(sent.subject, sent.payload, Position(place.sequence, place.outbox_id)))
-        rest = Position(places[-1].sequence, places[-1].outbox_id) if places else None
+            async with self._building:
+                events, is_all = await self._page(conn, places, request.filter, client.max_payload)
+        if not is_all:
+            rest: Position | None = events[-1].position
+        else:
+            rest = Position(places[-1].sequence, places[-1].outbox_id) if places else None
         return HistoryPage(events, rest, known.forgotten).encode()
+
+    async def _page(
+        self, conn: AsyncConnection[Any], places: list[record.Place], wanted: EventFilter, max_payload: int
+    ) -> tuple[list[Replayed], bool]:
+        """The first events at `places` that go into one message, at least one; and whether those are all there are."""
+        sequences = {place.outbox_id: place.sequence for place in places}
+        events: list[Replayed] = []
+        room = max_payload
+        async with aclosing(record.rows(conn, list(sequences), wanted, max_payload)) as rows:
+            async for row in rows:
+                sent = encoded(self._profile, row, max_payload)
+                if events and len(sent.payload) + len(sent.subject) + 64 > room - 512:
+                    return events, False
+                room -= len(sent.payload) + len(sent.subject) + 64
+                events.append(Replayed(sent.subject, sent.payload, Position(sequences[row.id], row.id)))
+        return events, True
 
     async def _origin(self, _: Client, message: Msg) -> bytes:
         try:

@@ -10,23 +10,20 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from psycopg import AsyncConnection
 
-from publisher.outbox.connection import connect, translated
-from publisher.outbox.rows import COLUMNS
+from publisher.outbox.connection import connect
+from publisher.outbox.record import every_row
 from registry.errors import NotFound
 from registry.events.message import OutboxRow
 
 # One thing's events are spread over the whole outbox, which has no index for them: writers would pay for it.
-EVENTS = (
-    "SELECT"
-    + COLUMNS
-    + """
-FROM public.outbox AS event
-WHERE event.entity_id = %(id)s AND event.entity = %(entity)s
-ORDER BY event.id
+EVENTS = """
+SELECT id
+FROM public.outbox
+WHERE id > %(after)s AND entity_id = %(id)s AND entity = %(entity)s
+ORDER BY id
+LIMIT %(limit)s
 """
-)
 
 BIRTHS = {"registered", "created"}
 DEATHS = {"deleted"}
@@ -84,16 +81,10 @@ async def read(database_url: str, entity: str, entity_id: UUID) -> Timeline:
     Raises `NotFound` when no event of it is kept, `Unavailable`.
     """
     async with connect(database_url, "imi-registry history") as conn:
-        rows = await _events(conn, entity, entity_id)
+        rows = [row async for row in every_row(conn, EVENTS, {"entity": entity, "id": entity_id}) if row.data]
     if not rows:
         raise NotFound(f"no event of {entity} {entity_id} is kept")
-    return Timeline(entity, str(entity_id), [Change(row, orjson.loads(row.data)) for row in rows])
-
-
-async def _events(conn: AsyncConnection, entity: str, entity_id: UUID) -> list[OutboxRow]:
-    with translated():
-        found = await (await conn.cursor(binary=True).execute(EVENTS, {"entity": entity, "id": entity_id})).fetchall()
-    return [OutboxRow._make(row) for row in found]
+    return Timeline(entity, str(entity_id), [Change(row, orjson.loads(row.data or "{}")) for row in rows])
 
 
 def _state(data: dict[str, Any]) -> dict[str, Any]:

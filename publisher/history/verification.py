@@ -9,9 +9,8 @@ from psycopg import AsyncConnection
 
 from publisher.history.snapshot import BEGIN, table_lines
 from publisher.outbox.connection import connect, translated
-from publisher.outbox.rows import COLUMNS
+from publisher.outbox.record import every_row
 from publisher.settings import Settings
-from registry.events.message import OutboxRow
 from registry.history.snapshot import Snapshot
 from registry.history.state import State
 from registry.profiles.imi import ImiProfile
@@ -22,15 +21,13 @@ UNTOLD = {"updated_at", "last_sync_at"}
 NO_LIMIT = 2**62
 LISTED = 50
 
-EVENTS = (
-    "SELECT"
-    + COLUMNS
-    + """
-FROM public.outbox AS event
-WHERE event.entity IN ('project', 'worktree', 'worktree_type', 'registry')
-ORDER BY event.id
+EVENTS = """
+SELECT id
+FROM public.outbox
+WHERE id > %(after)s AND entity IN ('project', 'worktree', 'worktree_type', 'registry')
+ORDER BY id
+LIMIT %(limit)s
 """
-)
 
 HAS_FORGOTTEN = """
 SELECT coalesce(bool_or(forgotten_sequence > 0), false) FROM public.publisher_cursor
@@ -59,11 +56,13 @@ async def verify(settings: Settings) -> Verification:
         with translated():
             await conn.execute(BEGIN)
             (has_forgotten,) = await (await conn.execute(HAS_FORGOTTEN)).fetchone() or (False,)
-            told = await _told(conn)
+            told, unread = await _told(conn)
             is_ = Snapshot()
             async for line in table_lines(conn):
                 is_.put_line(line.rstrip(b"\n"))
-    return compare(told, is_, has_forgotten=has_forgotten)
+    found = compare(told, is_, has_forgotten=has_forgotten)
+    found.differences[:0] = unread[:LISTED]
+    return found
 
 
 def compare(told: State, is_: State, *, has_forgotten: bool) -> Verification:
@@ -101,11 +100,13 @@ def _differing(wanted: Any, row: Any) -> str:
     )
 
 
-async def _told(conn: AsyncConnection) -> State:
+async def _told(conn: AsyncConnection) -> tuple[State, list[str]]:
+    """The state that the events tell, and a line for each event that cannot be read."""
     state, profile = State(), ImiProfile("imi", DEFAULT_SOURCE)
-    async with conn.cursor(name="verify", binary=True) as cursor:
-        await cursor.execute(EVENTS)
-        async for values in cursor:
-            row = OutboxRow._make(values)
+    unread: list[str] = []
+    async for row in every_row(conn, EVENTS, {}):
+        if row.omission is not None:
+            unread.append(f"event {row.id}, {row.entity}.{row.action}: data cannot be read: {row.omission.detail}")
+        else:
             state.apply(profile.encode(row, NO_LIMIT).payload)
-    return state
+    return state, unread

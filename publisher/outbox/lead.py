@@ -22,14 +22,20 @@ RETURNING published, stream_sequence, epoch, pg_current_xact_id()::text::bigint
 # The lock's number is taken from the stream's name, so that each stream fed from this database has its own leader.
 TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('imi publisher ' || %(stream)s, 0))"
 
-# Anybody who may connect may hold any advisory lock. PostgreSQL shows these columns of a session to everybody.
+# Anybody who may connect may hold any advisory lock. PostgreSQL shows the first columns of a session to everybody.
+#
+# A leader that hangs keeps its lock; its heartbeat tells. While its session works on a query the leader waits for the
+# answer, however long that takes, and just afterwards it had no time to say so. A session that waits for its client to
+# take an answer does not work.
 HOLDER = """
 SELECT
     holder.pid,
     coalesce(session.application_name, ''),
     coalesce(session.usename, ''),
     coalesce(
-        cursor.heartbeat_at < clock_timestamp() - make_interval(secs => %(stale_seconds)s::float8),
+        cursor.heartbeat_at < clock_timestamp() - make_interval(secs => %(stale_seconds)s::float8)
+        AND (session.state_change >= clock_timestamp() - make_interval(secs => %(stale_seconds)s::float8)) IS NOT TRUE
+        AND (session.state = 'active' AND session.wait_event_type IS DISTINCT FROM 'Client') IS NOT TRUE,
         false
     )
 FROM pg_locks AS holder

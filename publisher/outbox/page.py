@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
@@ -9,12 +10,13 @@ from psycopg.types.numeric import Int8
 
 from publisher.outbox.connection import translated
 from publisher.outbox.ranges import RangeSet, multirange
-from publisher.outbox.rows import COLUMNS
+from publisher.outbox.rows import COLUMNS, SHORT_DATA, fetch
 from registry.events.message import OutboxRow
 
 # One statement, hence one snapshot: the ids that are visible, and the transactions that were running, belong together.
 # `allocated` is read while it runs, so after the doorbell was set and, at the latest, together with the rows. Not from
 # the sequence as a table: that shows ids 32 ahead while a writer logs the next 32, and they would be taken for dead.
+# Above the LIMIT nothing sorts or keeps rows: their data becomes text one row at a time, on its way to the client.
 PAGE = (
     """
 WITH progress AS MATERIALIZED (
@@ -33,31 +35,38 @@ SELECT
     + """
 FROM progress
 LEFT JOIN LATERAL (
-    (
-        SELECT inside.*
-        FROM unnest(%(gaps)s::int8multirange) AS gap (range)
-        CROSS JOIN LATERAL (
+    SELECT
+        event.*,
+"""
+    + SHORT_DATA
+    + """
+    FROM (
+        (
+            SELECT inside.*
+            FROM unnest(%(gaps)s::int8multirange) AS gap (range)
+            CROSS JOIN LATERAL (
+                SELECT *
+                FROM public.outbox
+                WHERE id >= lower(gap.range) AND id < upper(gap.range)
+                ORDER BY id
+                LIMIT %(limit)s
+            ) inside
+            ORDER BY inside.id
+            LIMIT %(limit)s
+        )
+        UNION ALL
+        (
             SELECT *
             FROM public.outbox
-            WHERE id >= lower(gap.range) AND id < upper(gap.range)
+            WHERE id >= %(above)s
             ORDER BY id
             LIMIT %(limit)s
-        ) inside
-        ORDER BY inside.id
-        LIMIT %(limit)s
-    )
-    UNION ALL
-    (
-        SELECT *
-        FROM public.outbox
-        WHERE id >= %(above)s
+        )
         ORDER BY id
         LIMIT %(limit)s
-    )
-    ORDER BY id
-    LIMIT %(limit)s
+    ) event
+    OFFSET 0
 ) event ON true
-ORDER BY event.id
 """
 )
 
@@ -69,11 +78,14 @@ SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(tru
 """
 
 
+SHORT_BYTES = 4096
+
+
 class Page(NamedTuple):
     """What one snapshot of the outbox shows."""
 
     rows: list[OutboxRow]
-    """Unpublished rows, ascending by id."""
+    """Unpublished rows, ascending by id; only those with little data have it."""
     is_full: bool
     """More rows may be visible above the last one."""
     oldest_running: int
@@ -84,17 +96,18 @@ class Page(NamedTuple):
     """Position in the WAL up to which it must be on disk for all rows to outlive a crash; None when it is."""
 
 
-async def next_page(conn: AsyncConnection, seen: RangeSet, limit: int) -> Page:
+async def next_page(conn: AsyncConnection, seen: RangeSet, limit: int, short_bytes: int = SHORT_BYTES) -> Page:
     """Read up to `limit` visible rows whose ids are not in `seen`, lowest id first, in one snapshot.
 
-    Raises `Unavailable` when the connection is lost: the caller must give up leadership.
+    Those whose data has at most `short_bytes` bytes have it; `with_data` reads that of the others, which later
+    snapshots show unchanged, since rows of the outbox never change. Raises `Unavailable` when the connection is lost:
+    the caller must give up leadership.
     """
-    with translated():
-        cursor = conn.cursor(binary=True)
-        await cursor.execute(PAGE, {"gaps": multirange(seen.gaps()), "above": Int8(seen.upper), "limit": Int8(limit)})
-        found = await cursor.fetchall()
+    values = {"gaps": multirange(seen.gaps()), "above": Int8(seen.upper), "limit": Int8(limit)}
+    found = await fetch(conn, PAGE, values, short_bytes)
     oldest_running, allocated, flush_needed = found[0][:3]
-    rows = [OutboxRow._make(row[3:]) for row in found] if found[0][3] is not None else []
+    rows = [OutboxRow(*row[3:]) for row in found] if found[0][3] is not None else []
+    rows.sort(key=itemgetter(0))  # they are sorted; a query without ORDER BY does not promise it
     return Page(rows, len(rows) == limit, oldest_running, allocated, flush_needed)
 
 

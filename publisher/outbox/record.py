@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
 from publisher.outbox.connection import translated
 from publisher.outbox.cursor import Batch
-from publisher.outbox.rows import COLUMNS
+from publisher.outbox.rows import COLUMNS, SHORT_DATA, WHOLE_BYTES, fetch, with_data
 from registry.errors import NotFound
 from registry.events.filter import EventFilter
 from registry.events.message import OutboxRow
@@ -18,6 +18,10 @@ from registry.position import Position
 
 SCAN = 2000
 """Places looked at in one go."""
+READ_ROWS = 500
+"""Rows read in one go."""
+READ_BYTES = 4 * 1024 * 1024
+"""Data that is read in one go; a row with more than its share of it is read alone."""
 
 BATCHES = """
 SELECT last_sequence, ids
@@ -31,15 +35,23 @@ ROWS = (
     "SELECT"
     + COLUMNS
     + """
-FROM public.outbox AS event
-WHERE
-    event.id = ANY(%(ids)s::bigint[])
-    AND (%(entity)s::text IS NULL OR event.entity = %(entity)s)
-    AND (%(action)s::text IS NULL OR event.action = %(action)s)
-    AND (%(project_id)s::uuid IS NULL OR event.project_id = %(project_id)s)
-    AND (%(correlation_id)s::uuid IS NULL OR coalesce(event.correlation_id, event.event_id) = %(correlation_id)s)
-    AND (%(since)s::timestamptz IS NULL OR event.occurred_at >= %(since)s)
-    AND (%(until)s::timestamptz IS NULL OR event.occurred_at < %(until)s)
+FROM (
+    SELECT
+        event.*,
+"""
+    + SHORT_DATA
+    + """
+    FROM public.outbox AS event
+    WHERE
+        event.id = ANY(%(ids)s::bigint[])
+        AND (%(entity)s::text IS NULL OR event.entity = %(entity)s)
+        AND (%(action)s::text IS NULL OR event.action = %(action)s)
+        AND (%(project_id)s::uuid IS NULL OR event.project_id = %(project_id)s)
+        AND (%(correlation_id)s::uuid IS NULL OR coalesce(event.correlation_id, event.event_id) = %(correlation_id)s)
+        AND (%(since)s::timestamptz IS NULL OR event.occurred_at >= %(since)s)
+        AND (%(until)s::timestamptz IS NULL OR event.occurred_at < %(until)s)
+    OFFSET 0
+) AS event
 """
 )
 
@@ -106,10 +118,15 @@ async def places(conn: AsyncConnection, stream: str, after: Position, before: Po
     return found
 
 
-async def rows(conn: AsyncConnection, ids: Iterable[int], wanted: EventFilter) -> dict[int, OutboxRow]:
-    """Those outbox rows of `ids` that there are and that match, as far as SQL tells (it does not look into data)."""
+async def rows(
+    conn: AsyncConnection, ids: Sequence[int], wanted: EventFilter, max_bytes: int
+) -> AsyncGenerator[OutboxRow, None]:
+    """Those outbox rows of `ids` that there are and that match, as far as SQL tells (it does not look into data).
+
+    In the order of `ids`, with their data, or an omission where that has more than `max_bytes` or cannot be read.
+    However many there are, not much more than `READ_BYTES` and one row are in memory.
+    """
     values = {
-        "ids": list(ids),
         "entity": wanted.entity,
         "action": wanted.action,
         "project_id": wanted.project_id,
@@ -117,9 +134,27 @@ async def rows(conn: AsyncConnection, ids: Iterable[int], wanted: EventFilter) -
         "since": wanted.since,
         "until": wanted.until,
     }
-    with translated():
-        found = await (await conn.cursor(binary=True).execute(ROWS, values)).fetchall()
-    return {row[0]: OutboxRow._make(row) for row in found}
+    for start in range(0, len(ids), READ_ROWS):
+        some = ids[start : start + READ_ROWS]
+        found = await fetch(conn, ROWS, values | {"ids": list(some)}, READ_BYTES // READ_ROWS)
+        known = {row[0]: OutboxRow(*row) for row in found}
+        for id_ in some:
+            if id_ in known:
+                yield await with_data(conn, known.pop(id_), max_bytes)
+
+
+async def every_row(conn: AsyncConnection, query: str, values: dict[str, Any]) -> AsyncIterator[OutboxRow]:
+    """The rows whose ids `query` finds, whole ones; it takes `after` and `limit`, and sorts by id."""
+    after = 0
+    while True:
+        with translated():
+            found = await conn.execute(query, values | {"after": after, "limit": SCAN})
+            ids = [row[0] for row in await found.fetchall()]
+        if not ids:
+            return
+        async for row in rows(conn, ids, EventFilter(), WHOLE_BYTES):
+            yield row
+        after = ids[-1]
 
 
 async def origin(conn: AsyncConnection, stream: str, published: datetime) -> Position:

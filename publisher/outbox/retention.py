@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from publisher.health import Health
 from publisher.outbox.connection import LEADER, connect, translated
+from publisher.outbox.faults import forget_removed
 from publisher.part import Part
 from publisher.settings import Settings
 
@@ -93,6 +94,7 @@ async def remove_old(conn: AsyncConnection, keep: timedelta) -> Removed:
             row = await (await conn.execute(STEP, {"keep": keep, "step": STEP_EVENTS})).fetchone()
         events, batches = row or (0, 0)
         if not batches:
+            await forget_removed(conn)
             return total
         total = Removed(total.events + events, total.batches + batches)
         await asyncio.sleep(monotonic() - began)  # at most half of what one connection can do

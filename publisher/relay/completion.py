@@ -6,8 +6,9 @@ For a stream of our own. A stream that others write to, too, has other messages 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import groupby
+from time import monotonic
 
 from psycopg import AsyncConnection
 
@@ -23,7 +24,7 @@ from registry.errors import Unavailable
 from registry.events.filter import EventFilter
 from registry.events.message import Message
 from registry.position import Position
-from registry.profiles.profile import Profile
+from registry.profiles.profile import Profile, encoded
 
 COMPARED = 100
 """Messages at the end of a stream that are compared with the record, at most."""
@@ -45,6 +46,7 @@ class Completion:
         self._cursor = cursor
         self._last = 0
         """Sequence at which the stream ends now."""
+        self._stored_at = monotonic()
 
     async def check_end(self, last: int) -> None:
         """Raise `StreamLost` unless the stream, which ends at sequence `last`, is an older state of the lost one.
@@ -78,20 +80,35 @@ class Completion:
         self._last = last
         events = 0
         while places := await record.places(self._conn, self._stream.name, Position(self._last), Position(end + 1)):
-            messages = await self.messages(places)
-            for first_sequence, batch in _batches(places, messages, self._settings.batch_size):
-                self._last = await self._stream.hold_places(self._last, first_sequence - 1)
-                await self.send(batch)
-                events += len(batch)
+            async for part, messages in self.parts(places):
+                for first_sequence, batch in _batches(part, messages, self._settings.batch_size):
+                    self._last = await self._stream.hold_places(self._last, first_sequence - 1)
+                    await self.send(batch)
+                    events += len(batch)
             self._last = await self._stream.hold_places(self._last, places[-1].sequence)
             progress(self._last - last, end - last)
         self._last = await self._stream.hold_places(self._last, end)
         return events
 
-    async def messages(self, places: Iterable[Place]) -> dict[int, Message]:
-        """The events at `places` that the outbox holds, by outbox id."""
-        rows = await record.rows(self._conn, (place.outbox_id for place in places), EventFilter())
-        return {id_: self._profile.encode(row, self._stream.max_payload) for id_, row in rows.items()}
+    async def parts(self, places: list[Place]) -> AsyncIterator[tuple[list[Place], dict[int, Message]]]:
+        """`places` in parts of about `MAX_BATCH_BYTES`, each with the events that the outbox holds, by outbox id.
+
+        What was published as one batch is in one part.
+        """
+        batch_of = {place.outbox_id: place.batch for place in places}
+        messages: dict[int, Message] = {}
+        part_bytes, last_batch, rest = 0, None, places
+        async for row in record.rows(self._conn, list(batch_of), EventFilter(), self._stream.max_payload):
+            batch = batch_of[row.id]
+            if part_bytes > MAX_BATCH_BYTES and batch != last_batch:
+                end = next(number for number, place in enumerate(rest) if place.batch == batch)
+                yield rest[:end], messages
+                rest, messages, part_bytes = rest[end:], {}, 0
+            message = messages[row.id] = encoded(self._profile, row, self._stream.max_payload)
+            part_bytes += message.size
+            last_batch = batch
+            await self._keep_lead()
+        yield rest, messages
 
     async def send(self, messages: list[Message]) -> None:
         """Publish `messages` at the end of the stream."""
@@ -103,7 +120,13 @@ class Completion:
             raise self._stream.silent() from None
         except StreamMoved as moved:
             raise Unavailable(f"stream {self._stream.name} was written to while it was completed: {moved}") from moved
-        await advance(self._conn, self._cursor)  # the heartbeat: standbys keep waiting
+        await self._keep_lead()
+
+    async def _keep_lead(self) -> None:
+        """Store the heartbeat when it is due: standbys keep waiting."""
+        if monotonic() - self._stored_at >= self._settings.heartbeat_seconds:
+            await advance(self._conn, self._cursor)
+            self._stored_at = monotonic()
 
 
 def _batches(places: list[Place], messages: dict[int, Message], limit: int) -> Iterator[tuple[int, list[Message]]]:

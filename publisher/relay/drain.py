@@ -15,8 +15,9 @@ from psycopg import AsyncConnection
 
 from publisher.outbox.cursor import Batch, Cursor, advance, forget_beyond
 from publisher.outbox.doorbell import set_doorbell, wait_for_ring
+from publisher.outbox.faults import note
 from publisher.outbox.page import Page, flush, next_page
-from publisher.outbox.rows import known_events
+from publisher.outbox.rows import SLICE_BYTES, known_events, with_data
 from publisher.relay.batching import take
 from publisher.relay.completion import Completion
 from publisher.relay.gaps import Gaps
@@ -24,8 +25,8 @@ from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings
 from publisher.stream.event_stream import REBUILD, REQUEST_TIMEOUT_SECONDS, EventStream, Stored, StreamLost
 from registry.errors import Unavailable
-from registry.events.message import Message
-from registry.profiles.profile import Profile
+from registry.events.message import TOO_LARGE, Message, Omission
+from registry.profiles.profile import Profile, encoded
 
 log = structlog.get_logger()
 
@@ -33,8 +34,12 @@ GAP_POLL_SECONDS = (0.001, 0.1)
 """First and longest wait while ids are in flight: a long transaction's own events are that late at worst."""
 FIRST_PAGE = 128
 """Rows asked for after a rest, doubled while pages come back full: a burst of huge rows meets a small page."""
-PAGE_BYTES = 16 * 1024 * 1024
-"""A page that was larger than this is followed by one of half as many rows."""
+PAGE_BYTES = 8 * 1024 * 1024
+"""A page has not much more data than this: a row with more than its share is read alone, and the rest is left."""
+WAITING_BYTES = 16 * 1024 * 1024
+"""While more than this waits to be sent, rows are read one by one."""
+ALONE = 8
+"""After a page of which more than one in so many rows was read alone, one of half as many rows is asked for."""
 BUSY_PAGES = 3
 """After so many pages with rows in a row the doorbell is silenced, so that writers pay nothing for NOTIFY."""
 
@@ -147,21 +152,15 @@ class Drain:
 
     async def _read(self) -> Page:
         """The next page, encoded into `_waiting`, while the batch in flight is stored."""
-        room = 2 * self._settings.batch_size - len(self._waiting) if self._waiting_bytes < PAGE_BYTES else 1
+        room = 2 * self._settings.batch_size - len(self._waiting) if self._waiting_bytes < WAITING_BYTES else 1
         limit = max(min(self._page_limit, room), 1)
-        page = await next_page(self._conn, self._gaps.seen, limit)
-        size = 0
-        for row in page.rows:
-            message = self._profile.encode(row, self._stream.max_payload)
-            self._waiting.append(message)
-            size += message.size
-            if message.is_reference:
-                self._metrics.sent_as_reference()
-        self._waiting_bytes += size
+        short_bytes = min(PAGE_BYTES // limit, SLICE_BYTES, self._stream.max_payload)
+        found = await next_page(self._conn, self._gaps.seen, limit, short_bytes)
+        page, alone = await self._encode(found)
         self._gaps.see(row.id for row in page.rows)
         if page.rows and page.flush_needed is not None:
             self._flush_needed = page.flush_needed
-        if size > PAGE_BYTES:
+        if len(page.rows) < len(found.rows) or alone * ALONE > len(page.rows):
             self._page_limit = max(limit // 2, 1)
         elif limit == self._page_limit and page.is_full:
             self._page_limit = min(2 * limit, 2 * self._settings.batch_size)
@@ -174,11 +173,41 @@ class Drain:
             await self._arm(is_armed=False)
         return page
 
+    async def _encode(self, page: Page) -> tuple[Page, int]:
+        """Put messages of the rows of `page` into `_waiting`; returns the page of those, and how many were read alone.
+
+        A row read alone may take seconds, so the heartbeat is stored in between.
+        """
+        size, alone = 0, 0
+        for number, row in enumerate(page.rows, start=1):
+            if row.data is None:
+                alone += 1
+                row = await with_data(self._conn, row, self._stream.max_payload)
+                await self._keep_lead()
+            message = encoded(self._profile, row, self._stream.max_payload)
+            if message.omission is not None:
+                await self._report_omission(message.outbox_id, message.omission)
+            self._waiting.append(message)
+            self._waiting_bytes += message.size
+            size += message.size
+            is_enough = size > PAGE_BYTES or (alone and self._waiting_bytes > PAGE_BYTES)
+            if is_enough and number < len(page.rows):
+                page = page._replace(rows=page.rows[:number], is_full=True)
+                break
+        return page, alone
+
+    async def _report_omission(self, outbox_id: int, omission: Omission) -> None:
+        """Count an event that goes out as a reference; note the one whose row is the reason, for `doctor`."""
+        self._metrics.sent_as_reference(omission.reason)
+        if omission.reason != TOO_LARGE:
+            log.error("event goes out without its data", outbox_id=outbox_id, reason=omission.detail)
+            await note(self._conn, outbox_id, omission)
+
     def _is_cut(self, page: Page) -> bool:
         """Whether `page` may have ended within a transaction and there is room to read the rest of it first."""
         if not page.is_full or len(self._waiting) >= 2 * self._settings.batch_size:
             return False
-        return sum(message.size for message in self._waiting) <= PAGE_BYTES
+        return self._waiting_bytes <= WAITING_BYTES
 
     def _close_gaps(self, page: Page) -> bool:
         """Take the ids as published that this page proves will never appear; returns whether there were any."""
@@ -238,6 +267,10 @@ class Drain:
             self._is_armed = False  # set it again: should anyone else have silenced it, this is the way back
         if not self._stream.is_connected:
             raise Unavailable(f"the connection to stream {self._stream.name} was lost")
+        await self._keep_lead()
+
+    async def _keep_lead(self) -> None:
+        """Store the heartbeat when it is due."""
         if monotonic() - self._stored_at >= self._settings.heartbeat_seconds:
             await self._store_cursor_only()
 

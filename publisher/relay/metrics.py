@@ -7,6 +7,7 @@ from time import time
 from prometheus_client import CollectorRegistry, Histogram
 
 from publisher.health import LeadHealth
+from registry.events.message import TOO_LARGE
 
 
 class RelayMetrics(LeadHealth):
@@ -21,6 +22,7 @@ class RelayMetrics(LeadHealth):
         )
         self.published = 0
         self.unknown = 0
+        self.faulty = 0
         self.waiting_ids = 0
         self.last_publish_at: float | None = None
         self._events = self._counter("events", "Events acknowledged by the stream")
@@ -30,6 +32,7 @@ class RelayMetrics(LeadHealth):
         self._foreign = self._counter("foreign_messages", "Messages in the stream that no relay wrote")
         self._unknown = self._counter("unknown_events", "Events in the stream that this database does not hold")
         self._oversized = self._counter("oversized_events", "Events sent as a reference because of max_payload")
+        self._faulty = self._counter("faulty_events", "Events sent as a reference because their row cannot be told")
         self._waiting = self._gauge("waiting_ids", "Outbox ids handed out and neither published nor dead")
         self._gaps = self._gauge("gaps", "Ranges of outbox ids that are still in flight")
         self._last_publish = self._gauge("last_publish_timestamp_seconds", "Time of the last acknowledgement")
@@ -70,6 +73,10 @@ class RelayMetrics(LeadHealth):
         self._unknown.inc(unknown)
         self._foreign.inc(foreign)
 
-    def sent_as_reference(self) -> None:
-        """Note an event too large for the server."""
-        self._oversized.inc()
+    def sent_as_reference(self, reason: str) -> None:
+        """Note an event without its data, and why: too large for the server, or a row that cannot be told."""
+        if reason == TOO_LARGE:
+            self._oversized.inc()
+        else:
+            self.faulty += 1
+            self._faulty.inc()

@@ -77,7 +77,9 @@ class Envelope(BaseModel):
     data: dict[str, Any] | None = None
     """What happened; described by `dataschema`."""
     dataref: Annotated[str, StringConstraints(pattern=r"^urn:imi:registry:outbox:[0-9a-f-]{36}$")] | None = None
-    """In place of data that is larger than a message may be: urn:imi:registry:outbox:<event id>."""
+    """In place of data that cannot be in the message: urn:imi:registry:outbox:<event id>."""
+    datarefreason: Annotated[str, StringConstraints(pattern=r"^[a-z_]+$")] | None = None
+    """Why there is `dataref`: too_large, unreadable, invalid or invalid_time."""
 
     @model_validator(mode="after")
     def _has_data_or_reference(self) -> Self:

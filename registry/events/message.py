@@ -14,6 +14,20 @@ HEADER_BYTES = 512
 """No message of ours has more bytes of headers than this (they are ids, numbers and fixed names: about 330)."""
 
 
+FIRST_TIME, LAST_TIME = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
+"""What RFC 3339 can say. A time before or behind it, infinity too, is told as the nearer one of these."""
+TOO_LARGE, UNREADABLE, INVALID, INVALID_TIME = "too_large", "unreadable", "invalid", "invalid_time"
+
+
+class Omission(NamedTuple):
+    """Why an event goes out without its data, as a reference."""
+
+    reason: str
+    """For programs: `TOO_LARGE`, `UNREADABLE` (PostgreSQL cannot give it), `INVALID` or `INVALID_TIME`."""
+    detail: str
+    """For people."""
+
+
 class OutboxRow(NamedTuple):
     """One row of the outbox as `publisher/outbox/rows.py` selects it; UUIDs and the time are already text."""
 
@@ -29,7 +43,9 @@ class OutboxRow(NamedTuple):
     correlation_id: str | None
     causation_id: str | None
     traceparent: str | None
-    data: str
+    data: str | None
+    """None where it was not read: because it is not short, or as `omission` tells."""
+    omission: Omission | None = None
 
 
 class Message(NamedTuple):
@@ -41,9 +57,11 @@ class Message(NamedTuple):
     event_id: str
     transaction_id: int
     is_reference: bool
-    """Whether the event's data was too large to be in it."""
+    """Whether the event's data is not in it."""
     row_key: str
     """The changed row; messages of one row must stay in order."""
+    omission: Omission | None = None
+    """Why, when it is a reference."""
 
     @property
     def size(self) -> int:
@@ -58,6 +76,16 @@ class Message(NamedTuple):
             f"{EVENT_ID_HEADER}: {self.event_id}\r\n"
             f"{OUTBOX_ID_HEADER}: {self.outbox_id}\r\n"
         )
+
+
+def reference(row: OutboxRow, omission: Omission) -> dict[str, str]:
+    """What an event has in place of `data` (CloudEvents extension "dataref", the claim check pattern)."""
+    return {"dataref": f"urn:imi:registry:outbox:{row.event_id}", "datarefreason": omission.reason}
+
+
+def too_large(size: int, max_bytes: int) -> Omission:
+    """The omission of data with which a message would have `size` bytes."""
+    return Omission(TOO_LARGE, f"a message of {size} bytes; the server takes {max_bytes}")
 
 
 def identity(headers: Mapping[str, str]) -> tuple[int, str] | tuple[None, None]:

@@ -14,7 +14,7 @@ import orjson
 
 from registry.commands import command_type
 from registry.errors import Invalid
-from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity
+from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity, reference, too_large
 from registry.subjects import Names
 
 STREAM = "BLOODBANK_EVENTS"
@@ -64,13 +64,16 @@ class BloodbankProfile:
         kind = f"{DOMAIN}.{row.entity}.{shared_action(row.entity, row.action)}"
         entity_id = row.entity_id or "-"
         envelope = self._envelope(row, kind, entity_id)
-        data = f'{{"change": "{row.action}", {row.data[1:]}'
-        payload = orjson.dumps(envelope | {"data": orjson.Fragment(data)})
-        is_reference = len(payload) + HEADER_BYTES > max_bytes
-        if is_reference:
-            payload = orjson.dumps(envelope | {"dataref": f"urn:imi:registry:outbox:{row.event_id}"})
+        omission, payload = row.omission, b""
+        if omission is None:
+            payload = orjson.dumps(envelope | {"data": orjson.Fragment(_with_change(row))})
+            size = len(payload) + HEADER_BYTES
+            omission = too_large(size, max_bytes) if size > max_bytes else None
+        if omission is not None:
+            payload = orjson.dumps(envelope | reference(row, omission))
         subject = f"bloodbank.evt.{kind}"
-        return Message(subject, payload, row.id, row.event_id, row.transaction_id, is_reference, entity_id)
+        is_reference = omission is not None
+        return Message(subject, payload, row.id, row.event_id, row.transaction_id, is_reference, entity_id, omission)
 
     def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:  # noqa: ARG002
         """The subjects that have all events of `entity` and `action`, and others; none of them names a project."""
@@ -136,3 +139,10 @@ class BloodbankProfile:
         if row.traceparent is not None:
             envelope["traceparent"] = row.traceparent
         return envelope
+
+
+def _with_change(row: OutboxRow) -> str:
+    """The data of `row`, an object, with the member `change`."""
+    members = (row.data or "{}")[1:]
+    separator = "" if members == "}" else ", "
+    return f'{{"change": "{row.action}"{separator}{members}'

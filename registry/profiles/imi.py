@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity
+from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity, reference, too_large
 from registry.profiles.versions import check_versions, converted
 from registry.subjects import Names
 
@@ -39,7 +39,9 @@ class ImiProfile:
         relay's time. Ids, the time and numbers come from typed columns; every other value is quoted by the library.
 
         A message that would exceed `max_bytes`, the server's limit, goes out without `data` and with `dataref` instead:
-        a URN of the outbox row that holds it (CloudEvents extension "dataref", the claim check pattern).
+        a URN of the outbox row that holds it. So does a row with an omission.
+
+        Raises `ValueError` or `LookupError` for data that cannot be converted.
         """
         kind = self._kinds.get((row.entity, row.action)) or self._new_kind(row.entity, row.action)
         subject = f"{kind.subject}/{row.entity_id}" if row.entity_id else kind.subject
@@ -56,19 +58,23 @@ class ImiProfile:
             envelope += f',"actor":{_json(row.actor)}'
         if row.traceparent is not None:
             envelope += f',"traceparent":{_json(row.traceparent)}'
-        data = row.data if kind.version == 1 else converted(row, kind.version)
-        payload = f'{envelope},"data":{data}}}'.encode()
-        is_reference = len(payload) + HEADER_BYTES > max_bytes
-        if is_reference:
-            payload = f'{envelope},"dataref":"urn:imi:registry:outbox:{row.event_id}"}}'.encode()
+        omission, payload = row.omission, b""
+        if omission is None:
+            data = row.data if kind.version == 1 else converted(row, kind.version)
+            payload = f'{envelope},"data":{data}}}'.encode()
+            size = len(payload) + HEADER_BYTES
+            omission = too_large(size, max_bytes) if size > max_bytes else None
+        if omission is not None:
+            payload = f"{envelope},{orjson.dumps(reference(row, omission)).decode()[1:]}".encode()
         return Message(
             self._names.event_subject(row.entity, row.action, row.project_id),
             payload,
             row.id,
             row.event_id,
             row.transaction_id,
-            is_reference,
+            omission is not None,
             row.entity_id or "-",
+            omission,
         )
 
     def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:

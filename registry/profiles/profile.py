@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
-from registry.errors import Invalid
-from registry.events.message import Message, OutboxRow
+from registry.errors import Invalid, RegistryError
+from registry.events.message import FIRST_TIME, INVALID, INVALID_TIME, LAST_TIME, Message, Omission, OutboxRow
 from registry.profiles.bloodbank import BloodbankProfile
 from registry.profiles.imi import ImiProfile
 from registry.subjects import DEFAULT_SOURCE, CommandNames
 from registry.validation import PREFIX, RULES, SOURCE, printable
+
+DETAIL_CHARACTERS = 500
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class Profile(Protocol):
@@ -29,7 +33,10 @@ class Profile(Protocol):
     commands: CommandNames
 
     def encode(self, row: OutboxRow, max_bytes: int) -> Message:
-        """The message of an outbox row; one larger than the server's limit of `max_bytes` has no data."""
+        """The message of an outbox row; one larger than the server's limit of `max_bytes` has no data.
+
+        May fail for a row that breaks a rule: `encoded` does not.
+        """
 
     def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:
         """The narrowest subject wildcard that has all events of these, None for any."""
@@ -46,6 +53,43 @@ class Profile(Protocol):
 
 PROFILES: dict[str, type[ImiProfile] | type[BloodbankProfile]] = {"imi": ImiProfile, "bloodbank": BloodbankProfile}
 """Name, as in the setting `profile`, to the class."""
+
+
+def encoded(profile: Profile, row: OutboxRow, max_bytes: int) -> Message:
+    """The message of an outbox row, whatever is in it: one that cannot be told goes out as a reference.
+
+    Its bytes depend on the row alone, so that relay, replay and rebuilt stream have the same.
+    """
+    omission = row.omission or _omission(row)
+    if omission is None:
+        try:
+            return profile.encode(row, max_bytes)
+        except (ValueError, LookupError, TypeError, RecursionError, RegistryError) as error:
+            omission = Omission(INVALID, f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS])
+    known = row._replace(entity=_token(row.entity), action=_token(row.action), omission=omission)
+    return profile.encode(known, max_bytes)
+
+
+def _omission(row: OutboxRow) -> Omission | None:
+    """Why this row cannot be told, as far as a look shows."""
+    if not row.data or row.data[0] != "{":
+        return Omission(INVALID, "data is no object")
+    if row.occurred_at == LAST_TIME or row.occurred_at == FIRST_TIME:
+        return Omission(INVALID_TIME, "occurred_at is not a time between the years 1 and 9999")
+    if not _is_token(row.entity) or not _is_token(row.action):
+        return Omission(INVALID, f"entity {printable(row.entity)} or action {printable(row.action)} is no name")
+    return None
+
+
+@lru_cache(maxsize=256)
+def _is_token(name: str) -> bool:
+    """Whether `name` can stand between two dots of a subject."""
+    return _TOKEN.fullmatch(name) is not None
+
+
+def _token(name: str) -> str:
+    """`name` as it can."""
+    return re.sub("[^A-Za-z0-9_-]", "_", name)[:100] or "_"
 
 
 def profile_named(

@@ -25,7 +25,7 @@ def check_versions(versions: Mapping[str, int]) -> None:
 
 def converted(row: OutboxRow, version: int) -> str:
     """The data of `row` as `version` of its event says it, as JSON."""
-    data = upcast(f"{row.entity}.{row.action}", members(row.data), 1, version)
+    data = upcast(f"{row.entity}.{row.action}", members(row.data or "{}"), 1, version)
     return orjson.dumps(data).decode()
 
 

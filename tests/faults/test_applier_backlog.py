@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from publisher.applier.command_stream import WINDOW
 from tests.support.commands import envelope
+from tests.support.processes import peak_mib
 from tests.support.world import World
 
 PROJECTS = 50
@@ -42,12 +42,6 @@ async def peak_of_applying(world: World, applied: int) -> float:
                 assert process.is_running, process.log()
                 await asyncio.sleep(0.05)
         return peak_mib(process.pid)
-
-
-def peak_mib(pid: int) -> float:
-    """The most memory that a process has had, in MiB."""
-    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(peak) / 1024
 
 
 @pytest.mark.skipif(not PROC.exists(), reason="the peak of a process is read from /proc")

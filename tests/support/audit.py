@@ -25,6 +25,9 @@ from registry.events.message import HEADER_BYTES, OUTBOX_ID_HEADER
 from registry.subjects import Names
 
 FETCH_BYTES = 16 * 1024 * 1024
+FETCHED_ROWS = 100
+COMPARED_BYTES = 8 * 1024 * 1024
+"""An event with more data than this is a reference wherever it is published."""
 ENVELOPE_BYTES = 1024
 """An envelope without its data has less than this."""
 
@@ -37,9 +40,9 @@ SELECT
     action,
     project_id::text,
     coalesce(entity_id::text, data ->> 'type_id', data ->> 'table', ''),
-    octet_length(data::text),
-    data::text
-FROM outbox
+    octet_length(text),
+    CASE WHEN octet_length(text) <= %(most)s THEN text ELSE '{}' END
+FROM (SELECT *, data::text AS text FROM outbox OFFSET 0) AS outbox
 ORDER BY id
 """
 
@@ -189,8 +192,8 @@ async def _outbox(database_url: str) -> dict[str, Row]:
         await psycopg.AsyncConnection.connect(**conninfo) as conn,
         conn.cursor(name="audit") as cursor,
     ):
-        cursor.itersize = 500
-        await cursor.execute(OUTBOX)
+        cursor.itersize = FETCHED_ROWS
+        await cursor.execute(OUTBOX, {"most": COMPARED_BYTES})
         async for number, event_id, transaction_id, entity, action, project_id, registry_row, size, data in cursor:
             rows[event_id] = Row(
                 number, transaction_id, entity, action, project_id, registry_row, size, _digest(orjson.loads(data))

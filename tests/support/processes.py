@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,3 +32,9 @@ def run(
         env=environment(**variables),
         check=False,
     )
+
+
+def peak_mib(pid: int) -> float:
+    """The most memory that a process has had, in MiB."""
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(peak) / 1024

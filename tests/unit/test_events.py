@@ -187,4 +187,4 @@ def test_the_envelope_model_has_every_attribute_that_is_written() -> None:
         project_id=EVENT, actor="ada", traceparent=f"00-{'a' * 32}-{'b' * 16}-01", causation_id=EVENT
     )
     written = orjson.loads(ImiProfile("imi", "s").encode(full, 1 << 20).payload)
-    assert written.keys() == Envelope.model_fields.keys() - {"dataref"}
+    assert written.keys() == Envelope.model_fields.keys() - {"dataref", "datarefreason"}

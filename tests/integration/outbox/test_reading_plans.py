@@ -9,15 +9,15 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import AsyncConnection
-from psycopg.types.numeric import Int8
+from psycopg.types.numeric import Int4, Int8
 
 from publisher import doctor
 from publisher.history import snapshot as snapshots
-from publisher.outbox import record, retention
+from publisher.outbox import faults, record, retention
 from publisher.outbox.connection import LEADER, READER, connect
 from publisher.outbox.page import PAGE
 from publisher.outbox.ranges import multirange
-from publisher.outbox.rows import KNOWN
+from publisher.outbox.rows import KNOWN, WHOLE
 
 ROWS = 20_000
 STREAM = "IMI_EVENTS"
@@ -37,12 +37,30 @@ INSERT INTO publisher_cursor (stream, published, stream_sequence)
 VALUES (%(stream)s, int8multirange(int8range(1, %(rows)s + 1)), %(rows)s)
 """
 ANY_FILTER = dict.fromkeys(("entity", "action", "project_id", "correlation_id", "since", "until"))
+SHORT = {"short": Int8(4096)}
 QUERIES: dict[str, tuple[str, str, dict[str, Any], int]] = {
-    "page at the end": (LEADER, PAGE, {"gaps": multirange([]), "above": Int8(ROWS + 1), "limit": Int8(1000)}, 0),
-    "page of a backlog": (LEADER, PAGE, {"gaps": multirange([]), "above": Int8(100), "limit": Int8(1000)}, 1000),
-    "page of a gap": (LEADER, PAGE, {"gaps": multirange([(5, 9)]), "above": Int8(ROWS + 1), "limit": Int8(1000)}, 4),
+    "page at the end": (
+        LEADER,
+        PAGE,
+        {"gaps": multirange([]), "above": Int8(ROWS + 1), "limit": Int8(1000), **SHORT},
+        0,
+    ),
+    "page of a backlog": (
+        LEADER,
+        PAGE,
+        {"gaps": multirange([]), "above": Int8(100), "limit": Int8(1000), **SHORT},
+        1000,
+    ),
+    "page of a gap": (
+        LEADER,
+        PAGE,
+        {"gaps": multirange([(5, 9)]), "above": Int8(ROWS + 1), "limit": Int8(1000), **SHORT},
+        4,
+    ),
     "step of retention": (LEADER, retention.STEP, {"keep": timedelta(days=90), "step": 1000}, 1000),
-    "page of history": (READER, record.ROWS, {"ids": list(range(10_000, 12_000)), **ANY_FILTER}, 2000),
+    "page of history": (READER, record.ROWS, {"ids": list(range(10_000, 12_000)), **ANY_FILTER, **SHORT}, 2000),
+    "a row alone": (LEADER, WHOLE, {"id": Int8(100), "most": Int8(1000), "slice": Int4(1000)}, 1),
+    "faults": (READER, faults.NOTED, {"limit": 20}, 0),
     "known events": (READER, KNOWN, {"ids": [7], "event_ids": ["6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"]}, 1),
     "doctor": (READER, doctor.CURSORS, {}, 0),
     "position of a snapshot": (READER, snapshots.POSITION, {"stream": STREAM}, 0),

@@ -1,0 +1,58 @@
+"""Faults: rows of the outbox whose events went out without their data, because the row itself cannot be told."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from publisher.outbox.connection import translated
+from registry.events.message import Omission
+
+NOTE = """
+INSERT INTO public.outbox_fault (outbox_id, reason, detail)
+VALUES (%(outbox_id)s, %(reason)s, %(detail)s)
+ON CONFLICT (outbox_id) DO NOTHING
+"""
+
+NOTED = """
+SELECT fault.outbox_id, event.entity || '.' || event.action, fault.reason, fault.detail
+FROM public.outbox_fault AS fault
+JOIN public.outbox AS event ON event.id = fault.outbox_id
+ORDER BY fault.outbox_id
+LIMIT %(limit)s
+"""
+
+FORGET = """
+DELETE FROM public.outbox_fault AS fault
+WHERE NOT EXISTS (SELECT FROM public.outbox AS event WHERE event.id = fault.outbox_id)
+"""
+
+
+class Fault(NamedTuple):
+    """One row that cannot be told."""
+
+    outbox_id: int
+    event: str
+    """`entity.action`"""
+    reason: str
+    """As in `Omission`."""
+    detail: str
+
+
+async def note(conn: AsyncConnection, outbox_id: int, omission: Omission) -> None:
+    """Keep in mind that the event of this row goes out without its data. Raises `Unavailable`."""
+    with translated():
+        await conn.execute(NOTE, {"outbox_id": outbox_id, "reason": omission.reason, "detail": omission.detail})
+
+
+async def noted(conn: AsyncConnection, limit: int) -> list[Fault]:
+    """The first `limit` faulty rows that are still there. Raises `Unavailable`."""
+    with translated():
+        return [Fault(*row) for row in await (await conn.execute(NOTED, {"limit": limit})).fetchall()]
+
+
+async def forget_removed(conn: AsyncConnection) -> None:
+    """Forget the faults of rows that retention has removed. Raises `Unavailable`."""
+    with translated():
+        await conn.execute(FORGET)

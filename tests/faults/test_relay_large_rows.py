@@ -1,0 +1,147 @@
+"""Rows of any size: the memory of `serve`, the heartbeat, and the lead do not depend on what a row holds."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from publisher.outbox.connection import connect
+from publisher.outbox.lead import holder_of_lead, try_lead
+from registry.client.replay import replay
+from tests.support.processes import peak_mib
+from tests.support.world import World
+
+MOST_MIB = 150
+"""The most memory that `serve` may take, whatever rows there are, with the server's default max_payload of 1 MiB."""
+PROC = Path("/proc/self/status")
+STREAM = "IMI_EVENTS"
+
+PROJECTS = """
+INSERT INTO projects (name, remote_origin, trunk_path)
+SELECT 'p' || n, 'git@github.com:owner/p' || n || '.git', '/srv/p' || n FROM generate_series(1, %s) AS n
+"""
+SEVEN_MIB = "UPDATE projects SET metadata = jsonb_build_object('blob', repeat('abcdefgh', 7 * 131072))"
+
+# A control character has six characters in JSON, so that few bytes become much text.
+GIANT = """
+INSERT INTO outbox (entity, action, data)
+SELECT 'project', 'updated', jsonb_build_object('blob', repeat(U&'\\0001', %s * 1000000 / 6))
+"""
+MANY = "INSERT INTO outbox (entity, action, data) SELECT 'project', 'updated', '{}' FROM generate_series(1, %s)"
+
+
+LARGE, ONE_GIANT, ONE_TRANSACTION = (PROJECTS, SEVEN_MIB), (GIANT,), (MANY,)
+
+
+@pytest.mark.skipif(not PROC.exists(), reason="the peak of a process is read from /proc")
+@pytest.mark.parametrize(
+    ("statements", "count"),
+    [
+        pytest.param(LARGE, 12, id="rows of 7 MiB"),
+        pytest.param(LARGE, 128, id="128 rows of 7 MiB", marks=pytest.mark.long),
+        pytest.param(ONE_GIANT, 200, id="a row of 200 MB"),
+        pytest.param(ONE_GIANT, 900, id="a row of 900 MB", marks=pytest.mark.long),
+        pytest.param(ONE_TRANSACTION, 20_000, id="20,000 events in one transaction"),
+        pytest.param(ONE_TRANSACTION, 1_000_000, id="a million events in one transaction", marks=pytest.mark.long),
+    ],
+)
+async def test_the_memory_of_serve_depends_on_no_row(world: World, statements: tuple[str, ...], count: int) -> None:
+    with psycopg.connect(world.database) as conn:
+        for statement in statements:
+            conn.execute(statement.encode(), [count] if "%s" in statement else None)
+
+    with world.process() as process:
+        await process.ready()
+        found = await world.assert_exactly_once(timeout_seconds=600)
+        await world.trim(min(found.events, 2000))
+        async with asyncio.timeout(600), replay(world.nats, world.profile) as events:
+            replayed = [event.sequence async for event in events]
+        peak = peak_mib(process.pid)
+
+    assert replayed == list(range(1, found.events + 1))
+    print(f"peak of serve: {peak:.0f} MiB")
+    assert peak < MOST_MIB
+
+
+@pytest.mark.parametrize("large_rows", [32, pytest.param(128, marks=pytest.mark.long)])
+async def test_no_publisher_is_deposed_while_large_rows_are_published(world: World, large_rows: int) -> None:
+    settings = {"heartbeat_seconds": 0.1, "stale_seconds": 0.5}
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        conn.execute(PROJECTS, [large_rows])
+        conn.execute(SEVEN_MIB)
+
+    with world.process(**settings) as one, world.process(**settings) as other:
+        await one.ready()
+        await other.ready()
+        await world.drained()
+        with psycopg.connect(world.database, autocommit=True) as conn:
+            conn.execute("UPDATE projects SET description = 'd'")
+        await world.drained()
+
+        assert len(one.logged("leading") + other.logged("leading")) == 1
+        assert not one.logged("relay interrupted") + other.logged("relay interrupted")
+    await world.assert_exactly_once(at_least=3 * large_rows)
+
+
+async def test_a_leader_whose_page_takes_long_is_not_deposed(world: World) -> None:
+    settings = {"heartbeat_seconds": 0.1, "stale_seconds": 0.5}
+    age = "SELECT extract(epoch FROM clock_timestamp() - heartbeat_at)::float8, epoch FROM publisher_cursor"
+
+    async with world.relay(**settings) as leader, world.relay(**settings) as standby:
+        world.write()
+        await world.drained()
+        ((_, epoch),) = world.rows(age)
+        async with await psycopg.AsyncConnection.connect(world.database) as conn:
+            await conn.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")  # whoever reads it waits
+            async with asyncio.timeout(20):
+                while world.rows(age)[0][0] < 3:
+                    await asyncio.sleep(0.05)
+        world.write()
+        await world.drained()
+
+        assert (leader.role, standby.role, leader.interrupted) == ("leader", "standby", 0)
+        assert world.rows(age)[0][1] == epoch
+    await world.assert_exactly_once()
+
+
+@pytest.mark.parametrize(
+    ("does", "is_deposed"),
+    [
+        ("SELECT 1", True),
+        ("SELECT pg_sleep(60)", False),
+        ("SELECT repeat('x', 1000000) FROM generate_series(1, 1000)", True),
+    ],
+    ids=["nothing", "works", "waits for its client"],
+)
+async def test_a_leader_without_heartbeat_is_deposed_unless_its_backend_works(
+    database: str, does: str, is_deposed: bool
+) -> None:
+    async with connect(database, "imi-registry holder") as holder, connect(database, "standby") as standby:
+        assert await try_lead(holder, STREAM, "holder") is not None
+        holder.pgconn.send_query(does.encode())
+        holder.pgconn.flush()  # and no answer is read
+        pid = holder.info.backend_pid
+        await until_state(standby, pid, does)
+        await standby.execute("UPDATE publisher_cursor SET heartbeat_at = '2000-01-01'")
+
+        lead = None
+        for _ in range(3):
+            await asyncio.sleep(0.1)  # the age at which a leader is stale, and time for a backend to end
+            await holder_of_lead(standby, STREAM, 0.05)
+            lead = lead or await try_lead(standby, STREAM, "standby")
+
+        assert (lead is not None) == is_deposed
+        holder.pgconn.finish()
+        await standby.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+
+async def until_state(conn: psycopg.AsyncConnection[Any], pid: int, query: str) -> None:
+    """Wait until the backend has taken the query, and has ended it, or waits."""
+    state = "SELECT query = %s AND (state = 'idle' OR wait_event IS NOT NULL) FROM pg_stat_activity WHERE pid = %s"
+    async with asyncio.timeout(10):
+        while await (await conn.execute(state, [query, pid])).fetchone() != (True,):
+            await asyncio.sleep(0.01)
