@@ -106,7 +106,7 @@ async def next_page(conn: AsyncConnection, seen: RangeSet, limit: int, short_byt
     values = {"gaps": multirange(seen.gaps()), "above": Int8(seen.upper), "limit": Int8(limit)}
     found = await fetch(conn, PAGE, values, short_bytes)
     oldest_running, allocated, flush_needed = found[0][:3]
-    rows = [OutboxRow(*row[3:]) for row in found] if found[0][3] is not None else []
+    rows = [OutboxRow._make((*row[3:], None)) for row in found] if found[0][3] is not None else []
     rows.sort(key=itemgetter(0))  # they are sorted; a query without ORDER BY does not promise it
     return Page(rows, len(rows) == limit, oldest_running, allocated, flush_needed)
 

@@ -76,19 +76,19 @@ def _omission(row: OutboxRow) -> Omission | None:
         return Omission(INVALID, "data is no object")
     if row.occurred_at == LAST_TIME or row.occurred_at == FIRST_TIME:
         return Omission(INVALID_TIME, "occurred_at is not a time between the years 1 and 9999")
-    if not _is_token(row.entity) or not _is_token(row.action):
+    if not _are_tokens(row.entity, row.action):
         return Omission(INVALID, f"entity {printable(row.entity)} or action {printable(row.action)} is no name")
     return None
 
 
 @lru_cache(maxsize=256)
-def _is_token(name: str) -> bool:
-    """Whether `name` can stand between two dots of a subject."""
-    return _TOKEN.fullmatch(name) is not None
+def _are_tokens(entity: str, action: str) -> bool:
+    """Whether both can stand between two dots of a subject."""
+    return _TOKEN.fullmatch(entity) is not None and _TOKEN.fullmatch(action) is not None
 
 
 def _token(name: str) -> str:
-    """`name` as it can."""
+    """`name` as it can stand there."""
     return re.sub("[^A-Za-z0-9_-]", "_", name)[:100] or "_"
 
 
