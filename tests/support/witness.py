@@ -67,17 +67,21 @@ class Written:
 
 async def write_sql(database_url: str, row: str, written: Written, stop: asyncio.Event) -> None:
     """Number the row of this name by plain SQL, each number once, until told to stop."""
-    for entry in _entries(row, stop):
-        is_sent = False
+    entries = _entries(row, stop)
+    under_way: Entry | None = None
+    while not stop.is_set():
         try:
             async with await psycopg.AsyncConnection.connect(database_url, connect_timeout=5) as conn:
-                await conn.execute("UPDATE projects SET description = %s WHERE name = %s", [entry.text, row])
-                is_sent = True
-                await conn.commit()
-            written.confirmed.add(entry)
+                for entry in entries:
+                    await conn.execute("UPDATE projects SET description = %s WHERE name = %s", [entry.text, row])
+                    under_way = entry
+                    await conn.commit()
+                    written.confirmed.add(entry)
+                    under_way = None
         except psycopg.OperationalError:
-            if is_sent and entry not in written.confirmed:
-                written.unknown.add(entry)
+            if under_way is not None:
+                written.unknown.add(under_way)
+                under_way = None
             await asyncio.sleep(RETRY_SECONDS)
 
 
