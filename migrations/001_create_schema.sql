@@ -23,7 +23,7 @@ END;
 $$;
 
 -- The schema 2.0.0 as it was first shipped has tables of the same names and columns: on top of it, these statements would
--- make a mixture of both.
+-- make a mixture of both. So they would on top of tables of any other origin.
 DO $$
 DECLARE
     original record;
@@ -39,7 +39,22 @@ BEGIN
     ORDER BY c.conname DESC
     LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'database % has the table % of the first schema 2.0.0 (constraint %), which is not upgraded in place; nothing was changed; use a database of its own',
+        RAISE EXCEPTION 'database % has the table % of the first schema 2.0.0 (constraint %), which these files alone do not upgrade; nothing was changed; run: imi-registry migrate up',
+            quote_ident(current_database()), original.table_name, original.conname
+            USING ERRCODE = '55000';
+    END IF;
+
+    SELECT own.name AS table_name, own.name || '_times_check' AS conname INTO original
+    FROM (VALUES ('projects'), ('worktree_types'), ('worktrees'), ('agent_activities'), ('deleted_worktrees')) AS own (name)
+    WHERE to_regclass('public.' || own.name) IS NOT NULL
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_constraint c
+            WHERE c.conrelid = to_regclass('public.' || own.name) AND c.conname = own.name || '_times_check'
+        )
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'database % has a % that is not the registry''s (it lacks the constraint %); nothing was changed; use a database of its own',
             quote_ident(current_database()), original.table_name, original.conname
             USING ERRCODE = '55000';
     END IF;

@@ -8,6 +8,8 @@
 
 BEGIN;
 
+-- With a snapshot older than the lock below, what was committed while it was waited for would have no event.
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
 SET LOCAL search_path = public;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
@@ -84,6 +86,15 @@ CREATE TABLE IF NOT EXISTS outbox_fault (
 
 COMMENT ON TABLE outbox_fault IS 'Rows of the outbox whose events were published as references, because their data cannot be told; for doctor.';
 COMMENT ON COLUMN outbox_fault.reason IS 'The attribute datarefreason of the event.';
+
+CREATE TABLE IF NOT EXISTS outbox_backlog (
+    position bigint GENERATED ALWAYS AS IDENTITY,
+    entity text NOT NULL,
+    row_id text NOT NULL,
+    CONSTRAINT outbox_backlog_pkey PRIMARY KEY (position)
+);
+
+COMMENT ON TABLE outbox_backlog IS 'Rows that are older than the outbox and have no event yet, in the order in which backfill_outbox() tells them.';
 
 CREATE OR REPLACE FUNCTION outbox_refuse_rewrite()
 RETURNS trigger
@@ -316,6 +327,29 @@ AS $$
         t.branch_prefix,
         t.worktree_prefix
     )::public.outbox_worktree_type)
+$$;
+
+CREATE OR REPLACE FUNCTION outbox_activity_data(
+    a agent_activities, p_project_id uuid, p_project_name text, p_worktree_name text
+)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT pg_catalog.to_jsonb(ROW(
+        '{}',
+        a.agent_id,
+        a.metadata,
+        a.file_path,
+        a.created_at,
+        p_project_id,
+        a.id,
+        a.description,
+        a.worktree_id,
+        p_project_name,
+        a.activity_type,
+        p_worktree_name
+    )::public.outbox_activity)
 $$;
 
 
@@ -712,20 +746,9 @@ SET jit = off
 AS $$
 BEGIN
     INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'activity', 'logged', w.project_id, n.id, to_jsonb(ROW(
-        '{}',
-        n.agent_id,
-        n.metadata,
-        n.file_path,
-        n.created_at,
-        w.project_id,
-        n.id,
-        n.description,
-        n.worktree_id,
-        p.name,
-        n.activity_type,
-        w.name
-    )::public.outbox_activity)
+    SELECT 'activity', 'logged', w.project_id, n.id, public.outbox_activity_data(
+        ROW(n.*)::public.agent_activities, w.project_id, p.name, w.name
+    )
     FROM new_rows n
     LEFT JOIN LATERAL (SELECT name, project_id FROM public.worktrees WHERE id = n.worktree_id OFFSET 0) w ON true
     LEFT JOIN LATERAL (SELECT name FROM public.projects WHERE id = w.project_id OFFSET 0) p ON true;
@@ -743,6 +766,33 @@ BEGIN
     INSERT INTO public.outbox (entity, action, data)
     VALUES ('registry', 'truncated', jsonb_build_object('table', TG_TABLE_NAME));
     RETURN NULL;
+END;
+$$;
+
+-- Before the triggers are there for the first time, the rows that are there already are put down: from the lock on, each
+-- other row has its event. The built-in types belong to it where the registry is in use: they may have other colours or
+-- ids than those of a new registry, into which the history is imported.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'projects'::regclass AND tgname = 'projects_outbox_insert') THEN
+        RETURN;
+    END IF;
+    LOCK TABLE projects, worktree_types, worktrees, agent_activities IN SHARE ROW EXCLUSIVE MODE;
+    INSERT INTO outbox_backlog (entity, row_id)
+    SELECT earlier.entity, earlier.row_id
+    FROM (
+        SELECT 1 AS part, created_at, id AS number, 'worktree_type' AS entity, id::text AS row_id FROM worktree_types
+        UNION ALL
+        SELECT 2, created_at, 0, 'project', id::text FROM projects
+        UNION ALL
+        SELECT 3, created_at, 0, 'worktree', id::text FROM worktrees
+        UNION ALL
+        SELECT 4, created_at, 0, 'activity', id::text FROM agent_activities
+    ) earlier
+    WHERE EXISTS (SELECT FROM projects)
+        OR EXISTS (SELECT FROM agent_activities)
+        OR EXISTS (SELECT FROM worktree_types WHERE NOT is_builtin)
+    ORDER BY earlier.part, earlier.created_at, earlier.number, earlier.row_id COLLATE "C";
 END;
 $$;
 
@@ -792,6 +842,97 @@ CREATE OR REPLACE TRIGGER agent_activities_outbox_truncate
     AFTER TRUNCATE ON agent_activities
     FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
 
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Rows that are older than the outbox: docs/adr/0009-what-was-there-before.md
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- FOR SHARE, and before the event gets its id: a change that is not committed yet has its event already, with a lower id,
+-- and what is read beside it would be the row before that. Waited for is the first row alone: with other rows locked, a
+-- writer who has this one and wants one of those would be a deadlock.
+CREATE OR REPLACE FUNCTION backfill_outbox_lock(p_table regclass, p_id text, p_may_wait boolean)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    by_id text := format('SELECT true FROM %s WHERE id = %L', p_table, p_id);
+    is_there boolean;
+BEGIN
+    EXECUTE by_id || CASE WHEN p_may_wait THEN ' FOR SHARE' ELSE ' FOR SHARE SKIP LOCKED' END INTO is_there;
+    IF is_there IS NULL AND NOT p_may_wait THEN
+        EXECUTE by_id INTO is_there;
+        RETURN is_there IS NULL;
+    END IF;
+    RETURN true;
+END;
+$$;
+
+COMMENT ON FUNCTION backfill_outbox_lock(regclass, text, boolean) IS 'Locks a row against changes, and says whether that is done: false where somebody is changing it, true where it is gone.';
+
+CREATE OR REPLACE FUNCTION backfill_outbox(p_limit integer DEFAULT 1000)
+RETURNS integer
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET jit = off
+AS $$
+DECLARE
+    mark CONSTANT jsonb := '{"backfill": true}';
+    earlier record;
+    last bigint;
+    taken integer := 0;
+BEGIN
+    LOCK TABLE public.outbox_backlog IN EXCLUSIVE MODE;    -- one at a time, so in order
+    FOR earlier IN SELECT * FROM public.outbox_backlog ORDER BY position LIMIT p_limit LOOP
+        IF earlier.entity = 'worktree_type' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.worktree_types', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, data)
+            SELECT 'worktree_type', 'added', public.outbox_worktree_type_data(t, '{}') || mark
+            FROM public.worktree_types t
+            WHERE t.id = earlier.row_id::integer;
+        ELSIF earlier.entity = 'project' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.projects', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            SELECT 'project', 'registered', p.id, p.id, public.outbox_project_data(p, '{}') || mark
+            FROM public.projects p
+            WHERE p.id = earlier.row_id::uuid;
+        ELSIF earlier.entity = 'worktree' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.worktrees', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            SELECT 'worktree', 'created', w.project_id, w.id,
+                public.outbox_worktree_data(w, p.name, p.remote_origin, t.name, '{}') || mark
+            FROM public.worktrees w
+            JOIN public.projects p ON p.id = w.project_id
+            JOIN public.worktree_types t ON t.id = w.type_id
+            WHERE w.id = earlier.row_id::uuid;
+        ELSE
+            -- Never changed, so not locked.
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            SELECT 'activity', 'logged', coalesce(w.project_id, d.project_id), a.id,
+                public.outbox_activity_data(
+                    a,
+                    coalesce(w.project_id, d.project_id),
+                    coalesce(p.name, d.project_name),
+                    coalesce(w.name, d.name)
+                ) || mark
+            FROM public.agent_activities a
+            LEFT JOIN public.worktrees w ON w.id = a.worktree_id
+            LEFT JOIN public.projects p ON p.id = w.project_id
+            LEFT JOIN public.deleted_worktrees d ON d.id = a.worktree_id
+            WHERE a.id = earlier.row_id::uuid;
+        END IF;
+        last := earlier.position;
+        taken := taken + 1;
+    END LOOP;
+    DELETE FROM public.outbox_backlog WHERE position <= last;
+    RETURN taken;
+END;
+$$;
+
+COMMENT ON FUNCTION backfill_outbox(integer) IS 'Writes the event of the next rows that are older than the outbox, and returns how many it took; 0 when none is left.';
+
 -- A trigger function runs with the rights of its owner: nobody else may hang one on a table of his own and so forge
 -- events. (Firing a trigger that exists needs no right.)
 REVOKE EXECUTE ON FUNCTION
@@ -799,7 +940,8 @@ REVOKE EXECUTE ON FUNCTION
     outbox_project_inserted(), outbox_project_updated(), outbox_project_deleted(),
     outbox_worktree_inserted(), outbox_worktree_updated(), outbox_worktree_deleted(),
     outbox_worktree_type_inserted(), outbox_worktree_type_updated(), outbox_worktree_type_deleted(),
-    outbox_activity_inserted(), outbox_truncated()
+    outbox_activity_inserted(), outbox_truncated(),
+    backfill_outbox_lock(regclass, text, boolean), backfill_outbox(integer)
 FROM PUBLIC;
 
 COMMIT;

@@ -26,6 +26,7 @@ BEGIN
             ('agent_activities', 'activity_type'),
             ('deleted_worktrees', 'branch_name'),
             ('outbox', 'transaction_id'),
+            ('outbox_backlog', 'row_id'),
             ('publisher_cursor', 'stream_sequence'),
             ('command_ledger', 'command_id'),
             ('published_batch', 'last_sequence'),
@@ -58,7 +59,8 @@ DROP FUNCTION IF EXISTS
     outbox_worktree_git_changes(worktrees, worktrees),
     outbox_worktree_merge_changes(worktrees, worktrees),
     outbox_worktree_type_data(worktree_types, jsonb),
-    outbox_worktree_type_changes(worktree_types, worktree_types);
+    outbox_worktree_type_changes(worktree_types, worktree_types),
+    outbox_activity_data(agent_activities, uuid, text, text);
 
 -- 002: what has rows of the tables
 DROP FUNCTION IF EXISTS deleted_worktree(uuid);
@@ -72,6 +74,7 @@ DROP TABLE IF EXISTS
     published_batch,
     publisher_cursor,
     outbox_fault,
+    outbox_backlog,
     outbox,
     deleted_worktrees,
     agent_activities,
@@ -100,6 +103,8 @@ DROP FUNCTION IF EXISTS
 
 -- 003
 DROP FUNCTION IF EXISTS
+    backfill_outbox(integer),
+    backfill_outbox_lock(regclass, text, boolean),
     outbox_change(text, anyelement, anyelement),
     outbox_uuid_setting(text),
     outbox_refuse_rewrite(),

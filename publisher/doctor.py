@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 
 from publisher.applier.dead_letters import DeadLetters
 from publisher.health import Health
+from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.faults import Fault, noted
 from publisher.outbox.rows import known_events
@@ -149,8 +150,11 @@ async def examine(settings: Settings) -> list[Finding]:
         connect_nats(settings.nats_url or "", "imi-registry doctor", reconnect=False) as client,
     ):
         with translated():
+            waiting = await rows_without_event(conn)
             known = [Known(*row) for row in await (await conn.execute(CURSORS)).fetchall()]
         findings = [Finding(True, "database and NATS answer")]
+        if waiting:
+            findings += [Finding(False, f"{waiting:,} rows {WITHOUT_EVENT}")]
         ours = next((cursor for cursor in known if cursor.stream == profile.event_stream), None)
         if ours is None:
             return [

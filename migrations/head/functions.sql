@@ -169,6 +169,89 @@ END;
 $function$;
 COMMENT ON FUNCTION apply_command(uuid,text,jsonb,bytea,uuid,text,text,text,text) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
 
+CREATE OR REPLACE FUNCTION public.backfill_outbox(p_limit integer DEFAULT 1000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    mark CONSTANT jsonb := '{"backfill": true}';
+    earlier record;
+    last bigint;
+    taken integer := 0;
+BEGIN
+    LOCK TABLE public.outbox_backlog IN EXCLUSIVE MODE;    -- one at a time, so in order
+    FOR earlier IN SELECT * FROM public.outbox_backlog ORDER BY position LIMIT p_limit LOOP
+        IF earlier.entity = 'worktree_type' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.worktree_types', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, data)
+            SELECT 'worktree_type', 'added', public.outbox_worktree_type_data(t, '{}') || mark
+            FROM public.worktree_types t
+            WHERE t.id = earlier.row_id::integer;
+        ELSIF earlier.entity = 'project' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.projects', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            SELECT 'project', 'registered', p.id, p.id, public.outbox_project_data(p, '{}') || mark
+            FROM public.projects p
+            WHERE p.id = earlier.row_id::uuid;
+        ELSIF earlier.entity = 'worktree' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.worktrees', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            SELECT 'worktree', 'created', w.project_id, w.id,
+                public.outbox_worktree_data(w, p.name, p.remote_origin, t.name, '{}') || mark
+            FROM public.worktrees w
+            JOIN public.projects p ON p.id = w.project_id
+            JOIN public.worktree_types t ON t.id = w.type_id
+            WHERE w.id = earlier.row_id::uuid;
+        ELSE
+            -- Never changed, so not locked.
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            SELECT 'activity', 'logged', coalesce(w.project_id, d.project_id), a.id,
+                public.outbox_activity_data(
+                    a,
+                    coalesce(w.project_id, d.project_id),
+                    coalesce(p.name, d.project_name),
+                    coalesce(w.name, d.name)
+                ) || mark
+            FROM public.agent_activities a
+            LEFT JOIN public.worktrees w ON w.id = a.worktree_id
+            LEFT JOIN public.projects p ON p.id = w.project_id
+            LEFT JOIN public.deleted_worktrees d ON d.id = a.worktree_id
+            WHERE a.id = earlier.row_id::uuid;
+        END IF;
+        last := earlier.position;
+        taken := taken + 1;
+    END LOOP;
+    DELETE FROM public.outbox_backlog WHERE position <= last;
+    RETURN taken;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION backfill_outbox(integer) FROM PUBLIC;
+COMMENT ON FUNCTION backfill_outbox(integer) IS 'Writes the event of the next rows that are older than the outbox, and returns how many it took; 0 when none is left.';
+
+CREATE OR REPLACE FUNCTION public.backfill_outbox_lock(p_table regclass, p_id text, p_may_wait boolean)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    by_id text := format('SELECT true FROM %s WHERE id = %L', p_table, p_id);
+    is_there boolean;
+BEGIN
+    EXECUTE by_id || CASE WHEN p_may_wait THEN ' FOR SHARE' ELSE ' FOR SHARE SKIP LOCKED' END INTO is_there;
+    IF is_there IS NULL AND NOT p_may_wait THEN
+        EXECUTE by_id INTO is_there;
+        RETURN is_there IS NULL;
+    END IF;
+    RETURN true;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION backfill_outbox_lock(regclass,text,boolean) FROM PUBLIC;
+COMMENT ON FUNCTION backfill_outbox_lock(regclass,text,boolean) IS 'Locks a row against changes, and says whether that is done: false where somebody is changing it, true where it is gone.';
+
 CREATE OR REPLACE FUNCTION public.change_project_origin(p_project_id uuid, p_remote_origin text)
  RETURNS void
  LANGUAGE plpgsql
@@ -754,6 +837,28 @@ CREATE OR REPLACE FUNCTION public.normalize_remote_origin(p_remote_origin text)
 RETURN CASE WHEN is_remote_origin(p_remote_origin) THEN p_remote_origin ELSE (SELECT o.origin FROM (SELECT (('git@github.com:'::text || ("substring"(regexp_replace(lower((normalize_remote_origin.p_remote_origin COLLATE "C")), '([.]git)?/?$'::text, ''::text), ('^(?:(?:https?|git|ssh|git[+]ssh)://(?:[^/@[:space:]]+@)?(?:www[.]|ssh[.])?github[.]com(?::[0-9]+)?/'::text || '|(?:[^/@:[:space:]]+@)?github[.]com:/?)([^/[:space:]]+/[^/[:space:]]+)$'::text)) COLLATE "default")) || '.git'::text) AS origin) o WHERE is_remote_origin(o.origin)) END;
 COMMENT ON FUNCTION normalize_remote_origin(text) IS 'git@github.com:owner/repo.git in lower case, from any ssh, https or git form; NULL when it is no GitHub repository.';
 
+CREATE OR REPLACE FUNCTION public.outbox_activity_data(a agent_activities, p_project_id uuid, p_project_name text, p_worktree_name text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT pg_catalog.to_jsonb(ROW(
+        '{}',
+        a.agent_id,
+        a.metadata,
+        a.file_path,
+        a.created_at,
+        p_project_id,
+        a.id,
+        a.description,
+        a.worktree_id,
+        p_project_name,
+        a.activity_type,
+        p_worktree_name
+    )::public.outbox_activity)
+$function$;
+COMMENT ON FUNCTION outbox_activity_data(agent_activities,uuid,text,text) IS NULL;
+
 CREATE OR REPLACE FUNCTION public.outbox_activity_inserted()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -765,20 +870,9 @@ CREATE OR REPLACE FUNCTION public.outbox_activity_inserted()
 AS $function$
 BEGIN
     INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'activity', 'logged', w.project_id, n.id, to_jsonb(ROW(
-        '{}',
-        n.agent_id,
-        n.metadata,
-        n.file_path,
-        n.created_at,
-        w.project_id,
-        n.id,
-        n.description,
-        n.worktree_id,
-        p.name,
-        n.activity_type,
-        w.name
-    )::public.outbox_activity)
+    SELECT 'activity', 'logged', w.project_id, n.id, public.outbox_activity_data(
+        ROW(n.*)::public.agent_activities, w.project_id, p.name, w.name
+    )
     FROM new_rows n
     LEFT JOIN LATERAL (SELECT name, project_id FROM public.worktrees WHERE id = n.worktree_id OFFSET 0) w ON true
     LEFT JOIN LATERAL (SELECT name FROM public.projects WHERE id = w.project_id OFFSET 0) p ON true;

@@ -93,6 +93,14 @@ COMMENT ON COLUMN outbox.actor IS 'Who changed it: set_config(''imi.actor'', …
 COMMENT ON COLUMN outbox.traceparent IS 'W3C trace context from set_config(''imi.traceparent'', …, true); an invalid one is ignored, as W3C asks.';
 COMMENT ON CONSTRAINT outbox_actor_is_short ON outbox IS 'imi.actor has at most 200 characters.';
 
+CREATE TABLE outbox_backlog (
+    position bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    entity text NOT NULL,
+    row_id text NOT NULL,
+    CONSTRAINT outbox_backlog_pkey PRIMARY KEY ("position")
+);
+COMMENT ON TABLE outbox_backlog IS 'Rows that are older than the outbox and have no event yet, in the order in which backfill_outbox() tells them.';
+
 CREATE TABLE outbox_fault (
     outbox_id bigint NOT NULL,
     reason text NOT NULL,

@@ -12,6 +12,7 @@ from publisher.cli import completion
 from publisher.cli.installation import installation
 from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
 from publisher.cli.session import located_schema, run
+from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit, say, write
 from publisher.cli.usage import UsageError
 
@@ -111,19 +112,13 @@ def rebuild_stream(
 
     Example: imi-registry rebuild-stream --state-dir ~/.imi
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
     from publisher.history import rebuild as history
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.completed:,} of {task.total:,}"), BarColumn(), TimeRemainingColumn())
     with (
         installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings,
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
+        progress("events") as tell,
     ):
-        task = bar.add_task("rebuild", total=0)
-        done = run(history.rebuild(settings, lambda done, total: bar.update(task, completed=done, total=total)))
+        done = run(history.rebuild(settings, tell))
     write(f"stream {done.stream}: {done.events:,} events published, {done.first_sequence} to {done.last_sequence}")
     if settings.profile == "bloodbank":
         write("sequences are new: let durable consumers start from a time or a snapshot, replays from a snapshot")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from publisher.cli.options import AsJson, DatabaseUrl, UpFolder, Utc, Yes
 from publisher.cli.session import database
-from publisher.cli.terminal.text import emit, write
+from publisher.cli.terminal.progress import progress
+from publisher.cli.terminal.text import emit, say, write
 from publisher.cli.usage import confirm
 
 app = typer.Typer(
     help="Bring the database to this version's schema (that is: migrate up), and back.", invoke_without_command=True
 )
+
+
+UNDECIDED = 1
 
 
 @app.callback()
@@ -29,20 +33,55 @@ def default(context: typer.Context) -> None:
 def up(
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be applied.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    merge_duplicates: Annotated[
+        bool, typer.Option("--merge-duplicates", help="Of projects of one repository, make one (original schema only).")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Apply what is pending. Safe to run twice, and by two at once.
+    """Apply what is pending, and write the events of rows that have none. Safe to run twice, and by two at once.
+
+    A database with the schema 2.0.0 as it was first shipped is upgraded; docs/upgrading.md.
 
     Example: imi-registry migrate up --dry-run
     """
-    from registry.database import migrate
+    from publisher.cli.terminal import upgrade
+    from registry.database import adoption, migrate
 
+    adopted = adoption.Plan()
+    told = 0
     with database(database_url) as conn:
-        names = migrate.apply(conn, dry_run=dry_run)
-    for name in names:
-        write(f"{'would apply' if dry_run else 'applied'} {name}")
-    if not names:
-        write("nothing to apply")
+        if dry_run:
+            adopted = migrate.plan(conn, merge_duplicates=merge_duplicates)
+            names = migrate.apply(conn, dry_run=True)
+        else:
+            try:
+                names, adopted = migrate.upgrade(conn, merge_duplicates=merge_duplicates)
+            except adoption.Undecided as undecided:
+                upgrade.print_decisions(undecided.plan, say)
+                raise
+            told = _backfill(conn)
+    if as_json:
+        emit(json.dumps(adopted.as_dict() | {"applied": [] if dry_run else names, "pending": names if dry_run else []}))
+    else:
+        upgrade.print_changes(adopted)
+        upgrade.print_decisions(adopted, write)
+        for name in names:
+            write(f"{'would apply' if dry_run else 'applied'} {name}")
+        if not names:
+            write("nothing to apply")
+        if told:
+            write(f"wrote the events of {told:,} rows that are older than the outbox")
+    if adopted.decisions:
+        raise typer.Exit(UNDECIDED)
+
+
+def _backfill(conn: Any) -> int:
+    """Write the events that are missing, with a bar on a terminal; returns for how many rows."""
+    from registry.database.backfill import backfill
+
+    with progress("rows") as tell:
+        return backfill(conn, tell)
 
 
 @app.command("status")

@@ -19,6 +19,7 @@ from psycopg import AsyncConnection
 
 from publisher.history.restore import restore_tables
 from publisher.outbox import record
+from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
 from publisher.outbox.connection import translated
 from publisher.outbox.lead import try_lock
 from publisher.outbox.ranges import range_array, runs
@@ -130,11 +131,15 @@ async def export_history(conn: AsyncConnection, settings: Settings, write: Calla
     """Write every event as a line, with its data however large; returns how many. One snapshot of the database.
 
     One whose data PostgreSQL cannot give is written as a reference, which an import refuses, and logged.
+
+    Raises `Conflict` while rows have no event yet: an import would lose them.
     """
     profile = ImiProfile(settings.prefix, settings.source)
     number = 0
     with translated():
         await conn.execute(BEGIN)
+        if waiting := await rows_without_event(conn):
+            raise Conflict(f"cannot export: {waiting:,} rows {WITHOUT_EVENT}")
         async for row in _history(conn, profile_of(settings).event_stream):
             if row.omission is not None:
                 log.warning("event exported without its data", outbox_id=row.id, reason=row.omission.detail)

@@ -6,32 +6,34 @@ from psycopg import AsyncConnection, sql
 
 TABLES = ("worktree_types", "projects", "worktrees", "agent_activities")
 
-# The last event of a row has the whole row; TRUNCATE ends all rows that were there before it. Built-in types are in a
-# new registry already and have no event until one changes them.
-STATEMENTS = (
-    """
-    INSERT INTO public.worktree_types
-    SELECT (
+TOLD_TYPES = """
+SELECT
+    (
         jsonb_populate_record(
             NULL::public.worktree_types, last.data || jsonb_build_object('id', last.data -> 'type_id')
         )
     ).*
-    FROM (
-        SELECT DISTINCT ON (data -> 'type_id') id, action, data
-        FROM public.outbox
-        WHERE entity = 'worktree_type'
-        ORDER BY data -> 'type_id', id DESC
-    ) AS last
-    WHERE last.action <> 'removed'
-        AND last.id > coalesce(
-            (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'worktree_types'), 0
-        )
-    ON CONFLICT (id) DO UPDATE
-    SET
-        name = EXCLUDED.name, branch_prefix = EXCLUDED.branch_prefix, worktree_prefix = EXCLUDED.worktree_prefix,
-        description = EXCLUDED.description, color = EXCLUDED.color, icon = EXCLUDED.icon,
-        metadata = EXCLUDED.metadata, created_at = EXCLUDED.created_at
-    """,
+FROM (
+    SELECT DISTINCT ON (data -> 'type_id') id, action, data
+    FROM public.outbox
+    WHERE entity = 'worktree_type'
+    ORDER BY data -> 'type_id', id DESC
+) AS last
+WHERE last.action <> 'removed'
+    AND last.id > coalesce(
+        (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'worktree_types'), 0
+    )
+"""
+
+# The last event of a row has the whole row; TRUNCATE ends all rows that were there before it. Built-in types are in a
+# new registry already: those that events tell of give way to them, since they may have other ids.
+STATEMENTS = (
+    f"""
+    DELETE FROM public.worktree_types AS seeded
+    USING ({TOLD_TYPES}) AS told
+    WHERE seeded.id = told.id OR seeded.name = told.name
+    """,  # noqa: S608  # a constant
+    f"INSERT INTO public.worktree_types {TOLD_TYPES}",
     """
     INSERT INTO public.projects
     SELECT (jsonb_populate_record(NULL::public.projects, last.data || jsonb_build_object('id', last.entity_id))).*
@@ -80,6 +82,7 @@ STATEMENTS = (
     WHERE entity = 'worktree' AND action = 'deleted'
     """,
     "SELECT setval('public.worktree_types_id_seq', (SELECT max(id) FROM public.worktree_types))",
+    "SELECT public.seed_worktree_types()",
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from publisher.history.snapshot import BEGIN, table_lines
+from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.record import every_row
 from publisher.settings import Settings
@@ -55,6 +56,7 @@ async def verify(settings: Settings) -> Verification:
     async with connect(settings.database_url or "", "imi-registry verify") as conn:
         with translated():
             await conn.execute(BEGIN)
+            waiting = await rows_without_event(conn)
             (has_forgotten,) = await (await conn.execute(HAS_FORGOTTEN)).fetchone() or (False,)
             told, unread = await _told(conn)
             is_ = Snapshot()
@@ -62,6 +64,8 @@ async def verify(settings: Settings) -> Verification:
                 is_.put_line(line.rstrip(b"\n"))
     found = compare(told, is_, has_forgotten=has_forgotten)
     found.differences[:0] = unread[:LISTED]
+    if waiting:
+        found.differences.insert(0, f"{waiting:,} rows {WITHOUT_EVENT}")
     return found
 
 

@@ -16,6 +16,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
+from registry.database import adoption
 from registry.database.connection import from_database
 from registry.database.migration import ROLLBACK, Migration, load, package_directory, split
 from registry.errors import Conflict, Invalid
@@ -68,29 +69,54 @@ class MigrationStatus:
 
 
 def apply(
-    conn: psycopg.Connection[Any], *, dry_run: bool = False, migrations: Sequence[Migration] | None = None
+    conn: psycopg.Connection[Any],
+    *,
+    dry_run: bool = False,
+    migrations: Sequence[Migration] | None = None,
 ) -> list[str]:
     """Apply what is pending, oldest first, and return the names applied (with `dry_run`: that would be).
 
     Two at once are safe: the second waits, then finds nothing to do. Files that were run by hand are run again and
-    recorded. Raises `Conflict` for a changed file, a newer database, or a foreign table of the same name; a failing
-    file raises what `from_database` makes of it, with file and line, and leaves nothing behind.
+    recorded. A database with the schema 2.0.0 as it was first shipped is upgraded as `upgrade` does it.
+
+    Raises `Conflict` for a changed file, a newer database, or a foreign table of the same name, `Undecided` when there
+    is something to decide before an upgrade; a failing file raises what `from_database` makes of it, with file and
+    line, and leaves nothing behind.
     """
     wanted = load() if migrations is None else migrations
     if dry_run:
         return [migration.name for migration in _pending(conn, wanted)]
+    return upgrade(conn, migrations=wanted)[0]
+
+
+def upgrade(
+    conn: psycopg.Connection[Any], *, merge_duplicates: bool = False, migrations: Sequence[Migration] | None = None
+) -> tuple[list[str], adoption.Plan]:
+    """As `apply`, and returns as well what was changed in a database with the original schema, in one transaction.
+
+    With `merge_duplicates` projects of one repository become one. Raises as `apply` does.
+    """
+    wanted = load() if migrations is None else migrations
+    changed = adoption.Plan()
     with _exclusive(conn):
         pending = _pending(conn, wanted)
-        for migration in pending:
-            with conn.transaction():
-                _run(conn, migration)
-                conn.execute(_CREATE_RECORD)
-                conn.execute(
-                    "INSERT INTO public.schema_migrations (version, name, checksum, compatible_down_to)"
-                    " VALUES (%s, %s, %s, %s)",
-                    (migration.version, migration.name, migration.checksum, migration.compatible_down_to),
-                )
-        return [migration.name for migration in pending]
+        if _is_original(conn, pending):
+            with conn.transaction(), adoption.adopt(conn, wanted, merge_duplicates=merge_duplicates) as changed:
+                _apply_all(conn, pending)
+        else:
+            _apply_all(conn, pending)
+        return [migration.name for migration in pending], changed
+
+
+def plan(conn: psycopg.Connection[Any], *, merge_duplicates: bool = False) -> adoption.Plan:
+    """What `apply` changes in rows that are there, and what is to be decided before it; nothing in a schema of ours."""
+    wanted = load()
+    try:
+        if not _is_original(conn, _pending(conn, wanted)):
+            return adoption.Plan()
+        return adoption.plan(conn, wanted, merge_duplicates=merge_duplicates)
+    except psycopg.Error as error:
+        raise from_database(error) from error
 
 
 def status(conn: psycopg.Connection[Any], *, migrations: Sequence[Migration] | None = None) -> list[MigrationStatus]:
@@ -160,11 +186,32 @@ def _pending(conn: psycopg.Connection[Any], wanted: Sequence[Migration]) -> list
     _refuse_mismatch(conn, found)
     names = {item.name for item in found if item.state == "pending"}
     pending = [migration for migration in wanted if migration.name in names]
+    _is_original(conn, pending)
     with conn.transaction():
         for migration in pending:
             for table, columns in migration.tables.items():
                 _refuse_foreign_table(conn, table, columns)
     return pending
+
+
+def _apply_all(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> None:
+    for migration in pending:
+        with conn.transaction():
+            _run(conn, migration)
+            conn.execute(_CREATE_RECORD)
+            conn.execute(
+                "INSERT INTO public.schema_migrations (version, name, checksum, compatible_down_to)"
+                " VALUES (%s, %s, %s, %s)",
+                (migration.version, migration.name, migration.checksum, migration.compatible_down_to),
+            )
+
+
+def _is_original(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> bool:
+    """Whether the first of our migrations would meet the original schema. Raises `Conflict` for what resembles it."""
+    if not pending or pending[0].version != 1:
+        return False
+    with conn.transaction():
+        return adoption.is_original(conn)
 
 
 def _refuse_mismatch(conn: psycopg.Connection[Any], found: Sequence[MigrationStatus]) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime
 
-from registry.events.base import Data, NoChanges, example
+from registry.events.base import Data, NoChanges, Registration, example
 
 ActivityType = Literal[
     "created", "modified", "deleted", "committed", "pushed", "merged", "synced", "claimed", "released", "other"
@@ -62,7 +62,7 @@ class Activity(Data):
     """When it was logged."""
 
 
-class ActivityLogged(Activity, ActivityWorktree):
+class ActivityLogged(Activity, ActivityWorktree, Registration):
     """An agent logged what it did."""
 
     model_config = example(_ACTIVITY | _ACTIVITY_WORKTREE)
@@ -70,7 +70,7 @@ class ActivityLogged(Activity, ActivityWorktree):
     """Empty."""
 
 
-class ActivityLoggedV2(Activity):
+class ActivityLoggedV2(Activity, Registration):
     """An agent logged what it did; the worktree is an object of its own."""
 
     model_config = example(_ACTIVITY, worktree=_ACTIVITY_WORKTREE)

@@ -22,6 +22,13 @@ class Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
+class Registration(Data):
+    """Base of the data of an event that tells of a row for the first time."""
+
+    backfill: bool = False
+    """True when the row is older than the outbox: it is told as it is at this event, not as it began."""
+
+
 class Changes(TypedDict, total=False):
     """Column to previous value; a column that is not there did not change, or another event reports it.
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime
 
-from registry.events.base import BEFORE, Changes, Data, NoChanges, example
+from registry.events.base import BEFORE, Changes, Data, NoChanges, Registration, example
 
 _PROJECT = {
     "project_id": "0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11",
@@ -71,7 +71,7 @@ class ProjectActivityChanges(Changes, total=False):
     updated_at: AwareDatetime
 
 
-class ProjectRegistered(Project):
+class ProjectRegistered(Project, Registration):
     """A project is new in the registry."""
 
     model_config = example(_PROJECT)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, NonNegativeInt
 
-from registry.events.base import BEFORE, Changes, Data, NoChanges, example
+from registry.events.base import BEFORE, Changes, Data, NoChanges, Registration, example
 
 WorktreeStatus = Literal["uncommitted", "ahead", "behind", "diverged", "clean"]
 
@@ -164,7 +164,7 @@ class WorktreeReactivatedChanges(MergeChanges, total=False):
     active: Required[bool]
 
 
-class WorktreeCreated(Worktree):
+class WorktreeCreated(Worktree, Registration):
     """A worktree is new in the registry."""
 
     model_config = example(_UNCLAIMED)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
-from registry.events.base import Changes, Data, NoChanges, example
+from registry.events.base import Changes, Data, NoChanges, Registration, example
 
 _TYPE = {
     "type_id": 7,
@@ -61,7 +61,7 @@ class WorktreeTypeChanges(Changes, total=False):
     created_at: AwareDatetime
 
 
-class WorktreeTypeAdded(WorktreeType):
+class WorktreeTypeAdded(WorktreeType, Registration):
     """A type of worktree is new."""
 
     model_config = example(_TYPE)

@@ -79,7 +79,7 @@ def _worktrees(conn: psycopg.Connection[Any]) -> None:
         "UPDATE worktrees SET merged_at = now() WHERE id = %s",
         "UPDATE worktrees SET active = true, merged_at = NULL WHERE id = %s",
         "UPDATE worktrees SET active = false WHERE id = %s",
-        "SELECT log_activity('a', %s, 'other', '')",
+        "SELECT log_activity('a', %s, 'other', 'words')",
         "UPDATE worktrees SET active = true WHERE id = %s",
     ]:
         conn.execute(statement.encode(), [worktree])
@@ -104,7 +104,7 @@ def _names_that_are_gone(conn: psycopg.Connection[Any], project: UUID) -> None:
 def _worktree_types(conn: psycopg.Connection[Any]) -> None:
     conn.execute("INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('spike', '', 's')")
     conn.execute(
-        "UPDATE worktree_types SET branch_prefix = %(text)s, worktree_prefix = %(text)s, description = %(text)s,"
+        "UPDATE worktree_types SET branch_prefix = %(word)s, worktree_prefix = %(text)s, description = %(text)s,"
         " color = NULL, icon = %(text)s, metadata = %(json)s, created_at = 'epoch'"
         " WHERE name = 'spike'",
         {"text": UNICODE, "word": WORD, "json": LARGE},

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import psycopg
 
+from publisher.history import archive
+from publisher.outbox.connection import connect
 from registry.history.pages import Replayed
 
 if TYPE_CHECKING:
@@ -34,6 +37,20 @@ def write(database: str, projects: int = 2, worktrees: int = 2, renames: int = 3
 def row(events: list[Replayed]) -> list[tuple[int, str, bytes]]:
     """What must be the same wherever an event comes from."""
     return [(event.sequence, event.subject, event.payload) for event in events]
+
+
+async def export(world: World, file: Path) -> int:
+    """Export the history of `world`; returns the number of events."""
+    async with connect(world.database, "test") as conn:
+        with archive.writing(file) as to:
+            return await archive.export_history(conn, world.settings(), to)
+
+
+async def import_(world: World, file: Path) -> int:
+    """Import it into the empty `world`; returns the number of events."""
+    async with connect(world.database, "test") as conn:
+        with archive.reading(file) as lines:
+            return await archive.import_history(conn, world.settings(), lines)
 
 
 async def write_disorderly(world: World) -> None:

@@ -36,6 +36,18 @@ class Event(NamedTuple):
         return changed
 
 
+def events_behind(conn: psycopg.Connection[Any], last: int = 0) -> list[Event]:
+    """Events with a higher id than `last`, in order of id."""
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(
+            "SELECT id, transaction_id::text::bigint, entity, action, project_id, entity_id, data,"
+            " actor, correlation_id, causation_id, traceparent, occurred_at"
+            " FROM public.outbox WHERE id > %s ORDER BY id",
+            (last,),
+        )
+        return [Event(*row) for row in cursor]
+
+
 class OutboxReader:
     """Reads what was added since the last read, on the connection that writes."""
 
@@ -46,14 +58,7 @@ class OutboxReader:
 
     def new(self) -> list[Event]:
         """Events added since the last call, in order of id."""
-        with self._conn.cursor(row_factory=tuple_row) as cursor:
-            cursor.execute(
-                "SELECT id, transaction_id::text::bigint, entity, action, project_id, entity_id, data,"
-                " actor, correlation_id, causation_id, traceparent, occurred_at"
-                " FROM public.outbox WHERE id > %s ORDER BY id",
-                (self._last,),
-            )
-            events = [Event(*row) for row in cursor]
+        events = events_behind(self._conn, self._last)
         if events:
             self._last = events[-1].id
         return events

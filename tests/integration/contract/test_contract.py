@@ -44,6 +44,10 @@ def writer(database: str) -> Iterator[psycopg.Connection[Any]]:
         yield conn
 
 
+OPTIONAL = {"backfill"}
+"""Fields that are there only where they say something."""
+
+
 def assert_conforms(message: Published) -> None:
     """Fail unless envelope and data are what their schemas say, with no field that no schema names."""
     envelope = message.envelope
@@ -52,7 +56,8 @@ def assert_conforms(message: Published) -> None:
     schema = VALIDATORS[envelope["dataschema"]]
     if "data" in envelope:
         schema.validate(envelope["data"])
-        assert envelope["data"].keys() == schema.schema["properties"].keys()
+        fields = schema.schema["properties"].keys()
+        assert envelope["data"].keys() | fields & OPTIONAL == fields
     # https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#naming-conventions, #type-system
     assert all(re.fullmatch("[a-z0-9]{1,20}", name) for name in envelope)
     assert all(isinstance(value, str | None) for name, value in envelope.items() if name != "data")

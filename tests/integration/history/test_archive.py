@@ -11,9 +11,8 @@ import zstandard
 from publisher.history import archive
 from publisher.history.rebuild import rebuild
 from publisher.history.verification import verify
-from publisher.outbox.connection import connect
 from registry.errors import Conflict, Invalid
-from tests.support.histories import row, write_disorderly
+from tests.support.histories import export, import_, row, write_disorderly
 from tests.support.workload import writing
 from tests.support.world import World
 
@@ -45,18 +44,6 @@ CREATE CONSTRAINT TRIGGER note_durability AFTER INSERT ON publisher_cursor DEFER
 def tables(database: str) -> tuple[object, ...]:
     with psycopg.connect(database) as conn:
         return conn.execute(TABLES).fetchone() or ()
-
-
-async def export(world: World, file: Path) -> int:
-    async with connect(world.database, "test") as conn:
-        with archive.writing(file) as to:
-            return await archive.export_history(conn, world.settings(), to)
-
-
-async def import_(world: World, file: Path) -> int:
-    async with connect(world.database, "test") as conn:
-        with archive.reading(file) as lines:
-            return await archive.import_history(conn, world.settings(), lines)
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "history.jsonl.zst"])

@@ -14,8 +14,10 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from registry.database import migrate
+from registry.database.backfill import backfill
 from registry.errors import RegistryError
 from tests.integration.schema.test_migrate import MIGRATIONS, NAMES, catalogs, psql
+from tests.support import original
 from tests.support.databases import url_of
 
 Conn = psycopg.Connection[Any]
@@ -57,6 +59,11 @@ CALLS = {
 OPEN = {"days_ago", "maintenance_vacuum", "deleted_worktree", "forget_deleted_worktrees"}
 # The applier's, which reads and writes the ledger and the outbox.
 SERVICE = {"apply_command", "run_command", "command_project", "command_worktree", "cleanup_command_ledger"}
+# Whoever migrates calls them.
+OWNER = {
+    "backfill_outbox": "SELECT backfill_outbox()",
+    "backfill_outbox_lock": "SELECT backfill_outbox_lock('projects', %(project)s::text, false)",
+}
 
 
 @pytest.fixture
@@ -152,6 +159,13 @@ def test_the_extension_may_be_in_any_schema_and_be_moved(
         conn.execute("SELECT register_project('other', 'git@github.com:o/other.git')")
 
 
+def test_the_owner_of_a_database_upgrades_the_original_schema(owned_database: str) -> None:
+    original.create(owned_database, "convertible", "identity")
+    with psycopg.connect(owned_database, autocommit=True) as conn:
+        assert migrate.apply(conn) == NAMES
+        assert backfill(conn) == 18
+
+
 def test_a_writer_with_rights_on_the_four_tables_can_call_every_function(
     owned_database: str, superuser: Conn, nobody: str
 ) -> None:
@@ -162,7 +176,7 @@ def test_a_writer_with_rights_on_the_four_tables_can_call_every_function(
             "GRANT SELECT, INSERT, UPDATE, DELETE ON projects, worktrees, worktree_types, agent_activities TO {}"
         ).format(sql.Identifier(nobody))
     )
-    assert set(CALLS) | SERVICE == functions_of_the_registry(superuser)
+    assert set(CALLS) | SERVICE | set(OWNER) == functions_of_the_registry(superuser)
 
     superuser.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(nobody)))
     for call in CALLS.values():
@@ -178,6 +192,9 @@ def test_functions_give_nobody_a_right_he_has_not(owned_database: str, superuser
     for name in CALLS.keys() - OPEN:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             superuser.execute(CALLS[name].encode(), ids)
+    for call in OWNER.values():
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for function"):
+            superuser.execute(call.encode(), ids)
     for name in OPEN:
         superuser.execute(CALLS[name].encode())
     superuser.execute("RESET ROLE")
