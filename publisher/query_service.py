@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import nats.micro
 import orjson
@@ -21,6 +21,7 @@ from pydantic.json_schema import JsonSchemaMode
 from publisher.health import Health
 from publisher.part import Part
 from publisher.settings import Settings
+from registry import exact
 from registry import queries as asked
 from registry.broker.answers import TOO_LARGE, header_code
 from registry.broker.connection import connect_nats, flushed, translated_nats
@@ -31,12 +32,21 @@ from registry.queries import QUERIES, Request
 from registry.subjects import Names
 from registry.validation import from_validation
 
+T = TypeVar("T")
+
 CONNECTIONS = 4
 POOL_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
 OUTAGE_SECONDS = 1.0
 """How long queries are refused at once after one that found the database unavailable: those that queue up behind it
 would each wait as long, and be answered when their client has gone."""
+
+WELL_SECONDS = 0.5
+"""What the database may take to say that it is well, after a query that took too long."""
+MOST_BYTES_A_CHARACTER = 4
+"""Of a piece of JSON text within JSON: a character beyond ASCII has up to 4, a quotation mark 2."""
+ANSWER_BYTES = 1024
+"""What an answer has beside such a piece, and headers."""
 
 Answer = Callable[[Registry, Any], Coroutine[Any, Any, BaseModel]]
 
@@ -95,6 +105,7 @@ class Desk:
     def __init__(self, registry: Registry, max_bytes: int) -> None:
         self._registry = registry
         self._max_bytes = max_bytes
+        self._piece_characters = max((max_bytes - ANSWER_BYTES) // MOST_BYTES_A_CHARACTER, 1)
         self._outage = ""
         self._outage_ends_at = 0.0
 
@@ -104,12 +115,12 @@ class Desk:
             answer = await self._answer(query, message.data)
         except RegistryError as error:
             raise ServiceError(header_code(error), f"query {query}: {error}") from error
-        payload = answer.model_dump_json().encode()
+        payload = exact.dumps(answer.model_dump())
         if len(payload) > self._max_bytes:
             raise ServiceError(
                 TOO_LARGE,
                 f"query {query}: the answer has {len(payload)} bytes, at most {self._max_bytes} are allowed; "
-                "ask with a lower limit",
+                + ("read the event about it in pieces, event_by_id" if "by_" in query else "ask with a lower limit"),
             )
         await message.respond(payload)
 
@@ -118,25 +129,44 @@ class Desk:
         if monotonic() < self._outage_ends_at:
             raise Unavailable(self._outage)
         try:
-            return await _in_time(ANSWERS[query](self._registry, request))
+            if isinstance(request, asked.EventById):
+                return await _in_time(self._piece(request), ANSWER_SECONDS)
+            return await _in_time(ANSWERS[query](self._registry, request), ANSWER_SECONDS)
         except Unprepared:  # of what this query reads; others may read
             raise
         except Unavailable as error:
-            self._outage = str(error)
-            self._outage_ends_at = monotonic() + OUTAGE_SECONDS
+            if not await self._is_database_well():
+                self._outage = str(error)
+                self._outage_ends_at = monotonic() + OUTAGE_SECONDS
             raise
 
+    async def _is_database_well(self) -> bool:
+        """Whether it was the query's own fault that it was not answered: then no other one is to suffer from it."""
+        try:
+            await _in_time(self._registry.ping(), WELL_SECONDS)
+        except RegistryError:
+            return False
+        return True
 
-async def _in_time(answer: Coroutine[Any, Any, BaseModel]) -> BaseModel:
-    """The result of `answer`. Raises `Unavailable` when it takes longer than `ANSWER_SECONDS`.
+    async def _piece(self, request: asked.EventById) -> BaseModel:
+        limit = self._piece_characters
+        text = await self._registry.get_event_data(request.event_id, int(request.sequence), request.offset, limit + 1)
+        if text is None:
+            raise NotFound(f"event_id {request.event_id} is no event that is kept at sequence {request.sequence}")
+        is_last = len(text) <= limit
+        return asked.EventPiece(text=text[:limit], next=None if is_last else request.offset + limit)
+
+
+async def _in_time(answer: Coroutine[Any, Any, T], seconds: float) -> T:
+    """The result of `answer`. Raises `Unavailable` when it takes longer than `seconds`.
 
     Not `asyncio.timeout`: psycopg answers a cancellation by waiting for the server, which may never speak again.
     """
     task = asyncio.ensure_future(answer)
     try:
-        await asyncio.wait([task], timeout=ANSWER_SECONDS)
+        await asyncio.wait([task], timeout=seconds)
         if not task.done():
-            raise Unavailable(f"the database did not answer within {ANSWER_SECONDS:g} s")
+            raise Unavailable(f"the database did not answer within {seconds:g} s")
         return task.result()
     finally:
         await end([task])
@@ -174,6 +204,14 @@ async def _worktree_by_path(registry: Registry, request: asked.WorktreeByPath) -
     return _found(await registry.get_worktree_by_path(request.path), f'path "{request.path}" is no active worktree')
 
 
+async def _worktree_by_id(registry: Registry, request: asked.WorktreeById) -> BaseModel:
+    return _found(await registry.get_worktree(request.worktree_id), f"worktree_id {request.worktree_id} is no worktree")
+
+
+async def _activity_by_id(registry: Registry, request: asked.ActivityById) -> BaseModel:
+    return _found(await registry.get_activity(request.activity_id), f"activity_id {request.activity_id} is no activity")
+
+
 async def _worktree_types(registry: Registry, _: asked.Nothing) -> BaseModel:
     return asked.WorktreeTypes(types=await registry.list_worktree_types())
 
@@ -198,6 +236,8 @@ ANSWERS: dict[str, Answer] = {
     "projects": _projects,
     "search_projects": _search_projects,
     "worktree_by_path": _worktree_by_path,
+    "worktree_by_id": _worktree_by_id,
+    "activity_by_id": _activity_by_id,
     "worktree_types": _worktree_types,
     "working_path": _working_path,
     "inflight_work": _inflight_work,

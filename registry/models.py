@@ -166,29 +166,53 @@ class Worktree(Row):
     """A row of `worktrees`, with the names of its project and type, and its status."""
 
     id: UUID
+    """Id of the worktree."""
     project_id: UUID
+    """Its project."""
     project_name: str
+    """Name of its project."""
     type_id: int
+    """Its type: `type_id` of worktree_type events."""
     type_name: str
+    """Name of its type: feat, fix …"""
     name: str
+    """Name, unique within the project."""
     branch_name: str
+    """The branch that is checked out."""
     path: str
+    """Folder of the checkout."""
     agent_id: str | None
+    """The agent that claimed it; null when nobody did."""
     status: Status
+    """The three counts in one word; uncommitted wins."""
     has_uncommitted_changes: bool
+    """Same as `uncommitted_files_count` > 0."""
     uncommitted_files_count: int
+    """Files with changes that are not committed."""
     ahead_of_trunk: int
+    """Commits that the default branch does not have."""
     behind_trunk: int
+    """Commits of the default branch that it does not have."""
     last_commit_hash: str | None
+    """Its last commit."""
     last_commit_message: str | None
+    """Message of its last commit."""
     last_sync_at: AwareDatetime | None
+    """When its git state was reported last."""
     merged_at: AwareDatetime | None
+    """When it was merged; a merged worktree is never active."""
     merged_by: str | None
+    """Who merged it."""
     merge_commit_hash: str | None
+    """The commit of the merge."""
     metadata: dict[str, Any]
+    """Whatever its owner keeps there."""
     created_at: AwareDatetime
+    """When it was registered."""
     updated_at: AwareDatetime
+    """When the row changed last."""
     active: bool
+    """False once it is merged or removed."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -276,15 +300,25 @@ class Activity(Row):
     """A row of `agent_activities`, with the names of where it happened."""
 
     id: UUID
+    """Id of the activity."""
     agent_id: str
+    """The agent that did it."""
     worktree_id: UUID
+    """Where it was done; it may be deleted since."""
     activity_type: ActivityType
+    """Kind of activity."""
     file_path: str | None
+    """The file it was done to."""
     description: str
+    """What was done."""
     metadata: dict[str, Any]
+    """Whatever the agent keeps there."""
     created_at: AwareDatetime
+    """When it was logged."""
     worktree_name: str | None
+    """Name of the worktree; null where its own history is gone."""
     project_name: str | None
+    """Name of its project; null where its own history is gone."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

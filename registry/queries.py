@@ -13,17 +13,22 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.models import (
+    Activity,
     LocatedProject,
     LocatedWorktree,
     Project,
     ProjectInflightWork,
     ProjectMatch,
     RegistryStats,
+    Worktree,
     WorktreeType,
 )
 from registry.validation import NOT_BLANK
 
 MOST_ROWS = 1000
+MOST_QUERY_CHARACTERS = 512
+"""Of a text to search for: no name is longer, and the time it takes grows with it."""
+SEQUENCE = r"^[0-9]{1,19}$"
 
 Text = Annotated[str, Field(pattern=NOT_BLANK)]
 Limit = Annotated[int, Field(ge=1, le=MOST_ROWS, description="Most rows in the answer.")]
@@ -65,6 +70,26 @@ class WorktreeByPath(Request):
     path: Text = Field(description="Exactly this path; doubled and trailing slashes do not count.")
 
 
+class WorktreeById(Request):
+    """A worktree, active or not."""
+
+    worktree_id: UUID = Field(description="Id of the worktree.")
+
+
+class ActivityById(Request):
+    """An entry of the audit log."""
+
+    activity_id: UUID = Field(description="Id of the activity.")
+
+
+class EventById(Request):
+    """The data of an event, a piece at a time: what its `dataref` names, where it has none itself."""
+
+    event_id: UUID = Field(description="`id` of the event; its `dataref` ends in it.")
+    sequence: Annotated[str, Field(pattern=SEQUENCE)] = Field(description="`sequence` of the event.")
+    offset: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(default=0, description="`next` of the piece before.")
+
+
 class WorkingPath(Request):
     """Where a project, or a worktree of it, is or belongs on disk."""
 
@@ -82,7 +107,9 @@ class ListInflightWork(Request):
 class SearchProjects(Request):
     """Active projects whose name or owner/repo contains or resembles a text."""
 
-    query: Text = Field(description="Any part of it, also misspelt.")
+    query: Annotated[Text, Field(max_length=MOST_QUERY_CHARACTERS)] = Field(
+        description="Any part of it, also misspelt."
+    )
 
 
 class ProjectPage(BaseModel):
@@ -90,6 +117,13 @@ class ProjectPage(BaseModel):
 
     projects: list[Project] = Field(description="The page.")
     next: UUID | None = Field(description="What to ask for as `after`; null on the last page.")
+
+
+class EventPiece(BaseModel):
+    """A part of the JSON text of an event's data; all of them together are the text."""
+
+    text: str = Field(description="Put together in order, this is one JSON object; see the event's `dataschema`.")
+    next: int | None = Field(description="What to ask for as `offset`; null with the last piece.")
 
 
 class WorkingPathFound(BaseModel):
@@ -130,6 +164,9 @@ QUERIES: dict[str, Query] = {
     "search_projects": Query(SearchProjects, ProjectsFound),
     "worktree_by_path": Query(WorktreeByPath, LocatedWorktree),
     "worktree_types": Query(Nothing, WorktreeTypes),
+    "worktree_by_id": Query(WorktreeById, Worktree),
+    "activity_by_id": Query(ActivityById, Activity),
+    "event_by_id": Query(EventById, EventPiece),
     "working_path": Query(WorkingPath, WorkingPathFound),
     "inflight_work": Query(ListInflightWork, InflightWorkFound),
     "stats": Query(Nothing, RegistryStats),

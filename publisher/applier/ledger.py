@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import orjson
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
+from registry import exact
 from registry.commands import Outcome
 from registry.commands.reading import Command
 from registry.database.connection import connected, direct, from_database
@@ -79,7 +79,7 @@ async def apply(conn: Connection, commands: Sequence[Command]) -> list[Outcome]:
         (
             command.id,
             command.name,
-            orjson.dumps(command.data).decode(),
+            exact.dumps(command.data).decode(),
             command.digest,
             command.correlation_id,
             command.idempotency_key,

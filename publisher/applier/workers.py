@@ -22,7 +22,8 @@ from publisher.applier.keys import keys
 from publisher.applier.metrics import ApplierMetrics
 from registry.broker.answers import outcome_code
 from registry.commands import Outcome
-from registry.commands.reading import Command, read
+from registry.commands.envelope import NO_ID
+from registry.commands.reading import Command, read, reply_address
 from registry.concurrency.backoff import doubled
 from registry.concurrency.lanes import Job, Lanes
 from registry.concurrency.tasks import run_until
@@ -95,13 +96,22 @@ class Workers:
                 command = self._read(received)
                 self._lanes.add(Job(Work(command, received), keys(command)))
             except Invalid as error:
-                await self._bury(received, str(error), attempts=1)
+                await self._refuse(received, error)
 
     def _read(self, received: Received) -> Command:
         name = self._names.name_of(received.subject)
         if name is None:
             raise Invalid(f"subject is not of the form {self._names.command_subject('<entity>.<verb>')}")
         return read(received.payload, name, self._profile.parse_command)
+
+    async def _refuse(self, received: Received, error: Invalid) -> None:
+        """Answer a message that is no command, where it says to whom, and keep it as a dead letter."""
+        reply_to = reply_address(received.payload)
+        if reply_to is not None:
+            code = outcome_code(error)
+            outcome = Outcome(command_id=NO_ID, verdict="rejected", code=code, message=str(error))
+            await self._stream.answer(reply_to, outcome.model_dump_json().encode())
+        await self._bury(received, str(error), attempts=1)
 
     async def _work(
         self,

@@ -9,7 +9,7 @@ import typer
 from publisher.cli import completion
 from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, ProjectOption, UpFolder, Utc, json_object
 from publisher.cli.session import user_name, with_registry
-from publisher.cli.terminal.text import write
+from publisher.cli.terminal.text import emit_json, write
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -97,7 +97,7 @@ def list_(
 
     activities = with_registry(work, database_url)
     if as_json:
-        tables.print_json(activities)
+        emit_json(activities)
         return
     tables.print_table(
         {

@@ -10,7 +10,7 @@ import typer
 
 from publisher.cli.options import Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
 from publisher.cli.session import located, run, user_name
-from publisher.cli.terminal.text import emit, write
+from publisher.cli.terminal.text import emit, emit_json, write
 from publisher.cli.times import printed
 from publisher.cli.usage import UsageError, confirm
 from registry.errors import NotFound
@@ -53,16 +53,16 @@ def send(
     """
     from uuid import UUID
 
-    import orjson
-
+    from registry import exact
     from registry.broker.answers import outcome_error
     from registry.client import RegistryClient, Sending
 
     try:
-        fields = orjson.loads(data)
-        given_id = UUID(command_id) if command_id else None
-    except orjson.JSONDecodeError as error:
+        fields = exact.loads(data)
+    except ValueError as error:
         raise UsageError(f"data {data[:80]!r}: is not JSON: {error}") from None
+    try:
+        given_id = UUID(command_id) if command_id else None
     except ValueError:
         raise UsageError(f'--id "{command_id}": it must be a UUID') from None
     if not isinstance(fields, dict):
@@ -84,7 +84,7 @@ def send(
         write(f'{{"command_id":"{outcome}"}}' if as_json else f"sent {outcome}")
         return
     if as_json:
-        emit(outcome.model_dump_json())
+        emit_json(outcome)
     if outcome.code is not None:
         raise outcome_error(outcome.code, outcome.message)
     if not as_json:

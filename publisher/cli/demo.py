@@ -12,13 +12,13 @@ from statistics import quantiles
 from time import perf_counter
 from typing import Any
 
-import orjson
 from psycopg import AsyncConnection
 from rich.table import Table
 
 from publisher.checkouts import search as checkouts
 from publisher.cli.terminal.lines import event_line
 from publisher.settings import Settings
+from registry import exact
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
 from registry.database.connection import connect, translated
@@ -94,7 +94,7 @@ class Demo:
 
     async def _watch(self, deliveries: AsyncIterator[Delivery]) -> None:
         async for delivery in deliveries:
-            seen = Seen(perf_counter(), orjson.loads(delivery.payload))
+            seen = Seen(perf_counter(), exact.loads(delivery.payload))
             self._seen.append(seen)
             self._has_more.set()
             committed_at = self._committed_at.get(seen.envelope["transactionid"])

@@ -13,7 +13,7 @@ import typer
 from publisher.cli import archive, completion
 from publisher.cli.options import AsJson, NatsUrl, UpFolder, Utc
 from publisher.cli.session import located, run
-from publisher.cli.terminal.text import console, emit, line_printer, say, write
+from publisher.cli.terminal.text import console, emit, emit_json, line_printer, say, write
 from publisher.cli.usage import UsageError, reading_options
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def tail(
 
     Example: imi-registry events tail --entity worktree --action merged
     """
-    import orjson
-
     from publisher.cli.terminal.lines import event_line
+    from registry import exact
     from registry.events.catalogue import check_filter
 
     with reading_options():
@@ -83,7 +82,7 @@ def tail(
                 if as_json:
                     emit(event.payload.decode())
                 else:
-                    show(event_line(orjson.loads(event.payload)))
+                    show(event_line(exact.loads(event.payload)))
 
     run(follow())
 
@@ -161,8 +160,6 @@ def snapshot(nats_url: NatsUrl = None, _state_dir: UpFolder = None, as_json: AsJ
 
     Example: imi-registry events snapshot --json
     """
-    import orjson
-
     settings = _settings(nats_url)
 
     async def work() -> dict[str, Any]:
@@ -174,12 +171,12 @@ def snapshot(nats_url: NatsUrl = None, _state_dir: UpFolder = None, as_json: AsJ
             "types": taken.types,
         }
         return {"position": str(taken.position)} | {
-            name: [row.model_dump(mode="json") for row in rows.values()] for name, rows in tables.items()
+            name: [row.model_dump() for row in rows.values()] for name, rows in tables.items()
         }
 
     state = run(work())
     if as_json:
-        emit(orjson.dumps(state).decode())
+        emit_json(state)
         return
     for name in ("projects", "worktrees", "types"):
         write(f"{len(state[name]):>9,} {name}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -93,17 +91,14 @@ def _set(variable: ContextVar[T], value: T) -> T:
 
 
 def json_object(metadata: str | None) -> dict[str, Any] | None:
-    """The JSON object given as --metadata. Raises `UsageError`."""
-    import json
+    """The JSON object given as --metadata, with all digits of its numbers. Raises `UsageError`."""
+    from registry import exact
 
     if metadata is None:
         return None
     given = f"--metadata {metadata!r:.80}"
     try:
-        value = json.loads(metadata, parse_constant=_no_constant)
-        _check_storable(value)
-    except RecursionError:
-        raise UsageError(f"{given}: is nested too deep") from None
+        value = exact.checked(exact.loads(metadata), "metadata")
     except ValueError as error:
         raise UsageError(f"{given}: is not JSON: {error}") from None
     except Invalid as error:
@@ -111,22 +106,3 @@ def json_object(metadata: str | None) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise UsageError(f"{given}: must be a JSON object")
     return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
-
-
-def _check_storable(value: Any) -> None:
-    """Raise `Invalid` for what JSON can say and jsonb of PostgreSQL cannot store."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _check_storable(key)
-            _check_storable(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_storable(inner)
-    elif isinstance(value, float) and math.isinf(value):
-        raise Invalid("a number in it is too large")
-    elif isinstance(value, str) and re.search("[\x00\ud800-\udfff]", value):
-        raise Invalid(f"{value!r:.80} in it has a NUL or half of a surrogate pair; neither can be stored")

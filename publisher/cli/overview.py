@@ -9,7 +9,7 @@ import typer
 from publisher.cli import completion
 from publisher.cli.options import AsJson, DatabaseUrl, ProjectOption, ProjectReference, UpFolder, Utc
 from publisher.cli.session import with_registry
-from publisher.cli.terminal.text import emit
+from publisher.cli.terminal.text import emit, emit_json
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -40,7 +40,7 @@ def inflight(
 
     found = with_registry(work, database_url)
     if as_json:
-        tables.print_json(found)
+        emit_json(found)
         return
     tables.print_table(
         {
@@ -74,7 +74,7 @@ def search(
 
     found = with_registry(work, database_url)
     if as_json:
-        tables.print_json(found)
+        emit_json(found)
         return
     tables.print_table(
         {
@@ -101,7 +101,7 @@ def stats(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
 
     found = with_registry(work, database_url)
     if as_json:
-        emit(found.model_dump_json())
+        emit_json(found)
         return
     tables.print_details(
         {

@@ -19,7 +19,7 @@ from publisher.cli.options import (
     json_object,
 )
 from publisher.cli.session import with_registry
-from publisher.cli.terminal.text import emit, write
+from publisher.cli.terminal.text import emit_json, write
 from publisher.cli.usage import UsageError, confirm
 from registry.errors import Invalid, NotFound
 
@@ -98,7 +98,7 @@ def register(
 
     change, project = with_registry(work, database_url, actor)
     if as_json:
-        emit(project.model_dump_json())
+        emit_json(project)
     else:
         write(f"{change} {project.name} ({project.remote_origin}) {project.id}")
 
@@ -124,7 +124,7 @@ def show(
 
     project, worktrees = with_registry(work, database_url)
     if as_json:
-        emit(project.model_dump_json())
+        emit_json(project)
         return
     tables.print_details(
         {
@@ -171,7 +171,7 @@ def list_(
         with_registry(work, database_url), key=lambda project: (project.name.lower(), project.remote_origin)
     )
     if as_json:
-        tables.print_json(projects)
+        emit_json(projects)
         return
     tables.print_table(
         {
@@ -223,7 +223,7 @@ def update(
 
     project = with_registry(work, database_url, actor)
     if as_json:
-        emit(project.model_dump_json())
+        emit_json(project)
     else:
         write(f"updated {project.name} {project.id}")
 
@@ -278,7 +278,7 @@ def activate(
 
     before, project = with_registry(work, database_url, actor)
     if as_json:
-        emit(project.model_dump_json())
+        emit_json(project)
     else:
         write(f"{project.name} was active already" if before.active else f"activated {project.name}")
 

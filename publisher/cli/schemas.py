@@ -135,14 +135,13 @@ def check_compat(old: Old, new: New) -> None:
 
 def _checked(file: Path) -> Iterator[tuple[str, list[str]]]:
     """Place and faults of each message: of each line, or of the whole file where its first line is no JSON."""
-    import orjson
-
+    from registry import exact
     from registry.schemas.conformance import faults
 
     def judged(text: bytes) -> list[str]:
         try:
-            return list(faults(orjson.loads(text)))
-        except orjson.JSONDecodeError as error:
+            return list(faults(exact.loads(text)))
+        except ValueError as error:
             return [f"message: not JSON: {error}"]
 
     try:

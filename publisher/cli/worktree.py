@@ -22,7 +22,7 @@ from publisher.cli.options import (
     json_object,
 )
 from publisher.cli.session import with_registry
-from publisher.cli.terminal.text import emit
+from publisher.cli.terminal.text import emit_json
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def show(
 
     worktree = with_registry(work, database_url)
     if as_json:
-        emit(worktree.model_dump_json())
+        emit_json(worktree)
         return
     tables.print_details(
         {
@@ -158,7 +158,7 @@ def list_(
 
     worktrees = with_registry(work, database_url)
     if as_json:
-        tables.print_json(worktrees)
+        emit_json(worktrees)
         return
     tables.print_table(
         {

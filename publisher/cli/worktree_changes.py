@@ -21,7 +21,7 @@ from publisher.cli.options import (
     json_object,
 )
 from publisher.cli.session import user_name, with_registry
-from publisher.cli.terminal.text import console, emit, safe
+from publisher.cli.terminal.text import console, emit_json, safe
 from publisher.cli.usage import UsageError, confirm
 from registry.errors import NotFound
 
@@ -224,7 +224,7 @@ def _change(
 
 def say_changed(done: str, worktree: Worktree, as_json: bool) -> None:
     if as_json:
-        emit(worktree.model_dump_json())
+        emit_json(worktree)
         return
     from publisher.cli.terminal import tables
 

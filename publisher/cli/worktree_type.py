@@ -9,7 +9,7 @@ import typer
 from publisher.cli import completion
 from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Yes, json_object
 from publisher.cli.session import with_registry
-from publisher.cli.terminal.text import emit, write
+from publisher.cli.terminal.text import emit_json, write
 from publisher.cli.usage import UsageError, confirm
 from registry.errors import NotFound
 
@@ -74,7 +74,7 @@ def list_(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
 
     types = with_registry(work, database_url)
     if as_json:
-        tables.print_json(types)
+        emit_json(types)
         return
     tables.print_table(
         {
@@ -150,6 +150,6 @@ def remove(
 
 def _say(kind: WorktreeType, as_json: bool) -> None:
     if as_json:
-        emit(kind.model_dump_json())
+        emit_json(kind)
     else:
         write(f"type {kind.name}: {kind.branch_prefix}… in {kind.worktree_prefix}…")

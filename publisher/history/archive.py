@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
 import structlog
 import zstandard
 from psycopg import AsyncConnection
@@ -26,6 +25,7 @@ from publisher.outbox.ranges import range_array, runs
 from publisher.outbox.record import every_row
 from publisher.outbox.rows import WHOLE_BYTES
 from publisher.settings import Settings, profile_of
+from registry import exact
 from registry.errors import Conflict, Invalid
 from registry.events.filter import EventFilter
 from registry.events.message import OutboxRow
@@ -196,7 +196,7 @@ async def _history(conn: AsyncConnection, stream: str) -> AsyncIterator[OutboxRo
 def _row(line: bytes, number: int) -> tuple[Any, ...]:
     """The outbox row of an envelope. Raises `Invalid`."""
     try:
-        envelope = orjson.loads(line)
+        envelope = exact.loads(line)
         if "dataref" in envelope:
             raise Invalid(
                 f"line {number} has no data, the export could not read it; without this line the rest is taken"
@@ -216,7 +216,7 @@ def _row(line: bytes, number: int) -> tuple[Any, ...]:
             envelope["time"],
             envelope.get("actor"),
             None if correlation_id == event_id else correlation_id,
-            envelope["causationid"],
+            envelope.get("causationid"),
             envelope.get("traceparent"),
             data.decode(),
         )

@@ -9,10 +9,9 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
-
 from publisher.outbox.connection import connect
 from publisher.outbox.record import every_row
+from registry import exact
 from registry.errors import NotFound
 from registry.events.message import OutboxRow
 
@@ -84,7 +83,7 @@ async def read(database_url: str, entity: str, entity_id: UUID) -> Timeline:
         rows = [row async for row in every_row(conn, EVENTS, {"entity": entity, "id": entity_id}) if row.data]
     if not rows:
         raise NotFound(f"no event of {entity} {entity_id} is kept")
-    return Timeline(entity, str(entity_id), [Change(row, orjson.loads(row.data or "{}")) for row in rows])
+    return Timeline(entity, str(entity_id), [Change(row, exact.loads(row.data or "{}")) for row in rows])
 
 
 def _state(data: dict[str, Any]) -> dict[str, Any]:

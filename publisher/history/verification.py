@@ -12,6 +12,7 @@ from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.record import every_row
 from publisher.settings import Settings
+from registry import exact
 from registry.history.snapshot import Snapshot
 from registry.history.state import State
 from registry.profiles.imi import ImiProfile
@@ -93,14 +94,16 @@ def compare(told: State, is_: State, *, has_forgotten: bool) -> Verification:
 
 
 def _differing(wanted: Any, row: Any) -> str:
-    """In words; empty when they are the same."""
+    """In words; empty when they are the same as PostgreSQL compares: a change from 1.1 to 1.10 is no event."""
     if row is None:
         return "the events tell of it, the table does not have it"
     if wanted is None:
         return "the table has it, no event tells of it"
     told, is_ = wanted.model_dump(exclude=UNTOLD), row.model_dump(exclude=UNTOLD)
     return "; ".join(
-        f"{name} is {is_[name]!r:.60}, the events tell {told[name]!r:.60}" for name in is_ if is_[name] != told[name]
+        f"{name} is {is_[name]!r:.60}, the events tell {told[name]!r:.60}"
+        for name in is_
+        if not exact.same(is_[name], told[name])
     )
 
 

@@ -19,6 +19,12 @@ Wrong last message id, wrong last sequence, and the latter as a clustered stream
 """
 DUPLICATE_IN_BATCH = 10201
 """`err_code`: a `Nats-Msg-Id` of the batch is in the stream's dedupe window."""
+UNSUPPORTED_HEADER = 10177
+"""`err_code`: the server takes no message with such a header in a batch, and has stored none of it."""
+
+
+class BatchRefused(Unavailable):
+    """The server takes no messages with an id in an atomic batch, as 2.12.0; none of the batch is stored."""
 
 
 class StreamMoved(RegistryError):
@@ -50,7 +56,7 @@ class Acknowledgements:
     def expect(self, acks: int, last_sequence: int) -> tuple[str, asyncio.Future[int]]:
         """A reply subject, and the future of the stream's last sequence once `acks` answers came there.
 
-        It is at least `last_sequence`. Raises `StreamMoved`, `Unavailable` as the server's first error tells.
+        It is at least `last_sequence`. Raises `StreamMoved`, `BatchRefused`, `Unavailable` as the first error tells.
         """
         outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         outcome.add_done_callback(_retrieved)
@@ -90,6 +96,8 @@ class Acknowledgements:
         text = f"cannot publish to stream {self._stream}: {problem.get('description')} ({problem.get('err_code')})"
         if problem.get("err_code") in WRONG_END | {DUPLICATE_IN_BATCH}:
             raise StreamMoved(text)
+        if problem.get("err_code") == UNSUPPORTED_HEADER:
+            raise BatchRefused(text)
         raise Unavailable(text)
 
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple
 
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -24,7 +25,7 @@ from nats.js.api import (
 )
 
 from publisher.settings import Settings
-from publisher.stream.acknowledgements import Acknowledgements
+from publisher.stream.acknowledgements import Acknowledgements, BatchRefused
 from publisher.stream.protocol import atomic_batch, one_by_one, write
 from registry.broker.connection import translated_nats
 from registry.broker.permitted import refusal_of
@@ -32,9 +33,13 @@ from registry.errors import Conflict, NotFound, Unavailable, Unprepared
 from registry.events.message import Message
 from registry.profiles.profile import Profile
 
+log = structlog.get_logger()
+
 REQUEST_TIMEOUT_SECONDS = 5.0
-ATOMIC_SINCE = (2, 12)
-"""nats-server version that brought atomic batches."""
+API_LEVEL = "_nats.level"
+"""Member of a stream's metadata in which a server tells its API level, those since 2.11 (NATS ADR-44)."""
+BATCH_LEVEL = 2
+"""API level that brought atomic batches."""
 
 FEW = 128
 """So many messages are stored sooner as requests of their own than as an atomic batch, which has a fixed cost."""
@@ -73,8 +78,8 @@ class EventStream:
         self._client = client
         self._js: JetStreamContext = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
         self._settings = settings
-        version = client.connected_server_version
-        self._is_atomic = (version.major, version.minor) >= ATOMIC_SINCE
+        self._is_atomic = False
+        self._is_batch_proven = False
         self._acknowledgements = Acknowledgements(client, self.name)
 
     @property
@@ -112,6 +117,7 @@ class EventStream:
         except NotFound:
             config = await self._create()
         self._check(config)
+        self._is_atomic = bool(config.allow_atomic)
         await self._acknowledgements.open()
 
     async def last_sequence(self) -> int:
@@ -140,8 +146,19 @@ class EventStream:
         return len({message.transaction_id for message in messages}) == len(messages)
 
     async def _send_batch(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
+        """All or none, and one answer. Where the server turns out to refuse such batches, requests from then on.
+
+        nats-server 2.12.0 has batches and refuses every message with an id in them: only the first answer tells.
+        """
         reply, outcome = self._acknowledgements.expect(1, expected)
         await self._write(atomic_batch(messages, expected, reply))
+        if not self._is_batch_proven:
+            await asyncio.wait([outcome], timeout=REQUEST_TIMEOUT_SECONDS)
+            if outcome.done() and isinstance(outcome.exception(), BatchRefused):
+                log.info("the server takes no ids in atomic batches: each message goes alone", stream=self.name)
+                self._is_atomic = False
+                return await self._send_each(messages, expected)
+            self._is_batch_proven = True
         return outcome
 
     async def _send_each(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
@@ -213,7 +230,7 @@ class EventStream:
             max_age=round(self._settings.stream_max_age_days * 86400, AGE_DIGITS),
             max_bytes=self._settings.stream_max_bytes,
             allow_direct=True,
-            allow_atomic=self._is_atomic or None,
+            allow_atomic=True,  # a server that does not know it leaves it out
         )
 
     def _check(self, found: StreamConfig) -> None:
@@ -225,20 +242,22 @@ class EventStream:
             "num_replicas": (found.num_replicas, wanted.num_replicas),
             "max_age (s)": (round(found.max_age or 0, AGE_DIGITS), wanted.max_age),
             "max_bytes": (found.max_bytes, wanted.max_bytes),
-            "allow_atomic": (bool(found.allow_atomic), bool(wanted.allow_atomic)),
+            "allow_atomic": (bool(found.allow_atomic), _has_batches(found)),
             "allow_direct": (bool(found.allow_direct), wanted.allow_direct),
             "sealed": (found.sealed, False),
             "mirror": (found.mirror, None),
             "sources": (found.sources or None, None),
         }
-        differing = [
-            f"{name} is {_printable(actual)}, expected {_printable(expected)}"
+        differing = {
+            name: f"{name} is {_printable(actual)}, expected {_printable(expected)}"
             for name, (actual, expected) in pairs.items()
             if actual != expected
-        ]
-        if differing:
+        }
+        if differing.keys() == {"allow_atomic"} and not found.allow_atomic:  # made before the server was upgraded
+            log.warning("each message goes alone, batches would be faster: edit the stream", **differing)
+        elif differing:
             raise Conflict(
-                f"stream {self.name} exists with another configuration: {'; '.join(differing)}; "
+                f"stream {self.name} exists with another configuration: {'; '.join(differing.values())}; "
                 "edit the stream or the IMI_STREAM_… settings, it is not altered here"
             )
 
@@ -248,6 +267,11 @@ class EventStream:
 
     def _recognise(self, message: Msg) -> Stored:
         return Stored(message.metadata.sequence.stream, *self._profile.identity(message.headers or {}))
+
+
+def _has_batches(found: StreamConfig) -> bool:
+    """Whether the server of this stream knows atomic batches."""
+    return int((found.metadata or {}).get(API_LEVEL, 0)) >= BATCH_LEVEL
 
 
 def _printable(value: object) -> str:

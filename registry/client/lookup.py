@@ -8,9 +8,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 import nats.js.errors
-import orjson
 from nats.aio.client import Client
 
+from registry import exact
 from registry.broker.connection import no_stream, translated_nats
 from registry.client.replay import replay
 from registry.errors import NotFound
@@ -62,7 +62,7 @@ async def _with_id(client: Client, profile: Profile, event_id: UUID) -> FoundEve
 
 def _is(event: Replayed, event_id: UUID) -> bool:
     text = str(event_id)
-    return text.encode() in event.payload and orjson.loads(event.payload)["id"] == text
+    return text.encode() in event.payload and exact.loads(event.payload)["id"] == text
 
 
 async def _stored(client: Client, profile: Profile, sequence: int) -> FoundEvent | None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import nats.errors
-import orjson
 from nats.aio.client import Client
 from pydantic import BaseModel
 
+from registry import exact
 from registry.broker.answers import raise_refusal
-from registry.errors import Unavailable
+from registry.errors import Invalid, RegistryError, Unavailable
+from registry.events.envelope import Envelope
 from registry.models import (
+    Activity,
     LocatedProject,
     LocatedWorktree,
     Project,
     ProjectInflightWork,
     ProjectMatch,
     RegistryStats,
+    Worktree,
     WorktreeType,
 )
 from registry.queries import (
     MOST_ROWS,
+    EventPiece,
     InflightWorkFound,
     ProjectPage,
     ProjectsFound,
@@ -67,6 +71,32 @@ class QueryClient:
         """The active worktree at a path."""
         return await self._ask("worktree_by_path", LocatedWorktree, path=path)
 
+    async def worktree_by_id(self, worktree_id: UUID) -> Worktree:
+        """A worktree, active or not."""
+        return await self._ask("worktree_by_id", Worktree, worktree_id=worktree_id)
+
+    async def activity_by_id(self, activity_id: UUID) -> Activity:
+        """An entry of the audit log, also one in a worktree that was deleted."""
+        return await self._ask("activity_by_id", Activity, activity_id=activity_id)
+
+    async def event_data(self, event: Envelope) -> dict[str, Any]:
+        """The data of an event, however large: where it has a `dataref` instead, what that names.
+
+        Raises `NotFound` when the outbox no longer keeps it.
+        """
+        if event.data is not None:
+            return event.data
+        pieces: list[str] = []
+        offset: int | None = 0
+        while offset is not None:
+            piece = await self._ask(
+                "event_by_id", EventPiece, event_id=event.id, sequence=event.sequence, offset=offset
+            )
+            pieces.append(piece.text)
+            offset = piece.next
+        data: dict[str, Any] = exact.loads("".join(pieces))
+        return data
+
     async def worktree_types(self) -> list[WorktreeType]:
         """All types, the built-in ones first."""
         return (await self._ask("worktree_types", WorktreeTypes)).types
@@ -89,8 +119,11 @@ class QueryClient:
 
     async def _ask(self, query: str, answer: type[AnswerT], /, **fields: object) -> AnswerT:
         subject = self._names.query_subject(query)
+        payload = exact.dumps(fields, f"query {query}")
+        if len(payload) > self._client.max_payload:
+            raise Invalid(f"query {query}: it has {len(payload)} bytes, at most {self._client.max_payload} are allowed")
         try:
-            message = await self._client.request(subject, orjson.dumps(fields), timeout=self._timeout)
+            message = await self._client.request(subject, payload, timeout=self._timeout)
         except nats.errors.NoRespondersError as error:
             raise Unavailable(
                 f'query {query}: nobody answers on "{subject}"; is imi-registry serve running?'
@@ -98,4 +131,7 @@ class QueryClient:
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"query {query}: no answer within {self._timeout:g} s") from error
         raise_refusal(message.headers)
-        return answer.model_validate_json(message.data)
+        try:
+            return answer.model_validate(exact.loads(message.data))
+        except ValueError as error:  # pydantic's is one, too
+            raise RegistryError(f"query {query}: the answer is none that this version knows") from error

@@ -177,7 +177,7 @@ class Replay:
         if self._needs_payload:
             return 0
         first, _ = await self._reader.state()
-        low, high = first - 1, last
+        low, high = max(first - 1, 0), last  # a stream that never held anything begins at 0
         while low < high:  # the highest sequence with enough behind it
             middle = (low + high + 1) // 2
             await self._reader.start(middle)

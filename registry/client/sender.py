@@ -11,17 +11,19 @@ from uuid import UUID, uuid4
 
 import nats.errors
 import nats.js.errors
-import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from registry import exact
 from registry.broker.connection import translated_nats
 from registry.commands import Outcome, command_type, validated
-from registry.errors import OutcomeUnknown, Unavailable
+from registry.errors import Invalid, OutcomeUnknown, Unavailable
 from registry.subjects import CommandNames
 
 UNANSWERED = (nats.errors.TimeoutError, nats.errors.ConnectionClosedError, nats.js.errors.ServiceUnavailableError)
 """Errors after which a command may be stored or not."""
+TOO_LARGE = 10054
+"""`err_code`: the message is larger than the stream takes."""
 LOOK_SECONDS = 0.25
 """How often a sender that waits looks whether its connection was lost, and with it perhaps the outcome."""
 
@@ -68,8 +70,8 @@ class CommandSender:
         envelope = self._envelope(name, validated(name, data), sending)
         await self._subscribe()
         inbox = f"{self._inbox}.{uuid4().hex}"
+        payload = self._encoded(name, envelope | {"replyto": inbox})
         answer = self._awaited[inbox] = asyncio.get_running_loop().create_future()
-        payload = orjson.dumps(envelope | {"replyto": inbox})
         try:
             async with asyncio.timeout(sending.timeout):
                 return Outcome.model_validate_json(await self._outcome(name, payload, answer))
@@ -86,9 +88,10 @@ class CommandSender:
         Raises `Invalid`, `Unavailable`, `OutcomeUnknown`.
         """
         envelope = self._envelope(name, validated(name, data), sending)
+        payload = self._encoded(name, envelope)
         try:
             async with asyncio.timeout(sending.timeout):
-                while not await self._publish(name, orjson.dumps(envelope)):  # noqa: ASYNC110  # it asks a server
+                while not await self._publish(name, payload):  # noqa: ASYNC110  # it asks a server
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             raise OutcomeUnknown(f"{name} {envelope['id']}: the server does not say that it is stored") from None
@@ -110,6 +113,13 @@ class CommandSender:
         }
         given = {name: value for name, value in attributes.items() if value is not None}
         return self._complete(given | {"data": data})
+
+    def _encoded(self, name: str, envelope: dict[str, Any]) -> bytes:
+        """A command as it is sent. Raises `Invalid` for what is no text, and for one that the server does not take."""
+        payload = exact.dumps(envelope, name)
+        if len(payload) > self._client.max_payload:
+            raise Invalid(f"{name}: it has {len(payload)} bytes, at most {self._client.max_payload} are allowed")
+        return payload
 
     async def _subscribe(self) -> None:
         """Receive the answers to all commands, on one subscription for as long as the connection lasts."""
@@ -147,6 +157,10 @@ class CommandSender:
                 await self._jetstream.publish(subject, payload, timeout=2.0)
             except nats.js.errors.NoStreamResponseError as error:
                 raise Unavailable(f"no stream takes {subject}: has the applier been started?") from error
+            except nats.js.errors.BadRequestError as error:
+                if error.err_code != TOO_LARGE:
+                    raise
+                raise Invalid(f"{name}: it has {len(payload)} bytes, more than the stream of commands takes") from error
             except UNANSWERED:
                 return False
         return True

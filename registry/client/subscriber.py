@@ -14,12 +14,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-import orjson
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from registry import exact
 from registry.broker.connection import translated_nats
 from registry.broker.durable import Durable, Turn
 from registry.broker.pull import LONGEST_SECONDS, Pull
@@ -58,7 +58,7 @@ class Delivery(NamedTuple):
     @property
     def project_id(self) -> str | None:
         """The project it is about, if any."""
-        project_id: str | None = orjson.loads(self.payload).get("partitionkey")
+        project_id: str | None = exact.loads(self.payload).get("partitionkey")
         return project_id
 
 

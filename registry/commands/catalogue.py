@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from registry import exact
 from registry.errors import Invalid
 from registry.validation import NOT_BLANK, ONE_WORD, from_validation, not_too_deep
 
@@ -255,13 +256,20 @@ COMMANDS: dict[str, type[CommandData]] = {
 
 
 def validated(name: str, data: dict[str, Any]) -> dict[str, Any]:
-    """`data` of the command `name` with only the fields that were given, as JSON values. Raises `Invalid`."""
+    """`data` of the command `name` with only the fields that were given, as JSON values. Raises `Invalid`.
+
+    Numbers in metadata keep their digits (`registry/exact.py`).
+    """
     model = COMMANDS.get(name)
     if model is None:
         raise Invalid(f'command "{name}" is none of {", ".join(COMMANDS)}')
     try:
-        return model.model_validate(data).model_dump(mode="json", exclude_unset=True)
+        given = model.model_validate(data)
+        fields = given.model_dump(mode="json", exclude_unset=True, exclude={"metadata"})
     except ValidationError as error:
         raise from_validation(error, name) from None
     except ValueError:
         raise Invalid(f"{name}: data is nested too deep") from None
+    if "metadata" in given.model_fields_set:
+        fields["metadata"] = exact.checked(getattr(given, "metadata", None), f"{name}: metadata")
+    return fields

@@ -17,6 +17,11 @@ Code = Literal["VALIDATION_ERROR", "NOT_FOUND", "CONFLICT", "INTERNAL_ERROR"]
 Attribute = Annotated[str, Field(min_length=1, pattern=NOT_EMPTY)]
 
 
+MOST_INBOX_CHARACTERS = 250
+NO_ID = UUID(int=0)
+"""`command_id` of the outcome of a message whose own id cannot be read: the nil UUID of RFC 9562."""
+
+
 class CommandEnvelope(BaseModel):
     """A command on the wire: CloudEvents 1.0, JSON format, structured mode. Extension attributes are allowed."""
 
@@ -56,7 +61,7 @@ class CommandEnvelope(BaseModel):
     idempotencykey: Annotated[Attribute, Field(max_length=200)] | None = Field(
         default=None, description="Two commands with the same key are one, whatever their ids."
     )
-    replyto: Annotated[str, Field(pattern=INBOX, max_length=250)] | None = Field(
+    replyto: Annotated[str, Field(pattern=INBOX, max_length=MOST_INBOX_CHARACTERS)] | None = Field(
         default=None, description="NATS inbox the outcome is sent to."
     )
 
@@ -79,7 +84,9 @@ class Outcome(BaseModel):
         },
     )
 
-    command_id: UUID = Field(description="Id of the command that was carried out, or refused.")
+    command_id: UUID = Field(
+        description="Id of the command that was carried out, or refused; all zeros where the message has none."
+    )
     verdict: Verdict = Field(description="applied; idempotent: it was so already; rejected: nothing was changed.")
     code: Code | None = Field(default=None, description="Why it was rejected.")
     message: str = Field(default="", description="The same for people: the field, the value, the rule.")

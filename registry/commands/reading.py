@@ -8,13 +8,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
 from pydantic import ValidationError
 
+from registry import exact
 from registry.commands.catalogue import validated
-from registry.commands.envelope import CommandEnvelope, command_type
+from registry.commands.envelope import MOST_INBOX_CHARACTERS, CommandEnvelope, command_type
 from registry.errors import Invalid
 from registry.validation import INBOX, from_validation, printable
+
+_REPLY_TO = re.compile(rb'"replyto"\s*:\s*"(_INBOX\.[A-Za-z0-9_.-]+)"')
 
 
 class Command(NamedTuple):
@@ -33,7 +35,7 @@ class Command(NamedTuple):
     problem: str | None
 
 
-def read(payload: bytes, name: str, parse: Callable[[bytes], Any] = orjson.loads) -> Command:
+def read(payload: bytes, name: str, parse: Callable[[bytes], Any] = exact.loads) -> Command:
     """The command in a message whose subject says that it is `name`; `parse` makes CloudEvents attributes of it.
 
     One that breaks a rule comes back with its `problem`. Raises `Invalid` when it cannot be told which command it is:
@@ -41,7 +43,7 @@ def read(payload: bytes, name: str, parse: Callable[[bytes], Any] = orjson.loads
     """
     try:
         attributes = parse(payload)
-    except orjson.JSONDecodeError as error:
+    except ValueError as error:
         raise Invalid(f"payload is not JSON: {error}") from None
     if not isinstance(attributes, dict):
         raise Invalid(f"payload is a JSON {type(attributes).__name__}, not an object")
@@ -64,6 +66,24 @@ def read(payload: bytes, name: str, parse: Callable[[bytes], Any] = orjson.loads
     )
 
 
+def reply_address(payload: bytes) -> str | None:
+    """The inbox that a message names which is no command: of JSON its `replyto`, else the one that stands in the text.
+
+    A sender must hear of a command that is cut off, or has NaN in it, too.
+    """
+    try:
+        attributes = exact.loads(payload)
+        found = [attributes.get("replyto")] if isinstance(attributes, dict) else []
+    except ValueError:
+        found = [match.decode() for match in set(_REPLY_TO.findall(payload))]
+    inboxes = [inbox for inbox in found if isinstance(inbox, str) and _is_inbox(inbox)]
+    return inboxes[0] if len(inboxes) == 1 else None
+
+
+def _is_inbox(subject: str) -> bool:
+    return len(subject) <= MOST_INBOX_CHARACTERS and re.fullmatch(INBOX, subject) is not None
+
+
 def _data(envelope: CommandEnvelope, name: str) -> tuple[dict[str, Any], str | None]:
     if envelope.type != command_type(name):
         return {}, f'type: "{envelope.type}" does not agree with the subject; expected {command_type(name)}'
@@ -80,16 +100,16 @@ def _unreadable(attributes: dict[str, Any], name: str, payload: bytes, problem: 
     except (KeyError, ValueError, TypeError, AttributeError):
         raise Invalid(f"id: {printable(attributes.get('id'))}: it must be a UUID") from None
     reply_to = attributes.get("replyto")
-    if not (isinstance(reply_to, str) and re.fullmatch(INBOX, reply_to)):
+    if not (isinstance(reply_to, str) and _is_inbox(reply_to)):
         reply_to = None
     digest = _digest(attributes, payload)
     return Command(command_id, name, {}, digest, command_id, None, None, None, reply_to, problem)
 
 
 def _digest(attributes: dict[str, Any], payload: bytes) -> bytes:
-    """Of type and data, in one form; of the payload where they have none (orjson writes 254 levels and reads 1024)."""
+    """Of type and data, in one form; of the payload where they have none, since they are nested too deep."""
     try:
-        text = orjson.dumps([attributes.get("type"), attributes.get("data")], option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:
+        text = exact.dumps([attributes.get("type"), attributes.get("data")], sort_keys=True)
+    except Invalid:
         text = payload
     return hashlib.sha256(text).digest()

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from registry.database.part import Part, as_json
 from registry.models import Activity, AgentWork
+
+ACTIVITIES: LiteralString = (
+    "SELECT a.*, coalesce(w.name, d.name) AS worktree_name, coalesce(p.name, d.project_name) AS project_name"
+    " FROM public.agent_activities a"
+    " LEFT JOIN public.worktrees w ON w.id = a.worktree_id"
+    " LEFT JOIN public.projects p ON p.id = w.project_id"
+    " LEFT JOIN public.deleted_worktrees d ON d.id = a.worktree_id"
+)
 
 
 class Activities(Part):
@@ -41,6 +49,10 @@ class Activities(Part):
             AgentWork, "SELECT * FROM public.get_agent_recent_work(%s, %s::int)", agent_id, limit
         )
 
+    async def get_activity(self, activity_id: UUID) -> Activity | None:
+        """An activity, also one in a worktree that was deleted."""
+        return await self._pool.row(Activity, ACTIVITIES + " WHERE a.id = %s", activity_id)
+
     async def list_activities(
         self,
         *,
@@ -52,12 +64,7 @@ class Activities(Part):
         """The latest activities, newest first, also those in worktrees that were deleted."""
         return await self._pool.rows(
             Activity,
-            "SELECT a.*, coalesce(w.name, d.name) AS worktree_name, coalesce(p.name, d.project_name) AS project_name"
-            " FROM public.agent_activities a"
-            " LEFT JOIN public.worktrees w ON w.id = a.worktree_id"
-            " LEFT JOIN public.projects p ON p.id = w.project_id"
-            " LEFT JOIN public.deleted_worktrees d ON d.id = a.worktree_id"
-            " WHERE (%s::text IS NULL OR a.agent_id = %s) AND (%s::uuid IS NULL OR a.worktree_id = %s)"
+            ACTIVITIES + " WHERE (%s::text IS NULL OR a.agent_id = %s) AND (%s::uuid IS NULL OR a.worktree_id = %s)"
             " AND (%s::uuid IS NULL OR %s IN (w.project_id, d.project_id))"
             " ORDER BY a.created_at DESC, a.id LIMIT %s",
             agent_id,

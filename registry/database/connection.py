@@ -14,8 +14,10 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection, IsolationLevel
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from registry import exact
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
 
 ConnectionT = TypeVar("ConnectionT", bound=AsyncConnection[Any])
@@ -108,6 +110,7 @@ async def connected(database_url: str, name: str, set_up: SetUp) -> AsyncConnect
         conn = await uninterrupted(
             AsyncConnection.connect(database_url, application_name=name[:63], prepare_threshold=0, **CONNECTION)
         )
+    set_json_loads(exact.loads, conn)
     try:
         with translated():
             await set_up(conn)
@@ -132,13 +135,18 @@ def pool(
 
     Nothing is prepared: a prepared statement belongs to one server session, and a pooler changes that.
     """
+
+    async def configure(conn: AsyncConnection[Any]) -> None:
+        set_json_loads(exact.loads, conn)
+        await set_up(conn)
+
     return AsyncConnectionPool(
         database_url,
         kwargs={"prepare_threshold": None, **NAMELESS, **CONNECTION},
         min_size=min_size,
         max_size=max_size,
         timeout=timeout,
-        configure=set_up,
+        configure=configure,
         open=False,
     )
 

@@ -14,6 +14,10 @@ from registry.models import RegistryStats
 class Maintenance(Part):
     """Removes what is old, and counts what is there."""
 
+    async def ping(self) -> None:
+        """Return when the database answers."""
+        await self._pool.value("SELECT 1")
+
     async def cleanup_old_activities(self, retention_days: int = 90) -> int:
         """Remove activities older than so many days; returns how many."""
         removed: int = await self._pool.write(self._cause, "public.cleanup_old_activities(%s::int)", retention_days)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from registry import exact
 from registry.database.pool import NO_CAUSE, Cause, Pool
 
 
@@ -20,8 +21,11 @@ class Part:
 
 
 def as_json(metadata: Mapping[str, Any] | None) -> Jsonb:
-    """`metadata` as a value of type jsonb; none is the empty object."""
-    return Jsonb(dict(metadata or {}))
+    """`metadata` as a value of type jsonb, with all digits of its numbers; none is the empty object.
+
+    Raises `Invalid` naming field, value and rule.
+    """
+    return Jsonb(exact.checked(dict(metadata or {}), "metadata"), dumps=exact.dumps)
 
 
 def ids_beginning(reference: str) -> tuple[UUID | None, UUID | None]:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from registry.database.activities import Activities
+from registry.database.events import Events
 from registry.database.maintenance import Maintenance
 from registry.database.pool import Cause, Pool
 from registry.database.projects import Projects
@@ -17,7 +18,7 @@ from registry.database.worktree_types import WorktreeTypes
 from registry.database.worktrees import Worktrees
 
 
-class Registry(Projects, Worktrees, WorktreeTypes, Activities, Maintenance):
+class Registry(Projects, Worktrees, WorktreeTypes, Activities, Events, Maintenance):
     """A pool of connections to one registry database; open it with `Registry.connect`.
 
     All methods raise what `registry.errors` has: `NotFound`, `Conflict`, `Invalid` for what the functions refuse, and

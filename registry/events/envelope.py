@@ -7,13 +7,15 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
+from registry import exact
+from registry.errors import Invalid
 from registry.validation import from_validation
 
 
 class Envelope(BaseModel):
     """A registry event: CloudEvents 1.0, JSON format, structured mode.
 
-    An attribute that is null is not set. Exactly one of `data` and `dataref` is there. Ignore what is not listed.
+    An attribute that is not set is left out, or null. Exactly one of `data` and `dataref` is there. Ignore others.
     """
 
     model_config = ConfigDict(
@@ -21,7 +23,10 @@ class Envelope(BaseModel):
         extra="ignore",
         use_attribute_docstrings=True,
         json_schema_extra={
-            "oneOf": [{"required": ["data"]}, {"required": ["dataref"]}],
+            "oneOf": [
+                {"properties": {"data": {"type": "object"}}, "required": ["data"]},
+                {"properties": {"dataref": {"type": "string"}}, "required": ["dataref"]},
+            ],
             "examples": [
                 {
                     "specversion": "1.0",
@@ -33,7 +38,6 @@ class Envelope(BaseModel):
                     "datacontenttype": "application/json",
                     "dataschema": "urn:imi:registry:event:registry.truncated:v1",
                     "correlationid": "7d1f3f0c-5a59-4f08-8f5c-0f1f6a1e2b3c",
-                    "causationid": None,
                     "sequence": "0000000000000000042",
                     "transactionid": "777",
                     "data": {"table": "agent_activities"},
@@ -60,7 +64,7 @@ class Envelope(BaseModel):
     """`$id` of the JSON Schema of `data`."""
     correlationid: UUID
     """The conversation it belongs to: what the writer said, else the event's own id."""
-    causationid: UUID | None
+    causationid: UUID | None = None
     """Id of the command or event that made the writer write."""
     sequence: Annotated[str, StringConstraints(pattern=r"^[0-9]{19}$")]
     """Position in the outbox; comparable as text. Ascending per row, not gapless."""
@@ -91,6 +95,11 @@ class Envelope(BaseModel):
 def parse_envelope(payload: bytes) -> Envelope:
     """Read an envelope. Raises `Invalid` naming the field, the value and the rule."""
     try:
-        return Envelope.model_validate_json(payload)
+        attributes = exact.loads(payload)
+        if not isinstance(attributes, dict):
+            raise Invalid("event: input should be an object")
+        return Envelope.model_validate(attributes)
     except ValidationError as error:
         raise from_validation(error, "event") from error
+    except ValueError as error:
+        raise Invalid(f"event: invalid JSON: {error}") from error

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 
+from registry import exact
 from registry.errors import Invalid
 from registry.events.catalogue import check_filter
 
@@ -55,7 +56,7 @@ class EventFilter:
 
         Of an event that went out as a reference (`dataref`) the agent cannot be told: it matches.
         """
-        envelope = orjson.loads(payload)
+        envelope = exact.loads(payload)
         data: dict[str, Any] = envelope.get("data") or {}
         entity, action, entity_id = what_happened(envelope)
         occurred_at = datetime.fromisoformat(envelope["time"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from registry import exact
 from registry.history.state import State
 from registry.models import Project, Worktree, WorktreeType
 from registry.position import Position
@@ -25,13 +26,13 @@ class Snapshot(State):
 
     def put_line(self, line: bytes) -> None:
         """Take one row as the publisher sends it."""
-        kind, row = line[:1], line[1:]
+        kind, fields = line[:1], exact.loads(line[1:])
         if kind == PROJECT:
-            self.put_project(Project.model_validate_json(row))
+            self.put_project(Project.model_validate(fields))
         elif kind == WORKTREE:
-            self.put_worktree(Worktree.model_validate_json(row))
+            self.put_worktree(Worktree.model_validate(fields))
         else:
-            self.put_type(WorktreeType.model_validate_json(row))
+            self.put_type(WorktreeType.model_validate(fields))
 
 
 def snapshot_subject(profile: Profile) -> str:

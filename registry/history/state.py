@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import orjson
-
+from registry import exact
 from registry.errors import Conflict
 from registry.events.filter import what_happened
 from registry.models import Project, Worktree, WorktreeType
@@ -30,7 +29,7 @@ class State:
 
         Raises `DataElsewhere`, and leaves the state as it is.
         """
-        envelope = orjson.loads(payload)
+        envelope = exact.loads(payload)
         entity, action, entity_id = what_happened(envelope)
         if entity not in {"project", "worktree", "worktree_type", "registry"}:
             return

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from registry import exact
 from registry.commands import command_type
 from registry.errors import Invalid
 from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity, reference, too_large
@@ -90,7 +91,7 @@ class BloodbankProfile:
         `command_id` is the same in every attempt, `id` need not be; the type is
         `bloodbank.workspace.<entity>.<verb>`, and the actor an object.
         """
-        attributes = orjson.loads(payload)
+        attributes = exact.loads(payload)
         if not isinstance(attributes, dict):
             return attributes
         ours = dict(attributes)
@@ -130,10 +131,11 @@ class BloodbankProfile:
             "actor": agent if row.actor else service,
             "ordering_key": f"{row.entity}:{entity_id}",
             "correlationid": row.correlation_id or row.event_id,
-            "causationid": row.causation_id,
             "sequence": f"{row.id:019d}",
             "transactionid": str(row.transaction_id),
         }
+        if row.causation_id is not None:
+            envelope["causationid"] = row.causation_id
         if row.project_id is not None:
             envelope["partitionkey"] = row.project_id
         if row.traceparent is not None:

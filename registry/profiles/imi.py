@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from registry import exact
 from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity, reference, too_large
 from registry.profiles.versions import check_versions, converted
 from registry.subjects import Names
@@ -45,13 +46,15 @@ class ImiProfile:
         """
         kind = self._kinds.get((row.entity, row.action)) or self._new_kind(row.entity, row.action)
         subject = f"{kind.subject}/{row.entity_id}" if row.entity_id else kind.subject
-        causation_id = f'"{row.causation_id}"' if row.causation_id else "null"
         envelope = (
             f'{{"specversion":"1.0","id":"{row.event_id}","source":{kind.source},"type":{kind.type},'
             f'"subject":"{subject}","time":"{row.occurred_at}","datacontenttype":"application/json",'
             f'"dataschema":{kind.dataschema},"correlationid":"{row.correlation_id or row.event_id}",'
-            f'"causationid":{causation_id},"sequence":"{row.id:019d}","transactionid":"{row.transaction_id}"'
+            f'"sequence":"{row.id:019d}","transactionid":"{row.transaction_id}"'
         )
+        # An attribute that is not set is left out: SDKs of CloudEvents read null as the text.
+        if row.causation_id is not None:
+            envelope += f',"causationid":"{row.causation_id}"'
         if row.project_id is not None:
             envelope += f',"partitionkey":"{row.project_id}"'
         if row.actor is not None:
@@ -87,7 +90,7 @@ class ImiProfile:
 
     def parse_command(self, payload: bytes) -> Any:
         """A command as it is."""
-        return orjson.loads(payload)
+        return exact.loads(payload)
 
     def complete_command(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """A command as it is."""

@@ -153,6 +153,53 @@ async def test_what_has_an_id_is_answered(world: World, payload: bytes, code: st
 
 
 @pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (b'{"id": 1, "replyto": "INBOX"}', "id: 1: it must be a UUID"),
+        (b'{"replyto": "INBOX"}', "id: null: it must be a UUID"),
+        (b'{"id": "x", "replyto": "INBOX", "data": {"metadata": {"n": NaN}}}', "NaN is no number in JSON"),
+        (b'{"id": "x", "replyto": "INBOX", "data": {"name": "cut', "payload is not JSON: Unterminated string"),
+        (b'{"replyto" :\n"INBOX", "data": "\xff"}', "payload is not JSON: 'utf-8' codec can't decode"),
+    ],
+)
+async def test_what_is_no_command_is_answered_where_it_says_to_whom(world: World, payload: bytes, message: str) -> None:
+    inbox = world.nats.new_inbox()
+    subscription = await world.nats.subscribe(inbox)
+
+    async with world.applier():
+        await world.send("project.register", payload.replace(b"INBOX", inbox.encode()))
+        outcome = orjson.loads((await subscription.next_msg(timeout=20)).data)
+        await world.commands_done()
+
+    assert outcome["verdict"] == "rejected"
+    assert outcome["code"] == "VALIDATION_ERROR"
+    assert message in outcome["message"]
+    assert outcome["command_id"] == "00000000-0000-0000-0000-000000000000"
+    assert (await world.nats.jetstream().stream_info(world.names.commands.dead_letter_stream)).state.messages == 1
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"id": 1, "replyto": "victim.subject"}',
+        b'{"replyto": "_INBOX.victim.*", cut',
+        b'{"replyto": "_INBOX.victim.a", "data": {"replyto": "_INBOX.victim.b", cut',
+        b'{"replyto": "_INBOX.victim.' + b"a" * 300 + b'", cut',
+        b'"replyto"',
+    ],
+)
+async def test_what_is_no_command_is_answered_to_an_inbox_alone(world: World, payload: bytes) -> None:
+    heard = [await world.nats.subscribe(subject) for subject in ("victim.>", "_INBOX.victim.>")]
+
+    async with world.applier():
+        await world.send("project.register", payload)
+        await world.commands_done()
+    await flushed(world.nats)
+
+    assert [subscription.pending_msgs for subscription in heard] == [0, 0]
+
+
+@pytest.mark.parametrize(
     ("subject", "payload", "reason"),
     [
         ("cmd.v1.project.register", b"\xff\xfe\x00", "payload is not JSON"),

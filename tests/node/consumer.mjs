@@ -16,11 +16,11 @@ const [url, prefix, folder, origin] = process.argv.slice(2);
 const EVENTS = `${prefix}.evt.v1.>`;
 
 async function loadSchemas() {
-  const ajv = addFormats(new Ajv({ allErrors: true, strict: true, strictTypes: false, strictRequired: false }));
-  for (const part of ["", "events", "commands"]) {
+  const ajv = addFormats(new Ajv({ allErrors: true, strict: true }));
+  for (const part of ["", "events", "commands", "queries"]) {
     for (const name of await readdir(join(folder, part))) {
       if (!name.endsWith(".json") || name === "asyncapi.json") continue;
-      ajv.addSchema(JSON.parse(await readFile(join(folder, part, name), "utf8")));
+      ajv.compile(JSON.parse(await readFile(join(folder, part, name), "utf8")));
     }
   }
   return ajv;

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import orjson
 
 from publisher.cli.terminal.text import emit, write
 from publisher.cli.times import printed
+from registry import exact
 from registry.client.lookup import FoundEvent
 
 
@@ -35,6 +34,6 @@ def show(found: FoundEvent, stream: str, *, as_json: bool) -> None:
     write(f"subject   {found.subject}")
     for name, value in (found.headers or {}).items():
         write(f"header    {name}: {value}")
-    # Not orjson, which makes floats of integers beyond 64 bits; every digit of a number is in the output of --json.
-    for line in json.dumps(json.loads(found.payload), indent=2, ensure_ascii=False).split("\n"):
+    # With every digit of its numbers, as in the output of --json.
+    for line in exact.dumps(exact.loads(found.payload), indent=True).decode().split("\n"):
         write(line)

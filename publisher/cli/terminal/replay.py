@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from time import monotonic
 
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from publisher.cli.terminal.lines import event_line
 from publisher.cli.terminal.text import console, emit, line_printer
+from registry import exact
 from registry.history.pages import Replayed
 
 EVENTS_PER_UPDATE = 500
@@ -24,7 +24,7 @@ async def at_original_pace(events: AsyncIterator[Replayed]) -> AsyncIterator[Rep
     first: datetime | None = None
     began = 0.0
     async for event in events:
-        occurred_at = datetime.fromisoformat(orjson.loads(event.payload)["time"])
+        occurred_at = datetime.fromisoformat(exact.loads(event.payload)["time"])
         if first is None:
             first, began = occurred_at, monotonic()
         await asyncio.sleep((occurred_at - first).total_seconds() - (monotonic() - began))
@@ -73,7 +73,7 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
                 if follow:
                     out.flush()
             else:
-                show_line(event_line(orjson.loads(last.payload)))
+                show_line(event_line(exact.loads(last.payload)))
             if total and number % EVENTS_PER_UPDATE == 0:
                 rate = f"{number / (monotonic() - began):,.0f} events/s"
                 bar.update(task, completed=min(last.sequence, total), rate=rate)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel
 from rich import box
 from rich.cells import cell_len
 from rich.errors import StyleSyntaxError
@@ -15,9 +13,10 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from publisher.cli.terminal.text import console, emit, safe
+from publisher.cli.terminal.text import console, safe
 from publisher.cli.times import printed
 from publisher.text import visible
+from registry import exact
 from registry.models import InflightWork, Worktree
 
 SHORTEST_ID = 8
@@ -25,14 +24,6 @@ SHORT = 12
 """Columns of a value that is not folded."""
 BETWEEN_COLUMNS = 2
 STATUS_STYLES = {"clean": "green", "uncommitted": "yellow", "ahead": "cyan", "behind": "magenta", "diverged": "red"}
-
-
-def print_json(found: BaseModel | Sequence[BaseModel]) -> None:
-    """One JSON object, or one array of them, on one line."""
-    if isinstance(found, BaseModel):
-        emit(found.model_dump_json())
-    else:
-        emit(json.dumps([row.model_dump(mode="json") for row in found], ensure_ascii=False))
 
 
 def print_table(
@@ -85,7 +76,7 @@ def _detail(value: object) -> Text:
     if isinstance(value, Text):
         return safe(value)
     if isinstance(value, dict):
-        return safe(json.dumps(value, ensure_ascii=False))
+        return safe(exact.dumps(value).decode())
     if isinstance(value, datetime):
         return Text(printed(value))
     return safe(str(value))

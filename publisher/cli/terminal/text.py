@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from publisher.text import visible
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from rich.console import Console
     from rich.text import Text
 
@@ -48,6 +49,19 @@ def say(text: str) -> None:
 def write(text: str) -> None:
     """Print a line of output for people."""
     print(visible(text), flush=True)
+
+
+def emit_json(value: BaseModel | Mapping[str, Any] | Sequence[Any] | None) -> None:
+    """Print a value, or a model, or some of these, as one line of JSON, with all digits of its numbers."""
+    from registry import exact
+
+    emit(exact.dumps(_plain(value)).decode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value.model_dump() if hasattr(value, "model_dump") else value
 
 
 def emit(text: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from rich.text import Text
 
 from publisher.cli.terminal.lines import STYLES
-from publisher.cli.terminal.text import console, emit, line_printer, write
+from publisher.cli.terminal.text import console, emit_json, line_printer, write
 from publisher.cli.times import printed
 from publisher.history.timeline import Change, Timeline
+from registry import exact
 
 HIDDEN = {"updated_at", "last_sync_at"}
 """Fields that change with every other one: not worth a line of their own."""
@@ -19,7 +19,7 @@ HIDDEN = {"updated_at", "last_sync_at"}
 def changes(timeline: Timeline, *, diff: bool, as_json: bool) -> None:
     """Print each change; with `diff` each changed field on a line of its own."""
     if as_json:
-        emit(orjson.dumps([_as_dict(change) for change in timeline.changes]).decode())
+        emit_json([_as_dict(change) for change in timeline.changes])
         return
     show = line_printer(console())
     for change in timeline.changes:
@@ -44,7 +44,7 @@ def changes(timeline: Timeline, *, diff: bool, as_json: bool) -> None:
 def state(fields: dict[str, Any] | None, *, as_json: bool) -> None:
     """Print the fields of a state; None is one that was deleted."""
     if as_json:
-        emit(orjson.dumps(fields).decode())
+        emit_json(fields)
     elif fields is None:
         write("deleted")
     else:
@@ -72,4 +72,4 @@ def _short(value: object) -> str:
         return "-"
     if isinstance(value, str):
         return value
-    return orjson.dumps(value).decode()
+    return exact.dumps(value).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,7 +19,8 @@ from nats.aio.msg import Msg
 from publisher.query_service import OUTAGE_SECONDS
 from registry.client.queries import QueryClient
 from registry.database import Registry
-from registry.errors import Invalid, NotFound, Unavailable
+from registry.errors import Invalid, NotFound, RegistryError, Unavailable
+from registry.events.envelope import parse_envelope
 from registry.queries import QUERIES
 from tests.support.processes import COMMAND, environment
 from tests.support.proxy import postgres_proxy
@@ -168,6 +170,57 @@ async def test_an_answer_too_large_for_the_server_says_so(service: None, world: 
     assert len(page["projects"]) == 1
 
 
+async def test_what_an_event_names_is_found_by_id(registry: Registry, queries: QueryClient, world: World) -> None:
+    project_id = await registry.register_project("engine", ORIGIN, metadata={"z": Decimal("1.10")})
+    worktree_id = await registry.register_worktree(project_id, "feat", "feat-x", "feat/x", "/code/feat-x")
+    activity_id = await registry.log_activity("ada", worktree_id, "modified", "größer")
+
+    worktree = await queries.worktree_by_id(worktree_id)
+    activity = await queries.activity_by_id(activity_id)
+
+    assert (worktree.name, worktree.project_name, worktree.active) == ("feat-x", "engine", True)
+    assert (activity.description, activity.worktree_name) == ("größer", "feat-x")
+    for ask_for in (queries.worktree_by_id, queries.activity_by_id):
+        with pytest.raises(NotFound, match=f"{SOME_ID} is no"):
+            await ask_for(UUID(SOME_ID))  # type: ignore[operator]
+
+
+async def test_the_data_that_an_event_only_names_is_read_in_pieces(
+    registry: Registry, queries: QueryClient, world: World
+) -> None:
+    # given an event whose data is many times what a message may be, of characters that take most room in JSON
+    text = 'ü"\\\n😀' * (world.nats.max_payload // 4)
+    await registry.register_project("small", "git@github.com:ada/small.git")
+    await registry.register_project("engine", ORIGIN, metadata={"z": Decimal("1.10"), "text": text})
+    async with world.relay():
+        await world.drained()
+    small, large = [parse_envelope(event.payload) for event in await world.replayed()]
+    assert large.data is None
+
+    # then
+    data = await queries.event_data(large)
+    assert data["metadata"] == {"z": Decimal("1.10"), "text": text}
+    assert (await queries.event_data(small)) == small.data
+    for nothing in (large.model_copy(update={"id": UUID(SOME_ID)}), large.model_copy(update={"sequence": "9" * 19})):
+        with pytest.raises(RegistryError, match=r"is no event that is kept at sequence|out of range"):
+            await queries.event_data(nothing)
+
+
+async def test_a_query_that_takes_too_long_does_not_put_others_out(queries: QueryClient, world: World) -> None:
+    with psycopg.connect(world.database) as conn:
+        conn.execute("LOCK TABLE projects")
+
+        with pytest.raises(Unavailable, match="did not answer within"):
+            await queries.projects()
+
+        assert len(await queries.worktree_types()) > 0
+
+
+async def test_a_text_to_search_for_is_no_longer_than_a_name(queries: QueryClient) -> None:
+    with pytest.raises(Invalid, match="at most 512 characters"):
+        await queries.search_projects("x" * 100_000)
+
+
 async def test_the_service_is_found_by_standard_tools(service: None, world: World) -> None:
     # given a second instance
     async with world.queries():
@@ -210,11 +263,16 @@ async def test_answers_conform_to_the_schemas_of_the_endpoints(service: None, re
     project_id = await registry.register_project("engine", ORIGIN, "main", "/code/engine/trunk-main")
     worktree_id = await registry.register_worktree(project_id, "feat", "feat-x", "feat/x", "/code/engine/feat-x")
     await registry.update_worktree_git_state(worktree_id, uncommitted_count=2)
+    activity_id = await registry.log_activity("ada", worktree_id, "modified", "x")
+    ((event_id, sequence),) = world.rows("SELECT event_id::text, id::text FROM outbox WHERE entity = 'project'")
     requests: dict[str, dict[str, Any]] = {
         "project_by_origin": {"remote_origin": ORIGIN},
         "project_by_id": {"project_id": str(project_id)},
         "search_projects": {"query": "engine"},
         "worktree_by_path": {"path": "/code/engine/feat-x"},
+        "worktree_by_id": {"worktree_id": str(worktree_id)},
+        "activity_by_id": {"activity_id": str(activity_id)},
+        "event_by_id": {"event_id": event_id, "sequence": sequence},
         "working_path": {"project_id": str(project_id)},
     }
     (info,) = await control(world.nats, f"$SRV.INFO.{world.prefix}-registry", answers=1)

@@ -99,7 +99,27 @@ async def test_a_consumer_in_node_subscribes_validates_registers_and_replays(wor
     assert found["kept"]["stream"] == f"{world.prefix.upper()}_COMMANDS"
     assert found["outcome"]["verdict"] == "applied"
     assert (found["outcome"]["result"]["project_id"],) == project
-    caused = [event["type"] for event in found["live"] if event["causationid"] == found["command"]["id"]]
+    caused = [event["type"] for event in found["live"] if event.get("causationid") == found["command"]["id"]]
     assert caused == ["imi.project.registered.v1", "imi.command.applied.v1"]
     assert {event["type"] for event in found["replayed"]} == {f"imi.{name}.v1" for name in VERSIONS}
     assert sorted(event["id"] for event in found["replayed"]) == sorted(history)
+
+
+async def test_a_consumer_in_node_reads_and_writes_numbers_with_all_their_digits(world: World) -> None:
+    async with world.relay(), world.applier():
+        process = await asyncio.create_subprocess_exec(
+            *["node", "exact.mjs", world.nats_url, world.prefix, "git@github.com:33god/exact.git"],
+            cwd=PROJECT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            out, errors = await process.communicate()
+
+    assert process.returncode == 0, errors.decode()
+    stored = world.rows("SELECT metadata::text FROM projects")
+    assert stored == [('{"half": 0.5, "count": 12345678901234567890123, "share": 0.12345678901234567890123}',)]
+    assert out.decode().strip() == (
+        '{"metadata":{"half":0.5,"count":12345678901234567890123,"share":0.12345678901234567890123},'
+        '"text":"12345678901234567890123"}'
+    )

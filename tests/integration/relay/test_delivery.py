@@ -195,7 +195,7 @@ async def test_settings_of_the_writing_transaction_travel_with_the_event(
         TRACE,
     )
     assert untold["correlationid"] == untold["id"]
-    assert untold["causationid"] is None
+    assert "causationid" not in untold
     assert "actor" not in untold
     assert "traceparent" not in untold
 
