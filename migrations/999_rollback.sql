@@ -60,6 +60,9 @@ DROP FUNCTION IF EXISTS
     outbox_worktree_type_data(worktree_types, jsonb),
     outbox_worktree_type_changes(worktree_types, worktree_types);
 
+-- 005
+DROP FUNCTION IF EXISTS published_ids(publisher_cursor);
+
 -- 002: what has rows of the tables
 DROP FUNCTION IF EXISTS deleted_worktree(uuid);
 
