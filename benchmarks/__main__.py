@@ -17,6 +17,7 @@ from benchmarks import (
     commands,
     drain,
     footprint,
+    gaps,
     growth,
     latency,
     machine,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Servers, Sizes], Awaitable[Report]]] = {
     "replay": replay.run,
     "snapshot": snapshot.run,
     "growth": growth.run,
+    "gaps": gaps.run,
     "queries": queries.run,
     "footprint": footprint.run,
 }

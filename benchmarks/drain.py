@@ -16,7 +16,7 @@ from benchmarks.peers import PEERS, PURE_PYTHON
 from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
 from benchmarks.sizes import Sizes
 from publisher.outbox.connection import LEADER, connect
-from publisher.outbox.page import next_page
+from publisher.outbox.page import Unseen, next_page
 from publisher.outbox.ranges import RangeSet
 from publisher.settings import load, profile_of
 from publisher.stream import protocol
@@ -79,7 +79,7 @@ async def read(database_url: str, total: int) -> list[Message]:
     seen = RangeSet()
     async with connect(database_url, "bench", LEADER) as conn:
         while len(messages) < total:
-            page = await next_page(conn, seen, 2 * BATCH, short_bytes=1 << 20)
+            page = await next_page(conn, Unseen.outside(seen), 2 * BATCH, short_bytes=1 << 20)
             seen.add_all(row.id for row in page.rows)
             messages += [profile.encode(row, 1 << 20) for row in page.rows]
     return messages

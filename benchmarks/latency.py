@@ -122,7 +122,7 @@ async def latencies(
         async with await AsyncConnection.connect(database_url, autocommit=True) as conn:
             for number in range(writer, count, WRITERS):
                 await asyncio.sleep(start + number / rate - perf_counter())
-                token = f"{start}-{number}"
+                token = f"{start * 1e6:.0f}x{number}"
                 await conn.execute(CHANGE, {"token": token, "name": f"feat-{number % 100}"}, prepare=True)
                 committed[token] = perf_counter()
                 if publish is not None:

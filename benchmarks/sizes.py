@@ -29,6 +29,7 @@ class Sizes:
     growth_projects: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
     growth_backlog: int = 50_000
     subscribers: tuple[int, ...] = (1, 10, 100)
+    gaps: tuple[int, ...] = (10, 1_000, 100_000)
     projects: int = 100_000
     worktrees: int = 1_000_000
     activities: int = 10_000_000
@@ -56,6 +57,7 @@ QUICK = Sizes(
     growth_projects=(100, 500),
     growth_backlog=1_000,
     subscribers=(1, 2),
+    gaps=(10, 200),
     projects=500,
     worktrees=2_000,
     activities=5_000,

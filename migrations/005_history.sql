@@ -27,6 +27,28 @@ ALTER TABLE publisher_cursor ADD COLUMN IF NOT EXISTS forgotten_sequence bigint 
 
 COMMENT ON COLUMN publisher_cursor.forgotten_sequence IS 'The record of events up to this sequence is gone: retention removed them, or they were published before there was a record.';
 
+ALTER TABLE publisher_cursor ADD COLUMN IF NOT EXISTS complete_sequence bigint NOT NULL DEFAULT 0;
+
+COMMENT ON COLUMN publisher_cursor.published IS 'Outbox ids that are in the stream, or will never appear, as of complete_sequence; published_ids() tells all.';
+COMMENT ON COLUMN publisher_cursor.complete_sequence IS 'What was published up to this sequence is in published, what came since in published_batch.';
+
+-- While many ids are in flight, published is large and not written with each batch: docs/adr/0001-outbox-and-relay.md.
+CREATE OR REPLACE FUNCTION published_ids(p_cursor publisher_cursor)
+RETURNS int8multirange
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p_cursor.published + coalesce(range_agg(part), '{}')
+    FROM public.published_batch AS batch
+    CROSS JOIN LATERAL unnest(batch.ids) AS part
+    WHERE batch.stream = p_cursor.stream
+        AND batch.last_sequence > p_cursor.complete_sequence
+        AND batch.last_sequence <= p_cursor.stream_sequence
+$$;
+
+COMMENT ON FUNCTION published_ids(publisher_cursor) IS 'Outbox ids that are in the stream of this cursor, or are known never to appear.';
+
 -- What was published before this migration has no record.
 UPDATE publisher_cursor AS cursor
 SET forgotten_sequence = cursor.stream_sequence

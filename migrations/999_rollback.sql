@@ -62,6 +62,9 @@ DROP FUNCTION IF EXISTS
     outbox_worktree_type_changes(worktree_types, worktree_types),
     outbox_activity_data(agent_activities, uuid, text, text);
 
+-- 005
+DROP FUNCTION IF EXISTS published_ids(publisher_cursor);
+
 -- 002: what has rows of the tables
 DROP FUNCTION IF EXISTS deleted_worktree(uuid);
 

@@ -44,7 +44,7 @@ SELECT
     cursor.forgotten_sequence,
     cursor.leader,
     extract(epoch FROM clock_timestamp() - cursor.heartbeat_at)::float8,
-    (SELECT count(*) FROM public.outbox WHERE id >= coalesce(upper(cursor.published), 1))
+    (SELECT count(*) FROM public.outbox WHERE id >= coalesce(upper(public.published_ids(cursor)), 1))
 FROM public.publisher_cursor AS cursor
 ORDER BY cursor.stream
 """

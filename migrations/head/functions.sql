@@ -1425,6 +1425,21 @@ END;
 $function$;
 COMMENT ON FUNCTION prune_inactive_worktrees(integer) IS 'Deletes worktrees inactive and untouched for so many days, and says how many; their activities stay.';
 
+CREATE OR REPLACE FUNCTION public.published_ids(p_cursor publisher_cursor)
+ RETURNS int8multirange
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT p_cursor.published + coalesce(range_agg(part), '{}')
+    FROM public.published_batch AS batch
+    CROSS JOIN LATERAL unnest(batch.ids) AS part
+    WHERE batch.stream = p_cursor.stream
+        AND batch.last_sequence > p_cursor.complete_sequence
+        AND batch.last_sequence <= p_cursor.stream_sequence
+$function$;
+COMMENT ON FUNCTION published_ids(publisher_cursor) IS 'Outbox ids that are in the stream of this cursor, or are known never to appear.';
+
 CREATE OR REPLACE FUNCTION public.quote_for_message(p_value text)
  RETURNS text
  LANGUAGE sql

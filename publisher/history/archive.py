@@ -45,7 +45,10 @@ SELECT id
 FROM public.outbox
 WHERE
     id > %(after)s
-    AND NOT coalesce((SELECT published FROM public.publisher_cursor WHERE stream = %(stream)s) @> id, false)
+    AND NOT coalesce(
+        (SELECT public.published_ids(cursor) FROM public.publisher_cursor AS cursor WHERE stream = %(stream)s) @> id,
+        false
+    )
 ORDER BY id
 LIMIT %(limit)s
 """
@@ -67,10 +70,13 @@ COPY public.outbox (
 RECORD = "INSERT INTO public.published_batch (stream, last_sequence, ids) VALUES (%s, %s, %s::int8range[])"
 
 CURSOR = """
-INSERT INTO public.publisher_cursor (stream, published, stream_sequence)
-VALUES (%(stream)s, int8multirange(int8range(1, %(last_id)s + 1)), %(events)s)
+INSERT INTO public.publisher_cursor (stream, published, stream_sequence, complete_sequence)
+VALUES (%(stream)s, int8multirange(int8range(1, %(last_id)s + 1)), %(events)s, %(events)s)
 ON CONFLICT (stream) DO UPDATE
-SET published = EXCLUDED.published, stream_sequence = EXCLUDED.stream_sequence
+SET
+    published = EXCLUDED.published,
+    stream_sequence = EXCLUDED.stream_sequence,
+    complete_sequence = EXCLUDED.complete_sequence
 """
 
 

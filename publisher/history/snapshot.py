@@ -25,10 +25,13 @@ CONFIRM_SECONDS = 10.0
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 POSITION = """
-WITH cursor AS (
-    SELECT stream_sequence, published, coalesce(upper(published), 1) AS above
-    FROM public.publisher_cursor
+WITH known AS MATERIALIZED (
+    SELECT stream_sequence, public.published_ids(cursor) AS published
+    FROM public.publisher_cursor AS cursor
     WHERE stream = %(stream)s
+), cursor AS (
+    SELECT stream_sequence, published, coalesce(upper(published), 1) AS above
+    FROM known
 ), waiting AS (
     SELECT id
     FROM public.outbox

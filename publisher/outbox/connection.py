@@ -23,6 +23,7 @@ SET enable_indexscan = on;
 SET enable_indexonlyscan = on;
 SET enable_nestloop = on;
 SET enable_sort = on;
+SET enable_tidscan = on;
 SET enable_seqscan = on;
 SET enable_bitmapscan = on;
 """

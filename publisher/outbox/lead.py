@@ -13,10 +13,10 @@ from publisher.outbox.ranges import RangeSet
 from registry.errors import Unprepared
 
 LEAD = """
-UPDATE public.publisher_cursor
+UPDATE public.publisher_cursor AS cursor
 SET epoch = epoch + 1, heartbeat_at = clock_timestamp(), leader = %(leader)s
 WHERE stream = %(stream)s
-RETURNING published, stream_sequence, epoch, pg_current_xact_id()::text::bigint
+RETURNING public.published_ids(cursor), stream_sequence, epoch, pg_current_xact_id()::text::bigint
 """
 
 # The lock's number is taken from the stream's name, so that each stream fed from this database has its own leader.

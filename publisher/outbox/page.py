@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from psycopg import AsyncConnection
 from psycopg.types.numeric import Int8
@@ -24,12 +25,20 @@ WITH progress AS MATERIALIZED (
         pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
         coalesce(pg_sequence_last_value('public.outbox_id_seq'), 0) AS allocated,
         pg_current_wal_insert_lsn() AS written,
-        pg_current_wal_flush_lsn() AS flushed
+        pg_current_wal_flush_lsn() AS flushed,
+        CASE WHEN %(is_survey)s THEN pg_current_snapshot()::text END AS snapshot,
+        ARRAY(
+            SELECT watched::text::bigint
+            FROM unnest(%(watched)s::xid8[]) AS watched
+            WHERE pg_visible_in_snapshot(watched, pg_current_snapshot())
+        ) AS ended
 )
 SELECT
     progress.oldest_running,
     progress.allocated,
     CASE WHEN progress.flushed < progress.written THEN progress.written::text END,
+    progress.snapshot,
+    progress.ended,
 """  # noqa: S608  # constants
     + COLUMNS
     + """
@@ -66,7 +75,7 @@ LEFT JOIN LATERAL (
         LIMIT %(limit)s
     ) event
     OFFSET 0
-) event ON true
+) event ON progress.ended = '{}'
 """
 )
 
@@ -79,6 +88,50 @@ SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(tru
 
 
 SHORT_BYTES = 4096
+
+
+class Unseen(NamedTuple):
+    """Which rows a page is asked for."""
+
+    gaps: Sequence[tuple[int, int]]
+    """Ranges of ids, ascending."""
+    above: int
+    """And all ids from here on."""
+    end: int | None = None
+    """The first id that was left out although a row may be there; None when no such was."""
+    watched: tuple[int, ...] = ()
+    """Transactions that were running. While all of them are, no row can be where else this does not look."""
+    is_survey: bool = False
+    """Whether the page is to tell which transactions are running."""
+
+    @classmethod
+    def outside(cls, seen: RangeSet) -> Self:
+        """Everything that is not in `seen`."""
+        return cls(seen.gaps(), seen.upper)
+
+    def values(self, limit: int) -> dict[str, object]:
+        """The parameters of `PAGE`."""
+        return {
+            "gaps": multirange(self.gaps),
+            "above": Int8(self.above),
+            "watched": "{" + ",".join(map(str, self.watched)) + "}",
+            "is_survey": self.is_survey,
+            "limit": Int8(limit),
+        }
+
+
+class Snapshot(NamedTuple):
+    """Which transactions a snapshot shows as running."""
+
+    running: tuple[int, ...]
+    """Ids of transactions below `end`, ascending; no others below it are running."""
+    end: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A `pg_snapshot` in PostgreSQL's text form: `xmin:xmax:xip,xip…`."""
+        _, end, running = text.split(":")
+        return cls(tuple(int(id_) for id_ in running.split(",") if id_), int(end))
 
 
 class Page(NamedTuple):
@@ -94,21 +147,40 @@ class Page(NamedTuple):
     """Highest outbox id handed out so far, visible or not; 0 when none was."""
     flush_needed: str | None = None
     """Position in the WAL up to which it must be on disk for all rows to outlive a crash; None when it is."""
+    snapshot: Snapshot | None = None
+    """When the page was a survey."""
+    ended: tuple[int, ...] = ()
+    """Those of the watched transactions that have ended: rows may be where this did not look, so it has none."""
+    asked_end: int | None = None
+    """Of `Unseen`."""
+
+    @property
+    def end(self) -> int | None:
+        """All visible rows with ids before this are here, or were seen before; None when it looked at all ids."""
+        return self.rows[-1].id + 1 if self.is_full else self.asked_end
 
 
-async def next_page(conn: AsyncConnection, seen: RangeSet, limit: int, short_bytes: int = SHORT_BYTES) -> Page:
-    """Read up to `limit` visible rows whose ids are not in `seen`, lowest id first, in one snapshot.
+async def next_page(conn: AsyncConnection, unseen: Unseen, limit: int, short_bytes: int = SHORT_BYTES) -> Page:
+    """Read up to `limit` visible rows of those that are `unseen`, lowest id first, in one snapshot.
 
     Those whose data has at most `short_bytes` bytes have it; `with_data` reads that of the others, which later
     snapshots show unchanged, since rows of the outbox never change. Raises `Unavailable` when the connection is lost:
     the caller must give up leadership.
     """
-    values = {"gaps": multirange(seen.gaps()), "above": Int8(seen.upper), "limit": Int8(limit)}
-    found = await fetch(conn, PAGE, values, short_bytes)
-    oldest_running, allocated, flush_needed = found[0][:3]
-    rows = [OutboxRow._make((*row[3:], None)) for row in found] if found[0][3] is not None else []
+    found = await fetch(conn, PAGE, unseen.values(limit), short_bytes)
+    oldest_running, allocated, flush_needed, snapshot, ended = found[0][:5]
+    rows = [OutboxRow._make((*row[5:], None)) for row in found] if found[0][5] is not None else []
     rows.sort(key=itemgetter(0))  # they are sorted; a query without ORDER BY does not promise it
-    return Page(rows, len(rows) == limit, oldest_running, allocated, flush_needed)
+    return Page(
+        rows,
+        len(rows) == limit,
+        oldest_running,
+        allocated,
+        flush_needed,
+        Snapshot.parse(snapshot) if snapshot else None,
+        tuple(ended),
+        unseen.end,
+    )
 
 
 async def flush(conn: AsyncConnection, position: str) -> None:

@@ -1,17 +1,18 @@
-"""A set of integers kept as sorted half-open ranges: the published set, whose holes are the gaps."""
+"""A set of integers from 1 on, kept as sorted half-open ranges: the published set, whose holes are the gaps."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class RangeSet:
-    """Integers as ranges `[low, high)`; normally one range, so every operation is cheap."""
+    """Integers as ranges `[low, high)`; normally one. With many, what is asked for each batch does not look at all."""
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._lows: list[int] = []
         self._highs: list[int] = []
+        self._size = 0
         for low, high in ranges:
             self.add(low, high)
 
@@ -39,6 +40,11 @@ class RangeSet:
         """The least integer above all ranges; 1 for the empty set: outbox ids begin there."""
         return self._highs[-1] if self._highs else 1
 
+    @property
+    def size(self) -> int:
+        """Number of integers."""
+        return self._size
+
     def add(self, low: int, high: int) -> None:
         """Add the integers from `low` to before `high`, joining ranges that touch. An empty range adds nothing."""
         if low >= high:
@@ -48,6 +54,9 @@ class RangeSet:
         if first < last:
             low = min(low, self._lows[first])
             high = max(high, self._highs[last - 1])
+        self._size += high - low
+        for joined in range(first, last):
+            self._size -= self._highs[joined] - self._lows[joined]
         self._lows[first:last] = [low]
         self._highs[first:last] = [high]
 
@@ -56,31 +65,50 @@ class RangeSet:
         for value in values:
             if self._highs and self._highs[-1] == value:
                 self._highs[-1] = value + 1  # the common case: the next integer
+                self._size += 1
             else:
                 self.add(value, value + 1)
 
-    def gaps(self, start: int = 1) -> list[tuple[int, int]]:
-        """The holes between `start` and `upper`, lowest first."""
+    def add_ranges(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Add ranges that ascend: the last one first, since a hole that is closed moves all ranges behind it."""
+        for low, high in reversed(ranges):
+            self.add(low, high)
+
+    def gap_count(self, start: int = 1) -> int:
+        """Number of holes between `start` and `upper`."""
+        return len(self._lows) - bisect_right(self._lows, start)
+
+    def gaps(self, start: int = 1, most: int | None = None) -> list[tuple[int, int]]:
+        """The holes between `start` and `upper`, lowest first; of more than `most`, the first ones."""
+        first = bisect_right(self._lows, start)
+        last = None if most is None else first + most
+        if first:
+            start = max(start, self._highs[first - 1])
         holes = []
-        for low, high in self:
-            if start < low:
-                holes.append((start, low))
-            start = max(start, high)
+        for low, high in zip(self._lows[first:last], self._highs[first:last], strict=True):
+            holes.append((start, low))
+            start = high
         return holes
 
-    def fill(self, end: int, start: int = 1) -> list[tuple[int, int]]:
-        """Add all integers from `start` to before `end`; returns the ranges that were missing, lowest first."""
-        missing = [(low, min(high, end)) for low, high in self.gaps(start) if low < end]
-        if self.upper < end:
-            missing.append((max(self.upper, start), end))
-        for low, high in missing:
-            self.add(low, high)
+    def fill(self, end: int) -> list[tuple[int, int]]:
+        """Add all integers before `end`; returns the ranges that were missing, lowest first."""
+        missing = []
+        above = 1
+        for low, high in self:
+            if above >= end:
+                break
+            if above < low:
+                missing.append((above, min(low, end)))
+            above = high
+        if above < end:
+            missing.append((above, end))
+        self.add(1, end)
         return missing
 
     def copy(self) -> RangeSet:
         """An independent copy."""
         twin = RangeSet()
-        twin._lows, twin._highs = self._lows.copy(), self._highs.copy()
+        twin._lows, twin._highs, twin._size = self._lows.copy(), self._highs.copy(), self._size
         return twin
 
     def as_multirange(self) -> str:

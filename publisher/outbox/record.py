@@ -56,8 +56,13 @@ FROM (
 )
 
 STATE = """
-SELECT stream_sequence, forgotten_sequence, published @> %(outbox_id)s::bigint
-FROM public.publisher_cursor
+SELECT
+    stream_sequence,
+    forgotten_sequence,
+    %(outbox_id)s > 0 AND (
+        published @> %(outbox_id)s::bigint OR public.published_ids(cursor) @> %(outbox_id)s::bigint
+    )
+FROM public.publisher_cursor AS cursor
 WHERE stream = %(stream)s
 """
 

@@ -92,6 +92,7 @@ class Drain:
             await self._complete(last_sequence)
             last_sequence = cursor.stream_sequence
         found = 0
+        await advance(self._conn, cursor)  # first: the record behind a cursor that was set back is part of its set
         await forget_beyond(self._conn, cursor)
         if last_sequence > cursor.stream_sequence:
             async for page in self._stream.tail(cursor.stream_sequence):
@@ -140,9 +141,9 @@ class Drain:
                 has_news = True
             if self._waiting and not self._is_cut(page):
                 single -= await self._send_next(1 if single > 0 else self._settings.batch_size)
-            if has_news:
+            if has_news or self._is_heartbeat_due or self._gaps.needs_mark(page):
                 await self._store(page)
-            if self._in_flight is None and not page.rows:
+            if self._in_flight is None and not page.rows and page.end is None:
                 await self._rest(page)
 
     @property
@@ -155,7 +156,7 @@ class Drain:
         room = 2 * self._settings.batch_size - len(self._waiting) if self._waiting_bytes < WAITING_BYTES else 1
         limit = max(min(self._page_limit, room), 1)
         short_bytes = min(PAGE_BYTES // limit, SLICE_BYTES, self._stream.max_payload)
-        found = await next_page(self._conn, self._gaps.seen, limit, short_bytes)
+        found = await self._next_page(limit, short_bytes)
         page, alone = await self._encode(found)
         self._gaps.see(row.id for row in page.rows)
         if page.rows and page.flush_needed is not None:
@@ -203,17 +204,23 @@ class Drain:
             log.error("event goes out without its data", outbox_id=outbox_id, reason=omission.detail)
             await note(self._conn, outbox_id, omission)
 
+    async def _next_page(self, limit: int, short_bytes: int) -> Page:
+        page = await next_page(self._conn, self._gaps.unseen(), limit, short_bytes)
+        while page.ended:  # the same snapshot may show rows in gaps that were left out: with them, once more
+            self._gaps.reopen(page.ended)
+            page = await next_page(self._conn, self._gaps.unseen(), limit, short_bytes)
+        return page
+
     def _is_cut(self, page: Page) -> bool:
         """Whether `page` may have ended within a transaction and there is room to read the rest of it first."""
-        if not page.is_full or len(self._waiting) >= 2 * self._settings.batch_size:
+        if page.end is None or len(self._waiting) >= 2 * self._settings.batch_size:
             return False
         return self._waiting_bytes <= WAITING_BYTES
 
     def _close_gaps(self, page: Page) -> bool:
         """Take the ids as published that this page proves will never appear; returns whether there were any."""
         dead = self._gaps.close(page)
-        for low, high in dead:
-            self._cursor.published.add(low, high)
+        self._cursor.published.add_ranges(dead)
         return bool(dead)
 
     async def _send_next(self, limit: int) -> int:
@@ -237,6 +244,8 @@ class Drain:
         cursor.published.add_all(ids)
         if cursor.stream_sequence > before:  # else the server had the message already, where the record has it
             cursor.unrecorded.append(Batch(cursor.stream_sequence, ids))
+        else:
+            cursor.complete_sequence = None
         self._in_flight = None
         self._metrics.acknowledged(len(batch.messages))
 
@@ -244,7 +253,7 @@ class Drain:
         """Store the cursor; it is the heartbeat, too, and its transaction is the mark for all ids handed out so far."""
         await self._store_cursor_only()
         self._gaps.mark(page.allocated, self._cursor.transaction_id)
-        self._metrics.progressed(len(self._waiting) + self._gaps.missing(page.allocated), len(self._gaps.seen.gaps()))
+        self._metrics.progressed(len(self._waiting) + self._gaps.missing(page.allocated), self._gaps.seen.gap_count())
 
     async def _store_cursor_only(self) -> None:
         await advance(self._conn, self._cursor)
@@ -271,8 +280,12 @@ class Drain:
 
     async def _keep_lead(self) -> None:
         """Store the heartbeat when it is due."""
-        if monotonic() - self._stored_at >= self._settings.heartbeat_seconds:
+        if self._is_heartbeat_due:
             await self._store_cursor_only()
+
+    @property
+    def _is_heartbeat_due(self) -> bool:
+        return monotonic() - self._stored_at >= self._settings.heartbeat_seconds
 
     async def _arm(self, *, is_armed: bool) -> None:
         await set_doorbell(self._conn, is_armed=is_armed)

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from publisher.outbox.connection import LEADER, connect
-from publisher.outbox.page import next_page
+from publisher.outbox.page import Unseen, next_page
 from publisher.outbox.ranges import RangeSet
 
 # Slower than a page is read: an id that a page knows of too early is not handed out by then.
@@ -57,7 +57,7 @@ async def test_a_page_never_knows_of_ids_that_nobody_has(database: str) -> None:
             tasks.create_task(hand_out(database, stop))
         try:
             for _ in range(100_000):
-                page = await next_page(conn, RangeSet([(1, 2**62)]), 1)
+                page = await next_page(conn, Unseen.outside(RangeSet([(1, 2**62)])), 1)
                 row = await (await conn.execute(HANDED_OUT)).fetchone()
                 assert row is not None
                 assert page.allocated <= (row[0] or 0)

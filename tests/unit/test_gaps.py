@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.outbox.page import Page
+from publisher.outbox.page import Page, Snapshot, Unseen
 from publisher.outbox.ranges import RangeSet
+from publisher.relay import gaps
 from publisher.relay.gaps import Gaps
 from registry.events.message import OutboxRow
 
 BEGIN, TAKE, COMMIT, ROLL_BACK, READ, MARK = range(6)
-STEPS = st.lists(st.tuples(st.integers(BEGIN, MARK), st.integers(0, 7)), min_size=20, max_size=80)
+# Weighted so that transactions live long and gaps are many: of lists in which all steps were as likely, one in a
+# hundred told a relay that watched nobody.
+KINDS = [BEGIN] * 2 + [TAKE] * 4 + [COMMIT, ROLL_BACK] + [READ] * 3 + [MARK] * 2
+STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 7)), min_size=20, max_size=150)
+
+
+@pytest.fixture(params=[(64, 2000), (0, 2), (0, 1), (2, 3)], ids=["as it is", "2 at once", "1 at once", "2 unsettled"])
+def limits(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The limits of the gaps, so low that a few gaps are many."""
+    few, most = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gaps, "FEW", few)
+        patch.setattr(gaps, "MOST_AT_ONCE", most)
+        yield
 
 
 class Model:
@@ -21,12 +37,13 @@ class Model:
 
     def __init__(self) -> None:
         self.next_transaction = 100
+        self.last_ended = 99
         self.allocated = 0
         self.running: dict[int, list[int]] = {}
         self.visible: set[int] = set()
         self.read_ids: list[int] = []
         self.dead: set[int] = set()
-        self.gaps = Gaps(RangeSet(), self._new_transaction())
+        self.gaps = Gaps(RangeSet(), self._relays_own())
         self.last_allocated = 0
 
     def step(self, kind: int, number: int) -> None:
@@ -47,26 +64,67 @@ class Model:
 
     def end(self, transaction_id: int, *, commits: bool) -> None:
         ids = self.running.pop(transaction_id)
+        self.last_ended = max(self.last_ended, transaction_id)
         if commits:
             self.visible.update(ids)
 
     def read(self, limit: int) -> Page:
-        found = sorted(id_ for id_ in self.visible if id_ not in self.gaps.seen)[:limit]
-        page = Page([row(id_) for id_ in found], len(found) == limit, self.oldest_running, self.allocated)
-        self.gaps.see(found)
-        self.read_ids += found
+        page = self._page(self.gaps.unseen(), limit)
+        while page.ended:
+            self.gaps.reopen(page.ended)
+            page = self._page(self.gaps.unseen(), limit)
+        ids = [row.id for row in page.rows]
+        left_out = {id_ for id_ in self.visible if id_ not in self.gaps.seen and (page.end is None or id_ < page.end)}
+        assert left_out == set(ids), "a row behind those of the page would be read before them"
+        self.gaps.see(ids)
+        self.read_ids += ids
         for low, high in self.gaps.close(page):
             self.dead.update(range(low, high))
         self.last_allocated = page.allocated
         return page
 
+    def read_all(self) -> None:
+        """Read until a page shows that there is nothing more."""
+        page = self.read(limit=3)
+        while page.rows or page.end is not None:
+            if self.gaps.needs_mark(page):
+                self.mark()
+            page = self.read(limit=3)
+
     def mark(self) -> None:
         """The relay's own transaction, which begins and ends behind its last page."""
-        self.gaps.mark(self.last_allocated, self._new_transaction())
+        self.gaps.mark(self.last_allocated, self._relays_own())
+
+    def _page(self, unseen: Unseen, limit: int) -> Page:
+        """What the statement of `publisher/outbox/page.py` finds."""
+        snapshot = self.snapshot
+        ended = tuple(id_ for id_ in unseen.watched if id_ < snapshot.end and id_ not in snapshot.running)
+        places = [*unseen.gaps, (unseen.above, self.allocated + 1)]
+        found = sorted(id_ for id_ in self.visible for low, high in places if low <= id_ < high)[:limit]
+        rows = [] if ended else [row(id_) for id_ in found]
+        return Page(
+            rows,
+            len(rows) == limit,
+            self.oldest_running,
+            self.allocated,
+            snapshot=snapshot if unseen.is_survey else None,
+            ended=ended,
+            asked_end=unseen.end,
+        )
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """As PostgreSQL takes it: it ends behind the last transaction that has ended, whatever was begun since."""
+        end = self.last_ended + 1
+        return Snapshot(tuple(sorted(id_ for id_ in self.running if id_ < end)), end)
 
     @property
     def oldest_running(self) -> int:
-        return min(self.running, default=self.next_transaction)
+        return min(*self.running, self.last_ended + 1, self.last_ended + 1)
+
+    def _relays_own(self) -> int:
+        self.last_ended = self._new_transaction()
+        return self.last_ended
 
     def _new_transaction(self) -> int:
         self.next_transaction += 1
@@ -78,6 +136,7 @@ def row(id_: int) -> OutboxRow:
     return OutboxRow(id_, *rest)
 
 
+@pytest.mark.usefixtures("limits")
 @given(STEPS)
 def test_every_committed_row_is_read_once_and_no_other_id_stays_open(steps: list[tuple[int, int]]) -> None:
     model = Model()
@@ -88,10 +147,9 @@ def test_every_committed_row_is_read_once_and_no_other_id_stays_open(steps: list
 
     for transaction_id in sorted(model.running):
         model.end(transaction_id, commits=True)
-    while model.read(limit=3).rows:
-        pass
+    model.read_all()
     model.mark()
-    model.read(limit=3)
+    model.read_all()
 
     assert sorted(model.read_ids) == sorted(model.visible)
     assert model.dead == set(range(1, model.allocated + 1)) - model.visible
@@ -99,6 +157,7 @@ def test_every_committed_row_is_read_once_and_no_other_id_stays_open(steps: list
     assert model.gaps.missing(model.allocated) == 0
 
 
+@pytest.mark.usefixtures("limits")
 @given(STEPS)
 def test_what_is_missing_is_what_was_handed_out_and_neither_read_nor_dead(steps: list[tuple[int, int]]) -> None:
     model = Model()
@@ -109,3 +168,45 @@ def test_what_is_missing_is_what_was_handed_out_and_neither_read_nor_dead(steps:
 
         assert model.gaps.missing(model.allocated) == len(missing)
         assert model.gaps.has_missing(model.allocated) == bool(missing)
+
+
+def test_what_a_page_is_asked_for_does_not_grow_with_the_gaps() -> None:
+    """100,000 of them, behind one transaction that idles: read once, a few at a time, then left out."""
+    gap_count = 100_000
+    model = Gaps(RangeSet((2 * number + 1, 2 * number + 2) for number in range(gap_count)), 500)
+    allocated, pages = 2 * gap_count, 0
+    unseen = model.unseen()
+    while pages == 0 or unseen.end is not None:
+        unseen, pages = model.unseen(), pages + 1
+        assert len(str(unseen.values(1000))) < 50_000
+        snapshot = Snapshot((100, 501), 502) if unseen.is_survey else None
+        assert not model.close(Page([], False, 100, allocated, snapshot=snapshot, asked_end=unseen.end))
+    assert pages == gap_count / gaps.MOST_AT_ONCE
+    for number in range(1000):
+        id_ = 2 * gap_count + 2 * number + 2
+        unseen = model.unseen()
+        assert len(str(unseen.values(1000))) < 3000
+        assert unseen.watched == (100,)
+        model.see([id_])
+        snapshot = Snapshot((100,), 602 + number) if unseen.is_survey else None
+        model.close(Page([row(id_)], False, 100, id_, snapshot=snapshot))
+        model.mark(id_, 602 + number)
+
+    model.reopen([100])
+
+    assert len(model.unseen().gaps) == gaps.MOST_AT_ONCE
+
+
+def test_a_younger_transaction_that_ends_opens_no_gap_that_is_older_than_it() -> None:
+    model = Gaps(RangeSet((2 * number + 1, 2 * number + 2) for number in range(100)), 200)
+    model.close(Page([], False, 100, 199, snapshot=Snapshot((100,), 201)))
+    for id_ in range(202, 402, 2):  # beside 300, which has begun
+        model.see([id_])
+    model.mark(401, 310)
+    model.close(Page([], False, 100, 401, snapshot=Snapshot((100, 300), 311)))
+    assert (model.unseen().gaps, model.unseen().watched) == ([], (100, 300))
+
+    model.reopen([300])
+
+    assert model.unseen().watched == (100,)
+    assert [low for low, _ in model.unseen().gaps] == [200 if id_ == 202 else id_ - 1 for id_ in range(202, 402, 2)]

@@ -16,7 +16,6 @@ from publisher.history import snapshot as snapshots
 from publisher.outbox import faults, record, retention
 from publisher.outbox.connection import LEADER, READER, connect
 from publisher.outbox.page import PAGE
-from publisher.outbox.ranges import multirange
 from publisher.outbox.rows import KNOWN, WHOLE
 
 ROWS = 20_000
@@ -42,19 +41,19 @@ QUERIES: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "page at the end": (
         LEADER,
         PAGE,
-        {"gaps": multirange([]), "above": Int8(ROWS + 1), "limit": Int8(1000), **SHORT},
+        Unseen([], ROWS + 1).values(1000) | SHORT,
         0,
     ),
     "page of a backlog": (
         LEADER,
         PAGE,
-        {"gaps": multirange([]), "above": Int8(100), "limit": Int8(1000), **SHORT},
+        Unseen([], 100).values(1000) | SHORT,
         1000,
     ),
     "page of a gap": (
         LEADER,
         PAGE,
-        {"gaps": multirange([(5, 9)]), "above": Int8(ROWS + 1), "limit": Int8(1000), **SHORT},
+        Unseen([(5, 9)], ROWS + 1).values(1000) | SHORT,
         4,
     ),
     "step of retention": (LEADER, retention.STEP, {"keep": timedelta(days=90), "step": 1000}, 1000),
