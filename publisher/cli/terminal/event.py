@@ -6,8 +6,8 @@ import json
 
 import orjson
 
+from publisher.cli.arguments.times import printed
 from publisher.cli.terminal.text import emit, write
-from publisher.cli.times import printed
 from registry.client.lookup import FoundEvent
 
 

@@ -15,8 +15,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from publisher.cli.arguments.times import printed
 from publisher.cli.terminal.text import console, emit, safe
-from publisher.cli.times import printed
 from publisher.text import visible
 from registry.models import InflightWork, Worktree
 

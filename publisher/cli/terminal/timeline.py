@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 from rich.text import Text
 
+from publisher.cli.arguments.times import printed
 from publisher.cli.terminal.lines import STYLES
 from publisher.cli.terminal.text import console, emit, line_printer, write
-from publisher.cli.times import printed
 from publisher.history.timeline import Change, Timeline
 
 HIDDEN = {"updated_at", "last_sync_at"}
