@@ -15,7 +15,7 @@ from publisher import doctor
 from publisher.history import snapshot as snapshots
 from publisher.outbox import faults, record, retention
 from publisher.outbox.connection import LEADER, READER, connect
-from publisher.outbox.page import PAGE
+from publisher.outbox.page import PAGE, Unseen
 from publisher.outbox.rows import KNOWN, WHOLE
 
 ROWS = 20_000
