@@ -12,7 +12,7 @@ from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 
 from publisher.embedded.nats_server import nats_server
 from registry.client import RegistryClient, Sending
-from tests.faults.test_applier import Senders
+from tests.faults.applier.test_applier import Senders
 from tests.support import services
 from tests.support.commands import envelope
 from tests.support.old_nats import old_nats_binary

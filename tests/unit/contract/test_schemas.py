@@ -26,7 +26,7 @@ from registry.schemas.compatibility import breaking_changes
 from registry.schemas.conformance import faults
 from tests.support.processes import run
 
-CHECKED_IN = schema_files.load(Path(__file__).parents[2] / "schemas")
+CHECKED_IN = schema_files.load(Path(__file__).parents[3] / "schemas")
 DOCUMENTS = {path: document for path, document in CHECKED_IN.items() if "$schema" in document}
 
 

@@ -20,7 +20,7 @@ import pytest
 from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
 from registry.database import migrate
-from tests.faults.test_relay_server_restarts import Restartable, failing_more
+from tests.faults.relay.test_server_restarts import Restartable, failing_more
 from tests.support.commands import envelope
 from tests.support.workload import writing
 from tests.support.world import World

@@ -36,7 +36,7 @@ async def hand_out(database: str, until: asyncio.Event) -> None:
             await conn.execute(HAND_OUT)
 
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 AS_A_TABLE = re.compile(r"(FROM|JOIN)\s+(public\.)?outbox_id_seq", re.IGNORECASE)
 
 

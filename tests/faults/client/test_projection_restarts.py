@@ -12,7 +12,7 @@ from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
 from registry.client.projection import projection
 from registry.database import migrate
-from tests.faults.test_relay_server_restarts import Restartable
+from tests.faults.relay.test_server_restarts import Restartable
 from tests.integration.client.test_projection import assert_up_to_date
 from tests.support.audit import connected
 from tests.support.histories import write

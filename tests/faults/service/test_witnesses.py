@@ -17,7 +17,7 @@ from publisher.embedded.postgres import postgres
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
 from registry.database import migrate
-from tests.faults.test_relay_server_restarts import Restartable
+from tests.faults.relay.test_server_restarts import Restartable
 from tests.support.audit import connected, messages
 from tests.support.proxy import Proxy, nats_proxy, postgres_proxy
 from tests.support.relay_process import RelayProcess
