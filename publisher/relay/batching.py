@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, islice
 
+from publisher.outbox.cursor import Batch
+from publisher.stream.event_stream import Stored
 from registry.events.message import Message
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -40,6 +42,19 @@ def take(waiting: Sequence[Message], limit: int) -> tuple[list[Message], list[Me
         total_bytes += size
     batch = [message for position, message in enumerate(waiting) if position in chosen]
     return batch, [message for position, message in enumerate(waiting) if position not in chosen]
+
+
+def as_batches(page: list[Stored], known: set[str]) -> list[Batch]:
+    """The events of `page` with `known` ids, as batches: one for each stretch without anything between."""
+    batches: list[Batch] = []
+    for message in page:
+        if message.outbox_id is None or message.event_id not in known:
+            continue
+        if batches and batches[-1].last_sequence == message.sequence - 1:
+            batches[-1] = Batch(message.sequence, [*batches[-1].ids, message.outbox_id])
+        else:
+            batches.append(Batch(message.sequence, [message.outbox_id]))
+    return batches
 
 
 def _piece(sizes: Sequence[int], limit: int) -> int:

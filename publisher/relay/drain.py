@@ -18,12 +18,12 @@ from publisher.outbox.doorbell import set_doorbell, wait_for_ring
 from publisher.outbox.faults import note
 from publisher.outbox.page import Page, flush, next_page
 from publisher.outbox.rows import SLICE_BYTES, known_events, with_data
-from publisher.relay.batching import take
+from publisher.relay.batching import as_batches, take
 from publisher.relay.completion import Completion
 from publisher.relay.gaps import Gaps
 from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings
-from publisher.stream.event_stream import REBUILD, REQUEST_TIMEOUT_SECONDS, EventStream, Stored, StreamLost
+from publisher.stream.event_stream import REBUILD, REQUEST_TIMEOUT_SECONDS, EventStream, StreamLost
 from registry.errors import Unavailable
 from registry.events.message import TOO_LARGE, Message, Omission
 from registry.profiles.profile import Profile, encoded
@@ -92,7 +92,7 @@ class Drain:
             await self._complete(last_sequence)
             last_sequence = cursor.stream_sequence
         found = 0
-        await advance(self._conn, cursor)  # first: the record behind a cursor that was set back is part of its set
+        await advance(self._conn, cursor)  # first, or what only the record behind it tells would be lost
         await forget_beyond(self._conn, cursor)
         if last_sequence > cursor.stream_sequence:
             async for page in self._stream.tail(cursor.stream_sequence):
@@ -103,7 +103,7 @@ class Drain:
                 ]
                 known = await known_events(self._conn, pairs)
                 cursor.published.add_all(sorted(id_ for id_, event_id in pairs if event_id in known))
-                cursor.unrecorded += _batches(page, known)
+                cursor.unrecorded += as_batches(page, known)
                 cursor.stream_sequence = page[-1].sequence
                 found += len(page)
                 self._report_tail(known=len(known), unknown=len(pairs) - len(known), foreign=len(page) - len(pairs))
@@ -301,16 +301,3 @@ class Drain:
                 stream=self._stream.name,
                 count=unknown,
             )
-
-
-def _batches(page: list[Stored], known: set[str]) -> list[Batch]:
-    """The events of `page` with `known` ids, as batches: one for each stretch without anything between."""
-    batches: list[Batch] = []
-    for message in page:
-        if message.outbox_id is None or message.event_id not in known:
-            continue
-        if batches and batches[-1].last_sequence == message.sequence - 1:
-            batches[-1] = Batch(message.sequence, [*batches[-1].ids, message.outbox_id])
-        else:
-            batches.append(Batch(message.sequence, [message.outbox_id]))
-    return batches

@@ -19,7 +19,7 @@ PAGE_BYTES = 8192
 
 async def leading(conn: AsyncConnection, ranges: int) -> Cursor:
     """A cursor with so many ranges, stored whole once."""
-    cursor = await try_lead(conn, STREAM, "test", 10)
+    cursor = await try_lead(conn, STREAM, "test")
     assert cursor is not None
     for number in range(ranges):
         cursor.published.add(2 * number + 1, 2 * number + 2)
@@ -99,7 +99,7 @@ async def test_set_and_record_tell_all_that_is_published_after_every_batch(datab
             assert sequence == cursor.stream_sequence
             assert len(known) - len(published) == sequence - complete
             whole.add(complete)
-        successor = await try_lead(conn, STREAM, "another", 10)
+        successor = await try_lead(conn, STREAM, "another")
 
     assert successor is not None
     assert successor.published == cursor.published

@@ -14,7 +14,7 @@ from publisher.history import archive
 from publisher.history.verification import verify
 from publisher.outbox import faults, retention, rows
 from publisher.outbox.connection import LEADER, connect
-from publisher.outbox.page import next_page
+from publisher.outbox.page import Unseen, next_page
 from publisher.outbox.ranges import RangeSet
 from registry.errors import Invalid
 from tests.support.histories import row as same
@@ -123,7 +123,7 @@ async def test_a_query_that_fails_over_one_row_is_asked_again_without_data(world
         insert(conn, data=UNREADABLE)
 
     async with connect(world.database, "test", LEADER) as reader:
-        page = await next_page(reader, RangeSet(), 10, short_bytes=2**20)
+        page = await next_page(reader, Unseen.outside(RangeSet()), 10, short_bytes=2**20)
         read = [await rows.with_data(reader, row, 2**20) for row in page.rows]
 
     assert [row.data for row in page.rows] == [None, None]
@@ -150,7 +150,7 @@ async def test_a_row_read_in_slices_is_the_row(database: str, size: int) -> None
         (text,) = conn.execute("SELECT data::text FROM outbox").fetchone() or ("",)
 
     async with connect(database, "test", LEADER) as reader:
-        (row,) = (await next_page(reader, RangeSet(), 1)).rows
+        (row,) = (await next_page(reader, Unseen.outside(RangeSet()), 1)).rows
         length = len(text.encode())
         exactly, less = [await rows.with_data(reader, row, most) for most in (length, length - 1)]
 
