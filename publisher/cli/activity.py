@@ -6,9 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli import completion
-from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, ProjectOption, UpFolder, Utc, json_object
-from publisher.cli.session import user_name, with_registry
+from publisher.cli.arguments import completion
+from publisher.cli.arguments.options import (
+    Actor,
+    AsJson,
+    DatabaseUrl,
+    Metadata,
+    ProjectOption,
+    UpFolder,
+    Utc,
+    json_object,
+)
+from publisher.cli.servers.session import user_name, with_registry
 from publisher.cli.terminal.text import emit_json, write
 
 if TYPE_CHECKING:
@@ -48,7 +57,7 @@ def log(
 
     Example: imi-registry activity log modified "Search is fuzzy" --file src/search.py
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
 
     extra = json_object(metadata)
 
@@ -81,9 +90,9 @@ def list_(
 
     Example: imi-registry activity list --agent ada --limit 5
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
+    from publisher.cli.arguments.times import printed
     from publisher.cli.terminal import tables
-    from publisher.cli.times import printed
 
     async def work(registry: Registry) -> list[Activity]:
         where = await references.worktree(registry, worktree) if worktree else None

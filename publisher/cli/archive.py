@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.installation import installation
-from publisher.cli.options import DatabaseUrl, StateDir, UpFolder
-from publisher.cli.session import located_schema, run
+from publisher.cli.arguments.options import DatabaseUrl, StateDir, UpFolder
+from publisher.cli.servers.installation import installation
+from publisher.cli.servers.session import located_schema, run
 from publisher.cli.terminal.text import say
 
 if TYPE_CHECKING:

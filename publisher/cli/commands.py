@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from publisher.cli.options import Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
-from publisher.cli.session import located, run, user_name
+from publisher.cli.arguments.options import Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
+from publisher.cli.arguments.times import printed
+from publisher.cli.arguments.usage import UsageError, confirm
+from publisher.cli.servers.session import located, run, user_name
 from publisher.cli.terminal.text import emit, emit_json, write
-from publisher.cli.times import printed
-from publisher.cli.usage import UsageError, confirm
 from registry.errors import NotFound
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from publisher.cli import archive, completion
-from publisher.cli.options import AsJson, NatsUrl, UpFolder, Utc
-from publisher.cli.session import located, run
+from publisher.cli import archive
+from publisher.cli.arguments import completion
+from publisher.cli.arguments.options import AsJson, NatsUrl, UpFolder, Utc
+from publisher.cli.arguments.usage import UsageError, reading_options
+from publisher.cli.servers.session import located, run
 from publisher.cli.terminal.text import console, emit, emit_json, line_printer, say, write
-from publisher.cli.usage import UsageError, reading_options
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -250,7 +251,7 @@ def _start(
     from_start: bool, since: str | None, from_sequence: int | None, last: int | None, after: str | None
 ) -> Start | None:
     """The one start that is given. Raises `Invalid` when there are several."""
-    from publisher.cli.times import moment
+    from publisher.cli.arguments.times import moment
     from registry.position import After, FromSequence, FromStart, Last, Position, Since
 
     given: list[Start] = []
@@ -271,7 +272,7 @@ def _start(
 
 def _end(until: str | None, follow: bool) -> datetime | int | None:
     """A sequence or a time. Raises `UsageError`."""
-    from publisher.cli.times import moment
+    from publisher.cli.arguments.times import moment
 
     if until is None:
         return None
@@ -285,7 +286,7 @@ def _end(until: str | None, follow: bool) -> datetime | int | None:
 
 
 async def _project_id(client: RegistryClient, reference: str | None) -> UUID | None:
-    from publisher.cli import references
+    from publisher.cli.arguments import references
 
     return None if reference is None else await references.project_id_over_nats(client, reference)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli import completion
-from publisher.cli.installation import installation
-from publisher.cli.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
-from publisher.cli.session import located_schema, run
+from publisher.cli.arguments import completion
+from publisher.cli.arguments.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
+from publisher.cli.arguments.usage import UsageError
+from publisher.cli.servers.installation import installation
+from publisher.cli.servers.session import located_schema, run
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit, say, write
-from publisher.cli.usage import UsageError
 
 if TYPE_CHECKING:
     from publisher.settings import Settings
@@ -55,9 +55,9 @@ def show(
 
     Example: imi-registry history show worktree 9a7e6c1e-0d52-4f5e-8a5b-3a1d2b6f7c10 --diff
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
+    from publisher.cli.arguments.times import moment
     from publisher.cli.terminal import timeline as timeline_view
-    from publisher.cli.times import moment
     from publisher.history import timeline
 
     if as_of is not None and diff:

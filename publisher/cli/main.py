@@ -26,8 +26,8 @@ from publisher.cli import (
     worktree,
     worktree_type,
 )
+from publisher.cli.arguments.usage import UsageError
 from publisher.cli.terminal.text import say, write
-from publisher.cli.usage import UsageError
 from registry.errors import RegistryError, Unavailable, Unprepared
 
 REFUSED, USAGE, UNREACHABLE = 1, 2, 3

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import Actor, DatabaseUrl, UpFolder, Yes
-from publisher.cli.session import database, with_registry
+from publisher.cli.arguments.options import Actor, DatabaseUrl, UpFolder, Yes
+from publisher.cli.arguments.usage import confirm
+from publisher.cli.servers.session import database, with_registry
 from publisher.cli.terminal.text import write
-from publisher.cli.usage import confirm
 
 if TYPE_CHECKING:
     from registry.database import Registry

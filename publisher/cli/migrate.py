@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from publisher.cli.options import AsJson, DatabaseUrl, UpFolder, Utc, Yes
-from publisher.cli.session import database
+from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder, Utc, Yes
+from publisher.cli.arguments.usage import confirm
+from publisher.cli.servers.session import database
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit, say, write
-from publisher.cli.usage import confirm
 
 app = typer.Typer(
     help="Bring the database to this version's schema (that is: migrate up), and back.", invoke_without_command=True
@@ -108,8 +108,8 @@ def status(
         ]
         emit(json.dumps(rows))
         return
+    from publisher.cli.arguments.times import printed
     from publisher.cli.terminal import tables
-    from publisher.cli.times import printed
 
     tables.print_table(
         {

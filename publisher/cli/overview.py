@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli import completion
-from publisher.cli.options import AsJson, DatabaseUrl, ProjectOption, ProjectReference, UpFolder, Utc
-from publisher.cli.session import with_registry
+from publisher.cli.arguments import completion
+from publisher.cli.arguments.options import AsJson, DatabaseUrl, ProjectOption, ProjectReference, UpFolder, Utc
+from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit, emit_json
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def inflight(
 
     Example: imi-registry inflight --project engine
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
+    from publisher.cli.arguments.times import printed
     from publisher.cli.terminal import tables
-    from publisher.cli.times import printed
 
     async def work(registry: Registry) -> list[ProjectInflightWork]:
         project_id = (await references.project(registry, project)).id if project else None
@@ -131,7 +131,7 @@ def path(
 
     Example: cd "$(imi-registry path engine)"
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
 
     async def work(registry: Registry) -> str:
         project = await references.project(registry, reference)

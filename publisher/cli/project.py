@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import (
+from publisher.cli.arguments.options import (
     Actor,
     AsJson,
     DatabaseUrl,
@@ -18,9 +18,9 @@ from publisher.cli.options import (
     Yes,
     json_object,
 )
-from publisher.cli.session import with_registry
+from publisher.cli.arguments.usage import UsageError, confirm
+from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json, write
-from publisher.cli.usage import UsageError, confirm
 from registry.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def show(
 
     Example: imi-registry project show engine
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
     from publisher.cli.terminal import tables
 
     async def work(registry: Registry) -> tuple[Project, list[Worktree]]:
@@ -206,7 +206,7 @@ def update(
 
     Example: imi-registry project update engine --description "The engine"
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
 
     extra = json_object(metadata)
     if all(value is None for value in (name, branch, trunk_path, origin, description, extra)):
@@ -240,7 +240,7 @@ def deactivate(
 
     Example: imi-registry project deactivate engine --yes
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
 
     async def work(registry: Registry) -> Project:
         project = await references.project(registry, reference)
@@ -266,7 +266,7 @@ def activate(
 
     Example: imi-registry project activate engine
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
 
     async def work(registry: Registry) -> tuple[Project, Project]:
         project = await references.project(registry, reference)

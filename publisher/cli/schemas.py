@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from publisher.cli.options import AsJson
+from publisher.cli.arguments.options import AsJson
 from publisher.cli.terminal.text import console, emit, write
 from registry.errors import Conflict, Invalid, NotFound
 

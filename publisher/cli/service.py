@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from publisher.cli.installation import embedded
-from publisher.cli.options import AsJson, DatabaseUrl, HttpPort, NatsUrl, StateDir
-from publisher.cli.session import required, run, settings_of
+from publisher.cli.arguments.options import AsJson, DatabaseUrl, HttpPort, NatsUrl, StateDir
+from publisher.cli.servers.installation import embedded
+from publisher.cli.servers.session import required, run, settings_of
 from publisher.cli.terminal.text import console, emit, line_printer, say
 
 

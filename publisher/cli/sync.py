@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.options import Actor, AsJson, DatabaseUrl, UpFolder
-from publisher.cli.session import with_registry
+from publisher.cli.arguments.options import Actor, AsJson, DatabaseUrl, UpFolder
+from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit, say, write
 from registry.errors import Unavailable
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli import completion
 from publisher.cli import worktree_changes as changes
-from publisher.cli.options import (
+from publisher.cli.arguments import completion
+from publisher.cli.arguments.options import (
     Actor,
     Agent,
     AsJson,
@@ -21,7 +21,7 @@ from publisher.cli.options import (
     Utc,
     json_object,
 )
-from publisher.cli.session import with_registry
+from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json
 from registry.errors import Invalid
 
@@ -64,7 +64,7 @@ def register(
     """
     from publisher.checkouts import git
     from publisher.checkouts.naming import type_of
-    from publisher.cli import references
+    from publisher.cli.arguments import references
 
     extra = json_object(metadata)
     folder = path.expanduser().absolute()
@@ -102,7 +102,7 @@ def show(
 
     Example: imi-registry worktree show feat-search@engine
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
     from publisher.cli.terminal import tables
 
     async def work(registry: Registry) -> Worktree:
@@ -147,7 +147,7 @@ def list_(
 
     Example: imi-registry worktree list --project engine
     """
-    from publisher.cli import references
+    from publisher.cli.arguments import references
     from publisher.cli.terminal import tables
 
     async def work(registry: Registry) -> list[Worktree]:

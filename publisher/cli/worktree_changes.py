@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli import completion
-from publisher.cli.options import (
+from publisher.cli.arguments import completion
+from publisher.cli.arguments.options import (
     Actor,
     Agent,
     AsJson,
@@ -20,9 +20,9 @@ from publisher.cli.options import (
     Yes,
     json_object,
 )
-from publisher.cli.session import user_name, with_registry
+from publisher.cli.arguments.usage import UsageError, confirm
+from publisher.cli.servers.session import user_name, with_registry
 from publisher.cli.terminal.text import console, emit_json, safe
-from publisher.cli.usage import UsageError, confirm
 from registry.errors import NotFound
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _change(
     as_json: bool,
 ) -> None:
     """Apply `change` to the worktree that is meant, and show what it is then."""
-    from publisher.cli import references
+    from publisher.cli.arguments import references
 
     async def work(registry: Registry) -> Worktree:
         worktree = await references.worktree(registry, reference)

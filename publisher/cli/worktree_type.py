@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli import completion
-from publisher.cli.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Yes, json_object
-from publisher.cli.session import with_registry
+from publisher.cli.arguments import completion
+from publisher.cli.arguments.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Yes, json_object
+from publisher.cli.arguments.usage import UsageError, confirm
+from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json, write
-from publisher.cli.usage import UsageError, confirm
 from registry.errors import NotFound
 
 if TYPE_CHECKING:

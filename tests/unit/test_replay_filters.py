@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.cli.times import moment
+from publisher.cli.arguments.times import moment
 from publisher.outbox.ranges import range_array, runs
 from publisher.settings import load, profile_of
 from registry.errors import Invalid

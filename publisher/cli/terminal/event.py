@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import orjson
 
+from publisher.cli.arguments.times import printed
 from publisher.cli.terminal.text import emit, write
-from publisher.cli.times import printed
 from registry import exact
 from registry.client.lookup import FoundEvent
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from publisher.cli.times import printed
+from publisher.cli.arguments.times import printed
 
 STYLES = {
     "registered": "bold green",

@@ -13,8 +13,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from publisher.cli.arguments.times import printed
 from publisher.cli.terminal.text import console, safe
-from publisher.cli.times import printed
 from publisher.text import visible
 from registry import exact
 from registry.models import InflightWork, Worktree

@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.text import Text
 
+from publisher.cli.arguments.times import printed
 from publisher.cli.terminal.lines import STYLES
 from publisher.cli.terminal.text import console, emit_json, line_printer, write
-from publisher.cli.times import printed
 from publisher.history.timeline import Change, Timeline
 from registry import exact
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from publisher.cli.references import history_id
+from publisher.cli.arguments.references import history_id
 from publisher.doctor import examine
 from publisher.embedded.nats_server import nats_server
 from publisher.history import timeline

@@ -6,7 +6,7 @@ import re
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
-from publisher.cli.usage import UsageError
+from publisher.cli.arguments.usage import UsageError
 
 IN_UTC: ContextVar[bool] = ContextVar("IN_UTC", default=False)
 """Whether times are printed in UTC (`--utc`) instead of the local zone."""

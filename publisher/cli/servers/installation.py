@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from publisher.cli.session import database, located, required, settings_of
+from publisher.cli.servers.session import database, located, required, settings_of
 from registry.errors import Conflict, Invalid
 
 if TYPE_CHECKING:

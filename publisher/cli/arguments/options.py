@@ -8,10 +8,10 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from publisher.cli import completion
-from publisher.cli.session import UP_FOLDER
-from publisher.cli.times import IN_UTC
-from publisher.cli.usage import UsageError
+from publisher.cli.arguments import completion
+from publisher.cli.arguments.times import IN_UTC
+from publisher.cli.arguments.usage import UsageError
+from publisher.cli.servers.session import UP_FOLDER
 from registry.errors import Invalid
 
 T = TypeVar("T")

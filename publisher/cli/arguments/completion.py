@@ -53,7 +53,7 @@ def types(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def _names(ctx: typer.Context, incomplete: str, find: Callable[[Registry], Awaitable[Sequence[str]]]) -> list[str]:
     """What `find` finds in the database the command would use, as far as it can be typed; nothing without one."""
-    from publisher.cli.session import located
+    from publisher.cli.servers.session import located
     from registry.database import Registry
 
     async def work() -> Sequence[str]:
