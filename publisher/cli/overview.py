@@ -53,6 +53,7 @@ def inflight(
             "id": tables.short_ids([work.worktree_id for work in found]),
         },
         empty="nothing in flight",
+        dispensable=("id", "agent", "last"),
     )
 
 
@@ -85,6 +86,7 @@ def search(
             "id": tables.short_ids([match.id for match in found]),
         },
         empty=f'nothing like "{query}"',
+        dispensable=("id", "trunk path"),
     )
 
 

@@ -182,6 +182,7 @@ def list_(
             "id": tables.short_ids([project.id for project in projects]),
         },
         empty="no projects; run: imi-registry project register",
+        dispensable=("id", "trunk path"),
     )
 
 

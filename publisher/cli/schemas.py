@@ -13,6 +13,9 @@ from publisher.cli.arguments.options import AsJson
 from publisher.cli.terminal.text import console, emit, write
 from registry.errors import Conflict, Invalid, NotFound
 
+READABLE = 20
+"""Columns that a description needs beside the names; a narrower terminal gets the names alone."""
+
 app = typer.Typer(help="The contract: JSON Schemas of events and commands, AsyncAPI.", no_args_is_help=True)
 
 Old = Annotated[Path, typer.Argument(help="Folder or file as it was released.")]
@@ -62,13 +65,19 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         emit(json.dumps([{"name": name, "id": _urn(document)} for name, document in names.items()]))
         return
+    longest = max(map(len, names))
+    out = console()
+    if out.width < longest + READABLE:
+        for name in names:
+            write(name)
+        return
     table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True, min_width=max(map(len, names)))
+    table.add_column(no_wrap=True, min_width=longest)
     table.add_column(overflow="fold", style="dim")
     for name, document in names.items():
         description = document.get("description", "The AsyncAPI document: channels, operations, messages.")
         table.add_row(name, description.splitlines()[0])
-    console().print(table)
+    out.print(table)
 
 
 @app.command()

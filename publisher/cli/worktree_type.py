@@ -85,6 +85,7 @@ def list_(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
             "": ["built in" if kind.is_builtin else "" for kind in types],
         },
         empty="no worktree types",
+        dispensable=("description", ""),
     )
 
 

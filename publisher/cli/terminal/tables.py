@@ -22,7 +22,9 @@ from registry.models import InflightWork, Worktree
 SHORTEST_ID = 8
 SHORT = 12
 """Columns of a value that is not folded."""
-BETWEEN_COLUMNS = 2
+BETWEEN_COLUMNS = 3
+EDGES = 2
+"""Blanks at both ends of a line: the box has a side for lines that it does not draw."""
 STATUS_STYLES = {"clean": "green", "uncommitted": "yellow", "ahead": "cyan", "behind": "magenta", "diverged": "red"}
 
 
@@ -42,10 +44,12 @@ def print_table(
         if _least_width(cells) <= out.width:
             break
         cells.pop(name, None)
+    is_roomy = _least_width(cells) <= out.width
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name, column in cells.items():
-        # What is short stays on one line; the long columns share the rest.
-        table.add_column(name, overflow="fold", no_wrap=_width(column) <= SHORT)
+        # What is short stays on one line; the long columns share the rest. Where there is none, all are folded: what
+        # may not wrap would be cut.
+        table.add_column(name, overflow="fold", no_wrap=is_roomy and _width(column) <= SHORT)
     for row in zip(*cells.values(), strict=True):
         table.add_row(*row)
     out.print(table)
@@ -58,7 +62,7 @@ def _width(column: Iterable[Text]) -> int:
 def _least_width(columns: Mapping[str, Sequence[Text]]) -> int:
     """How wide a table must be for all its columns to be read: what is short in one piece, the rest folded."""
     widths = [max(min(_width(column), SHORT), cell_len(name)) for name, column in columns.items()]
-    return sum(widths) + BETWEEN_COLUMNS * (len(widths) - 1)
+    return sum(widths) + BETWEEN_COLUMNS * (len(widths) - 1) + EDGES
 
 
 def print_details(details: Mapping[str, object]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.commandline import command_line
 from tests.support.processes import COMMAND, environment
 
 
@@ -61,3 +62,40 @@ def test_an_encoding_without_the_characters_shows_them_escaped(database: str) ->
         )
         assert (done.returncode, done.stderr) == (0, ""), arguments
     assert done.stdout == "nothing in flight\n"
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("type list", ["pr-review/…", "devops-…"]),
+        ("schemas list", ["queries/project_by_origin.response.v1"]),
+        ("project list", ["engine", "ada/engine", "main"]),
+        ("worktree list", ["feat-x", "feat/x", "engine"]),
+        ("inflight", ["feat-x", "feat/x", "engine", "±2"]),
+        ("search engine", ["engine", "ada/engine"]),
+    ],
+)
+def test_a_narrow_terminal_leaves_out_columns_and_cuts_none(
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    columns: int,
+    typed: str,
+    names: list[str],
+) -> None:
+    # given
+    with psycopg.connect(database) as conn:
+        conn.execute(
+            "SELECT update_worktree_git_state(register_worktree("
+            "register_project('engine', 'git@github.com:ada/engine.git', 'main', '/a/long/way/to/the/trunk-main'),"
+            " 'feat', 'feat-x', 'feat/x', '/x/feat-x', 'an-agent'), p_uncommitted_count => 2)"
+        )
+    # when
+    done = command_line(monkeypatch, capsys, DATABASE_URL=database, COLUMNS=str(columns))(*typed.split())
+    # then
+    lines = done.out.splitlines()
+    assert max(map(len, lines)) <= columns
+    for name in names:
+        assert any(name in line for line in lines), name
+    assert [line for line in lines if "built i" in line and "built in" not in line] == []
