@@ -16,8 +16,8 @@ from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.cursor import Cursor
 from publisher.outbox.lead import holder_of_lead, try_lead
 from publisher.relay.completion import Completion, Progress
-from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
+from publisher.relay.recovery import Recovery
 from publisher.settings import Settings, profile_of
 from publisher.stream.event_stream import EventStream
 from publisher.stream.opening import open_stream
@@ -111,6 +111,6 @@ class _Rebuild:
             after = Position(places[-1].sequence, places[-1].outbox_id)
             self._progress(after.sequence, self._cursor.stream_sequence)
         self._cursor.stream_sequence = 0
-        drain = Drain(self._settings, self._profile, RelayMetrics(), self._conn, self._stream, self._cursor)
-        await drain.recover()
+        metrics = RelayMetrics()
+        await Recovery(self._settings, self._profile, metrics, self._conn, self._stream, self._cursor).run()
         return Rebuilt(self._stream.name, published, 1, self._cursor.stream_sequence)

@@ -1,4 +1,4 @@
-"""Drain the outbox into the stream: recover from the stream's tail, then publish, advance, sleep, repeat.
+"""Drain the outbox into the stream: publish, advance, sleep, repeat.
 
 One cycle: read the next page of the outbox while the last batch is in flight, wait for its acknowledgement, send the
 next batch, store the cursor. Nothing waits for a gap and nothing is sent twice: docs/adr/0001-outbox-and-relay.md.
@@ -13,17 +13,16 @@ from time import monotonic
 import structlog
 from psycopg import AsyncConnection
 
-from publisher.outbox.cursor import Batch, Cursor, advance, forget_beyond
+from publisher.outbox.cursor import Batch, Cursor, advance
 from publisher.outbox.doorbell import set_doorbell, wait_for_ring
 from publisher.outbox.faults import note
 from publisher.outbox.page import Page, flush, next_page
-from publisher.outbox.rows import SLICE_BYTES, known_events, with_data
-from publisher.relay.batching import as_batches, take
-from publisher.relay.completion import Completion
+from publisher.outbox.rows import SLICE_BYTES, with_data
+from publisher.relay.batching import take
 from publisher.relay.gaps import Gaps
 from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings
-from publisher.stream.event_stream import REBUILD, REQUEST_TIMEOUT_SECONDS, EventStream, StreamLost
+from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, EventStream
 from registry.errors import Unavailable
 from registry.events.message import TOO_LARGE, Message, Omission
 from registry.profiles.profile import Profile, encoded
@@ -79,53 +78,6 @@ class Drain:
         self._is_armed = False
         self._gap_poll_seconds = GAP_POLL_SECONDS[0]
         self._stored_at = monotonic()
-
-    async def recover(self) -> int:
-        """Take what the stream holds beyond the cursor as published; returns how many messages that were.
-
-        A stream of our own that lost its end is completed. Raises `StreamLost` when it is not an older state of what
-        was published, `Unavailable`, `Deposed`.
-        """
-        cursor = self._cursor
-        last_sequence = await self._stream.last_sequence()
-        if last_sequence < cursor.stream_sequence:
-            await self._complete(last_sequence)
-            last_sequence = cursor.stream_sequence
-        found = 0
-        await advance(self._conn, cursor)  # first, or what only the record behind it tells would be lost
-        await forget_beyond(self._conn, cursor)
-        if last_sequence > cursor.stream_sequence:
-            async for page in self._stream.tail(cursor.stream_sequence):
-                pairs = [
-                    (message.outbox_id, message.event_id)
-                    for message in page
-                    if message.outbox_id is not None and message.event_id is not None
-                ]
-                known = await known_events(self._conn, pairs)
-                cursor.published.add_all(sorted(id_ for id_, event_id in pairs if event_id in known))
-                cursor.unrecorded += as_batches(page, known)
-                cursor.stream_sequence = page[-1].sequence
-                found += len(page)
-                self._report_tail(known=len(known), unknown=len(pairs) - len(known), foreign=len(page) - len(pairs))
-                await advance(self._conn, cursor)
-            cursor.stream_sequence = max(cursor.stream_sequence, last_sequence)
-        await self._store_cursor_only()
-        return found
-
-    async def _complete(self, last: int) -> None:
-        """Publish again what the stream lost behind sequence `last`, as after a power failure. Raises `StreamLost`."""
-        name, end = self._stream.name, self._cursor.stream_sequence
-        if self._profile.is_shared or last == 0:
-            raise StreamLost(
-                f"stream {name} ends at sequence {last}, but {end} was published into it: it was deleted, or restored "
-                f"from an older backup; publish it again with: {REBUILD}"
-            )
-        completion = Completion(self._settings, self._profile, self._conn, self._stream, self._cursor)
-        await completion.check_end(last)
-        log.warning("the stream lost its end and is completed", stream=name, last_sequence=last, published=end)
-        events = await completion.run(last, end)
-        self._metrics.completed(events)
-        log.warning("the stream is complete again", stream=name, last_sequence=end, events=events)
 
     async def run(self, single: int = 0) -> None:
         """Publish until an error ends it. The first `single` messages go one by one.
@@ -290,14 +242,3 @@ class Drain:
     async def _arm(self, *, is_armed: bool) -> None:
         await set_doorbell(self._conn, is_armed=is_armed)
         self._is_armed = is_armed
-
-    def _report_tail(self, *, known: int, unknown: int, foreign: int) -> None:
-        self._metrics.recovered(known=known, unknown=unknown, foreign=foreign)
-        if foreign:
-            log.warning("foreign messages in the stream", stream=self._stream.name, count=foreign)
-        if unknown:
-            log.error(
-                "the stream holds events that this database does not: the database was restored to an older state",
-                stream=self._stream.name,
-                count=unknown,
-            )

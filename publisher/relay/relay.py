@@ -21,6 +21,7 @@ from publisher.outbox.lead import Holder, holder_of_lead, try_lead
 from publisher.part import Part
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
+from publisher.relay.recovery import Recovery
 from publisher.settings import Settings
 from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.event_stream import EventStream
@@ -114,8 +115,9 @@ class Relay(Part):
         """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""
         single = 0
         while True:
-            drain = Drain(self._settings, self._profile, self._metrics, conn, stream, cursor)
-            found = await drain.recover()
+            work = (self._settings, self._profile, self._metrics, conn, stream, cursor)
+            found = await Recovery(*work).run()
+            drain = Drain(*work)
             self._metrics.became("leader")
             self.settled.set()
             try:

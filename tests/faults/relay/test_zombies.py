@@ -14,6 +14,7 @@ from publisher.outbox.lead import try_lead
 from publisher.outbox.ranges import RangeSet
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
+from publisher.relay.recovery import Recovery
 from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.opening import open_stream
 from registry.concurrency.tasks import end
@@ -170,8 +171,9 @@ class Contender:
             cursor = Cursor(self._profile.event_stream, RangeSet(), 0, epoch, transaction_id)
             single = 0
             while True:
-                drain = Drain(self._settings, self._profile, metrics, conn, stream, cursor)
-                found_in_tail = await drain.recover()
+                work = (self._settings, self._profile, metrics, conn, stream, cursor)
+                found_in_tail = await Recovery(*work).run()
+                drain = Drain(*work)
                 try:
                     await drain.run(single=0 if found_in_tail else single)
                 except StreamMoved:

@@ -1,95 +1,15 @@
-"""What the registry returns: rows of its tables, and of the functions of the specification.
-
-Field names, types and nullability are those of `migrations/001_create_schema.sql` and `002_functions_and_helpers.sql`.
-Where an event has another name for the same value, JSON has both: `project_id` beside `id`, `type` beside `type_name`.
-"""
+"""Worktrees and their types, as tables and functions return them."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
+from pydantic import AwareDatetime, computed_field
+
+from registry.models.row import Row
 
 Status = Literal["uncommitted", "ahead", "behind", "diverged", "clean"]
-ActivityType = Literal[
-    "created", "modified", "deleted", "committed", "pushed", "merged", "synced", "claimed", "released", "other"
-]
-
-
-class Row(BaseModel):
-    """A row as it was read; it never changes."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
-class LocatedProject(Row):
-    """A project, as `get_project_by_origin` returns it."""
-
-    id: UUID
-    """Id of the project."""
-    name: str
-    """Name of the project."""
-    remote_origin: str
-    """Always git@github.com:owner/repo.git, in lower case."""
-    default_branch: str
-    """The branch that worktrees are merged into."""
-    trunk_path: str
-    """Folder of the trunk checkout, without trailing slash."""
-    active: bool
-    """False after a soft delete."""
-    created_at: AwareDatetime
-    """When it was first registered."""
-    updated_at: AwareDatetime
-    """When the row changed last."""
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def project_id(self) -> UUID:
-        """Id of the project, as events call it."""
-        return self.id
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def project_name(self) -> str:
-        """Name of the project, as events call it."""
-        return self.name
-
-
-class Project(LocatedProject):
-    """A project: a row of `projects`."""
-
-    description: str | None
-    """Words for people."""
-    metadata: dict[str, Any]
-    """Whatever its owner keeps there."""
-
-
-class ProjectMatch(Row):
-    """A project that `search_projects` found."""
-
-    id: UUID
-    """Id of the project."""
-    name: str
-    """Name of the project."""
-    remote_origin: str
-    """Always git@github.com:owner/repo.git, in lower case."""
-    trunk_path: str
-    """Folder of the trunk checkout, without trailing slash."""
-    relevance: float
-    """How well it matches, 0 to 1."""
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def project_id(self) -> UUID:
-        """Id of the project, as events call it."""
-        return self.id
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def project_name(self) -> str:
-        """Name of the project, as events call it."""
-        return self.name
 
 
 class WorktreeType(Row):
@@ -281,66 +201,3 @@ class ProjectInflightWork(InflightWork):
     def behind_trunk(self) -> int:
         """Commits of the default branch that it does not have, as events call it."""
         return self.behind
-
-
-class AgentWork(Row):
-    """What `get_agent_recent_work` returns; the names are None only where the worktree's own history is gone."""
-
-    activity_id: UUID
-    activity_type: ActivityType
-    description: str
-    file_path: str | None
-    created_at: AwareDatetime
-    worktree_name: str | None
-    project_name: str | None
-    worktree_type: str | None
-
-
-class Activity(Row):
-    """A row of `agent_activities`, with the names of where it happened."""
-
-    id: UUID
-    """Id of the activity."""
-    agent_id: str
-    """The agent that did it."""
-    worktree_id: UUID
-    """Where it was done; it may be deleted since."""
-    activity_type: ActivityType
-    """Kind of activity."""
-    file_path: str | None
-    """The file it was done to."""
-    description: str
-    """What was done."""
-    metadata: dict[str, Any]
-    """Whatever the agent keeps there."""
-    created_at: AwareDatetime
-    """When it was logged."""
-    worktree_name: str | None
-    """Name of the worktree; null where its own history is gone."""
-    project_name: str | None
-    """Name of its project; null where its own history is gone."""
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def activity_id(self) -> UUID:
-        """Id of the activity, as events call it."""
-        return self.id
-
-
-class RegistryStats(Row):
-    """Counts, as `get_registry_stats` returns them."""
-
-    total_projects: int
-    """Projects, inactive ones too."""
-    active_projects: int
-    """Projects that are active."""
-    total_worktrees: int
-    """Worktrees, inactive ones too."""
-    active_worktrees: int
-    """Worktrees that are active."""
-    in_flight_worktrees: int
-    """Active worktrees with uncommitted or unmerged work."""
-    total_activities: int
-    """Entries of the audit log."""
-    activities_last_24h: int
-    """Those of the last 24 hours."""
