@@ -22,9 +22,10 @@ from publisher.part import Part
 from publisher.settings import Settings, profile_of
 from publisher.stream.event_stream import REBUILD
 from publisher.stream.shared_stream import SharedStream
-from registry.broker.connection import connect_nats, translated_nats
+from registry.broker.connection import connect_nats
+from registry.broker.errors import translated_nats
 from registry.errors import NotFound
-from registry.events.message import UNREADABLE
+from registry.events.reference import UNREADABLE
 from registry.profiles.profile import Profile
 
 INTERVAL_SECONDS = (0.5, 5.0)

@@ -24,7 +24,8 @@ from publisher.settings import Settings
 from registry import exact
 from registry import queries as asked
 from registry.broker.answers import TOO_LARGE, header_code
-from registry.broker.connection import connect_nats, flushed, translated_nats
+from registry.broker.connection import connect_nats, flushed
+from registry.broker.errors import translated_nats
 from registry.concurrency.tasks import end
 from registry.database import Registry
 from registry.errors import Conflict, NotFound, RegistryError, Unavailable, Unprepared

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from publisher.settings import Settings
-from registry.broker.connection import translated_nats
+from registry.broker.errors import NOT_UNIQUE, translated_nats
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
 from registry.errors import Conflict, NotFound
 from registry.profiles.profile import Profile
@@ -31,8 +31,6 @@ MAX_COMMAND_BYTES = 2 * 1024 * 1024
 HEADROOM_BYTES = 16 * 1024
 """What a dead letter's own headers may take beside the command, within the server's limit."""
 CONSUMER = "imi-applier-"
-NOT_UNIQUE = {10099, 10100}
-"""`err_code`: the work queue has a consumer already that takes these subjects."""
 
 
 class Received(NamedTuple):

@@ -12,7 +12,7 @@ from nats.js.api import StorageType, StreamConfig
 
 from publisher.applier.command_stream import REQUEST_TIMEOUT_SECONDS, Received
 from publisher.settings import Settings
-from registry.broker.connection import translated_nats
+from registry.broker.errors import translated_nats
 from registry.errors import NotFound
 from registry.profiles.profile import Profile
 

@@ -13,7 +13,8 @@ from psycopg.rows import class_row
 from registry import exact
 from registry.commands import Outcome
 from registry.commands.reading import Command
-from registry.database.connection import connected, direct, from_database
+from registry.database.connection import connected, direct
+from registry.database.errors import from_database
 from registry.errors import Conflict, Invalid, RegistryError, Unavailable
 
 Connection = AsyncConnection[Any]

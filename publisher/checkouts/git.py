@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from publisher.checkouts.command import ask, printable, run, version, without_filters
 from publisher.checkouts.origins import on_github
+from publisher.checkouts.run_git import ask, printable, run, version, without_filters
 from registry.errors import Invalid
 
 FALLBACK_BRANCH = "main"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from publisher.checkouts.command import printable
+from publisher.checkouts.run_git import printable
 
 Outcome = Literal["registered", "updated", "unchanged", "retired", "skipped", "failed"]
 Kind = Literal["project", "worktree", "folder"]

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from publisher.checkouts import command, git, origins, search
+from publisher.checkouts import git, origins, run_git, search
 from publisher.checkouts.git import Repository
 from publisher.checkouts.presence import Seen, is_elsewhere, is_mounted, presence
 from publisher.checkouts.results import Report, Result
@@ -41,7 +41,7 @@ class Sync:
         One that fails is among the results and stops no other. Raises `Unavailable` when the database is lost, and
         `RegistryError` when there is no git, or one too old.
         """
-        await asyncio.to_thread(command.version)
+        await asyncio.to_thread(run_git.version)
         one = cls(registry, await registry.list_worktree_types(), root)
         folders = await asyncio.to_thread(one._folders)
         for number, folder in enumerate(folders):

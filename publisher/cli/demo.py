@@ -21,7 +21,8 @@ from publisher.settings import Settings
 from registry import exact
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
-from registry.database.connection import connect, translated
+from registry.database.connection import connect
+from registry.database.errors import translated
 
 MAX_PROJECTS = 8
 ROUNDS = 8

@@ -71,7 +71,7 @@ async def _once(registry: Registry, root: Path, as_json: bool) -> list[Result]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from publisher.checkouts.command import printable
+    from publisher.checkouts.run_git import printable
     from publisher.checkouts.sync import Sync
 
     errors = Console(stderr=True)

@@ -18,13 +18,15 @@ from nats.aio.msg import Msg
 from psycopg import AsyncConnection
 
 from publisher.health import Health
+from publisher.history.position import position_at
 from publisher.history.snapshot import send_snapshot
 from publisher.outbox import record
 from publisher.outbox.connection import READER
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
-from registry.broker.connection import connect_nats, flushed, translated_nats
+from registry.broker.connection import connect_nats, flushed
+from registry.broker.errors import translated_nats
 from registry.database.connection import direct, pool, taken
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.events.filter import EventFilter
@@ -142,7 +144,7 @@ class HistoryService(Part):
         except ValueError:
             raise Invalid(f"time {message.data[:80]!r} is none in RFC 3339") from None
         async with taken(self._pool) as conn:
-            return str(await record.origin(conn, self._profile.event_stream, published)).encode()
+            return str(await position_at(conn, self._profile.event_stream, published)).encode()
 
     async def _snapshot(self, client: Client, message: Msg) -> None:
         await send_snapshot(self._database_url, client, self._profile.event_stream, message.reply)

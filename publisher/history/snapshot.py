@@ -15,7 +15,7 @@ from nats.aio.subscription import Subscription
 from psycopg import AsyncConnection
 
 from publisher.outbox.connection import connect, translated
-from registry.broker.connection import translated_nats
+from registry.broker.errors import translated_nats
 from registry.history.snapshot import END
 from registry.position import Position
 

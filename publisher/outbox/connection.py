@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from psycopg import AsyncConnection
 
 from registry.database import connection
-from registry.database.connection import PATIENT, translated
+from registry.database.connection import PATIENT
+from registry.database.errors import translated
 
 __all__ = ["LEADER", "READER", "connect", "translated"]
 

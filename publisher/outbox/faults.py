@@ -7,7 +7,7 @@ from typing import NamedTuple
 from psycopg import AsyncConnection
 
 from publisher.outbox.connection import translated
-from registry.events.message import Omission
+from registry.events.reference import Omission
 
 NOTE = """
 INSERT INTO public.outbox_fault (outbox_id, reason, detail)

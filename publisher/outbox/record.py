@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -64,15 +63,6 @@ SELECT
     )
 FROM public.publisher_cursor AS cursor
 WHERE stream = %(stream)s
-"""
-
-# published_at ascends with last_sequence, so the place is found by halving: an index is not worth its upkeep.
-PROBE = """
-SELECT published_at
-FROM public.published_batch
-WHERE stream = %(stream)s AND last_sequence >= %(sequence)s
-ORDER BY last_sequence
-LIMIT 1
 """
 
 
@@ -160,21 +150,6 @@ async def every_row(conn: AsyncConnection, query: str, values: dict[str, Any]) -
         async for row in rows(conn, ids, EventFilter(), WHOLE_BYTES):
             yield row
         after = ids[-1]
-
-
-async def origin(conn: AsyncConnection, stream: str, published: datetime) -> Position:
-    """A position before everything that was published to `stream` at or after a time, and not long before it."""
-    known = await state(conn, stream)
-    first, high = known.forgotten + 1, known.last + 1
-    while first < high:
-        middle = (first + high) // 2
-        with translated():
-            probe = await (await conn.execute(PROBE, {"stream": stream, "sequence": middle})).fetchone()
-        if probe is None or probe[0] >= published:
-            high = middle
-        else:
-            first = middle + 1
-    return Position(first - 1)
 
 
 def _between(batch: Batch, after: Position, before: Position) -> list[Place]:

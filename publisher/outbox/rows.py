@@ -16,8 +16,9 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int4, Int8
 
 from publisher.outbox.connection import translated
-from registry.database.connection import from_database
-from registry.events.message import FIRST_TIME, LAST_TIME, TOO_LARGE, UNREADABLE, Omission, OutboxRow
+from registry.database.errors import from_database
+from registry.events.message import FIRST_TIME, LAST_TIME, OutboxRow
+from registry.events.reference import TOO_LARGE, UNREADABLE, Omission
 
 WHOLE_BYTES = 2**30
 """PostgreSQL makes no text larger than this."""

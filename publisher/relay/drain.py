@@ -24,7 +24,8 @@ from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings
 from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, EventStream
 from registry.errors import Unavailable
-from registry.events.message import TOO_LARGE, Message, Omission
+from registry.events.message import Message
+from registry.events.reference import TOO_LARGE, Omission
 from registry.profiles.profile import Profile, encoded
 
 log = structlog.get_logger()

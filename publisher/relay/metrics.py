@@ -7,7 +7,7 @@ from time import time
 from prometheus_client import CollectorRegistry, Histogram
 
 from publisher.health import LeadHealth
-from registry.events.message import TOO_LARGE
+from registry.events.reference import TOO_LARGE
 
 
 class RelayMetrics(LeadHealth):

@@ -10,17 +10,8 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from registry.broker.errors import DUPLICATE_IN_BATCH, UNSUPPORTED_HEADER, WRONG_END
 from registry.errors import RegistryError, Unavailable
-
-WRONG_END = {10070, 10071, 10164}
-"""`err_code`: the stream does not end where the publisher believes.
-
-Wrong last message id, wrong last sequence, and the latter as a clustered stream tells it.
-"""
-DUPLICATE_IN_BATCH = 10201
-"""`err_code`: a `Nats-Msg-Id` of the batch is in the stream's dedupe window."""
-UNSUPPORTED_HEADER = 10177
-"""`err_code`: the server takes no message with such a header in a batch, and has stored none of it."""
 
 
 class BatchRefused(Unavailable):

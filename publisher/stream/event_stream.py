@@ -27,7 +27,7 @@ from nats.js.api import (
 from publisher.settings import Settings
 from publisher.stream.acknowledgements import Acknowledgements, BatchRefused
 from publisher.stream.protocol import atomic_batch, one_by_one, write
-from registry.broker.connection import translated_nats
+from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
 from registry.errors import Conflict, NotFound, Unavailable, Unprepared
 from registry.events.message import Message

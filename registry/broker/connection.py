@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import nats.errors
@@ -12,8 +12,9 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from registry.broker.permitted import NotPermitted, PermittedClient, refused_subscription_of
-from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
+from registry.broker.errors import from_nats, reason_of, translated_nats
+from registry.broker.permitted import PermittedClient, refused_subscription_of
+from registry.errors import Invalid, Unavailable
 from registry.urls import redacted
 
 log = structlog.get_logger()
@@ -47,7 +48,7 @@ async def connect_nats(
         if refusal is not None and is_first:  # one line, not one for each event
             log.warning("nats refuses", server=redacted(url), reason=str(refusal))
             return
-        log.debug("nats connection", server=redacted(url), error=_reason(error))
+        log.debug("nats connection", server=redacted(url), error=reason_of(error))
 
     async def open_client(*, restore: bool) -> Client:
         client = PermittedClient()
@@ -68,7 +69,7 @@ async def connect_nats(
         except (OSError, TimeoutError, nats.errors.Error, ValueError) as error:
             # NoServersError hides why; what nats-py reported last does not.
             cause = causes[-1] if causes and isinstance(error, nats.errors.NoServersError) else error
-            raise Unavailable(f"cannot connect to NATS at {redacted(url)}: {_reason(cause)}") from error
+            raise Unavailable(f"cannot connect to NATS at {redacted(url)}: {reason_of(cause)}") from error
         return client
 
     client = await open_client(restore=False)
@@ -99,38 +100,6 @@ async def flushed(client: Client) -> None:
         raise from_nats(refusal, "NATS refuses") from refusal
 
 
-def no_stream(stream: str) -> NotFound:
-    """The error of a reader whose stream is not there: it never was, or it was lost."""
-    return NotFound(
-        f"no stream {stream}: start imi-registry up or serve; if there was one, imi-registry doctor tells what to do"
-    )
-
-
-@contextmanager
-def translated_nats(doing: str) -> Iterator[None]:
-    """Raise what nats-py raises in the block as the error of our tree that it means. `doing` opens its message."""
-    try:
-        yield
-    except (nats.errors.Error, TimeoutError) as error:
-        raise from_nats(error, doing) from error
-
-
-def from_nats(error: Exception, doing: str) -> RegistryError:
-    """Translate an error of nats-py by its type, never by message text. `doing` opens the message."""
-    text = f"{doing}: {_reason(error)}"
-    match error:
-        case NotPermitted():
-            return Unprepared(text)
-        case nats.js.errors.NotFoundError():
-            return NotFound(text)
-        case nats.js.errors.BadRequestError():
-            return Conflict(text)
-        case nats.errors.MaxPayloadError():
-            return Invalid(text)
-        case _:
-            return Unavailable(text)
-
-
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -139,15 +108,3 @@ def _check_url(url: str) -> None:
         is_good = False
     if not is_good:
         raise Invalid(f'NATS URL "{redacted(url)}" is not of the form nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]')
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, nats.js.errors.APIError) and error.description:
-        return error.description
-    if isinstance(error, nats.js.errors.NoStreamResponseError | nats.errors.NoRespondersError):
-        return "JetStream does not answer (is it enabled, and does the cluster have a leader?)"
-    if isinstance(error, asyncio.TimeoutError):
-        return "no answer in time"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

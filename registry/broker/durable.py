@@ -20,7 +20,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy
 
-from registry.broker.connection import no_stream, translated_nats
+from registry.broker.errors import no_stream, translated_nats
 from registry.broker.pull import GONE_SECONDS
 from registry.errors import Conflict, NotFound, Unavailable
 

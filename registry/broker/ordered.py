@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from registry.broker.connection import no_stream, translated_nats
+from registry.broker.errors import no_stream, translated_nats
 from registry.concurrency.backoff import doubled
 from registry.errors import Conflict, NotFound, Unavailable
 

@@ -10,7 +10,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from registry.broker.connection import translated_nats
+from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
 from registry.errors import Unavailable, Unprepared
 

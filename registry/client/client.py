@@ -12,7 +12,8 @@ from uuid import UUID
 
 from nats.aio.client import Client
 
-from registry.broker.connection import connect_nats, translated_nats
+from registry.broker.connection import connect_nats
+from registry.broker.errors import translated_nats
 from registry.broker.ordered import OrderedReader, ordered_reader
 from registry.client.commands import CommandClient
 from registry.client.lookup import FoundEvent, find_event

@@ -6,7 +6,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from registry.broker.answers import raise_refusal
-from registry.broker.connection import translated_nats
+from registry.broker.errors import translated_nats
 from registry.errors import Unavailable
 from registry.events.filter import EventFilter
 from registry.history.pages import HistoryPage, HistoryRequest, history_subject

@@ -11,7 +11,7 @@ import nats.js.errors
 from nats.aio.client import Client
 
 from registry import exact
-from registry.broker.connection import no_stream, translated_nats
+from registry.broker.errors import no_stream, translated_nats
 from registry.client.replay import replay
 from registry.errors import NotFound
 from registry.history.pages import Replayed

@@ -15,15 +15,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from registry import exact
-from registry.broker.connection import translated_nats
+from registry.broker.errors import LARGER_THAN_STREAM_TAKES, translated_nats
 from registry.commands import Outcome, command_type, validated
 from registry.errors import Invalid, OutcomeUnknown, Unavailable
 from registry.subjects import CommandNames
 
 UNANSWERED = (nats.errors.TimeoutError, nats.errors.ConnectionClosedError, nats.js.errors.ServiceUnavailableError)
 """Errors after which a command may be stored or not."""
-TOO_LARGE = 10054
-"""`err_code`: the message is larger than the stream takes."""
 LOOK_SECONDS = 0.25
 """How often a sender that waits looks whether its connection was lost, and with it perhaps the outcome."""
 
@@ -158,7 +156,7 @@ class CommandSender:
             except nats.js.errors.NoStreamResponseError as error:
                 raise Unavailable(f"no stream takes {subject}: has the applier been started?") from error
             except nats.js.errors.BadRequestError as error:
-                if error.err_code != TOO_LARGE:
+                if error.err_code != LARGER_THAN_STREAM_TAKES:
                     raise
                 raise Invalid(f"{name}: it has {len(payload)} bytes, more than the stream of commands takes") from error
             except UNANSWERED:

@@ -9,7 +9,7 @@ import orjson
 from nats.aio.client import Client
 
 from registry.broker.answers import raise_refusal
-from registry.broker.connection import translated_nats
+from registry.broker.errors import translated_nats
 from registry.errors import Unavailable
 from registry.history.snapshot import END, Snapshot, snapshot_subject
 from registry.position import Position

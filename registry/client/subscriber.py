@@ -20,8 +20,8 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from registry import exact
-from registry.broker.connection import translated_nats
 from registry.broker.durable import Durable, Turn
+from registry.broker.errors import translated_nats
 from registry.broker.pull import LONGEST_SECONDS, Pull
 from registry.client.wanted import Wanted
 from registry.concurrency.backoff import Backoff, doubled

@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection
 
-from registry.database.connection import translated
+from registry.database.errors import translated
 
 BATCH_ROWS = 1000
 WAITING: LiteralString = "SELECT count(*) FROM public.outbox_backlog"

@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from registry.database import adoption
-from registry.database.connection import from_database
+from registry.database.errors import from_database
 from registry.database.migration import ROLLBACK, Migration, load, package_directory, split
 from registry.errors import Conflict, Invalid
 

@@ -14,7 +14,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
 from psycopg_pool import AsyncConnectionPool
 
-from registry.database.connection import connected, direct_or_pooled, from_database, pool, taken, translated
+from registry.database.connection import connected, direct_or_pooled, pool, taken
+from registry.database.errors import from_database, translated
 from registry.errors import Conflict, Invalid
 
 T = TypeVar("T")

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, Va
 
 from registry import exact
 from registry.errors import Invalid
+from registry.events.reference import URN
 from registry.validation import from_validation
 
 
@@ -80,7 +81,7 @@ class Envelope(BaseModel):
     """W3C trace context of the writer."""
     data: dict[str, Any] | None = None
     """What happened; described by `dataschema`."""
-    dataref: Annotated[str, StringConstraints(pattern=r"^urn:imi:registry:outbox:[0-9a-f-]{36}$")] | None = None
+    dataref: Annotated[str, StringConstraints(pattern=rf"^{URN}[0-9a-f-]{{36}}$")] | None = None
     """In place of data that cannot be in the message: urn:imi:registry:outbox:<event id>."""
     datarefreason: Annotated[str, StringConstraints(pattern=r"^[a-z_]+$")] | None = None
     """Why there is `dataref`: too_large, unreadable, invalid or invalid_time."""

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from registry.events.reference import Omission
+
 CONTENT_TYPE = "application/cloudevents+json"
 OUTBOX_ID_HEADER, EVENT_ID_HEADER = "Imi-Outbox-Id", "Nats-Msg-Id"
 _OUTBOX_ID = re.compile(r"[0-9]{1,18}")
@@ -16,16 +18,6 @@ HEADER_BYTES = 512
 
 FIRST_TIME, LAST_TIME = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
 """What RFC 3339 can say. A time before or behind it, infinity too, is told as the nearer one of these."""
-TOO_LARGE, UNREADABLE, INVALID, INVALID_TIME = "too_large", "unreadable", "invalid", "invalid_time"
-
-
-class Omission(NamedTuple):
-    """Why an event goes out without its data, as a reference."""
-
-    reason: str
-    """For programs: `TOO_LARGE`, `UNREADABLE` (PostgreSQL cannot give it), `INVALID` or `INVALID_TIME`."""
-    detail: str
-    """For people."""
 
 
 class OutboxRow(NamedTuple):
@@ -76,16 +68,6 @@ class Message(NamedTuple):
             f"{EVENT_ID_HEADER}: {self.event_id}\r\n"
             f"{OUTBOX_ID_HEADER}: {self.outbox_id}\r\n"
         )
-
-
-def reference(row: OutboxRow, omission: Omission) -> dict[str, str]:
-    """What an event has in place of `data` (CloudEvents extension "dataref", the claim check pattern)."""
-    return {"dataref": f"urn:imi:registry:outbox:{row.event_id}", "datarefreason": omission.reason}
-
-
-def too_large(size: int, max_bytes: int) -> Omission:
-    """The omission of data with which a message would have `size` bytes."""
-    return Omission(TOO_LARGE, f"a message of {size} bytes; the server takes {max_bytes}")
 
 
 def identity(headers: Mapping[str, str]) -> tuple[int, str] | tuple[None, None]:

@@ -15,7 +15,8 @@ import orjson
 from registry import exact
 from registry.commands import command_type
 from registry.errors import Invalid
-from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity, reference, too_large
+from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity
+from registry.events.reference import reference, too_large
 from registry.subjects import Names
 
 STREAM = "BLOODBANK_EVENTS"
@@ -71,7 +72,7 @@ class BloodbankProfile:
             size = len(payload) + HEADER_BYTES
             omission = too_large(size, max_bytes) if size > max_bytes else None
         if omission is not None:
-            payload = orjson.dumps(envelope | reference(row, omission))
+            payload = orjson.dumps(envelope | reference(row.event_id, omission))
         subject = f"bloodbank.evt.{kind}"
         is_reference = omission is not None
         return Message(subject, payload, row.id, row.event_id, row.transaction_id, is_reference, entity_id, omission)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from registry import exact
-from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity, reference, too_large
+from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity
+from registry.events.reference import reference, too_large
 from registry.profiles.versions import check_versions, converted
 from registry.subjects import Names
 
@@ -68,7 +69,7 @@ class ImiProfile:
             size = len(payload) + HEADER_BYTES
             omission = too_large(size, max_bytes) if size > max_bytes else None
         if omission is not None:
-            payload = f"{envelope},{orjson.dumps(reference(row, omission)).decode()[1:]}".encode()
+            payload = f"{envelope},{orjson.dumps(reference(row.event_id, omission)).decode()[1:]}".encode()
         return Message(
             self._names.event_subject(row.entity, row.action, row.project_id),
             payload,

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from registry.errors import Invalid, RegistryError
-from registry.events.message import FIRST_TIME, INVALID, INVALID_TIME, LAST_TIME, Message, Omission, OutboxRow
+from registry.events.message import FIRST_TIME, LAST_TIME, Message, OutboxRow
+from registry.events.reference import INVALID, INVALID_TIME, Omission
 from registry.profiles.bloodbank import BloodbankProfile
 from registry.profiles.imi import ImiProfile
 from registry.subjects import DEFAULT_SOURCE, CommandNames

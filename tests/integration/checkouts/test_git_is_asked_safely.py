@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from publisher.checkouts import command
 from publisher.checkouts import git as reader
+from publisher.checkouts import run_git
 from publisher.checkouts.git import Repository, State
 from registry.errors import Invalid
 from tests.support.commandline import CommandLine
@@ -158,7 +158,7 @@ def test_no_program_that_the_user_names_is_run(tmp_path: Path, traps: Traps, mon
 def test_nothing_is_fetched_for_what_a_partial_clone_lacks(
     tmp_path: Path, traps: Traps, monkeypatch: pytest.MonkeyPatch, unknown: str
 ) -> None:
-    monkeypatch.delitem(command.ENVIRONMENT, unknown)  # each is enough: an older git does not know the first
+    monkeypatch.delitem(run_git.ENVIRONMENT, unknown)  # each is enough: an older git does not know the first
     # given: to see whether it was renamed git wants a file that is not there, from a remote that is a program
     main = checkout(tmp_path / "engine", ORIGIN)
     (main / "old").write_text("line\n" * 100)

@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from registry import errors
-from registry.database.connection import from_database
+from registry.database.errors import from_database
 
 ORIGIN = "git@github.com:delorenj/my-project.git"
 

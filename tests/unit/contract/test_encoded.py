@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.events.message import FIRST_TIME, HEADER_BYTES, LAST_TIME, TOO_LARGE, UNREADABLE, Omission, OutboxRow
+from registry.events.message import FIRST_TIME, HEADER_BYTES, LAST_TIME, OutboxRow
+from registry.events.reference import TOO_LARGE, UNREADABLE, Omission
 from registry.profiles.bloodbank import BloodbankProfile
 from registry.profiles.imi import ImiProfile
 from registry.profiles.profile import Profile, encoded
