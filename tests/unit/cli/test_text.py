@@ -64,7 +64,12 @@ def test_nothing_is_cut_or_folded_in_a_pipe(
 
 @pytest.mark.parametrize(
     ("columns", "kept"),
-    [(80, {"name", "branch", "agent", "id"}), (40, {"name", "branch", "agent"}), (30, {"name", "branch"})],
+    [
+        (80, {"name", "branch", "agent", "id"}),
+        (41, {"name", "branch", "agent"}),
+        (40, {"name", "branch"}),
+        (30, {"name", "branch"}),
+    ],
 )
 def test_a_narrow_terminal_loses_what_is_dispensable_first(
     columns: int, kept: set[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -58,7 +58,7 @@ ALL = [(name, version, model) for name, models in VERSIONS.items() for version, 
 @pytest.mark.parametrize(("name", "version", "model"), ALL)
 def test_every_example_reads_as_the_newest_model(name: str, version: int, model: Any) -> None:
     (example,) = model.model_config["json_schema_extra"]["examples"]
-    assert example.keys() == model.model_fields.keys()
+    assert example.keys() == model.model_fields.keys() - {"backfill"}  # only rows older than the outbox have it
     found = parse(event(name, version, data=example))
     assert found.name == name
     assert type(found.data) is VERSIONS[name][-1]
