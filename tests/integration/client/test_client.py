@@ -220,12 +220,18 @@ async def subscribed(client: RegistryClient, handler: Any, **options: Any) -> As
             await end([running])
 
 
+CHANGE = """
+INSERT INTO projects (name, remote_origin, trunk_path) VALUES (%s, %s, '/code')
+ON CONFLICT (remote_origin) DO UPDATE SET name = EXCLUDED.name
+"""
+
+
 def change_projects(database: str, changes: int, projects: int = 4) -> None:
     """`changes` changes, spread over some projects."""
     with psycopg.connect(database, autocommit=True) as conn:
         for number in range(changes):
             origin = f"git@github.com:a/p{number % projects}.git"
-            conn.execute("SELECT register_project(%s, %s)", [f"name-{number}", origin])
+            conn.execute(CHANGE, [f"name-{number}", origin])
 
 
 class Seen:
