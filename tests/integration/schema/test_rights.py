@@ -58,7 +58,14 @@ CALLS = {
 # They take no right on a table, or the owner's: see what each says of it.
 OPEN = {"days_ago", "maintenance_vacuum", "deleted_worktree", "forget_deleted_worktrees"}
 # The applier's, which reads and writes the ledger and the outbox.
-SERVICE = {"apply_command", "run_command", "command_project", "command_worktree", "cleanup_command_ledger"}
+SERVICE = {
+    "apply_command",
+    "cleanup_command_ledger",
+    "command_project",
+    "command_worktree",
+    "published_ids",
+    "run_command",
+}
 # Whoever migrates calls them.
 OWNER = {
     "backfill_outbox": "SELECT backfill_outbox()",
