@@ -20,4 +20,7 @@ def _without_userinfo(url: str) -> str:
     if not found:
         return url.rpartition("@")[2]
     authority, slash, path = rest.partition("/")
+    _, colon, port = authority.rpartition(":")
+    if "@" not in authority and "@" in path and colon and not port.isdigit():  # a password with a slash in it
+        authority, slash, path = rest.rpartition("@")[2].partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"

@@ -17,7 +17,7 @@ from publisher.cli.arguments.options import (
     Utc,
     json_object,
 )
-from publisher.cli.servers.session import user_name, with_registry
+from publisher.cli.servers.session import acting_as, with_registry
 from publisher.cli.terminal.text import emit_json, write
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ def log(
 
     async def work(registry: Registry) -> UUID:
         where = await references.worktree(registry, worktree)
-        return await registry.log_activity(
-            agent or actor or user_name(), where.id, activity_type, description, file, extra
-        )
+        return await registry.log_activity(acting_as(agent, actor), where.id, activity_type, description, file, extra)
 
     write(str(with_registry(work, database_url, actor)))
 

@@ -11,7 +11,7 @@ import typer
 from publisher.cli.arguments.options import Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
 from publisher.cli.arguments.times import printed
 from publisher.cli.arguments.usage import UsageError, confirm
-from publisher.cli.servers.session import located, run, user_name
+from publisher.cli.servers.session import acting_as, located, run
 from publisher.cli.terminal.text import emit, emit_json, write
 from registry.errors import NotFound
 
@@ -68,7 +68,7 @@ def send(
     if not isinstance(fields, dict):
         raise UsageError(f"data {data[:80]!r}: must be a JSON object")
     settings = located("nats_url", nats_url=nats_url)
-    sending = Sending(command_id=given_id, idempotency_key=key, actor=actor or user_name(), timeout=timeout)
+    sending = Sending(command_id=given_id, idempotency_key=key, actor=acting_as(actor), timeout=timeout)
 
     async def work() -> Outcome | UUID:
         name = "imi-registry commands send"

@@ -21,7 +21,7 @@ from publisher.cli.arguments.options import (
     json_object,
 )
 from publisher.cli.arguments.usage import UsageError, confirm
-from publisher.cli.servers.session import user_name, with_registry
+from publisher.cli.servers.session import acting_as, with_registry
 from publisher.cli.terminal.text import console, emit_json, safe
 from registry.errors import NotFound
 
@@ -92,7 +92,7 @@ def claim(
 
     Example: imi-registry worktree claim feat-search@engine --agent ada
     """
-    holder = agent or actor or user_name()
+    holder = acting_as(agent, actor)
     _change(
         reference,
         lambda registry, worktree: registry.claim_worktree(worktree.id, holder),
@@ -140,7 +140,7 @@ def merge(
 
     Example: imi-registry worktree merge feat-search@engine 1f0c2d3 --by ada
     """
-    by = merged_by or actor or user_name()
+    by = acting_as(merged_by, actor)
 
     async def change(registry: Registry, worktree: Worktree) -> None:
         await registry.mark_worktree_merged(worktree.id, by, commit)

@@ -13,6 +13,7 @@ from publisher.checkouts import git
 from registry.database import Registry
 from registry.errors import Invalid, NotFound
 from registry.models import Project, Worktree
+from registry.urls import redacted
 
 if TYPE_CHECKING:
     from registry.client import RegistryClient
@@ -37,7 +38,7 @@ async def project(registry: Registry, reference: str) -> Project:
     if not found:
         matches = await registry.search_projects(reference) if reference.strip() else []
         similar = [match.name for match in matches]
-        raise NotFound(f'no project "{reference}"{_did_you_mean(similar[:3])}')
+        raise NotFound(f'no project "{_named(reference)}"{_did_you_mean(similar[:3])}')
     return _only(reference, found, [f"{project.remote_origin} ({str(project.id)[:8]})" for project in found])
 
 
@@ -101,8 +102,13 @@ async def project_id_over_nats(client: RegistryClient, reference: str) -> UUID:
     found = [project for project in projects if project.name == reference or _begins_with(project, reference)]
     if not found:
         similar = get_close_matches(reference, {project.name for project in projects})
-        raise NotFound(f'no project "{reference}"{_did_you_mean(similar)}')
+        raise NotFound(f'no project "{_named(reference)}"{_did_you_mean(similar)}')
     return _only(reference, found, [f"{project.remote_origin} ({str(project.id)[:8]})" for project in found]).id
+
+
+def _named(reference: str) -> str:
+    """A reference for a message: a URL without its credentials."""
+    return redacted(reference) if "://" in reference else reference
 
 
 def _begins_with(project: Project, reference: str) -> bool:

@@ -34,4 +34,7 @@ def printed(time: datetime, timespec: str = "seconds") -> str:
     """`2026-01-21T11:00:00+01`, or `2026-01-21T10:00:00Z` with --utc: what `moment` reads as the same time."""
     if IN_UTC.get():
         return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
-    return time.astimezone().isoformat(timespec=timespec).removesuffix(":00")
+    try:
+        return time.astimezone().isoformat(timespec=timespec).removesuffix(":00")
+    except OverflowError:  # the first and the last day there is may be outside of years 1 to 9999 where we are
+        return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from publisher.cli.arguments.usage import UsageError
 from registry.errors import Invalid
 
 if TYPE_CHECKING:
@@ -81,9 +82,20 @@ def with_registry(work: Callable[[Registry], Awaitable[T]], database_url: str | 
 
     async def session() -> T:
         async with Registry.connect(settings.database_url or "", max_connections=1) as registry:
-            return await work(registry.acting(actor=actor or user_name()))
+            return await work(registry.acting(actor=acting_as(actor)))
 
     return run(session())
+
+
+def acting_as(*names: str | None) -> str:
+    """The first of `names` that is given, else who runs this. Raises `UsageError` for one that is blank."""
+    for name in names:
+        if name is None:
+            continue
+        if not name.strip():
+            raise UsageError(f'agent or actor "{name}": it must not be blank')
+        return name
+    return user_name()
 
 
 def user_name() -> str:

@@ -56,6 +56,8 @@ def test_a_bad_url_is_reported_without_its_password() -> None:
         ("host=h password=secret user=u", "host=h password=… user=u"),
         ("host=h password='se cret' user=u", "host=h password=… user=u"),
         ("token@host", "host"),
+        ("https://user:pa/s3cret@github.com/o/r", "https://github.com/o/r"),
+        ("postgresql://host:5432/d?options=a@b", "postgresql://host:5432/d?options=a@b"),
     ],
 )
 def test_credentials_are_not_shown(url: str, shown: str) -> None:
