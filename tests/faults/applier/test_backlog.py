@@ -23,10 +23,11 @@ PROC = Path("/proc/self/status")
 
 
 async def fill(world: World, commands: int, padding: int, first: int = 0) -> None:
-    """Store `commands` commands that name a few projects anew, of over `padding` bytes each."""
+    """Store `commands` commands that change a few projects, of over `padding` bytes each."""
     subject = world.names.commands.command_subject("project.register")
     for number in range(first, first + commands):
-        data = {"name": f"name-{number}", "remote_origin": f"git@github.com:a/p{number % PROJECTS}.git"}
+        origin = f"git@github.com:a/p{number % PROJECTS}.git"
+        data = {"name": "p", "remote_origin": origin, "metadata": {"last": f"name-{number}"}}
         payload = envelope("project.register", data, padding="x" * padding)
         if (number + 1) % CHUNK and number < first + commands - 1:
             await world.nats.publish(subject, payload)
@@ -77,7 +78,9 @@ async def test_a_backlog_of_any_length_takes_no_more_memory_than_a_small_one(
     assert len({command_id for command_id, *_ in told}) == len(told) >= small + part
     assert {verdict for *_, verdict in told} == {"applied"}
     names: dict[str, list[str]] = defaultdict(list)
-    query = "SELECT data ->> 'remote_origin', data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id"
+    query = (
+        "SELECT data ->> 'remote_origin', data #>> '{metadata, last}' FROM outbox WHERE entity = 'project' ORDER BY id"
+    )
     for origin, name in world.rows(query):
         names[origin].append(name)
     for project in range(PROJECTS):

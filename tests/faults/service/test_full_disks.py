@@ -103,7 +103,8 @@ async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_
 ) -> None:
     def registration(number: int) -> bytes:
         origin = f"git@github.com:a/p{number % 20}.git"
-        data = {"name": f"name-{number}", "remote_origin": origin, "metadata": {"noise": secrets.token_hex(3000)}}
+        metadata = {"last": f"name-{number}", "noise": secrets.token_hex(3000)}
+        data = {"name": "p", "remote_origin": origin, "metadata": metadata}
         return envelope("project.register", data)
 
     with Restartable(lambda: postgres(small_disk, settings=SMALL_POSTGRES)) as server:
@@ -135,7 +136,7 @@ async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_
                 assert metrics.dead_letters == 0
         assert len(waiting) < 400
         assert [verdict for *_, verdict in there.outcome_events()] == ["applied"] * 400
-        changes = there.rows("SELECT data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id")
+        changes = there.rows("SELECT data #>> '{metadata, last}' FROM outbox WHERE entity = 'project' ORDER BY id")
         for project in range(20):
             names = [f"name-{number}" for number in range(project, 400, 20)]
             assert [name for (name,) in changes if name in names] == names
