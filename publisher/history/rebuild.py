@@ -53,7 +53,7 @@ async def rebuild(settings: Settings, progress: Progress = lambda _done, _total:
         cursor = await try_lead(conn, stream.name, name)
         if cursor is None:
             holder = await holder_of_lead(conn, stream.name, settings.stale_seconds)
-            raise Conflict(f"a publisher leads stream {stream.name}, {holder}: stop up or serve, then rebuild")
+            raise Conflict(f"a publisher leads stream {stream.name}: stop up or serve, then rebuild ({holder})")
         rebuilding = _Rebuild(settings, profile, conn, stream, cursor, progress)
         return await (rebuilding.republish() if profile.is_shared else rebuilding.restore())
 
