@@ -21,7 +21,7 @@ async def test_the_service_applies_commands_and_counts_them(world: World) -> Non
     assert (status, body["problems"]) == (200, [])
     assert 'imi_applier_commands_total{command="project.register",verdict="applied"} 1.0' in metrics
     assert "imi_applier_leader 1.0" in metrics
-    assert "<tr><td>Commands answered</td><td>1</td></tr>" in page
+    assert "<tr><td>Commands answered since start</td><td>1</td></tr>" in page
 
 
 def _read(url: str) -> str:
