@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from statistics import median
 from time import perf_counter
+from uuid import uuid4
 
 import orjson
 import psycopg
@@ -23,6 +25,7 @@ from benchmarks.sizes import Sizes
 from benchmarks.triggers import drop_event_triggers
 from registry.broker.connection import connect_nats
 from registry.client import RegistryClient
+from registry.events.message import EVENT_ID_HEADER, OUTBOX_ID_HEADER
 from registry.subjects import Names
 
 WRITERS = 8
@@ -34,6 +37,8 @@ WHERE name = %(name)s
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 LIMITS = {(100, "p99"): 3.0, (1000, "p99"): 10.0}
 """Milliseconds at most, by commits a second."""
+
+_direct_ids = itertools.count(1)
 
 Publish = Callable[[str], Awaitable[None]]
 
@@ -179,6 +184,7 @@ async def _direct_stream(client: Client) -> str:
 
 
 async def _publish(client: Client, prefix: str, token: str) -> None:
-    """About as many bytes as the event has."""
+    """As an event: about as many bytes, and with the headers by which a subscriber knows one."""
     payload = orjson.dumps({"data": {"last_commit_hash": token, "metadata": "x" * 1100}})
-    await client.jetstream().publish(f"{prefix}.evt.v1.worktree.git_state_updated.bench", payload)
+    headers = {OUTBOX_ID_HEADER: str(next(_direct_ids)), EVENT_ID_HEADER: str(uuid4())}
+    await client.jetstream().publish(f"{prefix}.evt.v1.worktree.git_state_updated.bench", payload, headers=headers)
