@@ -169,11 +169,11 @@ class Sync:
     async def _retire_what_is_gone(self) -> None:
         """Worktrees in this folder that this host saw, and that no repository was left to tell of."""
         roots = (self._root, await asyncio.to_thread(self._root.resolve))  # git names folders without links
-        told = {result.path for result in self._report.results if result.kind == "worktree"}
+        reported = {result.path for result in self._report.results if result.kind == "worktree"}
         for worktree in await self._registry.list_worktrees():
             path = Path(worktree.path)
             seen = Seen.before(worktree)
-            if seen is None or is_elsewhere(worktree) or worktree.path in told:
+            if seen is None or is_elsewhere(worktree) or worktree.path in reported:
                 continue
             if not any(path.is_relative_to(root) for root in roots):
                 continue

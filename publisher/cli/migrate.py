@@ -49,7 +49,7 @@ def up(
     from registry.database import adoption, migrate
 
     adopted = adoption.Plan()
-    told = 0
+    backfilled = 0
     with database(database_url) as conn:
         if dry_run:
             adopted = migrate.plan(conn, merge_duplicates=merge_duplicates)
@@ -60,7 +60,7 @@ def up(
             except adoption.Undecided as undecided:
                 upgrade.print_decisions(undecided.plan, say)
                 raise
-            told = _backfill(conn)
+            backfilled = _backfill(conn)
     if as_json:
         emit(json.dumps(adopted.as_dict() | {"applied": [] if dry_run else names, "pending": names if dry_run else []}))
     else:
@@ -70,8 +70,8 @@ def up(
             write(f"{'would apply' if dry_run else 'applied'} {name}")
         if not names:
             write("nothing to apply")
-        if told:
-            write(f"wrote the events of {told:,} rows that are older than the outbox")
+        if backfilled:
+            write(f"wrote the events of {backfilled:,} rows that are older than the outbox")
     if adopted.decisions:
         raise typer.Exit(UNDECIDED)
 

@@ -9,21 +9,17 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from psycopg import AsyncConnection
-
 from publisher.outbox import record
 from publisher.outbox.connection import LEADER, connect
-from publisher.outbox.cursor import Cursor
 from publisher.outbox.lead import holder_of_lead, try_lead
 from publisher.relay.completion import Completion, Progress
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.recovery import Recovery
+from publisher.relay.term import Term
 from publisher.settings import Settings, profile_of
-from publisher.stream.event_stream import EventStream
 from publisher.stream.opening import open_stream
 from registry.errors import Conflict
 from registry.position import Position
-from registry.profiles.profile import Profile
 
 
 class Rebuilt(NamedTuple):
@@ -54,54 +50,42 @@ async def rebuild(settings: Settings, progress: Progress = lambda _done, _total:
         if cursor is None:
             holder = await holder_of_lead(conn, stream.name, settings.stale_seconds)
             raise Conflict(f"a publisher leads stream {stream.name}: stop up or serve, then rebuild ({holder})")
-        rebuilding = _Rebuild(settings, profile, conn, stream, cursor, progress)
+        rebuilding = _Rebuild(Term(settings, profile, RelayMetrics(), conn, stream, cursor), progress)
         return await (rebuilding.republish() if profile.is_shared else rebuilding.restore())
 
 
 class _Rebuild:
-    def __init__(
-        self,
-        settings: Settings,
-        profile: Profile,
-        conn: AsyncConnection,
-        stream: EventStream,
-        cursor: Cursor,
-        progress: Progress,
-    ) -> None:
-        self._settings = settings
-        self._profile = profile
-        self._conn = conn
-        self._stream = stream
-        self._cursor = cursor
+    def __init__(self, term: Term, progress: Progress) -> None:
+        self._term = term
         self._progress = progress
-        self._completion = Completion(settings, profile, conn, stream, cursor)
+        self._completion = Completion(term)
 
     async def restore(self) -> Rebuilt:
         """Give every lost event its old sequence."""
-        end = self._cursor.stream_sequence
-        last = await self._stream.last_sequence()
+        end = self._term.cursor.stream_sequence
+        last = await self._term.stream.last_sequence()
         if last >= end:
             raise Conflict(
-                f"stream {self._stream.name} ends at sequence {last} and lacks nothing that was published; if it "
+                f"stream {self._term.stream.name} ends at sequence {last} and lacks nothing that was published; if it "
                 "was emptied, replays read the rest from the outbox; to fill it again, delete it first"
             )
-        forgotten = (await record.state(self._conn, self._stream.name)).forgotten
+        forgotten = (await record.state(self._term.conn, self._term.stream.name)).forgotten
         if last == 0 and forgotten:
-            last = await self._stream.begin_behind(forgotten)
+            last = await self._term.stream.begin_behind(forgotten)
         elif last:
             await self._completion.check_end(last)
         events = await self._completion.run(last, end, self._progress)
-        return Rebuilt(self._stream.name, events, forgotten + 1, end)
+        return Rebuilt(self._term.stream.name, events, forgotten + 1, end)
 
     async def republish(self) -> Rebuilt:
         """Publish every event that is missing behind what the stream holds, and record where each stands now."""
-        last = await self._stream.last_sequence()
-        if last >= self._cursor.stream_sequence:
-            raise Conflict(f"stream {self._stream.name} ends at {last} and lacks nothing that was published")
-        present = {message.outbox_id async for page in self._stream.tail(0) for message in page}
+        last = await self._term.stream.last_sequence()
+        if last >= self._term.cursor.stream_sequence:
+            raise Conflict(f"stream {self._term.stream.name} ends at {last} and lacks nothing that was published")
+        present = {message.outbox_id async for page in self._term.stream.tail(0) for message in page}
         after, published = Position(0), 0
         while places := await record.places(
-            self._conn, self._stream.name, after, Position(self._cursor.stream_sequence + 1)
+            self._term.conn, self._term.stream.name, after, Position(self._term.cursor.stream_sequence + 1)
         ):
             missing = [place for place in places if place.outbox_id not in present]
             async for _, messages in self._completion.parts(missing):
@@ -109,8 +93,7 @@ class _Rebuild:
                     await self._completion.send(list(messages.values()))
                     published += len(messages)
             after = Position(places[-1].sequence, places[-1].outbox_id)
-            self._progress(after.sequence, self._cursor.stream_sequence)
-        self._cursor.stream_sequence = 0
-        metrics = RelayMetrics()
-        await Recovery(self._settings, self._profile, metrics, self._conn, self._stream, self._cursor).run()
-        return Rebuilt(self._stream.name, published, 1, self._cursor.stream_sequence)
+            self._progress(after.sequence, self._term.cursor.stream_sequence)
+        self._term.cursor.stream_sequence = 0
+        await Recovery(self._term).run()
+        return Rebuilt(self._term.stream.name, published, 1, self._term.cursor.stream_sequence)

@@ -6,7 +6,7 @@ from psycopg import AsyncConnection, sql
 
 TABLES = ("worktree_types", "projects", "worktrees", "agent_activities")
 
-TOLD_TYPES = """
+EXPECTED_TYPES = """
 SELECT
     (
         jsonb_populate_record(
@@ -30,10 +30,10 @@ WHERE last.action <> 'removed'
 STATEMENTS = (
     f"""
     DELETE FROM public.worktree_types AS seeded
-    USING ({TOLD_TYPES}) AS told
-    WHERE seeded.id = told.id OR seeded.name = told.name
+    USING ({EXPECTED_TYPES}) AS expected
+    WHERE seeded.id = expected.id OR seeded.name = expected.name
     """,  # noqa: S608  # a constant
-    f"INSERT INTO public.worktree_types {TOLD_TYPES}",
+    f"INSERT INTO public.worktree_types {EXPECTED_TYPES}",
     """
     INSERT INTO public.projects
     SELECT (jsonb_populate_record(NULL::public.projects, last.data || jsonb_build_object('id', last.entity_id))).*

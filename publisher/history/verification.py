@@ -18,7 +18,7 @@ from registry.history.state import State
 from registry.profiles.imi import ImiProfile
 from registry.subjects import DEFAULT_SOURCE
 
-UNTOLD = {"updated_at", "last_sync_at"}
+NOT_IN_EVENTS = {"updated_at", "last_sync_at"}
 """They change without an event, too: a sync that found nothing new is none."""
 NO_LIMIT = 2**62
 LISTED = 50
@@ -59,55 +59,55 @@ async def verify(settings: Settings) -> Verification:
             await conn.execute(BEGIN)
             waiting = await rows_without_event(conn)
             (has_forgotten,) = await (await conn.execute(HAS_FORGOTTEN)).fetchone() or (False,)
-            told, unread = await _told(conn)
-            is_ = Snapshot()
+            expected, unread = await _expected(conn)
+            found = Snapshot()
             async for line in table_lines(conn):
-                is_.put_line(line.rstrip(b"\n"))
-    found = compare(told, is_, has_forgotten=has_forgotten)
-    found.differences[:0] = unread[:LISTED]
+                found.put_line(line.rstrip(b"\n"))
+    verification = compare(expected, found, has_forgotten=has_forgotten)
+    verification.differences[:0] = unread[:LISTED]
     if waiting:
-        found.differences.insert(0, f"{waiting:,} rows {WITHOUT_EVENT}")
-    return found
+        verification.differences.insert(0, f"{waiting:,} rows {WITHOUT_EVENT}")
+    return verification
 
 
-def compare(told: State, is_: State, *, has_forgotten: bool) -> Verification:
-    """What differs between the state that events tell and that of the tables."""
-    found = Verification()
+def compare(expected: State, found: State, *, has_forgotten: bool) -> Verification:
+    """What differs between the state `expected` by the events and the one `found` in the tables."""
+    verification = Verification()
     pairs: list[tuple[str, dict[Any, Any], dict[Any, Any]]] = [
-        ("projects", told.projects, is_.projects),
-        ("worktrees", told.worktrees, is_.worktrees),
-        ("types", told.types, is_.types),
+        ("projects", expected.projects, found.projects),
+        ("worktrees", expected.worktrees, found.worktrees),
+        ("types", expected.types, found.types),
     ]
-    for name, expected, rows in pairs:
-        found.equal[name] = 0
-        for id_ in sorted(expected.keys() | rows.keys(), key=str):
-            row, wanted = rows.get(id_), expected.get(id_)
+    for table, expected_rows, found_rows in pairs:
+        verification.equal[table] = 0
+        for id_ in sorted(expected_rows.keys() | found_rows.keys(), key=str):
+            wanted, row = expected_rows.get(id_), found_rows.get(id_)
             if wanted is None and (has_forgotten or (row is not None and getattr(row, "is_builtin", False))):
-                found.unknown += 1
+                verification.unknown += 1
                 continue
-            differing = _differing(wanted, row)
-            if not differing:
-                found.equal[name] += 1
-            elif len(found.differences) < LISTED:
-                found.differences.append(f"{name} {id_}: {differing}")
-    return found
+            difference = _difference(wanted, row)
+            if not difference:
+                verification.equal[table] += 1
+            elif len(verification.differences) < LISTED:
+                verification.differences.append(f"{table} {id_}: {difference}")
+    return verification
 
 
-def _differing(wanted: Any, row: Any) -> str:
+def _difference(expected: Any, row: Any) -> str:
     """In words; empty when they are the same as PostgreSQL compares: a change from 1.1 to 1.10 is no event."""
     if row is None:
         return "the events tell of it, the table does not have it"
-    if wanted is None:
+    if expected is None:
         return "the table has it, no event tells of it"
-    told, is_ = wanted.model_dump(exclude=UNTOLD), row.model_dump(exclude=UNTOLD)
+    wanted, values = expected.model_dump(exclude=NOT_IN_EVENTS), row.model_dump(exclude=NOT_IN_EVENTS)
     return "; ".join(
-        f"{name} is {is_[name]!r:.60}, the events tell {told[name]!r:.60}"
-        for name in is_
-        if not exact.same(is_[name], told[name])
+        f"{name} is {value!r:.60}, the events tell {wanted[name]!r:.60}"
+        for name, value in values.items()
+        if not exact.same(value, wanted[name])
     )
 
 
-async def _told(conn: AsyncConnection) -> tuple[State, list[str]]:
+async def _expected(conn: AsyncConnection) -> tuple[State, list[str]]:
     """The state that the events tell, and a line for each event that cannot be read."""
     state, profile = State(), ImiProfile("imi", DEFAULT_SOURCE)
     unread: list[str] = []

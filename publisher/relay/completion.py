@@ -10,21 +10,19 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import groupby
 from time import monotonic
 
-from psycopg import AsyncConnection
-
 from publisher.outbox import record
-from publisher.outbox.cursor import Cursor, advance
+from publisher.outbox.cursor import advance
 from publisher.outbox.record import Place
 from publisher.outbox.rows import known_events
 from publisher.relay.batching import MAX_BATCH_BYTES
-from publisher.settings import Settings
+from publisher.relay.term import Term
 from publisher.stream.acknowledgements import StreamMoved
-from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, EventStream, StreamLost
+from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, StreamLost
 from registry.errors import Unavailable
 from registry.events.filter import EventFilter
 from registry.events.message import Message
 from registry.position import Position
-from registry.profiles.profile import Profile, encoded
+from registry.profiles.profile import encoded
 
 COMPARED = 100
 """Messages at the end of a stream that are compared with the record, at most."""
@@ -36,14 +34,8 @@ Progress = Callable[[int, int], None]
 class Completion:
     """Completes one stream out of the record, for whoever leads it with `cursor`."""
 
-    def __init__(
-        self, settings: Settings, profile: Profile, conn: AsyncConnection, stream: EventStream, cursor: Cursor
-    ) -> None:
-        self._settings = settings
-        self._profile = profile
-        self._conn = conn
-        self._stream = stream
-        self._cursor = cursor
+    def __init__(self, term: Term) -> None:
+        self._term = term
         self._last = 0
         """Sequence at which the stream ends now."""
         self._stored_at = monotonic()
@@ -55,21 +47,21 @@ class Completion:
         else than the record says. One that was deleted tells nothing.
         """
         after = Position(max(last - COMPARED, 0))
-        places = await record.places(self._conn, self._stream.name, after, Position(last + 1))
+        places = await record.places(self._term.conn, self._term.stream.name, after, Position(last + 1))
         recorded = {place.sequence: place.outbox_id for place in places}
-        found = [message async for page in self._stream.tail(after.sequence) for message in page]
+        found = [message async for page in self._term.stream.tail(after.sequence) for message in page]
         pairs = [
             (message.outbox_id, message.event_id)
             for message in found
             if message.outbox_id is not None and message.event_id is not None
         ]
-        known = await known_events(self._conn, pairs)
+        known = await known_events(self._term.conn, pairs)
         there = {message.sequence: message.outbox_id for message in found if message.event_id in known}
         expected = {message.sequence: recorded[message.sequence] for message in found if message.sequence in recorded}
         if not there or there != expected:
             raise StreamLost(
-                f"stream {self._stream.name} ends at sequence {last} with another message than was published there: it "
-                "is not an older state of the lost one; delete it, then rebuild"
+                f"stream {self._term.stream.name} ends at sequence {last} with another message than was published "
+                "there: it is not an older state of the lost one; delete it, then rebuild"
             )
 
     async def run(self, last: int, end: int, progress: Progress = lambda _done, _total: None) -> int:
@@ -79,15 +71,17 @@ class Completion:
         """
         self._last = last
         events = 0
-        while places := await record.places(self._conn, self._stream.name, Position(self._last), Position(end + 1)):
+        while places := await record.places(
+            self._term.conn, self._term.stream.name, Position(self._last), Position(end + 1)
+        ):
             async for part, messages in self.parts(places):
-                for first_sequence, batch in _batches(part, messages, self._settings.batch_size):
-                    self._last = await self._stream.hold_places(self._last, first_sequence - 1)
+                for first_sequence, batch in _batches(part, messages, self._term.settings.batch_size):
+                    self._last = await self._term.stream.hold_places(self._last, first_sequence - 1)
                     await self.send(batch)
                     events += len(batch)
-            self._last = await self._stream.hold_places(self._last, places[-1].sequence)
+            self._last = await self._term.stream.hold_places(self._last, places[-1].sequence)
             progress(self._last - last, end - last)
-        self._last = await self._stream.hold_places(self._last, end)
+        self._last = await self._term.stream.hold_places(self._last, end)
         return events
 
     async def parts(self, places: list[Place]) -> AsyncIterator[tuple[list[Place], dict[int, Message]]]:
@@ -98,13 +92,13 @@ class Completion:
         batch_of = {place.outbox_id: place.batch for place in places}
         messages: dict[int, Message] = {}
         part_bytes, last_batch, rest = 0, None, places
-        async for row in record.rows(self._conn, list(batch_of), EventFilter(), self._stream.max_payload):
+        async for row in record.rows(self._term.conn, list(batch_of), EventFilter(), self._term.stream.max_payload):
             batch = batch_of[row.id]
             if part_bytes > MAX_BATCH_BYTES and batch != last_batch:
                 end = next(number for number, place in enumerate(rest) if place.batch == batch)
                 yield rest[:end], messages
                 rest, messages, part_bytes = rest[end:], {}, 0
-            message = messages[row.id] = encoded(self._profile, row, self._stream.max_payload)
+            message = messages[row.id] = encoded(self._term.profile, row, self._term.stream.max_payload)
             part_bytes += message.size
             last_batch = batch
             await self._keep_lead()
@@ -113,19 +107,21 @@ class Completion:
     async def send(self, messages: list[Message]) -> None:
         """Publish `messages` at the end of the stream."""
         try:
-            answer = await self._stream.send(messages, self._last)
+            answer = await self._term.stream.send(messages, self._last)
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 self._last = await answer
         except TimeoutError:
-            raise self._stream.silent() from None
+            raise self._term.stream.silent() from None
         except StreamMoved as moved:
-            raise Unavailable(f"stream {self._stream.name} was written to while it was completed: {moved}") from moved
+            raise Unavailable(
+                f"stream {self._term.stream.name} was written to while it was completed: {moved}"
+            ) from moved
         await self._keep_lead()
 
     async def _keep_lead(self) -> None:
         """Store the heartbeat when it is due: standbys keep waiting."""
-        if monotonic() - self._stored_at >= self._settings.heartbeat_seconds:
-            await advance(self._conn, self._cursor)
+        if monotonic() - self._stored_at >= self._term.settings.heartbeat_seconds:
+            await advance(self._term.conn, self._term.cursor)
             self._stored_at = monotonic()
 
 

@@ -11,22 +11,20 @@ from dataclasses import dataclass
 from time import monotonic
 
 import structlog
-from psycopg import AsyncConnection
 
-from publisher.outbox.cursor import Batch, Cursor, advance
+from publisher.outbox.cursor import Batch, advance
 from publisher.outbox.doorbell import set_doorbell, wait_for_ring
 from publisher.outbox.faults import note
 from publisher.outbox.page import Page, flush, next_page
 from publisher.outbox.rows import SLICE_BYTES, with_data
 from publisher.relay.batching import take
 from publisher.relay.gaps import Gaps
-from publisher.relay.metrics import RelayMetrics
-from publisher.settings import Settings
-from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, EventStream
+from publisher.relay.term import Term
+from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS
 from registry.errors import Unavailable
 from registry.events.message import Message
 from registry.events.reference import TOO_LARGE, Omission
-from registry.profiles.profile import Profile, encoded
+from registry.profiles.profile import encoded
 
 log = structlog.get_logger()
 
@@ -55,21 +53,8 @@ class InFlight:
 class Drain:
     """One uninterrupted stretch of publishing: it ends with the first error, and a new one recovers from there."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        profile: Profile,
-        metrics: RelayMetrics,
-        conn: AsyncConnection,
-        stream: EventStream,
-        cursor: Cursor,
-    ) -> None:
-        self._settings = settings
-        self._profile = profile
-        self._metrics = metrics
-        self._conn = conn
-        self._stream = stream
-        self._cursor = cursor
+    def __init__(self, term: Term) -> None:
+        self._term = term
         self._waiting: list[Message] = []
         self._waiting_bytes = 0
         self._flush_needed: str | None = None
@@ -85,7 +70,7 @@ class Drain:
 
         Raises `StreamMoved` when someone else wrote to the stream, `Deposed`, `Unavailable`.
         """
-        self._gaps = Gaps(self._cursor.published, self._cursor.transaction_id)
+        self._gaps = Gaps(self._term.cursor.published, self._term.cursor.transaction_id)
         while True:
             page = await self._read()
             has_news = self._close_gaps(page)
@@ -93,7 +78,7 @@ class Drain:
                 await self._acknowledge(self._in_flight)
                 has_news = True
             if self._waiting and not self._is_cut(page):
-                single -= await self._send_next(1 if single > 0 else self._settings.batch_size)
+                single -= await self._send_next(1 if single > 0 else self._term.settings.batch_size)
             if has_news or self._is_heartbeat_due or self._gaps.needs_mark(page):
                 await self._store(page)
             if self._in_flight is None and not page.rows and page.end is None:
@@ -106,9 +91,9 @@ class Drain:
 
     async def _read(self) -> Page:
         """The next page, encoded into `_waiting`, while the batch in flight is stored."""
-        room = 2 * self._settings.batch_size - len(self._waiting) if self._waiting_bytes < WAITING_BYTES else 1
+        room = 2 * self._term.settings.batch_size - len(self._waiting) if self._waiting_bytes < WAITING_BYTES else 1
         limit = max(min(self._page_limit, room), 1)
-        short_bytes = min(PAGE_BYTES // limit, SLICE_BYTES, self._stream.max_payload)
+        short_bytes = min(PAGE_BYTES // limit, SLICE_BYTES, self._term.stream.max_payload)
         found = await self._next_page(limit, short_bytes)
         page, alone = await self._encode(found)
         self._gaps.see(row.id for row in page.rows)
@@ -117,7 +102,7 @@ class Drain:
         if len(page.rows) < len(found.rows) or alone * ALONE > len(page.rows):
             self._page_limit = max(limit // 2, 1)
         elif limit == self._page_limit and page.is_full:
-            self._page_limit = min(2 * limit, 2 * self._settings.batch_size)
+            self._page_limit = min(2 * limit, 2 * self._term.settings.batch_size)
         elif not page.rows:
             self._page_limit = FIRST_PAGE
         if page.rows:
@@ -136,9 +121,9 @@ class Drain:
         for number, row in enumerate(page.rows, start=1):
             if row.data is None:
                 alone += 1
-                row = await with_data(self._conn, row, self._stream.max_payload)
+                row = await with_data(self._term.conn, row, self._term.stream.max_payload)
                 await self._keep_lead()
-            message = encoded(self._profile, row, self._stream.max_payload)
+            message = encoded(self._term.profile, row, self._term.stream.max_payload)
             if message.omission is not None:
                 await self._report_omission(message.outbox_id, message.omission)
             self._waiting.append(message)
@@ -152,47 +137,47 @@ class Drain:
 
     async def _report_omission(self, outbox_id: int, omission: Omission) -> None:
         """Count an event that goes out as a reference; note the one whose row is the reason, for `doctor`."""
-        self._metrics.sent_as_reference(omission.reason)
+        self._term.metrics.sent_as_reference(omission.reason)
         if omission.reason != TOO_LARGE:
             log.error("event goes out without its data", outbox_id=outbox_id, reason=omission.detail)
-            await note(self._conn, outbox_id, omission)
+            await note(self._term.conn, outbox_id, omission)
 
     async def _next_page(self, limit: int, short_bytes: int) -> Page:
-        page = await next_page(self._conn, self._gaps.unseen(), limit, short_bytes)
+        page = await next_page(self._term.conn, self._gaps.unseen(), limit, short_bytes)
         while page.ended:  # the same snapshot may show rows in gaps that were left out: with them, once more
             self._gaps.reopen(page.ended)
-            page = await next_page(self._conn, self._gaps.unseen(), limit, short_bytes)
+            page = await next_page(self._term.conn, self._gaps.unseen(), limit, short_bytes)
         return page
 
     def _is_cut(self, page: Page) -> bool:
         """Whether `page` may have ended within a transaction and there is room to read the rest of it first."""
-        if page.end is None or len(self._waiting) >= 2 * self._settings.batch_size:
+        if page.end is None or len(self._waiting) >= 2 * self._term.settings.batch_size:
             return False
         return self._waiting_bytes <= WAITING_BYTES
 
     def _close_gaps(self, page: Page) -> bool:
         """Take the ids as published that this page proves will never appear; returns whether there were any."""
         dead = self._gaps.close(page)
-        self._cursor.published.add_ranges(dead)
+        self._term.cursor.published.add_ranges(dead)
         return bool(dead)
 
     async def _send_next(self, limit: int) -> int:
         if self._flush_needed is not None:  # else a crash of PostgreSQL could take back what the stream tells
-            await flush(self._conn, self._flush_needed)
+            await flush(self._term.conn, self._flush_needed)
             self._flush_needed = None
         batch, self._waiting = take(self._waiting, limit)
         self._waiting_bytes -= sum(message.size for message in batch)
-        answer = await self._stream.send(batch, self._cursor.stream_sequence)
+        answer = await self._term.stream.send(batch, self._term.cursor.stream_sequence)
         self._in_flight = InFlight(batch, answer)
         return len(batch)
 
     async def _acknowledge(self, batch: InFlight) -> None:
-        cursor, before = self._cursor, self._cursor.stream_sequence
+        cursor, before = self._term.cursor, self._term.cursor.stream_sequence
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 cursor.stream_sequence = await batch.answer
         except TimeoutError:
-            raise self._stream.silent() from None
+            raise self._term.stream.silent() from None
         ids = [message.outbox_id for message in batch.messages]
         cursor.published.add_all(ids)
         if cursor.stream_sequence > before:  # else the server had the message already, where the record has it
@@ -200,35 +185,37 @@ class Drain:
         else:
             cursor.complete_sequence = None
         self._in_flight = None
-        self._metrics.acknowledged(len(batch.messages))
+        self._term.metrics.acknowledged(len(batch.messages))
 
     async def _store(self, page: Page) -> None:
         """Store the cursor; it is the heartbeat, too, and its transaction is the mark for all ids handed out so far."""
         await self._store_cursor_only()
-        self._gaps.mark(page.allocated, self._cursor.transaction_id)
-        self._metrics.progressed(len(self._waiting) + self._gaps.missing(page.allocated), self._gaps.seen.gap_count())
+        self._gaps.mark(page.allocated, self._term.cursor.transaction_id)
+        self._term.metrics.progressed(
+            len(self._waiting) + self._gaps.missing(page.allocated), self._gaps.seen.gap_count()
+        )
 
     async def _store_cursor_only(self) -> None:
-        await advance(self._conn, self._cursor)
+        await advance(self._term.conn, self._term.cursor)
         self._stored_at = monotonic()
 
     async def _rest(self, page: Page) -> None:
         """Nothing is visible and nothing in flight: sleep until the doorbell rings, or poll while ids are missing."""
-        self._metrics.well()
+        self._term.metrics.well()
         if not self._is_armed:
             await self._arm(is_armed=True)
             return  # read once more: an id handed out before the doorbell was set did not ring it
         has_missing = self._gaps.has_missing(page.allocated)
         if has_missing and not self._gaps.is_marked(page.allocated):
             await self._store(page)
-        timeout_seconds = self._settings.heartbeat_seconds
+        timeout_seconds = self._term.settings.heartbeat_seconds
         if has_missing:
             timeout_seconds = min(self._gap_poll_seconds, timeout_seconds)
             self._gap_poll_seconds = min(self._gap_poll_seconds * 2, GAP_POLL_SECONDS[1])
-        if not await wait_for_ring(self._conn, timeout_seconds) and not has_missing:
+        if not await wait_for_ring(self._term.conn, timeout_seconds) and not has_missing:
             self._is_armed = False  # set it again: should anyone else have silenced it, this is the way back
-        if not self._stream.is_connected:
-            raise Unavailable(f"the connection to stream {self._stream.name} was lost")
+        if not self._term.stream.is_connected:
+            raise Unavailable(f"the connection to stream {self._term.stream.name} was lost")
         await self._keep_lead()
 
     async def _keep_lead(self) -> None:
@@ -238,8 +225,8 @@ class Drain:
 
     @property
     def _is_heartbeat_due(self) -> bool:
-        return monotonic() - self._stored_at >= self._settings.heartbeat_seconds
+        return monotonic() - self._stored_at >= self._term.settings.heartbeat_seconds
 
     async def _arm(self, *, is_armed: bool) -> None:
-        await set_doorbell(self._conn, is_armed=is_armed)
+        await set_doorbell(self._term.conn, is_armed=is_armed)
         self._is_armed = is_armed

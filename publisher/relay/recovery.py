@@ -6,16 +6,13 @@ Nothing else tells whether a batch whose acknowledgement never came was stored: 
 from __future__ import annotations
 
 import structlog
-from psycopg import AsyncConnection
 
-from publisher.outbox.cursor import Cursor, advance, forget_beyond
+from publisher.outbox.cursor import advance, forget_beyond
 from publisher.outbox.rows import known_events
 from publisher.relay.batching import as_batches
 from publisher.relay.completion import Completion
-from publisher.relay.metrics import RelayMetrics
-from publisher.settings import Settings
-from publisher.stream.event_stream import REBUILD, EventStream, StreamLost
-from registry.profiles.profile import Profile
+from publisher.relay.term import Term
+from publisher.stream.event_stream import REBUILD, StreamLost
 
 log = structlog.get_logger()
 
@@ -23,21 +20,8 @@ log = structlog.get_logger()
 class Recovery:
     """What a leader does before it publishes, and again whenever the stream turns out to end elsewhere."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        profile: Profile,
-        metrics: RelayMetrics,
-        conn: AsyncConnection,
-        stream: EventStream,
-        cursor: Cursor,
-    ) -> None:
-        self._settings = settings
-        self._profile = profile
-        self._metrics = metrics
-        self._conn = conn
-        self._stream = stream
-        self._cursor = cursor
+    def __init__(self, term: Term) -> None:
+        self._term = term
 
     async def run(self) -> int:
         """Take what the stream holds beyond the cursor as published; returns how many messages that were.
@@ -45,54 +29,54 @@ class Recovery:
         A stream of our own that lost its end is completed. Raises `StreamLost` when it is not an older state of what
         was published, `Unavailable`, `Deposed`.
         """
-        cursor = self._cursor
-        last_sequence = await self._stream.last_sequence()
+        cursor = self._term.cursor
+        last_sequence = await self._term.stream.last_sequence()
         if last_sequence < cursor.stream_sequence:
             await self._complete(last_sequence)
             last_sequence = cursor.stream_sequence
         found = 0
-        await advance(self._conn, cursor)  # first, or what only the record behind it tells would be lost
-        await forget_beyond(self._conn, cursor)
+        await advance(self._term.conn, cursor)  # first, or what only the record behind it tells would be lost
+        await forget_beyond(self._term.conn, cursor)
         if last_sequence > cursor.stream_sequence:
-            async for page in self._stream.tail(cursor.stream_sequence):
+            async for page in self._term.stream.tail(cursor.stream_sequence):
                 pairs = [
                     (message.outbox_id, message.event_id)
                     for message in page
                     if message.outbox_id is not None and message.event_id is not None
                 ]
-                known = await known_events(self._conn, pairs)
+                known = await known_events(self._term.conn, pairs)
                 cursor.published.add_all(sorted(id_ for id_, event_id in pairs if event_id in known))
                 cursor.unrecorded += as_batches(page, known)
                 cursor.stream_sequence = page[-1].sequence
                 found += len(page)
                 self._report_tail(known=len(known), unknown=len(pairs) - len(known), foreign=len(page) - len(pairs))
-                await advance(self._conn, cursor)
+                await advance(self._term.conn, cursor)
             cursor.stream_sequence = max(cursor.stream_sequence, last_sequence)
-        await advance(self._conn, cursor)
+        await advance(self._term.conn, cursor)
         return found
 
     async def _complete(self, last: int) -> None:
         """Publish again what the stream lost behind sequence `last`, as after a power failure. Raises `StreamLost`."""
-        name, end = self._stream.name, self._cursor.stream_sequence
-        if self._profile.is_shared or last == 0:
+        name, end = self._term.stream.name, self._term.cursor.stream_sequence
+        if self._term.profile.is_shared or last == 0:
             raise StreamLost(
                 f"stream {name} ends at sequence {last}, but {end} was published into it: it was deleted, or restored "
                 f"from an older backup; publish it again with: {REBUILD}"
             )
-        completion = Completion(self._settings, self._profile, self._conn, self._stream, self._cursor)
+        completion = Completion(self._term)
         await completion.check_end(last)
         log.warning("the stream lost its end and is completed", stream=name, last_sequence=last, published=end)
         events = await completion.run(last, end)
-        self._metrics.completed(events)
+        self._term.metrics.completed(events)
         log.warning("the stream is complete again", stream=name, last_sequence=end, events=events)
 
     def _report_tail(self, *, known: int, unknown: int, foreign: int) -> None:
-        self._metrics.recovered(known=known, unknown=unknown, foreign=foreign)
+        self._term.metrics.recovered(known=known, unknown=unknown, foreign=foreign)
         if foreign:
-            log.warning("foreign messages in the stream", stream=self._stream.name, count=foreign)
+            log.warning("foreign messages in the stream", stream=self._term.stream.name, count=foreign)
         if unknown:
             log.error(
                 "the stream holds events that this database does not: the database was restored to an older state",
-                stream=self._stream.name,
+                stream=self._term.stream.name,
                 count=unknown,
             )

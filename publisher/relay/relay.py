@@ -22,6 +22,7 @@ from publisher.part import Part
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.recovery import Recovery
+from publisher.relay.term import Term
 from publisher.settings import Settings
 from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.event_stream import EventStream
@@ -113,11 +114,11 @@ class Relay(Part):
 
     async def _drain(self, conn: AsyncConnection, stream: EventStream, cursor: Cursor) -> None:
         """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""
+        term = Term(self._settings, self._profile, self._metrics, conn, stream, cursor)
         single = 0
         while True:
-            work = (self._settings, self._profile, self._metrics, conn, stream, cursor)
-            found = await Recovery(*work).run()
-            drain = Drain(*work)
+            found = await Recovery(term).run()
+            drain = Drain(term)
             self._metrics.became("leader")
             self.settled.set()
             try:

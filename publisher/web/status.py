@@ -38,7 +38,7 @@ def application(metrics: RelayMetrics, applier: ApplierMetrics, others: Sequence
         return PlainTextResponse("ok\n")
 
     async def ready(_: Request) -> Response:
-        problems, notes = told(parts)
+        problems, notes = problems_and_notes(parts)
         return JSONResponse(
             {"role": metrics.role, "ready": not problems, "problems": problems + notes},
             status_code=503 if problems else 200,
@@ -57,7 +57,7 @@ def application(metrics: RelayMetrics, applier: ApplierMetrics, others: Sequence
     )
 
 
-def told(parts: Sequence[Health]) -> tuple[list[str], list[str]]:
+def problems_and_notes(parts: Sequence[Health]) -> tuple[list[str], list[str]]:
     """What keeps the service from its work, and what else somebody should look at; each sentence once."""
     problems = dict.fromkeys(text for part in parts for text in part.problems())
     notes = dict.fromkeys(text for part in parts for text in part.notes())
@@ -66,7 +66,7 @@ def told(parts: Sequence[Health]) -> tuple[list[str], list[str]]:
 
 def render(metrics: RelayMetrics, applier: ApplierMetrics, dead_letters: int | None, parts: Sequence[Health]) -> str:
     """The status page for people, with how many `dead_letters` wait; it reloads itself every two seconds."""
-    problems, notes = told(parts)
+    problems, notes = problems_and_notes(parts)
     heading = "Ready" if not problems else "Not ready"
     last = metrics.last_publish_at
     rows = {

@@ -15,6 +15,7 @@ from publisher.outbox.ranges import RangeSet
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.recovery import Recovery
+from publisher.relay.term import Term
 from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.opening import open_stream
 from registry.concurrency.tasks import end
@@ -169,11 +170,11 @@ class Contender:
             found = await conn.execute("SELECT epoch, pg_current_xact_id()::text::bigint FROM publisher_cursor")
             epoch, transaction_id = await found.fetchone() or (0, 0)
             cursor = Cursor(self._profile.event_stream, RangeSet(), 0, epoch, transaction_id)
+            term = Term(self._settings, self._profile, metrics, conn, stream, cursor)
             single = 0
             while True:
-                work = (self._settings, self._profile, metrics, conn, stream, cursor)
-                found_in_tail = await Recovery(*work).run()
-                drain = Drain(*work)
+                found_in_tail = await Recovery(term).run()
+                drain = Drain(term)
                 try:
                     await drain.run(single=0 if found_in_tail else single)
                 except StreamMoved:

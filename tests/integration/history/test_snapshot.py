@@ -26,14 +26,16 @@ from tests.support.world import World
 
 pytestmark = pytest.mark.usefixtures("profile")
 
-UNTOLD = {"updated_at", "last_sync_at"}
+NOT_IN_EVENTS = {"updated_at", "last_sync_at"}
 """Columns that change without an event, too."""
 
 
 def comparable(state: State) -> dict[str, dict[object, dict[str, Any]]]:
     """What events tell of a state."""
     tables = {"projects": state.projects, "worktrees": state.worktrees, "types": state.types}
-    return {name: {id_: row.model_dump(exclude=UNTOLD) for id_, row in rows.items()} for name, rows in tables.items()}
+    return {
+        name: {id_: row.model_dump(exclude=NOT_IN_EVENTS) for id_, row in rows.items()} for name, rows in tables.items()
+    }
 
 
 async def now(world: World) -> Snapshot:
