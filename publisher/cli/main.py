@@ -16,6 +16,7 @@ from publisher.cli import (
     commands,
     events,
     history,
+    import_sqlite,
     maintain,
     migrate,
     overview,
@@ -49,6 +50,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(history.app, name="history")
 app.command("rebuild-stream")(history.rebuild_stream)
 app.command("doctor")(history.doctor)
+app.command("import-sqlite")(import_sqlite.import_sqlite)
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(project.app, name="project")
 app.add_typer(worktree.app, name="worktree")

@@ -1,0 +1,85 @@
+"""`imi-registry import-sqlite`: iMi's old SQLite database into the registry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder
+from publisher.cli.servers.session import database
+from publisher.cli.terminal.progress import progress
+from publisher.cli.terminal.text import emit_json, say, write
+
+if TYPE_CHECKING:
+    from registry.database.sqlite import Report
+
+UNDECIDED = 1
+LISTED = 20
+"""Problems and notes of one table that are listed; --json has all."""
+
+
+def import_sqlite(
+    file: Annotated[Path, typer.Argument(help="The old database, for example ~/.iMi/imi.db; it is only read.")],
+    database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be imported.")] = False,
+    create_types: Annotated[
+        bool, typer.Option("--create-types", help="Make worktree types that are used and stand nowhere.")
+    ] = False,
+    leave_out: Annotated[
+        bool, typer.Option("--leave-out", help="Import the rest, without the rows that have a problem.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import repositories, worktrees, types and activities of iMi's SQLite database, all in one transaction.
+
+    Nothing is imported while a row has a problem, unless --leave-out is given; run it again as often as you like.
+
+    Example: imi-registry import-sqlite ~/.iMi/imi.db --dry-run
+    """
+    from registry.database import migrate
+    from registry.database.sqlite import Choices, transfer
+    from registry.database.sqlite.source import opened
+
+    choices = Choices(create_types=create_types, leave_out=leave_out, dry_run=dry_run)
+    with database(database_url) as conn, opened(file.expanduser()) as source, progress("rows") as tell:
+        migrate.check(conn)
+        report = transfer(conn, source, choices, tell)
+    if as_json:
+        emit_json(report.as_dict())
+    else:
+        _print(report, is_dry_run=dry_run)
+    if report.problems and not leave_out:
+        raise typer.Exit(UNDECIDED)
+
+
+def _print(report: Report, *, is_dry_run: bool) -> None:
+    listed: Counter[tuple[str, str]] = Counter()
+    for problem in report.problems:
+        listed["problem", problem.table] += 1
+        if listed["problem", problem.table] <= LISTED:
+            say(f"problem: {problem.table} {problem.id}: {problem.text}")
+            say(f"  {problem.remedy}")
+    for note in report.notes:
+        listed["note", note.table] += 1
+        if listed["note", note.table] <= LISTED:
+            say(f"note: {note.table} {note.id}: {note.text}")
+    for (kind, table), count in listed.items():
+        if count > LISTED:
+            say(f"{count - LISTED:,} more {kind}s of {table}: see --json")
+    what = "imported" if report.is_done else "would be imported"
+    for table, count in report.imported.items():
+        there = report.present.get(table, 0)
+        write(f"{table}: {count:,} {what}" + (f", {there:,} there already" if there else ""))
+    for table, count in report.present.items():
+        if table not in report.imported and count:
+            write(f"{table}: none {what}, {count:,} there already")
+    if not report.imported and not report.present:
+        write("nothing to import")
+    if report.problems and not report.is_done:
+        write(f"nothing was imported: {len(report.problems):,} rows have a problem")
+    elif is_dry_run:
+        write("nothing was imported: this was a dry run")

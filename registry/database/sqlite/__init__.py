@@ -1,0 +1,6 @@
+"""iMi's old SQLite database, taken into a registry: docs/migration_sqlite_to_postgres.md."""
+
+from registry.database.sqlite.report import Problem, Report
+from registry.database.sqlite.transfer import Choices, transfer
+
+__all__ = ["Choices", "Problem", "Report", "transfer"]

@@ -1,0 +1,97 @@
+"""The old database: its tables as they are, read and never written."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from registry.errors import Invalid, NotFound
+
+COLUMNS = {
+    "repositories": ("id", "name", "path", "remote_url", "default_branch", "created_at", "updated_at", "active"),
+    "worktree_types": ("id", "name", "branch_prefix", "worktree_prefix", "description", "is_builtin", "created_at"),
+    "worktrees": (
+        "id",
+        "repo_name",
+        "worktree_name",
+        "branch_name",
+        "worktree_type",
+        "path",
+        "created_at",
+        "updated_at",
+        "active",
+        "agent_id",
+    ),
+    "agent_activities": ("id", "agent_id", "worktree_id", "activity_type", "file_path", "description", "created_at"),
+}
+"""What is read of each table."""
+OPTIONAL = {"worktree_types"}
+"""Old files have none."""
+
+Row = dict[str, Any]
+"""Column → value; text that is empty or blank is None, and what is not UTF-8 is bytes."""
+
+
+class Source:
+    """An open file."""
+
+    def __init__(self, conn: sqlite3.Connection, tables: Mapping[str, int]) -> None:
+        self._conn = conn
+        self.sizes = tables
+        """Number of rows of each table that is there."""
+
+    def rows(self, table: str) -> Iterator[Row]:
+        """The rows of a table, oldest first. Raises `Invalid` when the file is damaged."""
+        if table not in self.sizes:
+            return
+        columns = COLUMNS[table]
+        listed = ", ".join(f'"{column}"' for column in columns)
+        try:
+            for values in self._conn.execute(f'SELECT {listed} FROM "{table}" ORDER BY created_at, id'):  # noqa: S608
+                yield {name: _cleaned(value) for name, value in zip(columns, values, strict=True)}
+        except sqlite3.Error as error:
+            raise Invalid(f"table {table}: {error}") from error
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Source]:
+    """Read `file`. Raises `NotFound`, or `Invalid` when it is not iMi's database: the table and column are named."""
+    if not file.is_file():
+        raise NotFound(f'file "{file}": there is no such file')
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file.resolve()))}?mode=ro", uri=True)) as conn:
+            conn.text_factory = _text
+            conn.execute("BEGIN")  # one state of the file, whoever writes it meanwhile
+            yield Source(conn, _sizes(conn))
+    except sqlite3.Error as error:
+        raise Invalid(f'file "{file}": {error}') from error
+
+
+def _sizes(conn: sqlite3.Connection) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for table, columns in COLUMNS.items():
+        there = {row[1] for row in conn.execute(f'PRAGMA table_info("{table}")')}
+        if not there and table in OPTIONAL:
+            continue
+        if not there:
+            raise Invalid(f"it has no table {table}: this is not iMi's database")
+        missing = [column for column in columns if column not in there]
+        if missing:
+            raise Invalid(f"table {table} has no column {missing[0]}: this is not iMi's database")
+        (sizes[table],) = conn.execute(f'SELECT count(*) FROM "{table}"').fetchone()  # noqa: S608  # a constant
+    return sizes
+
+
+def _text(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _cleaned(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
