@@ -22,6 +22,7 @@ from publisher.cli import (
     project,
     schemas,
     service,
+    status,
     sync,
     worktree,
     worktree_type,
@@ -48,6 +49,7 @@ app.add_typer(migrate.app, name="migrate")
 app.add_typer(events.app, name="events")
 app.add_typer(history.app, name="history")
 app.command("rebuild-stream")(history.rebuild_stream)
+app.command("status")(status.status)
 app.command("doctor")(history.doctor)
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(project.app, name="project")
