@@ -45,11 +45,12 @@ def documented() -> set[str]:
 
 @pytest.fixture
 async def exported(world: World) -> str:
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        conn.execute("SELECT register_project('p', 'https://github.com/org/p')")
+    async with world.relay():  # so that the first measurement finds a stream
+        await world.drained()
     with world.process() as process:
         url = (await process.ready())["http_url"]
-        with psycopg.connect(world.database, autocommit=True) as conn:
-            conn.execute("SELECT register_project('p', 'https://github.com/org/p')")
-        await world.drained()
         async with asyncio.timeout(20):
             while not {"imi_outbox_bytes", "imi_stream_bytes"} <= names_in(text := await asyncio.to_thread(get, url)):
                 await asyncio.sleep(0.05)
