@@ -13,6 +13,7 @@ import structlog
 from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
 from publisher.doctor import Examination, Findings
+from publisher.gauges.measurement import Gauges, OutboxMeasurement, StreamMeasurement
 from publisher.health import Health
 from publisher.history.service import HistoryService
 from publisher.outbox.retention import Retention
@@ -70,6 +71,8 @@ async def serve(
         HistoryService(settings, Health("history", metrics.registry, consequence="no replay is answered: ")),
         Retention(settings, Health("retention", metrics.registry, consequence="no old event is removed: ")),
         Examination(settings, Findings(metrics.registry), after=relay.settled),
+        OutboxMeasurement(settings, Gauges("outbox_measurement", metrics.registry)),
+        StreamMeasurement(settings, Gauges("stream_measurement", metrics.registry)),
     ]
     others = [part.health for part in [contact, *parts] if part.health not in (metrics, applier_metrics)]
     with server.bind(settings.http_host, settings.http_port) as listener:

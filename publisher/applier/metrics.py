@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from uuid import UUID
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 
 from publisher.health import LeadHealth, Role
 from registry.commands import COMMANDS, Verdict
@@ -31,6 +32,13 @@ class ApplierMetrics(LeadHealth):
         self._waiting: dict[UUID, str] = {}
         """Why a command that is no other's fault is not carried out yet, by the command's id."""
         self._answered = self._counter("commands", "Commands answered", ("command", "verdict"))
+        self._seconds = Histogram(
+            "imi_applier_command_seconds",
+            "Seconds from a command's place in the stream to its outcome",
+            ["command"],
+            registry=registry,
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30, 300),
+        )
         self._retries = self._counter("retries", "Times a command was tried again")
         self._buried = self._counter("dead_letters", "Messages stored as dead letters")
 
@@ -69,11 +77,16 @@ class ApplierMetrics(LeadHealth):
         """Note that a command waits no more: it is answered, or a dead letter."""
         self._waiting.pop(command_id, None)
 
-    def answered(self, name: str, verdict: Verdict) -> None:
-        """Note an outcome. What senders make up for a name is counted as one."""
+    def answered(self, name: str, verdict: Verdict, stored_at: datetime) -> None:
+        """Note an outcome of a command that the stream has had since `stored_at`.
+
+        What senders make up for a name is counted as one.
+        """
         self.commands += 1
         self.well()
-        self._answered.labels(name if name in COMMANDS else "unknown", verdict).inc()
+        known = name if name in COMMANDS else "unknown"
+        self._answered.labels(known, verdict).inc()
+        self._seconds.labels(known).observe(max((datetime.now(UTC) - stored_at).total_seconds(), 0))
 
     def buried(self) -> None:
         """Note a dead letter."""

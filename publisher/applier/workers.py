@@ -207,7 +207,7 @@ class Workers:
         names no inbox will.
         """
         command = job.item.command
-        self._metrics.answered(command.name, outcome.verdict)
+        self._metrics.answered(command.name, outcome.verdict, job.item.received.stored_at)
         payload = outcome.model_dump_json().encode()
         if command.reply_to is not None:
             await self._stream.answer(command.reply_to, payload)

@@ -23,6 +23,7 @@ from publisher.cli import (
     project,
     schemas,
     service,
+    status,
     sync,
     worktree,
     worktree_type,
@@ -49,6 +50,7 @@ app.add_typer(migrate.app, name="migrate")
 app.add_typer(events.app, name="events")
 app.add_typer(history.app, name="history")
 app.command("rebuild-stream")(history.rebuild_stream)
+app.command("status")(status.status)
 app.command("doctor")(history.doctor)
 app.command("import-sqlite")(import_sqlite.import_sqlite)
 app.add_typer(schemas.app, name="schemas")

@@ -26,6 +26,7 @@ WITH progress AS MATERIALIZED (
         coalesce(pg_sequence_last_value('public.outbox_id_seq'), 0) AS allocated,
         pg_current_wal_insert_lsn() AS written,
         pg_current_wal_flush_lsn() AS flushed,
+        extract(epoch FROM clock_timestamp())::float8 AS read_at,
         CASE WHEN %(is_survey)s THEN pg_current_snapshot()::text END AS snapshot,
         ARRAY(
             SELECT watched::text::bigint
@@ -39,6 +40,7 @@ SELECT
     CASE WHEN progress.flushed < progress.written THEN progress.written::text END,
     progress.snapshot,
     progress.ended,
+    progress.read_at,
 """  # noqa: S608  # constants
     + COLUMNS
     + """
@@ -153,6 +155,8 @@ class Page(NamedTuple):
     """Those of the watched transactions that have ended: rows may be where this did not look, so it has none."""
     asked_end: int | None = None
     """Of `Unseen`."""
+    read_at: float = 0.0
+    """By PostgreSQL's clock, in seconds since 1970."""
 
     @property
     def end(self) -> int | None:
@@ -168,8 +172,8 @@ async def next_page(conn: AsyncConnection, unseen: Unseen, limit: int, short_byt
     the caller must give up leadership.
     """
     found = await fetch(conn, PAGE, unseen.values(limit), short_bytes)
-    oldest_running, allocated, flush_needed, snapshot, ended = found[0][:5]
-    rows = [OutboxRow._make((*row[5:], None)) for row in found] if found[0][5] is not None else []
+    oldest_running, allocated, flush_needed, snapshot, ended, read_at = found[0][:6]
+    rows = [OutboxRow._make((*row[6:], None)) for row in found] if found[0][6] is not None else []
     rows.sort(key=itemgetter(0))  # they are sorted; a query without ORDER BY does not promise it
     return Page(
         rows,
@@ -180,6 +184,7 @@ async def next_page(conn: AsyncConnection, unseen: Unseen, limit: int, short_byt
         Snapshot.parse(snapshot) if snapshot else None,
         tuple(ended),
         unseen.end,
+        read_at,
     )
 
 

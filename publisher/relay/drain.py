@@ -38,6 +38,8 @@ WAITING_BYTES = 16 * 1024 * 1024
 """While more than this waits to be sent, rows are read one by one."""
 ALONE = 8
 """After a page of which more than one in so many rows was read alone, one of half as many rows is asked for."""
+RANGES_LOGGED = 10
+"""Ranges of dead ids named in one line of the log, at most."""
 BUSY_PAGES = 3
 """After so many pages with rows in a row the doorbell is silenced, so that writers pay nothing for NOTIFY."""
 
@@ -95,7 +97,9 @@ class Drain:
         limit = max(min(self._page_limit, room), 1)
         short_bytes = min(PAGE_BYTES // limit, SLICE_BYTES, self._term.stream.max_payload)
         found = await self._next_page(limit, short_bytes)
+        self._term.metrics.ages.clock(found.read_at)
         page, alone = await self._encode(found)
+        self._term.metrics.ages.observe("read", [row.occurred_at for row in page.rows])
         self._gaps.see(row.id for row in page.rows)
         if page.rows and page.flush_needed is not None:
             self._flush_needed = page.flush_needed
@@ -159,6 +163,9 @@ class Drain:
         """Take the ids as published that this page proves will never appear; returns whether there were any."""
         dead = self._gaps.close(page)
         self._term.cursor.published.add_ranges(dead)
+        if dead:
+            self._term.metrics.declared_dead(dead)
+            log.info("outbox ids will never appear", ranges=[[low, high - 1] for low, high in dead[:RANGES_LOGGED]])
         return bool(dead)
 
     async def _send_next(self, limit: int) -> int:
@@ -168,6 +175,7 @@ class Drain:
         batch, self._waiting = take(self._waiting, limit)
         self._waiting_bytes -= sum(message.size for message in batch)
         answer = await self._term.stream.send(batch, self._term.cursor.stream_sequence)
+        self._term.metrics.ages.observe("sent", [message.occurred_at for message in batch])
         self._in_flight = InFlight(batch, answer)
         return len(batch)
 
@@ -185,15 +193,14 @@ class Drain:
         else:
             cursor.complete_sequence = None
         self._in_flight = None
-        self._term.metrics.acknowledged(len(batch.messages))
+        self._term.metrics.acknowledged([message.occurred_at for message in batch.messages])
 
     async def _store(self, page: Page) -> None:
         """Store the cursor; it is the heartbeat, too, and its transaction is the mark for all ids handed out so far."""
         await self._store_cursor_only()
         self._gaps.mark(page.allocated, self._term.cursor.transaction_id)
-        self._term.metrics.progressed(
-            len(self._waiting) + self._gaps.missing(page.allocated), self._gaps.seen.gap_count()
-        )
+        unpublished = len(self._waiting) + self._gaps.missing(page.allocated)
+        self._term.metrics.progressed(unpublished, self._gaps.seen.gap_count(), len(self._term.cursor.published))
 
     async def _store_cursor_only(self) -> None:
         await advance(self._term.conn, self._term.cursor)

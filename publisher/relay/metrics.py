@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from time import time
 
 from prometheus_client import CollectorRegistry, Histogram
 
 from publisher.health import LeadHealth
+from publisher.outbox.cursor import Deposed
+from publisher.relay.ages import EventAges
 from registry.events.reference import TOO_LARGE
 
 
@@ -25,6 +28,8 @@ class RelayMetrics(LeadHealth):
         self.faulty = 0
         self.waiting_ids = 0
         self.last_publish_at: float | None = None
+        self.ages = EventAges()
+        self.registry.register(self.ages)
         self._events = self._counter("events", "Events acknowledged by the stream")
         self._moved = self._counter("stream_moved", "Times the stream did not end where expected")
         self._recovered = self._counter("recovered_events", "Events found in the stream beyond the cursor")
@@ -35,6 +40,11 @@ class RelayMetrics(LeadHealth):
         self._faulty = self._counter("faulty_events", "Events sent as a reference because their row cannot be told")
         self._waiting = self._gauge("waiting_ids", "Outbox ids handed out and neither published nor dead")
         self._gaps = self._gauge("gaps", "Ranges of outbox ids that are still in flight")
+        self._dead = self._counter("dead_ids", "Outbox ids that will never appear: their transactions rolled back")
+        self._ranges = self._gauge("cursor_ranges", "Ranges of outbox ids that the cursor is made of")
+        self._epoch = self._gauge("epoch", "Epoch of the last lead of this process; the highest one leads")
+        self._terms = self._counter("terms", "Times this process took the lead")
+        self._deposed = self._counter("deposed", "Times another publisher took the lead from this process")
         self._last_publish = self._gauge("last_publish_timestamp_seconds", "Time of the last acknowledgement")
         self._batch_events = Histogram(
             "imi_relay_batch_events",
@@ -51,8 +61,10 @@ class RelayMetrics(LeadHealth):
         """Note that the stream had lost its end, and so many events with it."""
         self._completed.inc(events)
 
-    def acknowledged(self, events: int) -> None:
-        """Note one acknowledged publish request."""
+    def acknowledged(self, times: Sequence[str]) -> None:
+        """Note one acknowledged publish request, of events that occurred at `times`."""
+        events = len(times)
+        self.ages.observe("stored", times)
         self.published += events
         self.last_publish_at = time()
         self.well()
@@ -60,11 +72,27 @@ class RelayMetrics(LeadHealth):
         self._batch_events.observe(events)
         self._last_publish.set(self.last_publish_at)
 
-    def progressed(self, waiting_ids: int, gaps: int) -> None:
-        """Note how much is left, each time the cursor is stored."""
+    def progressed(self, waiting_ids: int, gaps: int, ranges: int) -> None:
+        """Note how much is left, and of how many `ranges` the cursor is, each time it is stored."""
         self.waiting_ids = waiting_ids
         self._waiting.set(waiting_ids)
         self._gaps.set(gaps)
+        self._ranges.set(ranges)
+
+    def declared_dead(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Note ids that will never appear, of transactions that rolled back."""
+        self._dead.inc(sum(end - start for start, end in ranges))
+
+    def took_over(self, epoch: int) -> None:
+        """Note that this process leads now, and nobody of an earlier epoch."""
+        self._terms.inc()
+        self._epoch.set(epoch)
+
+    def failed(self, error: Exception) -> bool:
+        """Note what interrupts this part's work, and tell whether that is news."""
+        if isinstance(error, Deposed):
+            self._deposed.inc()
+        return super().failed(error)
 
     def recovered(self, *, known: int, unknown: int, foreign: int) -> None:
         """Note what a page of the stream's tail held."""

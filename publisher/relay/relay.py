@@ -70,6 +70,7 @@ class Relay(Part):
                 self.settled.set()
             self._report(await holder_of_lead(conn, stream, self._settings.stale_seconds))
             await asyncio.sleep(STANDBY_POLL_SECONDS)
+        self._metrics.took_over(cursor.epoch)
         log.info("leading", stream=stream, epoch=cursor.epoch, stream_sequence=cursor.stream_sequence)
         return cursor
 

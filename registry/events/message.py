@@ -52,6 +52,8 @@ class Message(NamedTuple):
     """Whether the event's data is not in it."""
     row_key: str
     """The changed row; messages of one row must stay in order."""
+    occurred_at: str
+    """When it changed, in RFC 3339."""
     omission: Omission | None = None
     """Why, when it is a reference."""
 

@@ -75,7 +75,17 @@ class BloodbankProfile:
             payload = orjson.dumps(envelope | reference(row.event_id, omission))
         subject = f"bloodbank.evt.{kind}"
         is_reference = omission is not None
-        return Message(subject, payload, row.id, row.event_id, row.transaction_id, is_reference, entity_id, omission)
+        return Message(
+            subject,
+            payload,
+            row.id,
+            row.event_id,
+            row.transaction_id,
+            is_reference,
+            entity_id,
+            row.occurred_at,
+            omission,
+        )
 
     def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:  # noqa: ARG002
         """The subjects that have all events of `entity` and `action`, and others; none of them names a project."""

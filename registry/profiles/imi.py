@@ -78,6 +78,7 @@ class ImiProfile:
             row.transaction_id,
             omission is not None,
             row.entity_id or "-",
+            row.occurred_at,
             omission,
         )
 

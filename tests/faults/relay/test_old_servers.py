@@ -22,7 +22,7 @@ from registry.broker.connection import flushed
 from registry.concurrency.tasks import end
 from registry.errors import Conflict, NotFound
 from registry.events import VERSIONS
-from registry.events.message import Message
+from registry.events.message import FIRST_TIME, Message
 from registry.profiles.bloodbank import STREAM
 from tests.integration.contract.test_contract import VALIDATORS
 from tests.integration.relay.test_delivery import do_everything, register_project
@@ -118,7 +118,17 @@ async def test_a_stream_of_our_own_is_fenced_without_atomic_batches(world: World
 
 async def test_no_message_follows_somebody_elses_in_the_place_of_a_refused_one(world: World) -> None:
     messages = [
-        Message(f"{world.prefix}.evt.v1.project.updated.-", b"{}", n, str(uuid4()), 1, False, "row") for n in (1, 2)
+        Message(
+            f"{world.prefix}.evt.v1.project.updated.-",
+            b"{}",
+            n,
+            str(uuid4()),
+            1,
+            False,
+            "row",
+            FIRST_TIME,
+        )
+        for n in (1, 2)
     ]
 
     async with open_stream(world.nats_url, "test", world.profile, world.settings()) as stream:
@@ -279,7 +289,7 @@ async def test_another_registry_in_the_same_stream_is_not_taken_for_a_restored_d
 
 def test_two_messages_of_one_row_are_never_under_way_together() -> None:
     def message(number: int, row: object) -> Message:
-        return Message("s", b"", number, "e", number, False, str(row))
+        return Message("s", b"", number, "e", number, False, str(row), FIRST_TIME)
 
     messages = [message(number, row) for number, row in enumerate([1, 2, 3, 2, 2, 4, 1])]
     assert [[item.row_key for item in wave] for wave in waves(messages)] == [["1", "2", "3"], ["2"], ["2", "4", "1"]]

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from publisher.relay import batching
 from publisher.relay.batching import take
-from registry.events.message import Message
+from registry.events.message import FIRST_TIME, Message
 
 
 def message(outbox_id: int, transaction_id: int, subject: str = "s", size: int = 1) -> Message:
-    return Message(subject, b"x" * size, outbox_id, f"e{outbox_id}", transaction_id, False, subject)
+    return Message(subject, b"x" * size, outbox_id, f"e{outbox_id}", transaction_id, False, subject, FIRST_TIME)
 
 
 @st.composite

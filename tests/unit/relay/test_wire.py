@@ -6,11 +6,11 @@ import nats.errors
 import pytest
 
 from publisher.stream import protocol
-from registry.events.message import Message
+from registry.events.message import FIRST_TIME, Message
 
 
 def message(subject: str = "imi.evt.v1.project.updated.-", payload: bytes = b"{}") -> Message:
-    return Message(subject, payload, 1, "id", 1, is_reference=False, row_key="-")
+    return Message(subject, payload, 1, "id", 1, is_reference=False, row_key="-", occurred_at=FIRST_TIME)
 
 
 def test_sizes_are_those_of_headers_and_of_all() -> None:

@@ -1,0 +1,195 @@
+"""`imi-registry status`: is all well, is anything late, who is behind, on one screen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from publisher.cli.arguments.options import AsJson, DatabaseUrl, NatsUrl, UpFolder
+from publisher.cli.servers.session import located, run
+from publisher.cli.terminal.text import emit_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from publisher.doctor import Finding
+    from publisher.settings import Settings
+    from registry.models import RegistryStats
+
+PROBLEMS = 1
+REFRESH_SECONDS = 2.0
+CONSUMERS_SHOWN = 5
+NAME = "imi-registry status"
+
+
+class Look(NamedTuple):
+    """What one look found."""
+
+    findings: list[Finding]
+    levels: dict[str, dict[str, float]]
+    """Values of each gauge of docs/metrics.md by label, or under the empty string."""
+    stats: RegistryStats
+
+    def value(self, gauge: str, label: str = "") -> float | None:
+        """The value of a gauge; None where there is none."""
+        return self.levels.get(gauge, {}).get(label)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not well."""
+        return [finding.text for finding in self.findings if not finding.is_well]
+
+
+def status(
+    database_url: DatabaseUrl = None,
+    nats_url: NatsUrl = None,
+    _state_dir: UpFolder = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show on one screen what waits, who is behind, and what is not well.
+
+    Example: imi-registry status --watch
+    """
+    settings = located("database_url", "nats_url", database_url=database_url, nats_url=nats_url)
+    if watch and not as_json:
+        run(_watch(settings))
+        return
+    found = run(_look(settings))
+    if as_json:
+        emit_json(
+            {
+                "problems": found.problems,
+                "levels": {name: values.get("", values) for name, values in found.levels.items()},
+                "registry": found.stats.model_dump(),
+            }
+        )
+    else:
+        from publisher.cli.terminal.text import console
+
+        console().print(_screen(found, settings))
+    if found.problems:
+        raise typer.Exit(PROBLEMS)
+
+
+async def _watch(settings: Settings) -> None:
+    from rich.live import Live
+
+    from publisher.cli.terminal.text import console
+    from registry.errors import Unavailable
+
+    with Live(console=console(), auto_refresh=False) as live:
+        while True:
+            try:
+                shown: Any = _screen(await _look(settings), settings)
+            except Unavailable as error:
+                shown = f"!! {error}"
+            live.update(shown, refresh=True)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+
+async def _look(settings: Settings) -> Look:
+    from publisher import doctor
+    from publisher.gauges import streams
+    from publisher.gauges.outbox import OutboxGauges
+    from publisher.outbox.connection import connect
+    from publisher.settings import profile_of
+    from registry.broker.connection import connect_nats
+    from registry.database import Registry
+
+    profile = profile_of(settings)
+    name = f"{NAME} {os.getpid()}"
+    async with (
+        connect(settings.database_url or "", name) as conn,
+        connect_nats(settings.nats_url or "", name, reconnect=False) as client,
+        Registry.connect(settings.database_url or "", max_connections=1) as registry,
+    ):
+        levels = await OutboxGauges(profile.event_stream, settings.outbox_retention_days).measure(conn)
+        levels += await streams.measure(client, profile)
+        stats = await registry.get_registry_stats()
+    findings = await doctor.examine(settings)
+    return Look(findings, {level.name: dict(level.values) for level in levels if level.values}, stats)
+
+
+def _screen(found: Look, settings: Settings) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from publisher.cli.terminal.text import safe
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in _lines(found, settings).items():
+        grid.add_row(name, safe(text))
+    grid.add_row("", "")
+    if not found.problems:
+        grid.add_row("well", Text("imi-registry doctor finds nothing", "green"))
+    for problem in found.problems:
+        grid.add_row(Text("not well", "red"), safe(problem))
+    return grid
+
+
+def _lines(found: Look, settings: Settings) -> dict[str, str]:
+    from publisher.settings import profile_of
+
+    profile = profile_of(settings)
+    heard, waiting = found.value("imi_publisher_heartbeat_age_seconds"), found.value("imi_outbox_waiting_events") or 0
+    late = f", the oldest for {_time(found.value('imi_outbox_oldest_waiting_seconds'))}" if waiting else ""
+    stats = found.stats
+    oldest = _time(found.value("imi_outbox_oldest_event_seconds"))
+    return {
+        "publisher": "none so far" if heard is None else f"heard {_time(heard)} ago",
+        "events": f"{waiting:,.0f} wait{late}",
+        "stream": _stream(found, profile.event_stream),
+        "outbox": f"{_bytes(found.value('imi_outbox_bytes'))}, back to {oldest} ago",
+        "consumers": _consumers(found),
+        "commands": f"{found.value('imi_stream_messages', profile.commands.stream) or 0:,.0f} wait, "
+        f"{found.value('imi_stream_messages', profile.commands.dead_letter_stream) or 0:,.0f} dead letters",
+        "registry": f"{stats.active_projects:,} projects, {stats.active_worktrees:,} worktrees, "
+        f"{stats.in_flight_worktrees:,} of them in flight",
+    }
+
+
+def _stream(found: Look, name: str) -> str:
+    messages = found.value("imi_stream_messages", name)
+    if messages is None:
+        return f"{name} is not there"
+    return (
+        f"{name}: {messages:,.0f} events, {_bytes(found.value('imi_stream_bytes', name))}, "
+        f"the last at sequence {found.value('imi_stream_last_sequence', name) or 0:,.0f}"
+    )
+
+
+def _consumers(found: Look) -> str:
+    count = found.value("imi_consumers") or 0
+    ages = found.levels.get("imi_consumer_oldest_seconds", {})
+    behind = sorted((name for name, age in ages.items() if age), key=lambda name: -ages[name])
+    if not behind:
+        return f"{count:,.0f}, none behind"
+    shown = [f"{name} {_left(found, name):,.0f} events, {_time(ages[name])}" for name in behind[:CONSUMERS_SHOWN]]
+    more = f", and {len(behind) - CONSUMERS_SHOWN} more" if len(behind) > CONSUMERS_SHOWN else ""
+    return f"{count:,.0f}, behind: {'; '.join(shown)}{more}"
+
+
+def _left(found: Look, consumer: str) -> float:
+    pending = found.value("imi_consumer_pending_events", consumer) or 0
+    return pending + (found.value("imi_consumer_unacknowledged_events", consumer) or 0)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "nothing"
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.1f} {name}" if seconds < 10 else f"{seconds / unit:,.0f} {name}"
+    return f"{seconds / 86_400:,.0f} days"
+
+
+def _bytes(count: float | None) -> str:
+    from rich.filesize import decimal
+
+    return decimal(int(count or 0))

@@ -1,0 +1,1 @@
+"""Gauges: what outbox, streams and consumers hold, measured again and again, whoever leads."""

@@ -1,0 +1,84 @@
+"""The measurement: two parts of every service, so that figures are true when nobody publishes, too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from publisher.gauges import streams
+from publisher.gauges.level import Level
+from publisher.gauges.outbox import OutboxGauges
+from publisher.health import Health
+from publisher.outbox.connection import connect
+from publisher.part import Part
+from publisher.settings import Settings
+from registry.broker.connection import connect_nats
+
+INTERVAL_SECONDS = 15.0
+
+
+class Gauges(Health, Collector):
+    """The last measurement, for an exporter; nothing while none can be taken, rather than what was once."""
+
+    def __init__(self, part: str, registry: CollectorRegistry) -> None:
+        super().__init__(part, registry)
+        self._levels: Sequence[Level] = ()
+        registry.register(self)
+
+    def measured(self, levels: Sequence[Level]) -> None:
+        """Note what was measured now."""
+        self._levels = levels
+        self.well()
+
+    def failed(self, error: Exception) -> bool:
+        """Note why nothing can be measured, and tell whether that is news."""
+        self._levels = ()
+        return super().failed(error)
+
+    def problems(self) -> list[str]:
+        """None: events flow without figures."""
+        return []
+
+    def notes(self) -> list[str]:
+        """Why nothing can be measured."""
+        return [f"no figures: {problem}" for problem in super().problems()]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """For an exporter."""
+        for level in self._levels:
+            if level.values:
+                yield level.family()
+
+
+class _Measurement(Part):
+    def __init__(self, settings: Settings, gauges: Gauges) -> None:
+        super().__init__(settings, gauges, gauges.part)
+        self._gauges = gauges
+        self.settled.set()  # from the start: nobody waits for figures
+
+
+class OutboxMeasurement(_Measurement):
+    """Measures the outbox every few seconds."""
+
+    async def work(self) -> None:
+        """Measure, wait, measure again."""
+        outbox = OutboxGauges(self._profile.event_stream, self._settings.outbox_retention_days)
+        async with connect(self._database_url, self._name) as conn:
+            while True:
+                self._gauges.measured(await outbox.measure(conn))
+                await asyncio.sleep(INTERVAL_SECONDS)
+
+
+class StreamMeasurement(_Measurement):
+    """Measures the streams and their consumers every few seconds."""
+
+    async def work(self) -> None:
+        """Measure, wait, measure again."""
+        async with connect_nats(self._nats_url, self._name, reconnect=False) as client:
+            while True:
+                self._gauges.measured(await streams.measure(client, self._profile))
+                await asyncio.sleep(INTERVAL_SECONDS)

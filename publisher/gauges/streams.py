@@ -1,0 +1,119 @@
+"""What the streams hold, and how far behind their durable consumers are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerInfo, StreamInfo
+
+from publisher.gauges.level import Level
+from registry.broker.errors import translated_nats
+from registry.errors import NotFound
+from registry.profiles.profile import Profile
+
+MOST_CONSUMERS = 100
+"""Durable consumers that have values of their own, the first by name; `imi_consumers` counts all."""
+LISTED_AT_ONCE = 256
+"""Consumers that the server lists in one answer."""
+REQUEST_TIMEOUT_SECONDS = 5.0
+
+
+class Lag(NamedTuple):
+    """How far behind a consumer is."""
+
+    pending: float
+    unacknowledged: float
+    oldest_seconds: float
+
+
+async def measure(client: Client, profile: Profile) -> list[Level]:
+    """What the streams of `profile` hold now. A stream that is not there is not told of. Raises `Unavailable`."""
+    js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
+    names = (profile.event_stream, profile.commands.stream, profile.commands.dead_letter_stream)
+    found: dict[str, StreamInfo] = {}
+    for name in names:
+        try:
+            with translated_nats(f"cannot measure stream {name}"):
+                found[name] = await js.stream_info(name)
+        except NotFound:
+            continue
+    levels = [
+        Level("imi_stream_messages", "Messages in a stream", {n: i.state.messages for n, i in found.items()}, "stream"),
+        Level("imi_stream_bytes", "Bytes of a stream", {n: i.state.bytes for n, i in found.items()}, "stream"),
+        Level(
+            "imi_stream_last_sequence",
+            "Sequence of a stream's last message",
+            {name: info.state.last_seq for name, info in found.items()},
+            "stream",
+        ),
+    ]
+    if profile.event_stream in found:
+        levels += await _consumers(js, profile.event_stream)
+    return levels + await _storage(js)
+
+
+async def _consumers(js: JetStreamContext, stream: str) -> list[Level]:
+    durable = sorted(await _durable(js, stream), key=lambda info: info.name)
+    lags = {info.name: await _lag(js, stream, info) for info in durable[:MOST_CONSUMERS]}
+    return [
+        Level.of("imi_consumers", "Durable consumers of the event stream", len(durable)),
+        Level(
+            "imi_consumer_pending_events",
+            "Events that a consumer has not been given yet",
+            {name: lag.pending for name, lag in lags.items()},
+            "consumer",
+        ),
+        Level(
+            "imi_consumer_unacknowledged_events",
+            "Events that it was given and has not acknowledged",
+            {name: lag.unacknowledged for name, lag in lags.items()},
+            "consumer",
+        ),
+        Level(
+            "imi_consumer_oldest_seconds",
+            "Age of the oldest event that it is not done with; 0 when it is done with all",
+            {name: lag.oldest_seconds for name, lag in lags.items()},
+            "consumer",
+        ),
+    ]
+
+
+async def _durable(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
+    listed: list[ConsumerInfo] = []
+    while True:
+        with translated_nats(f"cannot list the consumers of stream {stream}"):
+            page = await js.consumers_info(stream, offset=len(listed))
+        listed += page
+        if len(page) < LISTED_AT_ONCE:
+            return [info for info in listed if info.config.durable_name]
+
+
+async def _lag(js: JetStreamContext, stream: str, info: ConsumerInfo) -> Lag:
+    pending, unacknowledged = info.num_pending or 0, info.num_ack_pending or 0
+    if not pending + unacknowledged:
+        return Lag(0, 0, 0)
+    floor = info.ack_floor.stream_seq if info.ack_floor is not None else 0
+    try:
+        with translated_nats(f"cannot read stream {stream}"):
+            oldest = await js.get_msg(stream, seq=floor + 1, subject=info.config.filter_subject or ">", next=True)
+    except NotFound:  # removed meanwhile
+        return Lag(pending, unacknowledged, 0)
+    since = datetime.now(UTC) - oldest.time if oldest.time is not None else None
+    return Lag(pending, unacknowledged, max(since.total_seconds(), 0) if since is not None else 0)
+
+
+async def _storage(js: JetStreamContext) -> list[Level]:
+    with translated_nats("cannot ask for the account's limits"):
+        account = await js.account_info()
+    limit = account.limits.max_storage
+    return [
+        Level.of("imi_jetstream_storage_bytes", "File storage that the NATS account uses", account.storage),
+        Level.of(
+            "imi_jetstream_storage_limit_bytes",
+            "File storage that it may use; absent when it is not limited",
+            limit if limit is not None and limit > 0 else None,
+        ),
+    ]

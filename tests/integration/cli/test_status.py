@@ -1,0 +1,66 @@
+"""`imi-registry status`: one screen that says what waits, who is behind and what is not well."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import psycopg
+import pytest
+from nats import connect
+from nats.js.api import ConsumerConfig
+
+from tests.support.commandline import CommandLine, command_line
+from tests.support.services import wait_until
+from tests.support.world import World
+
+
+@pytest.fixture
+def cli(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return command_line(
+        monkeypatch, capsys, DATABASE_URL=world.database, NATS_URL=world.nats_url, IMI_PREFIX=world.prefix, COLUMNS="80"
+    )
+
+
+def test_before_during_and_after_a_service(world: World, cli: CommandLine, tmp_path: Path) -> None:
+    world.write()
+    before = cli("status")
+    assert before.code == 1
+    assert "publisher  none so far" in before.out
+    assert f"{world.stream} is not there" in before.out
+    assert "not well" in before.out
+
+    with world.process():
+        wait_until(lambda: cli("status").code == 0)
+        asyncio.run(add_consumer(world))
+        found = cli("status")
+        levels = cli("status", "--json").json["levels"]
+    assert (found.code, found.err) == (0, "")
+    assert max(map(len, found.out.splitlines())) <= 80
+    assert f"{world.stream}: {levels['imi_stream_messages'][world.stream]:,.0f} events" in found.out
+    assert "behind: janitor " in found.out
+    assert "imi-registry doctor finds nothing" in found.out
+
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        conn.execute("SELECT register_project('later', 'https://github.com/org/later')")
+    after = cli("status")
+    assert "wait, the oldest for" in after.out
+    assert cli("status", "--json").json["levels"]["imi_outbox_waiting_events"] >= 1
+
+
+async def add_consumer(world: World) -> None:
+    client = await connect(world.nats_url)
+    await client.jetstream().add_consumer(world.stream, ConsumerConfig(durable_name="janitor"))
+    await client.close()
+
+
+@pytest.mark.parametrize("server", ["DATABASE_URL", "NATS_URL"])
+def test_a_server_that_is_away_is_named(
+    server: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls = {"DATABASE_URL": world.database, "NATS_URL": world.nats_url}
+    away = {"DATABASE_URL": "postgresql://127.0.0.1:1/x", "NATS_URL": "nats://127.0.0.1:1"}[server]
+    cli = command_line(monkeypatch, capsys, **(urls | {server: away}))
+    done = cli("status")
+    assert (done.code, done.out) == (3, "")
+    assert "127.0.0.1" in done.err

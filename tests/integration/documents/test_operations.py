@@ -1,0 +1,130 @@
+"""What an operator gets: metrics, alerts and dashboard name what is exported, and each alert has its page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.world import World
+
+ROOT = Path(__file__).parents[3]
+METRICS = ROOT / "docs" / "metrics.md"
+RUNBOOK = ROOT / "docs" / "runbook.md"
+ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+DASHBOARD = ROOT / "deploy" / "grafana" / "imi-registry.json"
+NAME = re.compile(r"imi_[a-z_]+")
+SUFFIX = re.compile(r"_(bucket|count|sum|total)$")
+PARTS = ["relay", "applier", "start", "queries", "history", "retention", "examination"]
+PARTS += ["outbox_measurement", "stream_measurement"]
+NOT_HERE = {"imi_database_disk_free_bytes", "imi_database_disk_full_days", "imi_jetstream_storage_limit_bytes"}
+NOT_HERE |= {"imi_outbox_growth_bytes_per_day", "imi_consumer_pending_events", "imi_consumer_oldest_seconds"}
+NOT_HERE |= {"imi_consumer_unacknowledged_events"}
+"""Absent where there is nothing to tell: a socket, ten minutes, a limit, a durable consumer."""
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool of Prometheus")
+
+
+def documented() -> set[str]:
+    """Names of metrics in docs/metrics.md, without the suffixes of samples."""
+    text = METRICS.read_text()
+    for kind in ("interruptions", "crashes"):
+        for part in PARTS:
+            text += f" imi_{part}_{kind}_total"
+    return {SUFFIX.sub("", name) for name in NAME.findall(text) if not name.endswith("_")}
+
+
+@pytest.fixture
+async def exported(world: World) -> str:
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        conn.execute("SELECT register_project('p', 'https://github.com/org/p')")
+    async with world.relay():  # so that the first measurement finds a stream
+        await world.drained()
+    with world.process() as process:
+        url = (await process.ready())["http_url"]
+        async with asyncio.timeout(20):
+            while not {"imi_outbox_bytes", "imi_stream_bytes"} <= names_in(text := await asyncio.to_thread(get, url)):
+                await asyncio.sleep(0.05)
+    return text
+
+
+def get(url: str) -> str:
+    with urlopen(f"{url}/metrics") as answer:  # noqa: S310  # a URL of ours
+        return str(answer.read().decode())
+
+
+def names_in(text: str) -> set[str]:
+    return {family.name for family in text_string_to_metric_families(text)}
+
+
+def promtool(*arguments: str, cwd: Path | None = None, stdin: str | None = None) -> tuple[int, str]:
+    """Exit code and output."""
+    ran = subprocess.run(["promtool", *arguments], cwd=cwd, input=stdin, capture_output=True, text=True, check=False)
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+async def test_the_page_lists_every_metric_and_no_other(exported: str) -> None:
+    found = names_in(exported)
+    assert found - documented() == set()
+    assert documented() - found <= NOT_HERE
+
+
+@needs_promtool
+async def test_promtool_has_nothing_to_say_about_the_metrics(exported: str) -> None:
+    assert await asyncio.to_thread(promtool, "check", "metrics", stdin=exported) == (0, "")
+
+
+def alerts() -> dict[str, str]:
+    """Expression of each alert, in their order."""
+    return dict(re.findall(r"- alert: (\w+)\n +expr: (.+)\n", ALERTS.read_text()))
+
+
+def expressions() -> Iterator[str]:
+    yield from alerts().values()
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel.get("targets", []):
+            yield target["expr"]
+
+
+def test_alerts_and_dashboard_name_documented_metrics_alone() -> None:
+    names = {SUFFIX.sub("", name) for text in expressions() for name in NAME.findall(text) if not name.endswith("_")}
+    assert len(names) > 20
+    assert names - documented() == set()
+
+
+def test_each_alert_has_its_page_and_each_page_its_alert() -> None:
+    pages = re.findall(r"^## (Imi\w+)$", RUNBOOK.read_text(), re.MULTILINE)
+    assert pages == list(alerts())
+    urls = re.findall(r"runbook_url: docs/runbook.md#(\w+)", ALERTS.read_text())
+    assert urls == [name.lower() for name in alerts()]
+
+
+@needs_promtool
+def test_each_alert_fires_when_it_should_and_not_when_it_should_not() -> None:
+    code, output = promtool("test", "rules", "alerts_test.yml", cwd=ALERTS.parent)
+    assert code == 0, output
+    cases = (ALERTS.parent / "alerts_test.yml").read_text()
+    for alert in alerts():
+        assert f"alertname: {alert}}}" in cases, f"{alert}: no case in which it does not fire"
+        assert f"alertname: {alert}\n        exp_alerts: [{{" in cases, f"{alert}: no case in which it fires"
+
+
+@needs_promtool
+def test_promtool_reads_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+    rules = [
+        {"record": f"x:{number}", "expr": text.replace("$__rate_interval", "1m")}
+        for number, text in enumerate(expressions())
+    ]
+    file = tmp_path / "rules.yml"
+    file.write_text(json.dumps({"groups": [{"name": "x", "rules": rules}]}))  # JSON is YAML
+    code, output = promtool("check", "rules", str(file))
+    assert code == 0, output
