@@ -1,15 +1,23 @@
-"""Every setting, in one place: `IMI_` environment variables, with `DATABASE_URL` and `NATS_URL` honoured."""
+"""Every setting, in one place: `IMI_` environment variables, with `DATABASE_URL` and `NATS_URL` honoured, or a file."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+import tomllib
 from typing import TYPE_CHECKING, Literal
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AliasChoices, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
@@ -20,8 +28,12 @@ if TYPE_CHECKING:
     from registry.profiles.profile import Profile
 
 
+FILE_VARIABLE = "IMI_CONFIG"
+"""Names a TOML file with settings. None is looked for: what a folder holds may be somebody else's."""
+
+
 class Settings(BaseSettings):
-    """Settings shared by all commands. Environment variables win over defaults; arguments win over both."""
+    """Settings shared by all commands: arguments win over the environment, that over the file, that over defaults."""
 
     model_config = SettingsConfigDict(
         env_prefix="IMI_", extra="ignore", frozen=True, validate_by_name=True, validate_by_alias=True
@@ -77,6 +89,18 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, file."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, of_file())
+
     @field_validator("database_url")
     @classmethod
     def _is_connection_string(cls, value: str | None) -> str | None:
@@ -99,6 +123,31 @@ def load(**overrides: object) -> Settings:
         field = ".".join(str(part) for part in first["loc"]).lower().removeprefix("imi_")
         rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
         raise Invalid(f'setting {field}: value "{redacted(str(first["input"]))}": {rule}') from None
+
+
+def of_file() -> dict[str, object]:
+    """The settings in the file that `IMI_CONFIG` names; none when it names none. Raises `Invalid`."""
+    path = os.environ.get(FILE_VARIABLE, "")
+    if not path:
+        return {}
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            found = tomllib.load(file)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Invalid(f'setting config: file "{path}": {reason}') from None
+    for name in found:
+        if name not in Settings.model_fields:
+            near = difflib.get_close_matches(name, Settings.model_fields, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise Invalid(f'setting config: file "{path}": there is no setting "{name}"{hint}')
+    return found
+
+
+def variables(name: str) -> list[str]:
+    """The environment variables of a setting; the first one that is set counts."""
+    alias = Settings.model_fields[name].validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [f"IMI_{name.upper()}"]
 
 
 def _no_json(error: SettingsError) -> Invalid:

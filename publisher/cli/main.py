@@ -14,6 +14,7 @@ import typer
 from publisher.cli import (
     activity,
     commands,
+    config,
     events,
     history,
     import_sqlite,
@@ -53,6 +54,7 @@ app.command("rebuild-stream")(history.rebuild_stream)
 app.command("status")(status.status)
 app.command("doctor")(history.doctor)
 app.command("import-sqlite")(import_sqlite.import_sqlite)
+app.add_typer(config.app, name="config")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(project.app, name="project")
 app.add_typer(worktree.app, name="worktree")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from publisher.settings import load
+from publisher.settings import Settings, load
 from registry.errors import Invalid
 from registry.urls import redacted
+from tests.support.commandline import command_line
 
 
 def test_the_usual_variables_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +65,65 @@ def test_a_bad_url_is_reported_without_its_password() -> None:
 )
 def test_credentials_are_not_shown(url: str, shown: str) -> None:
     assert redacted(url) == shown
+
+
+def test_a_file_gives_what_the_environment_and_arguments_do_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "imi.toml"
+    file.write_text(
+        'prefix = "a"\nbatch_size = 10\nnats_url = "nats://file"\n[event_versions]\n"activity.logged" = 2\n'
+    )
+    monkeypatch.setenv("IMI_CONFIG", str(file))
+    monkeypatch.setenv("IMI_BATCH_SIZE", "20")
+    settings = load(nats_url="nats://argument")
+    assert (settings.prefix, settings.batch_size, settings.nats_url) == ("a", 20, "nats://argument")
+    assert settings.event_versions == {"activity.logged": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file or directory"),
+        ("prefix = ", "Invalid value"),
+        ("prefx = 'a'", 'there is no setting "prefx"; did you mean prefix?'),
+        ("batch_size = 'many'", 'setting batch_size: value "many": '),
+        ("database_url = 'postgresql://u:s3cret@[/x'", "setting database_url: value"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None, message: str
+) -> None:
+    file = tmp_path / "imi.toml"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setenv("IMI_CONFIG", str(file))
+    with pytest.raises(Invalid) as caught:
+        load()
+    assert message in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_config_show_tells_where_each_setting_comes_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "imi.toml"
+    file.write_text("stale_seconds = 20\n")
+    cli = command_line(
+        monkeypatch,
+        capsys,
+        IMI_CONFIG=str(file),
+        DATABASE_URL="postgresql://me:s3cret@localhost/x",
+        NATS_URL="nats://t0ken@localhost",
+        IMI_PREFIX="other",
+    )
+    shown = cli("config", "show", "--nats-url", "nats://localhost:1", "--json").json
+    assert set(shown) == set(Settings.model_fields)
+    assert shown["stale_seconds"] == {"value": 20.0, "from": str(file)}
+    assert shown["prefix"] == {"value": "other", "from": "IMI_PREFIX"}
+    assert shown["nats_url"] == {"value": "nats://localhost:1", "from": "argument"}
+    assert shown["database_url"]["from"] == "DATABASE_URL"
+    assert shown["http_port"] == {"value": 0, "from": "default"}
+    text = cli("config", "show").out
+    assert "s3cret" not in text
+    assert "t0ken" not in text

@@ -1,0 +1,98 @@
+"""`imi-registry config show`: every setting, its value, and where it comes from."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+
+from publisher.cli.arguments.options import AsJson, DatabaseUrl, NatsUrl, UpFolder
+from publisher.cli.terminal.text import emit_json
+
+if TYPE_CHECKING:
+    from publisher.settings import Settings
+
+app = typer.Typer(help="The settings of this run.", no_args_is_help=True)
+
+HIDDEN = "…"
+
+
+class Shown(NamedTuple):
+    """One setting."""
+
+    value: object
+    source: str
+
+
+@app.callback()
+def group() -> None:
+    """The settings of this run."""
+
+
+@app.command()
+def show(
+    database_url: DatabaseUrl = None,
+    nats_url: NatsUrl = None,
+    _state_dir: UpFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every setting, its value, and whether an argument, a variable, the file, a running up or nobody set it.
+
+    Passwords and tokens are not shown.
+
+    Example: imi-registry config show
+    """
+    from publisher.cli.servers.session import located
+
+    given = {"database_url": database_url, "nats_url": nats_url}
+    found = shown(located(**given), {name for name, value in given.items() if value})
+    if as_json:
+        emit_json({name: {"value": setting.value, "from": setting.source} for name, setting in found.items()})
+        return
+    from publisher.cli.terminal import tables
+
+    tables.print_table(
+        {
+            "setting": list(found),
+            "value": ["" if setting.value is None else str(setting.value) for setting in found.values()],
+            "from": [setting.source for setting in found.values()],
+        },
+        empty="there are no settings",
+        dispensable=(),
+    )
+
+
+def shown(settings: Settings, arguments: set[str]) -> dict[str, Shown]:
+    """Every setting by name; `arguments` are those that the command line gave."""
+    from pydantic import SecretStr
+
+    from publisher.settings import Settings, of_file
+    from registry.urls import redacted
+
+    in_file = of_file()
+    found: dict[str, Shown] = {}
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        source = _source(name, arguments, in_file, is_default=value == field.default)
+        if isinstance(value, SecretStr):
+            value = HIDDEN
+        elif name.endswith("_url") and value:
+            value = redacted(value)
+        elif not isinstance(value, bool | int | float | str | dict | None):
+            value = str(value)
+        found[name] = Shown(value, source)
+    return found
+
+
+def _source(name: str, arguments: set[str], in_file: dict[str, object], *, is_default: bool) -> str:
+    from publisher.settings import FILE_VARIABLE, variables
+
+    if name in arguments:
+        return "argument"
+    for variable in variables(name):
+        if variable in os.environ:
+            return variable
+    if name in in_file:
+        return os.environ[FILE_VARIABLE]
+    return "default" if is_default else "a running up"
