@@ -36,13 +36,19 @@ ORDER BY number
 SESSION = """
 SET jit = off;
 SET statement_timeout = '60s';
+SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL;
 """
-BUSY = {"40001", "40P01", "55P03", "57014"}
-"""SQLSTATEs that tell of this command and its neighbours, not of the server: serialization, deadlock, timeouts."""
+BUSY = {"40001", "40P01", "57014"}
+"""SQLSTATEs that tell of this command and its neighbours, not of the server: serialization, deadlock, time limit."""
+LOCKED = "55P03"
 
 
 class Busy(Unavailable):
     """The command met another one, or took too long; the database is well."""
+
+
+class Locked(Busy):
+    """Somebody has held a lock that the command needs for as long as it waited."""
 
 
 class NoConnection(Unavailable):
@@ -55,7 +61,7 @@ class IdTaken(Conflict):
 
 @asynccontextmanager
 async def connect(database_url: str, name: str, lock_seconds: float) -> AsyncIterator[Connection]:
-    """A connection for `apply`, where a command waits `lock_seconds` for each lock: one that needs longer is `Busy`.
+    """A connection for `apply`, where a command waits `lock_seconds` for each lock: one that needs longer is `Locked`.
 
     Raises `NoConnection` when it cannot be made.
     """
@@ -115,6 +121,8 @@ def _translated(error: psycopg.Error) -> RegistryError:
     known = from_database(error)
     if error.sqlstate in BUSY:
         return Busy(str(known))
+    if error.sqlstate == LOCKED:
+        return Locked(f"{known}: somebody holds what it needs")
     if error.diag.constraint_name == "command_ledger_pkey":
         return IdTaken(str(known))
     return known

@@ -57,8 +57,12 @@ SET bytea_output = 'hex';
 SET extra_float_digits = 1;
 SET array_nulls = on;
 SET transform_null_equals = off;
+SET quote_all_identifiers = off;
+SET gin_fuzzy_search_limit = 0;
+SET exit_on_error = off;
 SET default_transaction_isolation = 'read committed';
 SET default_transaction_deferrable = off;
+SET client_min_messages = warning;
 SET idle_session_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
 SELECT set_config(name, value, false)
