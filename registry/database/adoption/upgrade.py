@@ -17,6 +17,7 @@ from psycopg import Connection, sql
 from registry.database.adoption import conversion
 from registry.database.adoption.findings import Change, Decision, Plan, Undecided
 from registry.database.adoption.grants import Grants
+from registry.database.adoption.indexes import create_missing, indexes_of
 from registry.database.adoption.original import (
     FUNCTIONS,
     SCRATCH,
@@ -29,11 +30,18 @@ from registry.database.adoption.original import (
     refuse_other_columns,
     rows,
 )
+from registry.database.adoption.owners import give_owners, owners_of
 from registry.database.migration import Migration, split
 from registry.errors import Unavailable
 
 _CREATED = re.compile(r"CREATE (?:OR REPLACE FUNCTION|TABLE IF NOT EXISTS|UNIQUE INDEX IF NOT EXISTS) (\w+)")
 _NEEDED_OF_002 = {"normalize_remote_origin", "normalize_path", "quote_origin"}
+# So that PostgreSQL writes the names of our tables as they stand here, without schema and quotes, and times in UTC.
+_SETTINGS: LiteralString = """
+SET LOCAL search_path = public;
+SET LOCAL quote_all_identifiers = off;
+SET LOCAL timezone = 'UTC';
+"""
 LOCK_SECONDS = 10
 """Who uses the tables for longer than that keeps the upgrade from being tried."""
 
@@ -100,7 +108,7 @@ def plan(conn: Connection[Any], migrations: Sequence[Migration], *, merge_duplic
     """
     with conn.transaction(force_rollback=True):
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        conn.execute("SET LOCAL search_path = public")
+        conn.execute(_SETTINGS)
         return _prepare(conn, migrations, merge_duplicates=merge_duplicates)
 
 
@@ -112,16 +120,20 @@ def adopt(conn: Connection[Any], migrations: Sequence[Migration], *, merge_dupli
     Raises `Undecided` while decisions are open, `Unavailable` when the tables are in use for too long.
     """
     conn.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-    conn.execute("SET LOCAL search_path = public")
+    conn.execute(_SETTINGS)
     _lock(conn)
     found = _prepare(conn, migrations, merge_duplicates=merge_duplicates)
     if found.decisions:
         raise Undecided(conn.info.dbname, found)
+    owners = owners_of(conn)
     grants = Grants.of(conn)
+    indexes = indexes_of(conn)
     foreign = references(conn)
     _replace(conn, foreign)
     yield found
-    conn.execute("SET LOCAL search_path = public")
+    conn.execute(_SETTINGS)
+    give_owners(conn, owners)
+    create_missing(conn, indexes)
     for reference in foreign:
         conn.execute(
             sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
