@@ -15,8 +15,10 @@ from psycopg import AsyncConnection
 from publisher.applier.dead_letters import DeadLetters
 from publisher.health import Health
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
-from publisher.outbox.connection import connect, translated
+from publisher.outbox.blocked import blocked
+from publisher.outbox.connection import READER, connect, translated
 from publisher.outbox.faults import Fault, noted
+from publisher.outbox.lead import holder_of_lead, stranger_leads
 from publisher.outbox.rows import known_events
 from publisher.part import Part
 from publisher.settings import Settings, profile_of
@@ -32,6 +34,8 @@ INTERVAL_SECONDS = (0.5, 5.0)
 """How often a service looks while something is not well, and when all is."""
 PAUSE_FACTOR = 25
 """It pauses at least so many times as long as it looked."""
+SESSION = READER + "SET lock_timeout = '2s';"
+"""A table that somebody has locked keeps the publisher waiting, but not who looks."""
 FAULTS_LISTED = 20
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
@@ -147,15 +151,20 @@ async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Raises `Unavailable` when a server cannot be reached."""
     profile = profile_of(settings)
     async with (
-        connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}") as conn,
+        connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}", SESSION) as conn,
         connect_nats(settings.nats_url or "", "imi-registry doctor", reconnect=False) as client,
     ):
+        if waiting_sessions := await blocked(conn):
+            return [Finding(False, sentence) for sentence in waiting_sessions]
         with translated():
             waiting = await rows_without_event(conn)
             known = [Known(*row) for row in await (await conn.execute(CURSORS)).fetchall()]
+        holder = await holder_of_lead(conn, profile.event_stream, settings.stale_seconds)
         findings = [Finding(True, "database and NATS answer")]
         if waiting:
             findings += [Finding(False, f"{waiting:,} rows {WITHOUT_EVENT}")]
+        if holder is not None and not holder.is_publisher:
+            findings += [Finding(False, stranger_leads(holder, profile.event_stream))]
         ours = next((cursor for cursor in known if cursor.stream == profile.event_stream), None)
         if ours is None:
             return [
