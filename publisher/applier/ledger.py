@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 from registry import exact
 from registry.commands import Outcome
 from registry.commands.reading import Command
-from registry.database.connection import connected, direct
+from registry.database.connection import direct, open_connection
 from registry.database.errors import from_database
 from registry.errors import Conflict, Invalid, RegistryError, Unavailable
 
@@ -67,7 +67,7 @@ async def connect(database_url: str, name: str, lock_seconds: float) -> AsyncIte
     """
     settings = f"{SESSION} SET lock_timeout = {lock_seconds * 1000:.0f};"
     try:
-        conn = await connected(database_url, name, direct(settings))
+        conn = await open_connection(database_url, name, direct(settings))
     except Unavailable as error:
         raise NoConnection(str(error)) from error
     try:

@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection
 
-from registry.database.adoption.original import TABLES, rows
+from registry.database.adoption.original import TABLES, row, rows
 
 # Which indexes the authors had in the end is not known: each that we have none of this name for is kept.
 _INDEXES: LiteralString = """
@@ -27,5 +27,6 @@ def indexes_of(conn: Connection[Any]) -> dict[str, str]:
 def create_missing(conn: Connection[Any], indexes: dict[str, str]) -> None:
     """Create those of which the database has none of that name now."""
     for name, definition in indexes.items():
-        if not list(rows(conn, "SELECT FROM pg_class WHERE oid = to_regclass('public.' || quote_ident(%s))", [name])):
+        (present,) = row(conn, "SELECT to_regclass('public.' || quote_ident(%s))", [name])
+        if present is None:
             conn.execute(definition.encode())

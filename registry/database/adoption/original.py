@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg import Connection, sql
@@ -76,7 +75,7 @@ LIMIT 1
 """
 
 # What somebody else put on the tables and would be lost with them; what of others needs them and would be in the way.
-_ADDED: LiteralString = """
+_ADDITIONS: LiteralString = """
 WITH own AS (
     SELECT 'pg_class'::regclass AS classid, to_regclass('public.' || name)::oid AS objid, name AS relation, kind
     FROM (
@@ -226,24 +225,27 @@ def is_original(conn: Connection[Any]) -> bool:
 
     Raises `Conflict`, with the table's name, where only a part of what tells it is there.
     """
-    found = rows(conn, _SIGNATURE)
-    present = [table for table, _, is_there in found if is_there]
+    constraints = rows(conn, _SIGNATURE)
+    present = [table for table, _, is_present in constraints if is_present]
+    missing = [(table, constraint) for table, constraint, is_present in constraints if not is_present]
     if not present:
         return False
-    for table, constraint, is_there in found:
-        if not is_there:
-            raise _unlike(conn, present[0], f"the constraint {constraint} of {table} is missing")
+    if missing:
+        table, constraint = missing[0]
+        raise _different(conn, present[0], f"the constraint {constraint} of {table} is missing")
     return True
 
 
 def refuse_other_columns(conn: Connection[Any]) -> None:
     """Raise `Conflict` unless the tables have the columns of those in the scratch schema."""
-    for table, column, problem in rows(conn, _COLUMNS, {"tables": list(TABLES), "scratch": SCRATCH}):
-        raise _unlike(conn, table, f"its column {column} {problem}")
+    differing = rows(conn, _COLUMNS, {"tables": list(TABLES), "scratch": SCRATCH})
+    if differing:
+        table, column, problem = differing[0]
+        raise _different(conn, table, f"its column {column} {problem}")
 
 
-def added(conn: Connection[Any]) -> list[Decision]:
-    """What somebody else has added, which the upgrade would take away or be stopped by."""
+def additions(conn: Connection[Any]) -> list[Decision]:
+    """What somebody else has additions, which the upgrade would take away or be stopped by."""
     named = {"tables": list(TABLES), "views": list(VIEWS), "functions": list(FUNCTIONS), "scratch": SCRATCH}
     return [
         Decision(
@@ -253,7 +255,7 @@ def added(conn: Connection[Any]) -> list[Decision]:
             problem=f"{what} is not of the schema 2.0.0, and would be lost or in the way",
             how=f"{how}; and create it again afterwards",
         )
-        for relation, what, how in rows(conn, _ADDED, named)
+        for relation, what, how in rows(conn, _ADDITIONS, named)
     ]
 
 
@@ -262,13 +264,19 @@ def references(conn: Connection[Any]) -> list[Reference]:
     return [Reference(*row) for row in rows(conn, _REFERENCES, {"tables": list(TABLES)})]
 
 
-def rows(conn: Connection[Any], query: LiteralString | sql.Composed, values: Any = None) -> Iterable[tuple[Any, ...]]:
+def rows(conn: Connection[Any], query: LiteralString | sql.Composed, values: Any = None) -> list[tuple[Any, ...]]:
     """What a query finds, whatever the connection makes of rows."""
     with conn.cursor(row_factory=tuple_row) as cursor:
         return cursor.execute(query, values).fetchall()
 
 
-def _unlike(conn: Connection[Any], table: str, why: str) -> Conflict:
+def row(conn: Connection[Any], query: LiteralString | sql.Composed, values: Any = None) -> tuple[Any, ...]:
+    """The only row that a query finds."""
+    (found,) = rows(conn, query, values)
+    return found
+
+
+def _different(conn: Connection[Any], table: str, why: str) -> Conflict:
     return Conflict(
         f"database {conn.info.dbname} has the table {table} of the first schema 2.0.0, but not as it was shipped: "
         f"{why}; nothing was changed"

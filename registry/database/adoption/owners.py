@@ -37,7 +37,7 @@ def owners_of(conn: Connection[Any]) -> list[Owned]:
     return [Owned(*row) for row in rows(conn, _OWNED, named)]
 
 
-def give_owners(conn: Connection[Any], owners: list[Owned]) -> None:
+def restore_owners(conn: Connection[Any], owners: list[Owned]) -> None:
     """Give what has the same name now to who owned it: an owner has rights that no grant tells."""
     differing = set(owners) - set(owners_of(conn))
     for owned in sorted(differing):
