@@ -11,11 +11,12 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry
 from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
 
 from publisher.applier.dead_letters import DeadLetters
 from publisher.health import Health
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
-from publisher.outbox.blocked import blocked
+from publisher.outbox.blocked import blocked, locked
 from publisher.outbox.connection import READER, connect, translated
 from publisher.outbox.faults import Fault, noted
 from publisher.outbox.lead import holder_of_lead, stranger_leads
@@ -26,7 +27,7 @@ from publisher.stream.event_stream import REBUILD
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
-from registry.errors import NotFound
+from registry.errors import NotFound, Unavailable
 from registry.events.reference import UNREADABLE
 from registry.profiles.profile import Profile
 
@@ -149,33 +150,40 @@ class Examination(Part):
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Raises `Unavailable` when a server cannot be reached."""
-    profile = profile_of(settings)
     async with (
         connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}", SESSION) as conn,
         connect_nats(settings.nats_url or "", "imi-registry doctor", reconnect=False) as client,
     ):
-        if waiting_sessions := await blocked(conn):
-            return [Finding(False, sentence) for sentence in waiting_sessions]
-        with translated():
-            waiting = await rows_without_event(conn)
-            known = [Known(*row) for row in await (await conn.execute(CURSORS)).fetchall()]
-        holder = await holder_of_lead(conn, profile.event_stream, settings.stale_seconds)
-        findings = [Finding(True, "database and NATS answer")]
-        if waiting:
-            findings += [Finding(False, f"{waiting:,} rows {WITHOUT_EVENT}")]
-        if holder is not None and not holder.is_publisher:
-            findings += [Finding(False, stranger_leads(holder, profile.event_stream))]
-        ours = next((cursor for cursor in known if cursor.stream == profile.event_stream), None)
-        if ours is None:
-            return [
-                *findings,
-                Finding(False, f"nothing was ever published to {profile.event_stream}: start up or serve"),
-            ]
-        findings += [_publisher(ours, settings.stale_seconds)]
-        findings += [_other(cursor) for cursor in known if cursor is not ours]
-        findings += [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)]
-        findings += await _stream(conn, client, settings, ours)
-        return findings + await _dead_letters(client, settings)
+        obstacles = await blocked(conn)
+        if not obstacles:
+            try:
+                return await _findings(conn, client, settings)
+            except Unavailable as error:
+                if not isinstance(error.__cause__, LockNotAvailable):
+                    raise
+                obstacles = await locked(conn) or [str(error)]
+        return [Finding(False, obstacle) for obstacle in obstacles]
+
+
+async def _findings(conn: AsyncConnection, client: Client, settings: Settings) -> list[Finding]:
+    stream = profile_of(settings).event_stream
+    with translated():
+        waiting = await rows_without_event(conn)
+        known = [Known(*row) for row in await (await conn.execute(CURSORS)).fetchall()]
+    holder = await holder_of_lead(conn, stream, settings.stale_seconds)
+    findings = [Finding(True, "database and NATS answer")]
+    if waiting:
+        findings += [Finding(False, f"{waiting:,} rows {WITHOUT_EVENT}")]
+    if holder is not None and not holder.is_publisher:
+        findings += [Finding(False, stranger_leads(holder, stream))]
+    ours = next((cursor for cursor in known if cursor.stream == stream), None)
+    if ours is None:
+        return [*findings, Finding(False, f"nothing was ever published to {stream}: start up or serve")]
+    findings += [_publisher(ours, settings.stale_seconds)]
+    findings += [_other(cursor) for cursor in known if cursor is not ours]
+    findings += [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)]
+    findings += await _stream(conn, client, settings, ours)
+    return findings + await _dead_letters(client, settings)
 
 
 def _publisher(known: Known, stale_seconds: float) -> Finding:

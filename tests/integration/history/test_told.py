@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from publisher.cli.arguments.references import history_id
-from publisher.doctor import examine
+from publisher.doctor import SESSION, examine
 from publisher.embedded.nats_server import nats_server
 from publisher.history import timeline
 from publisher.history.verification import verify
@@ -147,6 +147,19 @@ async def test_doctor_names_a_stranger_who_keeps_publishers_from_leading(world: 
             assert f'pid {stranger.info.backend_pid} (application "psql", user ' in found
             assert found.endswith("and is none: end that session")
         assert not any(told in text for text in await problems(world))
+
+
+async def test_doctor_names_who_has_locked_a_table_against_reading(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publisher.doctor.SESSION", SESSION.replace("2s", "20ms"))
+    with psycopg.connect(world.database, application_name="psql") as stranger:
+        stranger.execute("LOCK TABLE outbox, publisher_cursor")
+
+        (found,) = await problems(world)
+
+        assert found.startswith(f'pid {stranger.info.backend_pid} (application "psql", user ')
+        assert found.endswith(") has locked outbox, publisher_cursor: end that session")
 
 
 async def test_doctor_explains_a_lost_stream_and_one_restored_from_an_older_backup(
