@@ -1,6 +1,6 @@
 """The import: all rows in one transaction, each row's own fault reported, and an event for each new row.
 
-Outbox triggers are off while rows are inserted, and `backfill_outbox()` writes their events, marked as such, in order.
+Outbox triggers are off while rows are inserted, and `backfill` writes their events, marked as such, in order.
 """
 
 from __future__ import annotations
