@@ -923,6 +923,7 @@ LANGUAGE plpgsql
 STABLE
 SET search_path = pg_catalog, public, pg_temp
 SET plan_cache_mode = force_custom_plan
+SET gin_fuzzy_search_limit = 0
 SET enable_seqscan = off
 SET enable_indexscan = off
 SET max_parallel_workers_per_gather = 0

@@ -11,12 +11,15 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry
 from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
 
 from publisher.applier.dead_letters import DeadLetters
 from publisher.health import Health
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
-from publisher.outbox.connection import connect, translated
+from publisher.outbox.blocked import blocked, locked
+from publisher.outbox.connection import READER, connect, translated
 from publisher.outbox.faults import Fault, noted
+from publisher.outbox.lead import holder_of_lead, stranger_leads
 from publisher.outbox.rows import known_events
 from publisher.part import Part
 from publisher.settings import Settings, profile_of
@@ -24,7 +27,7 @@ from publisher.stream.event_stream import REBUILD
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
-from registry.errors import NotFound
+from registry.errors import NotFound, Unavailable
 from registry.events.reference import UNREADABLE
 from registry.profiles.profile import Profile
 
@@ -32,6 +35,8 @@ INTERVAL_SECONDS = (0.5, 5.0)
 """How often a service looks while something is not well, and when all is."""
 PAUSE_FACTOR = 25
 """It pauses at least so many times as long as it looked."""
+SESSION = READER + "SET lock_timeout = '2s';"
+"""A table that somebody has locked keeps the publisher waiting, but not who looks."""
 FAULTS_LISTED = 20
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
@@ -145,28 +150,40 @@ class Examination(Part):
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Raises `Unavailable` when a server cannot be reached."""
-    profile = profile_of(settings)
     async with (
-        connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}") as conn,
+        connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}", SESSION) as conn,
         connect_nats(settings.nats_url or "", "imi-registry doctor", reconnect=False) as client,
     ):
-        with translated():
-            waiting = await rows_without_event(conn)
-            known = [Known(*row) for row in await (await conn.execute(CURSORS)).fetchall()]
-        findings = [Finding(True, "database and NATS answer")]
-        if waiting:
-            findings += [Finding(False, f"{waiting:,} rows {WITHOUT_EVENT}")]
-        ours = next((cursor for cursor in known if cursor.stream == profile.event_stream), None)
-        if ours is None:
-            return [
-                *findings,
-                Finding(False, f"nothing was ever published to {profile.event_stream}: start up or serve"),
-            ]
-        findings += [_publisher(ours, settings.stale_seconds)]
-        findings += [_other(cursor) for cursor in known if cursor is not ours]
-        findings += [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)]
-        findings += await _stream(conn, client, settings, ours)
-        return findings + await _dead_letters(client, settings)
+        obstacles = await blocked(conn)
+        if not obstacles:
+            try:
+                return await _findings(conn, client, settings)
+            except Unavailable as error:
+                if not isinstance(error.__cause__, LockNotAvailable):
+                    raise
+                obstacles = await locked(conn) or [str(error)]
+        return [Finding(False, obstacle) for obstacle in obstacles]
+
+
+async def _findings(conn: AsyncConnection, client: Client, settings: Settings) -> list[Finding]:
+    stream = profile_of(settings).event_stream
+    with translated():
+        waiting = await rows_without_event(conn)
+        known = [Known(*row) for row in await (await conn.execute(CURSORS)).fetchall()]
+    holder = await holder_of_lead(conn, stream, settings.stale_seconds)
+    findings = [Finding(True, "database and NATS answer")]
+    if waiting:
+        findings += [Finding(False, f"{waiting:,} rows {WITHOUT_EVENT}")]
+    if holder is not None and not holder.is_publisher:
+        findings += [Finding(False, stranger_leads(holder, stream))]
+    ours = next((cursor for cursor in known if cursor.stream == stream), None)
+    if ours is None:
+        return [*findings, Finding(False, f"nothing was ever published to {stream}: start up or serve")]
+    findings += [_publisher(ours, settings.stale_seconds)]
+    findings += [_other(cursor) for cursor in known if cursor is not ours]
+    findings += [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)]
+    findings += await _stream(conn, client, settings, ours)
+    return findings + await _dead_letters(client, settings)
 
 
 def _publisher(known: Known, stale_seconds: float) -> Finding:

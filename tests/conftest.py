@@ -23,9 +23,6 @@ from tests.support.world import World
 
 log = logging.getLogger(__name__)
 
-CONNECTS_AS_PLAIN_OWNER = False
-"""Whether tests connect as the plain owner of their database, except those that are marked `superuser`."""
-
 forget_settings(os.environ)
 
 # A background job of a shell ignores SIGINT, one under nohup SIGHUP, and so would all that the tests start.
@@ -60,17 +57,14 @@ def nats_url(pytestconfig: pytest.Config) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def owner(admin_url: str) -> Iterator[Role | None]:
-    """Who owns the databases of the tests, and connects to them: no superuser; None is the role of `admin_url`."""
-    if not CONNECTS_AS_PLAIN_OWNER:
-        yield None
-        return
+def owner(admin_url: str) -> Iterator[Role]:
+    """Who owns the databases of the tests, and connects to them: a role that may log in and nothing else."""
     with plain_role(admin_url) as role:
         yield role
 
 
 @pytest.fixture(scope="session")
-def template_database(admin_url: str, owner: Role | None) -> Iterator[str]:
+def template_database(admin_url: str, owner: Role) -> Iterator[str]:
     """Name of a migrated database that others are cloned from; nobody connects to it."""
     with new_database(admin_url, owner) as url:
         with psycopg.connect(url) as conn:
@@ -79,20 +73,22 @@ def template_database(admin_url: str, owner: Role | None) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(
-    request: pytest.FixtureRequest, admin_url: str, owner: Role | None, template_database: str
-) -> Iterator[str]:
+def database(request: pytest.FixtureRequest, admin_url: str, owner: Role, template_database: str) -> Iterator[str]:
     """URL of a fresh, migrated database, as its owner; as a superuser in tests that are marked so."""
     with new_database(admin_url, owner, template_database) as url:
-        is_superuser = request.node.get_closest_marker("superuser") is not None
-        yield url_of(admin_url, name_of(url)) if is_superuser else url
+        yield _as_marked(request, admin_url, url)
 
 
 @pytest.fixture
-def empty_database(admin_url: str, owner: Role | None) -> Iterator[str]:
-    """URL of a fresh database without anything in it, as its owner."""
+def empty_database(request: pytest.FixtureRequest, admin_url: str, owner: Role) -> Iterator[str]:
+    """URL of a fresh database without anything in it, as its owner; as a superuser in tests that are marked so."""
     with new_database(admin_url, owner) as url:
-        yield url
+        yield _as_marked(request, admin_url, url)
+
+
+def _as_marked(request: pytest.FixtureRequest, admin_url: str, url: str) -> str:
+    is_superuser = request.node.get_closest_marker("superuser") is not None
+    return url_of(admin_url, name_of(url)) if is_superuser else url
 
 
 @pytest.fixture
@@ -125,7 +121,7 @@ def world(database: str, nats_url: str, prefix: str, nats: Client) -> World:
 
 
 @pytest.fixture
-def second(world: World, admin_url: str, owner: Role | None, template_database: str) -> Iterator[World]:
+def second(world: World, admin_url: str, owner: Role, template_database: str) -> Iterator[World]:
     """The same server and prefix with another fresh, migrated database."""
     with new_database(admin_url, owner, template_database) as url:
         yield world.at(database=url)

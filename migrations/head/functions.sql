@@ -95,18 +95,22 @@ BEGIN
         BEGIN
             result := public.run_command(p_type, p_data);
         EXCEPTION
-            WHEN OTHERS THEN
+            WHEN OTHERS OR assert_failure THEN    -- OTHERS leaves that one out
                 GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+                -- registry/database/errors.py says the same; a test compares both for every SQLSTATE.
                 code := CASE
                     WHEN state = 'P0002' THEN 'NOT_FOUND'
                     WHEN state IN ('23505', '23503', '23P01', '23001', '55000', '2BP01') THEN 'CONFLICT'
                     -- 54000: a value longer than an index takes
                     WHEN state IN ('23514', '23502') OR left(state, 2) IN ('22', '54') THEN 'VALIDATION_ERROR'
                     -- What the server, its load or its administrator is to blame for says nothing about the command: a lock not
-                    -- had (55P03), a right missing (42501), a function missing (42883), a standby or read-only session (25006),
-                    -- no memory, a shutdown, a damaged file.
-                    WHEN state = '55P03' THEN NULL
-                    WHEN left(state, 2) IN ('08', '25', '28', '40', '42', '53', '57', '58', 'XX') THEN NULL
+                    -- had (55P03), a right missing (42501), a function or a column missing (class 42), a schema missing (3F000),
+                    -- a plan older than its table (0A000, 26000), a standby or read-only session (25006), no memory, a shutdown,
+                    -- a damaged file.
+                    WHEN state IN ('0A000', '26000', '55P03') THEN NULL
+                    WHEN left(state, 2) IN (
+                        '08', '25', '28', '3D', '3F', '40', '42', '53', '57', '58', '72', 'F0', 'HV', 'XX'
+                    ) THEN NULL
                     ELSE 'INTERNAL_ERROR'
                 END;
                 IF code IS NULL THEN
@@ -2012,6 +2016,7 @@ CREATE OR REPLACE FUNCTION public.search_projects(p_query text)
  STABLE
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
  SET plan_cache_mode TO 'force_custom_plan'
+ SET gin_fuzzy_search_limit TO '0'
  SET enable_seqscan TO 'off'
  SET enable_indexscan TO 'off'
  SET max_parallel_workers_per_gather TO '0'

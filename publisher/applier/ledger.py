@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 from registry import exact
 from registry.commands import Outcome
 from registry.commands.reading import Command
-from registry.database.connection import connected, direct
+from registry.database.connection import direct, open_connection
 from registry.database.errors import from_database
 from registry.errors import Conflict, Invalid, RegistryError, Unavailable
 
@@ -36,13 +36,19 @@ ORDER BY number
 SESSION = """
 SET jit = off;
 SET statement_timeout = '60s';
+SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL;
 """
-BUSY = {"40001", "40P01", "55P03", "57014"}
-"""SQLSTATEs that tell of this command and its neighbours, not of the server: serialization, deadlock, timeouts."""
+BUSY = {"40001", "40P01", "57014"}
+"""SQLSTATEs that tell of this command and its neighbours, not of the server: serialization, deadlock, time limit."""
+LOCKED = "55P03"
 
 
 class Busy(Unavailable):
     """The command met another one, or took too long; the database is well."""
+
+
+class Locked(Busy):
+    """Somebody has held a lock that the command needs for as long as it waited."""
 
 
 class NoConnection(Unavailable):
@@ -55,13 +61,13 @@ class IdTaken(Conflict):
 
 @asynccontextmanager
 async def connect(database_url: str, name: str, lock_seconds: float) -> AsyncIterator[Connection]:
-    """A connection for `apply`, where a command waits `lock_seconds` for each lock: one that needs longer is `Busy`.
+    """A connection for `apply`, where a command waits `lock_seconds` for each lock: one that needs longer is `Locked`.
 
     Raises `NoConnection` when it cannot be made.
     """
     settings = f"{SESSION} SET lock_timeout = {lock_seconds * 1000:.0f};"
     try:
-        conn = await connected(database_url, name, direct(settings))
+        conn = await open_connection(database_url, name, direct(settings))
     except Unavailable as error:
         raise NoConnection(str(error)) from error
     try:
@@ -115,6 +121,8 @@ def _translated(error: psycopg.Error) -> RegistryError:
     known = from_database(error)
     if error.sqlstate in BUSY:
         return Busy(str(known))
+    if error.sqlstate == LOCKED:
+        return Locked(f"{known}: somebody holds what it needs")
     if error.diag.constraint_name == "command_ledger_pkey":
         return IdTaken(str(known))
     return known

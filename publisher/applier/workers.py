@@ -222,5 +222,7 @@ class Workers:
 
 
 def _is_its_own(error: RegistryError) -> bool:
-    """Whether `error` tells of the command, or of its neighbours, and not of the server."""
-    return isinstance(error, ledger.Busy) or not isinstance(error, Unavailable)
+    """Whether `error` tells of the command, or of its neighbours, and not of the server or of somebody else there."""
+    if isinstance(error, ledger.Busy):
+        return not isinstance(error, ledger.Locked)
+    return not isinstance(error, Unavailable)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from publisher.outbox import record
 from publisher.outbox.connection import LEADER, connect
-from publisher.outbox.lead import holder_of_lead, try_lead
+from publisher.outbox.lead import end_if_hanging, holder_of_lead, try_lead
 from publisher.relay.completion import Completion, Progress
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.recovery import Recovery
@@ -49,6 +49,7 @@ async def rebuild(settings: Settings, progress: Progress = lambda _done, _total:
         cursor = await try_lead(conn, stream.name, name)
         if cursor is None:
             holder = await holder_of_lead(conn, stream.name, settings.stale_seconds)
+            await end_if_hanging(conn, holder)
             raise Conflict(f"a publisher leads stream {stream.name}: stop up or serve, then rebuild ({holder})")
         rebuilding = _Rebuild(Term(settings, profile, RelayMetrics(), conn, stream, cursor), progress)
         return await (rebuilding.republish() if profile.is_shared else rebuilding.restore())

@@ -27,7 +27,7 @@ from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
 from registry.broker.connection import connect_nats, flushed
 from registry.broker.errors import translated_nats
-from registry.database.connection import direct, pool, taken
+from registry.database.connection import acquired, direct, pool
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.events.filter import EventFilter
 from registry.history.pages import (
@@ -111,7 +111,7 @@ class HistoryService(Part):
 
     async def _history(self, client: Client, message: Msg) -> bytes:
         request = HistoryRequest.decode(message.data)
-        async with taken(self._pool) as conn:
+        async with acquired(self._pool) as conn:
             known = await _recorded(conn, self._profile, request.before)
             places = await record.places(conn, self._profile.event_stream, request.after, request.before)
             async with self._building:
@@ -143,7 +143,7 @@ class HistoryService(Part):
             published = datetime.fromisoformat(message.data.decode())
         except ValueError:
             raise Invalid(f"time {message.data[:80]!r} is none in RFC 3339") from None
-        async with taken(self._pool) as conn:
+        async with acquired(self._pool) as conn:
             return str(await position_at(conn, self._profile.event_stream, published)).encode()
 
     async def _snapshot(self, client: Client, message: Msg) -> None:

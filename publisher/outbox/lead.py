@@ -10,6 +10,7 @@ from psycopg.types.multirange import Multirange
 from publisher.outbox.connection import translated
 from publisher.outbox.cursor import Cursor, Deposed
 from publisher.outbox.ranges import RangeSet
+from registry.database.blockers import Session
 from registry.errors import Unprepared
 
 LEAD = """
@@ -63,37 +64,47 @@ async def try_lock(conn: AsyncConnection, stream: str) -> bool:
 class Holder(NamedTuple):
     """Whose session keeps the lock of a stream, and so the lead."""
 
-    pid: int
-    application: str
-    user: str
+    session: Session
     is_stale: bool
     """Whether the publisher that led last was not heard for too long."""
 
     @property
     def is_publisher(self) -> bool:
         """Whether it calls itself one."""
-        return self.application.startswith(PUBLISHER)
+        return self.session.application.startswith(PUBLISHER)
 
     def __str__(self) -> str:
-        return f'pid {self.pid} (application "{self.application}", user {self.user})'
+        return str(self.session)
 
 
 async def holder_of_lead(conn: AsyncConnection, stream: str, stale_seconds: float) -> Holder | None:
-    """Who keeps others from publishing to `stream`; None when that is over. Raises `Unavailable`.
-
-    A publisher whose heartbeat is older than `stale_seconds` hangs, and keeps its lock. It loses its connection, and
-    with it the lock, for the next attempt.
-    """
+    """Who keeps others from publishing to `stream`; None when nobody does. Raises `Unavailable`."""
     with translated():
         row = await (await conn.execute(HOLDER, {"stream": stream, "stale_seconds": stale_seconds})).fetchone()
-    holder = Holder(*row) if row else None
-    if holder is not None and holder.is_stale and holder.is_publisher:
-        try:
-            with translated():
-                await conn.execute("SELECT pg_terminate_backend(%s)", [holder.pid])
-        except Unprepared as error:
-            raise Unprepared(f"publisher {holder} hangs, and its session cannot be ended: {error}") from error
-    return holder
+    if row is None:
+        return None
+    pid, application, user, is_stale = row
+    return Holder(Session(pid, application, user), is_stale)
+
+
+def stranger_leads(holder: Holder, stream: str) -> str:
+    """What to say of a holder that is no publisher: then nothing is published."""
+    return f"{holder} holds the lock of the publisher of stream {stream} and is none: end that session"
+
+
+async def end_if_hanging(conn: AsyncConnection, holder: Holder | None) -> None:
+    """Take the lead from a publisher that was not heard for too long.
+
+    It hangs, and keeps its lock. It loses its connection, and with it the lock, for the next attempt. Raises
+    `Unavailable`.
+    """
+    if holder is None or not holder.is_stale or not holder.is_publisher:
+        return
+    try:
+        with translated():
+            await conn.execute("SELECT pg_terminate_backend(%s)", [holder.session.pid])
+    except Unprepared as error:
+        raise Unprepared(f"publisher {holder} hangs, and its session cannot be ended: {error}") from error
 
 
 async def try_lead(conn: AsyncConnection, stream: str, leader: str) -> Cursor | None:

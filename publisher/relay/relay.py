@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from publisher.outbox import doorbell
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.cursor import Cursor, Deposed, advance
-from publisher.outbox.lead import Holder, holder_of_lead, try_lead
+from publisher.outbox.lead import Holder, end_if_hanging, holder_of_lead, stranger_leads, try_lead
 from publisher.part import Part
 from publisher.relay.drain import Drain
 from publisher.relay.metrics import RelayMetrics
@@ -68,7 +68,9 @@ class Relay(Part):
                 log.info("standing by", stream=stream)
                 self._metrics.became("standby")
                 self.settled.set()
-            self._report(await holder_of_lead(conn, stream, self._settings.stale_seconds))
+            holder = await holder_of_lead(conn, stream, self._settings.stale_seconds)
+            await end_if_hanging(conn, holder)
+            self._report(holder)
             await asyncio.sleep(STANDBY_POLL_SECONDS)
         self._metrics.took_over(cursor.epoch)
         log.info("leading", stream=stream, epoch=cursor.epoch, stream_sequence=cursor.stream_sequence)
@@ -79,10 +81,7 @@ class Relay(Part):
         if holder is None or holder.is_publisher:
             self._metrics.well()
             return
-        problem = Unavailable(
-            f"{holder} holds the lock of the publisher of stream {self._profile.event_stream} and is none: "
-            "end that session"
-        )
+        problem = Unavailable(stranger_leads(holder, self._profile.event_stream))
         if str(problem) not in self._metrics.problems():
             self._metrics.failed(problem)
             log.warning("standing by behind a stranger", reason=str(problem))

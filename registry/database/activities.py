@@ -9,12 +9,13 @@ from uuid import UUID
 from registry.database.part import Part, as_json
 from registry.models import Activity, AgentWork
 
+# By the function and not from the table, on which readers of the registry have no right.
 ACTIVITIES: LiteralString = (
     "SELECT a.*, coalesce(w.name, d.name) AS worktree_name, coalesce(p.name, d.project_name) AS project_name"
     " FROM public.agent_activities a"
     " LEFT JOIN public.worktrees w ON w.id = a.worktree_id"
     " LEFT JOIN public.projects p ON p.id = w.project_id"
-    " LEFT JOIN public.deleted_worktrees d ON d.id = a.worktree_id"
+    " LEFT JOIN LATERAL public.deleted_worktree(a.worktree_id) d ON w.id IS NULL"
 )
 
 

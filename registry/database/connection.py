@@ -33,7 +33,7 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 10_000,
 }
-NAMELESS: dict[str, Any] = {"fallback_application_name": "imi-registry"}
+FALLBACK_NAME: dict[str, Any] = {"fallback_application_name": "imi-registry"}
 CONNECTION: dict[str, Any] = {"autocommit": True, "client_encoding": "UTF8", **KEEPALIVE}
 
 # What a pooler in transaction mode keeps for each of its clients, since PostgreSQL reports these by itself
@@ -57,8 +57,12 @@ SET bytea_output = 'hex';
 SET extra_float_digits = 1;
 SET array_nulls = on;
 SET transform_null_equals = off;
+SET quote_all_identifiers = off;
+SET gin_fuzzy_search_limit = 0;
+SET exit_on_error = off;
 SET default_transaction_isolation = 'read committed';
 SET default_transaction_deferrable = off;
+SET client_min_messages = warning;
 SET idle_session_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
 SELECT set_config(name, value, false)
@@ -69,7 +73,7 @@ WHERE current_setting(name) = found;
 )
 """Settings of every session that is this process's alone."""
 
-PATIENT: LiteralString = """
+NO_TIME_LIMITS: LiteralString = """
 SET statement_timeout = 0;
 SET lock_timeout = 0;
 SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL;
@@ -77,7 +81,7 @@ SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('tran
 """Settings beside those of `SESSION` for what may take its time: a migration, an import, a vacuum."""
 
 # As PostgreSQL sees this session, and whether it is the one that greeted us: a pooler greets with a number of its own.
-_SEEN = """
+_SERVER_SESSION = """
 SELECT
     pg_backend_pid(),
     current_setting('default_transaction_isolation'),
@@ -91,11 +95,11 @@ async def connect(database_url: str, name: str, settings: str = "") -> AsyncIter
 
     Statements are prepared at once. Raises `Unavailable` when it cannot be made.
     """
-    async with await connected(database_url, name, direct(settings)) as conn:
+    async with await open_connection(database_url, name, direct(settings)) as conn:
         yield conn
 
 
-async def connected(database_url: str, name: str, set_up: SetUp) -> AsyncConnection[Any]:
+async def open_connection(database_url: str, name: str, set_up: SetUp) -> AsyncConnection[Any]:
     """A connection that `set_up` has set up, for whoever closes it himself. Raises as `connect` does."""
     with translated():
         conn = await uninterrupted(
@@ -112,9 +116,9 @@ async def connected(database_url: str, name: str, set_up: SetUp) -> AsyncConnect
 
 
 @contextmanager
-def connect_blocking(database_url: str, settings: str = PATIENT) -> Iterator[Connection[Any]]:
+def connect_blocking(database_url: str, settings: str = NO_TIME_LIMITS) -> Iterator[Connection[Any]]:
     """As `connect`, without an event loop. What psycopg raises in the block is translated as well."""
-    with translated(), psycopg.connect(database_url, **NAMELESS, **CONNECTION) as conn:
+    with translated(), psycopg.connect(database_url, **FALLBACK_NAME, **CONNECTION) as conn:
         conn.execute((SESSION + settings).encode())
         yield conn
 
@@ -133,7 +137,7 @@ def pool(
 
     return AsyncConnectionPool(
         database_url,
-        kwargs={"prepare_threshold": None, **NAMELESS, **CONNECTION},
+        kwargs={"prepare_threshold": None, **FALLBACK_NAME, **CONNECTION},
         min_size=min_size,
         max_size=max_size,
         timeout=timeout,
@@ -143,7 +147,7 @@ def pool(
 
 
 @asynccontextmanager
-async def taken(connections: AsyncConnectionPool[AsyncConnection[Any]]) -> AsyncIterator[AsyncConnection[Any]]:
+async def acquired(connections: AsyncConnectionPool[AsyncConnection[Any]]) -> AsyncIterator[AsyncConnection[Any]]:
     """A connection of the pool inside the block. Raises `Unavailable` when none is free in the pool's time."""
     try:
         async with connections.connection() as conn:
@@ -168,7 +172,7 @@ async def direct_or_pooled(conn: AsyncConnection[Any]) -> None:
     each client is said with each transaction, where the default differs. Raises `Conflict` when triggers do not fire.
     """
     await conn.execute(REPORTED, prepare=False)
-    found = await (await conn.execute(_SEEN, prepare=False)).fetchone()
+    found = await (await conn.execute(_SERVER_SESSION, prepare=False)).fetchone()
     backend, isolation, replication_role = found or (0, "", "")
     if backend == conn.info.backend_pid:
         await direct()(conn)

@@ -9,15 +9,22 @@ import psycopg
 
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
 
+# What it means for a command stands in apply_command (migrations/004_commands.sql), too; a test compares both.
+_NOT_FOUND_STATE = "P0002"
 _CONFLICT_STATES = {"23505", "23503", "23P01", "23001", "55000", "2BP01"}
-_INVALID_STATES = {"23514", "23502", "42804", "P0001"}
+_INVALID_STATES = {"23514", "23502"}
 _INVALID_CLASSES = {"22", "54"}  # 54: longer than an index takes, deeper than the stack
-_TRANSIENT_STATES = {"40001", "40P01", "55P03", "25P03", "25006"}  # 25006: read only, as a standby
-_TRANSIENT_CLASSES = {"08", "28", "3D", "53", "57", "58", "F0", "XX"}  # 28, 3D: of a pooler that cannot log in, say
 
-# A right, a schema, table, column, function or type that is not there: not granted, not migrated, or being restored.
-# 0A000 and 26000: a statement that was prepared before that was done; a new connection prepares it again.
-_UNPREPARED_STATES = {"42501", "3F000", "42P01", "42703", "42883", "42704", "0A000", "26000"}
+# 28, 3D: of a pooler that cannot log in, say. 25: read only, as a standby, or ended by a time limit for transactions.
+# HV: of a foreign table. 57014: canceled, by a time limit for statements.
+_TRANSIENT_STATES = {"55P03"}
+_TRANSIENT_CLASSES = {"08", "25", "28", "3D", "40", "53", "57", "58", "72", "F0", "HV", "XX"}
+
+# A right, a schema, table, column, function or type that is not there, or is another one than it should be: not
+# granted, not migrated, or being restored. 0A000 and 26000: a statement that was prepared before that was done; a new
+# connection prepares it again.
+_UNPREPARED_STATES = {"0A000", "26000"}
+_UNPREPARED_CLASSES = {"3F", "42"}
 
 
 @contextmanager
@@ -39,14 +46,18 @@ def from_database(error: psycopg.Error) -> RegistryError:
     text = error.diag.message_primary or str(error).strip().split("\n", 1)[0] or type(error).__name__
     if state is None and isinstance(error, psycopg.DataError):
         return Invalid(text)
-    if state is None or state in _TRANSIENT_STATES or state[:2] in _TRANSIENT_CLASSES:
+    if state is None or _is_one_of(state, _TRANSIENT_STATES, _TRANSIENT_CLASSES):
         return Unavailable(text)
-    if state in _UNPREPARED_STATES:
+    if _is_one_of(state, _UNPREPARED_STATES, _UNPREPARED_CLASSES):
         return Unprepared(f"{text} (SQLSTATE {state})")
-    if state == "P0002":
+    if state == _NOT_FOUND_STATE:
         return NotFound(text)
     if state in _CONFLICT_STATES:
         return Conflict(text)
-    if state in _INVALID_STATES or state[:2] in _INVALID_CLASSES:
+    if _is_one_of(state, _INVALID_STATES, _INVALID_CLASSES):
         return Invalid(text)
     return RegistryError(f"{text} (SQLSTATE {state})")
+
+
+def _is_one_of(state: str, states: set[str], classes: set[str]) -> bool:
+    return state in states or state[:2] in classes

@@ -124,4 +124,5 @@ def head(conn: Connection[Any]) -> dict[str, str]:
 
 
 def _file(conn: Connection[Any], query: LiteralString) -> str:
-    return "\n\n".join([HEADER.rstrip(), *(text for (text,) in conn.execute(query))]) + "\n"
+    texts = [text for (text,) in conn.execute(query)]
+    return "\n\n".join([HEADER.rstrip(), *texts]) + "\n"

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from psycopg import Connection, sql
+from psycopg.errors import Diagnostic
 
+from registry.database.migration import load
 from registry.database.part import Part
+from registry.errors import Unprepared
 from registry.models import RegistryStats
 
 
@@ -44,11 +47,24 @@ class Maintenance(Part):
 
 
 def vacuum(conn: Connection[Any]) -> Iterator[str]:
-    """VACUUM and ANALYZE each table, whose name follows when that is done; nothing is locked meanwhile.
+    """VACUUM and ANALYZE each table of the registry, whose name follows when that is done; nothing is locked meanwhile.
 
-    No function can do it: VACUUM refuses to run inside a transaction.
+    No function can do it: VACUUM refuses to run inside a transaction. Raises `Unprepared` for a table of which this
+    role is not the owner.
     """
+    refusals: list[str] = []
+
+    def note(notice: Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            refusals.append(notice.message_primary or "")
+
+    conn.add_notice_handler(note)
+    own = {table for migration in load() for table in migration.tables}
     tables = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = 'public' ORDER BY tablename"
     for (name,) in conn.execute(tables).fetchall():
+        if name not in own:
+            continue
         conn.execute(sql.SQL("VACUUM (ANALYZE) public.{}").format(sql.Identifier(name)))
+        if refusals:  # PostgreSQL only warns, and does nothing
+            raise Unprepared(f"table {name}: {refusals[0]}")
         yield name

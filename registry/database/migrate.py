@@ -125,7 +125,7 @@ def status(conn: psycopg.Connection[Any], *, migrations: Sequence[Migration] | N
     recorded = _recorded(conn)
     known = {migration.version for migration in wanted}
     found = [
-        MigrationStatus(version, row.name, _beyond(row, max(known)), row.applied_at)
+        MigrationStatus(version, row.name, _state_of_later(row, max(known)), row.applied_at)
         for version, row in recorded.items()
         if version not in known
     ]
@@ -243,15 +243,15 @@ def _refuse_foreign_table(conn: psycopg.Connection[Any], table: str, columns: fr
         return False
     missing = sorted(columns - frozenset(row[1] or ()))
     if row[0] not in ("r", "p") or missing:
-        lack = f"lacks {', '.join(missing)}" if missing else "is no table"
+        reason = f"lacks {', '.join(missing)}" if missing else "is no table"
         raise Conflict(
-            f"database {conn.info.dbname} has a {table} that is not the registry's (it {lack}); "
+            f"database {conn.info.dbname} has a {table} that is not the registry's (it {reason}); "
             "nothing was changed; use a database of its own"
         )
     return True
 
 
-def _beyond(row: _Recorded, newest: int) -> Literal["newer", "unknown"]:
+def _state_of_later(row: _Recorded, newest: int) -> Literal["newer", "unknown"]:
     """Whether a program that knows the migrations up to `newest` works with this later item."""
     is_compatible = row.compatible_down_to is not None and row.compatible_down_to <= newest
     return "newer" if is_compatible else "unknown"
@@ -272,7 +272,8 @@ def _recorded(conn: psycopg.Connection[Any]) -> dict[int, _Recorded]:
 def _run(conn: psycopg.Connection[Any], migration: Migration) -> None:
     """Run a file within the transaction of the caller, in place of the one it opens itself."""
     statements = split(migration.sql)
-    if [statement.text.upper() for statement in (*statements[:1], *statements[-1:])] != ["BEGIN", "COMMIT"]:
+    texts = [statement.text.upper() for statement in statements]
+    if len(texts) < 2 or texts[0] != "BEGIN" or texts[-1] != "COMMIT":
         raise Invalid(f"migration {migration.name}: expected one transaction, BEGIN; … COMMIT;")
     conn.execute("SET LOCAL search_path = public")
     for statement in statements[1:-1]:

@@ -28,7 +28,7 @@ def as_json(metadata: Mapping[str, Any] | None) -> Jsonb:
     return Jsonb(exact.checked(dict(metadata or {}), "metadata"), dumps=exact.dumps)
 
 
-def ids_beginning(reference: str) -> tuple[UUID | None, UUID | None]:
+def ids_with_prefix(reference: str) -> tuple[UUID | None, UUID | None]:
     """The first and the last id that begin with `reference`; none for what is no beginning of an id."""
     digits = reference.replace("-", "").lower()
     is_beginning = bool(digits) and len(digits) <= 32 and set(digits) <= set("0123456789abcdef")

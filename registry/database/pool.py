@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
 from psycopg_pool import AsyncConnectionPool
 
-from registry.database.connection import connected, direct_or_pooled, pool, taken
+from registry.database.connection import acquired, direct_or_pooled, open_connection, pool
 from registry.database.errors import from_database, translated
 from registry.errors import Conflict, Invalid
 
@@ -90,7 +90,7 @@ class Pool:
         """A connection of the pool. When it is found lost, the pool looks at its others: they are likely lost too."""
         is_lost = False
         try:
-            async with taken(self._pool) as conn:
+            async with acquired(self._pool) as conn:
                 try:
                     yield conn
                 finally:
@@ -108,7 +108,7 @@ class Pool:
 async def _check(database_url: str) -> None:
     """Raise what keeps the database from being used: a pool would only say that its time is up."""
     query = "SELECT pg_catalog.to_regprocedure('public.claim_worktree(uuid,text)') IS NOT NULL"
-    async with await connected(database_url, "imi-registry check", direct_or_pooled) as conn:
+    async with await open_connection(database_url, "imi-registry check", direct_or_pooled) as conn:
         with translated():
             (is_registry,) = await (await conn.execute(query, prepare=False)).fetchone() or (False,)
         name = conn.info.dbname

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, LiteralString
 from uuid import UUID
 
-from registry.database.part import Part, as_json, ids_beginning
+from registry.database.part import Part, as_json, ids_with_prefix
 from registry.models import LocatedProject, Project, ProjectMatch
 
 PROJECTS: LiteralString = (
@@ -108,16 +108,16 @@ class Projects(Part):
             " OR p.id BETWEEN %s AND %s ORDER BY p.active DESC, p.remote_origin",
             reference,
             reference,
-            *ids_beginning(reference),
+            *ids_with_prefix(reference),
         )
 
-    async def project_names(self, beginning: str, limit: int) -> list[str]:
+    async def project_names(self, prefix: str, limit: int) -> list[str]:
         """Names of active projects that begin so, each once, at most `limit`."""
         names: list[str] = await self._pool.value(
             "SELECT coalesce(array_agg(n.name), '{}') FROM ("
             " SELECT DISTINCT p.name FROM public.projects p WHERE p.active AND starts_with(p.name, %s)"
             " ORDER BY p.name LIMIT %s) n",
-            beginning,
+            prefix,
             limit,
         )
         return names

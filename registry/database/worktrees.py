@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, LiteralString
 from uuid import UUID
 
-from registry.database.part import Part, as_json, ids_beginning
+from registry.database.part import Part, as_json, ids_with_prefix
 from registry.models import LocatedWorktree, ProjectInflightWork, Worktree
 
 WORKTREES: LiteralString = (
@@ -122,13 +122,13 @@ class Worktrees(Part):
             " ORDER BY w.active DESC, p.name, w.name",
             reference,
             reference,
-            *ids_beginning(reference),
+            *ids_with_prefix(reference),
         )
 
-    async def worktree_names(self, beginning: str, limit: int) -> list[str]:
+    async def worktree_names(self, prefix: str, limit: int) -> list[str]:
         """Names of active worktrees that begin so, at most `limit`; `name@project` where a name alone could be several.
 
-        With an "@" in `beginning` all of them are `name@project`.
+        With an "@" in `prefix` all of them are `name@project`.
         """
         names: list[str] = await self._pool.value(
             "SELECT coalesce(array_agg(n.name), '{}') FROM ("
@@ -137,8 +137,8 @@ class Worktrees(Part):
             " FROM public.worktrees w JOIN public.projects p ON p.id = w.project_id"
             " WHERE w.active AND starts_with(concat(w.name, '@', p.name), %s)"
             " ORDER BY w.name, p.name LIMIT %s) n",
-            beginning,
-            beginning,
+            prefix,
+            prefix,
             limit,
         )
         return names

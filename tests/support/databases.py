@@ -21,29 +21,34 @@ class Role(NamedTuple):
 
 
 @contextmanager
-def plain_role(admin_url: str) -> Iterator[Role]:
-    """A role that may log in and nothing else; it must own nothing at the end."""
+def plain_role(admin_url: str, database_url: str | None = None) -> Iterator[Role]:
+    """A role that may log in and nothing else; it must own nothing at the end.
+
+    What it was granted in the database of `database_url` ends with it.
+    """
     role = Role(f"imi_test_{secrets.token_hex(6)}", secrets.token_hex(8))
     with psycopg.connect(admin_url, autocommit=True) as conn:
         conn.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role.name), role.password))
     try:
         yield role
     finally:
+        if database_url is not None:
+            with psycopg.connect(url_of(admin_url, name_of(database_url)), autocommit=True) as conn:
+                conn.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role.name)))
         with psycopg.connect(admin_url, autocommit=True) as conn:
             conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role.name)))
 
 
 @contextmanager
-def new_database(admin_url: str, owner: Role | None, template: str = "template1") -> Iterator[str]:
+def new_database(admin_url: str, owner: Role, template: str = "template1") -> Iterator[str]:
     """URL, as its owner, of a database that is a copy of `template`, dropped afterwards.
 
-    `template` is the name of a database to which nobody is connected. Without `owner` it is whoever `admin_url` is.
+    `template` is the name of a database to which nobody is connected.
     """
     name = f"imi_test_{secrets.token_hex(6)}"
     with psycopg.connect(admin_url, autocommit=True) as conn:
-        owned_by = sql.Identifier(owner.name) if owner else sql.SQL("DEFAULT")
         query = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
-        conn.execute(query.format(sql.Identifier(name), owned_by, sql.Identifier(template)))
+        conn.execute(query.format(*map(sql.Identifier, (name, owner.name, template))))
     try:
         yield url_of(admin_url, name, owner)
     finally:

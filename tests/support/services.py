@@ -20,6 +20,8 @@ from pathlib import Path
 from publisher.embedded import nats_server as embedded_nats
 from publisher.embedded.postgres import postgres
 
+OTHER_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+"""Where Debian installs others than the embedded one; they have ICU and TLS."""
 CHOICES = ("auto", "env", "embedded", "containers")
 DATABASE_VARIABLE = "IMI_TEST_DATABASE_URL"
 NATS_VARIABLE = "IMI_TEST_NATS_URL"

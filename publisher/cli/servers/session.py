@@ -110,11 +110,12 @@ def user_name() -> str:
 
 @contextmanager
 def database(database_url: str | None) -> Iterator[Any]:
-    """A plain connection to the registry database."""
+    """A plain connection to the registry database. Where it waits for a lock, the user is told behind whom."""
+    from publisher.cli.servers.waiting import blockers_told
     from registry.database.connection import connect_blocking
 
-    settings = located("database_url", database_url=database_url)
-    with connect_blocking(settings.database_url or "") as conn:
+    url = located("database_url", database_url=database_url).database_url or ""
+    with connect_blocking(url) as conn, blockers_told(url, conn.info.backend_pid):
         yield conn
 
 

@@ -43,15 +43,15 @@ _MERGED_PROJECTS: LiteralString = """
 )
 """
 _IS_ACTIVE: LiteralString = "(o.active AND p.active)"
-_IS_TAKEN_UP: LiteralString = "(o.merged_at IS NOT NULL AND o.active AND p.active)"
+_IS_REACTIVATED: LiteralString = "(o.merged_at IS NOT NULL AND o.active AND p.active)"
 
 
 def _text(column: LiteralString) -> LiteralString:
     return "CASE WHEN o." + column + " ~ '[^[:space:]]' THEN o." + column + " END"
 
 
-def _of_merge(value: LiteralString) -> LiteralString:
-    return "CASE WHEN NOT " + _IS_TAKEN_UP + " THEN " + value + " END"
+def _unless_reactivated(value: LiteralString) -> LiteralString:
+    return "CASE WHEN NOT " + _IS_REACTIVATED + " THEN " + value + " END"
 
 
 # Column -> what it becomes; a column that is not here stays as it is.
@@ -82,9 +82,9 @@ EXPRESSIONS: dict[str, dict[str, LiteralString]] = {
         "ahead_of_trunk": "coalesce(o.ahead_of_trunk, 0)",
         "behind_trunk": "coalesce(o.behind_trunk, 0)",
         "last_commit_hash": _text("last_commit_hash"),
-        "merged_at": _of_merge("o.merged_at"),
-        "merged_by": _of_merge(_text("merged_by")),
-        "merge_commit_hash": _of_merge(_text("merge_commit_hash")),
+        "merged_at": _unless_reactivated("o.merged_at"),
+        "merged_by": _unless_reactivated(_text("merged_by")),
+        "merge_commit_hash": _unless_reactivated(_text("merge_commit_hash")),
         "metadata": _METADATA,
         "active": _IS_ACTIVE,
     },
@@ -131,14 +131,14 @@ def rule(field: str, old: Any, new: Any) -> str:
 
 
 _CHANGES: LiteralString = """
-SELECT o.id::text, coalesce(row_before.whole ->> 'name', row_before.whole ->> 'agent_id'), field.name, field.value,
-    row_after.whole -> field.name
+SELECT o.id::text, coalesce(row_before.fields ->> 'name', row_before.fields ->> 'agent_id'), field.name, field.value,
+    row_after.fields -> field.name
 FROM {source} AS o
 JOIN {staged} AS n USING (id)
-CROSS JOIN LATERAL (SELECT to_jsonb(o) AS whole OFFSET 0) AS row_before
-CROSS JOIN LATERAL (SELECT to_jsonb(n) AS whole OFFSET 0) AS row_after
-CROSS JOIN LATERAL jsonb_each(row_before.whole) AS field (name, value)
-WHERE ({old}) IS DISTINCT FROM ({new}) AND field.value IS DISTINCT FROM row_after.whole -> field.name
+CROSS JOIN LATERAL (SELECT to_jsonb(o) AS fields OFFSET 0) AS row_before
+CROSS JOIN LATERAL (SELECT to_jsonb(n) AS fields OFFSET 0) AS row_after
+CROSS JOIN LATERAL jsonb_each(row_before.fields) AS field (name, value)
+WHERE ({old}) IS DISTINCT FROM ({new}) AND field.value IS DISTINCT FROM row_after.fields -> field.name
 ORDER BY o.created_at, o.id, field.name
 """
 _MERGED: LiteralString = """

@@ -8,7 +8,7 @@ from psycopg import Connection, sql
 
 from registry.database.adoption.original import FUNCTIONS, TABLES, VIEWS, rows
 
-_GIVEN: LiteralString = """
+_GRANTED: LiteralString = """
 WITH relation AS (
     SELECT c.oid, c.relname::text AS name, c.relowner, c.relacl
     FROM unnest(%(relations)s::text[]) AS r (name)
@@ -33,7 +33,7 @@ JOIN pg_proc p ON p.oid = to_regprocedure(f.signature)
 CROSS JOIN LATERAL aclexplode(p.proacl) a
 WHERE a.grantee <> p.proowner
 """
-_CLOSED: LiteralString = """
+_NOT_PUBLIC: LiteralString = """
 SELECT f.signature
 FROM unnest(%(functions)s::text[]) AS f (signature)
 JOIN pg_proc p ON p.oid = to_regprocedure(f.signature)
@@ -55,22 +55,22 @@ class Grant(NamedTuple):
 class Grants(NamedTuple):
     """All rights of others."""
 
-    given: list[Grant]
-    closed: list[str]
+    granted: list[Grant]
+    not_public: list[str]
     """Functions that not everybody may call."""
 
     @classmethod
-    def of(cls, conn: Connection[Any]) -> Grants:
+    def read(cls, conn: Connection[Any]) -> Grants:
         """As they are now."""
         named = {"relations": [*TABLES, *VIEWS], "functions": list(FUNCTIONS)}
-        given = [Grant(*row) for row in rows(conn, _GIVEN, named)]
-        return cls(given, [signature for (signature,) in rows(conn, _CLOSED, named)])
+        granted = [Grant(*row) for row in rows(conn, _GRANTED, named)]
+        return cls(granted, [signature for (signature,) in rows(conn, _NOT_PUBLIC, named)])
 
-    def give(self, conn: Connection[Any]) -> None:
+    def restore(self, conn: Connection[Any]) -> None:
         """Make them so again, on what has the same names now."""
-        for signature in self.closed:
+        for signature in self.not_public:
             conn.execute(f"REVOKE EXECUTE ON FUNCTION {signature} FROM PUBLIC".encode())
-        for grant in self.given:
+        for grant in self.granted:
             column = sql.SQL("({})").format(sql.Identifier(grant.column)) if grant.column else sql.SQL("")
             conn.execute(
                 sql.SQL("GRANT {} {} ON {} {} TO {} {}").format(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg import Connection, sql
@@ -76,7 +75,7 @@ LIMIT 1
 """
 
 # What somebody else put on the tables and would be lost with them; what of others needs them and would be in the way.
-_ADDED: LiteralString = """
+_ADDITIONS: LiteralString = """
 WITH own AS (
     SELECT 'pg_class'::regclass AS classid, to_regclass('public.' || name)::oid AS objid, name AS relation, kind
     FROM (
@@ -98,6 +97,21 @@ JOIN pg_trigger t ON t.tgrelid = own.objid AND NOT t.tgisinternal
 WHERE own.kind = 'table'
     AND t.tgname NOT IN ('projects_updated_at', 'worktrees_updated_at', 'worktrees_sync_uncommitted')
 UNION ALL
+SELECT own.relation, 'rule ' || r.rulename, format('DROP RULE %%I ON %%s', r.rulename, own.relation)
+FROM own
+JOIN pg_rewrite r ON r.ev_class = own.objid
+WHERE own.kind IN ('table', 'view') AND r.rulename <> '_RETURN'
+UNION ALL
+SELECT own.relation, 'statistics ' || s.stxname, 'DROP STATISTICS ' || s.stxnamespace::regnamespace || '.' || s.stxname
+FROM own
+JOIN pg_statistic_ext s ON s.stxrelid = own.objid
+WHERE own.kind = 'table'
+UNION ALL
+SELECT own.relation, 'row level security', 'ALTER TABLE ' || own.relation || ' DISABLE ROW LEVEL SECURITY'
+FROM own
+JOIN pg_class c ON c.oid = own.objid AND c.relrowsecurity
+WHERE own.kind = 'table'
+UNION ALL
 SELECT own.relation, 'index ' || x.relname, 'DROP INDEX ' || x.oid::regclass
 FROM own
 JOIN pg_index i ON i.indrelid = own.objid
@@ -116,6 +130,28 @@ WHERE own.kind = 'table'
         'worktrees_unique_active_path', 'agent_activities_worktree_id_fkey'
     )
 UNION ALL
+-- The authors' names of their checks are not known: what PostgreSQL named, or checks what they checked, is theirs.
+SELECT own.relation, 'constraint ' || k.conname, format('ALTER TABLE %%s DROP CONSTRAINT %%I', own.relation, k.conname)
+FROM own
+JOIN pg_constraint k ON k.conrelid = own.objid AND k.contype = 'c'
+WHERE own.kind = 'table'
+    AND NOT k.conname ~ ('^' || own.relation || '_[a-z_]+_check$')
+    AND NOT pg_get_constraintdef(k.oid) ~ '^CHECK [(]+([a-z_]+[(])*[a-z_]+[)]* >=? 0[)]+$|git@github|pushed'
+UNION ALL
+SELECT
+    own.relation,
+    'default ' || pg_get_expr(d.adbin, d.adrelid) || ' of column ' || a.attname,
+    format('ALTER TABLE %%s ALTER %%I SET DEFAULT %%s', own.relation, a.attname, pg_get_expr(e.adbin, e.adrelid))
+FROM own
+JOIN pg_attribute a ON a.attrelid = own.objid
+JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+JOIN pg_attribute o ON o.attrelid = to_regclass(%(scratch)s || '.' || own.relation) AND o.attname = a.attname
+JOIN pg_attrdef e ON e.adrelid = o.attrelid AND e.adnum = o.attnum
+WHERE own.kind = 'table'
+    AND a.atttypid IN ('text'::regtype, 'boolean'::regtype, 'integer'::regtype)
+    AND a.attname <> 'id'
+    AND pg_get_expr(d.adbin, d.adrelid) <> pg_get_expr(e.adbin, e.adrelid)
+UNION ALL
 SELECT own.relation, 'policy ' || p.polname, format('DROP POLICY %%I ON %%s', p.polname, own.relation)
 FROM own
 JOIN pg_policy p ON p.polrelid = own.objid
@@ -132,11 +168,16 @@ WHERE own.kind = 'table'
 UNION ALL
 SELECT DISTINCT
     own.relation,
-    coalesce('view ' || r.ev_class::regclass::text, pg_describe_object(d.classid, d.objid, 0)),
-    coalesce('DROP VIEW ' || r.ev_class::regclass::text, 'drop it')
+    coalesce(dependent.kind || ' ' || r.ev_class::regclass, pg_describe_object(d.classid, d.objid, 0)),
+    coalesce('DROP ' || upper(dependent.kind) || ' ' || r.ev_class::regclass, 'drop it')
 FROM own
 JOIN pg_depend d ON d.refclassid = own.classid AND d.refobjid = own.objid AND d.deptype = 'n'
 LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+LEFT JOIN LATERAL (
+    SELECT CASE relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END AS kind
+    FROM pg_class
+    WHERE oid = r.ev_class
+) AS dependent ON true
 LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
 LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
 LEFT JOIN pg_attrdef e ON d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid
@@ -184,25 +225,28 @@ def is_original(conn: Connection[Any]) -> bool:
 
     Raises `Conflict`, with the table's name, where only a part of what tells it is there.
     """
-    found = rows(conn, _SIGNATURE)
-    present = [table for table, _, is_there in found if is_there]
+    constraints = rows(conn, _SIGNATURE)
+    present = [table for table, _, is_present in constraints if is_present]
+    missing = [(table, constraint) for table, constraint, is_present in constraints if not is_present]
     if not present:
         return False
-    for table, constraint, is_there in found:
-        if not is_there:
-            raise _unlike(conn, present[0], f"the constraint {constraint} of {table} is missing")
+    if missing:
+        table, constraint = missing[0]
+        raise _different(conn, present[0], f"the constraint {constraint} of {table} is missing")
     return True
 
 
 def refuse_other_columns(conn: Connection[Any]) -> None:
     """Raise `Conflict` unless the tables have the columns of those in the scratch schema."""
-    for table, column, problem in rows(conn, _COLUMNS, {"tables": list(TABLES), "scratch": SCRATCH}):
-        raise _unlike(conn, table, f"its column {column} {problem}")
+    differing = rows(conn, _COLUMNS, {"tables": list(TABLES), "scratch": SCRATCH})
+    if differing:
+        table, column, problem = differing[0]
+        raise _different(conn, table, f"its column {column} {problem}")
 
 
-def added(conn: Connection[Any]) -> list[Decision]:
-    """What somebody else has added, which the upgrade would take away or be stopped by."""
-    named = {"tables": list(TABLES), "views": list(VIEWS), "functions": list(FUNCTIONS)}
+def additions(conn: Connection[Any]) -> list[Decision]:
+    """What somebody else has additions, which the upgrade would take away or be stopped by."""
+    named = {"tables": list(TABLES), "views": list(VIEWS), "functions": list(FUNCTIONS), "scratch": SCRATCH}
     return [
         Decision(
             table=relation,
@@ -211,7 +255,7 @@ def added(conn: Connection[Any]) -> list[Decision]:
             problem=f"{what} is not of the schema 2.0.0, and would be lost or in the way",
             how=f"{how}; and create it again afterwards",
         )
-        for relation, what, how in rows(conn, _ADDED, named)
+        for relation, what, how in rows(conn, _ADDITIONS, named)
     ]
 
 
@@ -220,13 +264,19 @@ def references(conn: Connection[Any]) -> list[Reference]:
     return [Reference(*row) for row in rows(conn, _REFERENCES, {"tables": list(TABLES)})]
 
 
-def rows(conn: Connection[Any], query: LiteralString | sql.Composed, values: Any = None) -> Iterable[tuple[Any, ...]]:
+def rows(conn: Connection[Any], query: LiteralString | sql.Composed, values: Any = None) -> list[tuple[Any, ...]]:
     """What a query finds, whatever the connection makes of rows."""
     with conn.cursor(row_factory=tuple_row) as cursor:
         return cursor.execute(query, values).fetchall()
 
 
-def _unlike(conn: Connection[Any], table: str, why: str) -> Conflict:
+def row(conn: Connection[Any], query: LiteralString | sql.Composed, values: Any = None) -> tuple[Any, ...]:
+    """The only row that a query finds."""
+    (found,) = rows(conn, query, values)
+    return found
+
+
+def _different(conn: Connection[Any], table: str, why: str) -> Conflict:
     return Conflict(
         f"database {conn.info.dbname} has the table {table} of the first schema 2.0.0, but not as it was shipped: "
         f"{why}; nothing was changed"

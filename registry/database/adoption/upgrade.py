@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import Connection, sql
@@ -17,6 +17,7 @@ from psycopg import Connection, sql
 from registry.database.adoption import conversion
 from registry.database.adoption.findings import Change, Decision, Plan, Undecided
 from registry.database.adoption.grants import Grants
+from registry.database.adoption.indexes import create_missing, indexes_of
 from registry.database.adoption.original import (
     FUNCTIONS,
     SCRATCH,
@@ -24,60 +25,69 @@ from registry.database.adoption.original import (
     TRIGGER_FUNCTIONS,
     VIEWS,
     Reference,
-    added,
+    additions,
     references,
     refuse_other_columns,
+    row,
     rows,
 )
+from registry.database.adoption.owners import owners_of, restore_owners
 from registry.database.migration import Migration, split
 from registry.errors import Unavailable
 
 _CREATED = re.compile(r"CREATE (?:OR REPLACE FUNCTION|TABLE IF NOT EXISTS|UNIQUE INDEX IF NOT EXISTS) (\w+)")
 _NEEDED_OF_002 = {"normalize_remote_origin", "normalize_path", "quote_origin"}
+# So that PostgreSQL writes the names of our tables as they stand here, without schema and quotes, and times in UTC.
+_SETTINGS: LiteralString = """
+SET LOCAL search_path = public;
+SET LOCAL quote_all_identifiers = off;
+SET LOCAL timezone = 'UTC';
+"""
 LOCK_SECONDS = 10
 """Who uses the tables for longer than that keeps the upgrade from being tried."""
 
 # All rows at once; where one is refused, each by itself, to find every one that is.
-_TAKE: LiteralString = """
-CREATE FUNCTION imi_adoption.take(p_table text)
+_FILL: LiteralString = """
+CREATE FUNCTION imi_adoption.fill(p_table text)
 RETURNS TABLE (row_id text, row_name text, field text, rule text, state text, problem text, detail text)
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    staged text := 'staged_' || p_table;
-    put text := format(
+    source text := 'staged_' || p_table;
+    insertion text := format(
         'INSERT INTO imi_adoption.%1$I SELECT s.* FROM imi_adoption.%2$I AS s'
             ' WHERE public.require_object(%1$L, ''metadata'', s.metadata, ''%1$s_metadata_check'')',
-        p_table, staged
+        p_table, source
     );
-    earlier record;
+    staged record;
 BEGIN
     BEGIN
-        EXECUTE put;
+        EXECUTE insertion;
         RETURN;
     EXCEPTION
         WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
             NULL;
     END;
-    FOR earlier IN EXECUTE format(
-        'SELECT ctid AS place, to_jsonb(s) AS fields FROM imi_adoption.%I AS s ORDER BY created_at, id', staged
+    FOR staged IN EXECUTE format(
+        'SELECT ctid AS row_place, to_jsonb(s) AS fields FROM imi_adoption.%I AS s ORDER BY created_at, id', source
     ) LOOP
         BEGIN
-            EXECUTE put || ' AND s.ctid = $1' USING earlier.place;
+            EXECUTE insertion || ' AND s.ctid = $1' USING staged.row_place;
         EXCEPTION
             WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
                 GET STACKED DIAGNOSTICS
                     field = COLUMN_NAME, rule = CONSTRAINT_NAME, state = RETURNED_SQLSTATE, problem = MESSAGE_TEXT,
                     detail = PG_EXCEPTION_DETAIL;
-                row_id := earlier.fields ->> 'id';
-                row_name := coalesce(earlier.fields ->> 'name', earlier.fields ->> 'agent_id');
+                row_id := staged.fields ->> 'id';
+                row_name := coalesce(staged.fields ->> 'name', staged.fields ->> 'agent_id');
                 RETURN NEXT;
         END;
     END LOOP;
 END;
 $$
 """
-_WEIGHT: LiteralString = """
+_QUOTED_ORIGIN: LiteralString = "SELECT public.quote_origin(remote_origin) FROM public.projects WHERE id = %s::uuid"
+_COUNTS: LiteralString = """
 SELECT count(DISTINCT w.id), count(a.id)
 FROM public.worktrees AS w
 LEFT JOIN public.agent_activities AS a ON a.worktree_id = w.id
@@ -100,7 +110,7 @@ def plan(conn: Connection[Any], migrations: Sequence[Migration], *, merge_duplic
     """
     with conn.transaction(force_rollback=True):
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        conn.execute("SET LOCAL search_path = public")
+        conn.execute(_SETTINGS)
         return _prepare(conn, migrations, merge_duplicates=merge_duplicates)
 
 
@@ -112,16 +122,20 @@ def adopt(conn: Connection[Any], migrations: Sequence[Migration], *, merge_dupli
     Raises `Undecided` while decisions are open, `Unavailable` when the tables are in use for too long.
     """
     conn.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-    conn.execute("SET LOCAL search_path = public")
+    conn.execute(_SETTINGS)
     _lock(conn)
     found = _prepare(conn, migrations, merge_duplicates=merge_duplicates)
     if found.decisions:
         raise Undecided(conn.info.dbname, found)
-    grants = Grants.of(conn)
+    owners = owners_of(conn)
+    grants = Grants.read(conn)
+    indexes = indexes_of(conn)
     foreign = references(conn)
     _replace(conn, foreign)
     yield found
-    conn.execute("SET LOCAL search_path = public")
+    conn.execute(_SETTINGS)
+    restore_owners(conn, owners)
+    create_missing(conn, indexes)
     for reference in foreign:
         conn.execute(
             sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
@@ -130,7 +144,7 @@ def adopt(conn: Connection[Any], migrations: Sequence[Migration], *, merge_dupli
                 sql.SQL(reference.definition),  # as PostgreSQL wrote it
             )
         )
-    grants.give(conn)
+    grants.restore(conn)
 
 
 def _lock(conn: Connection[Any]) -> None:
@@ -152,16 +166,17 @@ def _prepare(conn: Connection[Any], migrations: Sequence[Migration], *, merge_du
     _create_tables(conn, migrations)
     refuse_other_columns(conn)
     conn.execute(conversion.KEPT)
-    conn.execute(_TAKE)
-    found = Plan(decisions=added(conn))
+    conn.execute(_FILL)
+    found = Plan(decisions=additions(conn))
     _merge(conn, found, is_decided=merge_duplicates)
     refused = []
     for table in TABLES:
         found.changes += conversion.stage(conn, table)
-        refused += [(table, *row) for row in rows(conn, "SELECT * FROM imi_adoption.take(%s)", [table])]
+        for values in rows(conn, "SELECT * FROM imi_adoption.fill(%s)", [table]):
+            refused.append(_Refused(table, *values))
     # A row is also refused because the one it refers to is.
-    causes = [row for row in refused if row[5] != "23503"]
-    found.decisions += [_decision(conn, *row) for row in causes or refused]
+    causes = [refusal for refusal in refused if refusal.state != "23503"]
+    found.decisions += [_decision(conn, refusal) for refusal in causes or refused]
     return found
 
 
@@ -213,40 +228,42 @@ def _referring(conn: Connection[Any], reference: Reference, kept_of: dict[str, s
     ]
 
 
-def _decision(
-    conn: Connection[Any],
-    table: str,
-    id_: str,
-    name: str,
-    field: str,
-    constraint: str,
-    state: str,
-    problem: str,
-    detail: str,
-) -> Decision:
+class _Refused(NamedTuple):
+    """A row that our tables refuse, and PostgreSQL's words about it."""
+
+    table: str
+    id: str
+    name: str
+    field: str
+    constraint: str
+    state: str
+    """The SQLSTATE."""
+    problem: str
+    detail: str
+
+
+def _decision(conn: Connection[Any], refused: _Refused) -> Decision:
     """What to do about a row that our tables refuse."""
+    table, id_, constraint = refused.table, refused.id, refused.constraint
+    problem = refused.problem
     if constraint == "projects_remote_origin_check":
-        (origin,) = next(
-            iter(
-                rows(conn, "SELECT public.quote_origin(remote_origin) FROM public.projects WHERE id = %s::uuid", [id_])
-            )
-        )
-        ((worktrees, activities),) = rows(conn, _WEIGHT, [id_])
+        (origin,) = row(conn, _QUOTED_ORIGIN, [id_])
+        worktrees, activities = row(conn, _COUNTS, [id_])
         problem = f"remote_origin {origin} is not owner/repo on GitHub"
         removal = f"DELETE FROM public.projects WHERE id = '{id_}'"  # noqa: S608  # for a person to run
         how = (
             f"{_update(table, 'remote_origin', id_)}; or remove it, with its {worktrees} worktrees and {activities} "
             f"activities: {removal}"
         )
-    elif state == "23505" and constraint == "worktrees_unique_active_path":
-        problem = f"{problem}: {detail}"
-        how = f"{_update(table, 'active', id_, 'false')}, or {_update(table, 'path', id_)}"
-    elif state == "23505":
-        problem = f"{problem}: {detail}"
+    elif refused.state == "23505":
+        problem = f"{problem}: {refused.detail}"
         how = _update(table, "name", id_)
+        if constraint == "worktrees_unique_active_path":
+            how = f"{_update(table, 'active', id_, 'false')}, or {_update(table, 'path', id_)}"
     else:
-        how = _update(table, field or constraint.removeprefix(f"{table}_").removesuffix("_check") or "…", id_)
-    return Decision(table, id_, name, problem.removeprefix(f"{table}: "), how)
+        checked = constraint.removeprefix(f"{table}_").removesuffix("_check")
+        how = _update(table, refused.field or checked or "…", id_)
+    return Decision(table, id_, refused.name, problem.removeprefix(f"{table}: "), how)
 
 
 def _update(table: str, field: str, id_: str, value: str = "…") -> str:
@@ -266,12 +283,13 @@ def _replace(conn: Connection[Any], foreign: Iterable[Reference]) -> None:
     conn.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(views))
     for signature in FUNCTIONS:
         conn.execute(f"DROP FUNCTION IF EXISTS {signature}".encode())
-    (next_type,) = next(iter(rows(conn, _NEXT_TYPE)))
+    (next_type_id,) = row(conn, _NEXT_TYPE)
     conn.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(sql.Identifier("public", t) for t in TABLES)))
     for table in TABLES:
         conn.execute(sql.SQL("ALTER TABLE {} SET SCHEMA public").format(sql.Identifier(SCRATCH, table)))
-    conn.execute("SELECT setval('public.worktree_types_id_seq', %s, false)", [next_type])
+    conn.execute("SELECT setval('public.worktree_types_id_seq', %s, false)", [next_type_id])
     for signature in TRIGGER_FUNCTIONS:
-        if next(iter(rows(conn, "SELECT to_regprocedure(%s)", [signature])))[0]:
+        (function,) = row(conn, "SELECT to_regprocedure(%s)", [signature])
+        if function is not None:
             conn.execute(f"COMMENT ON FUNCTION {signature} IS NULL".encode())
     conn.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(SCRATCH)))

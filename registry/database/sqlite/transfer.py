@@ -1,6 +1,6 @@
 """The import: all rows in one transaction, each row's own fault reported, and an event for each new row.
 
-Outbox triggers are off while rows are inserted, and `backfill_outbox()` writes their events, marked as such, in order.
+Outbox triggers are off while rows are inserted, and `backfill` writes their events, marked as such, in order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection, sql
 
-from registry.database.backfill import nothing
+from registry.database.backfill import backfill, no_progress
 from registry.database.errors import from_database, translated
 from registry.database.sqlite import mapping
 from registry.database.sqlite.mapping import Mapped
@@ -21,9 +21,8 @@ from registry.database.sqlite.report import Note, Problem, Report
 from registry.database.sqlite.source import Row, Source
 from registry.errors import Invalid, RegistryError
 
-TOGETHER = 500
+INSERT_BATCH_ROWS = 500
 """Rows inserted at once; when one is refused, each alone."""
-EVENTS_TOGETHER = 1000
 CORRECT = "correct it in the old database, or leave it out with --leave-out"
 INSERT_TRIGGERS: Sequence[tuple[LiteralString, LiteralString]] = (
     ("worktree_types", "worktree_types_outbox_insert"),
@@ -52,26 +51,25 @@ class Choices:
 
 
 def transfer(
-    conn: Connection[Any], source: Source, choices: Choices, tell: Callable[[int, int], None] = nothing
+    conn: Connection[Any], source: Source, choices: Choices, progress: Callable[[int, int], None] = no_progress
 ) -> Report:
     """Import `source` in one transaction; nothing is written in a dry run, nor when there are problems to decide.
 
     Rows that are there already, by their ids or a project by its origin, stay as they are, so it can be run again.
-    `tell` is called with the rows that are done and all there are. `conn` is in autocommit, of the schema's owner.
+    `progress` is called with the rows that are done and all there are. `conn` is in autocommit, of the schema's owner.
     Raises `Unavailable`, `Invalid` for a damaged file, `Unprepared` for a right that is missing.
     """
     report = Report()
     with translated(), conn.transaction():
         for table, trigger in INSERT_TRIGGERS:
             _switch(conn, table, trigger, "DISABLE")
-        _Transfer(conn, source, choices, report, tell).run()
+        _Transfer(conn, source, choices, report, progress).run()
         for table, trigger in INSERT_TRIGGERS:
             _switch(conn, table, trigger, "ENABLE")
-        is_wanted = not choices.dry_run and (choices.leave_out or not report.problems)
-        if not is_wanted:
+        is_kept = not choices.dry_run and (choices.leave_out or not report.problems)
+        if not is_kept:
             raise psycopg.Rollback
-        while conn.execute("SELECT public.backfill_outbox(%s)", [EVENTS_TOGETHER]).fetchone() != (0,):
-            pass
+        backfill(conn)
         report.is_done = True
     return report
 
@@ -94,13 +92,13 @@ class _Transfer:
         source: Source,
         choices: Choices,
         report: Report,
-        tell: Callable[[int, int], None],
+        progress: Callable[[int, int], None],
     ) -> None:
         self._conn = conn
         self._source = source
         self._choices = choices
         self._report = report
-        self._tell = tell
+        self._progress = progress
         self._done = 0
         self._projects: dict[str, _Project] = {}
         """By the repository's old name, which worktrees are of."""
@@ -110,14 +108,14 @@ class _Transfer:
 
     def run(self) -> None:
         """Types, projects, worktrees, activities: each needs those before."""
-        self._take_types()
-        self._take_projects()
-        self._take_worktrees()
-        self._take_activities()
+        self._transfer_types()
+        self._transfer_projects()
+        self._transfer_worktrees()
+        self._transfer_activities()
 
     # Types
 
-    def _take_types(self) -> None:
+    def _transfer_types(self) -> None:
         self._types = dict(self._conn.execute("SELECT name, id FROM public.worktree_types").fetchall())
         for row in self._source.rows("worktree_types"):
             self._step()
@@ -138,13 +136,13 @@ class _Transfer:
         return self._types[name]
 
     def _add_type(self, fields: dict[str, Any]) -> None:
-        (id_,) = self._one(_insert("worktree_types", fields, returning="id"), fields) or (None,)
+        (id_,) = self._execute(_insert("worktree_types", fields, returning="id"), fields) or (None,)
         self._types[fields["name"]] = id_
-        self._enlist("worktree_types", [id_])
+        self._add_to_backlog("worktree_types", [id_])
 
     # Projects
 
-    def _take_projects(self) -> None:
+    def _transfer_projects(self) -> None:
         for row in self._source.rows("repositories"):
             self._step()
             try:
@@ -154,26 +152,26 @@ class _Transfer:
                 self._problem("repositories", row, error)
 
     def _project(self, row: Row, found: Mapped) -> _Project:
-        there = self._conn.execute(
+        present = self._conn.execute(
             "SELECT id, active, id = %(id)s FROM public.projects "
             "WHERE id = %(id)s OR remote_origin = public.normalize_remote_origin(%(origin)s) ORDER BY 3 DESC",
             {"id": found.id, "origin": found.fields["remote_origin"]},
         ).fetchone()
-        if there is not None:
-            id_, is_active, is_same = there
+        if present is not None:
+            id_, is_active, is_same = present
             if not is_same:
                 text = f'its repository is registered as project {id_} already; worktrees of "{row["name"]}" go there'
                 self._report.notes.append(Note("repositories", str(row["id"]), text))
             self._count(self._report.present, "projects", 1)
             return _Project(id_, is_active)
         fields = {"id": found.id} | found.fields
-        self._one(_insert("projects", fields), fields)
+        self._execute(_insert("projects", fields), fields)
         self._added("projects", "repositories", row, found)
         return _Project(found.id, fields["active"])
 
     # Worktrees
 
-    def _take_worktrees(self) -> None:
+    def _transfer_worktrees(self) -> None:
         present = {row[0] for row in self._conn.execute("SELECT id FROM public.worktrees").fetchall()}
         for row in self._source.rows("worktrees"):
             self._step()
@@ -183,7 +181,7 @@ class _Transfer:
                     self._count(self._report.present, "worktrees", 1)
                 else:
                     fields = {"id": found.id} | found.fields
-                    self._one(_insert("worktrees", fields), fields)
+                    self._execute(_insert("worktrees", fields), fields)
                     self._added("worktrees", "worktrees", row, found)
                 self._worktrees[str(row["id"])] = found.id
             except RegistryError as error:
@@ -198,7 +196,7 @@ class _Transfer:
 
     # Activities
 
-    def _take_activities(self) -> None:
+    def _transfer_activities(self) -> None:
         waiting: list[tuple[Row, Mapped]] = []
         for row in self._source.rows("agent_activities"):
             self._step()
@@ -206,7 +204,7 @@ class _Transfer:
                 waiting.append((row, self._activity(row)))
             except RegistryError as error:
                 self._problem("agent_activities", row, error)
-            if len(waiting) == TOGETHER:
+            if len(waiting) == INSERT_BATCH_ROWS:
                 self._add_activities(waiting)
                 waiting = []
         self._add_activities(waiting)
@@ -239,14 +237,14 @@ class _Transfer:
             return
         for row, found in new:
             try:
-                self._one(statement, {"id": found.id} | found.fields)
+                self._execute(statement, {"id": found.id} | found.fields)
                 self._added("agent_activities", "agent_activities", row, found)
             except RegistryError as error:
                 self._problem("agent_activities", row, error)
 
     # What they share
 
-    def _one(self, statement: sql.Composed, fields: dict[str, Any]) -> tuple[Any, ...] | None:
+    def _execute(self, statement: sql.Composed, fields: dict[str, Any]) -> tuple[Any, ...] | None:
         """Run a statement that may be refused for the row's sake. Raises what it is refused with."""
         try:
             with self._conn.transaction():
@@ -259,9 +257,9 @@ class _Transfer:
 
     def _added(self, table: str, old_table: str, row: Row, found: Mapped) -> None:
         self._report.notes += [Note(old_table, str(row["id"]), note) for note in found.notes]
-        self._enlist(table, [found.id])
+        self._add_to_backlog(table, [found.id])
 
-    def _enlist(self, table: str, ids: Sequence[object]) -> None:
+    def _add_to_backlog(self, table: str, ids: Sequence[object]) -> None:
         """Have events written of rows, after the events of those before."""
         self._count(self._report.imported, table, len(ids))
         with self._conn.cursor() as cursor:
@@ -278,7 +276,7 @@ class _Transfer:
 
     def _step(self) -> None:
         self._done += 1
-        self._tell(self._done, sum(self._source.sizes.values()))
+        self._progress(self._done, sum(self._source.sizes.values()))
 
 
 def _insert(table: LiteralString, fields: dict[str, Any], returning: LiteralString | None = None) -> sql.Composed:

@@ -196,6 +196,30 @@ async def test_a_command_that_always_fails_on_its_own_account_ends_as_a_dead_let
     assert (letter.headers or {})["Imi-Reason"] == "gave up: as the server would say it"
 
 
+async def test_a_lock_that_somebody_keeps_is_waited_for_however_long_and_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publisher.applier.workers.RETRY_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr("publisher.applier.workers.LONG_LOCK_SECONDS", 0.02)
+    monkeypatch.setattr("publisher.applier.workers.MOST_ATTEMPTS", 3)
+    data = {"name": "new", "remote_origin": "git@github.com:a/p.git"}
+
+    async with world.applier() as metrics:
+        with psycopg.connect(world.database) as stranger:
+            stranger.execute("SELECT register_project('p', 'git@github.com:a/p.git')")
+            stranger.commit()
+            stranger.execute("SELECT FROM projects FOR UPDATE")
+            await world.send("project.update", envelope("project.update", data))
+            async with asyncio.timeout(20):
+                while metrics.registry.get_sample_value("imi_applier_retries_total") < 10:
+                    await asyncio.sleep(0.01)
+            assert "somebody holds what it needs" in metrics.problems()[0]
+        await world.commands_done()
+        assert (metrics.problems(), metrics.dead_letters) == ([], 0)
+
+    assert [verdict for *_, verdict in world.outcome_events()] == ["applied"]
+
+
 async def test_an_unforeseen_error_is_an_internal_error_and_no_retry(world: World) -> None:
     with psycopg.connect(world.database, autocommit=True) as conn:
         conn.execute(FAULT.format(times=1, state="P0001").encode())

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from publisher.outbox.connection import connect
-from publisher.outbox.lead import holder_of_lead, try_lead
+from publisher.outbox.lead import end_if_hanging, holder_of_lead, try_lead
 from registry.client.replay import replay
 from tests.support.processes import peak_mib
 from tests.support.world import World
@@ -131,7 +131,7 @@ async def test_a_leader_without_heartbeat_is_deposed_unless_its_backend_works(
         lead = None
         for _ in range(3):
             await asyncio.sleep(0.1)  # the age at which a leader is stale, and time for a backend to end
-            await holder_of_lead(standby, STREAM, 0.05)
+            await end_if_hanging(standby, await holder_of_lead(standby, STREAM, 0.05))
             lead = lead or await try_lead(standby, STREAM, "standby")
 
         assert (lead is not None) == is_deposed

@@ -115,7 +115,7 @@ async def test_event_ids_the_server_still_remembers_do_not_block_the_relay(world
 
 
 async def test_a_database_restored_to_an_older_state_is_reported_and_its_new_events_are_published(
-    world: World, admin_url: str, owner: Role | None
+    world: World, admin_url: str, owner: Role
 ) -> None:
     async with world.relay():
         rename_project(world.database, 9)
@@ -143,7 +143,7 @@ async def test_a_database_restored_to_an_older_state_is_reported_and_its_new_eve
 
 
 async def test_events_of_a_lost_database_are_told_before_one_more_is_published_and_by_every_process(
-    world: World, admin_url: str, owner: Role | None
+    world: World, admin_url: str, owner: Role
 ) -> None:
     async with world.relay():
         rename_project(world.database, 9)

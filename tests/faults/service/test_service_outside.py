@@ -25,8 +25,6 @@ from tests.support.proxy import Direction, nats_proxy, postgres_proxy
 from tests.support.relay_process import RelayProcess
 from tests.support.world import World
 
-pytestmark = pytest.mark.superuser
-
 GRANTS = """
 GRANT USAGE ON SCHEMA public TO {role};
 GRANT ALL ON ALL TABLES IN SCHEMA public TO {role};
@@ -57,12 +55,10 @@ AWAY = {
 @pytest.fixture
 def service_role(world: World, admin_url: str) -> Iterator[Role]:
     """A role that may do what a service does, and owns nothing."""
-    with plain_role(admin_url) as role:
-        name = sql.Identifier(role.name)
+    with plain_role(admin_url, world.database) as role:
         with psycopg.connect(world.database, autocommit=True) as conn:
-            conn.execute(sql.SQL(GRANTS).format(role=name))
-            yield role
-            conn.execute(sql.SQL("DROP OWNED BY {}").format(name))
+            conn.execute(sql.SQL(GRANTS).format(role=sql.Identifier(role.name)))
+        yield role
 
 
 def change(world: World, *statements: str) -> None:
@@ -115,6 +111,7 @@ async def assert_all_done(world: World, commands: int) -> None:
     await world.assert_exactly_once(at_least=3 * commands)
 
 
+@pytest.mark.superuser
 async def test_a_right_that_is_missing_is_waited_for_and_named(world: World, service_role: Role) -> None:
     name = service_role.name
     as_role = world.at(database=url_of(world.database, name_of(world.database), service_role))
@@ -135,6 +132,7 @@ def _relation(right: str) -> str:
     return target.replace("SEQUENCE", "sequence") if "SEQUENCE" in target else f"table {target}"
 
 
+@pytest.mark.superuser
 async def test_a_command_that_lacks_a_right_holds_up_no_other(world: World, service_role: Role) -> None:
     as_role = world.at(database=url_of(world.database, name_of(world.database), service_role))
 
@@ -156,6 +154,7 @@ async def test_a_command_that_lacks_a_right_holds_up_no_other(world: World, serv
     assert world.rows("SELECT DISTINCT verdict FROM command_ledger") == [("applied",)]
 
 
+@pytest.mark.superuser
 async def test_a_database_that_may_only_be_read_is_waited_for(world: World, service_role: Role) -> None:
     as_role = world.at(database=url_of(world.database, name_of(world.database), service_role))
     database = name_of(world.database)
@@ -210,6 +209,23 @@ async def test_a_stranger_who_holds_the_lock_is_named_and_left_alone(world: Worl
         change(world, f"SELECT pg_terminate_backend({pid})")
         await until_well(process)
         await world.assert_exactly_once()
+
+
+async def test_a_table_that_somebody_has_locked_is_waited_for_and_the_holder_named(world: World) -> None:
+    with world.process() as process, psycopg.connect(world.database, application_name="psql") as stranger:
+        await until_well(process)
+        change(world, "SELECT register_project('q', 'git@github.com:o/q.git')")
+        stranger.execute("LOCK TABLE outbox, command_ledger IN ACCESS EXCLUSIVE MODE")
+        origin = "git@github.com:o/p.git"
+        await world.send("project.register", envelope("project.register", {"name": "p", "remote_origin": origin}))
+        holder = f'pid {stranger.info.backend_pid} (application "psql", user '
+        await until_told(process, "waits for", holder, "which holds a lock that it needs")
+        await until_told(process, "imi-registry applier", holder)
+
+        stranger.rollback()
+
+        await until_well(process)
+        await assert_all_done(world, 1)
 
 
 @pytest.mark.parametrize("away", ["PostgreSQL", "NATS"])

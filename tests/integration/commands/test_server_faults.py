@@ -11,6 +11,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from registry.broker.answers import outcome_code
+from registry.database.errors import from_database
+from registry.errors import Unavailable
+
 Conn = psycopg.Connection[Any]
 
 REGISTER = """
@@ -18,6 +22,17 @@ SELECT verdict, code FROM apply_command(
     %s, 'project.register', '{"name": "a", "remote_origin": "git@github.com:o/a.git"}', 'digest', gen_random_uuid()
 )
 """
+
+
+STATES = sorted(
+    {
+        error.sqlstate
+        for error in vars(psycopg.errors).values()
+        if isinstance(error, type) and issubclass(error, psycopg.Error) and error.sqlstate is not None
+    }
+    - {"02000", "02001"}  # no errors
+)
+"""Every SQLSTATE that psycopg knows, those of the newest PostgreSQL among them."""
 
 
 @pytest.fixture
@@ -55,12 +70,23 @@ def refuse_with(db: Conn, state: str) -> None:
     )
 
 
+def code_of(db: Conn, query: str, *values: object) -> str | None:
+    """The code that `query` answers, or that stands for what it raises; None where it is to be tried again."""
+    try:
+        (answer,) = db.execute(query.encode(), values).fetchall()
+    except psycopg.Error as raised:
+        error = from_database(raised)
+        return None if isinstance(error, Unavailable) else outcome_code(error)
+    return str(answer[1])
+
+
 def recorded(db: Conn) -> int:
     """How many verdicts there are, in the ledger and as events."""
     row = db.execute("SELECT (SELECT count(*) FROM command_ledger) + count(*) FROM outbox WHERE entity = 'command'")
     return int((row.fetchone() or (0,))[0])
 
 
+@pytest.mark.superuser
 def test_a_right_that_is_missing_is_raised_and_the_command_is_applied_once_it_is_granted(
     db: Conn, service: str
 ) -> None:
@@ -106,6 +132,24 @@ def test_a_fault_of_the_server_is_raised_and_leaves_no_verdict(db: Conn, state: 
     assert recorded(db) == 0
     db.execute("DROP TRIGGER fail ON projects")
     assert db.execute(REGISTER, (command,)).fetchone() == ("applied", None)
+
+
+def test_each_sqlstate_means_the_same_to_a_command_and_to_whoever_calls_the_function(db: Conn) -> None:
+    db.execute(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE EXCEPTION 'the server failed' USING ERRCODE = current_setting('test.state'); END $$;"
+        " CREATE TRIGGER fail BEFORE INSERT ON projects FOR EACH ROW EXECUTE FUNCTION fail()"
+    )
+    differing = {}
+    for state in STATES:
+        db.execute("SELECT set_config('test.state', %s, false)", [state])
+        direct = code_of(db, "SELECT register_project('a', 'git@github.com:o/a.git')")
+        by_command = code_of(db, REGISTER, uuid4())
+        if by_command != direct:
+            differing[state] = (by_command, direct)
+
+    assert len(STATES) > 240
+    assert differing == {}
 
 
 def test_a_session_that_may_only_read_raises(db: Conn) -> None:

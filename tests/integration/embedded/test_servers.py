@@ -29,11 +29,10 @@ from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
 from publisher.embedded.state_dir import owned
 from registry.errors import Conflict, Invalid, Unavailable
-from tests.support.services import wait_until
+from tests.support.services import OTHER_POSTGRES, wait_until
 
 QUICK = {"fsync": "off", "max_connections": "20", "shared_buffers": "16MB"}
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="about what root does")
-OTHER_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))  # where Debian installs
 
 
 def mode(path: Path) -> int:

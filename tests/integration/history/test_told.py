@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from publisher.cli.arguments.references import history_id
-from publisher.doctor import examine
+from publisher.doctor import SESSION, examine
 from publisher.embedded.nats_server import nats_server
 from publisher.history import timeline
 from publisher.history.verification import verify
@@ -131,6 +131,37 @@ async def test_doctor_finds_nothing_wrong_where_nothing_is(world: World, profile
         assert "1 messages in the stream are of somebody else; they disturb nothing" in told
 
 
+async def test_doctor_names_a_stranger_who_keeps_publishers_from_leading(world: World) -> None:
+    told = "holds the lock of the publisher of stream"
+    lock = "SELECT pg_advisory_lock(hashtextextended('imi publisher ' || %s, 0))"
+    for was_published in (False, True):
+        if was_published:
+            async with world.relay():
+                world.write()
+                await world.drained()
+        with psycopg.connect(world.database, application_name="psql") as stranger:
+            stranger.execute(lock, [world.stream])
+
+            (found,) = [text for text in await problems(world) if told in text]
+
+            assert f'pid {stranger.info.backend_pid} (application "psql", user ' in found
+            assert found.endswith("and is none: end that session")
+        assert not any(told in text for text in await problems(world))
+
+
+async def test_doctor_names_who_has_locked_a_table_against_reading(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publisher.doctor.SESSION", SESSION.replace("2s", "20ms"))
+    with psycopg.connect(world.database, application_name="psql") as stranger:
+        stranger.execute("LOCK TABLE outbox, publisher_cursor")
+
+        (found,) = await problems(world)
+
+        assert found.startswith(f'pid {stranger.info.backend_pid} (application "psql", user ')
+        assert found.endswith(") has locked outbox, publisher_cursor: end that session")
+
+
 async def test_doctor_explains_a_lost_stream_and_one_restored_from_an_older_backup(
     world: World, state_dir: Path, profile: str
 ) -> None:
@@ -160,7 +191,7 @@ async def test_doctor_explains_a_lost_stream_and_one_restored_from_an_older_back
 @pytest.mark.usefixtures("profile")
 @pytest.mark.parametrize("goes_on", [False, True], ids=["before the relay runs", "after the relay has recovered"])
 async def test_doctor_explains_a_database_restored_to_an_older_state(
-    world: World, admin_url: str, owner: Role | None, goes_on: bool
+    world: World, admin_url: str, owner: Role, goes_on: bool
 ) -> None:
     async with world.relay():
         world.write()

@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.outbox_reader import OutboxReader, add_project, add_worktree
 
+pytestmark = pytest.mark.superuser  # to load auto_explain
+
 Conn = psycopg.Connection[Any]
 ROWS = 10_000
 

@@ -55,6 +55,7 @@ def become(conn: Conn, role: str) -> None:
 # --- rights -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.superuser
 def test_a_writer_with_table_rights_only_makes_events_and_rings(conn: Conn, outbox: OutboxReader, writer: str) -> None:
     conn.execute("LISTEN imi_outbox")
     conn.execute("SELECT setval('publisher_doorbell', 1)")
@@ -84,6 +85,7 @@ def test_a_writer_with_table_rights_only_makes_events_and_rings(conn: Conn, outb
     assert list(conn.notifies(timeout=0)), "the doorbell rang"
 
 
+@pytest.mark.superuser
 def test_nobody_can_forge_an_event_with_a_trigger_of_his_own(conn: Conn, writer: str) -> None:
     conn.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(sql.Identifier(writer)))
     become(conn, writer)
@@ -102,6 +104,7 @@ def test_nobody_can_forge_an_event_with_a_trigger_of_his_own(conn: Conn, writer:
             )
 
 
+@pytest.mark.superuser
 def test_functions_that_match_better_in_public_are_never_called(conn: Conn, outbox: OutboxReader, writer: str) -> None:
     conn.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(sql.Identifier(writer)))
     become(conn, writer)
@@ -265,6 +268,7 @@ def test_an_invalid_trace_is_left_out(conn: Conn, outbox: OutboxReader, trace: s
     assert outbox.one().traceparent is None
 
 
+@pytest.mark.superuser
 def test_a_superuser_who_switches_triggers_off_makes_no_events(conn: Conn, outbox: OutboxReader) -> None:
     conn.execute("SET session_replication_role = replica")
     add_project(conn)

@@ -23,7 +23,7 @@ from registry.errors import Conflict, Invalid, Unavailable
 from tests.integration.schema.test_migrate import NAMES, catalogs
 from tests.support import original
 from tests.support.commandline import CommandLine, command_line
-from tests.support.databases import plain_role
+from tests.support.databases import Role, name_of, plain_role, url_of
 from tests.support.histories import export, import_
 from tests.support.original import id_of
 from tests.support.world import World
@@ -291,6 +291,15 @@ ADDED = {
     "view mine": "CREATE VIEW mine AS SELECT name FROM projects",
     "index mine": "CREATE INDEX mine ON projects (created_at)",
     "constraint mine": "ALTER TABLE projects ADD CONSTRAINT mine UNIQUE (name)",
+    "constraint projects_name_check1": "ALTER TABLE projects ADD CHECK (name <> 'x')",
+    "constraint short_name": "ALTER TABLE projects ADD CONSTRAINT short_name CHECK (length(name) < 20)",
+    "default 'master'::text of column default_branch": (
+        "ALTER TABLE projects ALTER default_branch SET DEFAULT 'master'"
+    ),
+    "materialized view mine": "CREATE MATERIALIZED VIEW mine AS SELECT name FROM projects",
+    "rule mine": "CREATE RULE mine AS ON DELETE TO projects DO INSTEAD NOTHING",
+    "statistics mine": "CREATE STATISTICS mine ON name, active FROM projects",
+    "row level security": "ALTER TABLE projects ENABLE ROW LEVEL SECURITY",
     "policy mine": "CREATE POLICY mine ON projects USING (true)",
     "publication mine": "CREATE PUBLICATION mine FOR TABLE projects",
     "function mine(projects)": "CREATE FUNCTION mine(projects) RETURNS text LANGUAGE sql AS 'SELECT $1.name'",
@@ -307,7 +316,67 @@ def test_what_somebody_added_is_named_and_neither_lost_nor_in_the_way(db: Conn, 
         migrate.apply(db)
 
 
-def test_rights_of_others_are_theirs_afterwards(db: Conn, admin_url: str) -> None:
+def test_an_index_with_a_name_like_those_of_the_schema_is_kept(db: Conn) -> None:
+    db.execute("CREATE INDEX idx_projects_mine ON projects (created_at) WHERE active")
+    definition = "SELECT indexdef FROM pg_indexes WHERE indexname = 'idx_projects_mine'"
+    before = db.execute(definition).fetchall()
+    assert migrate.apply(db) == NAMES
+    assert db.execute(definition).fetchall() == before
+    assert len(before) == 1
+
+
+HOSTILE = {
+    "search_path": "pg_temp",
+    "quote_all_identifiers": "on",
+    "standard_conforming_strings": "off",
+    "datestyle": "German",
+    "timezone": "Pacific/Chatham",
+    "intervalstyle": "sql_standard",
+    "extra_float_digits": "-15",
+    "bytea_output": "escape",
+    "client_encoding": "LATIN1",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_deferrable": "on",
+    "transform_null_equals": "on",
+    "array_nulls": "off",
+}
+
+
+def test_settings_of_the_session_change_nothing_of_it(db: Conn, more: Callable[[str], None]) -> None:
+    more("duplicates")
+    more("identity")
+    db.execute("UPDATE identities SET project_id = %s", [id_of(1)])
+    plain = migrate.plan(db, merge_duplicates=True)
+    rows = changed(all_rows(db), plain)
+    for name, value in HOSTILE.items():
+        db.execute("SELECT set_config(%s, %s, false)", [name, value])
+
+    assert migrate.plan(db).decisions != []
+    assert migrate.upgrade(db, merge_duplicates=True) == (NAMES, plain)
+
+    db.execute("RESET ALL")
+    assert all_rows(db) == rows
+
+
+@pytest.mark.superuser
+def test_a_superuser_who_upgrades_leaves_the_tables_to_their_owner(
+    empty_database: str, admin_url: str, owner: Role
+) -> None:
+    as_owner = url_of(admin_url, name_of(empty_database), owner)
+    original.create(as_owner, "convertible")
+    with psycopg.connect(empty_database, autocommit=True) as superuser:
+        assert migrate.apply(superuser) == NAMES
+
+    with psycopg.connect(as_owner, autocommit=True) as conn:
+        conn.execute("SELECT register_project('x', 'git@github.com:o/x.git')")
+        conn.execute("SELECT * FROM v_projects_summary, get_registry_stats()")
+        conn.execute("DELETE FROM worktrees")
+        conn.execute("ALTER VIEW v_projects_summary SET (security_barrier)")
+        conn.execute("DROP FUNCTION register_project")
+        conn.execute("ALTER TABLE projects ADD mine text")
+
+
+def test_rights_of_others_are_theirs_afterwards(db: Conn, empty_database: str, admin_url: str) -> None:
     rights = """
         SELECT has_table_privilege(%(role)s, 'projects', 'SELECT'),
             has_table_privilege(%(role)s, 'projects', 'DELETE'),
@@ -316,7 +385,7 @@ def test_rights_of_others_are_theirs_afterwards(db: Conn, admin_url: str) -> Non
             has_function_privilege(%(role)s, 'register_project(text, text, text, text, jsonb)', 'EXECUTE'),
             has_function_privilege('public', 'register_project(text, text, text, text, jsonb)', 'EXECUTE')
     """
-    with plain_role(admin_url) as role:
+    with plain_role(admin_url, empty_database) as role:
         name = sql.Identifier(role.name)
         db.execute(sql.SQL("GRANT SELECT ON projects TO {}").format(name))
         db.execute(sql.SQL("GRANT UPDATE (path) ON worktrees TO {}").format(name))
@@ -325,7 +394,6 @@ def test_rights_of_others_are_theirs_afterwards(db: Conn, admin_url: str) -> Non
         db.execute(sql.SQL("GRANT EXECUTE ON FUNCTION register_project TO {}").format(name))
         migrate.apply(db)
         assert db.execute(rights, {"role": role.name}).fetchone() == (True, False, True, True, True, False)
-        db.execute(sql.SQL("DROP OWNED BY {}").format(name))
 
 
 def test_tables_in_use_are_left_alone(db: Conn, empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:

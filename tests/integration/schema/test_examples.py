@@ -362,6 +362,7 @@ def test_deleting_a_project_deletes_its_worktrees(db, project, worktree):
     assert scalar(db, "SELECT id FROM projects") == other
 
 
+@pytest.mark.superuser
 def test_a_writer_needs_rights_only_on_what_it_writes(db, worktree):
     """Rules that read or lock another table run with the owner's rights."""
     with db.transaction() as transaction:

@@ -29,6 +29,11 @@ SETTINGS = {
     "transform_null_equals": "on",
     "array_nulls": "off",
     "quote_all_identifiers": "on",
+    "gin_fuzzy_search_limit": "1",
+    "client_min_messages": "debug5",
+    "xmloption": "document",
+    "default_transaction_deferrable": "on",
+    "lc_numeric": "C",
     "default_transaction_isolation": "serializable",
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -120,6 +125,7 @@ def applied(url: str) -> None:
         assert migrate.apply(conn) == NAMES
 
 
+@pytest.mark.superuser  # to set what belongs to an extension or a language
 @pytest.mark.parametrize("install", [applied, by_psql])
 def test_a_database_with_all_of_these_settings_is_installed_like_any_other(
     empty_database: str, database: str, install: Callable[[str], None]

@@ -48,12 +48,12 @@ def events(db) -> list[str]:
 
 
 def backdate(db, table: str, column: str, key: UUID, days: int) -> None:
-    db.execute("SET session_replication_role = replica")
+    db.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
     db.execute(
         f"UPDATE {table} SET {column} = now() - make_interval(days => %s) WHERE id = %s",  # noqa: S608  # as above
         (days, key),
     )
-    db.execute("RESET session_replication_role")
+    db.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
 
 
 # Projects

@@ -38,6 +38,12 @@ HOSTILE = {
     "extra_float_digits": "-10",
     "array_nulls": "off",
     "transform_null_equals": "on",
+    "quote_all_identifiers": "on",
+    "gin_fuzzy_search_limit": "1",
+    "exit_on_error": "on",
+    "check_function_bodies": "off",
+    "client_min_messages": "debug5",
+    "xmloption": "document",
     "default_transaction_isolation": "serializable",
     "default_transaction_deferrable": "on",
     "idle_session_timeout": "200",
@@ -132,6 +138,7 @@ def hostile_url(request: pytest.FixtureRequest, empty_database: str, monkeypatch
         yield set_in_connection_string(empty_database)
 
 
+@pytest.mark.superuser
 def test_every_command_and_the_service_run_as_in_a_plain_session(
     hostile_url: str,
     nats_url: str,
@@ -184,6 +191,7 @@ def test_every_command_and_the_service_run_as_in_a_plain_session(
         assert done.code == 0, (arguments, done.err)
 
 
+@pytest.mark.superuser
 @pytest.mark.skipif(pgbouncer.BINARY is None, reason="needs PgBouncer")
 async def test_through_a_pooler_the_session_of_nobody_is_changed_and_values_are_right(database: str) -> None:
     set_for_database(database)

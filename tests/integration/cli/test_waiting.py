@@ -1,0 +1,64 @@
+"""A command that waits for a lock in PostgreSQL says behind whom, and goes on when it is free."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from registry.database import migrate
+from tests.support.processes import COMMAND, environment
+
+ADVISORY = f"SELECT pg_advisory_lock({migrate._LOCK})"
+
+
+@contextmanager
+def started(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs meanwhile."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(DATABASE_URL=url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "held", "done"),
+    [
+        (["migrate"], ADVISORY, "nothing to apply\n"),
+        (["migrate", "rollback", "--yes"], "SELECT FROM worktrees", "removed\n"),
+        (["maintain", "vacuum"], "LOCK TABLE projects IN SHARE UPDATE EXCLUSIVE MODE", "vacuumed projects"),
+    ],
+    ids=" ".join,
+)
+def test_who_holds_the_lock_is_told_while_it_is_waited_for(
+    database: str, arguments: list[str], held: str, done: str
+) -> None:
+    user = conninfo_to_dict(database)["user"]
+    with psycopg.connect(database, application_name="psql of Ada") as stranger:
+        stranger.execute(held.encode())
+        with started(database, *arguments) as process:
+            assert process.stderr is not None
+
+            line = process.stderr.readline()
+
+            assert line == (
+                f'waiting for pid {stranger.info.backend_pid} (application "psql of Ada", user {user}), '
+                "which holds a lock that is needed here\n"
+            )
+            assert process.poll() is None
+            stranger.close()
+            out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert done in out
