@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 WEBSOCKETS = {"ws", "wss"}
 TLS_SCHEMES = {"tls", "wss"}
 SCHEMES = {"nats"} | WEBSOCKETS | TLS_SCHEMES
+SERVER_ERROR = re.compile(rb"-ERR '([ -~]*)'")
 PENDING_BYTES = 32 * 1024 * 1024
 """Outgoing bytes nats-py holds before a publish waits for the socket: more than a full batch."""
 
@@ -132,9 +134,14 @@ class _Dialer:
 
 
 def _hidden(client: Client) -> Exception | None:
-    """What TLS said at the end of a connection, of which a writer knows no more than that it is lost."""
+    """What TLS, or the server, said at the end of a connection of which a writer knows no more than that it is lost."""
     reader = getattr(client._transport, "_io_reader", None)
-    found = reader.exception() if reader is not None else None
+    if reader is None:
+        return None
+    said = SERVER_ERROR.search(bytes(reader._buffer))
+    if said is not None:
+        return nats.errors.Error(f"nats: {said[1].decode()}")
+    found = reader.exception()
     return found if isinstance(found, ssl.SSLError) else None
 
 

@@ -48,18 +48,6 @@ class NatsProcess:
         assert self._process is not None
         os.kill(self._process.pid, number)
 
-    def wait(self) -> None:
-        """Wait until it has ended."""
-        assert self._process is not None
-        self._process.wait()
-
-    @property
-    def leaf_port(self) -> int:
-        """Where leaf nodes connect to it."""
-        assert self._process is not None
-        (ports,) = self._directory.glob(f"*_{self._process.pid}.ports")
-        return int(json.loads(ports.read_text())["leafnodes"][0].rpartition(":")[2])
-
     def log(self) -> str:
         """What it logged."""
         file = self._directory / "nats.log"
@@ -82,8 +70,7 @@ class NatsProcess:
 @contextmanager
 def nats_process(directory: Path, *, binary: Path | None = None, **configuration: Any) -> Iterator[NatsProcess]:
     """A running server with JetStream in `directory`; `configuration` is as in its file."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     file = directory / "nats.conf"
     configure(file, port=port, store=directory / "nats", **configuration)
     server = NatsProcess(file, directory, binary)
@@ -92,6 +79,13 @@ def nats_process(directory: Path, *, binary: Path | None = None, **configuration
         yield server
     finally:
         server.stop()
+
+
+def free_port() -> int:
+    """A port on loopback that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 def configure(file: Path, *, port: int, store: Path, **configuration: Any) -> None:
