@@ -152,7 +152,7 @@ async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Raises `Unavailable` when a server cannot be reached."""
     async with (
         connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}", SESSION) as conn,
-        connect_nats(settings.nats_url or "", "imi-registry doctor", reconnect=False) as client,
+        connect_nats(settings.nats_url or "", "imi-registry doctor", settings.nats_access, reconnect=False) as client,
     ):
         obstacles = await blocked(conn)
         if not obstacles:

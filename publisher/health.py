@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client annotates it not
 
-Role = Literal["starting", "standby", "leader"]
+Role = Literal["starting", "standby", "leader", "elsewhere"]
+"""`elsewhere`: another process does this."""
 
 
 class Health:

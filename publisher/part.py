@@ -38,6 +38,7 @@ class Part:
         self.health = health
         self._database_url = settings.database_url
         self._nats_url = settings.nats_url
+        self._nats_access = settings.nats_access
         self._settings = settings
         self._profile = profile_of(settings)
         self._name = " ".join(filter(None, ["imi-registry", what, socket.gethostname(), str(os.getpid())]))

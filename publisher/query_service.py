@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ from registry.broker.connection import connect_nats, flushed
 from registry.broker.errors import translated_nats
 from registry.concurrency.tasks import end
 from registry.database import Registry
-from registry.errors import Conflict, NotFound, RegistryError, Unavailable, Unprepared
+from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
 from registry.queries import QUERIES, Request
 from registry.subjects import Names
 from registry.validation import from_validation
@@ -38,6 +38,11 @@ T = TypeVar("T")
 CONNECTIONS = 4
 POOL_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
+HEAVY = {"projects", "search_projects", "inflight_work", "stats", "event_by_id"}
+"""Queries that read many rows or large ones."""
+HEAVY_AT_ONCE = 2
+"""So that the other connections are left to the others, and to the question whether the database is well."""
+MOST_REQUEST_BYTES = 128 * 1024
 OUTAGE_SECONDS = 1.0
 """How long queries are refused at once after one that found the database unavailable: those that queue up behind it
 would each wait as long, and be answered when their client has gone."""
@@ -62,7 +67,7 @@ class QueryService(Part):
         """Answer until cancelled. Settled once all queries are answered."""
         async with (
             _registry(self._database_url) as registry,
-            connect_nats(self._nats_url, self._name) as client,
+            connect_nats(self._nats_url, self._name, self._nats_access) as client,
         ):
             with translated_nats("cannot offer queries"):
                 await self._offer(client, Desk(registry, client.max_payload))
@@ -107,6 +112,7 @@ class Desk:
         self._registry = registry
         self._max_bytes = max_bytes
         self._piece_characters = max((max_bytes - ANSWER_BYTES) // MOST_BYTES_A_CHARACTER, 1)
+        self._heavy = asyncio.Semaphore(HEAVY_AT_ONCE)
         self._outage = ""
         self._outage_ends_at = 0.0
 
@@ -130,9 +136,7 @@ class Desk:
         if monotonic() < self._outage_ends_at:
             raise Unavailable(self._outage)
         try:
-            if isinstance(request, asked.EventById):
-                return await _in_time(self._piece(request), ANSWER_SECONDS)
-            return await _in_time(ANSWERS[query](self._registry, request), ANSWER_SECONDS)
+            return await _in_time(self._found(query, request), ANSWER_SECONDS)
         except Unprepared:  # of what this query reads; others may read
             raise
         except Unavailable as error:
@@ -140,6 +144,12 @@ class Desk:
                 self._outage = str(error)
                 self._outage_ends_at = monotonic() + OUTAGE_SECONDS
             raise
+
+    async def _found(self, query: str, request: Request) -> BaseModel:
+        async with self._heavy if query in HEAVY else nullcontext():
+            if isinstance(request, asked.EventById):
+                return await self._piece(request)
+            return await ANSWERS[query](self._registry, request)
 
     async def _is_database_well(self) -> bool:
         """Whether it was the query's own fault that it was not answered: then no other one is to suffer from it."""
@@ -175,6 +185,8 @@ async def _in_time(answer: Coroutine[Any, Any, T], seconds: float) -> T:
 
 def parse(query: str, data: bytes) -> Request:
     """The request in `data`. Raises `Invalid` naming the field, its value and the rule."""
+    if len(data) > MOST_REQUEST_BYTES:
+        raise Invalid(f"request has {len(data)} bytes, at most {MOST_REQUEST_BYTES} are allowed")
     try:
         return QUERIES[query].request.model_validate_json(data or b"{}")
     except ValidationError as error:

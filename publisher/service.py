@@ -23,6 +23,7 @@ from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
 from publisher.settings import Settings
 from publisher.web import server, status
+from publisher.web.guard import Guard, known_hosts
 from registry.broker.connection import connect_nats
 from registry.concurrency.tasks import run_until
 from registry.database import migrate
@@ -64,9 +65,9 @@ async def serve(
     applier_metrics = ApplierMetrics(metrics.registry)
     relay = Relay(settings, metrics)
     contact = Contact(settings, Health("start", metrics.registry, consequence="nothing is started: "))
-    parts: list[Part] = [
+    applier = Applier(settings, applier_metrics)
+    publishing: list[Part] = [
         relay,
-        Applier(settings, applier_metrics),
         QueryService(settings, Health("queries", metrics.registry, consequence="no query is answered: ")),
         HistoryService(settings, Health("history", metrics.registry, consequence="no replay is answered: ")),
         Retention(settings, Health("retention", metrics.registry, consequence="no old event is removed: ")),
@@ -74,9 +75,14 @@ async def serve(
         OutboxMeasurement(settings, Gauges("outbox_measurement", metrics.registry)),
         StreamMeasurement(settings, Gauges("stream_measurement", metrics.registry)),
     ]
+    parts = _chosen(settings, publishing, applier)
+    for lead in {metrics, applier_metrics} - {part.health for part in parts}:
+        lead.became("elsewhere")
     others = [part.health for part in [contact, *parts] if part.health not in (metrics, applier_metrics)]
     with server.bind(settings.http_host, settings.http_port) as listener:
         host, port = listener.getsockname()[:2]
+        hosts = known_hosts(host, settings.http_hosts)
+        pages = Guard(status.application(metrics, applier_metrics, others), hosts=hosts, style=status.STYLE)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
         async def announce_then_work() -> None:
@@ -100,11 +106,22 @@ async def serve(
             stop,
             [
                 start_parts(),
-                server.serve(status.application(metrics, applier_metrics, others), listener),
+                server.serve(pages, listener),
                 announce_then_work(),
                 *[_watch(child) for child in children],
             ],
         )
+
+
+def _chosen(settings: Settings, publishing: list[Part], applier: Part) -> list[Part]:
+    """What this process does: all, or one of the two, under an account of NATS that may do no more."""
+    match settings.parts:
+        case "publisher":
+            return publishing
+        case "applier":
+            return [applier]
+        case _:
+            return [publishing[0], applier, *publishing[1:]]
 
 
 class Contact(Part):
@@ -129,7 +146,7 @@ async def check_database(settings: Settings) -> None:
 
 async def check_nats(settings: Settings) -> None:
     """Raise `Invalid` or `Unavailable` when NATS cannot be reached now."""
-    async with connect_nats(settings.nats_url or "", "imi-registry check", reconnect=False):
+    async with connect_nats(settings.nats_url or "", "imi-registry check", settings.nats_access, reconnect=False):
         pass
 
 

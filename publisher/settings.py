@@ -6,11 +6,12 @@ import difflib
 import os
 import re
 import tomllib
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -19,6 +20,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
 from registry.urls import redacted
@@ -49,6 +51,26 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("IMI_NATS_URL", "NATS_URL"),
         description="NATS server URL, with credentials where needed.",
     )
+    nats_creds: Path | None = Field(default=None, description="Credentials file for NATS, as nsc writes it.")
+    nats_nkey: Path | None = Field(default=None, description="File with the seed of an nkey for NATS.")
+    nats_user: str | None = Field(default=None, description="User of NATS; needs a password.")
+    nats_password: SecretStr | None = Field(default=None, description="Password of the user; a file is safer.")
+    nats_password_file: Path | None = Field(default=None, description="File with the password of the user.")
+    nats_token: SecretStr | None = Field(default=None, description="Token for NATS; a file is safer.")
+    nats_token_file: Path | None = Field(default=None, description="File with the token.")
+    nats_tls_ca: Path | None = Field(
+        default=None, description="Certificates (PEM) of who vouches for the NATS server; default: the system's."
+    )
+    nats_tls_cert: Path | None = Field(default=None, description="The client's certificate (PEM) for NATS.")
+    nats_tls_key: Path | None = Field(default=None, description="Private key (PEM) of that certificate.")
+    nats_tls_handshake_first: bool = Field(
+        default=False, description="TLS before NATS says its first word, for servers with handshake_first."
+    )
+    nats_inbox_prefix: str = Field(
+        default=ALL_INBOXES,
+        description="What the subjects begin with on which answers of NATS come; begins with _INBOX.",
+    )
+    nats_js_domain: str | None = Field(default=None, description="Domain of JetStream, behind a leaf node.")
     profile: Literal["imi", "bloodbank"] = Field(
         default="imi", description="Naming profile of subjects, streams and event types."
     )
@@ -73,6 +95,23 @@ class Settings(BaseSettings):
     stream_max_bytes: int = Field(
         default=-1, ge=-1, description="Size limit in bytes of the event stream that is created; -1 is none."
     )
+    commands_max_messages: int = Field(
+        default=100_000, ge=1, description="Most commands that wait; a sender of one more is told to try later."
+    )
+    commands_max_bytes: int = Field(
+        default=128 * 1024 * 1024, ge=64 * 1024, description="Most bytes of commands that wait; reserved by NATS."
+    )
+    command_max_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, description="Most bytes of one command.")
+    dead_letters_max_messages: int = Field(
+        default=100_000, ge=1, description="Most dead letters that are kept; the oldest go first."
+    )
+    dead_letters_max_bytes: int = Field(
+        default=256 * 1024 * 1024, ge=64 * 1024, description="Most bytes of dead letters; reserved by NATS."
+    )
+    parts: Literal["all", "publisher", "applier"] = Field(
+        default="all",
+        description="What serve does: all, or the applier alone, or all but it, each under an account of its own.",
+    )
     outbox_retention_days: float = Field(
         default=90, ge=0, description="Days that events stay in the outbox after they were published; 0 keeps them."
     )
@@ -86,6 +125,10 @@ class Settings(BaseSettings):
     http_host: str = Field(default="127.0.0.1", description="Address of the health and metrics page.")
     http_port: int = Field(
         default=0, ge=0, le=65535, description="Port of the health and metrics page; 0 takes a free one."
+    )
+    http_hosts: str = Field(
+        default="",
+        description="Names, by comma, that the page is reached by beside localhost and addresses; * takes all.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
@@ -109,6 +152,26 @@ class Settings(BaseSettings):
         except psycopg.ProgrammingError:
             raise ValueError("must be of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from None
         return value
+
+    @property
+    def nats_access(self) -> Access:
+        """Who a client of NATS is, and what it wants of TLS. `check` it before it is used."""
+        return Access(**{name.removeprefix("nats_"): _plain(getattr(self, name)) for name in _nats_names()})
+
+    def at_other_nats(self, nats_url: str | None) -> Self:
+        """These settings with another NATS, for which those about access are not meant."""
+        fields = type(self).model_fields
+        blank = {name: fields[name].default for name in _nats_names()}
+        return self.model_copy(update=blank | {"nats_url": nats_url})
+
+
+def _nats_names() -> list[str]:
+    """The settings about access to NATS; each is a field of `Access`."""
+    return [name for name in Settings.model_fields if name.startswith("nats_") and name != "nats_url"]
+
+
+def _plain(value: Any) -> Any:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def load(**overrides: object) -> Settings:

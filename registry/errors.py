@@ -27,5 +27,9 @@ class Unprepared(Unavailable):
     """The server is there and lacks what is needed, as a right or a table; it may work once somebody has seen to it."""
 
 
+class Busy(Unavailable):
+    """More commands wait than may. The one that was sent is not taken: send it again later."""
+
+
 class OutcomeUnknown(Unavailable):
     """A command was sent and no answer came: it may be carried out. Any other `Unavailable` means that it is not."""

@@ -13,7 +13,7 @@ from registry.errors import Invalid
 NOT_BLANK = r"\S"
 ONE_WORD = r"^\S+$"
 NOT_EMPTY = r"^[^\x00]+$"
-INBOX = r"^_INBOX(\.[A-Za-z0-9_-]+)+$"
+INBOX = r"^_INBOX[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)+$"
 """Pattern of the only subjects an outcome is sent to on a sender's word."""
 PREFIX = r"^[a-z][a-z0-9_-]{0,31}$"
 """Pattern of the first token of subjects."""
@@ -23,7 +23,7 @@ RULES = {
     NOT_BLANK: "it must not be blank",
     ONE_WORD: "it must not be blank or have spaces",
     NOT_EMPTY: "it must not be empty or have a NUL",
-    INBOX: "it must be an inbox, _INBOX. and more",
+    INBOX: "it must be an inbox: _INBOX, which may go on, and tokens behind it",
     PREFIX: 'it must be a small letter and up to 31 more, or digits, "_" and "-"',
     SOURCE: "it must be 1 to 200 characters of ASCII without spaces",
 }

@@ -60,7 +60,8 @@ class Applier(Part):
             if stream is not None:
                 stream.abandon()
 
-        async with connect_nats(self._nats_url, self._name, reconnect=False, on_closed=on_closed) as client:
+        connecting = connect_nats(self._nats_url, self._name, self._nats_access, reconnect=False, on_closed=on_closed)
+        async with connecting as client:
             stream = CommandStream(client, self._profile, self._settings)
             await stream.open()
             dead_letters = DeadLetters(client, self._profile, self._settings)

@@ -16,9 +16,18 @@ from uuid import uuid4
 
 import nats.js.errors
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
 
 from publisher.settings import Settings
+from publisher.stream.own_stream import open_own
 from registry.broker.errors import NOT_UNIQUE, translated_nats
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
 from registry.errors import Conflict, NotFound
@@ -27,7 +36,6 @@ from registry.profiles.profile import Profile
 REQUEST_TIMEOUT_SECONDS = 5.0
 WINDOW = 256
 """Commands taken from the stream and not acknowledged, at most; the server holds back the rest."""
-MAX_COMMAND_BYTES = 2 * 1024 * 1024
 HEADROOM_BYTES = 16 * 1024
 """What a dead letter's own headers may take beside the command, within the server's limit."""
 CONSUMER = "imi-applier-"
@@ -52,7 +60,7 @@ class CommandStream:
         self.name = profile.commands.stream
         self._filter = profile.commands.filter
         self._is_shared = profile.is_shared
-        self._replicas = settings.stream_replicas
+        self._settings = settings
         self._client = client
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
         self._consumer = f"{CONSUMER}{uuid4().hex[:12]}"
@@ -65,8 +73,12 @@ class CommandStream:
             with translated_nats(f"cannot open stream {self.name}"):
                 found = (await self._js.stream_info(self.name)).config
         except NotFound:
-            found = await self._create()
-        self._check(found)
+            if self._is_shared:
+                raise NotFound(f"stream {self.name} does not exist; in this profile others create it") from None
+        else:
+            self._check(found)
+        if not self._is_shared:
+            await open_own(self._client, self._wanted())
 
     async def try_lead(self) -> bool:
         """Take the lead if nobody has it or who has it is gone. Raises `Conflict`, `Unavailable`."""
@@ -150,20 +162,22 @@ class CommandStream:
         with translated_nats(f"cannot publish to {subject}"):
             await self._client.publish(subject, payload)
 
-    async def _create(self) -> StreamConfig:
-        if self._is_shared:
-            raise NotFound(f"stream {self.name} does not exist; in this profile others create it")
-        config = StreamConfig(
+    def _wanted(self) -> StreamConfig:
+        """Full, it refuses what comes, so that what it holds is never lost, and a sender knows at once."""
+        limits = self._settings
+        room = max(self._client.max_payload - HEADROOM_BYTES, self._client.max_payload // 2)
+        return StreamConfig(
             name=self.name,
             description="Commands to the iMi project registry that are not carried out yet",
             subjects=[self._filter],
             retention=RetentionPolicy.WORK_QUEUE,
             storage=StorageType.FILE,
-            num_replicas=self._replicas,
-            max_msg_size=min(MAX_COMMAND_BYTES, self._client.max_payload - HEADROOM_BYTES),
+            num_replicas=limits.stream_replicas,
+            discard=DiscardPolicy.NEW,
+            max_msgs=limits.commands_max_messages,
+            max_bytes=limits.commands_max_bytes,
+            max_msg_size=min(limits.command_max_bytes, room, limits.commands_max_bytes // 2),
         )
-        with translated_nats(f"cannot create stream {self.name}"):
-            return (await self._js.add_stream(config)).config
 
     def _check(self, found: StreamConfig) -> None:
         problems = []
@@ -174,4 +188,4 @@ class CommandStream:
         if not self._is_shared and found.subjects != [self._filter]:
             problems.append(f"subjects are {found.subjects}, expected {[self._filter]}")
         if problems:
-            raise Conflict(f"stream {self.name} cannot carry commands: {'; '.join(problems)}; it is not altered here")
+            raise Conflict(f"stream {self.name} cannot carry commands: {'; '.join(problems)}")

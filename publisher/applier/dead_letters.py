@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import nats.js.errors
 from nats.aio.client import Client
-from nats.js.api import StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from publisher.applier.command_stream import REQUEST_TIMEOUT_SECONDS, Received
 from publisher.settings import Settings
+from publisher.stream.own_stream import open_own
 from registry.broker.errors import translated_nats
 from registry.errors import NotFound
 from registry.profiles.profile import Profile
@@ -49,26 +49,29 @@ class DeadLetters:
     def __init__(self, client: Client, profile: Profile, settings: Settings) -> None:
         self.name = profile.commands.dead_letter_stream
         self._names = profile.commands
-        self._replicas = settings.stream_replicas
+        self._settings = settings
         self._client = client
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
 
     async def open(self) -> None:
-        """Create the stream unless it exists. Raises `Unavailable`, `Conflict`."""
+        """Create the stream, or give it its limits. Raises `Unavailable`, `Conflict`.
+
+        Full, it drops its oldest, whose senders know that they were refused: to keep those and take no more would let
+        one sender of nonsense hold up the commands of all.
+        """
         config = StreamConfig(
             name=self.name,
             description="Commands to the iMi project registry that could not be carried out, with the reason",
             subjects=[f"{self._names.dead_letter_root}.>"],
             storage=StorageType.FILE,
-            num_replicas=self._replicas,
+            num_replicas=self._settings.stream_replicas,
+            discard=DiscardPolicy.OLD,
+            max_msgs=self._settings.dead_letters_max_messages,
+            max_bytes=self._settings.dead_letters_max_bytes,
             duplicate_window=DEDUPE_SECONDS,
             allow_direct=True,
         )
-        with translated_nats(f"cannot open stream {self.name}"):
-            try:
-                await self._js.stream_info(self.name)
-            except nats.js.errors.NotFoundError:
-                await self._js.add_stream(config)
+        await open_own(self._client, config)
 
     async def count(self) -> int:
         """How many there are now. Raises `NotFound` when there is no such stream, `Unavailable`."""

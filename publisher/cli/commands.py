@@ -11,7 +11,7 @@ import typer
 from publisher.cli.arguments.options import Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
 from publisher.cli.arguments.times import printed
 from publisher.cli.arguments.usage import UsageError, confirm
-from publisher.cli.servers.session import acting_as, located, run
+from publisher.cli.servers.session import acting_as, located, registry_client, run
 from publisher.cli.terminal.text import emit, emit_json, write
 from registry.errors import NotFound
 
@@ -55,7 +55,7 @@ def send(
 
     from registry import exact
     from registry.broker.answers import outcome_error
-    from registry.client import RegistryClient, Sending
+    from registry.client import Sending
 
     try:
         fields = exact.loads(data)
@@ -71,10 +71,7 @@ def send(
     sending = Sending(command_id=given_id, idempotency_key=key, actor=acting_as(actor), timeout=timeout)
 
     async def work() -> Outcome | UUID:
-        name = "imi-registry commands send"
-        async with RegistryClient.connect(
-            settings.nats_url or "", prefix=settings.prefix, profile=settings.profile, name=name
-        ) as client:
+        async with registry_client(settings, "commands send") as client:
             if wait:
                 return await client.send(command, fields, sending)
             return await client.post(command, fields, sending)
@@ -215,7 +212,7 @@ async def _dead_letters(nats_url: str | None) -> AsyncIterator[DeadLetters]:
     from registry.broker.connection import connect_nats
 
     settings = located("nats_url", nats_url=nats_url)
-    async with connect_nats(settings.nats_url or "", "imi-registry dead-letters") as client:
+    async with connect_nats(settings.nats_url or "", "imi-registry dead-letters", settings.nats_access) as client:
         dead_letters = DeadLetters(client, profile_of(settings), settings)
         await dead_letters.find()
         yield dead_letters

@@ -16,10 +16,11 @@ from psycopg import AsyncConnection
 from rich.table import Table
 
 from publisher.checkouts import search as checkouts
+from publisher.cli.servers.session import registry_client
 from publisher.cli.terminal.lines import event_line
 from publisher.settings import Settings
 from registry import exact
-from registry.client import Delivery, RegistryClient
+from registry.client import Delivery
 from registry.concurrency.tasks import end
 from registry.database.connection import connect
 from registry.database.errors import translated
@@ -73,9 +74,9 @@ class Demo:
 
     async def run(self) -> Measured:
         """Write, watch the events arrive, and measure: each figure is computed from what came out of the stream."""
-        database_url, nats_url = self.settings.database_url or "", self.settings.nats_url or ""
+        database_url = self.settings.database_url or ""
         async with (
-            RegistryClient.connect(nats_url, prefix=self.settings.prefix, name="imi-demo") as client,
+            registry_client(self.settings, "demo") as client,
             client.tail() as deliveries,
             asyncio.TaskGroup() as tasks,
         ):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +12,7 @@ from publisher.cli import archive
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import AsJson, NatsUrl, UpFolder, Utc
 from publisher.cli.arguments.usage import UsageError, reading_options
-from publisher.cli.servers.session import located, run
+from publisher.cli.servers.session import located, registry_client, run
 from publisher.cli.terminal.text import console, emit, emit_json, line_printer, say, write
 
 if TYPE_CHECKING:
@@ -76,7 +74,7 @@ def tail(
 
     async def follow() -> None:
         async with (
-            _client(settings, "tail") as client,
+            registry_client(settings, "events tail") as client,
             client.tail(entity=entity, action=action, project_id=await _project_id(client, project)) as events,
         ):
             async for event in events:
@@ -138,7 +136,7 @@ def replay(
 
     async def work() -> str | None:
         async with (
-            _client(settings, "replay") as client,
+            registry_client(settings, "events replay") as client,
             client.replay(
                 start, follow=follow, until=end, project_id=await _project_id(client, project), **wanted
             ) as events,
@@ -164,7 +162,7 @@ def snapshot(nats_url: NatsUrl = None, _state_dir: UpFolder = None, as_json: AsJ
     settings = _settings(nats_url)
 
     async def work() -> dict[str, Any]:
-        async with _client(settings, "snapshot") as client:
+        async with registry_client(settings, "events snapshot") as client:
             taken = await client.snapshot()
         tables: dict[str, dict[Any, Any]] = {
             "projects": taken.projects,
@@ -205,7 +203,7 @@ def show(
     settings = _settings(nats_url)
 
     async def work() -> FoundEvent:
-        async with _client(settings, "show") as client:
+        async with registry_client(settings, "events show") as client:
             return await client.event(wanted)
 
     terminal.show(run(work()), profile_of(settings).event_stream, as_json=as_json)
@@ -217,20 +215,6 @@ app.command("import")(archive.import_)
 
 def _settings(nats_url: str | None) -> Settings:
     return located("nats_url", nats_url=nats_url)
-
-
-@asynccontextmanager
-async def _client(settings: Settings, command: str) -> AsyncIterator[RegistryClient]:
-    from registry.client import RegistryClient
-
-    async with RegistryClient.connect(
-        settings.nats_url or "",
-        prefix=settings.prefix,
-        profile=settings.profile,
-        source=settings.source,
-        name=f"imi-registry events {command}",
-    ) as client:
-        yield client
 
 
 def _event(reference: str) -> int | UUID:

@@ -104,7 +104,7 @@ async def _look(settings: Settings) -> Look:
     name = f"{NAME} {os.getpid()}"
     async with (
         connect(settings.database_url or "", name) as conn,
-        connect_nats(settings.nats_url or "", name, reconnect=False) as client,
+        connect_nats(settings.nats_url or "", name, settings.nats_access, reconnect=False) as client,
         Registry.connect(settings.database_url or "", max_connections=1) as registry,
     ):
         levels = await OutboxGauges(profile.event_stream, settings.outbox_retention_days).measure(conn)

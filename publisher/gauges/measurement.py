@@ -78,7 +78,7 @@ class StreamMeasurement(_Measurement):
 
     async def work(self) -> None:
         """Measure, wait, measure again."""
-        async with connect_nats(self._nats_url, self._name, reconnect=False) as client:
+        async with connect_nats(self._nats_url, self._name, self._nats_access, reconnect=False) as client:
             while True:
                 self._gauges.measured(await streams.measure(client, self._profile))
                 await asyncio.sleep(INTERVAL_SECONDS)

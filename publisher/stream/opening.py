@@ -26,7 +26,8 @@ async def open_stream(nats_url: str, name: str, profile: Profile, settings: Sett
         if stream is not None:
             stream.abandon()
 
-    async with connect_nats(nats_url, name, reconnect=False, on_closed=on_closed) as client:
+    connecting = connect_nats(nats_url, name, settings.nats_access, reconnect=False, on_closed=on_closed)
+    async with connecting as client:
         stream = (SharedStream if profile.is_shared else EventStream)(client, profile, settings)
         await stream.open()
         yield stream

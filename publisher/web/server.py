@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn on a socket that is bound before anything else starts."""
+"""The HTTP server: uvicorn on a socket that is bound before anything else starts, with limits of its connections."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from publisher.web.connections import LimitedProtocol
 from registry.errors import Invalid
 
 TICKS_PER_SECOND = 10
 """What uvicorn counts in: it renews its Date header at each tenth."""
+BACKLOG = 128
+"""Connections that wait to be accepted; as many are at once, beyond the limit."""
+MOST_UNREAD_BYTES = 16 * 1024
+"""Of a request that is not whole."""
+KEEP_ALIVE_SECONDS = 5
+STOP_SECONDS = 5
 
 
 class _Server(uvicorn.Server):
@@ -40,9 +47,21 @@ def bind(host: str, port: int) -> socket.socket:
         raise Invalid(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
 
 
-async def serve(application: Starlette, listener: socket.socket) -> None:
+async def serve(application: ASGIApp, listener: socket.socket) -> None:
     """Answer requests on `listener` by `application` until cancelled."""
-    config = uvicorn.Config(application, log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        application,
+        http=LimitedProtocol,
+        ws="none",
+        backlog=BACKLOG,
+        h11_max_incomplete_event_size=MOST_UNREAD_BYTES,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        server_header=False,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+    )
     server = _Server(config)
     try:
         await server.serve(sockets=[listener])

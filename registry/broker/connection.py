@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from random import sample
+from typing import Any
 from urllib.parse import urlsplit
 
 import nats.errors
-import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from registry.broker.errors import from_nats, reason_of, translated_nats
+from registry.broker.access import ANYBODY, Access
+from registry.broker.errors import connect_reason, from_nats, reason_of, translated_nats
 from registry.broker.permitted import PermittedClient, refused_subscription_of
 from registry.errors import Invalid, Unavailable
 from registry.urls import redacted
@@ -20,68 +25,140 @@ from registry.urls import redacted
 log = structlog.get_logger()
 
 CONNECT_TIMEOUT_SECONDS = 5
+WEBSOCKETS = {"ws", "wss"}
+TLS_SCHEMES = {"tls", "wss"}
+SCHEMES = {"nats"} | WEBSOCKETS | TLS_SCHEMES
+SERVER_ERROR = re.compile(rb"-ERR '([ -~]*)'")
 PENDING_BYTES = 32 * 1024 * 1024
 """Outgoing bytes nats-py holds before a publish waits for the socket: more than a full batch."""
 
 
 @asynccontextmanager
 async def connect_nats(
-    url: str, name: str, *, reconnect: bool = True, on_closed: Callable[[], Awaitable[None]] | None = None
+    url: str,
+    name: str,
+    access: Access = ANYBODY,
+    *,
+    reconnect: bool = True,
+    on_closed: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Client]:
-    """Connect to the server (or the comma-separated servers of one cluster) at `url` for the length of the block.
+    """Connect to the server (or one of the comma-separated servers of a cluster) at `url` for the length of the block.
 
     `name` is shown by the server's monitoring. With `reconnect` a connection lost later is restored for ever in the
     background; without, it is closed and `on_closed` awaited. Raises `Invalid` for a URL that is none, `Unavailable`
-    when no server answers now.
+    when no server answers now, or none takes this client.
     """
-    servers = [server.strip() for server in url.split(",")]
-    for server in servers:
-        _check_url(server)
+    servers = _servers(url)
+    if access.identities and any("@" in urlsplit(server).netloc for server in servers):
+        raise Invalid(f"NATS URL {redacted(url)} and setting {access.identities[0]}: both say who this is; give one")
+    dialer = _Dialer(servers, name, access, on_closed)
+    client, server = await dialer.first_that_answers()
+    if reconnect:
+        # nats-py retries the first connection for ever when told to restore lost ones: only ask that of a server that
+        # has just answered.
+        await client.close()
+        client = await dialer.open([server, *(other for other in servers if other != server)], restore=True)
+    try:
+        yield client
+    finally:
+        await client.close()
 
-    causes: list[Exception] = []
-    clients: list[PermittedClient] = []
 
-    async def on_error(error: Exception) -> None:
-        causes[:] = [error]
-        is_first = clients[-1].refusal() is None
-        refusal = clients[-1].refused(error)
-        if refusal is not None and is_first:  # one line, not one for each event
-            log.warning("nats refuses", server=redacted(url), reason=str(refusal))
-            return
-        log.debug("nats connection", server=redacted(url), error=reason_of(error))
+class _Dialer:
+    """Makes connections for one client."""
 
-    async def open_client(*, restore: bool) -> Client:
-        client = PermittedClient()
-        clients[:] = [client]
+    def __init__(
+        self, servers: list[str], name: str, access: Access, on_closed: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        self._servers = servers
+        self._name = name
+        self._access = access
+        self._on_closed = on_closed
+        self._requires_tls = any(urlsplit(server).scheme in TLS_SCHEMES for server in servers)
+        self._client = PermittedClient()
+        self._cause: Exception | None = None
+
+    async def first_that_answers(self) -> tuple[Client, str]:
+        """A connection that is not restored, to one of the servers in any order.
+
+        Raises `Unavailable` with every reason. One at a time: nats-py gives up all of them when one refuses.
+        """
+        reasons: list[str] = []
+        for server in sample(self._servers, len(self._servers)):
+            try:
+                return await self.open([server], restore=False), server
+            except Unavailable as error:
+                reasons.append(str(error))
+        raise Unavailable("; ".join(reasons))
+
+    async def open(self, servers: list[str], *, restore: bool) -> Client:
+        """A connection to the first of `servers` that answers. Raises `Unavailable`."""
+        self._cause = None
+        self._client = client = PermittedClient(self._access, requires_tls=self._requires_tls)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * len(servers)):
                 await client.connect(
                     servers,
-                    name=name,
-                    error_cb=on_error,
-                    closed_cb=on_closed,
+                    name=self._name,
+                    error_cb=self._on_error,
+                    closed_cb=self._on_closed,
                     connect_timeout=CONNECT_TIMEOUT_SECONDS,
                     allow_reconnect=restore,
                     max_reconnect_attempts=-1 if restore else 1,
                     reconnect_time_wait=0.25,  # type: ignore[arg-type]  # annotated int, used as seconds of any kind
                     pending_size=PENDING_BYTES,
+                    dont_randomize=True,
+                    tls_handshake_first=self._access.tls_handshake_first,
+                    inbox_prefix=self._access.inbox_prefix,
+                    **_identity(self._access),
                 )
         except (OSError, TimeoutError, nats.errors.Error, ValueError) as error:
-            # NoServersError hides why; what nats-py reported last does not.
-            cause = causes[-1] if causes and isinstance(error, nats.errors.NoServersError) else error
-            raise Unavailable(f"cannot connect to NATS at {redacted(url)}: {reason_of(cause)}") from error
+            if client._transport is not None:
+                client._transport.close()  # type: ignore[no-untyped-call]  # nats-py annotates it not
+            cause = _hidden(client) or self._cause or error  # NoServersError hides why; what nats-py reported does not
+            where = redacted(",".join(servers))
+            reason = f"{connect_reason(cause)}{self._access.remark(cause)}"
+            raise Unavailable(f"cannot connect to NATS at {where}: {reason}") from error
+        client.options["dont_randomize"] = False  # from now on: not all clients are to move to the same server
         return client
 
-    client = await open_client(restore=False)
-    if reconnect:
-        # nats-py retries the first connection for ever when told to restore lost ones: only ask that of a server that
-        # has just answered.
-        await client.close()
-        client = await open_client(restore=True)
-    try:
-        yield client
-    finally:
-        await client.close()
+    async def _on_error(self, error: Exception) -> None:
+        self._cause = error
+        is_first = self._client.refusal() is None
+        refusal = self._client.refused(error)
+        server = redacted(",".join(self._servers))
+        if refusal is not None and is_first:  # one line, not one for each event
+            log.warning("nats refuses", server=server, reason=str(refusal))
+            return
+        log.debug("nats connection", server=server, error=reason_of(error))
+
+
+def _hidden(client: Client) -> Exception | None:
+    """What TLS, or the server, said at the end of a connection of which a writer knows no more than that it is lost."""
+    reader = getattr(client._transport, "_io_reader", None)
+    if reader is None:
+        return None
+    said = SERVER_ERROR.search(bytes(reader._buffer))
+    if said is not None:
+        return nats.errors.Error(f"nats: {said[1].decode()}")
+    found = reader.exception()
+    return found if isinstance(found, ssl.SSLError) else None
+
+
+def _identity(access: Access) -> dict[str, Any]:
+    """What tells nats-py who this is. It calls the functions for each connection, so that files are read anew."""
+    if access.creds is not None:
+        return {
+            "user_jwt_cb": lambda: access.credentials().jwt.encode(),
+            "signature_cb": lambda nonce: access.credentials().key.sign(nonce),
+        }
+    if access.nkey is not None:
+        return {"signature_cb": lambda nonce: access.user_key().sign(nonce)}
+    if access.user is not None:
+        return {"user": access.user, "password": access.password_now}
+    if access.token is not None or access.token_file is not None:
+        return {"token": access.token_now}
+    return {}
 
 
 async def flushed(client: Client) -> None:
@@ -100,11 +177,23 @@ async def flushed(client: Client) -> None:
         raise from_nats(refusal, "NATS refuses") from refusal
 
 
-def _check_url(url: str) -> None:
+def _servers(url: str) -> list[str]:
+    """The servers in `url`. Raises `Invalid` naming the one that is none."""
+    servers = [server.strip() for server in url.split(",")]
+    schemes = {_scheme(server) for server in servers}
+    if schemes & WEBSOCKETS and schemes - WEBSOCKETS:
+        raise Invalid(f'NATS URL "{redacted(url)}": it must not have websockets beside other servers')
+    if schemes & WEBSOCKETS and importlib.util.find_spec("aiohttp") is None:
+        raise Invalid(f'NATS URL "{redacted(url)}": for websockets the package aiohttp must be installed')
+    return servers
+
+
+def _scheme(url: str) -> str:
     try:
         parts = urlsplit(url)
-        is_good = parts.scheme in {"nats", "tls", "ws", "wss"} and bool(parts.hostname) and parts.port != 0
+        is_good = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_good = False
     if not is_good:
         raise Invalid(f'NATS URL "{redacted(url)}" is not of the form nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]')
+    return parts.scheme

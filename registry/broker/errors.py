@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,8 +24,18 @@ UNSUPPORTED_HEADER = 10177
 """`err_code`: the server takes no message with such a header in a batch, and has stored none of it."""
 NOT_UNIQUE = {10099, 10100}
 """`err_code`: the work queue has a consumer already that takes these subjects."""
+NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
+"""Reasons of OpenSSL: what the other side said is no TLS."""
 LARGER_THAN_STREAM_TAKES = 10054
 """`err_code`: the message is larger than the stream takes."""
+NO_ROOM = {10023, 10028, 10047}
+"""`err_code`: what a stream would reserve is more than the server has, in memory or on disk."""
+OVER_LIMIT = {10002, 10023, 10028, 10047, 10167}
+"""`err_code`: a message is not stored, since the account or the server has no more room, or too much to do."""
+STORE_FAILED = 10077
+"""`err_code`: a message is not stored; which of two causes it has stands in the text alone."""
+STREAM_IS_FULL = {"maximum messages exceeded", "maximum bytes exceeded"}
+"""Texts with `STORE_FAILED` that tell of a limit of the stream: the server looked before it stored anything."""
 
 
 @contextmanager
@@ -52,11 +63,30 @@ def from_nats(error: Exception, doing: str) -> RegistryError:
             return Unavailable(text)
 
 
+def is_full(error: nats.js.errors.APIError) -> bool:
+    """Whether a message was not stored, by any server, since there was no room for it."""
+    is_streams = error.err_code == STORE_FAILED and (error.description or "") in STREAM_IS_FULL
+    return is_streams or error.err_code in OVER_LIMIT
+
+
 def no_stream(stream: str) -> NotFound:
     """The error of a reader whose stream is not there: it never was, or it was lost."""
     return NotFound(
         f"no stream {stream}: start imi-registry up or serve; if there was one, imi-registry doctor tells what to do"
     )
+
+
+def connect_reason(error: Exception) -> str:
+    """Why a connection was not made, in words: what TLS found wrong, too."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not trusted: {error.verify_message}; see setting nats_tls_ca"
+    if isinstance(error, ssl.SSLError):
+        text = str(error.reason or error).replace("_", " ").lower()
+        hint = "; does it speak TLS before its first word? see nats_tls_handshake_first"
+        return f"TLS: {text}{hint if error.reason in NOT_TLS else ''}"
+    if isinstance(error, TimeoutError) and not (isinstance(error, OSError) and error.strerror):
+        return "no answer in time (it waits for TLS where it has handshake_first: see nats_tls_handshake_first)"
+    return reason_of(error)
 
 
 def reason_of(error: Exception) -> str:

@@ -22,6 +22,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from registry.broker.errors import no_stream, translated_nats
+from registry.broker.permitted import api_of
 from registry.concurrency.backoff import doubled
 from registry.errors import Conflict, NotFound, Unavailable
 
@@ -189,7 +190,7 @@ class OrderedReader:
             "expires": int(EXPIRES_SECONDS * 1e9),
             "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9),
         }
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
+        subject = f"{api_of(self._client)}.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         try:
             await self._client.publish(subject, orjson.dumps(request), reply=f"{self._inbox}.{self._consumer}")
         except nats.errors.Error:

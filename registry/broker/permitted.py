@@ -1,4 +1,4 @@
-"""nats-py's client, with what it does not say: that a server refused a subject, and that a connection has no TLS.
+"""nats-py's client, with what it does not do: say that a server refused a subject, insist on TLS, come back.
 
 A server that permits a subject not says so once, to nobody in particular; who asked waits for an answer until its time
 is up. Here the request on that subject fails at once, and its error names the subject. nats-py writes the server's text
@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
+from collections.abc import Iterable
 from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 
-INBOXES = "_inbox."
+from registry.broker.access import ANYBODY, Access
+from registry.errors import Invalid
+
 VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
 
-
+NO_MORE_SUBSCRIPTIONS = "maximum subscriptions exceeded"
+"""What a server says, and goes on, when the account has as many as it may."""
 REMEMBERED = 32
 """Refused subjects that are kept. A sender may name any number of subjects for his answers."""
 
@@ -30,10 +36,31 @@ class NotPermitted(nats.errors.Error):
 class PermittedClient(Client):
     """Sends no credentials in clear where TLS was asked for, and fails what is not permitted."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access = ANYBODY, *, requires_tls: bool = False) -> None:
         super().__init__()
+        self._access = access
+        self._requires_tls = requires_tls or access.requires_tls
         self._asked: dict[asyncio.Future[Msg], str] = {}
         self._refusals: dict[str, NotPermitted] = {}
+        self._crowded: NotPermitted | None = None
+
+    def jetstream(self, **options: Any) -> JetStreamContext:
+        """As nats-py's, in the domain of this client."""
+        return super().jetstream(**{"domain": self._access.js_domain} | options)
+
+    @property
+    def api(self) -> str:
+        """What subjects of JetStream's API begin with."""
+        domain = self._access.js_domain
+        return f"$JS.{domain}.API" if domain else "$JS.API"
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """From the files as they are now: nats-py asks for every connection it makes."""
+        try:
+            return self._access.ssl_context()
+        except Invalid as error:
+            raise nats.errors.Error(str(error)) from error
 
     async def request(self, subject: str, *arguments: Any, **options: Any) -> Msg:
         """As nats-py's. Raises `NotPermitted`, too."""
@@ -50,6 +77,10 @@ class PermittedClient(Client):
 
     def refused(self, error: Exception) -> NotPermitted | None:
         """Take note of what the server said; returns the error it means when a subject is not permitted."""
+        if NO_MORE_SUBSCRIPTIONS in str(error).lower():
+            self._crowded = NotPermitted("the account has as many subscriptions as it may have")
+            self._fail(self._asked, self._crowded)
+            return self._crowded
         violation = VIOLATION.search(str(error))
         if violation is None:
             return None
@@ -59,11 +90,16 @@ class PermittedClient(Client):
         self._refusals[subject] = refusal
         if len(self._refusals) > REMEMBERED:
             del self._refusals[next(iter(self._refusals))]
-        is_inbox = action == "subscription" and subject.startswith(INBOXES)  # without it no request is answered
-        for waiting, asked in self._asked.items():
-            if (is_inbox or asked.lower() == subject) and not waiting.done():
-                waiting.set_exception(refusal)
+        inboxes = f"{self._access.inbox_prefix}.".lower()
+        is_inbox = action == "subscription" and subject.startswith(inboxes)  # without it no request is answered
+        self._fail([waiting for waiting, asked in self._asked.items() if is_inbox or asked.lower() == subject], refusal)
         return refusal
+
+    @staticmethod
+    def _fail(waiting: Iterable[asyncio.Future[Msg]], refusal: NotPermitted) -> None:
+        for one in waiting:
+            if not one.done():
+                one.set_exception(refusal)
 
     def refusal(self, *subjects: str) -> NotPermitted | None:
         """What the server refused last, of `subjects` where some are given."""
@@ -74,7 +110,7 @@ class PermittedClient(Client):
     def refused_subscription(self) -> NotPermitted | None:
         """What the server refused of those that were made."""
         made = [subscription.subject for subscription in self._subs.values()]
-        return self.refusal(*made) if made else None
+        return self._crowded or (self.refusal(*made) if made else None)
 
     def _as_written(self, subject: str) -> str:
         known = [*self._asked.values(), *[subscription.subject for subscription in self._subs.values()]]
@@ -83,9 +119,49 @@ class PermittedClient(Client):
     def _connect_command(self) -> bytes:
         """What tells the server who we are. Raises when that was to be told under TLS alone, and there is none."""
         server = self._current_server
-        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
-            raise nats.errors.Error("the URL asks for TLS and the server has none: nothing was sent to it")
-        return super()._connect_command()
+        is_secured = self.options["tls_handshake_first"] or self._server_info.get("tls_required")
+        if self._requires_tls and not is_secured and server is not None and server.uri.scheme != "wss":
+            raise nats.errors.Error("a URL or setting asks for TLS and the server has none: nothing was sent to it")
+        self._crowded = None
+        try:
+            if self._access.nkey is not None:
+                self._public_nkey = self._access.user_key().public
+            return super()._connect_command()
+        except Invalid as error:
+            raise nats.errors.Error(str(error)) from error
+
+    async def _process_connect_init(self) -> None:
+        """Let the stream know that it is under TLS, which asyncio would warn of at the end of each connection."""
+        await super()._process_connect_init()
+        protocol = getattr(getattr(self._transport, "_io_writer", None), "_protocol", None)
+        if protocol is not None and hasattr(protocol, "_over_ssl"):
+            protocol._over_ssl = self._server_info.get("tls_required", False)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Take TLS where the server leaves the choice, and who we are to the servers that this one names."""
+        if self._requires_tls and info.get("tls_available"):
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
+        userinfo = self._current_server.uri.netloc.rpartition("@")[0] if self._current_server else ""
+        known: set[tuple[str | None, int | None]] = set()
+        for server in list(self._server_pool):
+            place = (server.uri.hostname, server.uri.port)
+            if place in known and server.discovered:
+                self._server_pool.remove(server)
+            elif server.discovered and userinfo and "@" not in server.uri.netloc:
+                server.uri = server.uri._replace(netloc=f"{userinfo}@{server.uri.netloc}")
+            known.add(place)
+
+    async def _process_err(self, err_msg: str) -> None:
+        """Connect anew after what nats-py takes for the end of the client, as when a user was changed on the server."""
+        text = str(err_msg).strip(" '\"\r\n").lower()
+        if "permissions violation" in text or "stale connection" in text:
+            await super()._process_err(err_msg)
+            return
+        error = nats.errors.Error(f"nats: {text}")
+        await self._error_cb(error)
+        if NO_MORE_SUBSCRIPTIONS not in text:
+            await self._process_op_err(error)
 
 
 def refusal_of(client: Client, *subjects: str) -> NotPermitted | None:
@@ -96,3 +172,8 @@ def refusal_of(client: Client, *subjects: str) -> NotPermitted | None:
 def refused_subscription_of(client: Client) -> NotPermitted | None:
     """What the server refused of the subscriptions of `client`."""
     return client.refused_subscription() if isinstance(client, PermittedClient) else None
+
+
+def api_of(client: Client) -> str:
+    """What subjects of JetStream's API begin with for `client`."""
+    return client.api if isinstance(client, PermittedClient) else "$JS.API"

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from registry.broker.errors import translated_nats
-from registry.broker.permitted import refusal_of
+from registry.broker.permitted import api_of, refusal_of
 from registry.errors import Unavailable, Unprepared
 
 ASK_SECONDS = 1.0
@@ -32,7 +32,7 @@ class Pull:
     def __init__(self, client: Client, stream: str, consumer: str, window: int, *, delivered: int = 0) -> None:
         self._client = client
         self._stream = stream
-        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._subject = f"{api_of(client)}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._window = window
         self._inbox = client.new_inbox()
         self._received: asyncio.Queue[Msg | Unavailable] = asyncio.Queue()

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from nats.aio.client import Client
 
+from registry.broker.access import ANYBODY, Access
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
 from registry.broker.ordered import OrderedReader, ordered_reader
@@ -54,15 +55,17 @@ class RegistryClient(CommandClient):
         profile: Literal["imi", "bloodbank"] = "imi",
         source: str = DEFAULT_SOURCE,
         name: str = "imi-client",
+        access: Access = ANYBODY,
     ) -> AsyncIterator[RegistryClient]:
         """Connect to NATS at `nats_url`; lost connections are restored. Raises `Invalid`, `Unavailable`.
 
         `prefix`, `profile` and `source` are the registry's own settings of these names (on a shared stream, events of
         another source are passed over); nothing is read from the environment. `name` tells the server's monitoring, and
-        in `source` of each command, who this is.
+        in `source` of each command, who this is. `access` says how the server knows it, and what is wanted of TLS.
         """
+        access.check()
         naming = profile_named(profile, prefix=prefix, source=source)
-        async with connect_nats(nats_url, name) as client:
+        async with connect_nats(nats_url, name, access) as client:
             yield cls(client, naming, f"urn:imi:client:{quote(name)}", Names(prefix))
 
     async def subscribe(

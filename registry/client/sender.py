@@ -15,13 +15,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from registry import exact
-from registry.broker.errors import LARGER_THAN_STREAM_TAKES, translated_nats
+from registry.broker.errors import LARGER_THAN_STREAM_TAKES, is_full, translated_nats
 from registry.commands import Outcome, command_type, validated
-from registry.errors import Invalid, OutcomeUnknown, Unavailable
+from registry.errors import Busy, Invalid, OutcomeUnknown, Unavailable
 from registry.subjects import CommandNames
 
-UNANSWERED = (nats.errors.TimeoutError, nats.errors.ConnectionClosedError, nats.js.errors.ServiceUnavailableError)
-"""Errors after which a command may be stored or not."""
+UNANSWERED = (nats.errors.TimeoutError, nats.errors.ConnectionClosedError)
+"""Errors after which a command may be stored or not; so is one that tells of a server which cannot serve now."""
 LOOK_SECONDS = 0.25
 """How often a sender that waits looks whether its connection was lost, and with it perhaps the outcome."""
 
@@ -62,8 +62,8 @@ class CommandSender:
     async def send(self, name: str, data: dict[str, Any], sending: Sending = PLAIN) -> Outcome:
         """Send the command `name` (`project.register` …) and return its outcome, a rejection too.
 
-        Raises `Invalid` for data that is none of this command, `Unavailable` when it was not sent, `OutcomeUnknown`
-        when no outcome came in time.
+        Raises `Invalid` for data that is none of this command, `Unavailable` when it was not sent, of that `Busy` when
+        too many commands wait, `OutcomeUnknown` when no outcome came in time.
         """
         envelope = self._envelope(name, validated(name, data), sending)
         await self._subscribe()
@@ -83,13 +83,15 @@ class CommandSender:
     async def post(self, name: str, data: dict[str, Any], sending: Sending = PLAIN) -> UUID:
         """Send a command without waiting for its outcome; returns its id once the server has stored it.
 
-        Raises `Invalid`, `Unavailable`, `OutcomeUnknown`.
+        Raises `Invalid`, `Busy`, `Unavailable`, `OutcomeUnknown`.
         """
         envelope = self._envelope(name, validated(name, data), sending)
         payload = self._encoded(name, envelope)
         try:
             async with asyncio.timeout(sending.timeout):
-                while not await self._publish(name, payload):  # noqa: ASYNC110  # it asks a server
+                is_sent = False
+                while not await self._publish_unless_full(name, payload, is_sent=is_sent):
+                    is_sent = True
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             raise OutcomeUnknown(f"{name} {envelope['id']}: the server does not say that it is stored") from None
@@ -135,14 +137,27 @@ class CommandSender:
 
     async def _outcome(self, name: str, payload: bytes, answer: asyncio.Future[bytes]) -> bytes:
         """Send, and wait for the answer; again, under the same id, when the connection was lost meanwhile."""
+        is_sent = False
         while True:
             reconnects = self._client.stats["reconnects"]
-            is_stored = await self._publish(name, payload)
+            is_stored = await self._publish_unless_full(name, payload, is_sent=is_sent)
+            is_sent = True
             while is_stored and self._client.is_connected and self._client.stats["reconnects"] == reconnects:
                 await asyncio.wait([answer], timeout=LOOK_SECONDS)
                 if answer.done():
                     return answer.result()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.wait([answer], timeout=LOOK_SECONDS)
+            if answer.done():  # to what was sent before
+                return answer.result()
+
+    async def _publish_unless_full(self, name: str, payload: bytes, *, is_sent: bool) -> bool:
+        """As `_publish`. A full stream is an error only while the command cannot be in it: not when it `is_sent`."""
+        try:
+            return await self._publish(name, payload)
+        except Busy:
+            if is_sent:
+                return False
+            raise
 
     async def _publish(self, name: str, payload: bytes) -> bool:
         """Store a command in the stream; False when the server does not say that it did.
@@ -155,10 +170,17 @@ class CommandSender:
                 await self._jetstream.publish(subject, payload, timeout=2.0)
             except nats.js.errors.NoStreamResponseError as error:
                 raise Unavailable(f"no stream takes {subject}: has the applier been started?") from error
-            except nats.js.errors.BadRequestError as error:
-                if error.err_code != LARGER_THAN_STREAM_TAKES:
-                    raise
-                raise Invalid(f"{name}: it has {len(payload)} bytes, more than the stream of commands takes") from error
             except UNANSWERED:
                 return False
+            except nats.js.errors.APIError as error:
+                if is_full(error):
+                    raise Busy(
+                        f"{name}: busy, the stream of commands takes no more now ({error.description})"
+                    ) from error
+                if error.err_code == LARGER_THAN_STREAM_TAKES:
+                    size = len(payload)
+                    raise Invalid(f"{name}: it has {size} bytes, more than the stream of commands takes") from error
+                if isinstance(error, nats.js.errors.ServiceUnavailableError):
+                    return False
+                raise
         return True

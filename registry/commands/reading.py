@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from registry import exact
 from registry.commands.catalogue import validated
 from registry.commands.envelope import MOST_INBOX_CHARACTERS, CommandEnvelope, command_type
+from registry.commands.extent import check_extent
 from registry.errors import Invalid
 from registry.validation import INBOX, from_validation, printable
 
-_REPLY_TO = re.compile(rb'"replyto"\s*:\s*"(_INBOX\.[A-Za-z0-9_.-]+)"')
+_REPLY_TO = re.compile(rb'"replyto"\s*:\s*"(_INBOX[A-Za-z0-9_.-]+)"')
 
 
 class Command(NamedTuple):
@@ -39,8 +40,9 @@ def read(payload: bytes, name: str, parse: Callable[[bytes], Any] = exact.loads)
     """The command in a message whose subject says that it is `name`; `parse` makes CloudEvents attributes of it.
 
     One that breaks a rule comes back with its `problem`. Raises `Invalid` when it cannot be told which command it is:
-    no JSON object, or no UUID for an id.
+    no JSON object, or no UUID for an id, or a text that nobody should read.
     """
+    check_extent(payload)
     try:
         attributes = parse(payload)
     except ValueError as error:
@@ -72,9 +74,10 @@ def reply_address(payload: bytes) -> str | None:
     A sender must hear of a command that is cut off, or has NaN in it, too.
     """
     try:
+        check_extent(payload)
         attributes = exact.loads(payload)
         found = [attributes.get("replyto")] if isinstance(attributes, dict) else []
-    except ValueError:
+    except (ValueError, Invalid):
         found = [match.decode() for match in set(_REPLY_TO.findall(payload))]
     inboxes = [inbox for inbox in found if isinstance(inbox, str) and _is_inbox(inbox)]
     return inboxes[0] if len(inboxes) == 1 else None

@@ -98,9 +98,9 @@ class World:
         """A history service that answers inside the block."""
         return running(HistoryService(self.settings(**overrides), Health("history", CollectorRegistry())))
 
-    def queries(self) -> AbstractAsyncContextManager[None]:
+    def queries(self, **overrides: object) -> AbstractAsyncContextManager[None]:
         """A query service that answers inside the block."""
-        return running(QueryService(self.settings(), Health("queries", CollectorRegistry())))
+        return running(QueryService(self.settings(**overrides), Health("queries", CollectorRegistry())))
 
     def process(self, **settings: object) -> AbstractContextManager[RelayProcess]:
         """`imi-registry serve` as a process of its own; `settings` become `IMI_…` variables."""

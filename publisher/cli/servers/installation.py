@@ -34,7 +34,7 @@ def embedded(
     ):
         with database(db_server.url) as conn:
             migrate.apply(conn)
-        settings = settings_of(database_url=db_server.url, nats_url=broker.url, **overrides)
+        settings = settings_of(database_url=db_server.url, **overrides).at_other_nats(broker.url)
         yield settings, [db_server, broker], publish
 
 
@@ -64,7 +64,8 @@ def installation(
                 settings, *_ = stack.enter_context(embedded(state_dir))
             except Conflict as conflict:
                 try:
-                    settings = settings_of(**endpoints.of_running(state_dir.expanduser()))
+                    running = endpoints.of_running(state_dir.expanduser())
+                    settings = settings_of(database_url=running["database_url"]).at_other_nats(running["nats_url"])
                 except Invalid:
                     raise conflict from None
         required(settings, *needed)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ from registry.errors import Invalid
 
 if TYPE_CHECKING:
     from publisher.settings import Settings
+    from registry.client import RegistryClient
     from registry.database import Registry
 
 T = TypeVar("T")
@@ -34,10 +35,12 @@ def settings_of(**overrides: object) -> Settings:
 
 
 def required(settings: Settings, *names: str) -> None:
-    """Raise `Invalid` naming the first of the settings `names` that is not given."""
+    """Raise `Invalid` naming the first of the settings `names` that is not given, or what is wrong beside it."""
     for name in names:
         if not getattr(settings, name):
             raise Invalid(f"setting {name}: missing; set {name.upper()} or give --{name.replace('_', '-')}")
+    if "nats_url" in names:
+        settings.nats_access.check()
 
 
 def located(*needed: str, database_url: str | None = None, nats_url: str | None = None) -> Settings:
@@ -52,12 +55,16 @@ def located(*needed: str, database_url: str | None = None, nats_url: str | None 
     folder = UP_FOLDER.get()
     if folder is not None:
         running = endpoints.of_running(folder.expanduser())
-        return settings_of(**{name: url or running.get(name) for name, url in given.items()})
+        settings = settings_of(**{name: url or running.get(name) for name, url in given.items()})
+        return settings if nats_url else settings.at_other_nats(settings.nats_url)
     settings = settings_of(**given)
     missing = [name for name in needed if not getattr(settings, name)]
     if missing:
         running = _running_here()
-        settings = settings.model_copy(update={name: running.get(name) for name in missing})
+        if "nats_url" in missing:
+            settings = settings.at_other_nats(running.get("nats_url"))
+        if "database_url" in missing:
+            settings = settings.model_copy(update={"database_url": running.get("database_url")})
     required(settings, *needed)
     return settings
 
@@ -72,6 +79,22 @@ def _running_here() -> dict[str, str]:
     if HERE.exists():
         return endpoints.of_running(HERE, is_trusted=False)
     return {}
+
+
+@asynccontextmanager
+async def registry_client(settings: Settings, command: str) -> AsyncIterator[RegistryClient]:
+    """A client of the registry that the settings name, for a command."""
+    from registry.client import RegistryClient
+
+    async with RegistryClient.connect(
+        settings.nats_url or "",
+        prefix=settings.prefix,
+        profile=settings.profile,
+        source=settings.source,
+        name=f"imi-registry {command}",
+        access=settings.nats_access,
+    ) as client:
+        yield client
 
 
 def with_registry(work: Callable[[Registry], Awaitable[T]], database_url: str | None, actor: str | None = None) -> T:

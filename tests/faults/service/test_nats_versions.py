@@ -9,9 +9,12 @@ import pytest
 from nats.js.api import StreamConfig
 
 from publisher.embedded.nats_server import nats_server
-from registry.client import RegistryClient
+from publisher.history.rebuild import rebuild
+from registry.client import Access, RegistryClient
+from registry.errors import Busy
 from registry.position import After, FromStart, Last
 from tests.support import services
+from tests.support.everything import everything_works
 from tests.support.old_nats import VERSIONS, old_nats_binary
 from tests.support.world import World
 
@@ -81,6 +84,27 @@ async def test_a_history_without_events_has_no_last_ones(world: World, client: R
             assert await world.replayed(start, entity="project", action="updated") == []
             assert await world.replayed(start, agent_id="ada") == []
         assert await world.replayed(After((await client.snapshot()).position)) == []
+
+
+async def test_everything_works_and_a_lost_stream_is_rebuilt(world: World) -> None:
+    await everything_works(world, Access())
+    before = await world.replayed()
+    await world.delete_stream()
+
+    await rebuild(world.settings())
+
+    assert [event.payload for event in await world.replayed()] == [event.payload for event in before]
+    await everything_works(world, Access(), origin="git@github.com:a/q.git")
+
+
+async def test_a_full_stream_of_commands_is_busy(world: World, client: RegistryClient) -> None:
+    async with world.applier(commands_max_messages=1):
+        pass
+    await client.post("project.register", {"name": "p", "remote_origin": "git@github.com:a/p.git"})
+    with pytest.raises(Busy):
+        await client.post("project.register", {"name": "q", "remote_origin": "git@github.com:a/q.git"})
+    async with world.applier():
+        await world.commands_done()
 
 
 async def test_commands_queries_snapshot_and_replay_work(world: World, client: RegistryClient) -> None:

@@ -216,6 +216,29 @@ async def test_a_query_that_takes_too_long_does_not_put_others_out(queries: Quer
         assert len(await queries.worktree_types()) > 0
 
 
+async def test_many_slow_queries_do_not_put_others_out(queries: QueryClient, world: World) -> None:
+    with psycopg.connect(world.database) as conn:
+        conn.execute("LOCK TABLE projects")
+        slow = [
+            asyncio.ensure_future(query)
+            for query in (queries.projects(), queries.search_projects("x"), queries.inflight_work(), queries.stats())
+        ]
+        await asyncio.sleep(0)
+
+        while not any(query.done() for query in slow):
+            assert len(await queries.worktree_types()) > 0
+            await asyncio.sleep(0.05)
+
+    refused = await asyncio.gather(*slow, return_exceptions=True)
+    assert any(isinstance(error, Unavailable) for error in refused)
+
+
+async def test_a_request_larger_than_any_query_is_refused_unread(service: None, world: World) -> None:
+    answer = await ask(world, "worktree_by_path", json.dumps({"path": "x" * 200_000}).encode())
+    assert (answer.headers or {})["Nats-Service-Error-Code"] == "400"
+    assert "at most 131072 are allowed" in (answer.headers or {})["Nats-Service-Error"]
+
+
 async def test_a_text_to_search_for_is_no_longer_than_a_name(queries: QueryClient) -> None:
     with pytest.raises(Invalid, match="at most 512 characters"):
         await queries.search_projects("x" * 100_000)

@@ -1,0 +1,99 @@
+"""A stream of ours beside that of the events: made with its limits, and given them where it has none.
+
+A limit that somebody set by hand stays. Which ones are ours stands in the stream's metadata, so that another setting
+counts from the next start on.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import nats.js.errors
+import orjson
+import structlog
+from nats.aio.client import Client
+from nats.js.api import StreamConfig
+
+from registry.broker.errors import NO_ROOM, translated_nats
+from registry.broker.permitted import api_of
+from registry.errors import Conflict
+
+log = structlog.get_logger()
+
+REQUEST_TIMEOUT_SECONDS = 5.0
+OURS = "imi-limits"
+"""Member of a stream's metadata: the limits that were set here, as JSON."""
+NONE = -1
+"""A limit that is not set."""
+Config = dict[str, Any]
+
+
+async def open_own(client: Client, wanted: StreamConfig) -> None:
+    """Create the stream, or give the one that exists the limits that it has not. Raises `Unavailable`, `Conflict`."""
+    ours = {name: getattr(wanted, name) for name in ("max_msgs", "max_bytes", "max_msg_size")}
+    with translated_nats(f"cannot open stream {wanted.name}"):
+        try:
+            found = await _ask(client, "INFO", {"name": wanted.name})
+        except nats.js.errors.NotFoundError:
+            await _store(client, "CREATE", wanted.as_dict() | {"metadata": {OURS: json.dumps(ours)}})
+            return
+        _check(found, wanted)
+        changes = _changes(found, ours) | {"discard": wanted.discard.value if wanted.discard else "old"}
+        news = {name: value for name, value in changes.items() if found.get(name) != value}
+        if not news:
+            return
+        log.info(
+            "stream gets its limits", stream=wanted.name, **{name: news[name] for name in news.keys() - {"metadata"}}
+        )
+        await _store(client, "UPDATE", found | changes)
+
+
+def _check(found: Config, wanted: StreamConfig) -> None:
+    """Raise `Conflict` for a stream of somebody else, which is left as it is."""
+    problems = []
+    if found.get("subjects") != wanted.subjects:
+        problems.append(f"subjects are {found.get('subjects')}, expected {wanted.subjects}")
+    if found.get("sealed") or found.get("mirror"):
+        problems.append("it takes no messages (sealed, or a mirror)")
+    if problems:
+        raise Conflict(f"stream {wanted.name} cannot be used: {'; '.join(problems)}")
+
+
+def _changes(found: Config, ours: dict[str, int]) -> Config:
+    """The limits of `ours` that the stream has not, and is to have: those that nobody set by hand."""
+    metadata = found.get("metadata") or {}
+    try:
+        before = dict(orjson.loads(metadata.get(OURS, "{}")))
+    except (ValueError, TypeError):
+        before = {}
+    theirs = {name for name in ours if found.get(name, NONE) not in (NONE, before.get(name))}
+    taken = {name: value for name, value in ours.items() if name not in theirs}
+    return taken | {"metadata": metadata | {OURS: json.dumps(taken)}}
+
+
+async def _store(client: Client, action: str, config: Config) -> None:
+    """Create or update the stream; without a limit of bytes where the server, which reserves them, has no such room."""
+    try:
+        await _ask(client, action, config)
+    except nats.js.errors.APIError as error:
+        if error.err_code not in NO_ROOM or config.get("max_bytes", NONE) == NONE:
+            raise
+        log.warning(
+            "stream has no limit of bytes: NATS has no such room to reserve",
+            stream=config["name"],
+            max_bytes=config["max_bytes"],
+            reason=error.description,
+        )
+        await _ask(client, action, config | {"max_bytes": NONE})
+
+
+async def _ask(client: Client, action: str, config: Config) -> Config:
+    """The configuration as JetStream answers it: as it is, so that nothing in it that is not ours gets lost."""
+    request = b"" if action == "INFO" else orjson.dumps(config)
+    subject = f"{api_of(client)}.STREAM.{action}.{config['name']}"
+    answer = orjson.loads((await client.request(subject, request, timeout=REQUEST_TIMEOUT_SECONDS)).data)
+    if "error" in answer:
+        nats.js.errors.APIError.from_error(answer["error"])
+    found: Config = answer["config"]
+    return found

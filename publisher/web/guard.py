@@ -1,0 +1,106 @@
+"""What stands before the pages: requests that are too large or come from a foreign page, and headers for browsers.
+
+A page of somebody else can let its own name point to this machine (DNS rebinding), and its script would read ours. The
+browser tells the name in `Host`: an address points nowhere else, so those are taken, and names that are known.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MOST_TARGET_BYTES = 1024
+MOST_HEADER_BYTES = 8 * 1024
+ANY = "*"
+LOCAL = "localhost"
+
+
+class Guard:
+    """Wraps an application that has nothing but pages to read."""
+
+    def __init__(self, application: ASGIApp, *, hosts: Iterable[str], style: str) -> None:
+        """`hosts` are the names it is reached by; `ANY` takes all. `style` is the one that its pages have."""
+        self._application = application
+        self._hosts = {host.lower() for host in hosts} | {LOCAL}
+        self._added = _security_headers(style)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse, one request."""
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self._added)
+            await send(message)
+
+        refusal = self._refusal(scope)
+        application = self._application
+        if refusal is not None:
+            status, reason = refusal
+            application = PlainTextResponse(f"{reason}\n", status_code=status, headers={"connection": "close"})
+        await application(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        headers = Headers(scope=scope)
+        if len(scope["raw_path"]) + len(scope["query_string"]) > MOST_TARGET_BYTES:
+            return 414, f"the URL has more than {MOST_TARGET_BYTES} bytes"
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER_BYTES:
+            return 431, f"the headers have more than {MOST_HEADER_BYTES} bytes"
+        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            return 413, "no request has a body here"
+        if not self._is_ours(headers.get("host", LOCAL)):
+            return 421, "the host is none of this service's; see setting http_hosts"
+        origin = headers.get("origin")
+        if origin is not None and not self._is_ours(urlsplit(origin).netloc or origin):
+            return 403, "the request comes from a page of somebody else"
+        return None
+
+    def _is_ours(self, authority: str) -> bool:
+        """Whether `host` or `host:port` is an address, or a name of this service."""
+        if ANY in self._hosts:
+            return True
+        try:
+            host = urlsplit(f"//{authority}").hostname or ""
+        except ValueError:
+            return False
+        return host.rstrip(".") in self._hosts or _is_address(host)
+
+
+def known_hosts(bound: str, named: str) -> list[str]:
+    """Names of a service that listens on the address `bound`; `named` are those that a setting adds, by comma.
+
+    Who listens for others cannot know by which names they reach him: without any all are taken.
+    """
+    names = [name.strip() for name in named.split(",") if name.strip()]
+    is_local = bound == LOCAL or (_is_address(bound) and ip_address(bound).is_loopback)
+    return names if is_local or names else [ANY]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _security_headers(style: str) -> dict[str, str]:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return {
+        "content-security-policy": (
+            f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; "
+            "frame-ancestors 'none'"
+        ),
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "cache-control": "no-store",
+    }

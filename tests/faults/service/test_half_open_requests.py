@@ -1,0 +1,47 @@
+"""Thousands of requests that are never finished: the status page answers, and the process does not run out of files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from urllib.parse import urlsplit
+
+from publisher.web.connections import MOST_CONNECTIONS
+from publisher.web.server import BACKLOG
+from tests.support.world import World
+
+HALF_OPEN = 3000
+AT_ONCE = 100
+
+
+async def test_three_thousand_half_open_requests_harm_nothing(world: World) -> None:
+    with world.process() as process:
+        address = urlsplit((await process.ready())["http_url"])
+        before = files_of(process.pid)
+        writers: list[asyncio.StreamWriter] = []
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def hold() -> None:
+            async with turns:
+                _, writer = await asyncio.open_connection(address.hostname, address.port)
+                writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n")
+                writers.append(writer)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(HALF_OPEN):
+                tasks.create_task(hold())
+            while len(writers) < HALF_OPEN:
+                assert (await process.readyz())[0] == 200
+                assert files_of(process.pid) <= before + MOST_CONNECTIONS + BACKLOG + 10
+        assert (await process.readyz())[0] == 200
+
+        for writer in writers:
+            writer.close()
+        async with asyncio.timeout(20):
+            while files_of(process.pid) > before + 1:
+                await asyncio.sleep(0.05)
+
+
+def files_of(pid: int) -> int:
+    """How many files and sockets a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))

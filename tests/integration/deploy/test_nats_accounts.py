@@ -1,0 +1,240 @@
+"""The server configuration in deploy/nats, as it is: each user can do what it is for, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import nats as nats_py
+import pytest
+from nats.aio.client import Client
+
+from publisher.doctor import examine
+from registry.broker.connection import connect_nats
+from registry.client import Access, RegistryClient
+from registry.errors import RegistryError
+from registry.position import Last
+from tests.support.certificates import CertificateAuthority
+from tests.support.everything import first_handled
+from tests.support.nats_jwt import private
+from tests.support.nats_process import NatsProcess
+from tests.support.relay_process import RelayProcess
+from tests.support.services import scratch_directory
+from tests.support.world import World
+
+DEPLOY = Path(__file__).parents[3] / "deploy" / "nats"
+USERS = ("publisher", "applier", "command", "query", "durable", "live")
+PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
+
+
+class Deployed(NamedTuple):
+    """A running server with the configuration of this project."""
+
+    url: str
+    folder: Path
+    authority: CertificateAuthority
+
+    def access(self, user: str) -> dict[str, Any]:
+        """What a user's settings say, each without `nats_`."""
+        return {
+            "user": user,
+            "password_file": private(self.folder / f"{user}.password", f"word-of-{user}\n"),
+            "tls_ca": self.authority.certificate,
+            "inbox_prefix": "_INBOX" if user == "operator" else f"_INBOX.{user}",
+        }
+
+    def settings(self, user: str) -> dict[str, Any]:
+        """The same as settings."""
+        return {f"nats_{name}": value for name, value in self.access(user).items()}
+
+    def client(self, user: str) -> Any:
+        """A client of the registry as this user."""
+        return RegistryClient.connect(self.url, access=Access(**self.access(user)))
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Iterator[Deployed]:
+    with scratch_directory() as folder:
+        authority = CertificateAuthority(folder / "ca")
+        certificate, key = authority.sign("server")
+        shutil.copy(DEPLOY / "nats.conf", folder)
+        given = {
+            "NATS_LISTEN": "127.0.0.1:-1",
+            "NATS_STORE_DIR": folder / "nats",
+            "NATS_TLS_CERT": certificate,
+            "NATS_TLS_KEY": key,
+        }
+        example = (DEPLOY / "local.conf.example").read_text()
+
+        def filled(match: re.Match[str]) -> str:
+            name = match[1]
+            word = f"word-of-{name.removesuffix('_PASSWORD').lower()}"
+            return f'{name} = "{given.get(name, word if name.endswith("_PASSWORD") else match[2])}"'
+
+        private(folder / "local.conf", re.sub(r'^(\w+) = "(.*)"$', filled, example, flags=re.MULTILINE))
+        server = NatsProcess(folder / "nats.conf", folder)
+        server.start()
+        try:
+            yield Deployed(server.url(scheme="tls"), folder, authority)
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+async def there(world: World, deployed: Deployed) -> AsyncIterator[World]:
+    """A world there, where no stream is left of the test before."""
+    async with connect_nats(deployed.url, "test", Access(**deployed.access("operator"))) as operator:
+        yield world.at(nats_url=deployed.url, prefix="imi", nats=operator)
+        for stream in await operator.jetstream().streams_info():
+            await operator.jetstream().delete_stream(stream.config.name)
+
+
+@asynccontextmanager
+async def service(there: World, deployed: Deployed) -> AsyncIterator[None]:
+    publisher, applier = deployed.settings("publisher"), deployed.settings("applier")
+    async with (
+        there.relay(**publisher) as relay,
+        there.history(**publisher),
+        there.queries(**publisher),
+        there.applier(**applier) as commands,
+    ):
+        yield
+        assert relay.problems() == commands.problems() == []
+        assert relay.interrupted == commands.interrupted == 0
+
+
+async def test_each_user_can_do_what_it_is_for(there: World, deployed: Deployed) -> None:
+    async with service(there, deployed):
+        async with deployed.client("command") as client:
+            project = await client.register_project(**PROJECT)
+            with pytest.raises(RegistryError, match="project"):
+                await client.update_project(project_id=uuid4(), name="q")
+
+        async with deployed.client("query") as client:
+            assert (await client.queries.project_by_id(project)).name == "p"
+            assert (await client.queries.stats()).total_projects == 1
+            assert (await client._client.request("$SRV.PING.imi-registry", b"", timeout=10)).data
+
+        async with deployed.client("durable") as client:
+            assert (await first_handled(client, entity="project")).project_id == str(project)
+
+        async with deployed.client("live") as client:
+            assert list((await client.snapshot()).projects) == [project]
+            async with asyncio.timeout(20), client.replay(Last(2)) as replayed:
+                first, *_ = [event async for event in replayed]
+            assert (await client.event(first.sequence)).payload == first.payload
+            async with client.tail() as events, asyncio.timeout(20):
+                there.write(1)
+                assert (await anext(events)).event.name == "project.registered"
+            await there.drained()
+            await there.trim(first.sequence + 2)  # from now on the history is asked for the beginning
+            async with asyncio.timeout(20), client.replay() as replayed:
+                assert (await anext(replayed)).sequence == 1
+
+        await there.send("project.register", b"no command")
+        await there.commands_done()
+        findings = await examine(there.settings(**deployed.settings("publisher")))
+        assert [one.text for one in findings if not one.is_well] == [
+            "1 dead letter waits: look with imi-registry commands dead-letters list, then retry or drop"
+        ]
+
+
+async def test_a_process_for_each_half_of_the_service_is_enough(there: World, deployed: Deployed) -> None:
+    halves = [
+        RelayProcess(there.database, there.nats_url, there.prefix, parts=part, **deployed.settings(part))
+        for part in ("publisher", "applier")
+    ]
+    try:
+        for half in halves:
+            await half.ready()
+        async with deployed.client("command") as client:
+            await client.register_project(**PROJECT)
+        await there.drained()
+        assert len(await there.published()) == 2
+        for half, role in zip(halves, ("leader", "elsewhere"), strict=True):
+            status, body = await half.readyz()
+            assert (status, body["problems"], body["role"]) == (200, [], role)
+            assert [line for line in half.log() if line["level"] not in {"info", "debug"}] == []
+    finally:
+        for half in halves:
+            half.close()
+
+
+class Line(NamedTuple):
+    """A line of the table in the page."""
+
+    action: str
+    subject: str
+    allowed: tuple[str, ...]
+
+
+def lines() -> list[Line]:
+    page = (DEPLOY / "README.md").read_text()
+    found = []
+    for row in re.findall(r"^\| (publish|subscribe) \| `(.+?)` \|(.*)\|$", page, re.MULTILINE):
+        marks = [cell.strip() for cell in row[2].split("|")]
+        assert len(marks) == len(USERS), row
+        assert set(marks) <= {"yes", ""}, row
+        found.append(Line(row[0], row[1], tuple(user for user, mark in zip(USERS, marks, strict=True) if mark)))
+    return found
+
+
+def test_the_page_has_a_line_for_each_permission() -> None:
+    configuration = (DEPLOY / "nats.conf").read_text()
+    given = set(re.findall(r'"([^"\s]+\.[^"\s]+)"', re.sub(r"#.*", "", configuration)))
+    tried = [line.subject for line in lines()]
+
+    for permission in given - {"./local.conf"}:
+        pattern = re.escape(permission).replace(r"\*", r"[^.]+").replace(">", r".+")
+        assert any(re.fullmatch(pattern, subject) for subject in tried), permission
+
+
+@pytest.mark.parametrize("user", USERS)
+async def test_everything_else_is_refused(there: World, deployed: Deployed, user: str) -> None:
+    table = lines()
+    assert len(table) > 60
+
+    refused = await refusals(there.nats_url, deployed, user, table)
+
+    expected = {(line.action, line.subject.lower()) for line in table if user not in line.allowed}
+    assert refused == expected
+
+
+async def test_a_client_without_a_user_is_refused(deployed: Deployed) -> None:
+    for access in (Access(tls_ca=deployed.authority.certificate), Access(user="system", password="x")):  # noqa: S106
+        with pytest.raises(RegistryError):
+            async with connect_nats(deployed.url, "test", access, reconnect=False):
+                pass
+
+
+async def refusals(url: str, deployed: Deployed, user: str, table: list[Line]) -> set[tuple[str, str]]:
+    """What the server refuses of a table, by action and subject in lower case, asked with nothing but nats-py."""
+    said: list[str] = []
+
+    async def hear(error: Exception) -> None:
+        said.append(str(error))
+
+    access = Access(**deployed.access(user))
+    client: Client = await nats_py.connect(
+        url, user=user, password=access.password_now(), tls=access.ssl_context(), error_cb=hear
+    )
+    for action, subject, _ in table:
+        if action == "publish":
+            await client.publish(subject, b"")
+        else:
+            await client.subscribe(subject)
+    for _ in range(3):
+        await client.flush()
+    await client.close()
+    found = set()
+    for text in said:
+        match = re.search(r'violation for (publish|subscription) to "(.*?)"', text)
+        assert match is not None, text
+        found.add(("publish" if match[1] == "publish" else "subscribe", match[2]))
+    return found

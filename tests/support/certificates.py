@@ -1,0 +1,44 @@
+"""Certificates for tests: an authority, and what it signs, by OpenSSL's own command."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+
+class CertificateAuthority:
+    """An authority whose files are in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self.certificate = folder / "ca.pem"
+        self._key = folder / "ca-key.pem"
+        _openssl("req", "-x509", *_new_key(self._key), "-subj", "/CN=authority", "-days", "2", "-out", self.certificate)
+
+    def sign(self, name: str, *, is_expired: bool = False) -> tuple[Path, Path]:
+        """A certificate for loopback and its private key, of which others can read nothing."""
+        certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}-key.pem"
+        request, names = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
+        names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        _openssl("req", *_new_key(key), "-subj", f"/CN={name}", "-out", request)
+        signed_by = ["-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-extfile", names]
+        validity = ["-days", "-1"] if is_expired else ["-days", "2"]
+        _openssl("x509", "-req", "-in", request, *signed_by, *validity, "-out", certificate)
+        key.chmod(0o600)
+        return certificate, key
+
+    def encrypt(self, key: Path) -> None:
+        """Replace a key by itself under a passphrase."""
+        secret = key.with_suffix(".encrypted")
+        _openssl("ec", "-in", key, "-aes256", "-passout", "pass:word", "-out", secret)
+        secret.chmod(0o600)
+        secret.replace(key)
+
+
+def _new_key(file: Path) -> list[str | Path]:
+    return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file]
+
+
+def _openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
