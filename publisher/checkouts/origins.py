@@ -12,7 +12,8 @@ GITHUB_HOSTS = {"github.com", "www.github.com", "ssh.github.com"}
 ALIAS = re.compile(r"github\.com-[^./]+")
 """How everybody calls a second key for GitHub; no such top level domain can exist."""
 SSH_URL = re.compile(
-    r"(?P<user>(?:(?:git\+)?ssh://)?(?:[^@/:\s]+@)?)(?P<host>[^/:@\s]+)(?P<port>:[0-9]+(?=/))?(?P<path>[:/].+)"
+    r"(?P<user>(?:git\+)?ssh://(?:[^@/\s]+@)?|(?:[^@/:\s]+@)?)"
+    r"(?P<host>[^/:@\s]+)(?P<port>:[0-9]+(?=/))?(?P<path>[:/].+)"
 )
 
 
@@ -34,7 +35,8 @@ def on_github(url: str, home: Path | None = None) -> str:
 def why_not_on_github(url: str) -> str:
     """Why a project cannot be registered; nothing but the host of `url` is in it, there may be a password."""
     found = SSH_URL.fullmatch(url)
-    if found is not None and found["host"].isidentifier() and not url.startswith(("http", "file", "git:")):
+    is_host = found is not None and found["host"].isidentifier() and "@" not in found["path"]  # else it may be a user
+    if found is not None and is_host and not url.startswith(("http", "file", "git:")):
         return f'origin is not on GitHub: ssh host "{found["host"]}" has no HostName in ~/.ssh/config'
     return "origin is not on GitHub"
 
