@@ -17,6 +17,8 @@ _AT = re.compile(r"@|%(?:25)*40")
 _SLASHES = r"(?://|(?:%(?:25)*2f){2})"
 _COLON = r"(?::(?!//)|%(?:25)*3a(?!%(?:25)*2f))"
 _BEFORE_AT = re.compile(rf"""({_SLASHES}).*|(?<![^\s/@"'])[^\s/@"']*{_COLON}.*""", re.IGNORECASE | re.DOTALL)
+_NAMELESS_PARAMETER = re.compile(r"([?&])[^=&\s]+(?=&|$)")
+_NAMELESS_WORD = re.compile(r"(?<!\S)[^\s='\"]+(?!\S)")
 _CALLED = (
     r"[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}"
 )
@@ -27,13 +29,16 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _KNOWN = re.compile(r"(?<!\w)(?:gh[opsur]_|github_pat_|glpat-|xox[abprs]-)[\w-]{8,}")
+_EXAMPLE = re.compile(r"[a-z]+://(?:USER:PASSWORD@|\[TOKEN@\|USER:PASSWORD@\])HOST[A-Z:/\[\],]*")
+"""What a message says that a URL should look like."""
 _QUOTED_OR_WORD = re.compile(r"""("[^"]*")|[^\s"]+""")
 
 
 def redacted(url: str) -> str:
     """A server's `url` (or a comma-separated list, or a libpq connection string) without credentials."""
     servers = re.split(r",(?=\s*[a-z][a-z0-9+.-]*://)", url, flags=re.IGNORECASE)
-    return _SECRET_PARAMETER.sub(r"\1…", ",".join(map(_without_userinfo, servers)))
+    shown = _SECRET_PARAMETER.sub(r"\1…", ",".join(map(_without_userinfo, servers)))
+    return _NAMELESS_PARAMETER.sub(r"\1…", shown)
 
 
 def is_cut_in_password(url: str) -> bool:
@@ -53,7 +58,9 @@ def without_credentials(value: str) -> str:
 
 def safe_to_tell(message: str) -> str:
     """A message with values in it, quoted or as words, as it may be told to others."""
-    return _QUOTED_OR_WORD.sub(lambda found: _without_user(found[0]), _without_named(message))
+    return _QUOTED_OR_WORD.sub(
+        lambda found: found[0] if _EXAMPLE.fullmatch(found[0]) else _without_user(found[0]), _without_named(message)
+    )
 
 
 def _without_named(text: str) -> str:
@@ -67,13 +74,14 @@ def _without_user(value: str) -> str:
     if not ats:
         return value
     start, end = ats[-1]
-    return f"{_BEFORE_AT.sub(MASKED, value[:start])}@{value[end:]}"
+    before = _BEFORE_AT.sub(MASKED, value[:start])
+    return value if before == value[:start] else f"{before}@{value[end:]}"
 
 
 def _without_userinfo(url: str) -> str:
     scheme, found, rest = url.partition("://")
-    if not found and "=" in url:  # a connection string of libpq
-        return url
+    if not found and "=" in url:  # a connection string of libpq; a word without a value is one of a password
+        return _NAMELESS_WORD.sub("…", url)
     if not found:
         return url.rpartition("@")[2]
     authority, slash, path = rest.partition("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from fnmatch import fnmatchcase
@@ -26,7 +27,7 @@ def on_github(url: str, home: Path | None = None) -> str:
     if found is None or (url.partition("://")[1] and "ssh://" not in url):
         return url
     host = found["host"].lower()
-    name = _host_name(found["host"], (home or Path.home()) / SSH_CONFIG) or host
+    name = _host_name(found["host"], (home or Path(os.path.expanduser("~"))) / SSH_CONFIG) or host
     if name.lower() not in GITHUB_HOSTS and not ALIAS.fullmatch(host):
         return url
     return f"git@github.com:{found['path'].lstrip(':/')}"

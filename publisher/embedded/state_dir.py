@@ -18,6 +18,8 @@ from registry.errors import Conflict, Invalid, Unavailable
 HERE = Path(".imi")
 """The state directory where nobody names one: it must have been made here, see `check_was_made_here`."""
 OWNER_LOCK = "owner.lock"
+LOOKING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""At the file itself, not where a link leads, and without waiting for the other end of a pipe."""
 LOOKING_SECONDS = 0.1
 SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sun_path without its terminating zero
@@ -64,7 +66,7 @@ def check_was_made_here(state_dir: Path) -> None:
     if not state_dir.is_symlink() and (not state_dir.exists() or (state_dir.is_dir() and not any(state_dir.iterdir()))):
         return
     try:
-        held = os.open(state_dir / OWNER_LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        held = os.open(state_dir / OWNER_LOCK, LOOKING)
         with open(held, "rb") as lock:
             is_made_here = not state_dir.is_symlink() and _mark(state_dir).encode() in lock.read(64).split(b"\n")
     except OSError:
@@ -117,7 +119,7 @@ def check_files_are_ours(directory: Path) -> None:
 def is_in_use(directory: Path) -> bool | None:
     """Whether a process owns it now; None when none ever did. No copy of the folder has this: it is a lock."""
     try:
-        held = os.open(directory / OWNER_LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        held = os.open(directory / OWNER_LOCK, LOOKING)
     except FileNotFoundError:
         return None
     try:

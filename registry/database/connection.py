@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from registry import exact
 from registry.database.errors import translated
 from registry.errors import Conflict, Invalid, Unavailable
-from registry.urls import is_cut_in_password, redacted
+from registry.urls import is_cut_in_password
 
 ConnectionT = TypeVar("ConnectionT", bound=AsyncConnection[Any])
 SetUp = Callable[[AsyncConnection[Any]], Awaitable[None]]
@@ -92,7 +92,7 @@ SELECT
 
 
 def check_url(database_url: str) -> None:
-    """Raise `Invalid` for a URL, or connection string, that is none; what libpq says of it may be a password."""
+    """Raise `Invalid` for a URL, or connection string, that is none; what is wrong in it may be of a password."""
     try:
         is_good = not is_cut_in_password(database_url)
         conninfo_to_dict(database_url)
@@ -100,7 +100,7 @@ def check_url(database_url: str) -> None:
         is_good = False
     if not is_good:
         raise Invalid(
-            f'database URL "{redacted(database_url)}" is not of the form '
+            "the database URL, not shown as it may have a password in it, is not of the form "
             "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
             'where "@", "/" and "%" in a password are written as %40, %2F and %25'
         )

@@ -49,6 +49,8 @@ def test_a_long_text_is_searched_once(unit: str) -> None:
         ("postgresql://h1:1,h2:2/db", "postgresql://h1:1,h2:2/db", False),
         ("postgresql:///db?host=/run/x&user=a@b", "postgresql:///db?host=/run/x&user=a@b", False),
         ("host=h password=a://b/s3cret@d", "host=h password=…", False),
+        ("host=h password=pa s3cret user=u", "host=h password=… … user=u", False),
+        ("postgresql://h/d?s3cret&user=u", "postgresql://h/d?…&user=u", False),
     ],
 )
 def test_a_password_that_is_cut_is_noticed_and_not_shown(url: str, shown: str, is_cut: bool) -> None:
