@@ -81,14 +81,43 @@ $$;
 -- The collation "C" makes blanks the same ones in every database; those beyond ASCII are spelled out.
 -- ---------------------------------------------------------------------------------------------------------------
 
+-- What is called a password or a token; a token of a known host; and what stands before an "@", behind "//" or a word with a
+-- colon: within the same quotes, or word, where it is a message. All that percent-encoded as well, as in a URL that is part of
+-- another one. Of what is longer than can be searched, the rest may have the "@". registry/urls.py knows the same; a test
+-- holds both together.
+CREATE OR REPLACE FUNCTION without_credentials(p_text text, p_is_message boolean DEFAULT false)
+RETURNS text
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN regexp_replace(
+    regexp_replace(
+        regexp_replace(
+            CASE WHEN length(p_text) > 4096 THEN left(p_text, 4096) || '@' ELSE p_text END COLLATE "C",
+            '((?<![\w.-])[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}'
+                || '(?:\s*=\s*|%(?:25)*3d)'
+                || '|"[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}\\*"\s*:\s*'
+                || '|authorization:\s*\w+\s+|bearer\s+)(\\*"[^"]*"?|''[^'']*''?|[^\s&,;}"'']+)',
+            '\1***', 'gi'
+        ),
+        '(?<!\w)(?:gh[opsur]_|github_pat_|glpat-|xox[abprs]-)[\w-]{8,}', '***', 'g'
+    ),
+    '((?://|(?:%(?:25)*2f){2}))' || CASE WHEN p_is_message THEN '[^"]' ELSE '.' END || '*(?:@|%(?:25)*40)'
+        || '|(?<![^\s/@"''])[^\s/@"'']*(?::(?!//)|%(?:25)*3a(?!%(?:25)*2f))'
+        || CASE WHEN p_is_message THEN '[^[:space:]"]' ELSE '.' END || '*(?:@|%(?:25)*40)',
+    '\1***@', 'gi'
+) COLLATE "default";
+
+COMMENT ON FUNCTION without_credentials(text, boolean) IS 'A value, or a message with values in quotes, as it may be told to others: no password, no token.';
+
 CREATE OR REPLACE FUNCTION quote_for_message(p_value text)
 RETURNS text
 LANGUAGE sql
 IMMUTABLE
 PARALLEL SAFE
-RETURN coalesce(to_json(left(regexp_replace(p_value, '//.*@', '//***@'), 120))::text, 'NULL');
+RETURN coalesce(to_json(left(without_credentials(p_value), 120))::text, 'NULL');
 
-COMMENT ON FUNCTION quote_for_message(text) IS 'A value for an error message: in quotes, on one line, not endless, and without the password of a URL.';
+COMMENT ON FUNCTION quote_for_message(text) IS 'A value for an error message: in quotes, on one line, not endless, and without credentials.';
 
 CREATE OR REPLACE FUNCTION refuse_value(
     p_place text, p_field text, p_found text, p_rule text, p_constraint text DEFAULT NULL
@@ -263,7 +292,7 @@ DECLARE
 BEGIN
     IF jsonb_typeof(p_value) <> 'object' THEN
         PERFORM refuse_value(
-            p_place, p_field, format('is the JSON %s %s', jsonb_typeof(p_value), left(p_value::text, 120)),
+            p_place, p_field, format('is the JSON %s %s', jsonb_typeof(p_value), left(without_credentials(p_value::text), 120)),
             'be a JSON object', p_constraint
         );
     END IF;

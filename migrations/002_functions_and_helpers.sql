@@ -707,7 +707,7 @@ BEGIN
     ELSIF (worktree.merged_by, worktree.merge_commit_hash) IS DISTINCT FROM (p_merged_by, p_merge_commit_hash) THEN
         RAISE EXCEPTION 'mark_worktree_merged: worktree % (%) was merged by % as %; register it again before another merge',
             quote_for_message(worktree.name), worktree.id,
-            coalesce(worktree.merged_by, 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
+            coalesce(without_credentials(worktree.merged_by), 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
             USING ERRCODE = '55000';
     END IF;
 END;

@@ -31,7 +31,7 @@ BEGIN
     RETURN current_setting(p_setting)::uuid;
 EXCEPTION
     WHEN invalid_text_representation THEN
-        RAISE EXCEPTION 'setting %: "%" is not a UUID', p_setting, current_setting(p_setting)
+        RAISE EXCEPTION 'setting %: "%" is not a UUID', p_setting, public.without_credentials(current_setting(p_setting))
             USING ERRCODE = '22023';
 END;
 $$;

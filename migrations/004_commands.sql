@@ -624,6 +624,7 @@ BEGIN
         EXCEPTION
             WHEN OTHERS OR assert_failure THEN    -- OTHERS leaves that one out
                 GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+                message := public.without_credentials(message, true);    -- PostgreSQL quotes values as they are
                 -- registry/database/errors.py says the same; a test compares both for every SQLSTATE.
                 code := CASE
                     WHEN state = 'P0002' THEN 'NOT_FOUND'

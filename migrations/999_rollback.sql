@@ -184,6 +184,7 @@ DROP FUNCTION IF EXISTS
     require_text(text, text, text, text, integer),
     refuse_value(text, text, text, text, text),
     quote_for_message(text),
+    without_credentials(text, boolean),
     worktree_status(boolean, integer, integer),
     is_in_flight(boolean, timestamptz, boolean, integer, integer);
 

@@ -12,6 +12,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from publisher.text import visible
+from registry.urls import safe_to_tell
 
 
 def configure(level: str) -> None:
@@ -20,9 +21,15 @@ def configure(level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    # Never rich's traceback, which structlog would take for a terminal: it shows all variables, and passwords in URLs.
+    last: list[Processor] = [structlog.processors.format_exc_info, _hide_credentials]
     if sys.stderr.isatty():
-        last = [_show_control_characters, structlog.dev.ConsoleRenderer()]
+        last += [
+            _show_control_characters,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
+    else:
+        last.append(structlog.processors.JSONRenderer())
     structlog.configure(
         processors=[*common, *last],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -62,5 +69,14 @@ def _error_in_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict
     return event
 
 
+def _hide_credentials(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A library's error may have a URL in it, ours have none."""
+    return {name: safe_to_tell(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
 def _show_control_characters(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
+    """Each value on one line, but for a stack."""
+    shown = {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
+    if isinstance(stack := event.get("exception"), str):
+        shown["exception"] = "\n".join(map(visible, stack.split("\n")))
+    return shown

@@ -23,7 +23,7 @@ from pydantic_settings import (
 from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
-from registry.urls import redacted
+from registry.urls import is_cut_in_password, redacted
 from registry.validation import PREFIX, RULES, SOURCE
 
 if TYPE_CHECKING:
@@ -148,9 +148,15 @@ class Settings(BaseSettings):
     @classmethod
     def _is_connection_string(cls, value: str | None) -> str | None:
         try:
+            is_good = not is_cut_in_password(value or "")
             conninfo_to_dict(value or "")
         except psycopg.ProgrammingError:
-            raise ValueError("must be of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from None
+            is_good = False
+        if not is_good:
+            raise ValueError(
+                "must be of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
+                'where "@", "/" and "%" in a password are written as %40, %2F and %25'
+            )
         return value
 
     @property

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from registry.urls import safe_to_tell
+
 
 class RegistryError(Exception):
-    """Base of everything this package raises on purpose; its text is one line a person can act on."""
+    """Base of everything this package raises on purpose; its text is one line a person can act on.
+
+    It goes to terminals, logs, senders of commands and dead letters: no credential is in it, wherever it comes from.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(safe_to_tell(text))
 
 
 class NotFound(RegistryError):

@@ -1,26 +1,100 @@
-"""Server URLs as they may be shown: without passwords and tokens."""
+"""What may be shown of a URL, and of a text that has one in it: no password, no token."""
 
 from __future__ import annotations
 
 import re
 
+MOST_SEARCHED = 4096
+"""Characters of a value that are searched; what stands before one of them may belong to an "@" that comes later."""
+
+MASKED = r"\1***"
+_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SECRET_PARAMETER = re.compile(r"((?:^|[?&\s])(?:password|sslpassword)=)('(?:[^'\\]|\\.)*'|[^&\s]*)", re.IGNORECASE)
+
+# Each also as a URL has them that is part of another one: percent-encoded, perhaps more than once. The function
+# without_credentials of the database knows the same ones; a test holds both together.
+_AT = re.compile(r"@|%(?:25)*40")
+_SLASHES = r"(?://|(?:%(?:25)*2f){2})"
+_COLON = r"(?::(?!//)|%(?:25)*3a(?!%(?:25)*2f))"
+_BEFORE_AT = re.compile(rf"""({_SLASHES}).*|(?<![^\s/@"'])[^\s/@"']*{_COLON}.*""", re.IGNORECASE | re.DOTALL)
+_NAMELESS_PARAMETER = re.compile(r"([?&])[^=&\s]+(?=&|$)")
+_NAMELESS_WORD = re.compile(r"(?<!\S)[^\s='\"]+(?!\S)")
+_CALLED = (
+    r"[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}"
+)
+_HOST = re.compile(r"(?:[^:]*|\[[^\]]*\])(?::[0-9]*)?(?:,(?:[^:]*|\[[^\]]*\])(?::[0-9]*)?)*")
+_NAMED = re.compile(
+    rf"""((?<![\w.-]){_CALLED}(?:\s*=\s*|%(?:25)*3d)|"{_CALLED}\\*"\s*:\s*|authorization:\s*\w+\s+|bearer\s+)"""
+    r"""(\\*"[^"]*"?|'[^']*'?|[^\s&,;}"']+)""",
+    re.IGNORECASE,
+)
+_KNOWN = re.compile(r"(?<!\w)(?:gh[opsur]_|github_pat_|glpat-|xox[abprs]-)[\w-]{8,}")
+_EXAMPLE = re.compile(r"[a-z]+://(?:USER:PASSWORD@|\[TOKEN@\|USER:PASSWORD@\])HOST[A-Z:/\[\],]*")
+"""What a message says that a URL should look like."""
+_QUOTED_OR_WORD = re.compile(r"""("[^"]*")|[^\s"]+""")
 
 
 def redacted(url: str) -> str:
-    """`url` (or a comma-separated list, or a libpq connection string) without credentials."""
-    without_userinfo = ",".join(_without_userinfo(part) for part in url.split(","))
-    return _SECRET_PARAMETER.sub(r"\1…", without_userinfo)
+    """A server's `url` (or a comma-separated list, or a libpq connection string) without credentials."""
+    servers = re.split(r",(?=\s*[a-z][a-z0-9+.-]*://)", url, flags=re.IGNORECASE)
+    shown = _SECRET_PARAMETER.sub(r"\1…", ",".join(map(_without_userinfo, servers)))
+    return _NAMELESS_PARAMETER.sub(r"\1…", shown)
+
+
+def is_cut_in_password(url: str) -> bool:
+    """Whether a password in `url` has a character that ends it, so that the rest is taken for a host or a name."""
+    if _URL.match(url) is None:
+        return False
+    authority, _, path = url.partition("://")[2].partition("/")
+    return authority.count("@") > 1 or _is_in_password(authority, path)
+
+
+def without_credentials(value: str) -> str:
+    """A value, whatever it is meant to be, as it may stand in a message; of a long one the beginning."""
+    if len(value) > MOST_SEARCHED:
+        value = f"{value[:MOST_SEARCHED]}@"
+    return _without_user(_without_named(value))
+
+
+def safe_to_tell(message: str) -> str:
+    """A message with values in it, quoted or as words, as it may be told to others."""
+    return _QUOTED_OR_WORD.sub(
+        lambda found: found[0] if _EXAMPLE.fullmatch(found[0]) else _without_user(found[0]), _without_named(message)
+    )
+
+
+def _without_named(text: str) -> str:
+    """`text` without what is called a password or a token, and what looks like one of a known host."""
+    return _KNOWN.sub("***", _NAMED.sub(MASKED, text))
+
+
+def _without_user(value: str) -> str:
+    """`value` without what stands before the last "@", behind the first `//` or in the first word with a colon."""
+    ats = [found.span() for found in _AT.finditer(value)]
+    if not ats:
+        return value
+    start, end = ats[-1]
+    before = _BEFORE_AT.sub(MASKED, value[:start])
+    return value if before == value[:start] else f"{before}@{value[end:]}"
 
 
 def _without_userinfo(url: str) -> str:
     scheme, found, rest = url.partition("://")
-    if not found and "=" in url:  # a connection string of libpq
-        return url
+    if not found and "=" in url:  # a connection string of libpq; a word without a value is one of a password
+        return _NAMELESS_WORD.sub("…", url)
     if not found:
         return url.rpartition("@")[2]
     authority, slash, path = rest.partition("/")
-    _, colon, port = authority.rpartition(":")
-    if "@" not in authority and "@" in path and colon and not port.isdigit():  # a password with a slash in it
+    if _is_in_password(authority, path):
         authority, slash, path = rest.rpartition("@")[2].partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    host = authority.rpartition("@")[2]
+    is_whole = _HOST.fullmatch(host) is not None  # else it is the beginning of a list, or of a password with a comma
+    return f"{scheme}://{host if is_whole else '…'}{slash}{path}"
+
+
+def _is_in_password(authority: str, path: str) -> bool:
+    """Whether the "/" between them is one of a password: what comes then ends at an "@"."""
+    if "@" in authority:
+        return False
+    port = authority.rpartition(":")[2] if ":" in authority else "0"
+    return "@" in path.partition("?")[0] or ("@" in path and not port.isdigit())

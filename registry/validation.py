@@ -9,6 +9,7 @@ import orjson
 from pydantic import ValidationError
 
 from registry.errors import Invalid
+from registry.urls import without_credentials
 
 NOT_BLANK = r"\S"
 ONE_WORD = r"^\S+$"
@@ -61,13 +62,14 @@ def _members(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def printable(value: Any) -> str:
-    """A value for a message: on one line, at most `MOST_CHARACTERS`; of what is nested, its type alone."""
+    """A value for a message: one line of at most `MOST_CHARACTERS`, no credential; of what is nested, its type."""
     if value is None or isinstance(value, bool | float):
         return orjson.dumps(value).decode()
     if isinstance(value, int):
         return str(value) if abs(value) < 10**MOST_CHARACTERS else "(int)"
     if not isinstance(value, str):
         return f"({type(value).__name__})"
-    short = value if len(value) <= MOST_CHARACTERS else f"{value[:MOST_CHARACTERS]}…"
+    shown = without_credentials(value)
+    short = shown if len(shown) <= MOST_CHARACTERS else f"{shown[:MOST_CHARACTERS]}…"
     text = short.encode("utf-8", "backslashreplace").decode()
     return orjson.dumps(text).decode().replace("\\u0000", "\\0")

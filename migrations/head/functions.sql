@@ -97,6 +97,7 @@ BEGIN
         EXCEPTION
             WHEN OTHERS OR assert_failure THEN    -- OTHERS leaves that one out
                 GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+                message := public.without_credentials(message, true);    -- PostgreSQL quotes values as they are
                 -- registry/database/errors.py says the same; a test compares both for every SQLSTATE.
                 code := CASE
                     WHEN state = 'P0002' THEN 'NOT_FOUND'
@@ -820,7 +821,7 @@ BEGIN
     ELSIF (worktree.merged_by, worktree.merge_commit_hash) IS DISTINCT FROM (p_merged_by, p_merge_commit_hash) THEN
         RAISE EXCEPTION 'mark_worktree_merged: worktree % (%) was merged by % as %; register it again before another merge',
             quote_for_message(worktree.name), worktree.id,
-            coalesce(worktree.merged_by, 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
+            coalesce(without_credentials(worktree.merged_by), 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
             USING ERRCODE = '55000';
     END IF;
 END;
@@ -1072,7 +1073,7 @@ BEGIN
     RETURN current_setting(p_setting)::uuid;
 EXCEPTION
     WHEN invalid_text_representation THEN
-        RAISE EXCEPTION 'setting %: "%" is not a UUID', p_setting, current_setting(p_setting)
+        RAISE EXCEPTION 'setting %: "%" is not a UUID', p_setting, public.without_credentials(current_setting(p_setting))
             USING ERRCODE = '22023';
 END;
 $function$;
@@ -1448,8 +1449,8 @@ CREATE OR REPLACE FUNCTION public.quote_for_message(p_value text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN COALESCE((to_json("left"(regexp_replace(p_value, '//.*@'::text, '//***@'::text), 120)))::text, 'NULL'::text);
-COMMENT ON FUNCTION quote_for_message(text) IS 'A value for an error message: in quotes, on one line, not endless, and without the password of a URL.';
+RETURN COALESCE((to_json("left"(without_credentials(p_value), 120)))::text, 'NULL'::text);
+COMMENT ON FUNCTION quote_for_message(text) IS 'A value for an error message: in quotes, on one line, not endless, and without credentials.';
 
 CREATE OR REPLACE FUNCTION public.quote_origin(p_remote_origin text)
  RETURNS text
@@ -1829,7 +1830,7 @@ DECLARE
 BEGIN
     IF jsonb_typeof(p_value) <> 'object' THEN
         PERFORM refuse_value(
-            p_place, p_field, format('is the JSON %s %s', jsonb_typeof(p_value), left(p_value::text, 120)),
+            p_place, p_field, format('is the JSON %s %s', jsonb_typeof(p_value), left(without_credentials(p_value::text), 120)),
             'be a JSON object', p_constraint
         );
     END IF;
@@ -2401,6 +2402,13 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION update_worktree_type(text,text,text,text,text,text,text,jsonb) IS 'Changes what is given of a worktree type: NULL keeps the value, metadata is merged by key. Of a built-in one only description, color, icon and metadata.';
+
+CREATE OR REPLACE FUNCTION public.without_credentials(p_text text, p_is_message boolean DEFAULT false)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (regexp_replace(regexp_replace(regexp_replace((CASE WHEN (length(p_text) > 4096) THEN ("left"(p_text, 4096) || '@'::text) ELSE p_text END COLLATE "C"), ((('((?<![\w.-])[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}'::text || '(?:\s*=\s*|%(?:25)*3d)'::text) || '|"[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}\\*"\s*:\s*'::text) || '|authorization:\s*\w+\s+|bearer\s+)(\\*"[^"]*"?|''[^'']*''?|[^\s&,;}"'']+)'::text), '\1***'::text, 'gi'::text), '(?<!\w)(?:gh[opsur]_|github_pat_|glpat-|xox[abprs]-)[\w-]{8,}'::text, '***'::text, 'g'::text), ((((('((?://|(?:%(?:25)*2f){2}))'::text || CASE WHEN p_is_message THEN '[^"]'::text ELSE '.'::text END) || '*(?:@|%(?:25)*40)'::text) || '|(?<![^\s/@"''])[^\s/@"'']*(?::(?!//)|%(?:25)*3a(?!%(?:25)*2f))'::text) || CASE WHEN p_is_message THEN '[^[:space:]"]'::text ELSE '.'::text END) || '*(?:@|%(?:25)*40)'::text), '\1***@'::text, 'gi'::text) COLLATE "default");
+COMMENT ON FUNCTION without_credentials(text,boolean) IS 'A value, or a message with values in quotes, as it may be told to others: no password, no token.';
 
 CREATE OR REPLACE FUNCTION public.worktree_status(p_has_uncommitted boolean, p_ahead integer, p_behind integer)
  RETURNS text

@@ -99,7 +99,7 @@ def repository(path: Path, known_branch: str | None = None) -> Repository:
     main, *others = _listed(path)
     is_bare = "bare" in main
     branch = _default_branch(path, known_branch, is_bare, _branch(main))
-    worktrees = [_linked(entry) for entry in others]
+    worktrees = [_linked(entry, common_dir) for entry in others]
     main_path = _main_path(path, Path(main["worktree"]), common_dir)
     of_default_branch = [one.path for one in worktrees if one.branch == branch]
     trunk = (of_default_branch or [Path(main["worktree"])])[0]
@@ -165,8 +165,10 @@ def _listed(path: Path) -> list[dict[str, str]]:
     return [{name: value for name, _, value in (line.partition(" ") for line in lines if line)} for lines in entries]
 
 
-def _linked(entry: dict[str, str]) -> Linked:
-    return Linked(Path(entry["worktree"]), _branch(entry), "locked" in entry)
+def _linked(entry: dict[str, str], common_dir: Path) -> Linked:
+    """One of a listing. Before 2.48 git lists a work tree that is linked by a relative path as that path stands."""
+    kept_in = common_dir / "worktrees" / "any"
+    return Linked(Path(os.path.normpath(kept_in / entry["worktree"])), _branch(entry), "locked" in entry)
 
 
 def _branch(entry: dict[str, str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from fnmatch import fnmatchcase
@@ -12,7 +13,8 @@ GITHUB_HOSTS = {"github.com", "www.github.com", "ssh.github.com"}
 ALIAS = re.compile(r"github\.com-[^./]+")
 """How everybody calls a second key for GitHub; no such top level domain can exist."""
 SSH_URL = re.compile(
-    r"(?P<user>(?:(?:git\+)?ssh://)?(?:[^@/:\s]+@)?)(?P<host>[^/:@\s]+)(?P<port>:[0-9]+(?=/))?(?P<path>[:/].+)"
+    r"(?P<user>(?:git\+)?ssh://(?:[^@/\s]+@)?|(?:[^@/:\s]+@)?)"
+    r"(?P<host>[^/:@\s]+)(?P<port>:[0-9]+(?=/))?(?P<path>[:/].+)"
 )
 
 
@@ -25,7 +27,7 @@ def on_github(url: str, home: Path | None = None) -> str:
     if found is None or (url.partition("://")[1] and "ssh://" not in url):
         return url
     host = found["host"].lower()
-    name = _host_name(found["host"], (home or Path.home()) / SSH_CONFIG) or host
+    name = _host_name(found["host"], (home or Path(os.path.expanduser("~"))) / SSH_CONFIG) or host
     if name.lower() not in GITHUB_HOSTS and not ALIAS.fullmatch(host):
         return url
     return f"git@github.com:{found['path'].lstrip(':/')}"
@@ -34,7 +36,8 @@ def on_github(url: str, home: Path | None = None) -> str:
 def why_not_on_github(url: str) -> str:
     """Why a project cannot be registered; nothing but the host of `url` is in it, there may be a password."""
     found = SSH_URL.fullmatch(url)
-    if found is not None and found["host"].isidentifier() and not url.startswith(("http", "file", "git:")):
+    is_host = found is not None and found["host"].isidentifier() and "@" not in found["path"]  # else it may be a user
+    if found is not None and is_host and not url.startswith(("http", "file", "git:")):
         return f'origin is not on GitHub: ssh host "{found["host"]}" has no HostName in ~/.ssh/config'
     return "origin is not on GitHub"
 

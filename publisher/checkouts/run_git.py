@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from registry.errors import Invalid, RegistryError
@@ -138,11 +139,12 @@ def _text(output: bytes) -> str:
 
 def _reason(stderr: bytes, arguments: tuple[str, ...]) -> str:
     """Why git failed, in its own words: warnings come before that, advice behind it."""
-    lines = stderr.decode("utf-8", "replace").splitlines()
+    lines = stderr.decode("utf-8", "replace").split("\n")
     for kind in ("fatal: ", "error: ", ""):
-        for line in lines:
+        for number, line in enumerate(lines):
             if line.strip() and line.startswith(kind):
-                return line.removeprefix(kind)
+                listed = takewhile(lambda one: one.startswith("\t"), lines[number + 1 :])
+                return " ".join([line.removeprefix(kind), *map(str.strip, listed)])
     return f"git {_name(arguments)} failed"
 
 

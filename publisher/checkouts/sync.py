@@ -43,12 +43,12 @@ class Sync:
         """
         await asyncio.to_thread(run_git.version)
         one = cls(registry, await registry.list_worktree_types(), root)
-        folders = await asyncio.to_thread(one._folders)
-        for number, folder in enumerate(folders):
+        repositories = await asyncio.to_thread(one._repositories)
+        for number, (folder, *others) in enumerate(repositories):
             if progress is not None:
-                progress(number, len(folders), folder)
+                progress(number, len(repositories), folder)
             try:
-                await one._checkout(folder)
+                await one._checkout(folder, others)
             except Unavailable:
                 raise
             except RegistryError as error:
@@ -56,24 +56,25 @@ class Sync:
         await one._retire_what_is_gone()
         return one._report.results
 
-    def _folders(self) -> list[Path]:
-        """One folder of each repository: its main work tree, where that is among them."""
+    def _repositories(self) -> list[list[Path]]:
+        """The folders of each repository, its main work tree first, where that is among them."""
 
         def unreadable(error: OSError) -> None:
             self._report.add(error.filename, "folder", "failed", error.strerror or str(error))
 
-        found: dict[Path, Path] = {}
+        found: dict[Path, list[Path]] = {}
         for folder in search.walk(self._root, unreadable):
             try:
                 place = git.place(folder)
             except RegistryError as error:
                 self._report.add(folder, "project", "failed", str(error))
                 continue
-            if place.is_main or place.common_dir not in found:
-                found[place.common_dir] = folder
+            known = found.setdefault(place.common_dir, [])
+            known.insert(0 if place.is_main else len(known), folder)
         return list(found.values())
 
-    async def _checkout(self, folder: Path) -> None:
+    async def _checkout(self, folder: Path, others: Sequence[Path]) -> None:
+        """One repository, by one of its work trees and the others that were found."""
         url = await asyncio.to_thread(git.origin, folder)
         origin = await self._normalized(url)
         if url is not None and origin is None:
@@ -91,6 +92,8 @@ class Sync:
         repository = await asyncio.to_thread(git.repository, folder, before.default_branch if before else None)
         project = await self._project(repository, before)
         await WorktreeSync(self._registry, self._types, project, repository, self._report).run()
+        for other in await asyncio.to_thread(_unlisted, repository, others):
+            self._report.add(other, "worktree", "skipped", "git has it elsewhere; run: git worktree repair, in it")
 
     async def _normalized(self, url: str | None) -> str | None:
         return None if url is None else await self._registry.normalize_remote_origin(url)
@@ -186,3 +189,9 @@ class Sync:
                 self._report.add(path, "worktree", "skipped", found)
             elif found == "gone":
                 await retire(self._registry, worktree, "its folder is gone", self._report)
+
+
+def _unlisted(repository: Repository, folders: Sequence[Path]) -> list[Path]:
+    """Those of its `folders` that were moved or copied by hand, or of which git's own data is damaged."""
+    listed = {os.path.realpath(one.path) for one in repository.worktrees}
+    return [folder for folder in folders if os.path.realpath(folder) not in listed]

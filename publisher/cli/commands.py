@@ -12,8 +12,9 @@ from publisher.cli.arguments.options import Actor, AsJson, NatsUrl, UpFolder, Ut
 from publisher.cli.arguments.times import printed
 from publisher.cli.arguments.usage import UsageError, confirm
 from publisher.cli.servers.session import acting_as, located, registry_client, run
-from publisher.cli.terminal.text import emit, emit_json, write
+from publisher.cli.terminal.text import emit_document, emit_json, write
 from registry.errors import NotFound
+from registry.urls import without_credentials
 
 if TYPE_CHECKING:
     from publisher.applier.dead_letters import DeadLetter, DeadLetters
@@ -60,13 +61,13 @@ def send(
     try:
         fields = exact.loads(data)
     except ValueError as error:
-        raise UsageError(f"data {data[:80]!r}: is not JSON: {error}") from None
+        raise UsageError(f"data {without_credentials(data)[:80]!r}: is not JSON: {error}") from None
     try:
         given_id = UUID(command_id) if command_id else None
     except ValueError:
         raise UsageError(f'--id "{command_id}": it must be a UUID') from None
     if not isinstance(fields, dict):
-        raise UsageError(f"data {data[:80]!r}: must be a JSON object")
+        raise UsageError(f"data {without_credentials(data)[:80]!r}: must be a JSON object")
     settings = located("nats_url", nats_url=nats_url)
     sending = Sending(command_id=given_id, idempotency_key=key, actor=acting_as(actor), timeout=timeout)
 
@@ -103,7 +104,7 @@ def list_(nats_url: NatsUrl = None, _state_dir: UpFolder = None, _utc: Utc = Fal
     found = _with_dead_letters(work, nats_url)
     if as_json:
         for letter in found:
-            emit(_json(letter))
+            emit_document(_json(letter))
         return
     tables.print_table(
         {
@@ -127,7 +128,7 @@ def show(
     """
     letter = _with_dead_letters(lambda dead_letters: dead_letters.get(number), nats_url)
     if as_json:
-        emit(_json(letter))
+        emit_document(_json(letter))
         return
     write(f"reason    {letter.reason}")
     write(f"sent to   {letter.subject}, stored at {letter.sequence} there")

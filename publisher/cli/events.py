@@ -13,7 +13,7 @@ from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import AsJson, NatsUrl, UpFolder, Utc
 from publisher.cli.arguments.usage import UsageError, reading_options
 from publisher.cli.servers.session import located, registry_client, run
-from publisher.cli.terminal.text import console, emit, emit_json, line_printer, say, write
+from publisher.cli.terminal.text import console, emit_document, emit_json, line_printer, say, write
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -79,7 +79,7 @@ def tail(
         ):
             async for event in events:
                 if as_json:
-                    emit(event.payload.decode())
+                    emit_document(event.payload.decode())
                 else:
                     show(event_line(exact.loads(event.payload)))
 

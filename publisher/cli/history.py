@@ -14,7 +14,7 @@ from publisher.cli.arguments.usage import UsageError
 from publisher.cli.servers.installation import installation
 from publisher.cli.servers.session import located_schema, run
 from publisher.cli.terminal.progress import progress
-from publisher.cli.terminal.text import emit, say, write
+from publisher.cli.terminal.text import emit_document, say, write
 
 if TYPE_CHECKING:
     from publisher.settings import Settings
@@ -89,7 +89,7 @@ def verify(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_jso
     settings = _settings(database_url)
     found = run(verification.verify(settings))
     if as_json:
-        emit(json.dumps(found.as_dict()))
+        emit_document(json.dumps(found.as_dict()))
     else:
         for name, count in found.equal.items():
             write(f"{count:>9,} {name} are what the events tell")
@@ -146,7 +146,7 @@ def doctor(
         located_schema(settings.database_url)
         findings = run(examination.examine(settings))
     if as_json:
-        emit(json.dumps([finding._asdict() for finding in findings]))
+        emit_document(json.dumps([finding._asdict() for finding in findings]))
     else:
         for finding in findings:
             write(f"{'ok ' if finding.is_well else '!! '} {finding.text}")

@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -31,9 +31,13 @@ from publisher.cli import (
 )
 from publisher.cli.arguments.usage import UsageError
 from publisher.cli.terminal.text import say, write
+from publisher.text import visible
 from registry.errors import RegistryError, Unavailable, Unprepared
+from registry.urls import safe_to_tell
 
 REFUSED, USAGE, UNREACHABLE = 1, 2, 3
+USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
+"""`UsageError`, which typer has from click, or of its own, and gives no name to."""
 OUTPUT_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 app = typer.Typer(
@@ -109,7 +113,13 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        app()
+        code = app(standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except USAGE_ERROR as error:
+        return _say_usage(error)
+    except typer.Abort:
+        say("Aborted!")
+        return REFUSED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except RegistryError as error:
@@ -121,6 +131,15 @@ def _run() -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
+
+
+def _say_usage(error: Any) -> int:
+    """Say what is wrong with what was typed, and how to type it. A name from outside may be in it, as of `sync *`."""
+    is_help = error.message == error.ctx.get_help() if error.ctx is not None else False
+    if not is_help:
+        error.message = visible(safe_to_tell(error.message))
+    error.show(sys.stderr)
+    return int(error.exit_code)
 
 
 def _open_streams() -> None:

@@ -12,7 +12,7 @@ from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder, Utc, 
 from publisher.cli.arguments.usage import confirm
 from publisher.cli.servers.session import database
 from publisher.cli.terminal.progress import progress
-from publisher.cli.terminal.text import emit, say, write
+from publisher.cli.terminal.text import emit_document, say, write
 
 app = typer.Typer(
     help="Bring the database to this version's schema (that is: migrate up), and back.", invoke_without_command=True
@@ -62,7 +62,9 @@ def up(
                 raise
             backfilled = _backfill(conn)
     if as_json:
-        emit(json.dumps(adopted.as_dict() | {"applied": [] if dry_run else names, "pending": names if dry_run else []}))
+        emit_document(
+            json.dumps(adopted.as_dict() | {"applied": [] if dry_run else names, "pending": names if dry_run else []})
+        )
     else:
         upgrade.print_changes(adopted)
         upgrade.print_decisions(adopted, write)
@@ -106,7 +108,7 @@ def status(
             }
             for item in found
         ]
-        emit(json.dumps(rows))
+        emit_document(json.dumps(rows))
         return
     from publisher.cli.arguments.times import printed
     from publisher.cli.terminal import tables

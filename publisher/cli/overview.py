@@ -9,7 +9,7 @@ import typer
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, ProjectOption, ProjectReference, UpFolder, Utc
 from publisher.cli.servers.session import with_registry
-from publisher.cli.terminal.text import emit, emit_json
+from publisher.cli.terminal.text import emit_json, emit_path
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -139,4 +139,4 @@ def path(
         project = await references.project(registry, reference)
         return await registry.get_project_working_path(project.id, worktree)
 
-    emit(with_registry(work, database_url))
+    emit_path(with_registry(work, database_url))

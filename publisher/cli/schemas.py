@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from publisher.cli.arguments.options import AsJson
-from publisher.cli.terminal.text import console, emit, write
+from publisher.cli.terminal.text import console, emit_document, write
 from registry.errors import Conflict, Invalid, NotFound
 
 READABLE = 20
@@ -63,7 +63,7 @@ def list_(as_json: AsJson = False) -> None:
     found = load(folder())
     names = {path.removesuffix(".json"): document for path, document in found.items()}
     if as_json:
-        emit(json.dumps([{"name": name, "id": _urn(document)} for name, document in names.items()]))
+        emit_document(json.dumps([{"name": name, "id": _urn(document)} for name, document in names.items()]))
         return
     longest = max(map(len, names))
     out = console()
@@ -97,7 +97,7 @@ def show(name: Annotated[str, typer.Argument(help="Name, $id or message type; se
         near = get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else "see imi-registry schemas list"
         raise NotFound(f'no schema "{name}"; {hint}')
-    print(json.dumps(found[names[name]], indent=2, ensure_ascii=False))
+    emit_document(json.dumps(found[names[name]], indent=2, ensure_ascii=False))
 
 
 @app.command()

@@ -11,7 +11,7 @@ import typer
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, HttpPort, NatsUrl, StateDir
 from publisher.cli.servers.installation import embedded
 from publisher.cli.servers.session import required, run, settings_of
-from publisher.cli.terminal.text import console, emit, line_printer, say
+from publisher.cli.terminal.text import console, emit_document, line_printer, say
 
 
 def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
@@ -80,4 +80,4 @@ def demo(
     out.print()
     out.print(summary(results[0]))
     if as_json:
-        emit(json.dumps(asdict(results[0])))
+        emit_document(json.dumps(asdict(results[0])))

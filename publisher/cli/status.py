@@ -78,7 +78,7 @@ def status(
 async def _watch(settings: Settings) -> None:
     from rich.live import Live
 
-    from publisher.cli.terminal.text import console
+    from publisher.cli.terminal.text import console, safe
     from registry.errors import Unavailable
 
     with Live(console=console(), auto_refresh=False) as live:
@@ -86,7 +86,7 @@ async def _watch(settings: Settings) -> None:
             try:
                 shown: Any = _screen(await _look(settings), settings)
             except Unavailable as error:
-                shown = f"!! {error}"
+                shown = safe(f"!! {error}")
             live.update(shown, refresh=True)
             await asyncio.sleep(REFRESH_SECONDS)
 

@@ -11,7 +11,8 @@ import typer
 
 from publisher.cli.arguments.options import Actor, AsJson, DatabaseUrl, UpFolder
 from publisher.cli.servers.session import with_registry
-from publisher.cli.terminal.text import emit, say, write
+from publisher.cli.terminal.text import emit_document, say, write
+from publisher.text import visible
 from registry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -71,17 +72,16 @@ async def _once(registry: Registry, root: Path, as_json: bool) -> list[Result]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from publisher.checkouts.run_git import printable
     from publisher.checkouts.sync import Sync
 
     errors = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("looking for checkouts", total=None)
         results = await Sync.run(
             registry,
             root,
-            lambda done, total, path: bar.update(task, completed=done, total=total, description=printable(path.name)),
+            lambda done, total, path: bar.update(task, completed=done, total=total, description=visible(path.name)),
         )
     _show(results, root, as_json)
     return results
@@ -94,7 +94,7 @@ def _show(results: list[Result], root: Path, as_json: bool) -> None:
     counted = Counter(result.outcome for result in results)
     if as_json:
         found = {"counts": counted, "results": [asdict(result) for result in results]}
-        emit(json.dumps(found, ensure_ascii=False))
+        emit_document(json.dumps(found, ensure_ascii=False))
         return
     from rich.text import Text
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from publisher.embedded.state_dir import check_files_are_ours, check_folder_is_ours, is_in_use
+from publisher.embedded.state_dir import check_files_are_ours, check_folder_is_ours, check_was_made_here, is_in_use
 from publisher.settings import Settings
 from registry.errors import Invalid
 
@@ -28,19 +28,21 @@ class Endpoints(BaseModel):
 def of_running(state_dir: Path, *, is_trusted: bool = True) -> dict[str, str]:
     """The URLs of the `imi-registry up` that runs in `state_dir`. Raises `Invalid` with what is wrong with the folder.
 
-    Where nobody named the folder (`is_trusted` is false), it must be ours, and its owner's lock held: the files alone
-    may have come with a repository, and would lead every command of who works in it to a server of somebody else.
+    The folder must be ours. Where nobody named it (`is_trusted` is false), it must have been made here and its owner's
+    lock be held: the files may have come with a repository, and would lead every command of who works in it to a server
+    of somebody else.
     """
     try:
-        if not is_trusted:
-            check_folder_is_ours(state_dir)
-            check_files_are_ours(state_dir)
+        check_folder_is_ours(state_dir)
+        check_files_are_ours(state_dir)
         content = (state_dir / NAME).read_text()
         is_running = is_in_use(state_dir)
     except OSError as error:
         raise Invalid(f'state directory "{state_dir}": {_reason(state_dir, error)}') from None
     if is_running is False or (is_running is None and not is_trusted):
         raise Invalid(f'state directory "{state_dir}": {NOT_RUNNING}')
+    if not is_trusted:
+        check_was_made_here(state_dir)
     try:
         urls = Endpoints.model_validate_json(content)
     except ValidationError:

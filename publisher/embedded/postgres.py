@@ -49,6 +49,9 @@ POSTGRES_SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "cluster_name": "imi-registry",
+    # A statement that fails may have a password in it, and so may the row that its detail tells of.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
 }
 
 

@@ -15,7 +15,11 @@ from pathlib import Path
 from publisher.embedded.account import owners
 from registry.errors import Conflict, Invalid, Unavailable
 
+HERE = Path(".imi")
+"""The state directory where nobody names one: it must have been made here, see `check_was_made_here`."""
 OWNER_LOCK = "owner.lock"
+LOOKING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""At the file itself, not where a link leads, and without waiting for the other end of a pipe."""
 LOOKING_SECONDS = 0.1
 SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sun_path without its terminating zero
@@ -27,6 +31,8 @@ def owned(state_dir: Path) -> Iterator[Path]:
 
     Raises `Conflict` when another process owns it, `Invalid` when it cannot be used as a state directory.
     """
+    if state_dir == HERE:
+        check_was_made_here(state_dir)
     directory = state_dir.expanduser().resolve()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -36,19 +42,45 @@ def owned(state_dir: Path) -> Iterator[Path]:
     check_socket_path(directory)
     check_folder_is_ours(directory)
     try:
-        held = os.open(directory / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = os.open(directory / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Invalid(f'state directory "{directory}": is not writable: {error.strerror}') from error
     try:
         check_files_are_ours(directory)
         if not _taken_soon(held):
-            owner = os.pread(held, 32, 0).decode().strip() or "(just starting)"
+            owner = os.pread(held, 32, 0).decode().partition("\n")[0] or "(just starting)"
             raise Conflict(f'state directory "{directory}" is in use by process {owner}')
         os.ftruncate(held, 0)
-        os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(held, f"{os.getpid()}\n{_mark(directory)}\n".encode(), 0)
         yield directory
     finally:
         os.close(held)
+
+
+def check_was_made_here(state_dir: Path) -> None:
+    """Raise `Invalid` unless `state_dir` is new, or what an earlier start here made.
+
+    One that came with a repository or an archive is ours, and may have any data, secrets and settings in it: what runs
+    on those is chosen by who made it. No copy of a folder has the number that its file system gave to the first.
+    """
+    if not state_dir.is_symlink() and (not state_dir.exists() or (state_dir.is_dir() and not any(state_dir.iterdir()))):
+        return
+    try:
+        held = os.open(state_dir / OWNER_LOCK, LOOKING)
+        with open(held, "rb") as lock:
+            is_made_here = not state_dir.is_symlink() and _mark(state_dir).encode() in lock.read(64).split(b"\n")
+    except OSError:
+        is_made_here = False
+    if not is_made_here:
+        raise Invalid(
+            f'state directory "{state_dir}": was not made here by imi-registry, or was moved; if you know it, name it '
+            f'once: imi-registry up --state-dir "{state_dir.absolute()}"'
+        )
+
+
+def _mark(directory: Path) -> str:
+    """What tells a folder from each copy of it."""
+    return f"made here: {directory.stat().st_ino}"
 
 
 def check_folder_is_ours(directory: Path) -> None:
@@ -87,7 +119,7 @@ def check_files_are_ours(directory: Path) -> None:
 def is_in_use(directory: Path) -> bool | None:
     """Whether a process owns it now; None when none ever did. No copy of the folder has this: it is a lock."""
     try:
-        held = os.open(directory / OWNER_LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        held = os.open(directory / OWNER_LOCK, LOOKING)
     except FileNotFoundError:
         return None
     try:

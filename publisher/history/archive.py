@@ -25,6 +25,7 @@ from publisher.outbox.ranges import range_array, runs
 from publisher.outbox.record import every_row
 from publisher.outbox.rows import WHOLE_BYTES
 from publisher.settings import Settings, profile_of
+from publisher.text import visible_json
 from registry import exact
 from registry.errors import Conflict, Invalid
 from registry.events.filter import EventFilter
@@ -87,7 +88,7 @@ def writing(file: Path) -> Iterator[Callable[[bytes], object]]:
     The file has its name only when it is whole: one that was cut off between two lines would look like a history.
     """
     if str(file) == "-":
-        yield sys.stdout.buffer.write
+        yield _write_visible if sys.stdout.isatty() else sys.stdout.buffer.write
         sys.stdout.buffer.flush()
         return
     partial = file.with_name(f"{file.name}.partial")
@@ -101,6 +102,11 @@ def writing(file: Path) -> Iterator[Callable[[bytes], object]]:
         partial.replace(file)
     except OSError as error:
         raise Invalid(f'cannot write "{file}": {error.strerror}') from error
+
+
+def _write_visible(line: bytes) -> None:
+    """Write a line to the terminal; copied from there it says the same."""
+    sys.stdout.buffer.write(visible_json(line.decode()).encode())
 
 
 @contextmanager

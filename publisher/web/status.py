@@ -15,6 +15,7 @@ from starlette.routing import Route
 from publisher.applier.metrics import ApplierMetrics
 from publisher.health import Health
 from publisher.relay.metrics import RelayMetrics
+from publisher.text import visible
 
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -59,8 +60,8 @@ def application(metrics: RelayMetrics, applier: ApplierMetrics, others: Sequence
 
 def problems_and_notes(parts: Sequence[Health]) -> tuple[list[str], list[str]]:
     """What keeps the service from its work, and what else somebody should look at; each sentence once."""
-    problems = dict.fromkeys(text for part in parts for text in part.problems())
-    notes = dict.fromkeys(text for part in parts for text in part.notes())
+    problems = dict.fromkeys(visible(text) for part in parts for text in part.problems())
+    notes = dict.fromkeys(visible(text) for part in parts for text in part.notes())
     return list(problems), list(notes)
 
 

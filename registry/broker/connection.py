@@ -192,6 +192,7 @@ def _scheme(url: str) -> str:
     try:
         parts = urlsplit(url)
         is_good = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+        is_good &= "@" not in parts.path + parts.query + parts.fragment  # a password that was cut
     except ValueError:
         is_good = False
     if not is_good:

@@ -14,12 +14,14 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection, IsolationLevel
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from registry import exact
 from registry.database.errors import translated
-from registry.errors import Conflict, Unavailable
+from registry.errors import Conflict, Invalid, Unavailable
+from registry.urls import is_cut_in_password
 
 ConnectionT = TypeVar("ConnectionT", bound=AsyncConnection[Any])
 SetUp = Callable[[AsyncConnection[Any]], Awaitable[None]]
@@ -89,6 +91,21 @@ SELECT
 """
 
 
+def check_url(database_url: str) -> None:
+    """Raise `Invalid` for a URL, or connection string, that is none; what is wrong in it may be of a password."""
+    try:
+        is_good = not is_cut_in_password(database_url)
+        conninfo_to_dict(database_url)
+    except psycopg.ProgrammingError:
+        is_good = False
+    if not is_good:
+        raise Invalid(
+            "the database URL, not shown as it may have a password in it, is not of the form "
+            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
+            'where "@", "/" and "%" in a password are written as %40, %2F and %25'
+        )
+
+
 @asynccontextmanager
 async def connect(database_url: str, name: str, settings: str = "") -> AsyncIterator[AsyncConnection[Any]]:
     """A direct connection that PostgreSQL lists as `name`, in autocommit, with `settings` beside those of `SESSION`.
@@ -101,6 +118,7 @@ async def connect(database_url: str, name: str, settings: str = "") -> AsyncIter
 
 async def open_connection(database_url: str, name: str, set_up: SetUp) -> AsyncConnection[Any]:
     """A connection that `set_up` has set up, for whoever closes it himself. Raises as `connect` does."""
+    check_url(database_url)
     with translated():
         conn = await uninterrupted(
             AsyncConnection.connect(database_url, application_name=name[:63], prepare_threshold=0, **CONNECTION)
@@ -118,6 +136,7 @@ async def open_connection(database_url: str, name: str, set_up: SetUp) -> AsyncC
 @contextmanager
 def connect_blocking(database_url: str, settings: str = NO_TIME_LIMITS) -> Iterator[Connection[Any]]:
     """As `connect`, without an event loop. What psycopg raises in the block is translated as well."""
+    check_url(database_url)
     with translated(), psycopg.connect(database_url, **FALLBACK_NAME, **CONNECTION) as conn:
         conn.execute((SESSION + settings).encode())
         yield conn
@@ -130,6 +149,8 @@ def pool(
 
     Nothing is prepared: a prepared statement belongs to one server session, and a pooler changes that.
     """
+
+    check_url(database_url)
 
     async def configure(conn: AsyncConnection[Any]) -> None:
         set_json_loads(exact.loads, conn)

@@ -17,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 from registry.database.connection import acquired, direct_or_pooled, open_connection, pool
 from registry.database.errors import from_database, translated
 from registry.errors import Conflict, Invalid
+from registry.urls import without_credentials
 
 T = TypeVar("T")
 
@@ -100,7 +101,9 @@ class Pool:
                 await self._pool.check()
             raise from_database(error) from error
         except UnicodeEncodeError as error:
-            raise Invalid(f"value {error.object!a:.120} is no text: it has half of a surrogate pair") from error
+            raise Invalid(
+                f"value {without_credentials(str(error.object))!a:.120} is no text: it has half of a surrogate pair"
+            ) from error
         except RecursionError as error:
             raise Invalid("a JSON value is nested too deep") from error
 

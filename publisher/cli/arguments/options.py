@@ -13,6 +13,7 @@ from publisher.cli.arguments.times import IN_UTC
 from publisher.cli.arguments.usage import UsageError
 from publisher.cli.servers.session import UP_FOLDER
 from registry.errors import Invalid
+from registry.urls import without_credentials
 
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ def json_object(metadata: str | None) -> dict[str, Any] | None:
 
     if metadata is None:
         return None
-    given = f"--metadata {metadata!r:.80}"
+    given = f"--metadata {without_credentials(metadata)!r:.80}"
     try:
         value = exact.checked(exact.loads(metadata), "metadata")
     except ValueError as error:

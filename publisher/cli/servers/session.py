@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HERE = Path(".imi")
 UP_FOLDER: ContextVar[Path | None] = ContextVar("UP_FOLDER", default=None)
 """The state directory given with --state-dir, if any."""
 
@@ -72,11 +71,12 @@ def located(*needed: str, database_url: str | None = None, nats_url: str | None 
 def _running_here() -> dict[str, str]:
     """The URLs of the `up` in IMI_STATE_DIR or `.imi`; none where neither is there."""
     from publisher.embedded import endpoints
+    from publisher.embedded.state_dir import HERE
 
     named = os.environ.get("IMI_STATE_DIR")
     if named:
         return endpoints.of_running(Path(named).expanduser())
-    if HERE.exists():
+    if HERE.is_symlink() or HERE.exists():
         return endpoints.of_running(HERE, is_trusted=False)
     return {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from publisher.cli.arguments.times import printed
-from publisher.cli.terminal.text import emit, write
+from publisher.cli.terminal.text import emit_document, write
 from registry import exact
 from registry.client.lookup import FoundEvent
 
@@ -23,7 +23,7 @@ def show(found: FoundEvent, stream: str, *, as_json: bool) -> None:
             "headers": found.headers,
             "event": orjson.Fragment(found.payload),
         }
-        emit(orjson.dumps(place).decode())
+        emit_document(orjson.dumps(place).decode())
         return
     if found.stored_at is None:
         kept = "only by the publisher: the stream no longer holds it"

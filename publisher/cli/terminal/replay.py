@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from publisher.cli.terminal.lines import event_line
-from publisher.cli.terminal.text import console, emit, line_printer
+from publisher.cli.terminal.text import console, line_printer
+from publisher.text import visible_json
 from registry import exact
 from registry.history.pages import Replayed
 
@@ -66,11 +67,9 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
             number += 1
             if number == 1:
                 bar.reset(task, completed=last.sequence - 1)  # what was skipped took no time
-            if as_json and is_terminal:
-                emit(last.payload.decode())
-            elif as_json:
-                out.write(last.payload + b"\n")
-                if follow:
+            if as_json:
+                out.write(f"{visible_json(last.payload.decode())}\n".encode())
+                if follow or is_terminal:
                     out.flush()
             else:
                 show_line(event_line(exact.loads(last.payload)))

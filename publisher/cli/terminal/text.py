@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from publisher.text import visible
+from publisher.text import visible, visible_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -55,7 +55,7 @@ def emit_json(value: BaseModel | Mapping[str, Any] | Sequence[Any] | None) -> No
     """Print a value, or a model, or some of these, as one line of JSON, with all digits of its numbers."""
     from registry import exact
 
-    emit(exact.dumps(_plain(value)).decode())
+    emit_document(exact.dumps(_plain(value)).decode())
 
 
 def _plain(value: Any) -> Any:
@@ -64,6 +64,16 @@ def _plain(value: Any) -> Any:
     return value.model_dump() if hasattr(value, "model_dump") else value
 
 
-def emit(text: str) -> None:
-    """Print a line of output that programs read, too: on a terminal alone are its control characters visible."""
-    print(visible(text) if sys.stdout.isatty() else text, flush=True)
+def emit_document(document: str) -> None:
+    """Print a JSON document, that reads the same with its control characters escaped."""
+    print(visible_json(document, sys.stdout.encoding or "utf-8"), flush=True)
+
+
+def emit_path(path: str) -> None:
+    """Print a path: for a program each byte as it is, and on a terminal with its control characters visible."""
+    if sys.stdout.isatty():
+        write(path)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(f"{path}\n".encode())
+    sys.stdout.buffer.flush()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,99 @@ def test_no_program_that_a_repository_names_is_run(tmp_path: Path, traps: Traps)
     # then it is not for want of traps
     plain_git(main, "status")
     assert {"core.fsmonitor", "filter-0-process"} <= traps.sprung
+
+
+WAYS = ["include", "includeIf", "worktree", "attributes"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_program_that_is_named_in_another_file_is_run(tmp_path: Path, traps: Traps, way: str) -> None:
+    # given
+    main = checkout(tmp_path / "engine", ORIGIN)
+    filtered(main)
+    other = tmp_path / "other"
+    for name, value in traps.settings().items():
+        git(main, "config", "--file", str(other), name, value)
+    if way == "include":
+        git(main, "config", "include.path", str(other))
+    elif way == "includeIf":
+        git(main, "config", "includeIf.onbranch:main.path", str(other))
+    elif way == "worktree":
+        git(main, "config", "extensions.worktreeConfig", "true")
+        other.rename(main / ".git" / "config.worktree")
+    else:
+        (main / ".git" / "info" / "attributes").write_text("* filter=hidden diff=hidden\n")
+        git(main, "config", "filter.hidden.clean", traps.set("filter-hidden"))
+        git(main, "config", "filter.hidden.required", "true")
+        git(main, "config", "core.fsmonitor", traps.set("core.fsmonitor"))
+    # then
+    _, state = answers(main)
+    assert traps.sprung == set()
+    assert state.commit_message == "Filtered"
+    plain_git(main, "status")
+    assert traps.sprung
+
+
+def test_no_program_of_a_submodule_in_a_submodule_is_run(tmp_path: Path, traps: Traps) -> None:
+    # given
+    inner = checkout(tmp_path / "inner")
+    filtered(inner)
+    for folder, part in (("outer", inner), ("engine", tmp_path / "outer")):
+        main = checkout(tmp_path / folder, ORIGIN)
+        git(main, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(part), "part")
+        git(main, "commit", "--quiet", "--message", "Part")
+    git(main, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive")
+    innermost = main / "part" / "part"
+    configure(innermost, traps.settings())
+    for number in range(len(FILTERS)):
+        os.utime(innermost / f"{number}.txt", (3, 3))
+    assert reader.state(main, "main").uncommitted_files == 0
+    # when
+    (innermost / "new").write_text("x")
+    # then
+    assert reader.state(main, "main").uncommitted_files == 1
+    assert traps.sprung == set()
+    plain_git(innermost, "status")
+    assert traps.sprung
+
+
+def test_submodules_that_are_links_to_what_they_are_in_are_not_entered(tmp_path: Path) -> None:
+    main = checkout(tmp_path / "engine", ORIGIN)
+    head = git(main, "rev-parse", "HEAD")
+    for name in ("one", "two", "folder/three"):
+        git(main, "update-index", "--add", "--cacheinfo", f"160000,{head},{name}")
+    git(main, "commit", "--quiet", "--message", "Links")
+    for name in ("one", "two", "folder"):
+        (main / name).symlink_to(main)
+    changed = {
+        one for one in git(main, "status", "--porcelain", "-z", "-uall", "--ignore-submodules=dirty").split("\0") if one
+    }
+    assert reader.state(main, "main").uncommitted_files == len(changed)
+
+
+def test_a_signed_commit_is_read_without_its_signature(
+    tmp_path: Path, traps: Traps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("no ssh-keygen to sign with")
+    main = checkout(tmp_path / "engine", ORIGIN)
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    git(main, "config", "gpg.format", "ssh")
+    git(main, "config", "user.signingKey", str(key))
+    git(main, "commit", "--quiet", "--allow-empty", "--gpg-sign", "--message", "Signed «1»")
+    # when
+    (tmp_path / "signers").write_text(f"ada@example.com {key.with_suffix('.pub').read_text()}")
+    configure(main, {"log.showSignature": "true", "gpg.ssh.allowedSignersFile": str(tmp_path / "signers")})
+    assert 'Good "git" signature' in git(main, "log", "-1")
+    configure(main, {"gpg.ssh.program": traps.set("gpg")})
+    # then
+    state = reader.state(main, "main")
+    assert (state.commit_hash, state.commit_message) == (git(main, "rev-parse", "HEAD"), "Signed «1»")
+    assert traps.sprung == set()
+    plain_git(main, "log", "-1")
+    assert traps.sprung == {"gpg"}
 
 
 def test_no_program_that_the_user_names_is_run(tmp_path: Path, traps: Traps, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,18 +411,46 @@ def test_a_commit_in_another_encoding_is_read_as_text(tmp_path: Path) -> None:
     assert reader.state(main, "main").commit_message == "Größe"
 
 
+ADDED_IN = {
+    "worktree list --porcelain -z": (2, 36),
+    "rev-parse --path-format": (2, 31),
+    "worktree list --expire": (2, 40),
+    "--no-lazy-fetch": (2, 44),
+    "--attr-source": (2, 41),
+    "--config-env": (2, 31),
+    "config get": (2, 46),
+    "config list": (2, 46),
+    "for-each-ref --include-root-refs": (2, 45),
+    "for-each-ref --exclude": (2, 42),
+    "cat-file -Z": (2, 42),
+    "status --no-ahead-behind": (2, 17),
+}
+"""What of the interface of git is newer than the oldest that is read; a blank stands for anything between."""
+
+
 @pytest.fixture
 def old_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The installed git behind a door that knows no more than an old one; the file says which."""
     folder = tmp_path / "bin"
     folder.mkdir()
     real = subprocess.run(["which", "git"], capture_output=True, text=True, check=True).stdout.strip()
-    (folder / "git").write_text(f"""#!/bin/sh
-if [ "$1" = version ]; then echo "git version $(cat {folder}/version)"; exit; fi
-case " $* " in *" worktree list --porcelain -z "*) echo "error: unknown switch 'z'" >&2; exit 129;; esac
-exec {real} "$@"
+    (folder / "git").write_text(f"""#!{sys.executable} -IS
+import os, sys
+version = open({str(folder / "version")!r}).read().strip()
+given = sys.argv[1:]
+if given == ["version"]:
+    print("git version", version)
+    raise SystemExit
+for option, added_in in {ADDED_IN!r}.items():
+    rest = iter(given)
+    is_given = all(any(one.partition("=")[0] == part for one in rest) for part in option.split())
+    if is_given and tuple(map(int, version.split(".")[:2])) < added_in:
+        print("error: unknown option or command", option, file=sys.stderr)
+        raise SystemExit(129)
+os.execv({real!r}, [{real!r}, *given])
 """)
     (folder / "git").chmod(0o755)
+    (folder / "version").write_text("99.0")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     return folder / "version"
 
@@ -338,12 +461,32 @@ def test_an_old_git_is_read_or_refused_in_one_line(tmp_path: Path, old_git: Path
     git(main, "worktree", "add", "--quiet", "-b", "feat/a", str(tmp_path / "feat a"))
     # then
     old_git.write_text("2.34.1")
+    with pytest.raises(subprocess.CalledProcessError):  # the door is shut
+        git(main, "worktree", "list", "--porcelain", "-z")
     found = reader.repository(main)
     assert {one.path: one.branch for one in found.worktrees} == {main: "main", tmp_path / "feat a": "feat/a"}
     # then
     git(main, "worktree", "add", "--quiet", "-b", "feat/b", str(tmp_path / "line\nbreak"))
     with pytest.raises(Invalid, match="line break"):
         reader.repository(main)
+
+
+@pytest.mark.parametrize("version", ["2.31.0", "2.35.8", "2.36.0"])
+def test_every_version_that_is_not_refused_has_all_that_is_asked(
+    worked_on: Path, old_git: Path, cli: CommandLine, version: str
+) -> None:
+    # given
+    git(worked_on, "worktree", "add", "--quiet", "-b", "feat/a", str(worked_on.parent / "feat a"))
+    git(worked_on, "worktree", "lock", str(worked_on.parent / "feat a"))
+    before = answers(worked_on)
+    # when
+    old_git.write_text(version)
+    run_git._version.cache_clear()
+    # then
+    assert answers(worked_on) == before
+    assert reader.place(worked_on).is_main
+    assert reader.has_commit(worked_on, "HEAD") is False
+    assert cli("sync", worked_on.parent).code == 0
 
 
 def test_a_git_too_old_is_refused_in_one_line(tmp_path: Path, old_git: Path, cli: CommandLine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -98,6 +99,29 @@ class World:
             target.parent.mkdir(exist_ok=True)
             git(self.main, "worktree", "move", "--force", "--force", str(path), str(target))
 
+    def move_by_hand(self) -> None:
+        """git has it at the former place until it is repaired; pruned before that, its data is gone."""
+        if path := self.linked():
+            target = self.place()
+            target.parent.mkdir(exist_ok=True)
+            path.rename(target)
+
+    def repair(self) -> None:
+        """As much as can be: what is left of a pruned one cannot."""
+        for folder in self.folders():
+            if is_read_by_git(folder):
+                git(folder, "worktree", "repair")
+
+    def merge(self) -> None:
+        path = self.linked()
+        is_clean = not git(self.main, "status", "--porcelain")
+        if path and is_clean and git(self.main, "branch", "--show-current") == "main":
+            git(self.main, "merge", "--quiet", "--no-edit", "--strategy-option=ours", git(path, "rev-parse", "HEAD"))
+
+    def folders(self) -> list[Path]:
+        """Work trees, whatever git knows of them."""
+        return sorted(one.parent for one in self.code.rglob(".git"))
+
     def delete(self) -> None:
         if path := self.linked():
             shutil.rmtree(path)
@@ -131,11 +155,16 @@ OPERATIONS: dict[str, Callable[[World], None]] = {
     for one in (
         *(World.commit, World.edit, World.branch, World.rename_branch, World.detach),
         *(World.add, World.remove, World.move, World.delete, World.lock, World.unlock, World.prune),
-        *(World.rename_repository, World.move_clone),
+        *(World.rename_repository, World.move_clone, World.move_by_hand, World.repair, World.merge),
     )
 }
 Step = tuple[str, int, bool]
 """An operation, what it is done to, and whether there is a sync after it."""
+
+
+def is_read_by_git(folder: Path) -> bool:
+    """Whether git finds the data of a work tree."""
+    return subprocess.run(["git", "-C", str(folder), "rev-parse", "--git-dir"], capture_output=True).returncode == 0
 
 
 def steps(most: int) -> st.SearchStrategy[list[Step]]:
@@ -146,7 +175,8 @@ def steps(most: int) -> st.SearchStrategy[list[Step]]:
 async def check(registry: Registry, world: World, before: dict[Path, Worktree]) -> dict[Path, Worktree]:
     """Sync, and compare; returns the active worktrees that are registered then."""
     results = await Sync.run(registry, world.code)
-    assert [one for one in results if one.outcome == "failed"] == []
+    unreadable = {str(folder) for folder in world.folders() if not is_read_by_git(folder)}
+    assert {one.path for one in results if one.outcome == "failed"} == unreadable
     found = {
         Path(one.path): one for one in await registry.list_worktrees() if Path(one.path).is_relative_to(world.code)
     }
@@ -164,7 +194,7 @@ async def check(registry: Registry, world: World, before: dict[Path, Worktree]) 
             assert_state(world, worktree)
     assert len({one.project_id for one in found.values()}) <= 1
     again: list[Result] = await Sync.run(registry, world.code)
-    assert {one.outcome for one in again} <= {"unchanged", "skipped"}, again
+    assert {one.outcome for one in again if one.path not in unreadable} <= {"unchanged", "skipped"}, again
     return found
 
 

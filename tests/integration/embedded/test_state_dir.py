@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,6 +119,76 @@ def test_a_repository_that_ships_a_state_directory_redirects_nobody(
     refused = cli("stats")
     assert (refused.code, refused.out) == (1, "")
     assert "no imi-registry up runs there" in refused.err
+
+
+def elsewhere(tmp_path: Path) -> Path:
+    """The state directory of another installation of ours, in use."""
+    return tmp_path / "home" / "other"
+
+
+def as_a_link(brought: Path, other: Path) -> None:
+    brought.symlink_to(other)
+
+
+def with_the_lock_of_another(brought: Path, other: Path) -> None:
+    brought.mkdir(mode=0o700)
+    (brought / "owner.lock").symlink_to(other / "owner.lock")
+
+
+def with_a_mark_of_another(brought: Path, other: Path) -> None:
+    shutil.copytree(other, brought)
+
+
+def with_a_pipe_for_a_lock(brought: Path, other: Path) -> None:
+    brought.mkdir(mode=0o700)
+    os.mkfifo(brought / "owner.lock")
+
+
+BROUGHT = [as_a_link, with_the_lock_of_another, with_a_mark_of_another, with_a_pipe_for_a_lock]
+
+
+@pytest.mark.parametrize("brought", BROUGHT)
+def test_what_a_repository_brings_is_neither_believed_nor_started(
+    cli: CommandLine, database: str, tmp_path: Path, brought: Callable[[Path, Path], None]
+) -> None:
+    # given a folder of somebody else's making, with data, secrets and a lock that is held
+    other = elsewhere(tmp_path)
+    other.parent.mkdir()
+    with running(other, database):
+        brought(Path(".imi"), other)
+        if not Path(".imi").is_symlink():
+            (Path(".imi") / "postgres").mkdir()
+            write_endpoints(Path(".imi"), database)
+        # then
+        for command in (["stats"], ["events", "tail"], ["up"], ["events", "import", "/dev/null"], ["rebuild-stream"]):
+            refused = cli(*command)
+            assert (refused.code, refused.out) == (1, "")
+            assert '".imi"' in refused.err
+            assert len(refused.err.splitlines()) == 1
+
+
+def test_a_state_directory_that_was_moved_is_used_once_it_is_named(
+    cli: CommandLine, database: str, tmp_path: Path
+) -> None:
+    with running(tmp_path / "copied", database):
+        shutil.copytree(tmp_path / "copied", ".imi")
+    with pytest.raises(Invalid, match=r'name it once: imi-registry up --state-dir "/'), owned(Path(".imi")):
+        pass
+    with owned(Path(".imi").absolute()):
+        pass
+    with owned(Path(".imi")):
+        pass
+
+
+@AS_ROOT
+@pytest.mark.parametrize("made", [of_another_user, with_a_file_of_another_user, with_a_link_of_another_user])
+def test_a_named_state_directory_must_be_ours_too(
+    cli: CommandLine, database: str, tmp_path: Path, made: Callable[[Path], None]
+) -> None:
+    with running(tmp_path / "state", database):
+        made(tmp_path / "state")
+        assert "belongs to another user" in cli("stats", "--state-dir", tmp_path / "state").err
+        (tmp_path / "state").chmod(0o777)
 
 
 @AS_ROOT

@@ -13,6 +13,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from registry.database import Registry
+from registry.database.connection import connect_blocking
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
 from tests.support.proxy import postgres_proxy
 
@@ -365,3 +366,27 @@ async def test_one_lost_connection_does_not_mean_a_failure_for_each_of_the_other
             await registry.get_registry_stats()
         for _ in range(20):
             await registry.get_registry_stats()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:pa/s3cret@127.0.0.1:1/d",
+        "postgresql://u:pa@s3cret@127.0.0.1:1/d",
+        "postgresql://u:s3cret/x@127.0.0.1:1/d",
+        "postgresql://u:%zzs3cret@127.0.0.1:1/d",
+        "postgresql://u:s3cret@127.0.0.1:1/d",
+        "postgresql://127.0.0.1:1/d?s3cret",
+        "postgresql://127.0.0.1:1/d?s3cret=1",
+        "host=127.0.0.1 port=1 password='s3cret",
+        "u:s3cret@127.0.0.1/d",
+    ],
+)
+async def test_no_error_of_a_connection_has_the_password(url: str) -> None:
+    with pytest.raises(RegistryError) as caught:
+        async with Registry.connect(url):
+            pass
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(RegistryError) as caught, connect_blocking(url):
+        pass
+    assert "s3cret" not in str(caught.value)

@@ -67,3 +67,21 @@ def test_a_terminal_shows_control_characters(
     assert "\x07" not in text
     assert "\x1b[2J" not in text
     assert len(text.splitlines()) == 2
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_crash_shows_no_credential(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    logs.configure("debug")
+    database_url = "postgresql://u:s3cret@h/d"  # a variable of the frame
+    try:
+        raise ValueError(f"bad {database_url}\x1b[2J")
+    except ValueError:
+        structlog.get_logger().exception("failed", url=database_url)
+        logging.getLogger("psycopg.pool").exception("error connecting: %s", database_url)
+    text = capsys.readouterr().err
+    assert text.count("Traceback") == 2
+    assert "s3cret" not in text
+    assert "\x1b[2J" not in text
