@@ -52,6 +52,22 @@ def test_what_is_wrong_is_named(access: dict[str, Any], told: str) -> None:
 SEED = Key("user").seed
 
 
+NOTHING_ELSE = [
+    "empty",
+    "broken",
+    "account",
+    "public",
+    "umlauts",
+    "seed_alone",
+    "begun",
+    "empty_token",
+    "two_lines",
+    "long",
+    "no_certificate",
+]
+"""Names of the cases: the keys are new in each process."""
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
@@ -67,6 +83,7 @@ SEED = Key("user").seed
         ("token_file", "a" * 70_000, "it has more than 65536 bytes"),
         ("tls_ca", "no certificate", "it must hold a certificate in PEM form"),
     ],
+    ids=NOTHING_ELSE,
 )
 def test_a_file_that_holds_something_else_is_named_without_its_content(
     tmp_path: Path, name: str, content: str, told: str
