@@ -84,7 +84,7 @@ CREATE TABLE IF NOT EXISTS outbox_fault (
     CONSTRAINT outbox_fault_pkey PRIMARY KEY (outbox_id)
 );
 
-COMMENT ON TABLE outbox_fault IS 'Rows of the outbox whose events were published as references, because their data cannot be told; for doctor.';
+COMMENT ON TABLE outbox_fault IS 'Rows of the outbox whose events were published as references, because their data is too large for a message or cannot be told; for doctor and the status page.';
 COMMENT ON COLUMN outbox_fault.reason IS 'The attribute datarefreason of the event.';
 
 CREATE TABLE IF NOT EXISTS outbox_backlog (

@@ -29,6 +29,12 @@ COMMENT ON COLUMN publisher_cursor.forgotten_sequence IS 'The record of events u
 
 ALTER TABLE publisher_cursor ADD COLUMN IF NOT EXISTS complete_sequence bigint NOT NULL DEFAULT 0;
 
+ALTER TABLE publisher_cursor ADD COLUMN IF NOT EXISTS dead_ids bigint NOT NULL DEFAULT 0;
+
+ALTER TABLE publisher_cursor ADD COLUMN IF NOT EXISTS hindrance text;
+
+COMMENT ON COLUMN publisher_cursor.dead_ids IS 'How many of the ids in published will never appear: they were of transactions that were rolled back.';
+COMMENT ON COLUMN publisher_cursor.hindrance IS 'Why the publisher cannot publish, in its own words; NULL when nothing hinders it.';
 COMMENT ON COLUMN publisher_cursor.published IS 'Outbox ids that are in the stream, or will never appear, as of complete_sequence; published_ids() tells all.';
 COMMENT ON COLUMN publisher_cursor.complete_sequence IS 'What was published up to this sequence is in published, what came since in published_batch.';
 

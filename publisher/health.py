@@ -1,10 +1,15 @@
-"""Health of a part of the service: what keeps it from its work, how often that was so, and who leads."""
+"""Health of a part of the service: what keeps it from its work, how often that was so, and who leads.
+
+A failure is noted here, in one place for `/readyz`, the metrics and the log.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+
+from registry.concurrency.outage import Outage
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client annotates it not
 
@@ -30,6 +35,7 @@ class Health:
         self.crashed = 0
         self._consequence = consequence
         self._last_error: str | None = None
+        self.outage = Outage(part)
         self._interruptions = self._counter("interruptions", interruptions)
         self._crashes = self._counter("crashes", "Times this was started again after an error that is a bug")
 
@@ -41,22 +47,27 @@ class Health:
         """What somebody should look at although this part does its work."""
         return []
 
+    def facts(self) -> dict[str, str]:
+        """What the status page shows beside that, by name."""
+        return {}
+
     def well(self) -> None:
         """Note that everything this part does works."""
         self._last_error = None
+        self.outage.over()
 
-    def failed(self, error: Exception) -> bool:
-        """Note what interrupts this part's work, and tell whether that is news."""
+    def failed(self, error: Exception, event: str = "") -> None:
+        """Note what interrupts this part's work; `event` says so in the log, or else `PART interrupted`."""
         self.interrupted += 1
         self._interruptions.inc()
-        is_news = self._last_error != str(error)
         self._last_error = str(error)
-        return is_news
+        self.outage.failed(error, event)
 
     def crashes(self, error: Exception) -> None:
         """Note an error that nobody foresaw."""
         self.crashed += 1
         self._crashes.inc()
+        self.outage.failed(error, is_bug=True)
         self._last_error = f"the {self.part} failed, see the log: {type(error).__name__}: {error}".removesuffix(": ")
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:

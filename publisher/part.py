@@ -12,15 +12,11 @@ import os
 import socket
 from typing import ClassVar
 
-import structlog
-
 from publisher.health import Health
 from publisher.settings import Settings, profile_of
 from registry.concurrency.backoff import Backoff
 from registry.concurrency.tasks import first_error
 from registry.errors import Invalid, RegistryError, Unavailable
-
-log = structlog.get_logger()
 
 
 class Part:
@@ -55,15 +51,12 @@ class Part:
                 error = first_error(caught)
                 if isinstance(error, self.PASSING):
                     self.health.failed(error)
-                    self.interrupted()
-                    await retry.sleep(f"{self.health.part} interrupted", error)
                 elif isinstance(error, RegistryError):
                     raise error from None
                 else:
-                    log.exception(f"{self.health.part} failed", exc_info=error)
                     self.health.crashes(error)
-                    self.interrupted()
-                    await retry.sleep(f"{self.health.part} starts over", error)
+                self.interrupted()
+                await retry.sleep()
 
     async def work(self) -> None:
         """Do the work, on connections of its own, until an error ends it. Returning says that there is none."""

@@ -85,6 +85,10 @@ async def serve(
         pages = Guard(status.application(metrics, applier_metrics, others), hosts=hosts, style=status.STYLE)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
+        async def announce_url() -> None:
+            await contact.settled.wait()
+            log.info("listening", http_url=url)
+
         async def announce_then_work() -> None:
             for part in parts:
                 await part.settled.wait()
@@ -107,6 +111,7 @@ async def serve(
             [
                 start_parts(),
                 server.serve(pages, listener),
+                announce_url(),
                 announce_then_work(),
                 *[_watch(child) for child in children],
             ],
@@ -132,6 +137,11 @@ class Contact(Part):
         await check_database(self._settings)
         await check_nats(self._settings)
         self.health.well()
+        self.settled.set()
+
+    def interrupted(self) -> None:
+        """Settled as well: it says what it waits for, and who looks at the status page is told, too."""
+        self.settled.set()
 
 
 async def check_database(settings: Settings) -> None:

@@ -27,6 +27,10 @@ class Invalid(RegistryError):
     """The request breaks a rule whatever the state is (SQLSTATE classes 22 and 54, check violations)."""
 
 
+class Unusable(Invalid):
+    """The value is well formed, and what it names cannot be used as it is: a file, a folder, a checkout, a port."""
+
+
 class Unavailable(RegistryError):
     """A server cannot be reached or cannot serve now; trying again later may work."""
 

@@ -108,7 +108,7 @@ CREATE TABLE outbox_fault (
     noticed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT outbox_fault_pkey PRIMARY KEY (outbox_id)
 );
-COMMENT ON TABLE outbox_fault IS 'Rows of the outbox whose events were published as references, because their data cannot be told; for doctor.';
+COMMENT ON TABLE outbox_fault IS 'Rows of the outbox whose events were published as references, because their data is too large for a message or cannot be told; for doctor and the status page.';
 COMMENT ON COLUMN outbox_fault.reason IS 'The attribute datarefreason of the event.';
 
 CREATE TABLE projects (
@@ -165,6 +165,8 @@ CREATE TABLE publisher_cursor (
     leader text,
     forgotten_sequence bigint NOT NULL DEFAULT 0,
     complete_sequence bigint NOT NULL DEFAULT 0,
+    dead_ids bigint NOT NULL DEFAULT 0,
+    hindrance text,
     CONSTRAINT publisher_cursor_pkey PRIMARY KEY (stream)
 ) WITH (fillfactor=20);
 COMMENT ON TABLE publisher_cursor IS 'One row per stream that is fed from the outbox.';
@@ -173,6 +175,8 @@ COMMENT ON COLUMN publisher_cursor.stream_sequence IS 'Sequence of the last mess
 COMMENT ON COLUMN publisher_cursor.epoch IS 'Fence: raised by each new leader; an older leader can no longer move the cursor.';
 COMMENT ON COLUMN publisher_cursor.forgotten_sequence IS 'The record of events up to this sequence is gone: retention removed them, or they were published before there was a record.';
 COMMENT ON COLUMN publisher_cursor.complete_sequence IS 'What was published up to this sequence is in published, what came since in published_batch.';
+COMMENT ON COLUMN publisher_cursor.dead_ids IS 'How many of the ids in published will never appear: they were of transactions that were rolled back.';
+COMMENT ON COLUMN publisher_cursor.hindrance IS 'Why the publisher cannot publish, in its own words; NULL when nothing hinders it.';
 
 CREATE SEQUENCE publisher_doorbell MINVALUE 0 START 0;
 

@@ -76,11 +76,12 @@ class Applier(Part):
         """Wait for the lead."""
         while not await stream.try_lead():
             if self._metrics.role != "standby":
-                log.info("standing by", stream=stream.name)
+                self._metrics.outage.note("standing by", stream=stream.name)
                 self._metrics.became("standby")
                 self.settled.set()
             await asyncio.sleep(STANDBY_POLL_SECONDS)
-        log.info("applying", stream=stream.name)
+        say = log.info if self._metrics.role == "standby" else self._metrics.outage.note
+        say("applying", stream=stream.name)
 
     async def _resign(self, stream: CommandStream) -> None:
         """Give up the lead. An applier that cannot say so is one that was killed; why it ends is what counts."""

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from publisher.health import LeadHealth, Role
 from registry.commands import COMMANDS, Verdict
+from registry.concurrency.outage import Outage
 from registry.errors import RegistryError
 
 
@@ -31,6 +32,7 @@ class ApplierMetrics(LeadHealth):
         """Asks the stream how many wait, while this applier is connected to it."""
         self._waiting: dict[UUID, str] = {}
         """Why a command that is no other's fault is not carried out yet, by the command's id."""
+        self._wait = Outage("command")
         self._answered = self._counter("commands", "Commands answered", ("command", "verdict"))
         self._seconds = Histogram(
             "imi_applier_command_seconds",
@@ -61,21 +63,17 @@ class ApplierMetrics(LeadHealth):
         super().became(role)
         self._waiting.clear()
 
-    def retried(self, command_id: UUID, error: Exception | None) -> bool:
-        """Note that a command is to be tried again, and tell whether the reason is news.
-
-        `error` is given when it is not the command's own fault.
-        """
+    def retried(self, command_id: UUID, name: str, error: Exception | None) -> None:
+        """Note that a command is to be tried again; `error` is given when it is not the command's own fault."""
         self._retries.inc()
-        if error is None:
-            return False
-        is_news = str(error) not in self._waiting.values()
-        self._waiting[command_id] = str(error)
-        return is_news
+        if error is not None:
+            self._waiting[command_id] = str(error)
+            self._wait.failed(error, "a command waits", command=name, id=str(command_id))
 
     def settled(self, command_id: UUID) -> None:
         """Note that a command waits no more: it is answered, or a dead letter."""
-        self._waiting.pop(command_id, None)
+        if self._waiting.pop(command_id, None) is not None and not self._waiting:
+            self._wait.over()
 
     def answered(self, name: str, verdict: Verdict, stored_at: datetime) -> None:
         """Note an outcome of a command that the stream has had since `stored_at`.

@@ -128,8 +128,7 @@ class Workers:
                     while not conn.closed:
                         await carry_out(conn, await take())
             except ledger.NoConnection as error:
-                if self._metrics.failed(error):  # one line, not one for each connection
-                    log.warning("commands wait for the database", reason=str(error))
+                self._metrics.failed(error, "commands wait for the database")
                 for job in jobs:
                     self._again(job, RETRY_SECONDS[1])
 
@@ -152,7 +151,7 @@ class Workers:
             outcomes = await ledger.apply(conn, [job.item.command for job in jobs])
         except RegistryError:
             for job in jobs:
-                self._metrics.retried(job.item.command.id, None)
+                self._metrics.retried(job.item.command.id, job.item.command.name, None)
                 self._alone.put_nowait(job)
         else:
             for job, outcome in zip(jobs, outcomes, strict=True):
@@ -179,8 +178,7 @@ class Workers:
     async def _retry(self, job: Job[Work], error: RegistryError, *, is_its_own: bool) -> None:
         """Have a job carried out again, however often; a fault that may be the command's own, so often and no more."""
         command = job.item.command
-        if self._metrics.retried(command.id, None if _is_its_own(error) else error):
-            log.warning("a command waits", command=command.name, id=str(command.id), reason=str(error))
+        self._metrics.retried(command.id, command.name, None if _is_its_own(error) else error)
         job.tries += 1
         job.attempts += is_its_own
         if job.attempts < MOST_ATTEMPTS:

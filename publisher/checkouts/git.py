@@ -10,7 +10,7 @@ from pathlib import Path
 
 from publisher.checkouts.origins import on_github
 from publisher.checkouts.run_git import ask, printable, run, version, without_filters
-from registry.errors import Invalid
+from registry.errors import Unusable
 
 FALLBACK_BRANCH = "main"
 MAX_MESSAGE_LENGTH = 1000
@@ -91,7 +91,7 @@ def place(path: Path) -> Place:
 
 
 def repository(path: Path, known_branch: str | None = None) -> Repository:
-    """The repository that `path` is in. Raises `Invalid` when it is in none.
+    """The repository that `path` is in. Raises `Unusable` when it is in none.
 
     `known_branch` is what is known to be its default branch: it is, as long as git does not say something else.
     """
@@ -110,12 +110,12 @@ def repository(path: Path, known_branch: str | None = None) -> Repository:
 
 
 def worktree(path: Path, of: Repository) -> Linked:
-    """The work tree that `path` is in, of its repository. Raises `Invalid` when it is in none."""
+    """The work tree that `path` is in, of its repository. Raises `Unusable` when it is in none."""
     top = Path(run(path, "rev-parse", "--path-format=absolute", "--show-toplevel"))
     for one in of.worktrees:
         if one.path == top:
             return one
-    raise Invalid(f'"{path}" is in no work tree of the repository "{of.common_dir}"')
+    raise Unusable(f'"{path}" is in no work tree of the repository "{of.common_dir}"')
 
 
 def state(path: Path, default_branch: str) -> State:
@@ -161,7 +161,7 @@ def _listed(path: Path) -> list[dict[str, str]]:
         listed = run(path, "worktree", "list", "--porcelain")
         entries = [entry.split("\n") for entry in listed.strip("\n").split("\n\n")]
         if not all(line.startswith(ATTRIBUTES) for lines in entries for line in lines[1:]):
-            raise Invalid(f'"{path}": a work tree has a line break in its path, which git before 2.36 cannot list')
+            raise Unusable(f'"{path}": a work tree has a line break in its path, which git before 2.36 cannot list')
     return [{name: value for name, _, value in (line.partition(" ") for line in lines if line)} for lines in entries]
 
 

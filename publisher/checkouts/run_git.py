@@ -20,7 +20,7 @@ from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
-from registry.errors import Invalid, RegistryError
+from registry.errors import RegistryError, Unusable
 
 TIMEOUT_SECONDS = 60
 OLDEST = (2, 31)
@@ -62,7 +62,7 @@ def run(folder: Path, *arguments: str, at_most: Path | None = None) -> str:
     """Output of a git command, like `ask`. Raises `Invalid` with what git says where it fails."""
     done = _call(folder, arguments, at_most)
     if done.returncode != 0:
-        raise Invalid(f'"{printable(folder)}": {_reason(done.stderr, arguments)}')
+        raise Unusable(f'"{printable(folder)}": {_reason(done.stderr, arguments)}')
     return _text(done.stdout)
 
 
@@ -76,7 +76,7 @@ def without_filters(folder: Path, at_most: Path | None = None) -> tuple[str, ...
     options: list[str] = []
     for driver in sorted(drivers):
         if "=" in driver:
-            raise Invalid(f'"{printable(folder)}": filter "{driver}" cannot be switched off: its name has a "=" in it')
+            raise Unusable(f'"{printable(folder)}": filter "{driver}" cannot be switched off: its name has a "=" in it')
         for setting in ("clean=", "smudge=", "process=", "required=false"):
             options += ["-c", f"filter.{driver}.{setting}"]
     return tuple(options)

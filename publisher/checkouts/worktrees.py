@@ -11,7 +11,7 @@ from publisher.checkouts.git import Linked, Repository
 from publisher.checkouts.presence import Seen, gone, is_elsewhere, presence
 from publisher.checkouts.results import Report
 from registry.database import Registry
-from registry.errors import Invalid, RegistryError, Unavailable
+from registry.errors import RegistryError, Unavailable, Unusable
 from registry.models import Project, Worktree, WorktreeType
 
 CHANGES = {
@@ -162,5 +162,5 @@ def text_of(path: Path) -> str:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        raise Invalid("its path is not UTF-8") from error
+        raise Unusable("its path is not UTF-8") from error
     return str(path)

@@ -52,6 +52,7 @@ def log(
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
     actor: Actor = None,
+    as_json: AsJson = False,
 ) -> None:
     """Append to the log; prints the id of the activity.
 
@@ -65,7 +66,11 @@ def log(
         where = await references.worktree(registry, worktree)
         return await registry.log_activity(acting_as(agent, actor), where.id, activity_type, description, file, extra)
 
-    write(str(with_registry(work, database_url, actor)))
+    activity_id = with_registry(work, database_url, actor)
+    if as_json:
+        emit_json({"activity_id": activity_id})
+    else:
+        write(str(activity_id))
 
 
 @app.command("list")
@@ -117,4 +122,5 @@ def list_(
             ],
         },
         empty="no activities",
+        dispensable=("agent", "what", "when"),
     )

@@ -10,10 +10,10 @@ import typer
 
 from publisher.cli.arguments.options import Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
 from publisher.cli.arguments.times import printed
-from publisher.cli.arguments.usage import UsageError, confirm
+from publisher.cli.arguments.usage import confirm
 from publisher.cli.servers.session import acting_as, located, registry_client, run
 from publisher.cli.terminal.text import emit_document, emit_json, write
-from registry.errors import NotFound
+from registry.errors import Invalid, NotFound
 from registry.urls import without_credentials
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ def send(
     try:
         fields = exact.loads(data)
     except ValueError as error:
-        raise UsageError(f"data {without_credentials(data)[:80]!r}: is not JSON: {error}") from None
+        raise Invalid(f"data {without_credentials(data)[:80]!r}: is not JSON: {error}") from None
     try:
         given_id = UUID(command_id) if command_id else None
     except ValueError:
-        raise UsageError(f'--id "{command_id}": it must be a UUID') from None
+        raise Invalid(f'--id "{command_id}": it must be a UUID') from None
     if not isinstance(fields, dict):
-        raise UsageError(f"data {without_credentials(data)[:80]!r}: must be a JSON object")
+        raise Invalid(f"data {without_credentials(data)[:80]!r}: must be a JSON object")
     settings = located("nats_url", nats_url=nats_url)
     sending = Sending(command_id=given_id, idempotency_key=key, actor=acting_as(actor), timeout=timeout)
 
@@ -160,7 +160,7 @@ def retry(
     Example: imi-registry commands dead-letters retry 1
     """
     if everything == (number is not None):
-        raise UsageError("give either the number of a dead letter, or --all")
+        raise Invalid("give either the number of a dead letter, or --all")
     if number is not None:
         letter = _with_dead_letters(lambda dead_letters: dead_letters.retry(number), nats_url)
         write(f"sent to {letter.subject} again")

@@ -10,8 +10,7 @@ import typer
 
 from publisher.cli import archive
 from publisher.cli.arguments import completion
-from publisher.cli.arguments.options import AsJson, NatsUrl, UpFolder, Utc
-from publisher.cli.arguments.usage import UsageError, reading_options
+from publisher.cli.arguments.options import MOST, AsJson, NatsUrl, UpFolder, Utc
 from publisher.cli.servers.session import located, registry_client, run
 from publisher.cli.terminal.text import console, emit_document, emit_json, line_printer, say, write
 
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
     from publisher.settings import Settings
     from registry.client import RegistryClient
     from registry.client.lookup import FoundEvent
-    from registry.position import Start
 
-MOST = 2**63 - 1
 
 app = typer.Typer(help="The change feed, live and past.", no_args_is_help=True)
 
@@ -67,10 +64,10 @@ def tail(
     from registry import exact
     from registry.events.catalogue import check_filter
 
-    with reading_options():
-        check_filter(entity, action, None)
+    check_filter(entity, action, None)
     settings = _settings(nats_url)
-    show = line_printer(console())
+    out = console()
+    show = line_printer(out)
 
     async def follow() -> None:
         async with (
@@ -81,7 +78,7 @@ def tail(
                 if as_json:
                     emit_document(event.payload.decode())
                 else:
-                    show(event_line(exact.loads(event.payload)))
+                    show(event_line(exact.loads(event.payload), width=out.width))
 
     run(follow())
 
@@ -104,7 +101,15 @@ def replay(
     project: Project = None,
     entity: Entity = None,
     action: Action = None,
-    worktree: Annotated[str | None, typer.Option("--worktree", help="Only events of this worktree id.")] = None,
+    worktree: Annotated[
+        str | None,
+        typer.Option(
+            "--worktree",
+            help="Only events of this worktree: path, name, NAME@PROJECT, or id.",
+            show_default=False,
+            autocompletion=completion.worktrees,
+        ),
+    ] = None,
     agent: Annotated[str | None, typer.Option("--agent", help="Only events that name this agent.")] = None,
     correlation: Annotated[str | None, typer.Option("--correlation", help="Only this correlation id.")] = None,
     pace: Annotated[Pace, typer.Option("--pace", help="As fast as possible, or as it happened.")] = Pace.fast,
@@ -118,32 +123,31 @@ def replay(
 
     Example: imi-registry events replay --since 2h --entity worktree --json
     """
+    from publisher.cli.arguments.places import end, start
     from publisher.cli.terminal import replay as replaying
     from registry.events.filter import EventFilter
 
-    settings = _settings(nats_url)
-    wanted = {
+    wanted: dict[str, Any] = {
         "entity": entity,
         "action": action,
-        "worktree_id": worktree,
         "agent_id": agent,
         "correlation_id": correlation,
     }
-    with reading_options():
-        start = _start(from_start, since, from_sequence, last, after)
-        end = _end(until, follow)
-        EventFilter.of(**wanted)
+    begin = start(from_start, since, from_sequence, last, after)
+    stop = end(until, follow)
+    EventFilter.of(**wanted)
+    settings = _settings(nats_url)
 
     async def work() -> str | None:
-        async with (
-            registry_client(settings, "events replay") as client,
-            client.replay(
-                start, follow=follow, until=end, project_id=await _project_id(client, project), **wanted
-            ) as events,
-        ):
-            if pace is Pace.original:
-                events = replaying.at_original_pace(events)
-            return await replaying.show(events, as_json=as_json, follow=follow, total=await _total(client, end))
+        async with registry_client(settings, "events replay") as client:
+            ids = {
+                "project_id": await _project_id(client, project),
+                "worktree_id": await _worktree_id(client, worktree),
+            }
+            total = await _total(client, stop)
+            async with client.replay(begin, follow=follow, until=stop, **ids, **wanted) as events:
+                told = replaying.at_original_pace(events) if pace is Pace.original else events
+                return await replaying.show(told, as_json=as_json, follow=follow, total=total)
 
     token = run(work())
     if as_json:
@@ -196,10 +200,11 @@ def show(
 
     Example: imi-registry events show 17 --json
     """
+    from publisher.cli.arguments.places import event
     from publisher.cli.terminal import event as terminal
     from publisher.settings import profile_of
 
-    wanted = _event(reference)
+    wanted = event(reference)
     settings = _settings(nats_url)
 
     async def work() -> FoundEvent:
@@ -217,62 +222,16 @@ def _settings(nats_url: str | None) -> Settings:
     return located("nats_url", nats_url=nats_url)
 
 
-def _event(reference: str) -> int | UUID:
-    """A sequence or an event id. Raises `UsageError`."""
-    from uuid import UUID
-
-    if reference.isdecimal() and reference.isascii() and 1 <= int(reference[:20]) <= MOST:
-        return int(reference)
-    try:
-        return UUID(reference)
-    except ValueError:
-        raise UsageError(
-            f'event "{reference}" is neither an id, a UUID, nor a sequence of the stream, 1 or more'
-        ) from None
-
-
-def _start(
-    from_start: bool, since: str | None, from_sequence: int | None, last: int | None, after: str | None
-) -> Start | None:
-    """The one start that is given. Raises `Invalid` when there are several."""
-    from publisher.cli.arguments.times import moment
-    from registry.position import After, FromSequence, FromStart, Last, Position, Since
-
-    given: list[Start] = []
-    if from_start:
-        given.append(FromStart())
-    if since is not None:
-        given.append(Since(moment(since)))
-    if from_sequence is not None:
-        given.append(FromSequence(from_sequence))
-    if last is not None:
-        given.append(Last(last))
-    if after is not None:
-        given.append(After(Position.parse(after)))
-    if len(given) > 1:
-        raise UsageError("give one of --from-start, --since, --from-sequence, --last and --after")
-    return given[0] if given else None
-
-
-def _end(until: str | None, follow: bool) -> datetime | int | None:
-    """A sequence or a time. Raises `UsageError`."""
-    from publisher.cli.arguments.times import moment
-
-    if until is None:
-        return None
-    if follow:
-        raise UsageError("a replay either follows or has an end: give follow or until, not both")
-    if not until.isdecimal():
-        return moment(until)
-    if int(until) < 1:
-        raise UsageError(f"until sequence {until} is not 1 or more")
-    return int(until)
-
-
 async def _project_id(client: RegistryClient, reference: str | None) -> UUID | None:
-    from publisher.cli.arguments import references
+    from publisher.cli.arguments import references_over_nats
 
-    return None if reference is None else await references.project_id_over_nats(client, reference)
+    return None if reference is None else await references_over_nats.project_id(client, reference)
+
+
+async def _worktree_id(client: RegistryClient, reference: str | None) -> UUID | None:
+    from publisher.cli.arguments import references_over_nats
+
+    return None if reference is None else await references_over_nats.worktree_id(client, reference)
 
 
 async def _total(client: RegistryClient, end: datetime | int | None) -> int:

@@ -10,11 +10,11 @@ import typer
 
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
-from publisher.cli.arguments.usage import UsageError
 from publisher.cli.servers.installation import installation
 from publisher.cli.servers.session import located_schema, run
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_document, say, write
+from registry.errors import Invalid
 
 if TYPE_CHECKING:
     from publisher.settings import Settings
@@ -61,7 +61,7 @@ def show(
     from publisher.history import timeline
 
     if as_of is not None and diff:
-        raise UsageError("--as-of shows a state, --diff changes: give one of them")
+        raise Invalid("--as-of shows a state, --diff changes: give one of them")
     settings = _settings(database_url)
 
     async def work() -> timeline.Timeline:

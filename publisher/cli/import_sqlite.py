@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from publisher.cli.arguments.folders import expanded
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder
 from publisher.cli.servers.session import database
 from publisher.cli.terminal.progress import progress
@@ -45,7 +46,7 @@ def import_sqlite(
     from registry.database.sqlite.source import opened
 
     choices = Choices(create_types=create_types, leave_out=leave_out, dry_run=dry_run)
-    with database(database_url) as conn, opened(file.expanduser()) as source, progress("rows") as tell:
+    with database(database_url) as conn, opened(expanded(file)) as source, progress("rows") as tell:
         migrate.check(conn)
         report = transfer(conn, source, choices, tell)
     if as_json:

@@ -29,10 +29,9 @@ from publisher.cli import (
     worktree,
     worktree_type,
 )
-from publisher.cli.arguments.usage import UsageError
 from publisher.cli.terminal.text import say, write
 from publisher.text import visible
-from registry.errors import RegistryError, Unavailable, Unprepared
+from registry.errors import Invalid, RegistryError, Unavailable, Unprepared, Unusable
 from registry.urls import safe_to_tell
 
 REFUSED, USAGE, UNREACHABLE = 1, 2, 3
@@ -90,7 +89,7 @@ def about(
 def main() -> None:
     """Entry point: runs the command and turns errors into one line and an exit code.
 
-    1 refused, 2 what was typed cannot be meant, 3 a server cannot be reached.
+    1 refused, 2 what was given breaks a rule, wherever that stands, 3 a server cannot be reached; docs/cli.md.
     """
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
@@ -103,11 +102,14 @@ def main() -> None:
         code = REFUSED
         _discard_output()
     except OSError as error:
-        if error.filename is not None or error.errno not in OUTPUT_FAILURES:
+        if error.filename is None and error.errno not in OUTPUT_FAILURES:
             raise
-        say(f"imi-registry: cannot write the output: {error.strerror}")
         code = REFUSED
-        _discard_output()
+        if error.filename is not None:
+            say(f'imi-registry: cannot use "{error.filename}": {error.strerror}')
+        else:
+            say(f"imi-registry: cannot write the output: {error.strerror}")
+            _discard_output()
     sys.exit(code)
 
 
@@ -124,13 +126,19 @@ def _run() -> int:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except RegistryError as error:
         say(f"imi-registry: {error}")
-        if isinstance(error, UsageError):
-            return USAGE
-        is_unreachable = isinstance(error, Unavailable) and not isinstance(error, Unprepared)
-        return UNREACHABLE if is_unreachable else REFUSED
+        return exit_code(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
+
+
+def exit_code(error: RegistryError) -> int:
+    """The one table from errors to exit codes."""
+    if isinstance(error, Unusable | Unprepared):
+        return REFUSED
+    if isinstance(error, Invalid):
+        return USAGE
+    return UNREACHABLE if isinstance(error, Unavailable) else REFUSED
 
 
 def _say_usage(error: Any) -> int:
@@ -144,9 +152,9 @@ def _say_usage(error: Any) -> int:
 
 def _open_streams() -> None:
     """Let no character be an error where the encoding of the terminal has none for it, nor a stream that is closed."""
-    nowhere = open(os.devnull, "w") if None in (sys.stdout, sys.stderr) else None  # noqa: SIM115  # until the end
-    sys.stdout = sys.stdout or nowhere
-    sys.stderr = sys.stderr or nowhere
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        nowhere = open(os.devnull, "r+")  # noqa: SIM115  # until the end
+        sys.stdin, sys.stdout, sys.stderr = sys.stdin or nowhere, sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -10,6 +10,7 @@ from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, ProjectOption, ProjectReference, UpFolder, Utc
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json, emit_path
+from registry.errors import Invalid
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -69,6 +70,12 @@ def search(
     Example: imi-registry search engin
     """
     from publisher.cli.terminal import tables
+    from registry.queries import MOST_QUERY_CHARACTERS
+
+    if len(query) > MOST_QUERY_CHARACTERS:
+        raise Invalid(
+            f'query "{query:.40}…": it has {len(query)} characters, at most {MOST_QUERY_CHARACTERS} are allowed'
+        )
 
     async def work(registry: Registry) -> list[ProjectMatch]:
         return await registry.search_projects(query)
@@ -121,22 +128,36 @@ def path(
     worktree: Annotated[
         str | None,
         typer.Argument(
-            help="Name of a worktree, existing or not; default: the trunk.",
+            help="Name or id of a worktree, or the name of one that is not there; default: the trunk.",
             show_default=False,
             autocompletion=completion.worktrees,
         ),
     ] = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print where a project, or a worktree of it, is or belongs on disk.
 
     Example: cd "$(imi-registry path engine)"
     """
     from publisher.cli.arguments import references
+    from publisher.cli.terminal.tables import SHORTEST_ID
 
     async def work(registry: Registry) -> str:
         project = await references.project(registry, reference)
+        if worktree is None:
+            return await registry.get_project_working_path(project.id)
+        of_project = await registry.list_worktrees(project_id=project.id, include_inactive=True)
+        # Shorter than ids are printed, it may be the name of one that is to come: "fix" is none, "add" could be an id.
+        named = [one for one in of_project if one.name == worktree]
+        meant = references.called(of_project, worktree) if len(worktree) >= SHORTEST_ID else named
+        if meant and (found := references.only_worktree(worktree, meant)).active:
+            return found.path
         return await registry.get_project_working_path(project.id, worktree)
 
-    emit_path(with_registry(work, database_url))
+    found = with_registry(work, database_url)
+    if as_json:
+        emit_json({"path": found})
+    else:
+        emit_path(found)

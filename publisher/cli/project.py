@@ -18,10 +18,10 @@ from publisher.cli.arguments.options import (
     Yes,
     json_object,
 )
-from publisher.cli.arguments.usage import UsageError, confirm
+from publisher.cli.arguments.usage import confirm
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json, write
-from registry.errors import Invalid, NotFound
+from registry.errors import Invalid, NotFound, Unusable
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -76,7 +76,7 @@ def register(
         found = git.repository(folder)
         origin = found.origin if origin is None else origin
         if origin is None:
-            raise Invalid(f'"{folder}": has no remote "origin"; give --origin')
+            raise Unusable(f'"{folder}": has no remote "origin"; give --origin')
         branch = found.default_branch if branch is None else branch
         trunk_path = str(found.trunk) if trunk_path is None else trunk_path
 
@@ -211,9 +211,7 @@ def update(
 
     extra = json_object(metadata)
     if all(value is None for value in (name, branch, trunk_path, origin, description, extra)):
-        raise UsageError(
-            "nothing to update: give --name, --branch, --trunk-path, --origin, --description or --metadata"
-        )
+        raise Invalid("nothing to update: give --name, --branch, --trunk-path, --origin, --description or --metadata")
 
     async def work(registry: Registry) -> Project:
         project = await references.project(registry, reference)
@@ -236,6 +234,7 @@ def deactivate(
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
     actor: Actor = None,
+    as_json: AsJson = False,
 ) -> None:
     """Deactivate a project and its worktrees. `project activate` brings the project back, not the worktrees.
 
@@ -243,16 +242,19 @@ def deactivate(
     """
     from publisher.cli.arguments import references
 
-    async def work(registry: Registry) -> Project:
+    async def work(registry: Registry) -> tuple[Project, Project]:
         project = await references.project(registry, reference)
         if project.active:
             worktrees = len(await registry.list_worktrees(project_id=project.id))
             confirm(f"Deactivate {project.name} ({project.remote_origin}) and its worktrees ({worktrees})?", yes)
         await registry.deactivate_project(project.id)
-        return project
+        return project, await _project(registry, project.id)
 
-    project = with_registry(work, database_url, actor)
-    write(f"deactivated {project.name}" if project.active else f"{project.name} was inactive already")
+    before, project = with_registry(work, database_url, actor)
+    if as_json:
+        emit_json(project)
+    else:
+        write(f"deactivated {project.name}" if before.active else f"{project.name} was inactive already")
 
 
 @app.command("activate")

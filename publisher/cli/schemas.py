@@ -11,7 +11,7 @@ import typer
 
 from publisher.cli.arguments.options import AsJson
 from publisher.cli.terminal.text import console, emit_document, write
-from registry.errors import Conflict, Invalid, NotFound
+from registry.errors import Conflict, NotFound, Unusable
 
 READABLE = 20
 """Columns that a description needs beside the names; a narrower terminal gets the names alone."""
@@ -39,7 +39,7 @@ def generate(
         try:
             changed = schemas.write(target)
         except OSError as error:
-            raise Invalid(f"{target}: {error.strerror}") from error
+            raise Unusable(f"{target}: {error.strerror}") from error
         write(f"{target}: {len(changed)} written" if changed else f"{target}: up to date")
         return
     stale = schemas.differing(load(target))
@@ -113,9 +113,9 @@ def check(file: Annotated[Path, typer.Argument(help="JSON or JSON Lines; - reads
         total += 1
         broken += bool(faults)
     if not total:
-        raise Invalid(f"{file}: empty")
+        raise Unusable(f"{file}: empty")
     if broken:
-        raise Invalid(f"{file}: {broken} of {total} messages break the contract")
+        raise Unusable(f"{file}: {broken} of {total} messages break the contract")
     write(f"{file}: {total} {'message keeps' if total == 1 else 'messages keep'} to the contract")
 
 
@@ -130,7 +130,7 @@ def check_compat(old: Old, new: New) -> None:
 
     before, after = load(old), load(new)
     if not any("$schema" in document for document in before.values()):
-        raise Invalid(f"{old}: no JSON Schema there")
+        raise Unusable(f"{old}: no JSON Schema there")
     if old.is_file() and new.is_file():
         before = dict(zip(after, before.values(), strict=True))
     problems = list(breaking_changes(before, after))
@@ -161,7 +161,7 @@ def _checked(file: Path) -> Iterator[tuple[str, list[str]]]:
                 elif line.strip():
                     yield f"{file}:{number}", judged(line)
     except OSError as error:
-        raise Invalid(f"{file}: {error.strerror}") from error
+        raise Unusable(f"{file}: {error.strerror}") from error
 
 
 def _urn(document: dict[str, Any]) -> str:

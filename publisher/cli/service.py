@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from publisher.cli.arguments.folders import absolute, expanded
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, HttpPort, NatsUrl, StateDir
 from publisher.cli.servers.installation import embedded
 from publisher.cli.servers.session import required, run, settings_of
@@ -60,12 +62,13 @@ def demo(
     from publisher.cli.demo import Demo, Measured, summary
     from publisher.service import serve as run_service
 
-    if not scan.is_dir():
+    scan = absolute(scan)
+    if not os.path.isdir(scan):  # False, too, for a name that is too long
         raise typer.BadParameter(f'"{scan}" is not a folder', param_hint="--scan")
     out = console(quiet=as_json)
     results: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="imi-demo-") as temporary:
-        folder = state_dir or Path(temporary)
+        folder = Path(temporary) if state_dir is None else expanded(state_dir)
         out.print("starting PostgreSQL and NATS …", style="dim")
         with embedded(folder, http_port=0, log_level="warning") as (settings, servers, _):
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from publisher.cli.arguments.folders import absolute
 from publisher.cli.arguments.options import Actor, AsJson, DatabaseUrl, UpFolder
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_document, say, write
@@ -46,9 +47,9 @@ def sync(
     """
     import asyncio
 
-    if not folder.is_dir():
+    root = absolute(folder)
+    if not os.path.isdir(root):  # False, too, for a name that is too long
         raise typer.BadParameter(f'"{folder}" is not a folder', param_hint="FOLDER")
-    root = folder.expanduser().absolute()
 
     async def work(registry: Registry) -> bool:
         while True:

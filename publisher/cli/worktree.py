@@ -9,6 +9,7 @@ import typer
 
 from publisher.cli import worktree_changes as changes
 from publisher.cli.arguments import completion
+from publisher.cli.arguments.folders import absolute
 from publisher.cli.arguments.options import (
     Actor,
     Agent,
@@ -23,7 +24,7 @@ from publisher.cli.arguments.options import (
 )
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json
-from registry.errors import Invalid
+from registry.errors import Unusable
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -67,16 +68,16 @@ def register(
     from publisher.cli.arguments import references
 
     extra = json_object(metadata)
-    folder = path.expanduser().absolute()
+    folder = absolute(path)
     if project is None or branch is None:
         found = git.repository(folder)
         linked = git.worktree(folder, found)
         folder, branch = linked.path, branch or linked.branch
         project = project or found.origin
     if project is None:
-        raise Invalid(f'"{folder}": has no remote "origin"; give --project')
+        raise Unusable(f'"{folder}": has no remote "origin"; give --project')
     if branch is None:
-        raise Invalid(f'"{folder}": its HEAD is detached; give --branch')
+        raise Unusable(f'"{folder}": its HEAD is detached; give --branch')
 
     async def work(registry: Registry) -> Worktree:
         inside = await references.project(registry, project)

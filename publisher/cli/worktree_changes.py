@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from publisher.cli.arguments import completion
+from publisher.cli.arguments.folders import absolute
 from publisher.cli.arguments.options import (
     Actor,
     Agent,
@@ -20,10 +21,10 @@ from publisher.cli.arguments.options import (
     Yes,
     json_object,
 )
-from publisher.cli.arguments.usage import UsageError, confirm
+from publisher.cli.arguments.usage import confirm
 from publisher.cli.servers.session import acting_as, with_registry
 from publisher.cli.terminal.text import console, emit_json, safe
-from registry.errors import NotFound
+from registry.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,8 +69,8 @@ def update(
     """
     extra = json_object(metadata)
     if all(value is None for value in (name, branch, path, type_name, extra)):
-        raise UsageError("nothing to update: give --name, --branch, --path, --type or --metadata")
-    new_path = str(Path(path).expanduser().absolute()) if path else path  # an empty one is refused, not here
+        raise Invalid("nothing to update: give --name, --branch, --path, --type or --metadata")
+    new_path = str(absolute(Path(path))) if path else path  # an empty one is refused, not here
     _change(
         reference,
         lambda registry, worktree: registry.update_worktree(worktree.id, name, branch, new_path, type_name, extra),

@@ -8,10 +8,10 @@ import typer
 
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Yes, json_object
-from publisher.cli.arguments.usage import UsageError, confirm
+from publisher.cli.arguments.usage import confirm
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json, write
-from registry.errors import NotFound
+from registry.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from registry.database import Registry
@@ -114,7 +114,7 @@ def update(
     """
     extra = json_object(metadata)
     if all(value is None for value in (new_name, branch_prefix, worktree_prefix, description, color, icon, extra)):
-        raise UsageError(
+        raise Invalid(
             "nothing to update: give --name, --branch-prefix, --worktree-prefix, --description, --color, --icon"
             " or --metadata"
         )

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import Invalid, Unavailable
+from registry.errors import Unavailable, Unusable
 
 _UNSHARE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
 _PROBE = """
@@ -94,7 +94,7 @@ def _open_for(nobody: Account, state_dir: Path) -> None:
     state_dir.chmod(state_dir.stat().st_mode | 0o011)
     for folder in (*reversed(state_dir.parents), state_dir):
         if not _succeeds(["/bin/sh", "-c", 'test -x "$1"', "sh", str(folder)], nobody):
-            raise Invalid(
+            raise Unusable(
                 f'state directory "{state_dir}": PostgreSQL does not run as root, and user {_name(nobody)} cannot '
                 f'enter "{folder}"; choose a directory that other users can reach'
             )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from publisher.embedded.state_dir import check_files_are_ours, check_folder_is_ours, check_was_made_here, is_in_use
 from publisher.settings import Settings
-from registry.errors import Invalid
+from registry.errors import Unusable
 
 NAME = "endpoints.json"
 NOT_RUNNING = "no imi-registry up runs there; start it, or name your servers with DATABASE_URL and NATS_URL"
@@ -26,7 +26,7 @@ class Endpoints(BaseModel):
 
 
 def of_running(state_dir: Path, *, is_trusted: bool = True) -> dict[str, str]:
-    """The URLs of the `imi-registry up` that runs in `state_dir`. Raises `Invalid` with what is wrong with the folder.
+    """The URLs of the `imi-registry up` that runs in `state_dir`. Raises `Unusable` with what is wrong with the folder.
 
     The folder must be ours. Where nobody named it (`is_trusted` is false), it must have been made here and its owner's
     lock be held: the files may have come with a repository, and would lead every command of who works in it to a server
@@ -38,15 +38,15 @@ def of_running(state_dir: Path, *, is_trusted: bool = True) -> dict[str, str]:
         content = (state_dir / NAME).read_text()
         is_running = is_in_use(state_dir)
     except OSError as error:
-        raise Invalid(f'state directory "{state_dir}": {_reason(state_dir, error)}') from None
+        raise Unusable(f'state directory "{state_dir}": {_reason(state_dir, error)}') from None
     if is_running is False or (is_running is None and not is_trusted):
-        raise Invalid(f'state directory "{state_dir}": {NOT_RUNNING}')
+        raise Unusable(f'state directory "{state_dir}": {NOT_RUNNING}')
     if not is_trusted:
         check_was_made_here(state_dir)
     try:
         urls = Endpoints.model_validate_json(content)
     except ValidationError:
-        raise Invalid(f'"{state_dir / NAME}" is not what imi-registry up writes; start it anew') from None
+        raise Unusable(f'"{state_dir / NAME}" is not what imi-registry up writes; start it anew') from None
     return {"database_url": urls.database_url, "nats_url": urls.nats_url}
 
 

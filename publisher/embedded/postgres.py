@@ -24,7 +24,7 @@ from publisher.embedded.account import Account, account
 from publisher.embedded.process import GUARD, START_SECONDS, EmbeddedServer, launch, server_lock, stop, wait_until_ready
 from publisher.embedded.state_dir import SOCKET, check_socket_path, secret, starting, write_private
 from registry.database.connection import connect_blocking
-from registry.errors import Conflict, Invalid, Unavailable
+from registry.errors import Conflict, Unavailable, Unusable
 
 DATABASE = "imi_registry"
 USER = "imi"
@@ -142,7 +142,7 @@ def _initdb(directory: Path, binaries: Path, runner: Account, lock: int, passwor
 def _check_version(data: Path, binaries: Path) -> None:
     found, wanted = (data / "PG_VERSION").read_text().strip(), _major(binaries)
     if found != str(wanted):
-        raise Invalid(
+        raise Unusable(
             f'state directory "{data.parent}": its data is of PostgreSQL {found}, the server is PostgreSQL {wanted}; '
             f"move the data with pg_dump and psql, or use another state directory"
         )

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from publisher.embedded.account import owners
-from registry.errors import Conflict, Invalid, Unavailable
+from registry.errors import Conflict, Invalid, Unavailable, Unusable
 
 HERE = Path(".imi")
 """The state directory where nobody names one: it must have been made here, see `check_was_made_here`."""
@@ -33,18 +33,18 @@ def owned(state_dir: Path) -> Iterator[Path]:
     """
     if state_dir == HERE:
         check_was_made_here(state_dir)
-    directory = state_dir.expanduser().resolve()
+    directory = Path(os.path.realpath(state_dir.expanduser()))
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         reason = "not a directory" if isinstance(error, (FileExistsError, NotADirectoryError)) else error.strerror
-        raise Invalid(f'state directory "{directory}": cannot be created: {reason}') from error
+        raise Unusable(f'state directory "{directory}": cannot be created: {reason}') from error
     check_socket_path(directory)
     check_folder_is_ours(directory)
     try:
         held = os.open(directory / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise Invalid(f'state directory "{directory}": is not writable: {error.strerror}') from error
+        raise Unusable(f'state directory "{directory}": is not writable: {error.strerror}') from error
     try:
         check_files_are_ours(directory)
         if not _taken_soon(held):
@@ -58,7 +58,7 @@ def owned(state_dir: Path) -> Iterator[Path]:
 
 
 def check_was_made_here(state_dir: Path) -> None:
-    """Raise `Invalid` unless `state_dir` is new, or what an earlier start here made.
+    """Raise `Unusable` unless `state_dir` is new, or what an earlier start here made.
 
     One that came with a repository or an archive is ours, and may have any data, secrets and settings in it: what runs
     on those is chosen by who made it. No copy of a folder has the number that its file system gave to the first.
@@ -72,7 +72,7 @@ def check_was_made_here(state_dir: Path) -> None:
     except OSError:
         is_made_here = False
     if not is_made_here:
-        raise Invalid(
+        raise Unusable(
             f'state directory "{state_dir}": was not made here by imi-registry, or was moved; if you know it, name it '
             f'once: imi-registry up --state-dir "{state_dir.absolute()}"'
         )
@@ -84,25 +84,25 @@ def _mark(directory: Path) -> str:
 
 
 def check_folder_is_ours(directory: Path) -> None:
-    """Raise `Invalid` unless `directory` is ours, and nobody else may write in it: who may can replace what is there.
+    """Raise `Unusable` unless `directory` is ours, and nobody else may write in it: who may can replace what is there.
 
     Raises `OSError`.
     """
     status = directory.stat()
     if status.st_uid not in owners():
-        raise Invalid(
+        raise Unusable(
             f'state directory "{directory}": belongs to another user (uid {status.st_uid}); choose a folder of your own'
         )
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o022:
-        raise Invalid(
+        raise Unusable(
             f'state directory "{directory}": other users may write in it (mode {mode:04o}); '
             f'run: chmod go-w "{directory}"'
         )
 
 
 def check_files_are_ours(directory: Path) -> None:
-    """Raise `Invalid` when another user has put something into `directory`: he would know our secrets or hold our data.
+    """Raise `Unusable` when something in `directory` is another user's: he would know our secrets or hold our data.
 
     Raises `OSError`.
     """
@@ -110,7 +110,7 @@ def check_files_are_ours(directory: Path) -> None:
     for path in sorted(directory.iterdir()):
         uid = path.lstat().st_uid
         if uid not in ours:
-            raise Invalid(
+            raise Unusable(
                 f'state directory "{directory}": "{path.name}" in it belongs to another user (uid {uid}); '
                 "choose a folder of your own"
             )
@@ -155,14 +155,14 @@ def check_socket_path(directory: Path) -> None:
 
 
 def secret(path: Path, needed_by: Path | None = None) -> str:
-    """The secret in `path`, made on first use. Raises `Invalid` when it is lost but `needed_by` still relies on it."""
+    """The secret in `path`, made on first use. Raises `Unusable` when it is lost but `needed_by` still relies on it."""
     if path.exists():
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
-            raise Invalid(f'"{path}": other users may read or write it (mode {mode:04o}); run: chmod 600 "{path}"')
+            raise Unusable(f'"{path}": other users may read or write it (mode {mode:04o}); run: chmod 600 "{path}"')
         return path.read_text().strip()
     if needed_by is not None and needed_by.exists():
-        raise Invalid(f'"{path}" is missing but "{needed_by}" needs it; restore the file')
+        raise Unusable(f'"{path}" is missing but "{needed_by}" needs it; restore the file')
     secret = secrets.token_hex(24)
     write_private(path, secret)
     return secret

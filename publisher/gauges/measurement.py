@@ -34,10 +34,10 @@ class Gauges(Health, Collector):
         self._levels = levels
         self.well()
 
-    def failed(self, error: Exception) -> bool:
-        """Note why nothing can be measured, and tell whether that is news."""
+    def failed(self, error: Exception, event: str = "") -> None:
+        """Note why nothing can be measured."""
         self._levels = ()
-        return super().failed(error)
+        super().failed(error, event)
 
     def problems(self) -> list[str]:
         """None: events flow without figures."""

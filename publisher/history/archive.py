@@ -27,7 +27,7 @@ from publisher.outbox.rows import WHOLE_BYTES
 from publisher.settings import Settings, profile_of
 from publisher.text import visible_json
 from registry import exact
-from registry.errors import Conflict, Invalid
+from registry.errors import Conflict, Unusable
 from registry.events.filter import EventFilter
 from registry.events.message import OutboxRow
 from registry.position import Position
@@ -101,7 +101,7 @@ def writing(file: Path) -> Iterator[Callable[[bytes], object]]:
                 yield plain.write
         partial.replace(file)
     except OSError as error:
-        raise Invalid(f'cannot write "{file}": {error.strerror}') from error
+        raise Unusable(f'cannot write "{file}": {error.strerror}') from error
 
 
 def _write_visible(line: bytes) -> None:
@@ -119,9 +119,9 @@ def reading(file: Path) -> Iterator[Iterable[bytes]]:
             else:
                 yield plain
     except OSError as error:
-        raise Invalid(f'cannot read "{file}": {error.strerror}') from error
+        raise Unusable(f'cannot read "{file}": {error.strerror}') from error
     except zstandard.ZstdError as error:
-        raise Invalid(f'cannot read "{file}": not one whole zstd frame: {error}') from error
+        raise Unusable(f'cannot read "{file}": not one whole zstd frame: {error}') from error
 
 
 def _unpacked(plain: BinaryIO) -> Iterator[bytes]:
@@ -182,7 +182,7 @@ async def import_history(conn: AsyncConnection, settings: Settings, lines: Itera
                     await copy.write_row(row)
                     ids.append(row[0])
             if not ids:
-                raise Invalid("there is no event to import")
+                raise Unusable("there is no event to import")
             await restore_tables(conn)
             last_id = max(ids)
             await conn.execute("SELECT setval('public.outbox_id_seq', %s)", [last_id])
@@ -210,7 +210,7 @@ def _row(line: bytes, number: int) -> tuple[Any, ...]:
     try:
         envelope = exact.loads(line)
         if "dataref" in envelope:
-            raise Invalid(
+            raise Unusable(
                 f"line {number} has no data, the export could not read it; without this line the rest is taken"
             )
         entity, _, entity_id = envelope["subject"].partition("/")
@@ -233,4 +233,4 @@ def _row(line: bytes, number: int) -> tuple[Any, ...]:
             data.decode(),
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise Invalid(f"line {number} is no event that was exported: {line[:80]!r}") from None
+        raise Unusable(f"line {number} is no event that was exported: {line[:80]!r}") from None

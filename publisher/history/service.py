@@ -27,6 +27,7 @@ from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
 from registry.broker.connection import connect_nats, flushed
 from registry.broker.errors import translated_nats
+from registry.concurrency.outage import Outage
 from registry.database.connection import acquired, direct, pool
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.events.filter import EventFilter
@@ -58,6 +59,7 @@ class HistoryService(Part):
 
     def __init__(self, settings: Settings, health: Health) -> None:
         super().__init__(settings, health, "history")
+        self._requests = Outage("history request")
         self._building = asyncio.Lock()
         """One page at a time: with a large row it takes several times the server's max_payload of memory."""
 
@@ -100,8 +102,13 @@ class HistoryService(Part):
         try:
             reply = await answer(client, message)
         except RegistryError as error:
-            log.info("history request refused", subject=message.subject, reason=str(error))
+            if isinstance(error, Unavailable):
+                self._requests.failed(error, subject=message.subject)
+            else:
+                log.info("history request refused", subject=message.subject, reason=str(error))
             reply, headers = b"", refusal_headers(error)
+        else:
+            self._requests.over()
         if reply is None or not message.reply:
             return
         try:

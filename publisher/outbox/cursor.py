@@ -22,6 +22,8 @@ WITH moved AS (
     UPDATE public.publisher_cursor
     SET
         published = coalesce(%(published)s::int8multirange, published),
+        dead_ids = coalesce(%(dead_ids)s, dead_ids),
+        hindrance = %(hindrance)s,
         complete_sequence = %(complete_sequence)s,
         stream_sequence = %(stream_sequence)s,
         heartbeat_at = clock_timestamp()
@@ -72,6 +74,10 @@ class Cursor:
     """Ranges of ids that the record took since."""
     stored_sequence: int = 0
     """`stream_sequence` as the database has it."""
+    dead_ids: int = 0
+    """How many of the ids in `published` were found never to appear."""
+    hindrance: str | None = None
+    """Why nothing can be published now, for whoever looks from elsewhere; None when nothing hinders."""
     place: str | None = None
     """Where the row was when it was stored last: retention moves it, too."""
 
@@ -101,6 +107,8 @@ async def advance(conn: AsyncConnection, cursor: Cursor) -> None:
     complete_sequence = cursor.stream_sequence if is_whole else cursor.complete_sequence
     values = {
         "published": cursor.published.as_multirange() if is_whole else None,
+        "dead_ids": cursor.dead_ids if is_whole else None,
+        "hindrance": cursor.hindrance,
         "complete_sequence": complete_sequence,
         "stream_sequence": cursor.stream_sequence,
         "stream": cursor.stream,

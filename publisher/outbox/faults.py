@@ -1,4 +1,4 @@
-"""Faults: rows of the outbox whose events went out without their data, because the row itself cannot be told."""
+"""References: rows of the outbox whose events went out without their data, too large or not to be told at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from psycopg import AsyncConnection
 
 from publisher.outbox.connection import translated
-from registry.events.reference import Omission
+from registry.events.reference import TOO_LARGE, Omission
 
 NOTE = """
 INSERT INTO public.outbox_fault (outbox_id, reason, detail)
@@ -19,6 +19,7 @@ NOTED = """
 SELECT fault.outbox_id, event.entity || '.' || event.action, fault.reason, fault.detail
 FROM public.outbox_fault AS fault
 JOIN public.outbox AS event ON event.id = fault.outbox_id
+WHERE fault.reason <> %(too_large)s
 ORDER BY fault.outbox_id
 LIMIT %(limit)s
 """
@@ -47,9 +48,10 @@ async def note(conn: AsyncConnection, outbox_id: int, omission: Omission) -> Non
 
 
 async def noted(conn: AsyncConnection, limit: int) -> list[Fault]:
-    """The first `limit` faulty rows that are still there. Raises `Unavailable`."""
+    """The first `limit` rows that cannot be told and are still there. Raises `Unavailable`."""
+    values = {"limit": limit, "too_large": TOO_LARGE}
     with translated():
-        return [Fault(*row) for row in await (await conn.execute(NOTED, {"limit": limit})).fetchall()]
+        return [Fault(*row) for row in await (await conn.execute(NOTED, values)).fetchall()]
 
 
 async def forget_removed(conn: AsyncConnection) -> None:

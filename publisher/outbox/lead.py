@@ -17,7 +17,8 @@ LEAD = """
 UPDATE public.publisher_cursor AS cursor
 SET epoch = epoch + 1, heartbeat_at = clock_timestamp(), leader = %(leader)s
 WHERE stream = %(stream)s
-RETURNING public.published_ids(cursor), stream_sequence, epoch, pg_current_xact_id()::text::bigint
+RETURNING
+    public.published_ids(cursor), stream_sequence, epoch, pg_current_xact_id()::text::bigint, dead_ids, hindrance
 """
 
 # The lock's number is taken from the stream's name, so that each stream fed from this database has its own leader.
@@ -124,8 +125,16 @@ async def try_lead(conn: AsyncConnection, stream: str, leader: str) -> Cursor | 
             row = await (await conn.execute(LEAD, {"stream": stream, "leader": leader})).fetchone()
     if row is None:
         raise Deposed(f"the cursor of stream {stream} was removed")
-    published, stream_sequence, epoch, transaction_id = row
-    return Cursor(stream, _ranges(published), stream_sequence, epoch, transaction_id)
+    published, stream_sequence, epoch, transaction_id, dead_ids, hindrance = row
+    return Cursor(
+        stream,
+        _ranges(published),
+        stream_sequence,
+        epoch,
+        transaction_id,
+        dead_ids=dead_ids,
+        hindrance=hindrance,
+    )
 
 
 def _ranges(multirange: Multirange[int]) -> RangeSet:

@@ -140,11 +140,11 @@ class Drain:
         return page, alone
 
     async def _report_omission(self, outbox_id: int, omission: Omission) -> None:
-        """Count an event that goes out as a reference; note the one whose row is the reason, for `doctor`."""
+        """Count an event that goes out as a reference, and note it for `doctor` and the status page."""
         self._term.metrics.sent_as_reference(omission.reason)
         if omission.reason != TOO_LARGE:
             log.error("event goes out without its data", outbox_id=outbox_id, reason=omission.detail)
-            await note(self._term.conn, outbox_id, omission)
+        await note(self._term.conn, outbox_id, omission)
 
     async def _next_page(self, limit: int, short_bytes: int) -> Page:
         page = await next_page(self._term.conn, self._gaps.unseen(), limit, short_bytes)
@@ -163,6 +163,7 @@ class Drain:
         """Take the ids as published that this page proves will never appear; returns whether there were any."""
         dead = self._gaps.close(page)
         self._term.cursor.published.add_ranges(dead)
+        self._term.cursor.dead_ids += sum(high - low for low, high in dead)
         if dead:
             self._term.metrics.declared_dead(dead)
             log.info("outbox ids will never appear", ranges=[[low, high - 1] for low, high in dead[:RANGES_LOGGED]])
@@ -192,6 +193,7 @@ class Drain:
             cursor.unrecorded.append(Batch(cursor.stream_sequence, ids))
         else:
             cursor.complete_sequence = None
+        cursor.hindrance = None
         self._in_flight = None
         self._term.metrics.acknowledged([message.occurred_at for message in batch.messages])
 
@@ -209,6 +211,9 @@ class Drain:
     async def _rest(self, page: Page) -> None:
         """Nothing is visible and nothing in flight: sleep until the doorbell rings, or poll while ids are missing."""
         self._term.metrics.well()
+        if self._term.cursor.hindrance is not None:
+            self._term.cursor.hindrance = None
+            await self._store_cursor_only()
         if not self._is_armed:
             await self._arm(is_armed=True)
             return  # read once more: an id handed out before the doorbell was set did not ring it

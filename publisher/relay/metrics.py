@@ -88,11 +88,11 @@ class RelayMetrics(LeadHealth):
         self._terms.inc()
         self._epoch.set(epoch)
 
-    def failed(self, error: Exception) -> bool:
+    def failed(self, error: Exception, event: str = "") -> None:
         """Note what interrupts this part's work, and tell whether that is news."""
         if isinstance(error, Deposed):
             self._deposed.inc()
-        return super().failed(error)
+        super().failed(error, event)
 
     def recovered(self, *, known: int, unknown: int, foreign: int) -> None:
         """Note what a page of the stream's tail held."""

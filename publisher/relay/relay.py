@@ -65,7 +65,7 @@ class Relay(Part):
         stream = self._profile.event_stream
         while (cursor := await try_lead(conn, stream, self._name)) is None:
             if self._metrics.role != "standby":
-                log.info("standing by", stream=stream)
+                self._metrics.outage.note("standing by", stream=stream)
                 self._metrics.became("standby")
                 self.settled.set()
             holder = await holder_of_lead(conn, stream, self._settings.stale_seconds)
@@ -73,7 +73,8 @@ class Relay(Part):
             self._report(holder)
             await asyncio.sleep(STANDBY_POLL_SECONDS)
         self._metrics.took_over(cursor.epoch)
-        log.info("leading", stream=stream, epoch=cursor.epoch, stream_sequence=cursor.stream_sequence)
+        say = log.info if self._metrics.role == "standby" else self._metrics.outage.note
+        say("leading", stream=stream, epoch=cursor.epoch, stream_sequence=cursor.stream_sequence)
         return cursor
 
     def _report(self, holder: Holder | None) -> None:
@@ -83,8 +84,7 @@ class Relay(Part):
             return
         problem = Unavailable(stranger_leads(holder, self._profile.event_stream))
         if str(problem) not in self._metrics.problems():
-            self._metrics.failed(problem)
-            log.warning("standing by behind a stranger", reason=str(problem))
+            self._metrics.failed(problem, "standing by behind a stranger")
 
     async def _lead(self, conn: AsyncConnection, cursor: Cursor) -> None:
         """Publish until the lead is lost. Trouble with NATS is no reason to give it up: storing the cursor keeps it."""
@@ -100,9 +100,10 @@ class Relay(Part):
                 except Unavailable as error:
                     if conn.closed or isinstance(error.__cause__, psycopg.Error):
                         raise  # what was prepared on this connection may be out of date, as after a restored schema
-                    self._metrics.failed(error)
+                    self._metrics.failed(error, "publishing interrupted")
+                    cursor.hindrance = str(error)
                     await advance(conn, cursor)
-                    await retry.sleep("publishing interrupted", error)
+                    await retry.sleep()
         finally:
             await self._silence(conn)
 

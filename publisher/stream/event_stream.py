@@ -34,6 +34,8 @@ from registry.events.message import Message
 from registry.profiles.profile import Profile
 
 log = structlog.get_logger()
+_said: set[tuple[str, str]] = set()
+"""Streams and what was logged of each by this process."""
 
 REQUEST_TIMEOUT_SECONDS = 5.0
 API_LEVEL = "_nats.level"
@@ -155,7 +157,7 @@ class EventStream:
         if not self._is_batch_proven:
             await asyncio.wait([outcome], timeout=REQUEST_TIMEOUT_SECONDS)
             if outcome.done() and isinstance(outcome.exception(), BatchRefused):
-                log.info("the server takes no ids in atomic batches: each message goes alone", stream=self.name)
+                self._say_once("the server takes no ids in atomic batches: each message goes alone")
                 self._is_atomic = False
                 return await self._send_each(messages, expected)
             self._is_batch_proven = True
@@ -254,7 +256,7 @@ class EventStream:
             if actual != expected
         }
         if differing.keys() == {"allow_atomic"} and not found.allow_atomic:  # made before the server was upgraded
-            log.warning("each message goes alone, batches would be faster: edit the stream", **differing)
+            self._say_once("each message goes alone, batches would be faster: edit the stream", **differing)
         elif differing:
             raise Conflict(
                 f"stream {self.name} exists with another configuration: {'; '.join(differing.values())}; "
@@ -264,6 +266,12 @@ class EventStream:
     async def _write(self, commands: Iterable[bytes]) -> None:
         with translated_nats(f"cannot publish to stream {self.name}"):
             await write(self._client, commands)
+
+    def _say_once(self, text: str, **fields: object) -> None:
+        """Log what is found anew at each opening, and so with each try of an outage, the first time."""
+        if (self.name, text) not in _said:
+            _said.add((self.name, text))
+            log.warning(text, stream=self.name, **fields)
 
     def _recognise(self, message: Msg) -> Stored:
         return Stored(message.metadata.sequence.stream, *self._profile.identity(message.headers or {}))

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from publisher.web.connections import LimitedProtocol
-from registry.errors import Invalid
+from registry.errors import Unusable
 
 TICKS_PER_SECOND = 10
 """What uvicorn counts in: it renews its Date header at each tenth."""
@@ -44,7 +44,7 @@ def bind(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Invalid(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
+        raise Unusable(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
 
 
 async def serve(application: ASGIApp, listener: socket.socket) -> None:

@@ -80,6 +80,8 @@ def render(metrics: RelayMetrics, applier: ApplierMetrics, dead_letters: int | N
         "Commands answered since start": f"{applier.commands:,}",
         "Dead letters that wait": "unknown" if dead_letters is None else f"{dead_letters:,}",
     }
+    for part in parts:
+        rows |= part.facts()
     table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
     listed = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in problems)
     listed += "".join(f"<p>{escape(note)}</p>" for note in notes)

@@ -19,10 +19,13 @@ from nats.aio.client import Client
 from registry.broker.access import ANYBODY, Access
 from registry.broker.errors import connect_reason, from_nats, reason_of, translated_nats
 from registry.broker.permitted import PermittedClient, refused_subscription_of
+from registry.concurrency.outage import Outage
 from registry.errors import Invalid, Unavailable
 from registry.urls import redacted
 
 log = structlog.get_logger()
+_refusals = Outage("nats")
+"""Of all connections of this process: each new one may be refused the same again. Nothing tells when that is over."""
 
 CONNECT_TIMEOUT_SECONDS = 5
 WEBSOCKETS = {"ws", "wss"}
@@ -127,8 +130,8 @@ class _Dialer:
         is_first = self._client.refusal() is None
         refusal = self._client.refused(error)
         server = redacted(",".join(self._servers))
-        if refusal is not None and is_first:  # one line, not one for each event
-            log.warning("nats refuses", server=server, reason=str(refusal))
+        if refusal is not None and is_first:
+            _refusals.failed(refusal, "nats refuses", server=server)
             return
         log.debug("nats connection", server=server, error=reason_of(error))
 

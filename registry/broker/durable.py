@@ -22,6 +22,7 @@ from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy
 
 from registry.broker.errors import no_stream, translated_nats
 from registry.broker.pull import GONE_SECONDS
+from registry.concurrency.outage import Outage
 from registry.errors import Conflict, NotFound, Unavailable
 
 log = structlog.get_logger()
@@ -42,16 +43,27 @@ class Turn(NamedTuple):
 class Durable:
     """The consumers of one durable name on one stream, all of one configuration but for where they start."""
 
-    def __init__(self, client: Client, stream: str, name: str, first: ConsumerConfig, *, keeps_sequences: bool) -> None:
+    def __init__(
+        self,
+        client: Client,
+        stream: str,
+        name: str,
+        first: ConsumerConfig,
+        *,
+        keeps_sequences: bool,
+        outage: Outage,
+    ) -> None:
         """`first` is the consumer to make when there was none ever; it says where a first start begins.
 
-        With `keeps_sequences` a stream that is lost comes back with each message at its old sequence.
+        With `keeps_sequences` a stream that is lost comes back with each message at its old sequence. What is done
+        while reading is interrupted is told to `outage`.
         """
         self._js = client.jetstream()
         self._stream = stream
         self._name = name
         self._first = first
         self._keeps_sequences = keeps_sequences
+        self._outage = outage
         self._known: int | None = None
         """The highest sequence that is known to be acknowledged, with all before it."""
         self._created: datetime | None = None
@@ -80,7 +92,7 @@ class Durable:
             except NotFound as error:
                 raise no_stream(self._stream) from error
             if not is_logged:
-                log.info("waiting until a consumer has no reader", durable=self._name, consumer=newest.name)
+                self._outage.note("waiting until a consumer has no reader", consumer=newest.name)
                 is_logged = True
             await asyncio.sleep(POLL_SECONDS)
 

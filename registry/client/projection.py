@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from registry.client.replay import replay
 from registry.client.snapshot import take_snapshot
 from registry.concurrency.backoff import Backoff
+from registry.concurrency.outage import Outage
 from registry.errors import Conflict, NotFound, Unavailable
 from registry.history.snapshot import Snapshot
 from registry.models import Project, Worktree, WorktreeType
@@ -30,6 +31,7 @@ class Projection:
     def __init__(self, snapshot: Snapshot) -> None:
         self._state = snapshot
         self._moved = asyncio.Condition()
+        self._outage = Outage("projection")
 
     @property
     def projects(self) -> dict[UUID, Project]:
@@ -82,7 +84,8 @@ class Projection:
                 log.warning("new snapshot", reason=str(error))
                 await self._renew(client, profile)
             except (Unavailable, NotFound) as error:
-                await retry.sleep("projection waits", error)
+                self._outage.failed(error)
+                await retry.sleep()
 
     async def _apply(self, client: Client, profile: Profile) -> None:
         async with replay(client, profile, After(self.position), follow=True) as events:
@@ -97,11 +100,13 @@ class Projection:
                 snapshot = await take_snapshot(client, profile)
                 return await self._set(snapshot, snapshot.position)
             except Unavailable as error:
-                await retry.sleep("projection waits", error)
+                self._outage.failed(error)
+                await retry.sleep()
 
     async def _set(self, state: Snapshot, position: Position) -> None:
         self._state = state
         self._state.position = position
+        self._outage.over()
         async with self._moved:
             self._moved.notify_all()
 

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 
 from registry.broker.ordered import OrderedReader, Stored, ordered_reader
 from registry.client.history import HistoryPages, ask
-from registry.errors import Invalid
+from registry.errors import Invalid, Unusable
 from registry.events.filter import EventFilter
 from registry.history.pages import HistoryLost, Replayed, origin_subject
 from registry.position import After, FromSequence, FromStart, Last, Position, Since, Start, check_start
@@ -64,7 +64,7 @@ class Replay:
                 self._is_strict = True
                 self._to_skip = sum(high - low for low, high in self._position.included)
             case FromSequence(sequence) if sequence > last + 1:
-                raise Invalid(f"sequence {sequence} is beyond the end of the stream, {last}")
+                raise Unusable(f"sequence {sequence} is beyond the end of the stream, {last}")
             case FromSequence(sequence):
                 self._position = Position(sequence - 1)
             case Last(count):

@@ -26,6 +26,7 @@ from registry.broker.pull import LONGEST_SECONDS, Pull
 from registry.client.wanted import Wanted
 from registry.concurrency.backoff import Backoff, doubled
 from registry.concurrency.lanes import Job, Lanes
+from registry.concurrency.outage import Outage
 from registry.concurrency.tasks import run_until
 from registry.errors import NotFound, Unavailable
 from registry.events import Event, parse
@@ -161,7 +162,11 @@ class Subscriber:
             ack_wait=LONGEST_SECONDS,
             max_ack_pending=WINDOW,
         )
-        self._durable = Durable(client, self._stream, durable, first, keeps_sequences=not profile.is_shared)
+        self._outage = Outage("subscription", durable=durable)
+        self._failing = Outage("handler", durable=durable)
+        self._durable = Durable(
+            client, self._stream, durable, first, keeps_sequences=not profile.is_shared, outage=self._outage
+        )
         self._hand = Hand()
         self._lanes: Lanes[Held] = Lanes()
 
@@ -179,15 +184,14 @@ class Subscriber:
         turn: Turn | None = None
         while True:
             try:
-                is_first = turn is None
                 turn = await self._durable.take_over(self._hand.done)
-                if not is_first:
-                    log.info("subscription goes on", durable=self._name, consumer=turn.consumer, after=turn.done)
+                self._outage.over(consumer=turn.consumer, after=turn.done)
                 await self._read(turn)
             except (Unavailable, NotFound) as error:
                 if isinstance(error, NotFound) and turn is None:
                     raise
-                await retry.sleep("subscription interrupted", error, durable=self._name)
+                self._outage.failed(error)
+                await retry.sleep()
 
     async def _read(self, turn: Turn) -> None:
         """Read one consumer. Raises `Unavailable` or `NotFound` when it gives no more, or something was lost."""
@@ -245,16 +249,11 @@ class Subscriber:
         except Exception as error:
             delay = doubled(job.attempts, RETRY_SECONDS)
             job.attempts += 1
-            log.warning(
-                "handler failed",
-                durable=self._name,
-                sequence=delivery.sequence,
-                error=f"{type(error).__name__}: {error}",
-                retry_seconds=delay,
-                exc_info=error,
-            )
+            said = f"{type(error).__name__}: {error}"
+            self._failing.failed(error, is_bug=True, sequence=delivery.sequence, error=said, retry_seconds=delay)
             self._lanes.again(job, delay)
         else:
+            self._failing.over()
             await self._done(job.item)
             self._lanes.done(job)
 

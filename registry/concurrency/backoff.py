@@ -5,10 +5,6 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-import structlog
-
-log = structlog.get_logger()
-
 RETRY_SECONDS = (0.05, 2.0)
 """First and longest wait before a server that was away is tried again."""
 MOST_DOUBLINGS = 64
@@ -28,12 +24,10 @@ class Backoff:
         self._failures = 0
         self._last_failure = monotonic()
 
-    async def sleep(self, what: str, error: Exception, **fields: object) -> None:
-        """Log `what` failed, why, and `fields`; then wait."""
+    async def sleep(self) -> None:
+        """Wait after a failure. To say what failed is for an `Outage`."""
         if monotonic() - self._last_failure > 5 * RETRY_SECONDS[1]:
             self._failures = 0
-        delay = doubled(self._failures, RETRY_SECONDS)
-        log.warning(what, reason=str(error), retry_seconds=delay, **fields)
-        await asyncio.sleep(delay)
+        await asyncio.sleep(doubled(self._failures, RETRY_SECONDS))
         self._failures += 1
         self._last_failure = monotonic()

@@ -11,7 +11,8 @@ from registry.models import Activity, AgentWork
 
 # By the function and not from the table, on which readers of the registry have no right.
 ACTIVITIES: LiteralString = (
-    "SELECT a.*, coalesce(w.name, d.name) AS worktree_name, coalesce(p.name, d.project_name) AS project_name"
+    "SELECT a.*, coalesce(w.name, d.name) AS worktree_name, coalesce(p.name, d.project_name) AS project_name,"
+    " coalesce(w.project_id, d.project_id) AS project_id"
     " FROM public.agent_activities a"
     " LEFT JOIN public.worktrees w ON w.id = a.worktree_id"
     " LEFT JOIN public.projects p ON p.id = w.project_id"

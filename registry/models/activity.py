@@ -48,6 +48,8 @@ class Activity(Row):
     """When it was logged."""
     worktree_name: str | None
     """Name of the worktree; null where its own history is gone."""
+    project_id: UUID | None = None
+    """Its project; null where its own history is gone, and from an older publisher."""
     project_name: str | None
     """Name of its project; null where its own history is gone."""
 

@@ -68,7 +68,7 @@ class RelayProcess:
     async def readyz(self) -> tuple[int, dict[str, Any]]:
         """Status code and body of `/readyz`."""
         url = (await self.ready())["http_url"]
-        return await asyncio.to_thread(_get, f"{url}/readyz")
+        return await asyncio.to_thread(status_of, f"{url}/readyz")
 
     @property
     def is_running(self) -> bool:
@@ -104,7 +104,7 @@ def relay_process(database_url: str, nats_url: str, prefix: str, **settings: obj
         process.close()
 
 
-def _get(url: str) -> tuple[int, dict[str, Any]]:
+def status_of(url: str) -> tuple[int, dict[str, Any]]:
     try:
         with urlopen(url, timeout=5) as answer:  # noqa: S310  # the service's own page
             return answer.status, orjson.loads(answer.read())

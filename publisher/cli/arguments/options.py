@@ -9,16 +9,26 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from publisher.cli.arguments import completion
+from publisher.cli.arguments.folders import expanded
 from publisher.cli.arguments.times import IN_UTC
-from publisher.cli.arguments.usage import UsageError
 from publisher.cli.servers.session import UP_FOLDER
 from registry.errors import Invalid
 from registry.urls import without_credentials
 
 T = TypeVar("T")
 
+MOST = 2**63 - 1
+"""The largest sequence of a stream, and number of a dead letter."""
+
 StateDir = Annotated[
-    Path, typer.Option("--state-dir", help="Folder that holds everything.", envvar="IMI_STATE_DIR", show_default=True)
+    Path,
+    typer.Option(
+        "--state-dir",
+        help="Folder that holds everything.",
+        envvar="IMI_STATE_DIR",
+        show_default=True,
+        callback=lambda value: expanded(value),
+    ),
 ]
 DatabaseUrl = Annotated[
     str | None, typer.Option("--database-url", help="PostgreSQL URL; default: DATABASE_URL.", show_default=False)
@@ -80,7 +90,7 @@ UpFolder = Annotated[
         "--state-dir",
         help="Use the servers of the imi-registry up of this folder; default: IMI_STATE_DIR, or else .imi.",
         show_default=False,
-        callback=lambda value: _set(UP_FOLDER, value),
+        callback=lambda value: _set(UP_FOLDER, None if value is None else expanded(value)),
     ),
 ]
 """A command that uses servers has this parameter; `session.located` knows its value."""
@@ -92,7 +102,7 @@ def _set(variable: ContextVar[T], value: T) -> T:
 
 
 def json_object(metadata: str | None) -> dict[str, Any] | None:
-    """The JSON object given as --metadata, with all digits of its numbers. Raises `UsageError`."""
+    """The JSON object given as --metadata, with all digits of its numbers. Raises `Invalid`."""
     from registry import exact
 
     if metadata is None:
@@ -101,9 +111,9 @@ def json_object(metadata: str | None) -> dict[str, Any] | None:
     try:
         value = exact.checked(exact.loads(metadata), "metadata")
     except ValueError as error:
-        raise UsageError(f"{given}: is not JSON: {error}") from None
+        raise Invalid(f"{given}: is not JSON: {error}") from None
     except Invalid as error:
-        raise UsageError(f"{given}: {error}") from None
+        raise Invalid(f"{given}: {error}") from None
     if not isinstance(value, dict):
-        raise UsageError(f"{given}: must be a JSON object")
+        raise Invalid(f"{given}: must be a JSON object")
     return value

@@ -6,17 +6,16 @@ import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from publisher.checkouts import git
+from publisher.cli.arguments.folders import absolute
 from registry.database import Registry
-from registry.errors import Invalid, NotFound
+from registry.database.part import ids_with_prefix
+from registry.errors import Conflict, NotFound
 from registry.models import Project, Worktree
 from registry.urls import redacted
-
-if TYPE_CHECKING:
-    from registry.client import RegistryClient
 
 FoundT = TypeVar("FoundT", Project, Worktree)
 
@@ -24,10 +23,10 @@ FoundT = TypeVar("FoundT", Project, Worktree)
 async def project(registry: Registry, reference: str) -> Project:
     """The project with this name, origin or (beginning of an) id, or the one checked out in this folder.
 
-    Raises `NotFound`, with what was perhaps meant, or `Invalid` when it could be several.
+    Raises `NotFound`, with what was perhaps meant, or `Conflict` when it could be several.
     """
-    if _is_path(reference):
-        origin = git.origin(_folders(reference)[0])
+    if is_path(reference):
+        origin = git.origin(folders(reference)[0])
         of_origin = await registry.project_of_origin(origin) if origin else None
         if of_origin is None:
             raise NotFound(f'"{reference}" is no checkout of a registered project')
@@ -38,31 +37,29 @@ async def project(registry: Registry, reference: str) -> Project:
     if not found:
         matches = await registry.search_projects(reference) if reference.strip() else []
         similar = [match.name for match in matches]
-        raise NotFound(f'no project "{_named(reference)}"{_did_you_mean(similar[:3])}')
-    return _only(reference, found, [f"{project.remote_origin} ({str(project.id)[:8]})" for project in found])
+        raise NotFound(f'no project "{named(reference)}"{did_you_mean(similar[:3])}')
+    return only_project(reference, found)
 
 
 async def worktree(registry: Registry, reference: str) -> Worktree:
     """The worktree with this path (or a folder in it), name, `name@project` or (beginning of an) id.
 
-    Raises `NotFound`, with what was perhaps meant, or `Invalid` when it could be several.
+    Raises `NotFound`, with what was perhaps meant, or `Conflict` when it could be several.
     """
-    if _is_path(reference):
+    if is_path(reference):
         return await _at(registry, reference)
     name, _, project_reference = reference.partition("@")  # the first: an origin has one too
     if project_reference:
         inside = await project(registry, project_reference)
         candidates = await registry.list_worktrees(project_id=inside.id, include_inactive=True)
-        found = [candidate for candidate in candidates if candidate.name == name]
+        found = called(candidates, name)
     else:
         found = await registry.find_worktrees(reference)
         candidates = [] if found else await registry.list_worktrees()
     if not found:
         similar = get_close_matches(name, {candidate.name for candidate in candidates})
-        raise NotFound(f'no worktree "{reference}"{_did_you_mean(similar)}')
-    return _only(
-        reference, found, [f"{worktree.name}@{worktree.project_name} ({str(worktree.id)[:8]})" for worktree in found]
-    )
+        raise NotFound(f'no worktree "{reference}"{did_you_mean(similar)}')
+    return only_worktree(reference, found)
 
 
 async def history_id(database_url: str, entity: Literal["project", "worktree"], reference: str) -> UUID:
@@ -77,69 +74,57 @@ async def history_id(database_url: str, entity: Literal["project", "worktree"], 
         return (await worktree(registry, reference)).id
 
 
-async def project_id_over_nats(client: RegistryClient, reference: str) -> UUID:
-    """The id of a project, asked for over NATS: a whole id as it is, the rest as `project` has it.
-
-    Raises as `project` does, and `Unavailable` when no publisher answers.
-    """
-    try:
-        return UUID(reference)
-    except ValueError:
-        pass
-    if _is_path(reference):
-        origin = git.origin(_folders(reference)[0])
-        if origin is None:
-            raise NotFound(f'"{reference}" is no checkout of a registered project')
-        return (await client.queries.project_by_origin(origin)).id
-    if "/" in reference:
-        return (await client.queries.project_by_origin(reference)).id
-    projects: list[Project] = []
-    page = await client.queries.projects(include_inactive=True)
-    projects += page.projects
-    while page.next is not None:
-        page = await client.queries.projects(include_inactive=True, after=page.next)
-        projects += page.projects
-    found = [project for project in projects if project.name == reference or _begins_with(project, reference)]
-    if not found:
-        similar = get_close_matches(reference, {project.name for project in projects})
-        raise NotFound(f'no project "{_named(reference)}"{_did_you_mean(similar)}')
-    return _only(reference, found, [f"{project.remote_origin} ({str(project.id)[:8]})" for project in found]).id
-
-
-def _named(reference: str) -> str:
+def named(reference: str) -> str:
     """A reference for a message: a URL without its credentials."""
     return redacted(reference) if "://" in reference else reference
 
 
-def _begins_with(project: Project, reference: str) -> bool:
-    return reference != "" and str(project.id).startswith(reference.lower())
+def called(rows: Sequence[FoundT], reference: str) -> list[FoundT]:
+    """Those of `rows` with this name, or an id that begins so."""
+    first, last = ids_with_prefix(reference)
+    return [
+        row
+        for row in rows
+        if row.name == reference or (first is not None and last is not None and first <= row.id <= last)
+    ]
 
 
-def _is_path(reference: str) -> bool:
+def is_path(reference: str) -> bool:
+    """Whether a folder is meant."""
     return reference.startswith(("/", ".", "~"))
 
 
 async def _at(registry: Registry, path: str) -> Worktree:
     """The active worktree that `path` is in, else an inactive one that was there."""
-    folders = _folders(path)
-    for folder in folders:
+    around = folders(path)
+    for folder in around:
         located = await registry.get_worktree_by_path(str(folder))
         if located is None:
             continue
         active = await registry.get_worktree(located.id)
         if active is not None:
             return active
-    former = await registry.find_worktrees(str(folders[0]))
+    former = await registry.find_worktrees(str(around[0]))
     if not former:
         raise NotFound(f'"{path}" is in no registered worktree; run: imi-registry worktree register "{path}"')
     return former[0]
 
 
-def _folders(path: str) -> list[Path]:
+def folders(path: str) -> list[Path]:
     """`path` and the folders it is in, as it is spelled and with links resolved, innermost first."""
-    spelled = Path(path).expanduser().absolute()
-    resolved = spelled.resolve()
+    spelled = absolute(Path(path))
+    resolved = Path(os.path.realpath(spelled))
     return [Path(os.path.normpath(spelled)), resolved, *spelled.parents, *resolved.parents]
+
+
+def only_project(reference: str, found: Sequence[Project]) -> Project:
+    """The one of `found` that is meant. Raises `Conflict` when it could be several."""
+    return _only(reference, found, [f"{project.remote_origin} ({str(project.id)[:8]})" for project in found])
+
+
+def only_worktree(reference: str, found: Sequence[Worktree]) -> Worktree:
+    """The one of `found` that is meant. Raises `Conflict` when it could be several."""
+    return _only(reference, found, [f"{one.name}@{one.project_name} ({str(one.id)[:8]})" for one in found])
 
 
 def _only(reference: str, found: Sequence[FoundT], descriptions: Sequence[str]) -> FoundT:
@@ -150,10 +135,11 @@ def _only(reference: str, found: Sequence[FoundT], descriptions: Sequence[str]) 
     candidates = active or likely
     if len(candidates) == 1:
         return candidates[0]
-    raise Invalid(f'"{reference}" could be {", ".join(descriptions)}; give its id')
+    raise Conflict(f'"{reference}" could be {", ".join(descriptions)}; give its id')
 
 
-def _did_you_mean(names: Sequence[str]) -> str:
+def did_you_mean(names: Sequence[str]) -> str:
+    """The end of a message about a name that is not there."""
     if not names:
         return ""
     quoted = " or ".join(f'"{name}"' for name in names)

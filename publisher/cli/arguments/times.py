@@ -6,7 +6,7 @@ import re
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
-from publisher.cli.arguments.usage import UsageError
+from registry.errors import Invalid
 
 IN_UTC: ContextVar[bool] = ContextVar("IN_UTC", default=False)
 """Whether times are printed in UTC (`--utc`) instead of the local zone."""
@@ -17,17 +17,15 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 def moment(text: str) -> datetime:
     """An ISO 8601 date or time (of the local zone where it names none), or how long ago: `30s`, `10m`, `2h`, `7d`.
 
-    Raises `UsageError`.
+    Raises `Invalid`.
     """
     ago = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if ago:
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
-        raise UsageError(
-            f'time "{text}" is neither ISO 8601, as 2026-01-21T10:00:00Z, nor a time ago, as 30m'
-        ) from None
+        raise Invalid(f'time "{text}" is neither ISO 8601, as 2026-01-21T10:00:00Z, nor a time ago, as 30m') from None
 
 
 def printed(time: datetime, timespec: str = "seconds") -> str:

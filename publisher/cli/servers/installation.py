@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from publisher.cli.servers.session import database, located, required, settings_of
-from registry.errors import Conflict, Invalid
+from registry.errors import Conflict, Invalid, Unusable
 
 if TYPE_CHECKING:
     from publisher.embedded.process import EmbeddedServer
@@ -51,12 +52,12 @@ def installation(
 
     settings = settings_of(database_url=database_url, nats_url=nats_url)
     is_given = bool(settings.database_url or settings.nats_url)
-    has_servers = may_be_new or (state_dir.expanduser() / "postgres").is_dir()
+    has_servers = may_be_new or os.path.isdir(state_dir / "postgres")  # False, too, where it cannot be seen
     with ExitStack() as stack:
         if is_given:
             settings = located(*needed, database_url=database_url, nats_url=nats_url)
         elif not has_servers:
-            raise Invalid(
+            raise Unusable(
                 f'"{state_dir}" is not the state directory of an imi-registry up, and DATABASE_URL is not set'
             )
         else:
@@ -64,7 +65,7 @@ def installation(
                 settings, *_ = stack.enter_context(embedded(state_dir))
             except Conflict as conflict:
                 try:
-                    running = endpoints.of_running(state_dir.expanduser())
+                    running = endpoints.of_running(state_dir)
                     settings = settings_of(database_url=running["database_url"]).at_other_nats(running["nats_url"])
                 except Invalid:
                     raise conflict from None

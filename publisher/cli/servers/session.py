@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from publisher.cli.arguments.usage import UsageError
-from registry.errors import Invalid
+from publisher.cli.arguments.folders import expanded
+from registry.errors import Invalid, Unusable
 
 if TYPE_CHECKING:
     from publisher.settings import Settings
@@ -53,7 +53,7 @@ def located(*needed: str, database_url: str | None = None, nats_url: str | None 
     given = {"database_url": database_url, "nats_url": nats_url}
     folder = UP_FOLDER.get()
     if folder is not None:
-        running = endpoints.of_running(folder.expanduser())
+        running = endpoints.of_running(folder)
         settings = settings_of(**{name: url or running.get(name) for name, url in given.items()})
         return settings if nats_url else settings.at_other_nats(settings.nats_url)
     settings = settings_of(**given)
@@ -75,7 +75,7 @@ def _running_here() -> dict[str, str]:
 
     named = os.environ.get("IMI_STATE_DIR")
     if named:
-        return endpoints.of_running(Path(named).expanduser())
+        return endpoints.of_running(expanded(Path(named)))
     if HERE.is_symlink() or HERE.exists():
         return endpoints.of_running(HERE, is_trusted=False)
     return {}
@@ -111,12 +111,12 @@ def with_registry(work: Callable[[Registry], Awaitable[T]], database_url: str | 
 
 
 def acting_as(*names: str | None) -> str:
-    """The first of `names` that is given, else who runs this. Raises `UsageError` for one that is blank."""
+    """The first of `names` that is given, else who runs this. Raises `Invalid` for one that is blank."""
     for name in names:
         if name is None:
             continue
         if not name.strip():
-            raise UsageError(f'agent or actor "{name}": it must not be blank')
+            raise Invalid(f'agent or actor "{name}": it must not be blank')
         return name
     return user_name()
 
@@ -133,13 +133,21 @@ def user_name() -> str:
 
 @contextmanager
 def database(database_url: str | None) -> Iterator[Any]:
-    """A plain connection to the registry database. Where it waits for a lock, the user is told behind whom."""
+    """A plain connection to the registry database. Where it waits for a lock, the user is told behind whom.
+
+    No value is given over it: one that is refused was there already.
+    """
     from publisher.cli.servers.waiting import blockers_told
     from registry.database.connection import connect_blocking
 
     url = located("database_url", database_url=database_url).database_url or ""
-    with connect_blocking(url) as conn, blockers_told(url, conn.info.backend_pid):
-        yield conn
+    try:
+        with connect_blocking(url) as conn, blockers_told(url, conn.info.backend_pid):
+            yield conn
+    except Unusable:
+        raise
+    except Invalid as error:
+        raise Unusable(str(error)) from error
 
 
 def located_schema(database_url: str | None) -> Settings:

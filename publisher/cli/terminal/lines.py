@@ -26,20 +26,28 @@ STYLES = {
 }
 
 
-def event_line(envelope: dict[str, Any], after_ms: float | None = None) -> Text:
+def event_line(envelope: dict[str, Any], after_ms: float | None = None, *, width: int | None = None) -> Text:
     """One event in one line: when it occurred, what happened, to what.
 
-    Where the milliseconds since its commit are known, they stand in place of date and zone: the reader was there.
+    Where the milliseconds since its commit are known, they stand in place of date and zone: the reader was there. In a
+    `width` too narrow for all of it the blanks between columns go first, then date and zone, then the time: what is
+    left is what happened, and to what.
     """
     _, entity, action, *_ = f"{envelope['type']}...".split(".")
-    line = Text(no_wrap=True, overflow="ellipsis")
     time = printed(datetime.fromisoformat(envelope["time"]), "milliseconds")
-    if after_ms is None:
-        line.append(f"{time} ", "dim")
-    else:
-        line.append(f"{time[11:23]} {after_ms:6.1f} ms ", "dim")
-    line.append(f"{entity}.{action}".ljust(27), STYLES.get(action, "default"))
-    line.append(_detail(entity, action, envelope.get("data") or {}))
+    when = f"{time} " if after_ms is None else f"{time[11:23]} {after_ms:6.1f} ms "
+    what, detail = f"{entity}.{action}", _detail(entity, action, envelope.get("data") or {})
+    line = Text()
+    for began, happened in (
+        (when, what.ljust(27)),
+        (when, f"{what} "),
+        (f"{time[11:19]} ", f"{what} "),
+        ("", f"{what} "),
+    ):
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(began, "dim").append(happened, STYLES.get(action, "default")).append(detail)
+        if width is None or line.cell_len <= width:
+            break
     return line
 
 

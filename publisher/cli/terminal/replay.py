@@ -47,7 +47,8 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
     With a `total`, the sequence of the last event to come, a bar on standard error shows rate and time left.
     """
     out, is_terminal = sys.stdout.buffer, sys.stdout.isatty()
-    show_line = line_printer(console())
+    screen = console()
+    show_line = line_printer(screen)
     last: Replayed | None = None
     bar = Progress(
         TextColumn("{task.completed:,} of {task.total:,}"),
@@ -72,7 +73,7 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
                 if follow or is_terminal:
                     out.flush()
             else:
-                show_line(event_line(exact.loads(last.payload)))
+                show_line(event_line(exact.loads(last.payload), width=screen.width))
             if total and number % EVENTS_PER_UPDATE == 0:
                 rate = f"{number / (monotonic() - began):,.0f} events/s"
                 bar.update(task, completed=min(last.sequence, total), rate=rate)

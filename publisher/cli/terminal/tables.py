@@ -8,6 +8,7 @@ from uuid import UUID
 
 from rich import box
 from rich.cells import cell_len
+from rich.console import Console
 from rich.errors import StyleSyntaxError
 from rich.style import Style
 from rich.table import Table
@@ -22,6 +23,8 @@ from registry.models import InflightWork, Worktree
 SHORTEST_ID = 8
 SHORT = 12
 """Columns of a value that is not folded."""
+NARROWEST = 8
+"""Columns of the terminal that one of a table needs at least."""
 BETWEEN_COLUMNS = 3
 EDGES = 2
 """Blanks at both ends of a line: the box has a side for lines that it does not draw."""
@@ -45,6 +48,9 @@ def print_table(
             break
         cells.pop(name, None)
     is_roomy = _least_width(cells) <= out.width
+    if not is_roomy and out.width < NARROWEST * len(cells):
+        _print_rows(out, cells)
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name, column in cells.items():
         # What is short stays on one line; the long columns share the rest. Where there is none, all are folded: what
@@ -53,6 +59,14 @@ def print_table(
     for row in zip(*cells.values(), strict=True):
         table.add_row(*row)
     out.print(table)
+
+
+def _print_rows(out: Console, cells: Mapping[str, Sequence[Text]]) -> None:
+    """Each row as lines of names and values, where columns would be too narrow to be read."""
+    for row in zip(*cells.values(), strict=True):
+        for name, cell in zip(cells, row, strict=True):
+            out.print(Text(f"{name} ", "bold").append_text(cell), overflow="fold")
+        out.print()
 
 
 def _width(column: Iterable[Text]) -> int:

@@ -41,6 +41,11 @@ def line_printer(out: Console) -> Callable[[Text], None]:
     return lambda line: out.print(safe(line), no_wrap=True, overflow="ellipsis", crop=True)
 
 
+def whole_line_printer(out: Console) -> Callable[[Text], None]:
+    """Prints each text as one line with nothing cut: a terminal that is too narrow breaks it."""
+    return lambda line: out.print(safe(line), soft_wrap=True)
+
+
 def say(text: str) -> None:
     """Print a line for people, on standard error: output proper stays clean."""
     print(visible(text), file=sys.stderr)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from publisher.cli.arguments.times import printed
 from publisher.cli.terminal.lines import STYLES
-from publisher.cli.terminal.text import console, emit_json, line_printer, write
+from publisher.cli.terminal.text import console, emit_json, whole_line_printer, write
 from publisher.history.timeline import Change, Timeline
 from registry import exact
 
@@ -21,7 +21,7 @@ def changes(timeline: Timeline, *, diff: bool, as_json: bool) -> None:
     if as_json:
         emit_json([_as_dict(change) for change in timeline.changes])
         return
-    show = line_printer(console())
+    show = whole_line_printer(console())
     for change in timeline.changes:
         row = change.row
         line = Text(f"{printed(change.time)} ", "dim")
@@ -49,19 +49,24 @@ def state(fields: dict[str, Any] | None, *, as_json: bool) -> None:
         write("deleted")
     else:
         width = max(map(len, fields))
-        show = line_printer(console())
+        show = whole_line_printer(console())
         for name, value in fields.items():
             show(Text(f"{name.ljust(width)}  ", "dim").append(_short(value)))
 
 
 def _as_dict(change: Change) -> dict[str, Any]:
+    """Keys of ours, and beside them those of the envelope."""
     row = change.row
+    correlation_id = row.correlation_id or row.event_id
     return {
+        "id": row.event_id,
+        "correlationid": correlation_id,
+        "causationid": row.causation_id,
         "time": row.occurred_at,
         "action": row.action,
         "actor": row.actor,
         "command": row.causation_id,
-        "correlation_id": row.correlation_id or row.event_id,
+        "correlation_id": correlation_id,
         "event_id": row.event_id,
         "changed": {name: {"before": before, "after": after} for name, before, after in change.fields},
     }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 
 from publisher.embedded.nats_server import nats_server
 from publisher.history.rebuild import rebuild
 from registry.client import Delivery, RegistryClient
 from registry.client.subscriber import WINDOW
 from tests.faults.relay.test_server_restarts import Restartable
+from tests.faults.relay.test_stream_history import Losing
 from tests.integration.client.test_client import Seen, change_projects, subscribed
 from tests.support.proxy import Direction, nats_proxy
 from tests.support.world import World
@@ -153,6 +156,57 @@ async def test_a_stream_that_is_rebuilt_goes_on_behind_what_was_handled(world: W
             async with world.relay():
                 await seen.until(16)
     assert_each_once(seen, 16)
+
+
+async def test_a_stream_that_lost_its_tail_is_waited_for_and_nothing_is_handled_again(
+    world: World, state_dir: Path
+) -> None:
+    """The relay completes it with the same events at the same sequences; until then the subscription waits."""
+    seen = Seen()
+    with Restartable(lambda: nats_server(state_dir)) as server:
+        losing, there = Losing(state_dir, server), world.at(nats_url=server.url)
+        async with there.relay():
+            change_projects(world.database, 8)
+            await world.drained()
+        await losing.remember()
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(RegistryClient.connect(server.url, prefix=world.prefix))
+            await stack.enter_async_context(subscribed(client, seen, durable="d", from_start=True))
+            async with there.relay():
+                change_projects(world.database, 8)
+                await seen.until(16)
+            # when its tail is lost while nobody publishes
+            with structlog.testing.capture_logs() as logged:
+                await losing.lose()
+                async with asyncio.timeout(30):
+                    while not any("but 16 was read from it" in str(line.get("reason")) for line in logged):
+                        await asyncio.sleep(0.02)
+            assert len(seen.distinct) == 16
+            # then
+            async with there.relay():
+                change_projects(world.database, 8)
+                await seen.until(24)
+    assert_each_once(seen, 24)
+
+
+async def test_a_first_start_with_new_events_stays_one_when_its_consumer_is_deleted_at_once(world: World) -> None:
+    """What was there before is none of its events; what came since is, although no event was handled yet."""
+    seen = Seen()
+    jetstream = world.nats.jetstream()
+    async with world.relay(), RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
+        change_projects(world.database, 8)
+        await world.drained()
+        async with subscribed(client, seen, durable="d"):
+            async with asyncio.timeout(20):
+                while not await jetstream.consumers_info(world.stream):
+                    await asyncio.sleep(0.01)
+            await jetstream.delete_consumer(world.stream, "d-1")
+            change_projects(world.database, 8)
+            await seen.until(8)
+            change_projects(world.database, 8)
+            await seen.until(16)
+    seen.assert_in_order()
+    assert sorted(sequence for each in seen.sequences.values() for sequence in each) == list(range(9, 25))
 
 
 async def test_a_shared_stream_that_is_created_anew_is_read_from_its_start(

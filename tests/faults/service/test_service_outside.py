@@ -22,7 +22,7 @@ from registry.concurrency.tasks import end
 from tests.support.commands import envelope
 from tests.support.databases import Role, name_of, plain_role, url_of
 from tests.support.proxy import Direction, nats_proxy, postgres_proxy
-from tests.support.relay_process import RelayProcess
+from tests.support.relay_process import RelayProcess, status_of
 from tests.support.world import World
 
 GRANTS = """
@@ -335,3 +335,16 @@ async def test_an_applier_that_ends_while_nats_is_silent_says_why_and_ends_in_ti
 
     assert task.cancelled()
     assert "commands wait: NATS is silent" in said[-1]
+
+
+async def test_the_url_of_the_status_page_is_logged_while_a_server_is_waited_for(world: World) -> None:
+    async with nats_proxy(world.nats_url) as (proxy, url):
+        proxy.refuse()
+        with world.at(nats_url=url).process() as process:
+            http_url = (await process.until_logged("listening"))["http_url"]
+            code, body = await asyncio.to_thread(status_of, f"{http_url}/readyz")
+            assert code == 503
+            assert any("nothing is started: " in problem for problem in body["problems"])
+            assert not process.logged("ready")
+            proxy.go_on()
+            assert (await process.ready())["http_url"] == http_url

@@ -47,9 +47,9 @@ async def test_a_command_is_sent_and_its_outcome_shown(world: World) -> None:
         "result": {"project_id": project},
     }
     assert again.stdout == f"idempotent: project_id {project}\n"
-    assert (bad.returncode, bad.stdout) == (1, "")
+    assert (bad.returncode, bad.stdout) == (2, "")
     assert 'p_remote_origin "x" is not owner/repo on GitHub' in bad.stderr
-    assert (unknown.returncode, no_json.returncode) == (1, 2)
+    assert (unknown.returncode, no_json.returncode) == (2, 2)
     assert 'command "project.destroy" is none of project.register' in unknown.stderr
     assert "is not JSON" in no_json.stderr
     assert posted.stdout.startswith("sent ")
@@ -122,7 +122,7 @@ async def test_all_dead_letters_are_retried_once_each(world: World) -> None:
 
     # then
     assert (unmeant.returncode, both.returncode, refused.returncode) == (2, 2, 1)
-    assert "Send 3 dead letters once more? [y/N]" in refused.stdout
+    assert "Send 3 dead letters once more? [y/N]" in refused.stderr
     assert len(kept.stdout.splitlines()) == 3
     told = retried.stdout.removeprefix("Send 3 dead letters once more? [y/N]: ")
     assert told.splitlines() == [

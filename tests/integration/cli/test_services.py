@@ -46,18 +46,18 @@ def test_usage_mistakes_exit_with_2(arguments: list[str]) -> None:
 
 def test_a_missing_url_is_named_with_the_variable_to_set() -> None:
     done = run("serve")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert one_line(done) == "imi-registry: setting database_url: missing; set DATABASE_URL or give --database-url"
 
 
 def test_a_url_that_is_none_is_refused_without_showing_its_password(database: str) -> None:
     done = run("serve", DATABASE_URL="mysql://user:secret@host/db", NATS_URL=CLOSED_PORT)
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert 'setting database_url: value "mysql://host/db": must be of the form postgresql://' in one_line(done)
     assert "secret" not in done.stderr
     done = run("serve", DATABASE_URL=database, NATS_URL="http://token@host")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert 'NATS URL "http://host" is not of the form nats://' in one_line(done)
 
 

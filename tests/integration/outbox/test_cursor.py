@@ -40,6 +40,8 @@ async def explained(conn: AsyncConnection, cursor: Cursor) -> dict[str, Any]:
     """The plan that `ADVANCE` ran without a set, and what it wrote."""
     values = {
         "published": None,
+        "dead_ids": None,
+        "hindrance": None,
         "complete_sequence": cursor.complete_sequence,
         "stream_sequence": cursor.stream_sequence + 1,
         "stream": STREAM,

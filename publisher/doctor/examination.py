@@ -1,0 +1,176 @@
+"""The examination: everything is looked at, once for `imi-registry doctor`, again and again in a service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import timedelta
+from time import monotonic
+
+from nats.aio.client import Client
+from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
+
+from publisher.applier.dead_letters import DeadLetters
+from publisher.doctor.findings import Counts, Examined, Finding, Findings
+from publisher.doctor.stream import stream_findings
+from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
+from publisher.outbox.blocked import blocked, locked
+from publisher.outbox.connection import READER, connect, translated
+from publisher.outbox.faults import Fault, noted
+from publisher.outbox.known import Known, known_stream, known_streams
+from publisher.outbox.lead import holder_of_lead, stranger_leads
+from publisher.part import Part
+from publisher.settings import Settings, profile_of
+from registry.broker.connection import connect_nats
+from registry.errors import NotFound, Unavailable
+from registry.events.reference import UNREADABLE
+
+INTERVAL_SECONDS = (0.5, 5.0)
+"""How often a service looks while something is not well, and when all is."""
+PAUSE_FACTOR = 25
+"""It pauses at least so many times as long as it looked."""
+MOMENT_SECONDS = 1.0
+"""What waits longer than a publisher that works would let it wait."""
+SESSION = READER + "SET lock_timeout = '2s';"
+"""A table that somebody has locked keeps the publisher waiting, but not who looks."""
+FAULTS_LISTED = 20
+
+COUNTED = "SELECT (SELECT count(*) FROM public.outbox_fault), (SELECT count(*) FROM public.command_ledger)"
+
+
+class Examination(Part):
+    """Looks at everything again and again, so that a service tells what `imi-registry doctor` tells."""
+
+    def __init__(self, settings: Settings, findings: Findings, after: asyncio.Event) -> None:
+        """`after` is set when a publisher may be expected to lead: before, its absence says nothing."""
+        super().__init__(settings, findings, "examination")
+        self._findings = findings
+        self._after = after
+
+    async def work(self) -> None:
+        """Look, wait, look again. Settled once it was looked."""
+        await self._after.wait()
+        while True:
+            began = monotonic()
+            self._findings.found(await examined(self._settings))
+            self.settled.set()
+            pause_seconds = INTERVAL_SECONDS[0 if self._findings.problems() else 1]
+            await asyncio.sleep(max(pause_seconds, PAUSE_FACTOR * (monotonic() - began)))
+
+    def interrupted(self) -> None:
+        """Settled as well: it says why it knows nothing."""
+        self.settled.set()
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything. Raises `Unavailable` when a server cannot be reached."""
+    return (await examined(settings)).findings
+
+
+async def examined(settings: Settings) -> Examined:
+    """Look at everything, and count. Raises `Unavailable` when a server cannot be reached."""
+    async with (
+        connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}", SESSION) as conn,
+        connect_nats(settings.nats_url or "", "imi-registry doctor", settings.nats_access, reconnect=False) as client,
+    ):
+        obstacles = await blocked(conn)
+        if not obstacles:
+            try:
+                return await _examined(conn, client, settings)
+            except Unavailable as error:
+                if not isinstance(error.__cause__, LockNotAvailable):
+                    raise
+                obstacles = await locked(conn) or [str(error)]
+        return Examined([Finding(False, obstacle) for obstacle in obstacles])
+
+
+async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -> Examined:
+    stream = profile_of(settings).event_stream
+    with translated():
+        waiting = await rows_without_event(conn)
+    known = await known_streams(conn)
+    holder = await holder_of_lead(conn, stream, settings.stale_seconds)
+    findings = [Finding(True, "database and NATS answer")]
+    if waiting:
+        findings += [Finding(False, f"{waiting:,} rows {WITHOUT_EVENT}")]
+    if holder is not None and not holder.is_publisher:
+        findings += [Finding(False, stranger_leads(holder, stream))]
+    ours = next((cursor for cursor in known if cursor.stream == stream), None)
+    if ours is None:
+        nothing = Finding(False, f"nothing was ever published to {stream}: start up or serve")
+        return Examined([*findings, nothing])
+    findings += [await _publisher(conn, ours, settings.stale_seconds)]
+    findings += [_other(cursor) for cursor in known if cursor is not ours]
+    findings += [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)]
+    findings += await stream_findings(conn, client, settings, ours)
+    findings += await _dead_letters(client, settings)
+    return Examined(findings, await _counts(conn, ours))
+
+
+async def _counts(conn: AsyncConnection, known: Known) -> Counts:
+    with translated():
+        references, commands = await (await conn.execute(COUNTED)).fetchone() or (0, 0)
+    return Counts(known.published, known.waiting, references, known.dead_ids, commands)
+
+
+async def _publisher(conn: AsyncConnection, known: Known, stale_seconds: float) -> Finding:
+    """Whether somebody publishes, and whether it goes on: a heartbeat says nothing about what waits."""
+    age = abs(known.heartbeat_age_seconds)  # one from the future is of before the clock was set back
+    said = "" if known.hindrance is None else f"; it said last: {known.hindrance}"
+    if age > stale_seconds:
+        return Finding(
+            False,
+            f"no publisher: the last one, {known.leader}, was heard {age:,.0f} s ago{said}; {known.waiting} events "
+            "wait; start up or serve",
+        )
+    if known.hindrance is None and not await _is_stuck(conn, known, stale_seconds):
+        return Finding(True, f"{known.leader} publishes; {known.waiting} events wait")
+    if not known.waiting:
+        return Finding(False, f"{known.leader} cannot publish{said}; no event waits")
+    waiting = "1 event waits" if known.waiting == 1 else f"{known.waiting:,} events wait"
+    oldest = ""
+    if known.waiting_seconds is not None:
+        oldest = f", the oldest for {timedelta(seconds=round(max(known.waiting_seconds, 0)))}"
+    return Finding(False, f"{waiting}{oldest}, and {known.leader} publishes none{said}")
+
+
+async def _is_stuck(conn: AsyncConnection, known: Known, stale_seconds: float) -> bool:
+    """Whether what waits does not move. It is looked at twice: an old transaction commits events that are old."""
+    if not known.seems_stuck(stale_seconds):
+        return False
+    await asyncio.sleep(MOMENT_SECONDS)
+    later = await known_stream(conn, known.stream)
+    return later is not None and (later.last, later.first_waiting) == (known.last, known.first_waiting)
+
+
+async def _dead_letters(client: Client, settings: Settings) -> list[Finding]:
+    try:
+        waiting = await DeadLetters(client, profile_of(settings), settings).count()
+    except NotFound:  # no applier ever ran
+        return []
+    if not waiting:
+        return [Finding(True, "no dead letters")]
+    what = "1 dead letter waits" if waiting == 1 else f"{waiting:,} dead letters wait"
+    return [
+        Finding(
+            False, f"{what}: look with imi-registry commands dead-letters list, then retry or drop", is_hindrance=False
+        )
+    ]
+
+
+def _other(known: Known) -> Finding:
+    return Finding(
+        False,
+        f"stream {known.stream} was fed from this database, too, {known.heartbeat_age_seconds:,.0f} s ago: while it "
+        "lags, retention removes nothing; if it is no longer wanted, remove its row from publisher_cursor",
+        is_hindrance=False,
+    )
+
+
+def _faulty(fault: Fault) -> Finding:
+    """A row that PostgreSQL cannot read is damage; the others are told as far as they can be."""
+    return Finding(
+        fault.reason != UNREADABLE,
+        f"event {fault.outbox_id}, {fault.event}, went out without its data ({fault.reason}): {fault.detail}",
+    )

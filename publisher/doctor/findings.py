@@ -1,0 +1,75 @@
+"""What was found: one sentence for each thing that was looked at, and the counts that the database keeps."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+
+from publisher.health import Health
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    is_well: bool
+    text: str
+    is_hindrance: bool = True
+    """Of what is not well: whether events or commands do not flow as they should, so that a service is not ready."""
+
+
+class Counts(NamedTuple):
+    """What is counted over the life of the registry, whichever process did it."""
+
+    published: int = 0
+    """Events in the stream, also those that its limits or retention removed since."""
+    waiting: int = 0
+    """Events that are committed and not published."""
+    references: int = 0
+    """Events of the outbox that went out without their data."""
+    dead_ids: int = 0
+    """Outbox ids whose transactions were rolled back."""
+    commands: int = 0
+    """Commands that the ledger remembers."""
+
+
+class Examined(NamedTuple):
+    """Everything that one examination found."""
+
+    findings: list[Finding]
+    counts: Counts | None = None
+    """None when nothing was ever published."""
+
+
+class Findings(Health):
+    """What was found last, as `/readyz` and the status page tell it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__("examination", registry, consequence="database and stream cannot be compared: ")
+        self._last = Examined([])
+
+    def found(self, examined: Examined) -> None:
+        """Note what was found now."""
+        self._last = examined
+        self.well()
+
+    def problems(self) -> list[str]:
+        """What is not well and keeps events or commands from flowing as they should."""
+        return super().problems() + [one.text for one in self._last.findings if not one.is_well and one.is_hindrance]
+
+    def facts(self) -> dict[str, str]:
+        """Counts over the life of the registry, as they were when it was looked last."""
+        counts = self._last.counts
+        if counts is None:
+            return {}
+        return {
+            "Events published, in all": f"{counts.published:,}",
+            "Events that wait": f"{counts.waiting:,}",
+            "Events without their data": f"{counts.references:,}",
+            "Outbox ids that were rolled back": f"{counts.dead_ids:,}",
+            "Commands in the ledger": f"{counts.commands:,}",
+        }
+
+    def notes(self) -> list[str]:
+        """What is not well beside that."""
+        return [one.text for one in self._last.findings if not one.is_well and not one.is_hindrance]
