@@ -87,6 +87,9 @@ WITH own AS (
     SELECT 'pg_proc'::regclass, to_regprocedure(signature)::oid, signature, 'function'
     FROM unnest(%(functions)s::text[]) AS signature
     UNION ALL
+    SELECT 'pg_class'::regclass, s.name::regclass, 'worktree_types', 'sequence'
+    FROM pg_get_serial_sequence('public.worktree_types', 'id') AS s (name)
+    UNION ALL
     SELECT 'pg_type'::regclass, c.reltype, c.relname, 'type'
     FROM pg_class c
     WHERE c.oid IN (SELECT to_regclass('public.' || name) FROM unnest(%(tables)s::text[] || %(views)s::text[]) AS name)
