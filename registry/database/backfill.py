@@ -30,12 +30,12 @@ def backfill(
     done = 0
     with translated():
         (backlog,) = conn.execute(COUNT_BACKLOG).fetchone() or (0,)
-        while taken := _batch(conn, batch_rows):
-            done += taken
+        while written := _batch(conn, batch_rows):
+            done += written
             progress(done, max(done, backlog))
     return done
 
 
 def _batch(conn: Connection[Any], limit: int) -> int:
-    (taken,) = conn.execute("SELECT public.backfill_outbox(%s)", [limit]).fetchone() or (0,)
-    return int(taken)
+    (written,) = conn.execute("SELECT public.backfill_outbox(%s)", [limit]).fetchone() or (0,)
+    return int(written)

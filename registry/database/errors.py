@@ -11,6 +11,8 @@ from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavaila
 
 # What it means for a command stands in apply_command (migrations/004_commands.sql), too; a test compares both.
 _NOT_FOUND_STATE = "P0002"
+_DEPENDED_ON_STATE = "2BP01"
+"""Cannot be dropped; what depends on it stands in the detail alone."""
 _CONFLICT_STATES = {"23505", "23503", "23P01", "23001", "55000", "2BP01"}
 _INVALID_STATES = {"23514", "23502"}
 _INVALID_CLASSES = {"22", "54"}  # 54: longer than an index takes, deeper than the stack
@@ -52,6 +54,8 @@ def from_database(error: psycopg.Error) -> RegistryError:
         return Unprepared(f"{text} (SQLSTATE {state})")
     if state == _NOT_FOUND_STATE:
         return NotFound(text)
+    if state == _DEPENDED_ON_STATE and error.diag.message_detail:
+        return Conflict(f"{text}: {'; '.join(error.diag.message_detail.splitlines())}")
     if state in _CONFLICT_STATES:
         return Conflict(text)
     if _is_one_of(state, _INVALID_STATES, _INVALID_CLASSES):

@@ -83,10 +83,10 @@ def apply(
     is something to decide before an upgrade; a failing file raises what `from_database` makes of it, with file and
     line, and leaves nothing behind.
     """
-    wanted = load() if migrations is None else migrations
+    packaged = load() if migrations is None else migrations
     if dry_run:
-        return [migration.name for migration in _pending(conn, wanted)]
-    return upgrade(conn, migrations=wanted)[0]
+        return [migration.name for migration in _pending(conn, packaged)]
+    return upgrade(conn, migrations=packaged)[0]
 
 
 def upgrade(
@@ -96,12 +96,12 @@ def upgrade(
 
     With `merge_duplicates` projects of one repository become one. Raises as `apply` does.
     """
-    wanted = load() if migrations is None else migrations
+    packaged = load() if migrations is None else migrations
     changed = adoption.Plan()
     with _exclusive(conn):
-        pending = _pending(conn, wanted)
+        pending = _pending(conn, packaged)
         if _is_original(conn, pending):
-            with conn.transaction(), adoption.adopt(conn, wanted, merge_duplicates=merge_duplicates) as changed:
+            with conn.transaction(), adoption.adopt(conn, packaged, merge_duplicates=merge_duplicates) as changed:
                 _apply_all(conn, pending)
         else:
             _apply_all(conn, pending)
@@ -110,26 +110,26 @@ def upgrade(
 
 def plan(conn: psycopg.Connection[Any], *, merge_duplicates: bool = False) -> adoption.Plan:
     """What `apply` changes in rows that are there, and what is to be decided before it; nothing in a schema of ours."""
-    wanted = load()
+    packaged = load()
     try:
-        if not _is_original(conn, _pending(conn, wanted)):
+        if not _is_original(conn, _pending(conn, packaged)):
             return adoption.Plan()
-        return adoption.plan(conn, wanted, merge_duplicates=merge_duplicates)
+        return adoption.plan(conn, packaged, merge_duplicates=merge_duplicates)
     except psycopg.Error as error:
         raise from_database(error) from error
 
 
 def status(conn: psycopg.Connection[Any], *, migrations: Sequence[Migration] | None = None) -> list[MigrationStatus]:
     """State of each migration, of this package and of the database, in order of version."""
-    wanted = load() if migrations is None else migrations
+    packaged = load() if migrations is None else migrations
     recorded = _recorded(conn)
-    known = {migration.version for migration in wanted}
+    known = {migration.version for migration in packaged}
     found = [
         MigrationStatus(version, row.name, _state_of_later(row, max(known)), row.applied_at)
         for version, row in recorded.items()
         if version not in known
     ]
-    for migration in wanted:
+    for migration in packaged:
         if migration.version not in recorded:
             found.append(MigrationStatus(migration.version, migration.name, "pending"))
             continue
@@ -181,11 +181,11 @@ def _exclusive(conn: psycopg.Connection[Any]) -> Iterator[None]:
             conn.autocommit = autocommit
 
 
-def _pending(conn: psycopg.Connection[Any], wanted: Sequence[Migration]) -> list[Migration]:
-    found = status(conn, migrations=wanted)
+def _pending(conn: psycopg.Connection[Any], packaged: Sequence[Migration]) -> list[Migration]:
+    found = status(conn, migrations=packaged)
     _refuse_mismatch(conn, found)
     names = {item.name for item in found if item.state == "pending"}
-    pending = [migration for migration in wanted if migration.name in names]
+    pending = [migration for migration in packaged if migration.name in names]
     _is_original(conn, pending)
     with conn.transaction():
         for migration in pending:

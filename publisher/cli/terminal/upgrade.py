@@ -38,7 +38,8 @@ def print_changes(found: Plan) -> None:
 def print_decisions(found: Plan, line: Callable[[str], None]) -> None:
     """Two lines for each: what is wrong, and what to do about it."""
     for decision in found.decisions:
-        line(f"to decide: {decision.table} {decision.id} ({decision.name}): {decision.problem}")
+        row = f" {decision.id} ({_shown(decision.name)})" if decision.id else ""
+        line(f"to decide: {decision.table}{row}: {decision.problem}")
         line(f"  {decision.how}")
 
 

@@ -34,9 +34,9 @@ _MERGED_PROJECTS: LiteralString = """
 || coalesce(
     (
         SELECT jsonb_build_object('merged_projects', jsonb_agg(to_jsonb(m) ORDER BY m.created_at, m.id))
-        FROM imi_adoption.kept AS gone
-        JOIN public.projects AS m ON m.id = gone.id
-        WHERE gone.kept_id = o.id AND gone.id <> o.id
+        FROM imi_adoption.kept AS merged
+        JOIN public.projects AS m ON m.id = merged.id
+        WHERE merged.kept_id = o.id AND merged.id <> o.id
         HAVING count(*) > 0
     ),
     '{}'
@@ -142,12 +142,12 @@ WHERE ({old}) IS DISTINCT FROM ({new}) AND field.value IS DISTINCT FROM row_afte
 ORDER BY o.created_at, o.id, field.name
 """
 _MERGED: LiteralString = """
-SELECT gone.id::text, gone.name, kept.id::text, kept.name, kept.remote_origin, gone.remote_origin
+SELECT merged.id::text, merged.name, kept.id::text, kept.name, kept.remote_origin, merged.remote_origin
 FROM imi_adoption.kept AS k
-JOIN public.projects AS gone ON gone.id = k.id
+JOIN public.projects AS merged ON merged.id = k.id
 JOIN public.projects AS kept ON kept.id = k.kept_id
-WHERE gone.id <> kept.id
-ORDER BY gone.created_at, gone.id
+WHERE merged.id <> kept.id
+ORDER BY merged.created_at, merged.id
 """
 
 

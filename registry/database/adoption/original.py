@@ -36,7 +36,7 @@ FUNCTIONS = (
 TRIGGER_FUNCTIONS = ("public.update_updated_at_column()", "public.sync_uncommitted_changes()")
 """They stay and get our bodies: tables of others use the first one, too."""
 
-# Constraints that the original has and ours has not.
+# Constraints that the original has and our schema has not.
 _SIGNATURE: LiteralString = """
 SELECT expected.table_name, expected.constraint_name, c.oid IS NOT NULL
 FROM (
@@ -53,23 +53,25 @@ LEFT JOIN pg_catalog.pg_constraint c
 
 # Columns that only one of both has, or with another type.
 _COLUMNS: LiteralString = """
-SELECT coalesce(theirs.table_name, ours.table_name), coalesce(theirs.attname, ours.attname)::text,
+SELECT coalesce(installed.table_name, expected.table_name), coalesce(installed.attname, expected.attname)::text,
     CASE
-        WHEN theirs.attname IS NULL THEN 'is missing'
-        WHEN ours.attname IS NULL THEN 'is not of that schema'
-        ELSE 'is ' || format_type(theirs.atttypid, theirs.atttypmod) || ', not ' || format_type(ours.atttypid, -1)
+        WHEN installed.attname IS NULL THEN 'is missing'
+        WHEN expected.attname IS NULL THEN 'is not of that schema'
+        ELSE format(
+            'is %%s, not %%s', format_type(installed.atttypid, installed.atttypmod), format_type(expected.atttypid, -1)
+        )
     END
 FROM (
     SELECT t.table_name, a.attname, a.atttypid, a.atttypmod
     FROM unnest(%(tables)s::text[]) AS t (table_name)
     JOIN pg_attribute a ON a.attrelid = to_regclass('public.' || t.table_name) AND a.attnum > 0 AND NOT a.attisdropped
-) AS theirs
+) AS installed
 FULL JOIN (
     SELECT t.table_name, a.attname, a.atttypid
     FROM unnest(%(tables)s::text[]) AS t (table_name)
     JOIN pg_attribute a ON a.attrelid = to_regclass(%(scratch)s || '.' || t.table_name) AND a.attnum > 0
-) AS ours ON ours.table_name = theirs.table_name AND ours.attname = theirs.attname
-WHERE theirs.atttypid IS DISTINCT FROM ours.atttypid
+) AS expected ON expected.table_name = installed.table_name AND expected.attname = installed.attname
+WHERE installed.atttypid IS DISTINCT FROM expected.atttypid
 ORDER BY 1, 2
 LIMIT 1
 """
@@ -86,6 +88,9 @@ WITH own AS (
     UNION ALL
     SELECT 'pg_proc'::regclass, to_regprocedure(signature)::oid, signature, 'function'
     FROM unnest(%(functions)s::text[]) AS signature
+    UNION ALL
+    SELECT 'pg_class'::regclass, s.name::regclass, 'worktree_types', 'sequence'
+    FROM pg_get_serial_sequence('public.worktree_types', 'id') AS s (name)
     UNION ALL
     SELECT 'pg_type'::regclass, c.reltype, c.relname, 'type'
     FROM pg_class c
@@ -183,9 +188,9 @@ LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
 LEFT JOIN pg_attrdef e ON d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid
 WHERE NOT EXISTS (
         SELECT
-        FROM own AS mine
-        WHERE mine.objid IN (d.objid, r.ev_class, k.conrelid, t.tgrelid, e.adrelid)
-            OR (d.classid, d.objid) = (mine.classid, mine.objid)
+        FROM own AS related
+        WHERE related.objid IN (d.objid, r.ev_class, k.conrelid, t.tgrelid, e.adrelid)
+            OR (d.classid, d.objid) = (related.classid, related.objid)
     )
     AND k.contype IS DISTINCT FROM 'f'
     AND NOT (t.oid IS NOT NULL AND t.tgisinternal)

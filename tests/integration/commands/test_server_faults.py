@@ -11,9 +11,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from publisher.applier import ledger
 from registry.broker.answers import outcome_code
+from registry.commands.reading import read
 from registry.database.errors import from_database
-from registry.errors import Unavailable
+from registry.errors import Unavailable, Unprepared
+from tests.support.commands import envelope
 
 Conn = psycopg.Connection[Any]
 
@@ -101,6 +104,23 @@ def test_a_right_that_is_missing_is_raised_and_the_command_is_applied_once_it_is
     db.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(service)))
 
     assert db.execute(REGISTER, (command,)).fetchone() == ("applied", None)
+
+
+@pytest.mark.superuser
+async def test_a_row_that_a_policy_hides_is_no_verdict_on_the_command(db: Conn, database: str, service: str) -> None:
+    data = {"remote_origin": "git@github.com:o/a.git", "description": "d"}
+    known = read(envelope("project.update", data), "project.update")
+    db.execute("SELECT register_project('a', 'git@github.com:o/a.git')")
+    db.execute(sql.SQL("GRANT INSERT, UPDATE ON projects TO {}").format(sql.Identifier(service)))
+    db.execute("ALTER TABLE projects ENABLE ROW LEVEL SECURITY")
+
+    async with ledger.connect(database, "imi-registry test", lock_seconds=1) as conn:
+        await conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(service)))
+        with pytest.raises(Unprepared, match="row-level security"):
+            await ledger.apply_one(conn, known)
+        assert recorded(db) == 0
+        db.execute("ALTER TABLE projects DISABLE ROW LEVEL SECURITY")
+        assert (await ledger.apply_one(conn, known)).verdict == "applied"
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,9 @@ ADDED = {
     "default 'master'::text of column default_branch": (
         "ALTER TABLE projects ALTER default_branch SET DEFAULT 'master'"
     ),
+    "default value for column n of table counter": (
+        "CREATE TABLE counter (n integer DEFAULT nextval('worktree_types_id_seq'))"
+    ),
     "materialized view mine": "CREATE MATERIALIZED VIEW mine AS SELECT name FROM projects",
     "rule mine": "CREATE RULE mine AS ON DELETE TO projects DO INSTEAD NOTHING",
     "statistics mine": "CREATE STATISTICS mine ON name, active FROM projects",

@@ -17,6 +17,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from publisher.applier import ledger
+from publisher.outbox.connection import LEADER, READER, connect
 from registry.database import Registry, migrate
 from registry.database.connection import connect_blocking
 from registry.errors import Conflict, Unavailable
@@ -218,6 +220,28 @@ async def test_through_a_pooler_the_session_of_nobody_is_changed_and_values_are_
     with pgbouncer.pgbouncer(database) as pooled, pytest.raises(Conflict, match="no trigger fires"):
         async with Registry.connect(pooled):
             pass
+
+
+async def test_time_limits_of_the_database_do_not_hold_for_what_may_take_long(database: str) -> None:
+    limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"]
+    with psycopg.connect(database, autocommit=True) as conn:
+        if conn.info.server_version >= 170000:
+            limits.append("transaction_timeout")
+        for name in limits:
+            conn.execute(_setting("ALTER DATABASE {} SET {} = {}", conn.info.dbname, name, "5s"))
+    query = "SELECT array_agg(current_setting(name)) FROM unnest(%s::text[]) AS name"
+    unlimited = (["0"] * len(limits),)
+
+    with connect_blocking(database) as blocking:
+        assert blocking.execute(query, [limits]).fetchone() == unlimited
+    for session in (READER, LEADER):
+        async with connect(database, "imi-registry test", session) as reading:
+            assert await (await reading.execute(query, [limits])).fetchone() == unlimited
+    async with ledger.connect(database, "imi-registry test", lock_seconds=7) as applying:
+        limited = {"statement_timeout": "1min", "lock_timeout": "7s"}
+        assert await (await applying.execute(query, [limits])).fetchone() == (
+            [limited.get(name, "0") for name in limits],
+        )
 
 
 def test_a_database_without_writers_now_is_tried_again_later(database: str) -> None:
