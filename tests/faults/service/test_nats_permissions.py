@@ -12,21 +12,14 @@ from urllib.parse import urlsplit
 
 import nats.errors
 import pytest
-from prometheus_client import CollectorRegistry
 
-from publisher.applier.applier import Applier
-from publisher.applier.metrics import ApplierMetrics
 from publisher.embedded.nats_server import _nats_binary
-from publisher.health import Health
-from publisher.part import Part
-from publisher.query_service import QueryService
-from publisher.relay.metrics import RelayMetrics
-from publisher.relay.relay import Relay
 from registry.broker.connection import connect_nats
 from registry.concurrency.tasks import end
 from registry.errors import RegistryError, Unavailable
 from tests.support.audit import connected
 from tests.support.commands import envelope
+from tests.support.parts import part_named, until
 from tests.support.proxy import Direction, nats_proxy
 from tests.support.world import World
 
@@ -111,27 +104,6 @@ DENIED = {
         "permissions violation for subscription to {prefix}.qry.v1.",
     ),
 }
-
-
-def part_named(name: str, world: World) -> Part:
-    settings = world.settings()
-    match name:
-        case "relay":
-            return Relay(settings, RelayMetrics())
-        case "applier":
-            return Applier(settings, ApplierMetrics(CollectorRegistry()))
-        case _:
-            return QueryService(settings, Health("queries", CollectorRegistry()))
-
-
-async def until(part: Part, told: str) -> None:
-    """Wait until `part` tells this problem, or none when `told` is empty."""
-    try:
-        async with asyncio.timeout(40):
-            while not (told in " ".join(part.health.problems()) if told else not part.health.problems()):
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"not told: {told}; but: {part.health.problems()}") from None
 
 
 @pytest.mark.parametrize("what", DENIED)
