@@ -123,6 +123,8 @@ class PermittedClient(Client):
         if self._requires_tls and not is_secured and server is not None and server.uri.scheme != "wss":
             raise nats.errors.Error("a URL or setting asks for TLS and the server has none: nothing was sent to it")
         self._crowded = None
+        if self._access.identities:  # a server that takes in anybody does not ask
+            self._auth_configured = True
         try:
             if self._access.nkey is not None:
                 self._public_nkey = self._access.user_key().public
