@@ -22,9 +22,9 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from registry.broker.errors import no_stream, translated_nats
-from registry.broker.permitted import api_of
+from registry.broker.permitted import api_of, refusal_of
 from registry.concurrency.backoff import doubled
-from registry.errors import Conflict, NotFound, Unavailable
+from registry.errors import Conflict, NotFound, Unavailable, Unprepared
 
 API_TIMEOUT_SECONDS = 5.0
 BATCH = 1000
@@ -118,7 +118,7 @@ class OrderedReader:
     async def next(self) -> list[Stored]:
         """The next messages, at least one; or none, once, when the stream has no more now.
 
-        Raises what `start` does, `Unavailable` only after the patience given.
+        Raises what `start` does, `Unavailable` only after the patience given, `Unprepared` when it may not be asked.
         """
         while True:
             self._arrived.clear()
@@ -138,7 +138,17 @@ class OrderedReader:
             with suppress(TimeoutError):
                 async with asyncio.timeout(WAKE_SECONDS):
                     await self._arrived.wait()
+            self._check_permission()
             self._is_broken = self._is_broken or monotonic() - self._heard_at > SILENCE_SECONDS
+
+    def _check_permission(self) -> None:
+        """Raise `Unprepared` when nothing comes since it may not be asked for."""
+        refusal = refusal_of(self._client, self._next_subject())
+        if refusal is not None:
+            raise Unprepared(f"cannot read stream {self._stream}: {refusal}")
+
+    def _next_subject(self) -> str:
+        return f"{api_of(self._client)}.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
 
     async def close(self) -> None:
         """Remove the consumer; one that cannot be reached goes by itself."""
@@ -190,9 +200,10 @@ class OrderedReader:
             "expires": int(EXPIRES_SECONDS * 1e9),
             "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9),
         }
-        subject = f"{api_of(self._client)}.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         try:
-            await self._client.publish(subject, orjson.dumps(request), reply=f"{self._inbox}.{self._consumer}")
+            await self._client.publish(
+                self._next_subject(), orjson.dumps(request), reply=f"{self._inbox}.{self._consumer}"
+            )
         except nats.errors.Error:
             self._is_broken = True
         self._asked += BATCH

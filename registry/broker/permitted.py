@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import nats.errors
@@ -64,7 +64,11 @@ class PermittedClient(Client):
 
     async def request(self, subject: str, *arguments: Any, **options: Any) -> Msg:
         """As nats-py's. Raises `NotPermitted`, too."""
-        answer = asyncio.ensure_future(super().request(subject, *arguments, **options))
+        return await self.unless_refused(subject, super().request(subject, *arguments, **options))
+
+    async def unless_refused(self, subject: str, coming: Coroutine[Any, Any, Msg]) -> Msg:
+        """What comes in answer to a message on `subject`. Raises `NotPermitted` when that may not be sent."""
+        answer = asyncio.ensure_future(coming)
         refused: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._asked[refused] = subject
         try:
@@ -123,6 +127,8 @@ class PermittedClient(Client):
         if self._requires_tls and not is_secured and server is not None and server.uri.scheme != "wss":
             raise nats.errors.Error("a URL or setting asks for TLS and the server has none: nothing was sent to it")
         self._crowded = None
+        if self._access.identities:  # a server that takes in anybody does not ask
+            self._auth_configured = True
         try:
             if self._access.nkey is not None:
                 self._public_nkey = self._access.user_key().public
@@ -172,6 +178,11 @@ def refusal_of(client: Client, *subjects: str) -> NotPermitted | None:
 def refused_subscription_of(client: Client) -> NotPermitted | None:
     """What the server refused of the subscriptions of `client`."""
     return client.refused_subscription() if isinstance(client, PermittedClient) else None
+
+
+async def unless_refused(client: Client, subject: str, coming: Coroutine[Any, Any, Msg]) -> Msg:
+    """What comes in answer to a message on `subject`. Raises `NotPermitted` when that may not be sent."""
+    return await (client.unless_refused(subject, coming) if isinstance(client, PermittedClient) else coming)
 
 
 def api_of(client: Client) -> str:

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 from registry import exact
 from registry.broker.answers import raise_refusal
+from registry.broker.errors import from_nats
+from registry.broker.permitted import NotPermitted
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.events.envelope import Envelope
 from registry.models import (
@@ -128,6 +130,8 @@ class QueryClient:
             raise Unavailable(
                 f'query {query}: nobody answers on "{subject}"; is imi-registry serve running?'
             ) from error
+        except NotPermitted as error:
+            raise from_nats(error, f"query {query}") from error
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"query {query}: no answer within {self._timeout:g} s") from error
         raise_refusal(message.headers)

@@ -9,7 +9,9 @@ import orjson
 from nats.aio.client import Client
 
 from registry.broker.answers import raise_refusal
+from registry.broker.connection import flushed
 from registry.broker.errors import translated_nats
+from registry.broker.permitted import unless_refused
 from registry.errors import Unavailable
 from registry.history.snapshot import END, Snapshot, snapshot_subject
 from registry.position import Position
@@ -32,10 +34,12 @@ async def _lines(client: Client, subject: str) -> AsyncGenerator[bytes, None]:
     subscription = await client.subscribe(inbox)
     try:
         with translated_nats("cannot take a snapshot"):
+            await flushed(client)
             await client.publish(subject, reply=inbox)
             rest = b""
             while True:
-                message = await subscription.next_msg(timeout=CHUNK_TIMEOUT_SECONDS)
+                coming = subscription.next_msg(timeout=CHUNK_TIMEOUT_SECONDS)
+                message = await unless_refused(client, subject, coming)
                 headers = message.headers or {}
                 if headers.get("Status") == "503":
                     raise Unavailable(f"no publisher answers on {subject}: start imi-registry up or serve")

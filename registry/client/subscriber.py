@@ -22,13 +22,14 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from registry import exact
 from registry.broker.durable import Durable, Turn
 from registry.broker.errors import translated_nats
+from registry.broker.permitted import refusal_of
 from registry.broker.pull import LONGEST_SECONDS, Pull
 from registry.client.wanted import Wanted
 from registry.concurrency.backoff import Backoff, doubled
 from registry.concurrency.lanes import Job, Lanes
 from registry.concurrency.outage import Outage
 from registry.concurrency.tasks import run_until
-from registry.errors import NotFound, Unavailable
+from registry.errors import NotFound, Unavailable, Unprepared
 from registry.events import Event, parse
 from registry.events.filter import EventFilter
 from registry.profiles.profile import Profile
@@ -169,6 +170,8 @@ class Subscriber:
         )
         self._hand = Hand()
         self._lanes: Lanes[Held] = Lanes()
+        self._acknowledgement = ""
+        """Subject of the last one that was sent."""
 
     async def run(self) -> None:
         """Handle events until cancelled; lost connections, servers, consumers and streams are waited for.
@@ -226,6 +229,9 @@ class Subscriber:
             floor = info.ack_floor.consumer_seq if info.ack_floor else 0
             if pull.delivered < delivered:
                 raise Unavailable(f"a delivery of stream {self._stream} was lost, {pull.delivered + 1} of {delivered}")
+            refusal = refusal_of(self._client, self._acknowledgement)
+            if refusal is not None:
+                raise Unprepared(f"cannot acknowledge an event of stream {self._stream}: {refusal}")
             if floor < acknowledged:
                 raise Unavailable(
                     f"acknowledgements to stream {self._stream} were lost: it has {floor} of {acknowledged}"
@@ -266,6 +272,7 @@ class Subscriber:
         """Tell the server; an acknowledgement that does not arrive is noticed by `_compare`, or with the connection."""
         try:
             with translated_nats(f"cannot acknowledge an event of stream {self._stream}"):
+                self._acknowledgement = message.reply
                 await message.ack()
         except Unavailable as error:
             log.debug("acknowledgement not sent", durable=self._name, reason=str(error))

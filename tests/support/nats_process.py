@@ -48,6 +48,11 @@ class NatsProcess:
         assert self._process is not None
         os.kill(self._process.pid, number)
 
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        assert self._process is not None
+        self._process.wait()
+
     def log(self) -> str:
         """What it logged."""
         file = self._directory / "nats.log"

@@ -8,22 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from publisher.applier.applier import Applier
-from publisher.applier.metrics import ApplierMetrics
-from publisher.health import Health
-from publisher.history.service import HistoryService
-from publisher.part import Part
-from publisher.query_service import QueryService
-from publisher.relay.metrics import RelayMetrics
-from publisher.relay.relay import Relay
 from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
 from registry.concurrency.tasks import end
 from registry.errors import Busy, Invalid
 from tests.support.everything import everything_works
 from tests.support.nats_process import NatsProcess, configure, free_port, nats_process
+from tests.support.parts import part_named, until
 from tests.support.world import World
 
 USERS = [{"user": "u", "password": "p"}]
@@ -38,29 +30,6 @@ def restart(server: NatsProcess, state_dir: Path, **configuration: Any) -> None:
     server.stop()
     configure(state_dir / "nats.conf", port=server.port, store=state_dir / "nats", **configuration)
     server.start()
-
-
-def part_named(name: str, world: World) -> Part:
-    settings = world.settings()
-    match name:
-        case "relay":
-            return Relay(settings, RelayMetrics())
-        case "applier":
-            return Applier(settings, ApplierMetrics(CollectorRegistry()))
-        case "history":
-            return HistoryService(settings, Health("history", CollectorRegistry()))
-        case _:
-            return QueryService(settings, Health("queries", CollectorRegistry()))
-
-
-async def until(part: Part, told: str) -> None:
-    """Wait until `part` tells this problem, or none when `told` is empty."""
-    try:
-        async with asyncio.timeout(40):
-            while not (told in " ".join(part.health.problems()) if told else not part.health.problems()):
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"not told: {told}; but: {part.health.problems()}") from None
 
 
 LIMITED = {

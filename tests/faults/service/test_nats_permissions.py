@@ -12,21 +12,16 @@ from urllib.parse import urlsplit
 
 import nats.errors
 import pytest
-from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
-from publisher.applier.applier import Applier
-from publisher.applier.metrics import ApplierMetrics
 from publisher.embedded.nats_server import _nats_binary
-from publisher.health import Health
-from publisher.part import Part
-from publisher.query_service import QueryService
-from publisher.relay.metrics import RelayMetrics
-from publisher.relay.relay import Relay
 from registry.broker.connection import connect_nats
+from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
 from registry.errors import RegistryError, Unavailable
 from tests.support.audit import connected
 from tests.support.commands import envelope
+from tests.support.parts import part_named, until
 from tests.support.proxy import Direction, nats_proxy
 from tests.support.world import World
 
@@ -113,27 +108,6 @@ DENIED = {
 }
 
 
-def part_named(name: str, world: World) -> Part:
-    settings = world.settings()
-    match name:
-        case "relay":
-            return Relay(settings, RelayMetrics())
-        case "applier":
-            return Applier(settings, ApplierMetrics(CollectorRegistry()))
-        case _:
-            return QueryService(settings, Health("queries", CollectorRegistry()))
-
-
-async def until(part: Part, told: str) -> None:
-    """Wait until `part` tells this problem, or none when `told` is empty."""
-    try:
-        async with asyncio.timeout(40):
-            while not (told in " ".join(part.health.problems()) if told else not part.health.problems()):
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"not told: {told}; but: {part.health.problems()}") from None
-
-
 @pytest.mark.parametrize("what", DENIED)
 async def test_a_part_that_lacks_a_permission_names_the_subject_and_goes_on_when_it_has_it(
     world: World, accounts: Accounts, what: str
@@ -163,6 +137,43 @@ async def test_a_part_that_lacks_a_permission_names_the_subject_and_goes_on_when
             await world.drained()
         await end([task])
     assert part.health.crashed == 0
+
+
+async def test_a_reader_that_may_not_ask_for_messages_names_the_subject(world: World, accounts: Accounts) -> None:
+    there = world.at(nats_url=accounts.url("all"))
+    async with there.relay():
+        there.write(1)
+        await there.drained()
+    await restarted(accounts, {"publish": ["$JS.API.CONSUMER.MSG.NEXT.>"]})
+
+    async with RegistryClient.connect(accounts.url("service"), prefix=world.prefix) as client, asyncio.timeout(20):
+        with pytest.raises(Unavailable, match=r"permissions violation for publish to \$js.api.consumer.msg.next\."):
+            async with client.replay() as events:
+                await anext(events)
+
+
+async def test_a_subscriber_that_may_not_acknowledge_says_so(world: World, accounts: Accounts) -> None:
+    there = world.at(nats_url=accounts.url("all"))
+    async with there.relay():
+        there.write(1)
+        await there.drained()
+    await restarted(accounts, {"publish": ["$JS.ACK.>"]})
+
+    handled: list[Delivery] = []
+
+    async def handle(delivery: Delivery) -> None:
+        handled.append(delivery)
+
+    async with RegistryClient.connect(accounts.url("service"), prefix=world.prefix) as client:
+        with capture_logs() as logs:
+            subscription = asyncio.ensure_future(client.subscribe(handle, durable="d", from_start=True))
+            async with asyncio.timeout(20):
+                while not any(
+                    "permissions violation for publish to $js.ack." in str(one.get("reason")) for one in logs
+                ):
+                    await asyncio.sleep(0.05)
+            await end([subscription])
+    assert len({delivery.sequence for delivery in handled}) == len(handled) > 0
 
 
 async def test_a_sender_who_wants_his_answer_where_none_may_be_sent_stops_nobody(

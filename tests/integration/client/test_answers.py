@@ -22,7 +22,12 @@ from tests.support.world import World
 TREE = [
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RegistryError)
 ]  # a class that is added there is in it
-ARRIVES_AS = {OutcomeUnknown: Unavailable, errors.Unprepared: Unavailable, HistoryLost: errors.Conflict}
+ARRIVES_AS = {
+    OutcomeUnknown: Unavailable,
+    errors.Unprepared: Unavailable,
+    errors.Busy: Unavailable,
+    HistoryLost: errors.Conflict,
+}
 TEXT = 'name: "größe\nx"'
 
 

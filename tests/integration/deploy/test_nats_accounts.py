@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from publisher.doctor import examine
 from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
-from registry.errors import RegistryError
+from registry.errors import RegistryError, Unavailable
 from registry.position import Last
 from tests.support.certificates import CertificateAuthority
 from tests.support.everything import first_handled
@@ -238,3 +238,48 @@ async def refusals(url: str, deployed: Deployed, user: str, table: list[Line]) -
         assert match is not None, text
         found.add(("publish" if match[1] == "publish" else "subscribe", match[2]))
     return found
+
+
+async def tail(client: RegistryClient) -> None:
+    async with client.tail() as events:
+        await anext(events)
+
+
+async def replayed(client: RegistryClient) -> None:
+    async with client.replay() as events:
+        await anext(events)
+
+
+CALLS: dict[str, tuple[str, str, Callable[[RegistryClient], Awaitable[object]], str]] = {
+    "query": ("command", "", lambda client: client.queries.stats(), "publish to imi.qry.v1.stats"),
+    "command": (
+        "query",
+        "",
+        lambda client: client.register_project(**PROJECT),
+        "publish to imi.cmd.v1.project.register",
+    ),
+    "post": ("query", "", lambda client: client.post("project.register", PROJECT), "publish to imi.cmd.v1.project.reg"),
+    "snapshot": ("command", "", lambda client: client.snapshot(), "publish to imi.qry.v1.snapshot"),
+    "tail": ("query", "", tail, "publish to $JS.API.STREAM.INFO.IMI_EVENTS"),
+    "replay": ("command", "", replayed, "publish to $JS.API.STREAM.INFO.IMI_EVENTS"),
+    "event": ("durable", "", lambda client: client.event(1), "publish to $JS.API.STREAM.MSG.GET.IMI_EVENTS"),
+    "query, inbox": ("query", "_INBOX.x", lambda client: client.queries.stats(), "subscription to _INBOX.x."),
+    "command, inbox": ("command", "_INBOX.x", lambda c: c.register_project(**PROJECT), "subscription to _INBOX.x."),
+    "snapshot, inbox": ("live", "_INBOX.x", lambda client: client.snapshot(), "subscription to _INBOX.x."),
+    "tail, inbox": ("live", "_INBOX.x", tail, "subscription to _INBOX.x."),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_call_without_permission_fails_at_once_and_names_the_subject(
+    there: World, deployed: Deployed, call: str
+) -> None:
+    user, inbox, ask, told = CALLS[call]
+    access = Access(**deployed.access(user) | ({"inbox_prefix": inbox} if inbox else {}))
+    async with service(there, deployed), RegistryClient.connect(there.nats_url, access=access) as client:
+        there.write(1)
+        await there.drained()
+        async with asyncio.timeout(4):  # less than any of them waits for an answer
+            with pytest.raises(Unavailable) as error:
+                await ask(client)
+    assert f"permissions violation for {told}" in str(error.value)

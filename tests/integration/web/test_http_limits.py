@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,11 +17,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from publisher.web import connections, server
+from publisher.applier.metrics import ApplierMetrics
+from publisher.relay.metrics import RelayMetrics
+from publisher.web import connections, server, status
 from publisher.web.guard import Guard, known_hosts
 from registry.concurrency.tasks import end
 
-STYLE = "p { color: red }"
 LARGE = 32 * 1024 * 1024
 """More than the kernel holds for a client that does not read."""
 
@@ -31,12 +35,14 @@ async def large(_: Request) -> Response:
     return Response(b"x" * LARGE)
 
 
+PAGES = Starlette(routes=[Route("/", small), Route("/large", large)])
+
+
 @asynccontextmanager
-async def served(bound: str = "127.0.0.1", hosts: str = "") -> AsyncIterator[int]:
+async def served(bound: str = "127.0.0.1", hosts: str = "", pages: Starlette = PAGES) -> AsyncIterator[int]:
     """The port of a server in this process."""
-    pages = Starlette(routes=[Route("/", small), Route("/large", large)])
     with server.bind(bound, 0) as listener:
-        guarded = Guard(pages, hosts=known_hosts(bound, hosts), style=STYLE)
+        guarded = Guard(pages, hosts=known_hosts(bound, hosts), style=status.STYLE)
         task = asyncio.ensure_future(server.serve(guarded, listener))
         try:
             yield listener.getsockname()[1]
@@ -207,6 +213,16 @@ async def test_addresses_and_the_machines_own_name_are_hosts(host: str) -> None:
 async def test_further_names_are_a_setting(bound: str, hosts: str, host: str, status: int) -> None:
     async with served(bound, hosts) as port:
         assert (await asked(port, get(Host=host)))[0] == status
+
+
+async def test_the_pages_style_is_the_one_that_a_browser_may_use() -> None:
+    metrics = RelayMetrics()
+    async with served(pages=status.application(metrics, ApplierMetrics(metrics.registry))) as port:
+        _, headers, body = await asked(port, get())
+    (style,) = re.findall(rb"<style>(.*?)</style>", body, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    assert f"style-src 'sha256-{digest}'".lower() in headers["content-security-policy"]
+    assert not re.search(rb"style=|<script|<link|<img", body)
 
 
 async def test_answers_tell_browsers_to_run_and_show_nothing_else() -> None:
