@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
 from publisher.applier.dead_letters import DeadLetters
+from publisher.doctor.database import database_findings
 from publisher.doctor.findings import Counts, Examined, Finding, Findings
 from publisher.doctor.stream import stream_findings
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
@@ -102,6 +103,7 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -
         return Examined([*findings, nothing])
     findings += [await _publisher(conn, ours, settings.stale_seconds)]
     findings += [_other(cursor) for cursor in known if cursor is not ours]
+    findings += await database_findings(conn, stream)
     findings += [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)]
     findings += await stream_findings(conn, client, settings, ours)
     findings += await _dead_letters(client, settings)
