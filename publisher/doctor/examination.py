@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from time import monotonic
 
@@ -12,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
 from publisher.applier.dead_letters import DeadLetters
+from publisher.doctor.database import database_findings
 from publisher.doctor.findings import Counts, Examined, Finding, Findings
 from publisher.doctor.stream import stream_findings
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
@@ -51,12 +54,13 @@ class Examination(Part):
     async def work(self) -> None:
         """Look, wait, look again. Settled once it was looked."""
         await self._after.wait()
-        while True:
-            began = monotonic()
-            self._findings.found(await examined(self._settings))
-            self.settled.set()
-            pause_seconds = INTERVAL_SECONDS[0 if self._findings.problems() else 1]
-            await asyncio.sleep(max(pause_seconds, PAUSE_FACTOR * (monotonic() - began)))
+        async with _connections(self._settings) as (conn, client):
+            while True:
+                began = monotonic()
+                self._findings.found(await examined(conn, client, self._settings))
+                self.settled.set()
+                pause_seconds = INTERVAL_SECONDS[0 if self._findings.problems() else 1]
+                await asyncio.sleep(max(pause_seconds, PAUSE_FACTOR * (monotonic() - began)))
 
     def interrupted(self) -> None:
         """Settled as well: it says why it knows nothing."""
@@ -65,24 +69,30 @@ class Examination(Part):
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Raises `Unavailable` when a server cannot be reached."""
-    return (await examined(settings)).findings
+    async with _connections(settings) as (conn, client):
+        return (await examined(conn, client, settings)).findings
 
 
-async def examined(settings: Settings) -> Examined:
-    """Look at everything, and count. Raises `Unavailable` when a server cannot be reached."""
+@asynccontextmanager
+async def _connections(settings: Settings) -> AsyncIterator[tuple[AsyncConnection, Client]]:
     async with (
         connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}", SESSION) as conn,
         connect_nats(settings.nats_url or "", "imi-registry doctor", settings.nats_access, reconnect=False) as client,
     ):
-        obstacles = await blocked(conn)
-        if not obstacles:
-            try:
-                return await _examined(conn, client, settings)
-            except Unavailable as error:
-                if not isinstance(error.__cause__, LockNotAvailable):
-                    raise
-                obstacles = await locked(conn) or [str(error)]
-        return Examined([Finding(False, obstacle) for obstacle in obstacles])
+        yield conn, client
+
+
+async def examined(conn: AsyncConnection, client: Client, settings: Settings) -> Examined:
+    """Look at everything, and count. Raises `Unavailable` when a server cannot be reached."""
+    obstacles = await blocked(conn)
+    if not obstacles:
+        try:
+            return await _examined(conn, client, settings)
+        except Unavailable as error:
+            if not isinstance(error.__cause__, LockNotAvailable):
+                raise
+            obstacles = await locked(conn) or [str(error)]
+    return Examined([Finding(False, obstacle) for obstacle in obstacles])
 
 
 async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -> Examined:
@@ -102,6 +112,7 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -
         return Examined([*findings, nothing])
     findings += [await _publisher(conn, ours, settings.stale_seconds)]
     findings += [_other(cursor) for cursor in known if cursor is not ours]
+    findings += await database_findings(conn, stream)
     findings += [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)]
     findings += await stream_findings(conn, client, settings, ours)
     findings += await _dead_letters(client, settings)

@@ -1,0 +1,163 @@
+"""What in the database keeps events back or will soon: triggers, old transactions, slots, connections, clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from time import time
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from publisher.doctor.findings import Finding
+from publisher.outbox.connection import translated
+
+OLD_SECONDS = 60.0
+"""A transaction that is open for so long is named."""
+SKEW_SECONDS = 5.0
+FULL = 0.9
+"""Share of the connections that leaves too little for a takeover."""
+LISTED = 5
+
+TRIGGERS_OFF = """
+SELECT c.relname, t.tgname
+FROM pg_catalog.pg_trigger AS t
+JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+WHERE c.oid IN (
+        'public.projects'::regclass, 'public.worktrees'::regclass, 'public.worktree_types'::regclass,
+        'public.agent_activities'::regclass, 'public.outbox'::regclass
+    )
+    AND NOT t.tgisinternal
+    AND t.tgenabled IN ('D', 'R')
+ORDER BY c.relname, t.tgname
+"""
+
+# Of other roles' sessions only a role with pg_read_all_stats sees since when they are in a transaction.
+WRITERS = """
+SELECT pid, coalesce(nullif(application_name, ''), 'no name'), usename, state,
+    extract(epoch FROM clock_timestamp() - xact_start)::float8
+FROM pg_catalog.pg_stat_activity
+WHERE datname = current_database()
+    AND backend_xid IS NOT NULL
+    AND xact_start < clock_timestamp() - make_interval(secs => %(seconds)s)
+ORDER BY xact_start
+LIMIT %(limit)s
+"""
+
+PREPARED = """
+SELECT gid, owner, extract(epoch FROM clock_timestamp() - prepared)::float8
+FROM pg_catalog.pg_prepared_xacts
+WHERE database = current_database() AND prepared < clock_timestamp() - make_interval(secs => %(seconds)s)
+ORDER BY prepared
+LIMIT %(limit)s
+"""
+
+IDS_OPEN = """
+SELECT coalesce(pg_sequence_last_value('public.outbox_id_seq'), 0)
+    - coalesce((
+        SELECT sum(upper(part) - lower(part))
+        FROM public.publisher_cursor AS cursor
+        CROSS JOIN LATERAL unnest(public.published_ids(cursor)) AS part
+        WHERE cursor.stream = %(stream)s
+    ), 0)::bigint
+"""
+
+SLOTS = """
+SELECT slot_name, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint
+FROM pg_catalog.pg_replication_slots
+WHERE NOT active AND restart_lsn IS NOT NULL AND NOT pg_is_in_recovery()
+ORDER BY slot_name
+LIMIT %(limit)s
+"""
+
+SERVER = """
+SELECT
+    (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'),
+    current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer,
+    extract(epoch FROM clock_timestamp())::float8
+"""
+
+
+async def database_findings(conn: AsyncConnection, stream: str) -> list[Finding]:
+    """Look at triggers, transactions, slots, connections and the clock. Raises `Unavailable`."""
+    values = {"seconds": OLD_SECONDS, "limit": LISTED, "stream": stream}
+    async with conn.cursor() as cursor:
+
+        async def rows(query: str) -> list[TupleRow]:
+            with translated():
+                return await (await cursor.execute(query, values)).fetchall()
+
+        ((ids_open,),) = await rows(IDS_OPEN)
+        before = time()
+        (server,) = await rows(SERVER)
+        return [
+            *_triggers(await rows(TRIGGERS_OFF)),
+            *_writers(await rows(WRITERS), ids_open),
+            *_prepared(await rows(PREPARED), ids_open),
+            *_slots(await rows(SLOTS)),
+            *_server(server, (before + time()) / 2),
+        ]
+
+
+def _triggers(rows: list[TupleRow]) -> Iterator[Finding]:
+    for table, trigger in rows:
+        yield Finding(
+            False,
+            f"trigger {trigger} of table {table} is switched off: what it checks or tells is lost from then on; "
+            f"ALTER TABLE {table} ENABLE TRIGGER {trigger}, then imi-registry history verify",
+        )
+
+
+def _writers(rows: list[TupleRow], ids_open: int) -> Iterator[Finding]:
+    for pid, application, user, state, seconds in rows:
+        yield Finding(
+            False,
+            f"pid {pid} (application {application}, user {user}, {state}) has been in a transaction for "
+            f"{_time(seconds)}; {ids_open:,} outbox ids wait for such; let it end, or SELECT "
+            f"pg_terminate_backend({pid})",
+            is_hindrance=False,
+        )
+
+
+def _prepared(rows: list[TupleRow], ids_open: int) -> Iterator[Finding]:
+    for gid, owner, seconds in rows:
+        yield Finding(
+            False,
+            f"transaction {gid} of {owner} was prepared {_time(seconds)} ago and is neither committed nor rolled back; "
+            f"{ids_open:,} outbox ids wait for such; COMMIT PREPARED or ROLLBACK PREPARED",
+            is_hindrance=False,
+        )
+
+
+def _slots(rows: list[TupleRow]) -> Iterator[Finding]:
+    for name, kept_bytes in rows:
+        yield Finding(
+            False,
+            f"replication slot {name} is used by nobody and keeps {kept_bytes / 1e6:,.0f} MB of WAL, more with every "
+            "change, until the disk is full; start its reader, or pg_drop_replication_slot",
+            is_hindrance=False,
+        )
+
+
+def _server(row: TupleRow, now: float) -> Iterator[Finding]:
+    used, most, database_time = row
+    if used >= FULL * most:
+        yield Finding(
+            False,
+            f"{used} of {most} connections of PostgreSQL are in use: a publisher that takes over may get none; raise "
+            "max_connections, or let clients share them",
+            is_hindrance=False,
+        )
+    skew = database_time - now
+    if abs(skew) > SKEW_SECONDS:
+        where = "ahead of" if skew > 0 else "behind"
+        yield Finding(
+            False,
+            f"the clock of PostgreSQL is {abs(skew):,.0f} s {where} this host's: ages of "
+            "events and --since are off by as much; set both by NTP",
+            is_hindrance=False,
+        )
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
