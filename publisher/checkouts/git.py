@@ -90,6 +90,11 @@ def place(path: Path) -> Place:
     return Place(*directories)
 
 
+def is_work_tree(path: Path) -> bool:
+    """Whether files are checked out at `path`; not so beside a bare repository, to which a `.git` there may lead."""
+    return ask(path, "rev-parse", "--is-inside-work-tree", at_most=path) == "true"
+
+
 def repository(path: Path, known_branch: str | None = None) -> Repository:
     """The repository that `path` is in. Raises `Unusable` when it is in none.
 

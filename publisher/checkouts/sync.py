@@ -22,6 +22,8 @@ from registry.database import Registry
 from registry.errors import NotFound, RegistryError, Unavailable
 from registry.models import Project, WorktreeType
 
+UNLISTED = "git lists no work tree there; git worktree repair, in it, may tell git"
+
 
 class Sync:
     """One pass over the checkouts in a folder."""
@@ -92,8 +94,8 @@ class Sync:
         repository = await asyncio.to_thread(git.repository, folder, before.default_branch if before else None)
         project = await self._project(repository, before)
         await WorktreeSync(self._registry, self._types, project, repository, self._report).run()
-        for other in await asyncio.to_thread(_unlisted, repository, others):
-            self._report.add(other, "worktree", "skipped", "git has it elsewhere; run: git worktree repair, in it")
+        for unlisted in await asyncio.to_thread(_unlisted, repository, [folder, *others]):
+            self._report.add(unlisted, "worktree", "skipped", UNLISTED)
 
     async def _normalized(self, url: str | None) -> str | None:
         return None if url is None else await self._registry.normalize_remote_origin(url)
@@ -192,6 +194,6 @@ class Sync:
 
 
 def _unlisted(repository: Repository, folders: Sequence[Path]) -> list[Path]:
-    """Those of its `folders` that were moved or copied by hand, or of which git's own data is damaged."""
+    """Those of its `folders` that were moved or copied by hand, or whose data of git is damaged, or another one's."""
     listed = {os.path.realpath(one.path) for one in repository.worktrees}
-    return [folder for folder in folders if os.path.realpath(folder) not in listed]
+    return [folder for folder in folders if os.path.realpath(folder) not in listed and git.is_work_tree(folder)]

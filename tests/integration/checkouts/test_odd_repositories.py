@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from publisher.checkouts.sync import UNLISTED
 from tests.support.commandline import CommandLine
 from tests.support.credentials import SECRET_VALUES
 from tests.support.git_repositories import checkout, commit, git, linked
@@ -157,7 +158,14 @@ def without_what_git_keeps(main: Path, feature: Path) -> Path:
     return feature
 
 
-@pytest.mark.parametrize("made", [moved_by_hand, copied_by_hand, without_what_git_keeps])
+def with_the_data_of_another(main: Path, _: Path) -> Path:
+    folder = main.parent / "borrowed"
+    folder.mkdir()
+    (folder / ".git").write_text(f"gitdir: {main / '.git'}\n")
+    return folder
+
+
+@pytest.mark.parametrize("made", [moved_by_hand, copied_by_hand, without_what_git_keeps, with_the_data_of_another])
 def test_a_folder_that_git_does_not_list_is_told(
     cli: CommandLine, code: Path, made: Callable[[Path, Path], Path]
 ) -> None:
@@ -169,10 +177,10 @@ def test_a_folder_that_git_does_not_list_is_told(
     folder = made(main, feature)
     # then
     rows = sync(cli, code)
-    assert rows[folder.name, "worktree"] == ("skipped", "git has it elsewhere; run: git worktree repair, in it")
+    assert rows[folder.name, "worktree"] == ("skipped", UNLISTED)
     assert active(cli).get(str(feature)) == ("feat/x" if feature.exists() else None)
     # when it is mended, where that can be
-    if made is not copied_by_hand:
+    if made in (moved_by_hand, without_what_git_keeps):
         git(folder, "worktree", "repair")
         sync(cli, code)
         assert active(cli) == {str(main): "main", str(folder): "feat/x"}

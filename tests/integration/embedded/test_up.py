@@ -175,6 +175,36 @@ def test_endpoints_are_for_the_owners_eyes_only(state_dir: Path) -> None:
         assert stop(process) == 0
 
 
+def test_no_secret_is_in_an_argument_or_a_log(state_dir: Path) -> None:
+    with up(state_dir, IMI_LOG_LEVEL="debug") as (process, endpoints):
+        # given statements that fail with a credential in them
+        with psycopg.connect(endpoints["database_url"], autocommit=True) as conn:
+            for statement in (
+                b"SELECT register_project('x', 'https://u:s3cret@gitlab.com/o/r')",
+                b"SELECT register_project('x', 'git@github.com:o/r.git', p_trunk_path := 'https://u:s3cret@h')",
+                b"INSERT INTO projects (name, remote_origin, trunk_path, default_branch) VALUES"
+                b" ('s3cret', 'git@github.com:o/r.git', '/x', NULL)",
+                b"SELECT nothing('s3cret')",
+            ):
+                with pytest.raises(psycopg.Error):
+                    conn.execute(statement)
+        # when
+        processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        arguments = [" ".join(one.cmdline()) for one in processes]
+        process.terminate()
+        _, told = process.communicate()
+    # then
+    told += " ".join(log.read_text() for log in state_dir.glob("*.log"))
+    assert any("nats-server" in one for one in arguments)
+    assert any("postgres" in one for one in arguments)
+    assert "ERROR" in told
+    for name in ("postgres.password", "nats.token"):
+        secret = (state_dir / name).read_text().strip()
+        assert secret not in str(arguments)
+        assert secret not in told
+    assert "s3cret" not in told
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_it_cleanly(state_dir: Path, number: signal.Signals) -> None:
     with up(state_dir) as (process, _):
