@@ -12,12 +12,30 @@ from benchmarks import population
 from benchmarks.measure import Curve, Report, Target, interleaved, ratio
 from benchmarks.servers import Servers, new_prefix
 from benchmarks.sizes import Sizes
-from publisher.history.snapshot import ROWS, table_lines
+from publisher.history.snapshot import table_lines
 from registry.client import RegistryClient
-from registry.history.snapshot import Snapshot
+from registry.history.snapshot import Snapshot, whole_lines
 
 SNAPSHOT, MODELS, COPY = "RegistryClient.snapshot", "COPY into models", "COPY, not parsed"
 WORKTREES_PER_PROJECT = 10
+
+ROWS = """
+COPY (
+    SELECT row_to_json(t) FROM public.worktree_types AS t
+    UNION ALL
+    SELECT row_to_json(p) FROM public.projects AS p
+    UNION ALL
+    SELECT row_to_json(w)
+    FROM (
+        SELECT
+            worktrees.*, projects.name AS project_name, worktree_types.name AS type_name,
+            public.worktree_status(has_uncommitted_changes, ahead_of_trunk, behind_trunk) AS status
+        FROM public.worktrees
+        JOIN public.projects ON projects.id = worktrees.project_id
+        JOIN public.worktree_types ON worktree_types.id = worktrees.type_id
+    ) AS w
+) TO STDOUT
+"""
 
 
 async def run(servers: Servers, sizes: Sizes) -> Report:
@@ -71,8 +89,9 @@ async def copied_into_models(conn: AsyncConnection, worktrees: int) -> float:
     """Worktrees a second of one COPY that ends in the models of a snapshot."""
     start = perf_counter()
     snapshot = Snapshot()
-    async for line in table_lines(conn):
-        snapshot.put_line(line)
+    async with conn.transaction():
+        async for line in whole_lines(table_lines(conn)):
+            snapshot.put_line(line)
     assert len(snapshot.worktrees) == worktrees
     return worktrees / (perf_counter() - start)
 

@@ -18,11 +18,10 @@ import orjson
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from registry.errors import Invalid
-from registry.validation import printable
+from registry.validation import UNSTORABLE, printable, printable_place
 
 LARGEST = Decimal("1.7976931348623157e308")
 """Numbers beyond it, up or down, are taken by nobody: a reader's double could not even come near them."""
-UNSTORABLE = "a NUL or half of a surrogate pair; neither can be stored"
 MOST_DIGITS = 4300
 """A longer integer is a `Decimal`: Python reads and prints none as an `int` (`sys.set_int_max_str_digits`)."""
 _SMALLEST_INT, _LARGEST_INT = -(2**63), 2**64 - 1
@@ -30,14 +29,14 @@ _SMALLEST_INT, _LARGEST_INT = -(2**63), 2**64 - 1
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def loads(text: bytes | str) -> Any:
+def loads(text: bytes | str, twice: list[str] | None = None) -> Any:
     """The value of a JSON text. Raises `ValueError`, in one line for people, for what is none: NaN, half a character.
 
-    Of names that come twice the last one counts, as for `jsonb`.
+    Of a name that an object has twice the last one counts, as for `jsonb`; it is put into `twice`, where that is given.
     """
     try:
         characters = text.decode() if isinstance(text, bytes) else text
-        value = _DECODER.decode(characters)
+        value = (_DECODER if twice is None else _decoder(twice)).decode(characters)
         if isinstance(text, str) or _ESCAPED_SURROGATE.search(characters):
             _walk(value, "value", _checked_text)
     except RecursionError:
@@ -47,6 +46,20 @@ def loads(text: bytes | str) -> Any:
     except Invalid as error:
         raise ValueError(str(error)) from None
     return value
+
+
+def loads_given(text: bytes | str) -> Any:
+    """`loads` of what somebody wrote, who means something by each name: one that comes twice is a `ValueError`, too."""
+    twice: list[str] = []
+    value = loads(text, twice)
+    if twice:
+        raise ValueError(named_twice(twice))
+    return value
+
+
+def named_twice(twice: list[str]) -> str:
+    """What is wrong with an object that has names twice, for people."""
+    return f"the name {printable(twice[0])} comes twice in one object"
 
 
 def dumps(value: Any, place: str = "value", *, sort_keys: bool = False, indent: bool = False) -> bytes:
@@ -127,22 +140,24 @@ def _checked(value: Any, place: str) -> Any:
             _check_finite(value, place)
         if abs(_decimal(value)) > LARGEST:
             number = f"{_decimal(value):.10E}"
-            raise Invalid(f"{_printed(place)}: a number in it is too large: {number} is beyond ±1.7976931348623157e308")
+            raise Invalid(
+                f"{printable_place(place)}: a number in it is too large: {number} is beyond ±1.7976931348623157e308"
+            )
         return value
     if isinstance(value, str) and "\0" in value:
-        raise Invalid(f"{_printed(place)}: {printable(value)}: it has {UNSTORABLE}")
+        raise Invalid(f"{printable_place(place)}: {printable(value)}: it has {UNSTORABLE}")
     if isinstance(value, str) or value is None or isinstance(value, bool):
         return _checked_text(value, place)
     try:
         return to_jsonable_python(value)
     except (PydanticSerializationError, ValueError):
-        raise Invalid(f"{_printed(place)}: {printable(value)}: it must be a value of JSON") from None
+        raise Invalid(f"{printable_place(place)}: {printable(value)}: it must be a value of JSON") from None
 
 
 def _check_finite(value: float | Decimal, place: str) -> None:
     is_finite = value.is_finite() if isinstance(value, Decimal) else isfinite(value)
     if not is_finite:
-        raise Invalid(f"{_printed(place)}: {value}: it must be a finite number")
+        raise Invalid(f"{printable_place(place)}: {value}: it must be a finite number")
 
 
 def _checked_text(value: Any, place: str) -> Any:
@@ -150,12 +165,8 @@ def _checked_text(value: Any, place: str) -> Any:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise Invalid(f"{_printed(place)}: {printable(value)}: it has {UNSTORABLE}") from None
+            raise Invalid(f"{printable_place(place)}: {printable(value)}: it has {UNSTORABLE}") from None
     return value
-
-
-def _printed(place: str) -> str:
-    return place if place.isprintable() and len(place) <= 200 else printable(place)
 
 
 def _is_number(value: Any) -> bool:
@@ -186,3 +197,18 @@ def _constant(name: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_fraction, parse_constant=_constant)
+
+
+def _decoder(twice: list[str]) -> json.JSONDecoder:
+    """One that puts the names that an object has twice into `twice`."""
+
+    def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice.extend(name for place, name in enumerate(names) if name in names[:place])
+        return value
+
+    return json.JSONDecoder(
+        object_pairs_hook=as_dict, parse_int=_integer, parse_float=_fraction, parse_constant=_constant
+    )

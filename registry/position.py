@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Self
 
+from registry.arguments import MOST_INTEGER, check_fields
 from registry.errors import Invalid
+from registry.validation import printable
 
 _VERSION = "1"
 
@@ -41,7 +43,8 @@ class Position(NamedTuple):
             found = cls(int(sequence), int(outbox_id), bool(int(is_recorded)), included)
         except ValueError:
             raise _no_token(token) from None
-        if version != _VERSION or found.sequence < 0:
+        numbers = [found.sequence, found.outbox_id, *[number for part in included for number in part]]
+        if version != _VERSION or min(numbers) < 0 or max(numbers) > MOST_INTEGER:
             raise _no_token(token)
         return found
 
@@ -84,6 +87,9 @@ Start = FromStart | FromSequence | Since | Last | After
 
 def check_start(start: Start) -> None:
     """Raise `Invalid` for a start that cannot be meant."""
+    check_fields(start)
+    if isinstance(start, After) and isinstance(start.position, Position):
+        Position.parse(str(start.position))
     match start:
         case FromSequence(sequence) if sequence < 1:
             raise Invalid(f"sequence {sequence} is not 1 or more")
@@ -94,4 +100,4 @@ def check_start(start: Start) -> None:
 
 
 def _no_token(token: str) -> Invalid:
-    return Invalid(f'resume token "{token[:80]}" is none that a replay gave')
+    return Invalid(f"resume token {printable(token)} is none that a replay gave")

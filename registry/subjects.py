@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from uuid import UUID
 
 NO_PROJECT = "-"
 DEFAULT_SOURCE = "urn:imi:registry"
 """CloudEvents `source` of the events of a registry that has no other."""
+_COMMAND = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,7 @@ class CommandNames:
     def name_of(self, subject: str) -> str | None:
         """The command a subject stands for; None when it is none of this version."""
         name = subject.removeprefix(f"{self.command_root}.")
-        if name == subject or name.count(".") != 1:
-            return None
-        return name
+        return name if name != subject and _COMMAND.fullmatch(name) else None
 
     def reply_subject(self, name: str, command_id: UUID) -> str:
         """Subject the outcome of a command is published to."""

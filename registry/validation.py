@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import orjson
-from pydantic import ValidationError
+from pydantic import AwareDatetime, BeforeValidator, ValidationError
 
 from registry.errors import Invalid
 from registry.urls import without_credentials
@@ -32,6 +34,12 @@ RULES = {
 MOST_CHARACTERS = 80
 MOST_LEVELS = 100
 """How deep metadata may be nested, as in `require_object` of the database: pydantic reads no more than 200."""
+MOST_VALUES = 10_000_000
+"""More values than any text has that goes into a message; a structure in which parts occur many times can have them."""
+UNSTORABLE = "a NUL or half of a surrogate pair; neither can be stored"
+EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+"""The years 1 to 9999, which RFC 3339 and Python can say."""
+_BEYOND = re.compile(r"[0-9]{5,}-")
 
 
 def from_validation(error: ValidationError, what: str) -> Invalid:
@@ -47,17 +55,59 @@ def from_validation(error: ValidationError, what: str) -> Invalid:
     return Invalid(": ".join([*parts, rule[0].lower() + rule[1:]]))
 
 
+def nearest_time(value: Any) -> Any:
+    """The text of a time of PostgreSQL that is not within the years 1 to 9999 as the nearest of these.
+
+    Tables refuse such a time; rows and events that are older than this rule may have one. All else is as it was.
+    """
+    if not isinstance(value, str):
+        return value
+    if value == "-infinity" or value.endswith(" BC"):
+        return EARLIEST
+    return LATEST if value == "infinity" or _BEYOND.match(value) else value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(nearest_time)]
+"""A time out of a row."""
+
+
+def check_text(text: str, place: str) -> None:
+    """Raise `Invalid` naming `place`, value and rule for a text that PostgreSQL cannot store."""
+    is_whole = True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        is_whole = False
+    if "\0" in text or not is_whole:
+        raise Invalid(f"{printable_place(place)}: {printable(text)}: it has {UNSTORABLE}")
+
+
+def printable_place(place: str) -> str:
+    """The way to a value, as it may stand in a message."""
+    return place if place.isprintable() and len(place) <= 200 else printable(place)
+
+
 def not_too_deep(value: dict[str, Any]) -> dict[str, Any]:
-    """`value`, of at most `MOST_LEVELS` levels. Raises `ValueError`."""
-    level: list[Any] = [value]
-    for _ in range(MOST_LEVELS):
-        level = [inner for outer in level for inner in _members(outer) if isinstance(inner, dict | list)]
-    if level:
-        raise ValueError(f"it must not be nested deeper than {MOST_LEVELS} levels")
+    """`value`, of at most `MOST_LEVELS` levels and `MOST_VALUES` values. Raises `ValueError`."""
+    _count(value, MOST_LEVELS, {})
     return value
 
 
-def _members(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+def _count(value: Any, levels: int, known: dict[tuple[int, int], int]) -> int:
+    """How many values are in `value`; one that occurs many times is looked at once a level."""
+    if not isinstance(value, dict | list | tuple):
+        return 1
+    if levels == 0:
+        raise ValueError(f"it must not be nested deeper than {MOST_LEVELS} levels")
+    key = id(value), levels
+    if key not in known:
+        known[key] = 1 + sum(_count(inner, levels - 1, known) for inner in _members(value))
+        if known[key] > MOST_VALUES:
+            raise ValueError(f"it must not have more than {MOST_VALUES:,} values")
+    return known[key]
+
+
+def _members(value: dict[str, Any] | list[Any] | tuple[Any, ...]) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -22,6 +23,8 @@ SEQUENCE = "Imi-Stream-Sequence"
 ATTEMPTS = "Imi-Attempts"
 OURS = {REASON, SUBJECT, SEQUENCE, ATTEMPTS, "Nats-Msg-Id"}
 REASON_LENGTH = 500
+SENDABLE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""Names of headers that nats-py sends; it receives others, too."""
 DEDUPE_SECONDS = 3600.0
 """A message that is buried again after a crash, within this, is stored once."""
 
@@ -88,7 +91,11 @@ class DeadLetters:
 
     async def bury(self, received: Received, reason: str, attempts: int) -> None:
         """Store a message of the command stream, whole. The same message again is stored once. Raises `Unavailable`."""
-        headers = {name: value for name, value in received.headers.items() if not name.startswith("Nats-")}
+        headers = {
+            name: value
+            for name, value in received.headers.items()
+            if not name.startswith("Nats-") and SENDABLE.fullmatch(name)
+        }
         headers |= {
             REASON: " ".join(reason.split())[:REASON_LENGTH].encode("ascii", "backslashreplace").decode(),
             SUBJECT: received.subject,
@@ -134,13 +141,13 @@ class DeadLetters:
                 message = await self._js.get_msg(self.name, seq=number, subject=subject, direct=True, next=True)
         except NotFound:
             return None
-        headers = dict(message.headers or {})
+        headers = {name: str(value) for name, value in (message.headers or {}).items()}
         return DeadLetter(
             number=int(message.seq or 0),
             subject=headers.get(SUBJECT, ""),
             reason=headers.get(REASON, ""),
-            sequence=int(headers.get(SEQUENCE, 0)),
-            attempts=int(headers.get(ATTEMPTS, 0)),
+            sequence=_number(headers.get(SEQUENCE)),
+            attempts=_number(headers.get(ATTEMPTS)),
             headers={name: value for name, value in headers.items() if name not in OURS},
             payload=message.data or b"",
             buried_at=message.time or datetime.fromtimestamp(0, UTC),
@@ -149,3 +156,8 @@ class DeadLetters:
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
         with translated_nats(f"cannot publish to {subject}"):
             await self._js.publish(subject, payload, headers=headers)
+
+
+def _number(text: str | None) -> int:
+    """The number in a header of ours; 0 in a message that somebody else stored there."""
+    return int(text) if text and len(text) < 20 and text.isascii() and text.isdecimal() else 0

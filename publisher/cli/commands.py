@@ -59,7 +59,7 @@ def send(
     from registry.client import Sending
 
     try:
-        fields = exact.loads(data)
+        fields = exact.loads_given(data)
     except ValueError as error:
         raise Invalid(f"data {without_credentials(data)[:80]!r}: is not JSON: {error}") from None
     try:

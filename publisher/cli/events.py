@@ -60,8 +60,7 @@ def tail(
 
     Example: imi-registry events tail --entity worktree --action merged
     """
-    from publisher.cli.terminal.lines import event_line
-    from registry import exact
+    from publisher.cli.terminal.lines import line_of
     from registry.events.catalogue import check_filter
 
     check_filter(entity, action, None)
@@ -78,7 +77,7 @@ def tail(
                 if as_json:
                     emit_document(event.payload.decode())
                 else:
-                    show(event_line(exact.loads(event.payload), width=out.width))
+                    show(line_of(event.payload, width=out.width))
 
     run(follow())
 

@@ -149,7 +149,7 @@ def _checked(file: Path) -> Iterator[tuple[str, list[str]]]:
 
     def judged(text: bytes) -> list[str]:
         try:
-            return list(faults(exact.loads(text)))
+            return list(faults(exact.loads_given(text)))
         except ValueError as error:
             return [f"message: not JSON: {error}"]
 

@@ -208,7 +208,9 @@ async def _history(conn: AsyncConnection, stream: str) -> AsyncIterator[OutboxRo
 def _row(line: bytes, number: int) -> tuple[Any, ...]:
     """The outbox row of an envelope. Raises `Invalid`."""
     try:
-        envelope = exact.loads(line)
+        envelope = exact.loads_given(line)
+        if b"\\u0000" in line:
+            exact.checked(envelope, f"line {number}")
         if "dataref" in envelope:
             raise Unusable(
                 f"line {number} has no data, the export could not read it; without this line the rest is taken"
@@ -232,5 +234,6 @@ def _row(line: bytes, number: int) -> tuple[Any, ...]:
             envelope.get("traceparent"),
             data.decode(),
         )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise Unusable(f"line {number} is no event that was exported: {line[:80]!r}") from None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        reason = f": {error}" if type(error) is ValueError else ""
+        raise Unusable(f"line {number} is no event that was exported: {line[:80]!r}{reason}") from None

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from psycopg import AsyncConnection, sql
 
+# A time beyond what the tables take, of a row that is older than their rule, is stored as the nearest one that they do.
+NEAREST_TIMES = """
+    (
+        SELECT coalesce(
+            jsonb_object_agg(
+                name,
+                least(greatest(time::timestamptz, '0001-01-01 00:00:00+00'), '9999-12-31 23:59:59.999999+00')
+            ),
+            '{}'
+        )
+        FROM jsonb_each_text(data) AS member (name, time)
+        WHERE name IN ('created_at', 'updated_at', 'last_sync_at', 'merged_at') AND time IS NOT NULL
+    )
+"""
+
 TABLES = ("worktree_types", "projects", "worktrees", "agent_activities")
 
-EXPECTED_TYPES = """
+EXPECTED_TYPES = f"""
 SELECT
     (
         jsonb_populate_record(
-            NULL::public.worktree_types, last.data || jsonb_build_object('id', last.data -> 'type_id')
+            NULL::public.worktree_types,
+            last.data || {NEAREST_TIMES} || jsonb_build_object('id', last.data -> 'type_id')
         )
     ).*
 FROM (
     SELECT DISTINCT ON (data -> 'type_id') id, action, data
     FROM public.outbox
-    WHERE entity = 'worktree_type'
+    WHERE entity = 'worktree_type' AND jsonb_typeof(data -> 'type_id') = 'number'
     ORDER BY data -> 'type_id', id DESC
 ) AS last
 WHERE last.action <> 'removed'
     AND last.id > coalesce(
         (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'worktree_types'), 0
     )
-"""
+"""  # noqa: S608  # a constant
 
-# The last event of a row has the whole row; TRUNCATE ends all rows that were there before it. Built-in types are in a
-# new registry already: those that events tell of give way to them, since they may have other ids.
+# The last event of a row has the whole row; one that somebody made by hand and that tells of no row is passed over.
+# TRUNCATE ends all rows that were there before it. Built-in types are in a new registry already: those that events tell
+# of give way to them, since they may have other ids.
 STATEMENTS = (
     f"""
     DELETE FROM public.worktree_types AS seeded
@@ -34,43 +51,55 @@ STATEMENTS = (
     WHERE seeded.id = expected.id OR seeded.name = expected.name
     """,  # noqa: S608  # a constant
     f"INSERT INTO public.worktree_types {EXPECTED_TYPES}",
-    """
+    f"""
     INSERT INTO public.projects
-    SELECT (jsonb_populate_record(NULL::public.projects, last.data || jsonb_build_object('id', last.entity_id))).*
+    SELECT (
+        jsonb_populate_record(
+            NULL::public.projects, last.data || {NEAREST_TIMES} || jsonb_build_object('id', last.entity_id)
+        )
+    ).*
     FROM (
         SELECT DISTINCT ON (entity_id) id, action, data, entity_id
         FROM public.outbox
-        WHERE entity = 'project'
+        WHERE entity = 'project' AND data ->> 'project_id' = entity_id::text
         ORDER BY entity_id, id DESC
     ) AS last
     WHERE last.action <> 'deleted'
         AND last.id > coalesce(
             (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'projects'), 0
         )
-    """,
-    """
+    """,  # noqa: S608  # a constant
+    f"""
     INSERT INTO public.worktrees
-    SELECT (jsonb_populate_record(NULL::public.worktrees, last.data || jsonb_build_object('id', last.entity_id))).*
+    SELECT (
+        jsonb_populate_record(
+            NULL::public.worktrees, last.data || {NEAREST_TIMES} || jsonb_build_object('id', last.entity_id)
+        )
+    ).*
     FROM (
         SELECT DISTINCT ON (entity_id) id, action, data, entity_id
         FROM public.outbox
-        WHERE entity = 'worktree'
+        WHERE entity = 'worktree' AND data ->> 'worktree_id' = entity_id::text
         ORDER BY entity_id, id DESC
     ) AS last
     WHERE last.action <> 'deleted'
         AND last.id > coalesce(
             (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'worktrees'), 0
         )
-    """,
-    """
+    """,  # noqa: S608  # a constant
+    f"""
     INSERT INTO public.agent_activities
-    SELECT (jsonb_populate_record(NULL::public.agent_activities, data || jsonb_build_object('id', entity_id))).*
+    SELECT (
+        jsonb_populate_record(
+            NULL::public.agent_activities, data || {NEAREST_TIMES} || jsonb_build_object('id', entity_id)
+        )
+    ).*
     FROM public.outbox
-    WHERE entity = 'activity'
+    WHERE entity = 'activity' AND data ->> 'activity_id' = entity_id::text
         AND id > coalesce(
             (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'agent_activities'), 0
         )
-    """,
+    """,  # noqa: S608  # a constant
     """
     INSERT INTO public.deleted_worktrees (
         id, project_id, project_name, remote_origin, type_name, name, branch_name, path, deleted_at
@@ -79,7 +108,7 @@ STATEMENTS = (
         entity_id, project_id, data ->> 'project_name', data ->> 'remote_origin', data ->> 'type', data ->> 'name',
         data ->> 'branch_name', data ->> 'path', occurred_at
     FROM public.outbox
-    WHERE entity = 'worktree' AND action = 'deleted'
+    WHERE entity = 'worktree' AND action = 'deleted' AND data ->> 'worktree_id' = entity_id::text
     """,
     "SELECT setval('public.worktree_types_id_seq', (SELECT max(id) FROM public.worktree_types))",
     "SELECT public.seed_worktree_types()",

@@ -48,6 +48,8 @@ QUEUE = "history"
 CONNECTIONS = 3
 AT_ONCE = 32
 """Requests under way; further ones wait in the connection's buffer."""
+SNAPSHOTS_AT_ONCE = 8
+"""Each has a connection of its own and some MiB of memory."""
 CONNECTION_SECONDS = 5.0
 RECORDED_SECONDS = 5.0
 """How long the record may lag behind the stream: the cursor is stored within milliseconds of an acknowledgement."""
@@ -62,6 +64,7 @@ class HistoryService(Part):
         self._requests = Outage("history request")
         self._building = asyncio.Lock()
         """One page at a time: with a large row it takes several times the server's max_payload of memory."""
+        self._sending = asyncio.Semaphore(SNAPSHOTS_AT_ONCE)
 
     async def work(self) -> None:
         """Answer until cancelled. Settled once requests are answered."""
@@ -154,7 +157,8 @@ class HistoryService(Part):
             return str(await position_at(conn, self._profile.event_stream, published)).encode()
 
     async def _snapshot(self, client: Client, message: Msg) -> None:
-        await send_snapshot(self._database_url, client, self._profile.event_stream, message.reply)
+        async with self._sending:
+            await send_snapshot(self._database_url, client, self._profile.event_stream, message.reply)
 
 
 async def _recorded(conn: AsyncConnection[Any], profile: Profile, before: Position) -> record.State:

@@ -10,13 +10,19 @@ from collections.abc import AsyncIterator
 
 import nats.errors
 import orjson
+import psycopg
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from psycopg import AsyncConnection
 
 from publisher.outbox.connection import connect, translated
 from registry.broker.errors import translated_nats
-from registry.history.snapshot import END
+from registry.database.errors import is_of_a_value
+from registry.database.projects import PROJECTS
+from registry.database.sizes import WHOLE_BYTES, Told
+from registry.database.worktree_types import WORKTREE_TYPES
+from registry.database.worktrees import WORKTREES
+from registry.history.snapshot import END, PROJECT, WORKTREE, WORKTREE_TYPE
 from registry.position import Position
 
 CONFIRM_SECONDS = 10.0
@@ -47,23 +53,36 @@ SELECT
     (SELECT range_agg(int8range(id, id + 1)) FROM waiting)
 """
 
-# Lines of `registry/history/snapshot.py`; the columns are those of `registry/models.py`.
-ROWS = """
-COPY (
-    SELECT 't' || row_to_json(t)::text FROM public.worktree_types AS t
-    UNION ALL
-    SELECT 'p' || row_to_json(p)::text FROM public.projects AS p
-    UNION ALL
-    SELECT 'w' || row_to_json(w)::text
-    FROM (
-        SELECT
-            worktrees.*, projects.name AS project_name, worktree_types.name AS type_name,
-            public.worktree_status(has_uncommitted_changes, ahead_of_trunk, behind_trunk) AS status
-        FROM public.worktrees
-        JOIN public.projects ON projects.id = worktrees.project_id
-        JOIN public.worktree_types ON worktree_types.id = worktrees.type_id
-    ) AS w
-) TO STDOUT
+SHORT_BYTES = 64 * 1024
+CHUNK_BYTES = 1024 * 1024
+SLICE_BYTES = 512 * 1024
+TABLES = {WORKTREE_TYPE: WORKTREE_TYPES, PROJECT: PROJECTS, WORKTREE: WORKTREES}
+"""What the lines of a table begin with, to what is told of its rows."""
+
+# Lines of `registry/history/snapshot.py`; the columns are those of `registry/models`. A row that is not short, or is
+# not before it is looked at, is a line of its id alone, behind the same letter in upper case: it is read alone later.
+SHORT_ROWS = """
+SELECT CASE WHEN octet_length(line.text) <= {short} THEN '{kind}' || line.text ELSE '{long_kind}' || found.id END
+FROM ({query}) AS found
+CROSS JOIN LATERAL (
+    SELECT CASE
+        WHEN pg_column_size(found.metadata) {sizes} > {short} THEN NULL
+        WHEN pg_column_size(found.metadata #> '{{}}') > {short} THEN NULL
+        ELSE row_to_json(found)::text
+    END AS text
+    OFFSET 0
+) AS line
+"""
+
+# In slices, as bytes: libpq holds a value that comes as one three times.
+LONG_ROW = """
+SELECT substring(line.text FROM slice.start FOR {slice})
+FROM (
+    SELECT convert_to(row_to_json(shown)::text, 'UTF8') AS text
+    FROM ({query}) AS shown
+    OFFSET 0
+) AS line
+CROSS JOIN LATERAL generate_series(1, octet_length(line.text), {slice}) AS slice (start)
 """
 
 
@@ -74,7 +93,7 @@ async def send_snapshot(database_url: str, client: Client, stream: str, inbox: s
         with translated_nats("snapshot given up, its reader does not confirm"):
             async with connect(database_url, "imi-registry snapshot") as conn:
                 sent = False
-                async for chunk in _chunks(snapshot_lines(conn, stream), client.max_payload // 2):
+                async for chunk in _chunks(snapshot_lines(conn, stream), min(client.max_payload // 2, CHUNK_BYTES)):
                     if sent:
                         await _confirmed(confirmations)
                     await client.publish(inbox, chunk, reply=confirmations.subject)
@@ -85,24 +104,79 @@ async def send_snapshot(database_url: str, client: Client, stream: str, inbox: s
 
 
 async def snapshot_lines(conn: AsyncConnection, stream: str) -> AsyncIterator[bytes]:
-    """The lines of a snapshot, in a transaction of its own."""
+    """The lines of a snapshot, in pieces of one or less, in a transaction of its own."""
     with translated():
         await conn.execute(BEGIN)
         sequence, waiting = await (await conn.execute(POSITION, {"stream": stream})).fetchone() or (0, None)
         included = tuple((part.lower, part.upper) for part in waiting or ())
         yield orjson.dumps({"position": str(Position(sequence, included=included))}) + b"\n"
-        async for line in table_lines(conn):
-            yield line
+        async for piece in table_lines(conn):
+            yield piece
         await conn.execute("COMMIT")
     yield END + b"\n"
 
 
-async def table_lines(conn: AsyncConnection) -> AsyncIterator[bytes]:
-    """The rows of all tables as lines, in the caller's transaction."""
-    async with conn.cursor().copy(ROWS) as rows:
-        async for data in rows:
+async def table_lines(conn: AsyncConnection, most_bytes: int = WHOLE_BYTES) -> AsyncIterator[bytes]:
+    """The rows of all tables as lines, in pieces of one or less, in the caller's transaction.
+
+    A row with larger values than `most_bytes` together is shortened, and so is one whose values PostgreSQL cannot give.
+    Where that fails a table, each of its rows is read alone; those that were told before are told twice.
+    """
+    for kind, rows in TABLES.items():
+        long_ids: list[str] = []
+        try:
+            async for line in _short_lines(conn, kind, rows, SHORT_BYTES, long_ids):
+                yield line
+        except psycopg.Error as error:
+            if not is_of_a_value(error):
+                raise
+            long_ids.clear()
+            async for _ in _short_lines(conn, kind, rows, -1, long_ids):
+                pass
+        for row_id in long_ids:
+            async for piece in _long_row(conn, kind, rows, row_id, most_bytes):
+                yield piece
+
+
+async def _short_lines(
+    conn: AsyncConnection, kind: bytes, rows: Told, short_bytes: int, long_ids: list[str]
+) -> AsyncIterator[bytes]:
+    """The lines of rows that are short; the ids of the others go into `long_ids`."""
+    async with conn.transaction(), conn.cursor().copy(_short_rows(kind, rows, short_bytes)) as lines:
+        async for data in lines:
             # COPY's text form escapes the backslash, which JSON text is full of; it has nothing else to escape.
-            yield bytes(data).replace(b"\\\\", b"\\")
+            line = bytes(data).replace(b"\\\\", b"\\")
+            if line.startswith(kind):
+                yield line
+            else:
+                long_ids.append(line[1:].decode().strip())
+
+
+def _short_rows(kind: bytes, rows: Told, short_bytes: int) -> str:
+    letter = kind.decode()
+    sizes = "".join(f" + coalesce(octet_length(found.{name}), 0)" for name in rows.texts)
+    query = SHORT_ROWS.format(short=short_bytes, kind=letter, long_kind=letter.upper(), query=rows.query, sizes=sizes)
+    return f"COPY ({query}) TO STDOUT"
+
+
+async def _long_row(
+    conn: AsyncConnection, kind: bytes, rows: Told, row_id: str, most_bytes: int
+) -> AsyncIterator[bytes]:
+    """The line of one row in slices; shortened where PostgreSQL cannot give its values."""
+    query = LONG_ROW.format(slice=SLICE_BYTES, query=rows.sql(f"WHERE {rows.key} = %s"))
+    for most in (most_bytes, -1):
+        is_begun = False
+        try:
+            async with conn.transaction(), conn.cursor(binary=True) as cursor:
+                async for (part,) in cursor.stream(query.encode(), [most, row_id], binary=True):
+                    yield bytes(part) if is_begun else kind + part
+                    is_begun = True
+        except psycopg.Error as error:
+            if is_begun or most < 0 or not is_of_a_value(error):
+                raise
+        else:
+            yield b"\n"
+            return
 
 
 async def _chunks(lines: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:

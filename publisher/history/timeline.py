@@ -33,6 +33,7 @@ class Change(NamedTuple):
 
     row: OutboxRow
     data: dict[str, Any]
+    """Empty when it cannot be read."""
 
     @property
     def time(self) -> datetime:
@@ -42,7 +43,8 @@ class Change(NamedTuple):
     @property
     def fields(self) -> Iterator[tuple[str, Any, Any]]:
         """Each changed field with its value before and after."""
-        for name, before in self.data["changed"].items():
+        changed = self.data.get("changed")
+        for name, before in changed.items() if isinstance(changed, dict) else ():
             yield name, before, self.data.get(name)
 
 
@@ -59,18 +61,21 @@ class Timeline:
 
         Raises `NotFound` for a time before it was there, or before the history that is kept.
         """
-        before = list(takewhile(lambda change: change.time <= time, self.changes))
+        changes = [change for change in self.changes if change.data]
+        if not changes:
+            raise NotFound(f"no event of {self.entity} {self.id} that can be read is kept")
+        before = list(takewhile(lambda change: change.time <= time, changes))
         if before:
             last = before[-1]
             return None if last.row.action in DEATHS else _state(last.data)
-        first = self.changes[0]
+        first = changes[0]
         if first.row.action in BIRTHS:
             raise NotFound(f"{self.entity} {self.id} was not there before {first.time.isoformat()}")
         # All events of one transaction tell the row as it was after their statement: undo what they tell, last first.
-        together = [change for change in self.changes if change.row.transaction_id == first.row.transaction_id]
+        together = [change for change in changes if change.row.transaction_id == first.row.transaction_id]
         state = _state(together[-1].data)
         for change in reversed(together):
-            state |= change.data["changed"]
+            state |= {name: before for name, before, _ in change.fields}
         return state
 
 
@@ -80,10 +85,18 @@ async def read(database_url: str, entity: str, entity_id: UUID) -> Timeline:
     Raises `NotFound` when no event of it is kept, `Unavailable`.
     """
     async with connect(database_url, "imi-registry history") as conn:
-        rows = [row async for row in every_row(conn, EVENTS, {"entity": entity, "id": entity_id}) if row.data]
+        rows = [row async for row in every_row(conn, EVENTS, {"entity": entity, "id": entity_id})]
     if not rows:
         raise NotFound(f"no event of {entity} {entity_id} is kept")
-    return Timeline(entity, str(entity_id), [Change(row, exact.loads(row.data or "{}")) for row in rows])
+    return Timeline(entity, str(entity_id), [Change(row, _data(row)) for row in rows])
+
+
+def _data(row: OutboxRow) -> dict[str, Any]:
+    try:
+        data = exact.loads(row.data or "{}")
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def _state(data: dict[str, Any]) -> dict[str, Any]:

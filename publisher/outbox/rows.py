@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int4, Int8
 
 from publisher.outbox.connection import translated
-from registry.database.errors import from_database
+from registry.database.errors import from_database, is_of_a_value
 from registry.events.message import FIRST_TIME, LAST_TIME, OutboxRow
 from registry.events.reference import TOO_LARGE, UNREADABLE, Omission
 
@@ -82,10 +82,6 @@ FROM unnest(%(ids)s::bigint[], %(event_ids)s::uuid[]) AS known (id, event_id)
 JOIN public.outbox USING (id, event_id)
 """
 
-# What belongs to the value at hand: text that is none, text of more than 1 GB, a page or a TOAST chunk that is damaged.
-_CLASSES_OF_A_ROW = {"22", "54", "XX"}
-_OUT_OF_MEMORY = "53200"
-
 
 async def fetch(conn: AsyncConnection, query: str, values: dict[str, Any], short_bytes: int) -> list[tuple[Any, ...]]:
     """The rows that `query` finds, with data where that is at most `short_bytes`; `query` selects `COLUMNS`.
@@ -98,7 +94,7 @@ async def fetch(conn: AsyncConnection, query: str, values: dict[str, Any], short
     except UnicodeDecodeError:
         pass
     except psycopg.Error as error:
-        if (error.sqlstate or "")[:2] not in _CLASSES_OF_A_ROW:
+        if not is_of_a_value(error):
             raise from_database(error) from error
     with translated():
         return await _run(conn, query, values | {"short": Int8(-1)})
@@ -117,10 +113,9 @@ async def with_data(conn: AsyncConnection, row: OutboxRow, max_bytes: int) -> Ou
     except UnicodeDecodeError as error:
         return row._replace(omission=Omission(UNREADABLE, str(error)[:DETAIL_CHARACTERS]))
     except psycopg.Error as error:
-        state = error.sqlstate or ""
-        if state[:2] not in _CLASSES_OF_A_ROW and state != _OUT_OF_MEMORY:
+        if not is_of_a_value(error):
             raise from_database(error) from error
-        detail = f"{error.diag.message_primary} (SQLSTATE {state})"
+        detail = f"{error.diag.message_primary} (SQLSTATE {error.sqlstate})"
         return row._replace(omission=Omission(UNREADABLE, detail[:DETAIL_CHARACTERS]))
     if text is None:
         return row._replace(omission=Omission(TOO_LARGE, f"its text has more than {max_bytes} bytes"))

@@ -120,6 +120,14 @@ class PermittedClient(Client):
         known = [*self._asked.values(), *[subscription.subject for subscription in self._subs.values()]]
         return next((one for one in known if one.lower() == subject), subject)
 
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        """As nats-py's. A server takes any bytes as a subject; over one that is no UTF-8 nats-py reads no more."""
+        readable = bytes(subject).decode(errors="replace").encode()
+        message: Msg = super()._build_message(sid, readable, reply, data, headers)
+        return message
+
     def _connect_command(self) -> bytes:
         """What tells the server who we are. Raises when that was to be told under TLS alone, and there is none."""
         server = self._current_server

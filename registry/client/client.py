@@ -12,6 +12,7 @@ from uuid import UUID
 
 from nats.aio.client import Client
 
+from registry.arguments import checked_arguments
 from registry.broker.access import ANYBODY, Access
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
@@ -32,8 +33,13 @@ from registry.history.snapshot import Snapshot
 from registry.position import Start
 from registry.profiles.profile import Profile, profile_named
 from registry.subjects import DEFAULT_SOURCE, Names
+from registry.validation import printable
 
 __all__ = ["Delivery", "RegistryClient", "Sending"]
+
+
+MOST_AT_ONCE = 1024
+"""Events that a subscription handles at once, at most."""
 
 
 class RegistryClient(CommandClient):
@@ -46,6 +52,7 @@ class RegistryClient(CommandClient):
         """What the registry holds, asked over NATS."""
 
     @classmethod
+    @checked_arguments
     @asynccontextmanager
     async def connect(
         cls,
@@ -68,6 +75,7 @@ class RegistryClient(CommandClient):
         async with connect_nats(nats_url, name, access) as client:
             yield cls(client, naming, f"urn:imi:client:{quote(name)}", Names(prefix))
 
+    @checked_arguments
     async def subscribe(
         self,
         handler: Handler,
@@ -89,7 +97,9 @@ class RegistryClient(CommandClient):
         Raises `Invalid`, `NotFound` when there is no event stream yet, `Conflict` when `durable` names other events.
         """
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", durable):
-            raise Invalid(f'durable "{durable}" must be 1 to 64 letters, digits, "_" and "-"')
+            raise Invalid(f'durable {printable(durable)} must be 1 to 64 letters, digits, "_" and "-"')
+        if not 1 <= concurrency <= MOST_AT_ONCE:
+            raise Invalid(f"concurrency: {concurrency}: it must be 1 to {MOST_AT_ONCE}")
         wanted = EventFilter.of(entity=entity, action=action, project_id=project_id)
         await Subscriber(
             self._client,
@@ -101,6 +111,7 @@ class RegistryClient(CommandClient):
             from_start=from_start,
         ).run()
 
+    @checked_arguments
     @asynccontextmanager
     async def replay(
         self, start: Start | None = None, *, follow: bool = False, until: datetime | int | None = None, **wanted: Any
@@ -119,12 +130,16 @@ class RegistryClient(CommandClient):
         with translated_nats(f"cannot read stream {self._profile.event_stream}"):
             return (await self._client.jetstream().stream_info(self._profile.event_stream)).state.last_seq
 
+    @checked_arguments
     async def event(self, reference: int | UUID) -> FoundEvent:
         """The event with this sequence in the stream, or with this id; see `client/lookup.py`.
 
         Raises `NotFound` when there is none or it is no longer kept, `Unavailable`.
         """
-        return await find_event(self._client, self._profile, reference)
+        if isinstance(reference, int) and reference < 1:
+            raise Invalid(f"event {reference}: a sequence is 1 or more")
+        wanted = reference if isinstance(reference, int) else UUID(str(reference))
+        return await find_event(self._client, self._profile, wanted)
 
     async def snapshot(self) -> Snapshot:
         """The state of the registry now; `replay(After(snapshot.position))` gives the events behind it.
@@ -139,6 +154,7 @@ class RegistryClient(CommandClient):
         async with projection(self._client, self._profile) as kept:
             yield kept
 
+    @checked_arguments
     @asynccontextmanager
     async def tail(
         self, *, entity: str | None = None, action: str | None = None, project_id: UUID | str | None = None

@@ -10,10 +10,10 @@ from uuid import UUID
 import nats.js.errors
 from nats.aio.client import Client
 
-from registry import exact
 from registry.broker.errors import no_stream, translated_nats
 from registry.client.replay import replay
-from registry.errors import NotFound
+from registry.errors import Invalid, NotFound
+from registry.events.envelope import attributes_of
 from registry.history.pages import Replayed
 from registry.position import FromSequence, FromStart, Last, Position, Start
 from registry.profiles.profile import Profile
@@ -62,7 +62,12 @@ async def _with_id(client: Client, profile: Profile, event_id: UUID) -> FoundEve
 
 def _is(event: Replayed, event_id: UUID) -> bool:
     text = str(event_id)
-    return text.encode() in event.payload and exact.loads(event.payload)["id"] == text
+    if text.encode() not in event.payload:
+        return False
+    try:
+        return bool(attributes_of(event.payload)["id"] == text)
+    except Invalid:
+        return False
 
 
 async def _stored(client: Client, profile: Profile, sequence: int) -> FoundEvent | None:
@@ -83,7 +88,7 @@ async def _stored(client: Client, profile: Profile, sequence: int) -> FoundEvent
             message = await jetstream.get_msg(stream, sequence)
         except nats.js.errors.NotFoundError:
             return None
-    headers = dict(message.headers or {})
+    headers = {name: str(value) for name, value in (message.headers or {}).items()}  # nats-py has others, beyond ASCII
     outbox_id, _ = profile.identity(headers)
     if outbox_id is None:
         raise NotFound(f"sequence {sequence} of stream {stream} is no event of this registry")

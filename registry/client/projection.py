@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 from nats.aio.client import Client
 
+from registry.arguments import checked_arguments
 from registry.client.replay import replay
 from registry.client.snapshot import take_snapshot
 from registry.concurrency.backoff import Backoff
@@ -53,6 +54,7 @@ class Projection:
         """Of the last event that is in it."""
         return self._state.position
 
+    @checked_arguments
     async def reached(self, sequence: int) -> None:
         """Wait until the event with this sequence is in it."""
         async with self._moved:

@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from pydantic import BaseModel
 
 from registry import exact
+from registry.arguments import check_methods
 from registry.broker.answers import raise_refusal
 from registry.broker.errors import from_nats
 from registry.broker.permitted import NotPermitted
@@ -139,3 +140,6 @@ class QueryClient:
             return answer.model_validate(exact.loads(message.data))
         except ValueError as error:  # pydantic's is one, too
             raise RegistryError(f"query {query}: the answer is none that this version knows") from error
+
+
+check_methods(QueryClient)

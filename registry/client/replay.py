@@ -29,6 +29,8 @@ PATIENCE_SECONDS = 20.0
 """A replay that ends by itself gives up when the server is away for so long; one that follows never does."""
 CLOCK_SKEW = timedelta(minutes=1)
 """How far the clocks of PostgreSQL and NATS may differ."""
+FIRST_STORED, LAST_STORED = datetime(1970, 1, 2, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+"""NATS counts nanoseconds since 1970 in 64 bits, so it cannot start at a time far outside."""
 
 
 class Replay:
@@ -163,7 +165,7 @@ class Replay:
 
     async def _start_since(self, time: datetime) -> None:
         """An event is published after it occurred, so what occurred since then was published since then."""
-        published = time.astimezone(UTC) - CLOCK_SKEW
+        published = min(max(time.astimezone(UTC), FIRST_STORED), LAST_STORED) - CLOCK_SKEW
         await self._reader.start(published)
         self._position = Position(self._reader.position)
         first, _ = await self._reader.state()
@@ -205,7 +207,7 @@ async def replay(
     Raises `Invalid`, `NotFound` when there is no stream, `Conflict` when the stream is not the one a position is of,
     `HistoryLost`, `Unavailable`.
     """
-    start = start or FromStart()
+    start = FromStart() if start is None else start
     check_start(start)
     if follow and until is not None:
         raise Invalid("a replay either follows or has an end: give follow or until, not both")

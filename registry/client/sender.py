@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from registry import exact
+from registry.arguments import check_fields, checked_arguments
 from registry.broker.errors import LARGER_THAN_STREAM_TAKES, is_full, translated_nats
 from registry.commands import Outcome, command_type, validated
 from registry.errors import Busy, Invalid, OutcomeUnknown, Unavailable
@@ -22,6 +23,7 @@ from registry.subjects import CommandNames
 
 UNANSWERED = (nats.errors.TimeoutError, nats.errors.ConnectionClosedError)
 """Errors after which a command may be stored or not; so is one that tells of a server which cannot serve now."""
+DAY_SECONDS = 86_400
 LOOK_SECONDS = 0.25
 """How often a sender that waits looks whether its connection was lost, and with it perhaps the outcome."""
 
@@ -39,7 +41,7 @@ class Sending:
     causation_id: UUID | None = None
     traceparent: str | None = None
     timeout: float = 10.0
-    """Seconds to wait for the outcome."""
+    """Seconds to wait for the outcome; a day at most."""
 
 
 PLAIN = Sending()
@@ -59,6 +61,7 @@ class CommandSender:
         self._inbox: str | None = None
         self._awaited: dict[str, asyncio.Future[bytes]] = {}
 
+    @checked_arguments
     async def send(self, name: str, data: dict[str, Any], sending: Sending = PLAIN) -> Outcome:
         """Send the command `name` (`project.register` …) and return its outcome, a rejection too.
 
@@ -80,6 +83,7 @@ class CommandSender:
         finally:
             del self._awaited[inbox]
 
+    @checked_arguments
     async def post(self, name: str, data: dict[str, Any], sending: Sending = PLAIN) -> UUID:
         """Send a command without waiting for its outcome; returns its id once the server has stored it.
 
@@ -98,6 +102,9 @@ class CommandSender:
         return UUID(envelope["id"])
 
     def _envelope(self, name: str, data: dict[str, Any], sending: Sending) -> dict[str, Any]:
+        check_fields(sending)
+        if not 0 < sending.timeout <= DAY_SECONDS:
+            raise Invalid(f"timeout: {sending.timeout}: it must be more than 0 and at most {DAY_SECONDS} seconds")
         attributes = {
             "specversion": "1.0",
             "id": str(sending.command_id or uuid4()),

@@ -13,7 +13,7 @@ from registry.broker.connection import flushed
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import unless_refused
 from registry.errors import Unavailable
-from registry.history.snapshot import END, Snapshot, snapshot_subject
+from registry.history.snapshot import END, Snapshot, snapshot_subject, whole_lines
 from registry.position import Position
 from registry.profiles.profile import Profile
 
@@ -22,21 +22,23 @@ CHUNK_TIMEOUT_SECONDS = 30.0
 
 async def take_snapshot(client: Client, profile: Profile) -> Snapshot:
     """The state as of now. Raises `Unavailable` when no publisher answers or it stops in the middle."""
-    async with aclosing(_lines(client, snapshot_subject(profile))) as lines:
+    async with aclosing(_pieces(client, snapshot_subject(profile))) as pieces:
+        lines = whole_lines(pieces)
         snapshot = Snapshot(position=Position.parse(orjson.loads(await anext(lines))["position"]))
         async for line in lines:
+            if line == END:
+                break
             snapshot.put_line(line)
         return snapshot
 
 
-async def _lines(client: Client, subject: str) -> AsyncGenerator[bytes, None]:
+async def _pieces(client: Client, subject: str) -> AsyncGenerator[bytes, None]:
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
     try:
         with translated_nats("cannot take a snapshot"):
             await flushed(client)
             await client.publish(subject, reply=inbox)
-            rest = b""
             while True:
                 coming = subscription.next_msg(timeout=CHUNK_TIMEOUT_SECONDS)
                 message = await unless_refused(client, subject, coming)
@@ -46,10 +48,6 @@ async def _lines(client: Client, subject: str) -> AsyncGenerator[bytes, None]:
                 raise_refusal(headers)
                 if message.reply:
                     await message.respond(b"")
-                *lines, rest = (rest + message.data).split(b"\n")
-                for line in lines:
-                    if line == END:
-                        return
-                    yield line
+                yield message.data
     finally:
         await subscription.unsubscribe()

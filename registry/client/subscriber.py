@@ -19,7 +19,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from registry import exact
 from registry.broker.durable import Durable, Turn
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
@@ -29,8 +28,9 @@ from registry.concurrency.backoff import Backoff, doubled
 from registry.concurrency.lanes import Job, Lanes
 from registry.concurrency.outage import Outage
 from registry.concurrency.tasks import run_until
-from registry.errors import NotFound, Unavailable, Unprepared
+from registry.errors import Invalid, NotFound, Unavailable, Unprepared
 from registry.events import Event, parse
+from registry.events.envelope import attributes_of
 from registry.events.filter import EventFilter
 from registry.profiles.profile import Profile
 from registry.subjects import NO_PROJECT
@@ -59,9 +59,12 @@ class Delivery(NamedTuple):
 
     @property
     def project_id(self) -> str | None:
-        """The project it is about, if any."""
-        project_id: str | None = exact.loads(self.payload).get("partitionkey")
-        return project_id
+        """The project it is about, if any, and if it can be read."""
+        try:
+            project_id = attributes_of(self.payload).get("partitionkey")
+        except Invalid:
+            return None
+        return project_id if isinstance(project_id, str) else None
 
 
 Handler = Callable[[Delivery], Awaitable[None]]

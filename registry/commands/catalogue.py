@@ -18,7 +18,7 @@ from pydantic import (
 
 from registry import exact
 from registry.errors import Invalid
-from registry.validation import NOT_BLANK, ONE_WORD, from_validation, not_too_deep
+from registry.validation import NOT_BLANK, ONE_WORD, check_text, from_validation, not_too_deep, printable
 
 Text = Annotated[str, Field(pattern=NOT_BLANK)]
 Count = Annotated[StrictInt, Field(ge=0, le=2_147_483_647)]
@@ -262,7 +262,7 @@ def validated(name: str, data: dict[str, Any]) -> dict[str, Any]:
     """
     model = COMMANDS.get(name)
     if model is None:
-        raise Invalid(f'command "{name}" is none of {", ".join(COMMANDS)}')
+        raise Invalid(f"command {printable(name)} is none of {', '.join(COMMANDS)}")
     try:
         given = model.model_validate(data)
         fields = given.model_dump(mode="json", exclude_unset=True, exclude={"metadata"})
@@ -270,6 +270,9 @@ def validated(name: str, data: dict[str, Any]) -> dict[str, Any]:
         raise from_validation(error, name) from None
     except ValueError:
         raise Invalid(f"{name}: data is nested too deep") from None
+    for field, value in fields.items():
+        if isinstance(value, str):
+            check_text(value, f"{name}: {field}")
     if "metadata" in given.model_fields_set:
         fields["metadata"] = exact.checked(getattr(given, "metadata", None), f"{name}: metadata")
     return fields

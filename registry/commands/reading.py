@@ -36,15 +36,17 @@ class Command(NamedTuple):
     problem: str | None
 
 
-def read(payload: bytes, name: str, parse: Callable[[bytes], Any] = exact.loads) -> Command:
+def read(payload: bytes, name: str, parse: Callable[[bytes, list[str]], Any] = exact.loads) -> Command:
     """The command in a message whose subject says that it is `name`; `parse` makes CloudEvents attributes of it.
 
-    One that breaks a rule comes back with its `problem`. Raises `Invalid` when it cannot be told which command it is:
-    no JSON object, or no UUID for an id, or a text that nobody should read.
+    One that breaks a rule comes back with its `problem`; so does one that has a name twice, since its sender may have
+    meant either. Raises `Invalid` when it cannot be told which command it is: no JSON object, or no UUID for an id, or
+    a text that nobody should read.
     """
     check_extent(payload)
+    twice: list[str] = []
     try:
-        attributes = parse(payload)
+        attributes = parse(payload, twice)
     except ValueError as error:
         raise Invalid(f"payload is not JSON: {error}") from None
     if not isinstance(attributes, dict):
@@ -53,6 +55,8 @@ def read(payload: bytes, name: str, parse: Callable[[bytes], Any] = exact.loads)
         envelope = CommandEnvelope.model_validate(attributes)
     except ValidationError as error:
         return _unreadable(attributes, name, payload, str(from_validation(error, "command")))
+    if twice:
+        return _unreadable(attributes, name, payload, f"command: {exact.named_twice(twice)}")
     data, problem = _data(envelope, name)
     return Command(
         id=envelope.id,
@@ -61,7 +65,7 @@ def read(payload: bytes, name: str, parse: Callable[[bytes], Any] = exact.loads)
         digest=_digest(attributes, payload),
         correlation_id=envelope.correlationid or envelope.id,
         actor=envelope.actor,
-        traceparent=envelope.traceparent,
+        traceparent=_traceparent(envelope),
         idempotency_key=envelope.idempotencykey,
         reply_to=envelope.replyto,
         problem=problem,
@@ -94,6 +98,12 @@ def _data(envelope: CommandEnvelope, name: str) -> tuple[dict[str, Any], str | N
         return validated(name, envelope.data), None
     except Invalid as error:
         return {}, str(error)
+
+
+def _traceparent(envelope: CommandEnvelope) -> str | None:
+    """The trace context, where it can be one: an invalid one is ignored, as W3C asks."""
+    text = envelope.traceparent or ""
+    return text if text.isascii() and text.isprintable() else None
 
 
 def _unreadable(attributes: dict[str, Any], name: str, payload: bytes, problem: str) -> Command:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 from registry.database.part import Part, as_json
+from registry.database.sizes import WHOLE_BYTES, Told
 from registry.models import Activity, AgentWork
 
 # By the function and not from the table, on which readers of the registry have no right.
-ACTIVITIES: LiteralString = (
+ACTIVITIES = Told(
+    Activity,
     "SELECT a.*, coalesce(w.name, d.name) AS worktree_name, coalesce(p.name, d.project_name) AS project_name,"
     " coalesce(w.project_id, d.project_id) AS project_id"
     " FROM public.agent_activities a"
     " LEFT JOIN public.worktrees w ON w.id = a.worktree_id"
     " LEFT JOIN public.projects p ON p.id = w.project_id"
-    " LEFT JOIN LATERAL public.deleted_worktree(a.worktree_id) d ON w.id IS NULL"
+    " LEFT JOIN LATERAL public.deleted_worktree(a.worktree_id) d ON w.id IS NULL",
+    "a.id",
+    ("description", "file_path"),
 )
 
 
@@ -51,9 +55,10 @@ class Activities(Part):
             AgentWork, "SELECT * FROM public.get_agent_recent_work(%s, %s::int)", agent_id, limit
         )
 
-    async def get_activity(self, activity_id: UUID) -> Activity | None:
-        """An activity, also one in a worktree that was deleted."""
-        return await self._pool.row(Activity, ACTIVITIES + " WHERE a.id = %s", activity_id)
+    async def get_activity(self, activity_id: UUID, *, most_bytes: int = WHOLE_BYTES) -> Activity | None:
+        """An activity, also one in a worktree that was deleted; shortened when its large values have more bytes."""
+        found = await self._told(Activity, ACTIVITIES, "WHERE a.id = %s", activity_id, most_bytes=most_bytes)
+        return found[0] if found else None
 
     async def list_activities(
         self,
@@ -64,9 +69,10 @@ class Activities(Part):
         limit: int = 50,
     ) -> list[Activity]:
         """The latest activities, newest first, also those in worktrees that were deleted."""
-        return await self._pool.rows(
+        return await self._told(
             Activity,
-            ACTIVITIES + " WHERE (%s::text IS NULL OR a.agent_id = %s) AND (%s::uuid IS NULL OR a.worktree_id = %s)"
+            ACTIVITIES,
+            "WHERE (%s::text IS NULL OR a.agent_id = %s) AND (%s::uuid IS NULL OR a.worktree_id = %s)"
             " AND (%s::uuid IS NULL OR %s IN (w.project_id, d.project_id))"
             " ORDER BY a.created_at DESC, a.id LIMIT %s",
             agent_id,

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, LiteralString, TypeVar
 
+import orjson
 import psycopg
 from psycopg import AsyncConnection, Connection, IsolationLevel
 from psycopg.conninfo import conninfo_to_dict
@@ -20,6 +21,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from registry import exact
 from registry.database.errors import translated
+from registry.database.times import NearestTime, NearestTimeOfBinary
 from registry.errors import Conflict, Invalid, Unavailable
 from registry.urls import is_cut_in_password
 
@@ -123,7 +125,7 @@ async def open_connection(database_url: str, name: str, set_up: SetUp) -> AsyncC
         conn = await uninterrupted(
             AsyncConnection.connect(database_url, application_name=name[:63], prepare_threshold=0, **CONNECTION)
         )
-    set_json_loads(exact.loads, conn)
+    read_exactly(conn)
     try:
         with translated():
             await set_up(conn)
@@ -138,6 +140,7 @@ def connect_blocking(database_url: str, settings: str = NO_TIME_LIMITS) -> Itera
     """As `connect`, without an event loop. What psycopg raises in the block is translated as well."""
     check_url(database_url)
     with translated(), psycopg.connect(database_url, **FALLBACK_NAME, **CONNECTION) as conn:
+        read_exactly(conn)
         conn.execute((SESSION + settings).encode())
         yield conn
 
@@ -153,7 +156,7 @@ def pool(
     check_url(database_url)
 
     async def configure(conn: AsyncConnection[Any]) -> None:
-        set_json_loads(exact.loads, conn)
+        read_exactly(conn)
         await set_up(conn)
 
     return AsyncConnectionPool(
@@ -186,6 +189,15 @@ def direct(settings: str = "") -> SetUp:
     return set_up
 
 
+async def passing_json_on(conn: AsyncConnection[Any]) -> None:
+    """As `direct_or_pooled`, for whoever passes JSON on: it comes as the text it is, an `orjson.Fragment`.
+
+    As values it would have up to thirty times the bytes: of 1 MiB of `{},{},…` each is a dictionary.
+    """
+    set_json_loads(orjson.Fragment, conn)
+    await direct_or_pooled(conn)
+
+
 async def direct_or_pooled(conn: AsyncConnection[Any]) -> None:
     """Sets up a connection that may go to a pooler in transaction mode.
 
@@ -206,6 +218,13 @@ async def direct_or_pooled(conn: AsyncConnection[Any]) -> None:
     if isolation != "read committed":
         await conn.set_autocommit(False)
         await conn.set_isolation_level(IsolationLevel.READ_COMMITTED)
+
+
+def read_exactly(conn: Connection[Any] | AsyncConnection[Any]) -> None:
+    """Let values be read with all digits of their numbers, and times that Python has none for as the nearest it has."""
+    set_json_loads(exact.loads, conn)
+    conn.adapters.register_loader("timestamptz", NearestTime)
+    conn.adapters.register_loader("timestamptz", NearestTimeOfBinary)
 
 
 async def uninterrupted(connecting: Coroutine[Any, Any, ConnectionT]) -> ConnectionT:

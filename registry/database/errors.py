@@ -29,6 +29,17 @@ _UNPREPARED_STATES = {"0A000", "26000"}
 _UNPREPARED_CLASSES = {"3F", "42"}
 
 
+_CLASSES_OF_A_VALUE = {"22", "54", "XX"}
+"""What belongs to the value at hand: text that is none, text of more than 1 GB, a page or a TOAST chunk damaged."""
+_OUT_OF_MEMORY = "53200"
+
+
+def is_of_a_value(error: psycopg.Error) -> bool:
+    """Whether a statement may have failed over one value that it found, so that others can be read without that."""
+    state = error.sqlstate or ""
+    return state[:2] in _CLASSES_OF_A_VALUE or state == _OUT_OF_MEMORY
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raise what psycopg raises inside the block as an error of `registry/errors.py`."""
@@ -46,7 +57,7 @@ def from_database(error: psycopg.Error) -> RegistryError:
     """
     state = error.sqlstate
     text = error.diag.message_primary or str(error).strip().split("\n", 1)[0] or type(error).__name__
-    if state is None and isinstance(error, psycopg.DataError):
+    if state is None and isinstance(error, psycopg.DataError | psycopg.ProgrammingError):
         return Invalid(text)
     if state is None or _is_one_of(state, _TRANSIENT_STATES, _TRANSIENT_CLASSES):
         return Unavailable(text)

@@ -11,10 +11,11 @@ from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, scalar_row
+from psycopg.rows import BaseRowFactory, class_row, scalar_row
 from psycopg_pool import AsyncConnectionPool
+from pydantic import BaseModel
 
-from registry.database.connection import acquired, direct_or_pooled, open_connection, pool
+from registry.database.connection import acquired, direct_or_pooled, open_connection, passing_json_on, pool
 from registry.database.errors import from_database, translated
 from registry.errors import Conflict, Invalid
 from registry.urls import without_credentials
@@ -44,17 +45,23 @@ class Pool:
     Raises the errors of `registry.errors`. A connection that is found lost gives `Unavailable`; the pool recovers.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], *, passes_on: bool = False) -> None:
         self._pool = pool
+        self._passes_on = passes_on
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, database_url: str, *, max_connections: int, timeout: float) -> AsyncIterator[Pool]:
-        """A pool of at most `max_connections`; a statement waits at most `timeout` seconds for one of them."""
+    async def connect(
+        cls, database_url: str, *, max_connections: int, timeout: float, passes_on: bool = False
+    ) -> AsyncIterator[Pool]:
+        """A pool of at most `max_connections`; a statement waits at most `timeout` seconds for one of them.
+
+        With `passes_on` nobody looks into the rows: JSON in them is an `orjson.Fragment`, and they are not validated.
+        """
         await _check(database_url)
-        connections = pool(database_url, direct_or_pooled, min_size=1, max_size=max_connections, timeout=timeout)
-        async with connections:
-            yield cls(connections)
+        set_up = passing_json_on if passes_on else direct_or_pooled
+        async with pool(database_url, set_up, min_size=1, max_size=max_connections, timeout=timeout) as connections:
+            yield cls(connections, passes_on=passes_on)
 
     async def write(self, cause: Cause, call: LiteralString, *values: object) -> Any:
         """The result of a function call whose events know their cause.
@@ -79,12 +86,17 @@ class Pool:
     async def row(self, model: type[T], query: LiteralString, *values: object) -> T | None:
         """The first row, if any, as a `model`."""
         async with self._connection() as conn:
-            return await (await conn.cursor(row_factory=class_row(model)).execute(query, values)).fetchone()
+            return await (await conn.cursor(row_factory=self._made(model)).execute(query, values)).fetchone()
 
     async def rows(self, model: type[T], query: LiteralString, *values: object) -> list[T]:
         """All rows, each as a `model`."""
         async with self._connection() as conn:
-            return await (await conn.cursor(row_factory=class_row(model)).execute(query, values)).fetchall()
+            return await (await conn.cursor(row_factory=self._made(model)).execute(query, values)).fetchall()
+
+    def _made(self, model: type[T]) -> BaseRowFactory[T]:
+        if self._passes_on and issubclass(model, BaseModel):
+            return class_row(model.model_construct)  # type: ignore[arg-type]  # called as the class is
+        return class_row(model)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 from registry.database.part import Part, as_json, ids_with_prefix
+from registry.database.sizes import WHOLE_BYTES, Told
 from registry.models import LocatedProject, Project, ProjectMatch
 
-PROJECTS: LiteralString = (
-    "SELECT p.id, p.name, p.remote_origin, p.default_branch, p.trunk_path, p.active, p.created_at, p.updated_at,"
-    " p.description, p.metadata FROM public.projects p"
-)
+PROJECTS = Told(Project, "SELECT p.* FROM public.projects p", "p.id", ("description",))
 
 
 class Projects(Part):
@@ -80,9 +78,10 @@ class Projects(Part):
         """Active projects whose name or owner/repo contains or resembles `query`: best first, at most 20."""
         return await self._pool.rows(ProjectMatch, "SELECT * FROM public.search_projects(%s)", query)
 
-    async def get_project(self, project_id: UUID) -> Project | None:
-        """A project, active or not."""
-        return await self._pool.row(Project, PROJECTS + " WHERE p.id = %s", project_id)
+    async def get_project(self, project_id: UUID, *, most_bytes: int = WHOLE_BYTES) -> Project | None:
+        """A project, active or not; shortened when its large values have more bytes together."""
+        found = await self._told(Project, PROJECTS, "WHERE p.id = %s", project_id, most_bytes=most_bytes)
+        return found[0] if found else None
 
     async def normalize_remote_origin(self, remote_origin: str) -> str | None:
         """The form in which the registry stores this origin; None when it is no GitHub repository."""
@@ -91,20 +90,23 @@ class Projects(Part):
 
     async def project_of_origin(self, remote_origin: str) -> Project | None:
         """The project, active or not, that has this origin in any form, or had it before its repository was renamed."""
-        return await self._pool.row(
+        found = await self._told(
             Project,
-            PROJECTS + " CROSS JOIN public.normalize_remote_origin(%s) AS asked (origin)"
+            PROJECTS,
+            "CROSS JOIN public.normalize_remote_origin(%s) AS asked (origin)"
             " WHERE p.remote_origin = asked.origin"
             " OR p.metadata @> jsonb_build_object('former_origins', jsonb_build_array(asked.origin))"
             " ORDER BY (p.remote_origin = asked.origin) DESC, p.active DESC, p.id LIMIT 1",
             remote_origin,
         )
+        return found[0] if found else None
 
     async def find_projects(self, reference: str) -> list[Project]:
         """Projects, active or not, with this name, this origin in any form, or an id that begins so."""
-        return await self._pool.rows(
+        return await self._told(
             Project,
-            PROJECTS + " WHERE p.remote_origin = public.normalize_remote_origin(%s) OR p.name = %s"
+            PROJECTS,
+            "WHERE p.remote_origin = public.normalize_remote_origin(%s) OR p.name = %s"
             " OR p.id BETWEEN %s AND %s ORDER BY p.active DESC, p.remote_origin",
             reference,
             reference,
@@ -123,14 +125,24 @@ class Projects(Part):
         return names
 
     async def list_projects(
-        self, *, include_inactive: bool = False, limit: int | None = None, after: UUID | None = None
+        self,
+        *,
+        include_inactive: bool = False,
+        limit: int | None = None,
+        after: UUID | None = None,
+        most_bytes: int = WHOLE_BYTES,
     ) -> list[Project]:
-        """Projects in order of id: at most `limit`, those after the id `after`."""
-        return await self._pool.rows(
+        """Projects in order of id: at most `limit`, those after the id `after`.
+
+        One is shortened when its large values have more than `most_bytes` together.
+        """
+        return await self._told(
             Project,
-            PROJECTS + " WHERE (p.active OR %s) AND (%s::uuid IS NULL OR p.id > %s) ORDER BY p.id LIMIT %s",
+            PROJECTS,
+            "WHERE (p.active OR %s) AND (%s::uuid IS NULL OR p.id > %s) ORDER BY p.id LIMIT %s",
             include_inactive,
             after,
             after,
             limit,
+            most_bytes=most_bytes,
         )

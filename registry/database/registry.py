@@ -29,14 +29,18 @@ class Registry(Projects, Worktrees, WorktreeTypes, Activities, Events, Maintenan
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, database_url: str, *, max_connections: int = 10, timeout: float = 5.0
+        cls, database_url: str, *, max_connections: int = 10, timeout: float = 5.0, passes_on: bool = False
     ) -> AsyncIterator[Registry]:
         """Connect to the database at `database_url` (PostgreSQL, or PgBouncer in front of it).
 
         A call waits at most `timeout` seconds for one of `max_connections` connections. Raises `Unavailable` when the
         database does not answer now, `Conflict` when it has no registry schema of this version.
+
+        `passes_on` is for whoever only passes rows on: JSON in them is an `orjson.Fragment`, nothing is validated.
         """
-        async with Pool.connect(database_url, max_connections=max_connections, timeout=timeout) as pool:
+        async with Pool.connect(
+            database_url, max_connections=max_connections, timeout=timeout, passes_on=passes_on
+        ) as pool:
             yield cls(pool)
 
     def acting(

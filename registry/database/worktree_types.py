@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, LiteralString
 
 from registry.database.part import Part, as_json
+from registry.database.sizes import WHOLE_BYTES, Told
 from registry.models import WorktreeType
+
+WORKTREE_TYPES = Told(WorktreeType, "SELECT t.* FROM public.worktree_types t", "t.id", ("description",))
 
 
 class WorktreeTypes(Part):
     """Reads and writes worktree types."""
 
-    async def list_worktree_types(self) -> list[WorktreeType]:
-        """All types, the built-in ones first."""
-        return await self._pool.rows(WorktreeType, "SELECT * FROM public.worktree_types ORDER BY is_builtin DESC, id")
+    async def list_worktree_types(self, *, most_bytes: int = WHOLE_BYTES) -> list[WorktreeType]:
+        """All types, the built-in ones first; one is shortened when its large values have more bytes together."""
+        order: LiteralString = "ORDER BY t.is_builtin DESC, t.id"
+        return await self._told(WorktreeType, WORKTREE_TYPES, order, most_bytes=most_bytes)
+
+    async def get_worktree_type(self, type_id: int, *, most_bytes: int = WHOLE_BYTES) -> WorktreeType | None:
+        """A type; shortened when its large values have more bytes together."""
+        found = await self._told(WorktreeType, WORKTREE_TYPES, "WHERE t.id = %s", type_id, most_bytes=most_bytes)
+        return found[0] if found else None
 
     async def add_worktree_type(
         self,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 from registry.database.part import Part, as_json, ids_with_prefix
+from registry.database.sizes import WHOLE_BYTES, Told
 from registry.models import LocatedWorktree, ProjectInflightWork, Worktree
 
-WORKTREES: LiteralString = (
+WORKTREES = Told(
+    Worktree,
     "SELECT w.*, p.name AS project_name, t.name AS type_name,"
     " public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk) AS status"
     " FROM public.worktrees w JOIN public.projects p ON p.id = w.project_id"
-    " JOIN public.worktree_types t ON t.id = w.type_id"
+    " JOIN public.worktree_types t ON t.id = w.type_id",
+    "w.id",
+    ("last_commit_message",),
 )
 
 
@@ -110,15 +114,17 @@ class Worktrees(Part):
         """The active worktree at exactly this path."""
         return await self._pool.row(LocatedWorktree, "SELECT * FROM public.get_worktree_by_path(%s)", path)
 
-    async def get_worktree(self, worktree_id: UUID) -> Worktree | None:
-        """A worktree, active or not."""
-        return await self._pool.row(Worktree, WORKTREES + " WHERE w.id = %s", worktree_id)
+    async def get_worktree(self, worktree_id: UUID, *, most_bytes: int = WHOLE_BYTES) -> Worktree | None:
+        """A worktree, active or not; shortened when its large values have more bytes together."""
+        found = await self._told(Worktree, WORKTREES, "WHERE w.id = %s", worktree_id, most_bytes=most_bytes)
+        return found[0] if found else None
 
     async def find_worktrees(self, reference: str) -> list[Worktree]:
         """Worktrees, active or not, with this name, this path, or an id that begins so."""
-        return await self._pool.rows(
+        return await self._told(
             Worktree,
-            WORKTREES + " WHERE w.name = %s OR w.path = public.normalize_path(%s) OR w.id BETWEEN %s AND %s"
+            WORKTREES,
+            "WHERE w.name = %s OR w.path = public.normalize_path(%s) OR w.id BETWEEN %s AND %s"
             " ORDER BY w.active DESC, p.name, w.name",
             reference,
             reference,
@@ -147,9 +153,10 @@ class Worktrees(Part):
         self, *, project_id: UUID | None = None, agent_id: str | None = None, include_inactive: bool = False
     ) -> list[Worktree]:
         """Worktrees by project and name."""
-        return await self._pool.rows(
+        return await self._told(
             Worktree,
-            WORKTREES + " WHERE (w.active OR %s) AND (%s::uuid IS NULL OR w.project_id = %s)"
+            WORKTREES,
+            "WHERE (w.active OR %s) AND (%s::uuid IS NULL OR w.project_id = %s)"
             " AND (%s::text IS NULL OR w.agent_id = %s) ORDER BY p.name, p.id, w.name",
             include_inactive,
             project_id,

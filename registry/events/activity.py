@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime
-
 from registry.events.base import Data, NoChanges, Registration, example
+from registry.validation import Time
 
 ActivityType = Literal[
     "created", "modified", "deleted", "committed", "pushed", "merged", "synced", "claimed", "released", "other"
@@ -58,7 +57,7 @@ class Activity(Data):
     """What was done, in words."""
     metadata: dict[str, Any]
     """Whatever the agent adds."""
-    created_at: AwareDatetime
+    created_at: Time
     """When it was logged."""
 
 

@@ -12,7 +12,7 @@ from registry.errors import Invalid
 from registry.events import activity, command, project, registry, worktree, worktree_type
 from registry.events.base import Data
 from registry.events.envelope import Envelope, parse_envelope
-from registry.validation import from_validation
+from registry.validation import from_validation, printable
 
 VERSIONS: dict[str, tuple[type[Data], ...]] = {
     "project.registered": (project.ProjectRegistered,),
@@ -97,14 +97,14 @@ def upcast(name: str, data: dict[str, Any], version: int, to: int | None = None)
 def check_filter(entity: str | None, action: str | None, project_id: str | None) -> None:
     """Raise `Invalid` for a filter that no event can match; None means any."""
     if entity is not None and entity not in ACTIONS:
-        raise Invalid(f'entity "{entity}" is none of {", ".join(ACTIONS)}')
+        raise Invalid(f"entity {printable(entity)} is none of {', '.join(ACTIONS)}")
     if action is not None:
         _check_action(entity, action)
     if project_id is not None:
         try:
             UUID(project_id)
         except ValueError:
-            raise Invalid(f'project "{project_id}" is not a UUID') from None
+            raise Invalid(f"project {printable(project_id)} is not a UUID") from None
 
 
 def _check_action(entity: str | None, action: str) -> None:
@@ -113,4 +113,4 @@ def _check_action(entity: str | None, action: str) -> None:
     else:
         actions, whose = list(ACTIONS[entity]), f" of {entity}"
     if action not in actions:
-        raise Invalid(f'action "{action}"{whose} is none of {", ".join(actions)}')
+        raise Invalid(f"action {printable(action)}{whose} is none of {', '.join(actions)}")

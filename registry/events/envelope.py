@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, Va
 from registry import exact
 from registry.errors import Invalid
 from registry.events.reference import URN
-from registry.validation import from_validation
+from registry.validation import from_validation, printable
 
 
 class Envelope(BaseModel):
@@ -91,6 +92,29 @@ class Envelope(BaseModel):
         if (self.data is None) == (self.dataref is None):
             raise ValueError("exactly one of data and dataref must be there")
         return self
+
+
+def attributes_of(payload: bytes) -> dict[str, Any]:
+    """The attributes of an event in either profile, unchecked but for what every reader looks at. Raises `Invalid`.
+
+    Anybody may write to a stream: `id`, `type`, `subject` and `time` are there, and `data`, if it is, is an object.
+    """
+    try:
+        attributes = exact.loads(payload)
+        if not isinstance(attributes, dict):
+            raise Invalid("event: input should be an object")
+        for name in ("id", "type", "subject", "time"):
+            if not isinstance(attributes.get(name), str):
+                raise Invalid(f"event: {name}: {printable(attributes.get(name))}: it must be text")
+        if attributes["type"].count(".") < 3:
+            raise Invalid(f"event: type: {printable(attributes['type'])}: it must have four parts")
+        if datetime.fromisoformat(attributes["time"]).tzinfo is None:
+            raise Invalid(f"event: time: {printable(attributes['time'])}: it must have a zone")
+    except ValueError as error:
+        raise Invalid(f"event: it cannot be read: {error}") from error
+    if not isinstance(attributes.get("data") or {}, dict):
+        raise Invalid("event: data: it must be an object")
+    return attributes
 
 
 def parse_envelope(payload: bytes) -> Envelope:

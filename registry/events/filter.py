@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from registry import exact
+from registry.arguments import check_argument
 from registry.errors import Invalid
 from registry.events.catalogue import check_filter
+from registry.events.envelope import attributes_of
+from registry.validation import printable
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,10 @@ class EventFilter:
     @classmethod
     def of(cls, **wanted: Any) -> EventFilter:
         """A checked filter; ids may be `UUID` or text of any case. Raises `Invalid` naming field, value and rule."""
+        _check_fields(wanted)
         for name in ("project_id", "worktree_id", "correlation_id"):
             if wanted.get(name) is not None:
                 wanted[name] = _uuid(name.removesuffix("_id"), str(wanted[name]))
-        for name in ("since", "until"):
-            if wanted.get(name) is not None and wanted[name].tzinfo is None:
-                raise Invalid(f'{name} "{wanted[name]}" has no time zone')
         made = cls(**wanted)
         check_filter(made.entity, made.action, made.project_id)
         return made
@@ -54,19 +54,23 @@ class EventFilter:
     def matches(self, payload: bytes) -> bool:
         """Whether the event with this envelope is wanted.
 
-        Of an event that went out as a reference (`dataref`) the agent cannot be told: it matches.
+        Of an event that went out as a reference (`dataref`) the agent cannot be told: it matches. So does one that
+        cannot be read, which its reader is to know of.
         """
-        envelope = exact.loads(payload)
+        try:
+            envelope = attributes_of(payload)
+        except Invalid:
+            return True
         data: dict[str, Any] = envelope.get("data") or {}
         entity, action, entity_id = what_happened(envelope)
         occurred_at = datetime.fromisoformat(envelope["time"])
         return (
             (self.entity is None or entity == self.entity)
-            and (self.action is None or action in {self.action, None})
+            and (self.action is None or action in (self.action, None))
             and (self.project_id is None or envelope.get("partitionkey") == self.project_id)
-            and (self.worktree_id is None or self.worktree_id in {entity_id, _field(data, "worktree_id")})
+            and (self.worktree_id is None or self.worktree_id in (entity_id, _field(data, "worktree_id")))
             and (self.agent_id is None or not data or self._has_agent(data))
-            and (self.correlation_id is None or envelope["correlationid"] == self.correlation_id)
+            and (self.correlation_id is None or envelope.get("correlationid") == self.correlation_id)
             and (self.since is None or occurred_at >= self.since)
             and (self.until is None or occurred_at < self.until)
         )
@@ -87,7 +91,19 @@ class EventFilter:
             raise Invalid(f"filter {text[:200]!r} is not an object of the known fields") from None
 
     def _has_agent(self, data: dict[str, Any]) -> bool:
-        return self.agent_id in {data.get("agent_id"), data.get("changed", {}).get("agent_id")}
+        changed = data.get("changed")
+        before = changed.get("agent_id") if isinstance(changed, dict) else None
+        return self.agent_id in (data.get("agent_id"), before)
+
+
+def _check_fields(wanted: dict[str, Any]) -> None:
+    """Raise `Invalid` for a field that is none of a filter's, and for a value that is none of the field."""
+    names = [field.name for field in fields(EventFilter)]
+    for name, value in wanted.items():
+        if name not in names:
+            raise Invalid(f"filter: {printable(name)} is none of {', '.join(names)}")
+        hint = UUID | str | None if name.endswith("_id") else str | None
+        check_argument(name, value, datetime | None if name in {"since", "until"} else hint)
 
 
 def what_happened(envelope: dict[str, Any]) -> tuple[str, str | None, str | None]:
@@ -105,13 +121,14 @@ def what_happened(envelope: dict[str, Any]) -> tuple[str, str | None, str | None
     return entity, action, entity_id
 
 
-def _field(data: dict[str, Any], name: str) -> str | None:
+def _field(data: dict[str, Any], name: str) -> Any:
     """A field of the data, whichever version of the event has it where."""
-    return data.get(name) or (data.get("worktree") or {}).get(name)
+    worktree = data.get("worktree")
+    return data.get(name) or (worktree.get(name) if isinstance(worktree, dict) else None)
 
 
 def _uuid(name: str, value: str) -> str:
     try:
         return str(UUID(value))
     except ValueError:
-        raise Invalid(f'{name} "{value}" is not a UUID') from None
+        raise Invalid(f"{name} {printable(value)} is not a UUID") from None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, Required
 from uuid import UUID
 
-from pydantic import AwareDatetime
-
 from registry.events.base import BEFORE, Changes, Data, NoChanges, Registration, example
+from registry.validation import Time
 
 _PROJECT = {
     "project_id": "0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11",
@@ -45,9 +44,9 @@ class Project(Data):
     """Whatever its owner keeps there."""
     active: bool
     """False after a soft delete."""
-    created_at: AwareDatetime
+    created_at: Time
     """When it was first registered."""
-    updated_at: AwareDatetime
+    updated_at: Time
     """When the row changed last."""
 
 
@@ -60,15 +59,15 @@ class ProjectChanges(Changes, total=False):
     trunk_path: str
     description: str | None
     metadata: dict[str, Any]
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Time
+    updated_at: Time
 
 
 class ProjectActivityChanges(Changes, total=False):
     """`active` before, and `updated_at` where this is the first event of the change."""
 
     active: Required[bool]
-    updated_at: AwareDatetime
+    updated_at: Time
 
 
 class ProjectRegistered(Project, Registration):

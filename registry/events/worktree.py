@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal, Required
 from uuid import UUID
 
-from pydantic import AwareDatetime, NonNegativeInt
+from pydantic import NonNegativeInt
 
 from registry.events.base import BEFORE, Changes, Data, NoChanges, Registration, example
+from registry.validation import Time
 
 WorktreeStatus = Literal["uncommitted", "ahead", "behind", "diverged", "clean"]
 
@@ -84,9 +85,9 @@ class Worktree(Data):
     """Its last commit."""
     last_commit_message: str | None
     """Message of its last commit."""
-    last_sync_at: AwareDatetime | None
+    last_sync_at: Time | None
     """When its git state was reported last."""
-    merged_at: AwareDatetime | None
+    merged_at: Time | None
     """When it was merged; a merged worktree is never active."""
     merged_by: str | None
     """Who merged it."""
@@ -96,23 +97,23 @@ class Worktree(Data):
     """Whatever its owner keeps there."""
     active: bool
     """False once it is merged or removed."""
-    created_at: AwareDatetime
+    created_at: Time
     """When it was registered."""
-    updated_at: AwareDatetime
+    updated_at: Time
     """When the row changed last."""
 
 
 class WorktreeTimes(Changes, total=False):
     """Times that go along with the first event of a change."""
 
-    updated_at: AwareDatetime
-    last_sync_at: AwareDatetime | None
+    updated_at: Time
+    last_sync_at: Time | None
 
 
 class MergeChanges(WorktreeTimes, total=False):
     """Previous values of what a merge writes."""
 
-    merged_at: AwareDatetime | None
+    merged_at: Time | None
     merged_by: str | None
     merge_commit_hash: str | None
 
@@ -126,7 +127,7 @@ class WorktreeChanges(MergeChanges, total=False):
     branch_name: str
     path: str
     metadata: dict[str, Any]
-    created_at: AwareDatetime
+    created_at: Time
 
 
 class AgentChanges(WorktreeTimes, total=False):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import AwareDatetime
-
 from registry.events.base import Changes, Data, NoChanges, Registration, example
+from registry.validation import Time
 
 _TYPE = {
     "type_id": 7,
@@ -43,7 +42,7 @@ class WorktreeType(Data):
     """How to draw it."""
     metadata: dict[str, Any]
     """Whatever its owner keeps there."""
-    created_at: AwareDatetime
+    created_at: Time
     """When it was added."""
 
 
@@ -58,7 +57,7 @@ class WorktreeTypeChanges(Changes, total=False):
     color: str | None
     icon: str | None
     metadata: dict[str, Any]
-    created_at: AwareDatetime
+    created_at: Time
 
 
 class WorktreeTypeAdded(WorktreeType, Registration):

@@ -6,6 +6,7 @@ state and position belong together exactly (docs/adr/0006-history.md).
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from registry import exact
@@ -33,6 +34,20 @@ class Snapshot(State):
             self.put_worktree(Worktree.model_validate(fields))
         else:
             self.put_type(WorktreeType.model_validate(fields))
+
+
+async def whole_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The lines of a text that comes in pieces, without their ends. What is behind the last end is no line."""
+    begun: list[bytes] = []
+    async for piece in pieces:
+        end, *lines = piece.split(b"\n")
+        begun.append(end)
+        if not lines:
+            continue
+        yield b"".join(begun)
+        for line in lines[:-1]:
+            yield line
+        begun = [lines[-1]]
 
 
 def snapshot_subject(profile: Profile) -> str:

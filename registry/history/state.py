@@ -6,14 +6,20 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from registry import exact
-from registry.errors import Conflict
+from pydantic import ValidationError
+
+from registry.errors import Conflict, Invalid
+from registry.events.envelope import attributes_of
 from registry.events.filter import what_happened
 from registry.models import Project, Worktree, WorktreeType
+from registry.validation import from_validation
 
 
 class DataElsewhere(Conflict):
-    """An event was too large to carry its data, so it does not say what the row is now: take a new snapshot."""
+    """An event does not say what the row is now: it was too large to carry its data, or its data is no row.
+
+    Take a new snapshot.
+    """
 
 
 @dataclass
@@ -29,17 +35,28 @@ class State:
 
         Raises `DataElsewhere`, and leaves the state as it is.
         """
-        envelope = exact.loads(payload)
+        try:
+            envelope = attributes_of(payload)
+        except Invalid as error:
+            raise DataElsewhere(str(error)) from error
         entity, action, entity_id = what_happened(envelope)
         if entity not in {"project", "worktree", "worktree_type", "registry"}:
             return
         data = envelope.get("data")
+        is_row_gone = action == "deleted" and entity in {"project", "worktree"}
+        if data is None and not is_row_gone:
+            raise DataElsewhere(f"event {envelope['id']} has its data in the database only")
+        try:
+            self._take(entity, action, entity_id, data or {})
+        except (KeyError, TypeError, AttributeError, ValueError) as error:  # what pydantic raises is a ValueError
+            reason = from_validation(error, "data") if isinstance(error, ValidationError) else repr(error)
+            raise DataElsewhere(f"event {envelope['id']} does not tell the row: {reason}") from error
+
+    def _take(self, entity: str, action: str | None, entity_id: str | None, data: dict[str, Any]) -> None:
         if entity == "project" and action == "deleted":
             self.projects.pop(UUID(entity_id), None)
         elif entity == "worktree" and action == "deleted":
             self.worktrees.pop(UUID(entity_id), None)
-        elif data is None:
-            raise DataElsewhere(f"event {envelope['id']} has its data in the database only")
         elif entity == "project":
             self.put_project(Project.model_validate(data | {"id": data["project_id"]}))
         elif entity == "worktree":

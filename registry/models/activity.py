@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, computed_field
+from pydantic import computed_field
 
 from registry.models.row import Row
+from registry.validation import Time
 
 ActivityType = Literal[
     "created", "modified", "deleted", "committed", "pushed", "merged", "synced", "claimed", "released", "other"
@@ -21,7 +22,7 @@ class AgentWork(Row):
     activity_type: ActivityType
     description: str
     file_path: str | None
-    created_at: AwareDatetime
+    created_at: Time
     worktree_name: str | None
     project_name: str | None
     worktree_type: str | None
@@ -44,7 +45,7 @@ class Activity(Row):
     """What was done."""
     metadata: dict[str, Any]
     """Whatever the agent keeps there."""
-    created_at: AwareDatetime
+    created_at: Time
     """When it was logged."""
     worktree_name: str | None
     """Name of the worktree; null where its own history is gone."""
@@ -52,6 +53,8 @@ class Activity(Row):
     """Its project; null where its own history is gone, and from an older publisher."""
     project_name: str | None
     """Name of its project; null where its own history is gone."""
+    is_shortened: bool = False
+    """Whether it is too large to be told whole: then metadata is empty, and of a long text there is the beginning."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, computed_field
+from pydantic import computed_field
 
 from registry.models.row import Row
+from registry.validation import Time
 
 
 class LocatedProject(Row):
@@ -25,9 +26,9 @@ class LocatedProject(Row):
     """Folder of the trunk checkout, without trailing slash."""
     active: bool
     """False after a soft delete."""
-    created_at: AwareDatetime
+    created_at: Time
     """When it was first registered."""
-    updated_at: AwareDatetime
+    updated_at: Time
     """When the row changed last."""
 
     @computed_field  # type: ignore[prop-decorator]
@@ -50,6 +51,8 @@ class Project(LocatedProject):
     """Words for people."""
     metadata: dict[str, Any]
     """Whatever its owner keeps there."""
+    is_shortened: bool = False
+    """Whether it is too large to be told whole: then metadata is empty, and of a long text there is the beginning."""
 
 
 class ProjectMatch(Row):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, computed_field
+from pydantic import computed_field
 
 from registry.models.row import Row
+from registry.validation import Time
 
 Status = Literal["uncommitted", "ahead", "behind", "diverged", "clean"]
 
@@ -33,8 +34,10 @@ class WorktreeType(Row):
     """Icon for displays."""
     metadata: dict[str, Any]
     """Whatever its owner keeps there."""
-    created_at: AwareDatetime
+    created_at: Time
     """When it was added."""
+    is_shortened: bool = False
+    """Whether it is too large to be told whole: then metadata is empty, and of a long text there is the beginning."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -117,9 +120,9 @@ class Worktree(Row):
     """Its last commit."""
     last_commit_message: str | None
     """Message of its last commit."""
-    last_sync_at: AwareDatetime | None
+    last_sync_at: Time | None
     """When its git state was reported last."""
-    merged_at: AwareDatetime | None
+    merged_at: Time | None
     """When it was merged; a merged worktree is never active."""
     merged_by: str | None
     """Who merged it."""
@@ -127,12 +130,14 @@ class Worktree(Row):
     """The commit of the merge."""
     metadata: dict[str, Any]
     """Whatever its owner keeps there."""
-    created_at: AwareDatetime
+    created_at: Time
     """When it was registered."""
-    updated_at: AwareDatetime
+    updated_at: Time
     """When the row changed last."""
     active: bool
     """False once it is merged or removed."""
+    is_shortened: bool = False
+    """Whether it is too large to be told whole: then metadata is empty, and of a long text there is the beginning."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -166,7 +171,7 @@ class InflightWork(Row):
     """Commits of the default branch that it does not have."""
     agent_id: str | None
     """The agent that claimed it; null when nobody did."""
-    last_activity: AwareDatetime
+    last_activity: Time
     """When something was last done there."""
 
 

@@ -96,13 +96,13 @@ class BloodbankProfile:
         """Outbox id and event id of an event of this registry, which its source tells from one of another."""
         return identity(headers) if headers.get(SOURCE_HEADER) == self.source else (None, None)
 
-    def parse_command(self, payload: bytes) -> Any:
+    def parse_command(self, payload: bytes, twice: list[str]) -> Any:
         """A command of the pipeline with its attributes called as in `imi`.
 
         `command_id` is the same in every attempt, `id` need not be; the type is
         `bloodbank.workspace.<entity>.<verb>`, and the actor an object.
         """
-        attributes = exact.loads(payload)
+        attributes = exact.loads(payload, twice)
         if not isinstance(attributes, dict):
             return attributes
         ours = dict(attributes)

@@ -90,9 +90,9 @@ class ImiProfile:
         """Outbox id and event id: nobody but the publisher writes such headers into the registry's own stream."""
         return identity(headers)
 
-    def parse_command(self, payload: bytes) -> Any:
+    def parse_command(self, payload: bytes, twice: list[str]) -> Any:
         """A command as it is."""
-        return exact.loads(payload)
+        return exact.loads(payload, twice)
 
     def complete_command(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """A command as it is."""

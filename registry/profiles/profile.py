@@ -16,7 +16,12 @@ from registry.subjects import DEFAULT_SOURCE, CommandNames
 from registry.validation import PREFIX, RULES, SOURCE, printable
 
 DETAIL_CHARACTERS = 500
+MOST_EVENT_LEVELS = 120
+"""How deep the data of an event may be nested: a row's metadata has 100 at most, and readers of JSON 128 altogether."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 class Profile(Protocol):
@@ -45,8 +50,11 @@ class Profile(Protocol):
     def identity(self, headers: Mapping[str, str]) -> tuple[int, str] | tuple[None, None]:
         """Outbox id and event id of an event of this registry; nothing for any other message of the stream."""
 
-    def parse_command(self, payload: bytes) -> Any:
-        """The CloudEvents attributes of a command, called as in the profile `imi`; or anything that is none."""
+    def parse_command(self, payload: bytes, twice: list[str]) -> Any:
+        """The CloudEvents attributes of a command, called as in the profile `imi`; or anything that is none.
+
+        Names that an object in it has twice are put into `twice`.
+        """
 
     def complete_command(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """The attributes of a command of ours to those it is sent with."""
@@ -75,11 +83,23 @@ def _omission(row: OutboxRow) -> Omission | None:
     """Why this row cannot be told, as far as a look shows."""
     if not row.data or row.data[0] != "{":
         return Omission(INVALID, "data is no object")
+    if _is_deep(row.data):
+        return Omission(INVALID, f"data is nested deeper than {MOST_EVENT_LEVELS} levels")
     if row.occurred_at == LAST_TIME or row.occurred_at == FIRST_TIME:
         return Omission(INVALID_TIME, "occurred_at is not a time between the years 1 and 9999")
     if not _are_tokens(row.entity, row.action):
         return Omission(INVALID, f"entity {printable(row.entity)} or action {printable(row.action)} is no name")
     return None
+
+
+def _is_deep(data: str) -> bool:
+    """Whether a JSON text is nested deeper than `MOST_EVENT_LEVELS`. Most have too few brackets to need a look."""
+    if data.count("{") + data.count("[") <= MOST_EVENT_LEVELS:
+        return False
+    brackets = _JSON_STRING.sub("", data).encode().translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(MOST_EVENT_LEVELS):  # each time the innermost are taken away
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
 
 
 @lru_cache(maxsize=256)

@@ -109,7 +109,7 @@ def json_object(metadata: str | None) -> dict[str, Any] | None:
         return None
     given = f"--metadata {without_credentials(metadata)!r:.80}"
     try:
-        value = exact.checked(exact.loads(metadata), "metadata")
+        value = exact.checked(exact.loads_given(metadata), "metadata")
     except ValueError as error:
         raise Invalid(f"{given}: is not JSON: {error}") from None
     except Invalid as error:

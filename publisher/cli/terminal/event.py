@@ -34,6 +34,10 @@ def show(found: FoundEvent, stream: str, *, as_json: bool) -> None:
     write(f"subject   {found.subject}")
     for name, value in (found.headers or {}).items():
         write(f"header    {name}: {value}")
-    # With every digit of its numbers, as in the output of --json.
-    for line in exact.dumps(exact.loads(found.payload), indent=True).decode().split("\n"):
+    try:  # with every digit of its numbers, as in the output of --json
+        text = exact.dumps(exact.loads(found.payload), indent=True).decode()
+    except ValueError as error:
+        write(f"payload   cannot be read: {error}")
+        text = found.payload.decode(errors="backslashreplace")
+    for line in text.split("\n"):
         write(line)

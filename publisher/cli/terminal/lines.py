@@ -8,6 +8,8 @@ from typing import Any
 from rich.text import Text
 
 from publisher.cli.arguments.times import printed
+from registry.errors import Invalid
+from registry.events.envelope import attributes_of
 
 STYLES = {
     "registered": "bold green",
@@ -24,6 +26,14 @@ STYLES = {
     "truncated": "bold red",
     "rejected": "red",
 }
+
+
+def line_of(payload: bytes, *, width: int | None = None) -> Text:
+    """The line of an event as it arrived; of one that cannot be read, why."""
+    try:
+        return event_line(attributes_of(payload), width=width)
+    except Invalid as error:
+        return Text(f"{error} ({len(payload):,} bytes)", "bold red")
 
 
 def event_line(envelope: dict[str, Any], after_ms: float | None = None, *, width: int | None = None) -> Text:
@@ -66,7 +76,7 @@ def _detail(entity: str, action: str, data: dict[str, Any]) -> str:
         case "activity", _:
             return f"{data.get('agent_id')} {data.get('activity_type')} {data.get('file_path') or ''}"
         case "project", "updated":
-            return f"{data.get('name')}: {', '.join(data.get('changed', {}))}"
+            return f"{data.get('name')}: {', '.join(map(str, data.get('changed') or ()))}"
         case _:
             return str(data.get("name") or data.get("table") or "")
 

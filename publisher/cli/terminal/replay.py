@@ -11,10 +11,11 @@ from time import monotonic
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from publisher.cli.terminal.lines import event_line
+from publisher.cli.terminal.lines import line_of
 from publisher.cli.terminal.text import console, line_printer
 from publisher.text import visible_json
-from registry import exact
+from registry.errors import Invalid
+from registry.events.envelope import attributes_of
 from registry.history.pages import Replayed
 
 EVENTS_PER_UPDATE = 500
@@ -25,11 +26,20 @@ async def at_original_pace(events: AsyncIterator[Replayed]) -> AsyncIterator[Rep
     first: datetime | None = None
     began = 0.0
     async for event in events:
-        occurred_at = datetime.fromisoformat(exact.loads(event.payload)["time"])
-        if first is None:
-            first, began = occurred_at, monotonic()
-        await asyncio.sleep((occurred_at - first).total_seconds() - (monotonic() - began))
+        occurred_at = _time(event)
+        if occurred_at is not None:
+            if first is None:
+                first, began = occurred_at, monotonic()
+            await asyncio.sleep((occurred_at - first).total_seconds() - (monotonic() - began))
         yield event
+
+
+def _time(event: Replayed) -> datetime | None:
+    """When it occurred; None for an event that cannot be read."""
+    try:
+        return datetime.fromisoformat(attributes_of(event.payload)["time"])
+    except Invalid:
+        return None
 
 
 async def until_interrupted(events: AsyncIterator[Replayed]) -> AsyncIterator[Replayed]:
@@ -73,7 +83,7 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
                 if follow or is_terminal:
                     out.flush()
             else:
-                show_line(event_line(exact.loads(last.payload), width=screen.width))
+                show_line(line_of(last.payload, width=screen.width))
             if total and number % EVENTS_PER_UPDATE == 0:
                 rate = f"{number / (monotonic() - began):,.0f} events/s"
                 bar.update(task, completed=min(last.sequence, total), rate=rate)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,12 @@ import pytest
 
 from publisher.outbox.connection import connect
 from publisher.outbox.lead import end_if_hanging, holder_of_lead, try_lead
+from registry.client.queries import QueryClient
 from registry.client.replay import replay
+from registry.client.snapshot import take_snapshot
+from registry.errors import Invalid
+from registry.events.envelope import parse_envelope
+from registry.models import Project
 from tests.support.processes import peak_mib
 from tests.support.world import World
 
@@ -65,6 +72,76 @@ async def test_the_memory_of_serve_depends_on_no_row(world: World, statements: t
     assert replayed == list(range(1, found.events + 1))
     print(f"peak of serve: {peak:.0f} MiB")
     assert peak < MOST_MIB
+
+
+# The value of a project, not only of an event, is large: by one text, by many small values, by numbers of many digits.
+ONE_PROJECT = """
+INSERT INTO projects (name, remote_origin, trunk_path, description, metadata)
+SELECT 'giant', 'git@github.com:owner/giant.git', '/srv/giant', {description}, {metadata}
+"""
+BLOB = ONE_PROJECT.format(
+    description="'d'", metadata="jsonb_build_object('blob', repeat(U&'\\0001', %s * 1000000 / 6))"
+)
+TEXT = ONE_PROJECT.format(description="repeat(U&'\\0001', %s * 1000000 / 6)", metadata="'{}'")
+EMPTY = "(SELECT jsonb_build_object('k', jsonb_agg('{}'::jsonb)) FROM generate_series(1, %s * 1000000 / 4))"
+KEYS = "(SELECT jsonb_object_agg('key' || n, n) FROM generate_series(1, %s * 100000) AS n)"
+
+
+@pytest.mark.skipif(not PROC.exists(), reason="the peak of a process is read from /proc")
+@pytest.mark.parametrize(
+    ("statements", "count"),
+    [
+        pytest.param(LARGE, 12, id="rows of 7 MiB"),
+        pytest.param(LARGE, 128, id="128 rows of 7 MiB", marks=pytest.mark.long),
+        pytest.param((BLOB,), 80, id="metadata of 80 MB"),
+        pytest.param((BLOB,), 900, id="metadata of 900 MB", marks=pytest.mark.long),
+        pytest.param((TEXT,), 80, id="a description of 80 MB"),
+        pytest.param((TEXT,), 1400, id="a description of 1,400 MB", marks=pytest.mark.long),
+        pytest.param((ONE_PROJECT.format(description="'d'", metadata=EMPTY),), 4, id="a million empty objects"),
+        pytest.param((ONE_PROJECT.format(description="'d'", metadata=KEYS),), 1, id="100,000 keys"),
+    ],
+)
+async def test_the_memory_of_serve_depends_on_no_row_that_is_asked_for(
+    world: World, statements: tuple[str, ...], count: int
+) -> None:
+    with psycopg.connect(world.database) as conn:
+        for statement in statements:
+            conn.execute(statement.encode(), [count] if "%s" in statement else None)
+    queries = QueryClient(world.nats, world.names, timeout=30)
+
+    with world.process() as process:
+        await process.ready()
+        await world.drained(600)
+        async with asyncio.timeout(600):
+            several = await asyncio.gather(*[take_snapshot(world.nats, world.profile) for _ in range(2)])
+            listed = await every_project(queries)
+            for project in listed[:3]:
+                await refused_or(queries.project_by_id(project.id))
+            for event in await world.replayed(entity="project", action="registered"):
+                await refused_or(queries.event_data(parse_envelope(event.payload)))
+        peak = peak_mib(process.pid)
+
+    (rows,) = world.rows("SELECT count(*)::int FROM projects")[0]
+    assert [len(snapshot.projects) for snapshot in several] == [rows, rows]
+    assert len(listed) == rows
+    print(f"peak of serve: {peak:.0f} MiB")
+    assert peak < MOST_MIB
+
+
+async def every_project(queries: QueryClient) -> list[Project]:
+    """All pages there are."""
+    page = await queries.projects()
+    found = page.projects
+    while page.next is not None:
+        page = await queries.projects(after=page.next)
+        found += page.projects
+    return found
+
+
+async def refused_or(asked: Awaitable[Any]) -> None:
+    """Ask for what may be too large for an answer, which is then refused."""
+    with suppress(Invalid):
+        await asked
 
 
 @pytest.mark.parametrize("large_rows", [32, pytest.param(128, marks=pytest.mark.long)])

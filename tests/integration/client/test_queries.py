@@ -152,22 +152,79 @@ async def test_without_a_service_a_query_is_unavailable_at_once(world: World) ->
         await QueryClient(world.nats, world.names).stats()
 
 
-async def test_an_answer_too_large_for_the_server_says_so(service: None, world: World) -> None:
-    # given two projects whose metadata are together over the limit of a message
+async def test_a_page_ends_where_the_answer_is_full(queries: QueryClient, world: World) -> None:
+    # given projects of which no two fit into one message, and one that does not fit at all
+    parts = [1 / 1000, 2 / 3, 2 / 3, 2, 1 / 1000, 2 / 3]
     with psycopg.connect(world.database) as conn:
-        for number in range(2):
+        for number, part in enumerate(parts):
             conn.execute(
-                "SELECT register_project(%s, %s, p_metadata => jsonb_build_object('x', repeat('x', %s)))",
-                (f"p{number}", f"git@github.com:ada/p{number}.git", world.nats.max_payload * 2 // 3),
+                "INSERT INTO projects (id, name, remote_origin, trunk_path, metadata)"
+                " VALUES (%s, %s, %s, '/x', jsonb_build_object('x', repeat('x', %s::int)))",
+                (
+                    UUID(int=number + 1),
+                    f"p{number}",
+                    f"git@github.com:a/p{number}.git",
+                    int(world.nats.max_payload * part),
+                ),
             )
 
-    # then
-    answer = await ask(world, "projects")
-    assert answer.headers is not None
-    assert answer.headers["Nats-Service-Error-Code"] == "413"
-    assert "ask with a lower limit" in answer.headers["Nats-Service-Error"]
-    page = json.loads((await ask(world, "projects", b'{"limit": 1}')).data)
-    assert len(page["projects"]) == 1
+    # when all of them are asked for
+    pages, after = [], None
+    while True:
+        page = await queries.projects(after=after)
+        pages.append([project.name for project in page.projects])
+        for project in page.projects:
+            part = parts[int(project.name[1:])]
+            assert project.is_shortened == (part > 1)
+            assert len(project.metadata.get("x", "")) == (0 if part > 1 else int(world.nats.max_payload * part))
+        after = page.next
+        if after is None:
+            break
+
+    # then each came once, in order, and as many as fit
+    assert pages == [["p0", "p1"], ["p2", "p3", "p4"], ["p5"]]
+
+
+async def test_a_row_too_large_for_the_server_says_so(service: None, world: World) -> None:
+    size = world.nats.max_payload
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        query = "SELECT register_project('p', %s, p_metadata => jsonb_build_object('x', repeat('x', %s)))::text"
+        (project,) = conn.execute(query, (ORIGIN, size)).fetchone() or ("",)
+        query = (
+            "SELECT register_worktree(%s, 'feat', 'w', 'b', '/w', NULL, jsonb_build_object('x', repeat('x', %s)))::text"
+        )
+        (worktree,) = conn.execute(query, (project, size)).fetchone() or ("",)
+        query = "SELECT log_activity('ada', %s, 'other', repeat(chr(1), %s))::text"  # six characters each in JSON
+        (activity,) = conn.execute(query, (worktree, size // 6)).fetchone() or ("",)
+
+    for kind, row in (("project", project), ("worktree", worktree), ("activity", activity)):
+        answer = await ask(world, f"{kind}_by_id", json.dumps({f"{kind}_id": row}).encode())
+        assert answer.headers is not None
+        assert answer.headers["Nats-Service-Error-Code"] == "413"
+        assert "read the event about it in pieces, event_by_id" in answer.headers["Nats-Service-Error"]
+
+
+async def test_a_row_that_just_fits_is_answered_whole(queries: QueryClient, registry: Registry, world: World) -> None:
+    metadata = {"x": "y" * (world.nats.max_payload - 5000), "n": Decimal("1.10")}
+    project_id = await registry.register_project("p", ORIGIN, metadata=metadata)
+
+    project = await queries.project_by_id(project_id)
+
+    assert (project.metadata, project.is_shortened) == (metadata, False)
+    assert (await queries.projects()).projects == [project]
+
+
+async def test_types_of_any_size_are_listed(queries: QueryClient, registry: Registry, world: World) -> None:
+    for number in range(3):
+        await registry.add_worktree_type(f"t{number}", metadata={"x": "y" * (world.nats.max_payload * 2 // 3)})
+
+    types = {kind.name: kind for kind in await queries.worktree_types()}
+
+    assert [(types[f"t{n}"].is_shortened, len(types[f"t{n}"].metadata)) for n in range(3)] == [
+        (False, 1),
+        (True, 0),
+        (True, 0),
+    ]
 
 
 async def test_what_an_event_names_is_found_by_id(registry: Registry, queries: QueryClient, world: World) -> None:

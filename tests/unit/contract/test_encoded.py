@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.events.message import FIRST_TIME, HEADER_BYTES, LAST_TIME, OutboxRow
-from registry.events.reference import TOO_LARGE, UNREADABLE, Omission
+from registry.events.reference import UNREADABLE, Omission
 from registry.profiles.bloodbank import BloodbankProfile
 from registry.profiles.imi import ImiProfile
-from registry.profiles.profile import Profile, encoded
+from registry.profiles.profile import MOST_EVENT_LEVELS, Profile, encoded
 
 EVENT = "6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"
 PROFILES: list[Profile] = [
@@ -70,12 +70,25 @@ def test_every_row_becomes_a_message_that_can_be_sent(row: OutboxRow, profile: P
         assert envelope["datarefreason"] == UNREADABLE
 
 
+@pytest.mark.parametrize(
+    ("levels", "is_told"), [(MOST_EVENT_LEVELS - 1, True), (MOST_EVENT_LEVELS, False), (50_000, False)]
+)
 @pytest.mark.parametrize("profile", PROFILES, ids=["imi", "imi, version 2", "bloodbank"])
-def test_data_of_any_depth_ends_nothing(profile: Profile) -> None:
-    deep = '{"metadata": ' + "[" * 50_000 + "]" * 50_000 + "}"
+def test_data_nested_deeper_than_readers_read_goes_out_as_a_reference(
+    profile: Profile, levels: int, is_told: bool
+) -> None:
+    deep = '{"activity_type": "other", "metadata": ' + "[" * levels + "]" * levels + "}"
     row = OutboxRow(1, 7, EVENT, "activity", "logged", None, EVENT, "2026-01-21T10:00:00.000000Z", *[None] * 4, deep)
 
-    assert encoded(profile, row, 2**20).omission is None or profile is PROFILES[1]
-    omission = encoded(profile, row, MAX_BYTES).omission
-    assert omission is not None
-    assert omission.reason == ("invalid" if profile is PROFILES[1] else TOO_LARGE)
+    message = encoded(profile, row, 2**20)
+
+    assert (message.omission is None) == is_told or profile is PROFILES[1]  # which looks into this data, and finds none
+    assert is_told or (message.omission is not None and message.omission.reason == "invalid")
+
+
+@pytest.mark.parametrize("text", ["[" * 1000, '\\"' + "[{" * 500, "\\" + "]" * 500, 'x\\\\"' + "{" * 200])
+def test_brackets_in_texts_are_no_levels(text: str) -> None:
+    data = orjson.dumps({"metadata": {"k": text, text: [[]] * 100}}).decode()
+    row = OutboxRow(1, 7, EVENT, "project", "updated", None, EVENT, "2026-01-21T10:00:00.000000Z", *[None] * 4, data)
+
+    assert encoded(PROFILES[0], row, 2**20).omission is None

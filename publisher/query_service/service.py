@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from time import monotonic
@@ -20,6 +20,8 @@ from pydantic.json_schema import JsonSchemaMode
 
 from publisher.health import Health
 from publisher.part import Part
+from publisher.query_service.answers import ANSWERS
+from publisher.query_service.reader import Reader, encoded, is_shortened
 from publisher.settings import Settings
 from registry import exact
 from registry import queries as asked
@@ -31,7 +33,7 @@ from registry.database import Registry
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
 from registry.queries import QUERIES, Request
 from registry.subjects import Names
-from registry.validation import from_validation
+from registry.validation import check_text, from_validation
 
 T = TypeVar("T")
 
@@ -53,8 +55,6 @@ MOST_BYTES_A_CHARACTER = 4
 """Of a piece of JSON text within JSON: a character beyond ASCII has up to 4, a quotation mark 2."""
 ANSWER_BYTES = 1024
 """What an answer has beside such a piece, and headers."""
-
-Answer = Callable[[Registry, Any], Coroutine[Any, Any, BaseModel]]
 
 
 class QueryService(Part):
@@ -97,7 +97,7 @@ class QueryService(Part):
 async def _registry(database_url: str) -> AsyncIterator[Registry]:
     """The registry. Raises `Unavailable`, also for a schema that is not there: it was when the service began."""
     async with AsyncExitStack() as stack:
-        connecting = Registry.connect(database_url, max_connections=CONNECTIONS, timeout=POOL_SECONDS)
+        connecting = Registry.connect(database_url, max_connections=CONNECTIONS, timeout=POOL_SECONDS, passes_on=True)
         try:
             registry = await stack.enter_async_context(connecting)
         except Conflict as error:
@@ -110,6 +110,7 @@ class Desk:
 
     def __init__(self, registry: Registry, max_bytes: int) -> None:
         self._registry = registry
+        self._reader = Reader(registry, max(max_bytes - ANSWER_BYTES, 0))
         self._max_bytes = max_bytes
         self._piece_characters = max((max_bytes - ANSWER_BYTES) // MOST_BYTES_A_CHARACTER, 1)
         self._heavy = asyncio.Semaphore(HEAVY_AT_ONCE)
@@ -122,11 +123,11 @@ class Desk:
             answer = await self._answer(query, message.data)
         except RegistryError as error:
             raise ServiceError(header_code(error), f"query {query}: {error}") from error
-        payload = exact.dumps(answer.model_dump())
-        if len(payload) > self._max_bytes:
+        payload = b"" if is_shortened(answer) else encoded(answer)
+        if not payload or len(payload) > self._max_bytes:
             raise ServiceError(
                 TOO_LARGE,
-                f"query {query}: the answer has {len(payload)} bytes, at most {self._max_bytes} are allowed; "
+                f"query {query}: the answer has more than {self._max_bytes} bytes, which is all that is allowed; "
                 + ("read the event about it in pieces, event_by_id" if "by_" in query else "ask with a lower limit"),
             )
         await message.respond(payload)
@@ -149,7 +150,7 @@ class Desk:
         async with self._heavy if query in HEAVY else nullcontext():
             if isinstance(request, asked.EventById):
                 return await self._piece(request)
-            return await ANSWERS[query](self._registry, request)
+            return await ANSWERS[query](self._reader, request)
 
     async def _is_database_well(self) -> bool:
         """Whether it was the query's own fault that it was not answered: then no other one is to suffer from it."""
@@ -188,80 +189,19 @@ def parse(query: str, data: bytes) -> Request:
     if len(data) > MOST_REQUEST_BYTES:
         raise Invalid(f"request has {len(data)} bytes, at most {MOST_REQUEST_BYTES} are allowed")
     try:
-        return QUERIES[query].request.model_validate_json(data or b"{}")
+        fields = exact.loads_given(data or b"{}")
+    except ValueError as error:
+        raise Invalid(f"request: invalid JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise Invalid("request: input should be an object")
+    try:
+        request = QUERIES[query].request.model_validate(fields)
     except ValidationError as error:
         raise from_validation(error, "request") from None
-
-
-async def _project_by_origin(registry: Registry, request: asked.ProjectByOrigin) -> BaseModel:
-    found = await registry.get_project_by_origin(request.remote_origin)
-    return _found(found, f'remote_origin "{request.remote_origin}" is no active project')
-
-
-async def _project_by_id(registry: Registry, request: asked.ProjectById) -> BaseModel:
-    return _found(await registry.get_project(request.project_id), f"project_id {request.project_id} is no project")
-
-
-async def _projects(registry: Registry, request: asked.ListProjects) -> BaseModel:
-    found = await registry.list_projects(
-        include_inactive=request.include_inactive, limit=request.limit, after=request.after
-    )
-    return asked.ProjectPage(projects=found, next=found[-1].id if len(found) == request.limit else None)
-
-
-async def _search_projects(registry: Registry, request: asked.SearchProjects) -> BaseModel:
-    return asked.ProjectsFound(projects=await registry.search_projects(request.query))
-
-
-async def _worktree_by_path(registry: Registry, request: asked.WorktreeByPath) -> BaseModel:
-    return _found(await registry.get_worktree_by_path(request.path), f'path "{request.path}" is no active worktree')
-
-
-async def _worktree_by_id(registry: Registry, request: asked.WorktreeById) -> BaseModel:
-    return _found(await registry.get_worktree(request.worktree_id), f"worktree_id {request.worktree_id} is no worktree")
-
-
-async def _activity_by_id(registry: Registry, request: asked.ActivityById) -> BaseModel:
-    return _found(await registry.get_activity(request.activity_id), f"activity_id {request.activity_id} is no activity")
-
-
-async def _worktree_types(registry: Registry, _: asked.Nothing) -> BaseModel:
-    return asked.WorktreeTypes(types=await registry.list_worktree_types())
-
-
-async def _working_path(registry: Registry, request: asked.WorkingPath) -> BaseModel:
-    path = await registry.get_project_working_path(request.project_id, request.worktree_name)
-    return asked.WorkingPathFound(path=path)
-
-
-async def _inflight_work(registry: Registry, request: asked.ListInflightWork) -> BaseModel:
-    found = await registry.get_inflight_work(request.project_id, limit=request.limit)
-    return asked.InflightWorkFound(worktrees=found)
-
-
-async def _stats(registry: Registry, _: asked.Nothing) -> BaseModel:
-    return await registry.get_registry_stats()
-
-
-ANSWERS: dict[str, Answer] = {
-    "project_by_origin": _project_by_origin,
-    "project_by_id": _project_by_id,
-    "projects": _projects,
-    "search_projects": _search_projects,
-    "worktree_by_path": _worktree_by_path,
-    "worktree_by_id": _worktree_by_id,
-    "activity_by_id": _activity_by_id,
-    "worktree_types": _worktree_types,
-    "working_path": _working_path,
-    "inflight_work": _inflight_work,
-    "stats": _stats,
-}
-
-
-def _found(row: BaseModel | None, otherwise: str) -> BaseModel:
-    if row is None:
-        raise NotFound(otherwise)
-    return row
+    for field, value in request:
+        if isinstance(value, str):
+            check_text(value, f"request: {field}")
+    return request
 
 
 def _schema(model: type[BaseModel], mode: JsonSchemaMode = "validation") -> str:

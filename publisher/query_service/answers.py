@@ -1,0 +1,101 @@
+"""The answer to each query of `registry/queries.py`, out of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from pydantic import BaseModel
+
+from publisher.query_service.reader import Reader
+from registry import queries as asked
+from registry.errors import NotFound
+
+Answer = Callable[[Reader, Any], Coroutine[Any, Any, BaseModel]]
+
+
+async def _project_by_origin(reader: Reader, request: asked.ProjectByOrigin) -> BaseModel:
+    found = await reader.registry.get_project_by_origin(request.remote_origin)
+    return _found(found, f'remote_origin "{request.remote_origin}" is no active project')
+
+
+async def _project_by_id(reader: Reader, request: asked.ProjectById) -> BaseModel:
+    found = await reader.one(lambda most: reader.registry.get_project(request.project_id, most_bytes=most))
+    return _found(found, f"project_id {request.project_id} is no project")
+
+
+async def _projects(reader: Reader, request: asked.ListProjects) -> BaseModel:
+    rows = await reader.registry.list_projects(
+        include_inactive=request.include_inactive,
+        limit=request.limit,
+        after=request.after,
+        most_bytes=reader.share(request.limit),
+    )
+    found = await reader.some(
+        rows, lambda row, most: reader.registry.get_project(row.id, most_bytes=most), is_page=True
+    )
+    is_last = len(found) == len(rows) < request.limit
+    return asked.ProjectPage.model_construct(projects=found, next=None if is_last else found[-1].id)
+
+
+async def _search_projects(reader: Reader, request: asked.SearchProjects) -> BaseModel:
+    return asked.ProjectsFound(projects=await reader.registry.search_projects(request.query))
+
+
+async def _worktree_by_path(reader: Reader, request: asked.WorktreeByPath) -> BaseModel:
+    return _found(
+        await reader.registry.get_worktree_by_path(request.path), f'path "{request.path}" is no active worktree'
+    )
+
+
+async def _worktree_by_id(reader: Reader, request: asked.WorktreeById) -> BaseModel:
+    found = await reader.one(lambda most: reader.registry.get_worktree(request.worktree_id, most_bytes=most))
+    return _found(found, f"worktree_id {request.worktree_id} is no worktree")
+
+
+async def _activity_by_id(reader: Reader, request: asked.ActivityById) -> BaseModel:
+    found = await reader.one(lambda most: reader.registry.get_activity(request.activity_id, most_bytes=most))
+    return _found(found, f"activity_id {request.activity_id} is no activity")
+
+
+async def _worktree_types(reader: Reader, _: asked.Nothing) -> BaseModel:
+    rows = await reader.registry.list_worktree_types(most_bytes=reader.share(asked.MOST_ROWS))
+    found = await reader.some(
+        rows, lambda row, most: reader.registry.get_worktree_type(row.id, most_bytes=most), is_page=False
+    )
+    return asked.WorktreeTypes.model_construct(types=found)
+
+
+async def _working_path(reader: Reader, request: asked.WorkingPath) -> BaseModel:
+    path = await reader.registry.get_project_working_path(request.project_id, request.worktree_name)
+    return asked.WorkingPathFound(path=path)
+
+
+async def _inflight_work(reader: Reader, request: asked.ListInflightWork) -> BaseModel:
+    found = await reader.registry.get_inflight_work(request.project_id, limit=request.limit)
+    return asked.InflightWorkFound(worktrees=found)
+
+
+async def _stats(reader: Reader, _: asked.Nothing) -> BaseModel:
+    return await reader.registry.get_registry_stats()
+
+
+ANSWERS: dict[str, Answer] = {
+    "project_by_origin": _project_by_origin,
+    "project_by_id": _project_by_id,
+    "projects": _projects,
+    "search_projects": _search_projects,
+    "worktree_by_path": _worktree_by_path,
+    "worktree_by_id": _worktree_by_id,
+    "activity_by_id": _activity_by_id,
+    "worktree_types": _worktree_types,
+    "working_path": _working_path,
+    "inflight_work": _inflight_work,
+    "stats": _stats,
+}
+
+
+def _found(row: BaseModel | None, otherwise: str) -> BaseModel:
+    if row is None:
+        raise NotFound(otherwise)
+    return row

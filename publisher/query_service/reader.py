@@ -1,0 +1,78 @@
+"""Rows for answers: read in few bytes, whatever they hold, and no more of them than fit into a message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from registry import exact
+from registry.database import Registry
+from registry.models import Row
+
+RowT = TypeVar("RowT", bound=Row)
+
+SMALL_BYTES = 64 * 1024
+"""Of the large values of a row: one with more is read alone, and one such row at a time."""
+MOST_ALONE = 32
+"""So many rows are read alone for one answer, which is to be there in seconds."""
+
+
+def encoded(answer: BaseModel) -> bytes:
+    """An answer, or a row of one, as it is sent."""
+    return exact.dumps(answer.model_dump(warnings=False))
+
+
+class Reader:
+    """Reads rows from the registry in few bytes: an answer has at most `room`, and one large row is read at a time."""
+
+    def __init__(self, registry: Registry, room: int) -> None:
+        self.registry = registry
+        self._room = room
+        self._reading = asyncio.Lock()
+
+    def share(self, rows: int) -> int:
+        """The most bytes that the large values of each of so many rows may have, read together."""
+        return min(self._room // rows, SMALL_BYTES)
+
+    async def one(self, read: Callable[[int], Awaitable[RowT | None]]) -> RowT | None:
+        """The row that `read` finds, given the most bytes its large values may have; shortened when it has no room."""
+        row = await read(min(SMALL_BYTES, self._room))
+        if row is None or not is_shortened(row):
+            return row
+        async with self._reading:
+            return await read(self._room)
+
+    async def some(
+        self, rows: Sequence[RowT], read: Callable[[RowT, int], Awaitable[RowT | None]], *, is_page: bool
+    ) -> list[RowT]:
+        """Those of `rows` that fit into an answer, read again where they are shortened.
+
+        Where they are a page, it ends before the first one that does not fit, which there is at least one of; else such
+        a row is left shortened. So is one that fits into no answer.
+        """
+        found: list[RowT] = []
+        room, alone = self._room, 0
+        for row in rows:
+            whole = row
+            if is_shortened(row) and alone < MOST_ALONE:
+                alone += 1
+                async with self._reading:
+                    whole = await read(row, self._room if is_page else room) or row
+            elif is_shortened(row) and is_page:
+                return found
+            size = len(encoded(whole)) + 1
+            if size > room and is_page and found:
+                return found
+            if size > room:
+                whole, size = row, len(encoded(row)) + 1
+            found.append(whole)
+            room -= size
+        return found
+
+
+def is_shortened(row: BaseModel) -> bool:
+    """Whether a row, or an answer that is one, is not told whole."""
+    return bool(getattr(row, "is_shortened", False))
