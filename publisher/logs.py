@@ -57,7 +57,9 @@ def _configure_libraries(level: str, common: list[Processor], last: list[Process
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if is_debug else max(logging.WARNING, getattr(logging, level.upper())))
     # Whoever waits for a connection is told why it failed; the pool's word on each attempt is for who looks for it.
-    logging.getLogger("psycopg.pool").setLevel(logging.DEBUG if is_debug else logging.ERROR)
+    # And a stranger's bad request to the status page is answered; a line for each would let him fill the log.
+    for talkative in ("psycopg.pool", "uvicorn.error"):
+        logging.getLogger(talkative).setLevel(logging.DEBUG if is_debug else logging.ERROR)
 
 
 def _error_in_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

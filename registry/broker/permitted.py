@@ -12,6 +12,7 @@ import re
 import ssl
 from collections.abc import Coroutine, Iterable
 from typing import Any
+from urllib.parse import unquote
 
 import nats.errors
 from nats.aio.client import Client
@@ -137,12 +138,23 @@ class PermittedClient(Client):
         self._crowded = None
         if self._access.identities:  # a server that takes in anybody does not ask
             self._auth_configured = True
+        self._take_userinfo()
         try:
             if self._access.nkey is not None:
                 self._public_nkey = self._access.user_key().public
             return super()._connect_command()
         except Invalid as error:
             raise nats.errors.Error(str(error)) from error
+
+    def _take_userinfo(self) -> None:
+        """Say who we are as the URL does, which has some characters encoded; nats-py sends them as they stand there."""
+        uri = self._current_server.uri if self._current_server is not None else None
+        if uri is None or uri.username is None:
+            return
+        if uri.password is None:
+            self.options["token"] = unquote(uri.username)
+        else:
+            self.options |= {"user": unquote(uri.username), "password": unquote(uri.password)}
 
     async def _process_connect_init(self) -> None:
         """Let the stream know that it is under TLS, which asyncio would warn of at the end of each connection."""

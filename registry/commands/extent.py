@@ -10,8 +10,9 @@ MOST_BYTES = 8 * 1024 * 1024
 """Of a command, in a stream that others made: ours takes none as large."""
 MOST_VALUES = 100_000
 """Members, elements, objects and lists of one command together."""
-MOST_LEVELS = 500
+MOST_LEVELS = 950
 """Metadata may have 100 (`registry/validation.py`): a command with more is rejected under its id, up to here."""
+RULE = "payload is not JSON that is read here"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NO_BRACKET = bytes(set(range(256)) - set(b"{}[]"))
 
@@ -19,13 +20,13 @@ _NO_BRACKET = bytes(set(range(256)) - set(b"{}[]"))
 def check_extent(payload: bytes) -> None:
     """Raise `Invalid` for a text of too many bytes, values or levels, whether or not it is JSON."""
     if len(payload) > MOST_BYTES:
-        raise Invalid(f"payload has {len(payload)} bytes, at most {MOST_BYTES} are allowed")
+        raise Invalid(f"{RULE}: it has {len(payload)} bytes, at most {MOST_BYTES} are allowed")
     bare = _STRING.sub(b"", payload)
     values = bare.count(b",") + bare.count(b"{") + bare.count(b"[")
     if values > MOST_VALUES:
-        raise Invalid(f"payload has more than {MOST_VALUES} values")
+        raise Invalid(f"{RULE}: it has more than {MOST_VALUES} values")
     level = 0
     for bracket in bare.translate(None, _NO_BRACKET):
         level += 1 if bracket in b"{[" else -1
         if level > MOST_LEVELS:
-            raise Invalid(f"payload is nested deeper than {MOST_LEVELS} levels")
+            raise Invalid(f"{RULE}: it is nested deeper than {MOST_LEVELS} levels")

@@ -96,4 +96,4 @@ def free_port() -> int:
 def configure(file: Path, *, port: int, store: Path, **configuration: Any) -> None:
     """Write a configuration, which may be JSON."""
     common = {"listen": f"127.0.0.1:{port}", "jetstream": {"store_dir": str(store)}}
-    file.write_text(json.dumps(common | configuration))
+    file.write_text(json.dumps(common | configuration, ensure_ascii=False))

@@ -14,6 +14,18 @@ HALF_OPEN = 3000
 AT_ONCE = 100
 
 
+async def test_bad_requests_fill_no_log(world: World) -> None:
+    with world.process() as process:
+        address = urlsplit((await process.ready())["http_url"])
+        for request in (b"no http\r\n\r\n", b"GET / HTTP/1.1\r\nHost: evil\r\n\r\n", b"GET / HTTP/9\r\n\r\n"):
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.write(request)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 4")
+            writer.close()
+        assert (await process.readyz())[0] == 200
+        assert [line for line in process.log() if line["level"] not in {"info", "debug"}] == []
+
+
 async def test_three_thousand_half_open_requests_harm_nothing(world: World) -> None:
     with world.process() as process:
         address = urlsplit((await process.ready())["http_url"])

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -263,6 +264,22 @@ async def test_of_several_servers_one_that_takes_the_client_is_enough(state_dir:
         for url in urls:
             assert f"cannot connect to NATS at {url}: " in str(error.value)
         ours.start()
+
+
+@pytest.mark.parametrize("word", ["p@ss/w:rd %41", "plain", "ü"])
+async def test_a_url_may_have_any_word_encoded(state_dir: Path, word: str) -> None:
+    for user in ("", "a:da@x"):
+        authorization = {"users": [{"user": user, "password": word}]} if user else {"token": word}
+        folder = state_dir / f"of{user[:1]}"
+        folder.mkdir()
+        with nats_process(folder, authorization=authorization) as server:
+            userinfo = f"{quote(user, safe='')}:{quote(word, safe='')}" if user else quote(word, safe="")
+            async with connect_nats(server.url(userinfo), "test") as client:
+                await client.flush()
+            with pytest.raises(Unavailable) as error:
+                async with connect_nats(server.url(f"{userinfo}x"), "test"):
+                    pass
+            assert quote(word, safe="") not in str(error.value)
 
 
 async def test_servers_that_a_cluster_names_know_the_client_as_the_first_does(state_dir: Path) -> None:
