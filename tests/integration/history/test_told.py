@@ -152,7 +152,7 @@ async def test_doctor_names_a_stranger_who_keeps_publishers_from_leading(world: 
 async def test_doctor_names_who_has_locked_a_table_against_reading(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("publisher.doctor.SESSION", SESSION.replace("2s", "20ms"))
+    monkeypatch.setattr("publisher.doctor.examination.SESSION", SESSION.replace("2s", "20ms"))
     with psycopg.connect(world.database, application_name="psql") as stranger:
         stranger.execute("LOCK TABLE outbox, publisher_cursor")
 

@@ -11,12 +11,12 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.types.numeric import Int4, Int8
 
-from publisher import doctor
 from publisher.history import snapshot as snapshots
-from publisher.outbox import faults, record, retention
+from publisher.outbox import faults, known, record, retention
 from publisher.outbox.connection import LEADER, READER, connect
 from publisher.outbox.page import PAGE, Unseen
 from publisher.outbox.rows import KNOWN, WHOLE
+from registry.events.reference import TOO_LARGE
 
 ROWS = 20_000
 STREAM = "IMI_EVENTS"
@@ -59,9 +59,9 @@ QUERIES: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "step of retention": (LEADER, retention.STEP, {"keep": timedelta(days=90), "step": 1000}, 1000),
     "page of history": (READER, record.ROWS, {"ids": list(range(10_000, 12_000)), **ANY_FILTER, **SHORT}, 2000),
     "a row alone": (LEADER, WHOLE, {"id": Int8(100), "most": Int8(1000), "slice": Int4(1000)}, 1),
-    "faults": (READER, faults.NOTED, {"limit": 20}, 0),
+    "faults": (READER, faults.NOTED, {"limit": 20, "too_large": TOO_LARGE}, 0),
     "known events": (READER, KNOWN, {"ids": [7], "event_ids": ["6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"]}, 1),
-    "doctor": (READER, doctor.CURSORS, {}, 0),
+    "doctor": (READER, known.KNOWN, {}, 0),
     "position of a snapshot": (READER, snapshots.POSITION, {"stream": STREAM}, 0),
 }
 
