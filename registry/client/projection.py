@@ -17,6 +17,7 @@ from registry.concurrency.backoff import Backoff
 from registry.concurrency.outage import Outage
 from registry.errors import Conflict, NotFound, Unavailable
 from registry.history.snapshot import Snapshot
+from registry.history.state import DataElsewhere
 from registry.models import Project, Worktree, WorktreeType
 from registry.position import After, Position
 from registry.profiles.profile import Profile
@@ -32,6 +33,8 @@ class Projection:
     def __init__(self, snapshot: Snapshot) -> None:
         self._state = snapshot
         self._moved = asyncio.Condition()
+        self._renewed_after = 0
+        """Sequence of the last event for which a new snapshot was taken."""
         self._outage = Outage("projection")
 
     @property
@@ -83,6 +86,8 @@ class Projection:
             try:
                 await self._apply(client, profile)
             except Conflict as error:
+                if not isinstance(error, DataElsewhere):
+                    self._renewed_after = 0  # of another stream, perhaps
                 log.warning("new snapshot", reason=str(error))
                 await self._renew(client, profile)
             except (Unavailable, NotFound) as error:
@@ -92,7 +97,14 @@ class Projection:
     async def _apply(self, client: Client, profile: Profile) -> None:
         async with replay(client, profile, After(self.position), follow=True) as events:
             async for event in events:
-                self._state.apply(event.payload)
+                try:
+                    self._state.apply(event.payload)
+                except DataElsewhere:
+                    # What was committed before it came is in a snapshot taken since. Without that a message of anybody,
+                    # which no snapshot is ever behind, would be met again and again.
+                    if event.sequence > self._renewed_after:
+                        self._renewed_after = event.sequence
+                        raise
                 await self._set(self._state, event.position)
 
     async def _renew(self, client: Client, profile: Profile) -> None:

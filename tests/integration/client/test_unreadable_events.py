@@ -1,0 +1,167 @@
+"""What somebody wrote into the outbox or the stream by hand ends no reader: it is told as it is, the others go on."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from publisher.history import timeline
+from publisher.history.archive import export_history, import_history
+from publisher.history.verification import verify
+from publisher.outbox.connection import connect
+from registry.client import Delivery, RegistryClient
+from registry.database import Registry
+from registry.errors import Invalid
+from tests.support.world import World
+
+DEEP = '{"metadata": ' + "[" * 3000 + "]" * 3000 + "}"
+ROWS = [
+    '{"a": 1}',
+    "[1]",
+    "null",
+    '"text"',
+    "{}",
+    '{"project_id": 5, "changed": 7}',
+    '{"changed": {"agent_id": []}}',
+    DEEP,
+]
+PAYLOADS = [
+    b"",
+    b"\xff\xfe",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"id": 5, "type": [], "subject": {}, "time": 1}',
+    b'{"id": "x", "type": "a.b.c.d", "subject": "project/x", "time": "today"}',
+    b'{"id": "x", "type": "a.b.c.d", "subject": "project/x", "time": "2026-01-01T00:00:00"}',
+    b'{"id": "x", "type": "imi.project.updated.v1", "subject": "project/x", "time": "2026-01-01T00:00Z", "data": [1]}',
+    b'{"id": "x", "type": "imi.project.updated.v9", "subject": "worktree/-", "time": "2026-01-01T00:00Z", "data": {}}',
+    DEEP.encode(),
+]
+
+
+def written_by_hand(world: World) -> str:
+    """A project whose history has rows that nobody's trigger wrote; returns its id."""
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        (project,) = conn.execute("SELECT register_project('p', 'git@github.com:a/p.git')::text").fetchone() or ("",)
+        for data in ROWS:
+            for entity, action in (("project", "updated"), ("worktree", "created"), ("worktree_type", "updated")):
+                conn.execute(
+                    "INSERT INTO outbox (entity, action, project_id, entity_id, data) VALUES (%s, %s, %s, %s, %s)",
+                    (entity, action, project, project, data),
+                )
+        conn.execute("UPDATE projects SET description = 'last'")
+    return str(project)
+
+
+async def test_rows_written_by_hand_end_no_reader(world: World) -> None:
+    heard: list[Delivery] = []
+
+    async def handle(delivery: Delivery) -> None:
+        heard.append(delivery)
+
+    async with (
+        world.relay(),
+        world.history(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+        client.projection() as kept,
+        asyncio.TaskGroup() as tasks,
+        asyncio.timeout(30),
+    ):
+        task = tasks.create_task(client.subscribe(handle, durable="d"))
+        project = written_by_hand(world)
+        await world.drained()
+        last = await client.last_sequence()
+        await kept.reached(last)
+        while not heard or heard[-1].sequence < last:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        replayed = await world.replayed(worktree_id=project, agent_id="ada")
+
+    assert [str(id_) for id_ in kept.projects] == [project]
+    assert next(iter(kept.projects.values())).description == "last"
+    assert len(replayed) >= 1
+    verification = await verify(world.settings())
+    assert all("event " in difference for difference in verification.differences)
+    assert verification.equal["projects"] == 1
+    found = await timeline.read(world.database, "project", next(iter(kept.projects)))
+    assert found.as_of(found.changes[-1].time)["description"] == "last"  # type: ignore[index]
+
+
+async def test_an_import_passes_over_rows_that_tell_of_none(world: World, second: World) -> None:
+    written_by_hand(world)
+    lines: list[bytes] = []
+    async with connect(world.database, "test") as conn:
+        await export_history(conn, world.settings(), lines.append)
+    kept = [line for line in lines if b"[[[[" not in line]
+    async with connect(second.database, "test") as conn:
+        await import_history(conn, second.settings(), kept)
+
+    async with Registry.connect(second.database) as registry:
+        assert [project.description for project in await registry.list_projects()] == ["last"]
+
+
+async def test_messages_of_anybody_in_the_stream_end_no_reader(world: World) -> None:
+    heard: list[Delivery] = []
+
+    async def handle(delivery: Delivery) -> None:
+        heard.append(delivery)
+
+    async with (
+        world.relay(),
+        world.history(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+    ):
+        world.write(projects=1)
+        await world.drained()
+        async with client.projection() as kept, asyncio.TaskGroup() as tasks, asyncio.timeout(30):
+            task = tasks.create_task(client.subscribe(handle, durable="d", entity="project", from_start=True))
+            for number, payload in enumerate(PAYLOADS):
+                headers = {"Imi-Outbox-Id": str(10**6 + number), "Nats-Msg-Id": str(uuid4()), "X": "größe"}
+                await world.nats.jetstream().publish(
+                    f"{world.prefix}.evt.v1.project.updated.-", payload, headers=headers
+                )
+            last = await client.last_sequence()
+            await kept.reached(last)
+            while len({delivery.sequence for delivery in heard if delivery.payload in PAYLOADS}) < len(PAYLOADS):
+                await asyncio.sleep(0.01)
+            task.cancel()
+        for delivery in heard:
+            if delivery.payload in PAYLOADS:
+                with pytest.raises(Invalid):
+                    _ = delivery.event
+
+
+@pytest.mark.parametrize("subject", [b"\xff\xfe.x", b"project.regis\xfftter", "größe.ü".encode(), b"project.a\x01b"])
+async def test_a_subject_of_any_bytes_stops_neither_the_applier_nor_a_reader(world: World, subject: bytes) -> None:
+    async with (
+        world.relay(),
+        world.applier(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+        client.tail() as events,
+    ):
+        root = world.prefix.encode()
+        await raw(world, root + b".cmd.v1." + subject, b"{}", b"A(b: x\r\nC: gr\xc3\xb6\xff\r\n")
+        await raw(world, root + b".evt.v1." + subject + b".-", b"{}", b"C: \xff\r\n")
+
+        await client.register_project(name="p", remote_origin="git@github.com:a/p.git")
+        async with asyncio.timeout(20):
+            assert (await anext(events)).event.name == "project.registered"
+
+
+async def raw(world: World, subject: bytes, payload: bytes, headers: bytes) -> None:
+    """Publish bytes that no client library sends."""
+    parts = urlsplit(world.nats_url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    head = b"NATS/1.0\r\n" + headers + b"\r\n"
+    token = f'"auth_token":"{parts.username}",' if parts.username else ""
+    writer.write(f'CONNECT {{{token}"verbose":false,"headers":true}}\r\n'.encode())
+    writer.write(b"HPUB %s %d %d\r\n%s%s\r\nPING\r\n" % (subject, len(head), len(head) + len(payload), head, payload))
+    async with asyncio.timeout(10):
+        while b"PONG" not in (answer := await reader.readline()):
+            assert b"-ERR" not in answer, answer
+    writer.close()
