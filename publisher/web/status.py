@@ -82,7 +82,8 @@ def render(metrics: RelayMetrics, applier: ApplierMetrics, dead_letters: int | N
     }
     for part in parts:
         rows |= part.facts()
-    table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    cells = [(escape(name), escape(visible(value))) for name, value in rows.items()]
+    table = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in cells)
     listed = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in problems)
     listed += "".join(f"<p>{escape(note)}</p>" for note in notes)
     return (

@@ -14,6 +14,8 @@ SECRET_VALUES = [
     "ssh://git:s3cret@github.com:22/o/r",
     "user:s3cret@github.com:o/r",
     "user:pa/s3cret@github.com:o/r",
+    "s3cret:x-oauth-basic@github.com:o/r",
+    "ssh://s3cret:x@work/o/r",
     "https%3A%2F%2Fuser%3As3cret%40github.com",
     "https%253a%252f%252fuser%253as3cret%2540github.com",
     "https://user:s3cret%40github.com",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import pty
 import shutil
 import subprocess
 import unicodedata
@@ -160,6 +163,28 @@ def test_a_sync_shows_folders_branches_and_what_git_says(
         assert done.code == 1
         assert_shown(done, options)
     assert_shown(terminal("worktree", "list"), [])
+
+
+def test_the_progress_of_a_sync_is_safe_on_a_terminal_with_colours(world: World, tmp_path: Path) -> None:
+    # given names that are markup, or a command to the terminal
+    for name in ("z[/nope]", "[red]x", "a\x1b]52;c;eA==\x07b"):
+        checkout(tmp_path / "code" / name, f"git@github.com:a/{len(name)}.git")
+    ours, theirs = pty.openpty()
+    variables = environment(DATABASE_URL=world.database) | {"TERM": "xterm-256color", "HOME": str(tmp_path)}
+    # when
+    process = subprocess.Popen(
+        [*COMMAND, "sync", str(tmp_path / "code")], env=variables, stdout=subprocess.DEVNULL, stderr=theirs
+    )
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # Linux: the other end is closed
+        while chunk := os.read(ours, 65536):
+            written += chunk
+    os.close(ours)
+    # then
+    assert process.wait() == 0, written
+    assert b"checkouts" in written
+    assert b"\x1b]52" not in written
 
 
 def test_dead_letters_are_shown(terminal: CommandLine, ids: dict[str, str], world: World) -> None:

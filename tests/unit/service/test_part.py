@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from publisher.health import Health
 from publisher.part import Part
 from publisher.settings import load
+from publisher.web.status import problems_and_notes
 from registry.concurrency.tasks import end
 from registry.errors import Conflict, Unavailable, Unprepared
 
@@ -60,3 +61,10 @@ async def test_a_part_ends_with_what_waiting_cannot_heal() -> None:
     with pytest.raises(Conflict, match="another stream"):
         await part.run()
     assert part.health.crashed == 0
+
+
+def test_what_is_told_of_a_part_is_text_for_a_page_and_for_a_terminal() -> None:
+    health = Health("flaky", CollectorRegistry())
+    health.failed(Unavailable("held by <b>\x1b[2J\u202e, postgresql://u:s3cret@h/d"))
+    problems, _ = problems_and_notes([health])
+    assert problems[0].endswith(r"held by <b>\x1b[2J\u202e, postgresql://***@h/d")
