@@ -171,17 +171,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         from uvloop import run as runner
     except ImportError:
         from asyncio import run as runner
-    handlers = {number: signal.getsignal(number) for number in ENDING}
-    try:
-        return runner(_until_ended(work))
-    finally:  # a loop leaves none behind it
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    return runner(_until_ended(work))
 
 
 async def _until_ended(work: Coroutine[Any, Any, T]) -> T:
     """`work`, cancelled by a signal that is to end it: an exception out of a handler would leave connections open."""
     ended_by: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGINT)}
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
 
     def end(number: int) -> None:
@@ -198,3 +194,8 @@ async def _until_ended(work: Coroutine[Any, Any, T]) -> T:
         if ended_by:
             raise SystemExit(128 + ended_by[0]) from None
         raise
+    finally:  # now, since a loop that is closed lets them end the program at once
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as a service that has ended leaves them
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
