@@ -106,16 +106,19 @@ async def serve(
             await run_until(asyncio.Event(), [part.run() for part in parts])
 
         stop = _stop_on_signals()
-        await run_until(
-            stop,
-            [
-                start_parts(),
-                server.serve(pages, listener),
-                announce_url(),
-                announce_then_work(),
-                *[_watch(child) for child in children],
-            ],
-        )
+        try:
+            await run_until(
+                stop,
+                [
+                    start_parts(),
+                    server.serve(pages, listener),
+                    announce_url(),
+                    announce_then_work(),
+                    *[_watch(child) for child in children],
+                ],
+            )
+        finally:
+            _ignore_signals()
 
 
 def _chosen(settings: Settings, publishing: list[Part], applier: Part) -> list[Part]:
@@ -158,6 +161,14 @@ async def check_nats(settings: Settings) -> None:
     """Raise `Invalid` or `Unavailable` when NATS cannot be reached now."""
     async with connect_nats(settings.nats_url or "", "imi-registry check", settings.nats_access, reconnect=False):
         pass
+
+
+def _ignore_signals() -> None:
+    """From here on it ends; whoever asks once more gets what was asked for."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop_on_signals() -> asyncio.Event:

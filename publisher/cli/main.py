@@ -152,6 +152,11 @@ def _say_usage(error: Any) -> int:
 
 def _open_streams() -> None:
     """Let no character be an error where the encoding of the terminal has none for it, nor a stream that is closed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # else a connection would take its place, which libuv ends the program for
+            os.open(os.devnull, os.O_RDWR)
     if None in (sys.stdin, sys.stdout, sys.stderr):
         nowhere = open(os.devnull, "r+")  # noqa: SIM115  # until the end
         sys.stdin, sys.stdout, sys.stderr = sys.stdin or nowhere, sys.stdout or nowhere, sys.stderr or nowhere

@@ -18,7 +18,7 @@ from registry import exact
 from registry.arguments import check_fields, checked_arguments
 from registry.broker.errors import LARGER_THAN_STREAM_TAKES, is_full, translated_nats
 from registry.commands import Outcome, command_type, validated
-from registry.errors import Busy, Invalid, OutcomeUnknown, Unavailable
+from registry.errors import Busy, Invalid, OutcomeUnknown, RegistryError, Unavailable
 from registry.subjects import CommandNames
 
 UNANSWERED = (nats.errors.TimeoutError, nats.errors.ConnectionClosedError)
@@ -94,7 +94,7 @@ class CommandSender:
         try:
             async with asyncio.timeout(sending.timeout):
                 is_sent = False
-                while not await self._publish_unless_full(name, payload, is_sent=is_sent):
+                while not await self._publish_unless_sent(name, payload, is_sent=is_sent):
                     is_sent = True
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
@@ -147,7 +147,7 @@ class CommandSender:
         is_sent = False
         while True:
             reconnects = self._client.stats["reconnects"]
-            is_stored = await self._publish_unless_full(name, payload, is_sent=is_sent)
+            is_stored = await self._publish_unless_sent(name, payload, is_sent=is_sent)
             is_sent = True
             while is_stored and self._client.is_connected and self._client.stats["reconnects"] == reconnects:
                 await asyncio.wait([answer], timeout=LOOK_SECONDS)
@@ -157,11 +157,15 @@ class CommandSender:
             if answer.done():  # to what was sent before
                 return answer.result()
 
-    async def _publish_unless_full(self, name: str, payload: bytes, *, is_sent: bool) -> bool:
-        """As `_publish`. A full stream is an error only while the command cannot be in it: not when it `is_sent`."""
+    async def _publish_unless_sent(self, name: str, payload: bytes, *, is_sent: bool) -> bool:
+        """As `_publish`. A refusal is an error only while the command cannot be in the stream: not when it `is_sent`.
+
+        What was sent before, and not acknowledged, may be stored; that it is refused now, since the stream is full, or
+        NATS has just been restarted and nobody takes the subject yet, tells nothing about it.
+        """
         try:
             return await self._publish(name, payload)
-        except Busy:
+        except RegistryError:
             if is_sent:
                 return False
             raise

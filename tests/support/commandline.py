@@ -48,7 +48,7 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         monkeypatch.setattr(sys, "argv", ["imi-registry", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
         capsys.readouterr()
-        handler = signal.getsignal(signal.SIGTERM)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
         log_handlers = list(logging.getLogger().handlers)
         try:
             main.main()
@@ -56,7 +56,8 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(bool(end.code))
         finally:
-            signal.signal(signal.SIGTERM, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
             structlog.reset_defaults()  # it logged to the standard error of this test
             logging.getLogger().handlers[:] = log_handlers
         return Done(code, *capsys.readouterr())

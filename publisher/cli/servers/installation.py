@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from registry.errors import Conflict, Invalid, Unusable
 if TYPE_CHECKING:
     from publisher.embedded.process import EmbeddedServer
     from publisher.settings import Settings
+
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextmanager
@@ -36,7 +40,11 @@ def embedded(
         with database(db_server.url) as conn:
             migrate.apply(conn)
         settings = settings_of(database_url=db_server.url, **overrides).at_other_nats(broker.url)
-        yield settings, [db_server, broker], publish
+        try:
+            yield settings, [db_server, broker], publish
+        finally:  # whoever asks once more gets what was asked for; stopped halfway, servers would be left
+            for number in STOPPING:
+                signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from registry.database import Registry
 
 T = TypeVar("T")
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 UP_FOLDER: ContextVar[Path | None] = ContextVar("UP_FOLDER", default=None)
 """The state directory given with --state-dir, if any."""
@@ -161,10 +165,37 @@ def located_schema(database_url: str | None) -> Settings:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` on the fastest event loop there is."""
+    """Run `work` on the fastest event loop there is; SIGTERM and SIGHUP cancel it, as Ctrl-C does."""
     runner: Callable[[Coroutine[Any, Any, T]], T]
     try:
         from uvloop import run as runner
     except ImportError:
         from asyncio import run as runner
-    return runner(work)
+    return runner(_until_ended(work))
+
+
+async def _until_ended(work: Coroutine[Any, Any, T]) -> T:
+    """`work`, cancelled by a signal that is to end it: an exception out of a handler would leave connections open."""
+    ended_by: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGINT)}
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        ended_by.append(number)
+        if task is not None:
+            task.cancel()
+
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(number, end, number)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if ended_by:
+            raise SystemExit(128 + ended_by[0]) from None
+        raise
+    finally:  # now, since a loop that is closed lets them end the program at once
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as a service that has ended leaves them
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)

@@ -50,6 +50,21 @@ def test_an_output_that_is_closed_is_no_error(database: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.usefixtures("worktree")
+def test_streams_that_are_closed_are_no_error_whichever(database: str, closed: str) -> None:
+    for arguments, code in (("project list", 0), ("project show nope", 1), ("worktree remove feat-ü", 1)):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, *arguments.split()],
+            env=environment(DATABASE_URL=database),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, (arguments, done)
+        assert "Traceback" not in done.stderr
+
+
 @pytest.mark.usefixtures("worktree")
 def test_an_encoding_without_the_characters_shows_them_escaped(database: str) -> None:
     for arguments in (["worktree", "list"], ["worktree", "show", "feat-ü"], ["activity", "list"], ["inflight"]):

@@ -92,6 +92,36 @@ async def test_ctrl_c_ends_a_tail_without_a_word_also_when_nats_has_died(state_d
     assert (tail.returncode, said) == (128 + signal.SIGINT, "")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("arguments", ["tail", "replay --follow"])
+async def test_what_follows_ends_without_a_word_by_any_signal(
+    world: World, number: signal.Signals, arguments: str
+) -> None:
+    async with world.relay(), world.history():
+        world.write(projects=1, worktrees=1, renames=1)
+        await world.drained()
+        with following("events", *arguments.split(), NATS_URL=world.nats_url, IMI_PREFIX=world.prefix) as process:
+            if arguments == "tail":
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while not await _consumers(world):
+                        await asyncio.sleep(0.02)
+            else:
+                assert process.stdout is not None
+                assert await asyncio.to_thread(process.stdout.readline)
+            process.send_signal(number)
+            _, said = await asyncio.to_thread(process.communicate, timeout=PATIENCE_SECONDS)
+    if arguments == "tail":
+        assert (process.returncode, said) == (128 + number, "")
+    else:  # the token with which it goes on is told, also when something else ends it
+        assert process.returncode == 0
+        assert said.startswith("continue with: --after ")
+        assert len(said.splitlines()) == 1
+
+
+async def _consumers(world: World) -> int:
+    return len(await world.nats.jetstream().consumers_info(world.stream))
+
+
 def test_the_version_is_that_of_the_package() -> None:
     done = run("--version")
     assert (done.returncode, done.stdout, done.stderr) == (

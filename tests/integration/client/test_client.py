@@ -191,6 +191,32 @@ async def test_an_outcome_that_does_not_come_in_time_is_unknown_and_repeating_is
     assert [verdict for *_, verdict in world.outcome_events()] == ["applied"]
 
 
+async def test_a_command_that_may_be_stored_is_of_unknown_outcome_although_it_is_refused_when_sent_again(
+    world: World,
+) -> None:
+    """As by a NATS that was restarted meanwhile: "not sent" would be a lie, and its event a surprise."""
+    async with (
+        nats_proxy(world.nats_url) as (proxy, url),
+        RegistryClient.connect(url, prefix=world.prefix) as client,
+    ):
+        async with world.applier():
+            await client.register_project(name="first", remote_origin="git@github.com:a/first.git")
+            # given a command that is stored and carried out, which its sender does not hear
+            proxy.swallow = lambda direction, _: direction == "to_client"
+            sending = asyncio.create_task(
+                client.register_project(name="p", remote_origin=ORIGIN, sending=Sending(timeout=8))
+            )
+            async with asyncio.timeout(20):
+                while not world.rows("SELECT 1 FROM projects WHERE remote_origin = %s", ORIGIN):
+                    await asyncio.sleep(0.01)
+        # when nobody takes the subject as it is sent again
+        await world.nats.jetstream().delete_stream(world.names.commands.stream)
+        proxy.go_on()
+        # then
+        with pytest.raises(OutcomeUnknown, match="it may be carried out yet"):
+            await sending
+
+
 async def test_a_command_whose_connection_breaks_is_sent_again_and_applied_once(world: World) -> None:
     async with (
         world.applier(),

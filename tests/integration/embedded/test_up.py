@@ -213,6 +213,18 @@ def test_signals_stop_it_cleanly(state_dir: Path, number: signal.Signals) -> Non
         assert servers_of(state_dir) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_that_are_repeated_while_it_stops_change_nothing(state_dir: Path, number: signal.Signals) -> None:
+    with up(state_dir) as (process, _):
+        while process.poll() is None:
+            process.send_signal(number)
+            time.sleep(0.002)  # as fast as an impatient hand, and faster
+        assert process.returncode in (0, 128 + number)
+        assert "Traceback" not in process.communicate()[1]
+        assert servers_of(state_dir) == []
+    assert "database system is shut down" in (state_dir / "postgres.log").read_text()
+
+
 def test_no_server_outlives_its_parents_sudden_death(state_dir: Path) -> None:
     with up(state_dir) as (process, _):
         process.kill()
