@@ -60,7 +60,9 @@ class Reader:
             if is_shortened(row) and alone < MOST_ALONE:
                 alone += 1
                 async with self._reading:
-                    whole = await read(row, self._room if is_page else room) or row
+                    whole = await read(row, room) or row
+                if is_shortened(whole) and is_page and found:
+                    return found
             elif is_shortened(row) and is_page:
                 return found
             size = len(encoded(whole)) + 1
