@@ -41,7 +41,7 @@ async def test_the_example_connects(state_dir: Path) -> None:
             sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
         )
         out, _ = await process.communicate()
-    assert out.decode().splitlines()[-1] == "tls"
+    assert "tls" in out.decode().splitlines()
 
 
 def test_the_table_has_every_field() -> None:
