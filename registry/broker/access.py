@@ -158,8 +158,8 @@ class Access:
 
     def remark(self, error: Exception) -> str:
         """What may explain that a server does not take this client: it said `error`."""
-        if self.tls_cert is not None and isinstance(error, ConnectionError):
-            return f' (does the server take the certificate in nats_tls_cert "{self.tls_cert}"?)'
+        if self.requires_tls and isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
+            return " (it was made, and ended: does the server take this client's certificate? see nats_tls_cert)"
         if self.creds is None:
             return ""
         try:

@@ -115,6 +115,8 @@ class _Dialer:
                     inbox_prefix=self._access.inbox_prefix,
                     **_identity(self._access),
                 )
+            if not client.is_connected:  # nats-py takes an end for an answer
+                raise nats.errors.UnexpectedEOF  # told as what it raises itself
         except (OSError, TimeoutError, nats.errors.Error, ValueError) as error:
             if client._transport is not None:
                 client._transport.close()  # type: ignore[no-untyped-call]  # nats-py annotates it not

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from nats.js.api import StreamConfig
 
 from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
@@ -95,3 +96,36 @@ async def test_who_says_who_he_is_is_not_taken_for_anybody(
         with pytest.raises(Unavailable, match=r"[Aa]uthorization"):
             async with connect_nats(server.url(), "test", access, reconnect=False):
                 pass
+
+
+OTHERS = {
+    "other subjects": ({"subjects": ["{prefix}.other.>"]}, "subjects is ['{prefix}.other.>'], expected"),
+    "a work queue": ({"retention": "workqueue"}, "retention is workqueue, expected limits"),
+    "in memory": ({"storage": "memory"}, "storage is memory, expected file"),
+    "limited": ({"max_bytes": 1_000_000}, "max_bytes is 1000000, expected -1"),
+    "sealed": ({"sealed": True}, "sealed is True, expected False"),
+}
+
+
+@pytest.mark.parametrize("how", OTHERS)
+async def test_an_event_stream_of_somebody_else_ends_the_service_with_what_differs(world: World, how: str) -> None:
+    changes, told = OTHERS[how]
+    jetstream = world.nats.jetstream()
+    ours = {"name": world.stream, "subjects": [f"{world.prefix}.evt.v1.>"], "allow_direct": True}
+    given = {
+        name: [one.format(prefix=world.prefix) for one in value] if isinstance(value, list) else value
+        for name, value in changes.items()
+    }
+    made = (await jetstream.add_stream(StreamConfig(**ours | ({} if how == "sealed" else given)))).config
+    if how == "sealed":
+        made.sealed = True
+        await jetstream.update_stream(made)
+    before = (await jetstream.stream_info(world.stream)).config
+
+    with world.process() as process:
+        assert await process.exit_code() == 1
+        last = process.log()[-1]["event"]
+
+    assert f"stream {world.stream} exists with another configuration: " in last
+    assert told.format(prefix=world.prefix) in last
+    assert (await jetstream.stream_info(world.stream)).config == before

@@ -211,9 +211,9 @@ REFUSED = [
     (of_system_authorities, "the server's certificate is not trusted: .*see setting nats_tls_ca"),
     (
         of_expired_client,
-        "TLS: .*bad certificate|TLS: .*expired|does the server take the certificate in nats_tls_cert",
+        "TLS: .*bad certificate|TLS: .*expired|see nats_tls_cert",
     ),
-    (of_nobody, "TLS: .*certificate required|TLS: .*bad certificate|Connection lost"),
+    (of_nobody, "TLS: .*certificate required|TLS: .*bad certificate|see nats_tls_cert"),
     (of_wrong_password, "[Aa]uthorization [Vv]iolation"),
     (of_expired_jwt, r"the JWT in nats_creds \".*/a.creds\" expired at 20"),
     (of_no_tls_at_once, "TLS: .*see nats_tls_handshake_first"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
+from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig, StreamSource
 
 from publisher.stream.own_stream import OURS
 from registry.client import RegistryClient, Sending
@@ -132,20 +132,29 @@ async def test_what_somebody_set_by_hand_stays_and_what_a_setting_set_follows_it
     assert json.loads(found.metadata[OURS]).keys() == {"max_msgs", "max_msg_size"}
 
 
+@pytest.mark.parametrize("how", ["other subjects", "sealed", "mirror"])
 @pytest.mark.parametrize("is_dead", [False, True], ids=["commands", "dead letters"])
-async def test_a_stream_of_somebody_else_is_not_altered(world: World, is_dead: bool) -> None:
-    names = world.names.commands
+async def test_a_stream_of_somebody_else_is_not_altered(world: World, is_dead: bool, how: str) -> None:
+    jetstream, names = world.nats.jetstream(), world.names.commands
     name = names.dead_letter_stream if is_dead else names.stream
-    theirs = StreamConfig(name=name, subjects=[f"{world.prefix}.other.>"])
+    subject = f"{names.dead_letter_root}.>" if is_dead else names.filter
+    theirs = StreamConfig(name=name, subjects=[subject if how == "sealed" else f"{world.prefix}.other.>"])
     if not is_dead:
         theirs.retention = RetentionPolicy.WORK_QUEUE
-    before = (await world.nats.jetstream().add_stream(theirs)).config
+    if how == "mirror":
+        origin = f"{world.prefix.upper()}_ORIGIN"
+        await jetstream.add_stream(name=origin, subjects=[f"{world.prefix}.origin.>"])
+        theirs.subjects, theirs.mirror = None, StreamSource(name=origin)
+    before = (await jetstream.add_stream(theirs)).config
+    if how == "sealed":
+        before.sealed = True
+        before = (await jetstream.update_stream(before)).config
 
     with pytest.raises(ExceptionGroup) as error:
         await made(world)
 
     assert f"stream {name} cannot" in str(error.value.exceptions[0])
-    assert "subjects are" in str(error.value.exceptions[0])
+    assert ("subjects are" if how == "other subjects" else "it takes no messages") in str(error.value.exceptions[0])
     assert await config_of(world, name) == before
 
 
