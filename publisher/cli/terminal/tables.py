@@ -81,13 +81,17 @@ def _least_width(columns: Mapping[str, Sequence[Text]]) -> int:
 
 def print_details(details: Mapping[str, object]) -> None:
     """Names and values, one a line; what has no value is left out."""
+    out = console()
+    shown = {name: _detail(value) for name, value in details.items() if value not in (None, "", {})}
+    if out.width < max(map(cell_len, shown), default=0) + NARROWEST:
+        _print_rows(out, {name: [value] for name, value in shown.items()})
+        return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, value in details.items():
-        if value not in (None, "", {}):
-            grid.add_row(name, _detail(value))
-    console().print(grid)
+    for name, value in shown.items():
+        grid.add_row(name, value)
+    out.print(grid)
 
 
 def _detail(value: object) -> Text:

@@ -400,7 +400,7 @@ def test_a_project_is_given_another_origin_by_hand(cli: CommandLine, code: Path)
     assert taken.code == 1
     assert 'p_remote_origin "git@github.com:ada/other.git" is taken by project "other"' in taken.err
     wrong = cli("project", "update", "engine", "--origin", "https://user:secret@gitlab.com/a/b")
-    assert (wrong.code, "secret" in wrong.err) == (1, False)
+    assert (wrong.code, "secret" in wrong.err) == (2, False)
     assert str(main) in active(cli)
 
 

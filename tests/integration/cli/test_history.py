@@ -86,7 +86,6 @@ def test_replay_for_people_ends_with_the_token_to_go_on_with(cli: CommandLine, s
         (["--follow", "--until", "3"], "give follow or until, not both"),
         (["--until", "0"], "until sequence 0 is not 1 or more"),
         (["--after", "x"], 'resume token "x" is none'),
-        (["--worktree", "x"], 'worktree "x" is not a UUID'),
         (["--entity", "x"], 'entity "x" is none of'),
         (["--correlation", "x"], 'correlation "x" is not a UUID'),
     ],

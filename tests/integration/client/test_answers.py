@@ -26,6 +26,7 @@ ARRIVES_AS = {
     OutcomeUnknown: Unavailable,
     errors.Unprepared: Unavailable,
     errors.Busy: Unavailable,
+    errors.Unusable: errors.Invalid,
     HistoryLost: errors.Conflict,
 }
 TEXT = 'name: "größe\nx"'
