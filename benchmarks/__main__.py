@@ -20,17 +20,15 @@ from benchmarks import (
     gaps,
     growth,
     latency,
-    machine,
-    page,
     queries,
     replay,
-    results,
     snapshot,
     writers,
 )
-from benchmarks.measure import Report, Target
-from benchmarks.servers import Servers, running
-from benchmarks.sizes import QUICK, Sizes
+from benchmarks.harness import machine, page, results
+from benchmarks.harness.measure import Report, Target
+from benchmarks.harness.servers import Servers, running
+from benchmarks.harness.sizes import QUICK, Sizes
 from registry.errors import RegistryError
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -97,7 +95,7 @@ async def _measure(servers: Servers, name: str, sizes: Sizes) -> Report:
 
 
 def _save(reports: dict[str, Report], described: dict[str, str], out: Path, *, quick: bool) -> None:
-    from benchmarks.plot import draw  # matplotlib takes a second to load
+    from benchmarks.harness.plot import draw  # matplotlib takes a second to load
 
     ordered = [reports[name] for name in BENCHMARKS if name in reports]
     results.write(out / RESULTS, ordered, described)

@@ -14,10 +14,10 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg import AsyncConnection
 
-from benchmarks import backlog
-from benchmarks.measure import Report, Target, interleaved, percentile, ratio
-from benchmarks.servers import Servers, new_prefix
-from benchmarks.sizes import Sizes
+from benchmarks.harness import backlog
+from benchmarks.harness.measure import Report, Target, interleaved, percentile, ratio
+from benchmarks.harness.servers import Servers, new_prefix
+from benchmarks.harness.sizes import Sizes
 from registry.client import RegistryClient
 
 COMMAND, LEDGER, FUNCTION = "RegistryClient", "apply_command", "the SQL function"

@@ -10,11 +10,11 @@ import orjson
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
-from benchmarks import backlog
-from benchmarks.measure import Report, Target, interleaved, ratio
-from benchmarks.peers import PEERS, PURE_PYTHON
-from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
-from benchmarks.sizes import Sizes
+from benchmarks.harness import backlog
+from benchmarks.harness.measure import Report, Target, interleaved, ratio
+from benchmarks.harness.peers import PEERS, PURE_PYTHON
+from benchmarks.harness.servers import Servers, drop_stream, fill_seconds, new_prefix
+from benchmarks.harness.sizes import Sizes
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.page import Unseen, next_page
 from publisher.outbox.ranges import RangeSet

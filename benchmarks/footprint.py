@@ -13,10 +13,10 @@ import psutil
 import psycopg
 from nats.aio.client import Client
 
-from benchmarks import backlog
-from benchmarks.measure import Report, Target, interleaved
-from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
-from benchmarks.sizes import Sizes
+from benchmarks.harness import backlog
+from benchmarks.harness.measure import Report, Target, interleaved
+from benchmarks.harness.servers import Servers, drop_stream, fill_seconds, new_prefix
+from benchmarks.harness.sizes import Sizes
 from registry.broker.connection import connect_nats
 from registry.subjects import Names
 

@@ -10,11 +10,11 @@ from statistics import median
 
 from psycopg import AsyncConnection
 
-from benchmarks import backlog
+from benchmarks.harness import backlog
+from benchmarks.harness.measure import Curve, Report, Target, interleaved, percentile, ratio
+from benchmarks.harness.servers import Servers, new_prefix
+from benchmarks.harness.sizes import Sizes
 from benchmarks.latency import latencies
-from benchmarks.measure import Curve, Report, Target, interleaved, percentile, ratio
-from benchmarks.servers import Servers, new_prefix
-from benchmarks.sizes import Sizes
 from registry.subjects import Names
 
 RATE = 20

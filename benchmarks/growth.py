@@ -11,13 +11,13 @@ import psycopg
 from nats.aio.client import Client
 from psycopg.types.numeric import Int8
 
-from benchmarks import backlog
 from benchmarks.drain import as_the_relay, bare, read
+from benchmarks.harness import backlog
+from benchmarks.harness.measure import Curve, Report, Target, interleaved, percentile, ratio
+from benchmarks.harness.pgbench import tps
+from benchmarks.harness.servers import Servers, drop_stream, fill_seconds, new_prefix
+from benchmarks.harness.sizes import Sizes
 from benchmarks.latency import latencies
-from benchmarks.measure import Curve, Report, Target, interleaved, percentile, ratio
-from benchmarks.pgbench import tps
-from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
-from benchmarks.sizes import Sizes
 from registry.broker.connection import connect_nats
 from registry.subjects import Names
 

@@ -18,11 +18,11 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 from psycopg import AsyncConnection
 
-from benchmarks import backlog
-from benchmarks.measure import Report, Target, interleaved, percentile, ratio
-from benchmarks.servers import Servers, drop_stream, new_prefix
-from benchmarks.sizes import Sizes
-from benchmarks.triggers import drop_event_triggers
+from benchmarks.harness import backlog
+from benchmarks.harness.measure import Report, Target, interleaved, percentile, ratio
+from benchmarks.harness.servers import Servers, drop_stream, new_prefix
+from benchmarks.harness.sizes import Sizes
+from benchmarks.harness.triggers import drop_event_triggers
 from registry.broker.connection import connect_nats
 from registry.client import RegistryClient
 from registry.events.message import EVENT_ID_HEADER, OUTBOX_ID_HEADER

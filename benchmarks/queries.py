@@ -9,11 +9,11 @@ from time import perf_counter
 
 import psycopg
 
-from benchmarks import population
-from benchmarks.measure import Report, Target, percentile
-from benchmarks.population import project_id, worktree_id
-from benchmarks.servers import Servers
-from benchmarks.sizes import Sizes
+from benchmarks.harness import population
+from benchmarks.harness.measure import Report, Target, percentile
+from benchmarks.harness.population import project_id, worktree_id
+from benchmarks.harness.servers import Servers
+from benchmarks.harness.sizes import Sizes
 
 SEARCH_LIMIT_MS = 10.0
 ROUNDS = 2

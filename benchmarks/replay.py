@@ -9,10 +9,10 @@ from time import perf_counter
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from benchmarks import backlog
-from benchmarks.measure import Report, Target, interleaved, ratio
-from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
-from benchmarks.sizes import Sizes
+from benchmarks.harness import backlog
+from benchmarks.harness.measure import Report, Target, interleaved, ratio
+from benchmarks.harness.servers import Servers, drop_stream, fill_seconds, new_prefix
+from benchmarks.harness.sizes import Sizes
 from registry.broker.connection import connect_nats
 from registry.client import RegistryClient
 from registry.subjects import Names

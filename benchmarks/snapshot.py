@@ -8,10 +8,10 @@ from time import perf_counter
 import psycopg
 from psycopg import AsyncConnection
 
-from benchmarks import population
-from benchmarks.measure import Curve, Report, Target, interleaved, ratio
-from benchmarks.servers import Servers, new_prefix
-from benchmarks.sizes import Sizes
+from benchmarks.harness import population
+from benchmarks.harness.measure import Curve, Report, Target, interleaved, ratio
+from benchmarks.harness.servers import Servers, new_prefix
+from benchmarks.harness.sizes import Sizes
 from publisher.history.snapshot import table_lines
 from registry.client import RegistryClient
 from registry.history.snapshot import Snapshot, whole_lines

@@ -11,11 +11,11 @@ from time import perf_counter
 import psycopg
 from psycopg import AsyncConnection
 
-from benchmarks.measure import Curve, Report, Target, interleaved, ratio
-from benchmarks.pgbench import tps
-from benchmarks.servers import Servers
-from benchmarks.sizes import Sizes
-from benchmarks.triggers import drop_event_triggers, write_ids_alone, write_old_and_new
+from benchmarks.harness.measure import Curve, Report, Target, interleaved, ratio
+from benchmarks.harness.pgbench import tps
+from benchmarks.harness.servers import Servers
+from benchmarks.harness.sizes import Sizes
+from benchmarks.harness.triggers import drop_event_triggers, write_ids_alone, write_old_and_new
 
 WORKTREES = """
 WITH project AS (

@@ -17,9 +17,6 @@ from publisher.cli import (
     config,
     events,
     history,
-    import_sqlite,
-    maintain,
-    migrate,
     overview,
     project,
     schemas,
@@ -29,6 +26,7 @@ from publisher.cli import (
     worktree,
     worktree_type,
 )
+from publisher.cli.database import import_sqlite, maintain, migrate
 from publisher.cli.terminal.text import say, write
 from publisher.text import visible
 from registry.errors import Invalid, RegistryError, Unavailable, Unprepared, Unusable

@@ -15,7 +15,7 @@ from registry.client import RegistryClient, Sending
 from tests.faults.applier.test_applier import Senders
 from tests.support import services
 from tests.support.commands import envelope
-from tests.support.old_nats import old_nats_binary
+from tests.support.nats.old import old_nats_binary
 from tests.support.world import World
 
 PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}

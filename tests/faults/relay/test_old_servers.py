@@ -28,7 +28,7 @@ from tests.integration.contract.test_contract import VALIDATORS
 from tests.integration.relay.test_delivery import do_everything, register_project
 from tests.support import services
 from tests.support.every_event import change_everything
-from tests.support.old_nats import old_nats_binary
+from tests.support.nats.old import old_nats_binary
 from tests.support.relay_process import RelayProcess
 from tests.support.workload import writing
 from tests.support.world import Published, World

@@ -14,7 +14,7 @@ from registry.client import Access, RegistryClient
 from registry.concurrency.tasks import end
 from registry.errors import Busy, Invalid
 from tests.support.everything import everything_works
-from tests.support.nats_process import NatsProcess, configure, free_port, nats_process
+from tests.support.nats.process import NatsProcess, configure, free_port, nats_process
 from tests.support.parts import part_named, until
 from tests.support.world import World
 

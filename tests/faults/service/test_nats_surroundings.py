@@ -16,8 +16,8 @@ from registry.client import Access, RegistryClient
 from registry.concurrency.tasks import end
 from registry.errors import Unavailable
 from tests.support.everything import everything_works, variables
-from tests.support.nats_jwt import Key, private
-from tests.support.nats_process import configure, nats_process
+from tests.support.nats.jwt import Key, private
+from tests.support.nats.process import configure, nats_process
 from tests.support.parts import part_named, until
 from tests.support.world import World
 

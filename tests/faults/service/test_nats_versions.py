@@ -15,7 +15,7 @@ from registry.errors import Busy
 from registry.position import After, FromStart, Last
 from tests.support import services
 from tests.support.everything import everything_works
-from tests.support.old_nats import VERSIONS, old_nats_binary
+from tests.support.nats.old import VERSIONS, old_nats_binary
 from tests.support.world import World
 
 WITH_BATCHES = {"2.12.1", "2.14.0", "2.15.1"}

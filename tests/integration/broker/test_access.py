@@ -18,10 +18,10 @@ import pytest
 from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
 from registry.errors import Unavailable
-from tests.support.certificates import CertificateAuthority
 from tests.support.everything import everything_works, variables
-from tests.support.nats_jwt import Authority, Key, private
-from tests.support.nats_process import NatsProcess, configure, nats_process
+from tests.support.nats.certificates import CertificateAuthority
+from tests.support.nats.jwt import Authority, Key, private
+from tests.support.nats.process import NatsProcess, configure, nats_process
 from tests.support.world import World
 
 INBOX = "_INBOX_ours.of.mine"

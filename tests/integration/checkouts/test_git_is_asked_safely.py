@@ -16,7 +16,7 @@ from publisher.checkouts import run_git
 from publisher.checkouts.git import Repository, State
 from registry.errors import Invalid
 from tests.support.commandline import CommandLine
-from tests.support.git_repositories import ENVIRONMENT, checkout, commit, git
+from tests.support.git.repositories import ENVIRONMENT, checkout, commit, git
 
 ORIGIN = "git@github.com:ada/engine.git"
 HOOKS = ["post-index-change", "pre-auto-gc", "reference-transaction", "post-checkout", "fsmonitor-watchman"]

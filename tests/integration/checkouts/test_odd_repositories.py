@@ -13,8 +13,8 @@ import pytest
 from publisher.checkouts.sync import UNLISTED
 from tests.support.commandline import CommandLine
 from tests.support.credentials import SECRET_VALUES
-from tests.support.git_repositories import checkout, commit, git, linked
-from tests.support.syncing import active, outcomes, sync, worktrees
+from tests.support.git.repositories import checkout, commit, git, linked
+from tests.support.git.syncing import active, outcomes, sync, worktrees
 
 ORIGIN = "git@github.com:ada/engine.git"
 

@@ -18,7 +18,7 @@ from publisher.checkouts.results import Result
 from publisher.checkouts.sync import Sync
 from registry.database import Registry
 from registry.models import Worktree
-from tests.support.git_repositories import checkout, commit, git
+from tests.support.git.repositories import checkout, commit, git
 
 number = itertools.count()
 """So that each example has a project of its own."""

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from tests.support.commandline import CommandLine
-from tests.support.git_repositories import checkout, commit, git, linked
+from tests.support.git.repositories import checkout, commit, git, linked
+from tests.support.git.syncing import outcomes, sync, worktrees
 from tests.support.processes import COMMAND, environment
-from tests.support.syncing import outcomes, sync, worktrees
 
 ORIGIN = "https://github.com/Ada/Engine"
 

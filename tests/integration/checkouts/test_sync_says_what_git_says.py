@@ -14,9 +14,9 @@ import psycopg
 import pytest
 
 from tests.support.commandline import CommandLine
-from tests.support.git_repositories import checkout, commit, git, linked
+from tests.support.git.repositories import checkout, commit, git, linked
+from tests.support.git.syncing import active, outcomes, sync, worktrees
 from tests.support.processes import COMMAND, environment
-from tests.support.syncing import active, outcomes, sync, worktrees
 
 ORIGIN = "git@github.com:ada/engine.git"
 

@@ -18,7 +18,7 @@ import pytest
 from nats import connect
 
 from tests.support.commandline import CommandLine, Done, command_line
-from tests.support.git_repositories import checkout, commit, git
+from tests.support.git.repositories import checkout, commit, git
 from tests.support.processes import COMMAND, environment
 from tests.support.services import wait_until
 from tests.support.world import World

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.support.commandline import CommandLine, command_line
-from tests.support.git_repositories import checkout, commit, git, linked
+from tests.support.git.repositories import checkout, commit, git, linked
 
 ORIGIN = "git@github.com:ada/engine.git"
 

@@ -18,7 +18,7 @@ from registry.client import RegistryClient, Sending
 from registry.errors import Busy, Invalid, OutcomeUnknown, Unavailable
 from tests.support.audit import connected
 from tests.support.commands import envelope
-from tests.support.nats_process import nats_process
+from tests.support.nats.process import nats_process
 from tests.support.processes import run
 from tests.support.proxy import Direction, nats_proxy
 from tests.support.world import World

@@ -20,10 +20,10 @@ from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
 from registry.errors import RegistryError, Unavailable
 from registry.position import Last
-from tests.support.certificates import CertificateAuthority
 from tests.support.everything import first_handled
-from tests.support.nats_jwt import private
-from tests.support.nats_process import NatsProcess
+from tests.support.nats.certificates import CertificateAuthority
+from tests.support.nats.jwt import private
+from tests.support.nats.process import NatsProcess
 from tests.support.relay_process import RelayProcess
 from tests.support.services import scratch_directory
 from tests.support.world import World

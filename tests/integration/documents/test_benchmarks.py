@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from benchmarks import commands, latency, queries, replay, snapshot, writers
-from benchmarks.servers import Servers, running
-from benchmarks.sizes import QUICK
+from benchmarks.harness.servers import Servers, running
+from benchmarks.harness.sizes import QUICK
 
 SMALL = replace(QUICK, replayed=200, commands=40, growth_backlog=100, projects=50, worktrees=100, activities=200)
 

@@ -10,7 +10,7 @@ import pytest
 
 from registry.queries import QUERIES
 from tests.support.commandline import command_line
-from tests.support.git_repositories import checkout, commit, linked
+from tests.support.git.repositories import checkout, commit, linked
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
 

@@ -10,9 +10,9 @@ import textwrap
 from pathlib import Path
 
 from registry.client import Access
-from tests.support.certificates import CertificateAuthority
-from tests.support.nats_jwt import Authority
-from tests.support.nats_process import nats_process
+from tests.support.nats.certificates import CertificateAuthority
+from tests.support.nats.jwt import Authority
+from tests.support.nats.process import nats_process
 from tests.support.processes import environment
 
 PAGE = (Path(__file__).parents[3] / "docs" / "nats.md").read_text()

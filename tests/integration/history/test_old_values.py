@@ -19,8 +19,8 @@ from registry import exact
 from registry.client import RegistryClient
 from registry.database import Registry
 from registry.events import parse
+from tests.support.before.old_values import NUMBERS, TIMES, VALUES, Old, store
 from tests.support.commandline import CommandLine, command_line
-from tests.support.old_values import NUMBERS, TIMES, VALUES, Old, store
 from tests.support.processes import run
 from tests.support.world import World
 

@@ -21,11 +21,11 @@ from registry.database.backfill import backfill
 from registry.database.head import head
 from registry.errors import Conflict, Invalid, Unavailable
 from tests.integration.schema.test_migrate import NAMES, catalogs
-from tests.support import original
+from tests.support.before import original
+from tests.support.before.original import id_of
 from tests.support.commandline import CommandLine, command_line
 from tests.support.databases import Role, name_of, plain_role, url_of
 from tests.support.histories import export, import_
-from tests.support.original import id_of
 from tests.support.world import World
 
 Conn = psycopg.Connection[Any]

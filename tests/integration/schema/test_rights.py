@@ -17,7 +17,7 @@ from registry.database import migrate
 from registry.database.backfill import backfill
 from registry.errors import RegistryError
 from tests.integration.schema.test_migrate import MIGRATIONS, NAMES, catalogs, psql
-from tests.support import original
+from tests.support.before import original
 from tests.support.databases import url_of
 
 Conn = psycopg.Connection[Any]

@@ -18,8 +18,8 @@ from registry.database.connection import connect_blocking
 from registry.database.sqlite import Choices, Report, transfer
 from registry.database.sqlite.source import opened
 from registry.errors import Invalid, NotFound
+from tests.support.before.sqlite import T1, T2, OldDatabase
 from tests.support.commandline import command_line
-from tests.support.sqlite import T1, T2, OldDatabase
 from tests.support.world import World
 
 P, W, A = (f"{digit * 8}-{digit * 4}-4{digit * 3}-8{digit * 3}-{digit * 12}" for digit in "123")

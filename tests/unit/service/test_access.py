@@ -12,8 +12,8 @@ from publisher.settings import load
 from registry.broker.nkey import UserKey
 from registry.client import Access
 from registry.errors import Invalid
-from tests.support.certificates import CertificateAuthority
-from tests.support.nats_jwt import Authority, Key, private
+from tests.support.nats.certificates import CertificateAuthority
+from tests.support.nats.jwt import Authority, Key, private
 
 
 def test_a_key_is_what_others_make_of_the_seed() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page, results
-from benchmarks.measure import Curve, Report, Target, interleaved, percentile, ratio
+from benchmarks.harness import page, results
+from benchmarks.harness.measure import Curve, Report, Target, interleaved, percentile, ratio
 
 
 @pytest.mark.parametrize(

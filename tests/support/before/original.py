@@ -1,4 +1,4 @@
-"""The schema 2.0.0 as it was first shipped, with the data that occurs in it: `tests/support/original_schema/`."""
+"""The schema 2.0.0 as it was first shipped, with the data that occurs in it: `original_schema` beside this file."""
 
 from __future__ import annotations
 

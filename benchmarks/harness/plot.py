@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib
 
-from benchmarks.measure import Curve, Report
+from benchmarks.harness.measure import Curve, Report
 
 matplotlib.use("svg")
 from matplotlib import pyplot

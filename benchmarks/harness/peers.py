@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 from psycopg.conninfo import conninfo_to_dict
 
-from benchmarks.servers import Servers, drop_stream, fill_seconds, new_prefix
+from benchmarks.harness.servers import Servers, drop_stream, fill_seconds, new_prefix
 from registry.subjects import Names
 
 Peer = Callable[[Servers, Client, list[dict[str, Any]]], Awaitable[float]]

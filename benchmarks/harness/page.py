@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.measure import Report, Target
+from benchmarks.harness.measure import Report, Target
 
 INTRODUCTION = """\
 # Performance

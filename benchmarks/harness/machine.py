@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from benchmarks.servers import Servers
+from benchmarks.harness.servers import Servers
 from registry.broker.connection import connect_nats
 
 PACKAGES = (

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 from pydantic import TypeAdapter
 
-from benchmarks.measure import Report
+from benchmarks.harness.measure import Report
 
 OF_THE_RUN = {"date", "commit", "load average before"}
 """What may differ between two runs whose results stand on one page."""
