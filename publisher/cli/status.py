@@ -140,12 +140,13 @@ def _lines(found: Look, settings: Settings) -> dict[str, str]:
     heard, waiting = found.value("imi_publisher_heartbeat_age_seconds"), found.value("imi_outbox_waiting_events") or 0
     late = f", the oldest for {_time(found.value('imi_outbox_oldest_waiting_seconds'))}" if waiting else ""
     stats = found.stats
-    oldest = _time(found.value("imi_outbox_oldest_event_seconds"))
+    oldest = found.value("imi_outbox_oldest_event_seconds")
+    kept = "empty" if oldest is None else f"back to {_time(oldest)} ago"
     return {
         "publisher": "none so far" if heard is None else f"heard {_time(heard)} ago",
         "events": f"{waiting:,.0f} wait{late}",
         "stream": _stream(found, profile.event_stream),
-        "outbox": f"{_bytes(found.value('imi_outbox_bytes'))}, back to {oldest} ago",
+        "outbox": f"{_bytes(found.value('imi_outbox_bytes'))}, {kept}",
         "consumers": _consumers(found),
         "commands": f"{found.value('imi_stream_messages', profile.commands.stream) or 0:,.0f} wait, "
         f"{found.value('imi_stream_messages', profile.commands.dead_letter_stream) or 0:,.0f} dead letters",
@@ -181,8 +182,7 @@ def _left(found: Look, consumer: str) -> float:
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "nothing"
+    seconds = seconds or 0
     for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.1f} {name}" if seconds < 10 else f"{seconds / unit:,.0f} {name}"
