@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
         log_handlers = list(logging.getLogger().handlers)
         try:
-            main.main()
+            copy_context().run(main.main)  # what a command sets for itself, as the folder of `up`, ends with it
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(bool(end.code))
