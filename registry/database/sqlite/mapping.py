@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from registry.database.sqlite import values
 from registry.database.sqlite.source import Row
+from registry.models.activity import ActivityType
 
 RENAMED_TYPES = {"pr": "review"}
 """Types that have another name now."""
-ACTIVITY_TYPES = [
-    "created",
-    "modified",
-    "deleted",
-    "committed",
-    "pushed",
-    "merged",
-    "synced",
-    "claimed",
-    "released",
-    "other",
-]
+ACTIVITY_TYPES = get_args(ActivityType)
 
 
 class Mapped(NamedTuple):

@@ -99,7 +99,7 @@ class _Transfer:
         self._choices = choices
         self._report = report
         self._progress = progress
-        self._done = 0
+        self._done, self._total = 0, sum(source.sizes.values())
         self._projects: dict[str, _Project] = {}
         """By the repository's old name, which worktrees are of."""
         self._types: dict[str, int] = {}
@@ -166,7 +166,7 @@ class _Transfer:
             return _Project(id_, is_active)
         fields = {"id": found.id} | found.fields
         self._execute(_insert("projects", fields), fields)
-        self._added("projects", "repositories", row, found)
+        self._added("projects", "repositories", [(row, found)])
         return _Project(found.id, fields["active"])
 
     # Worktrees
@@ -182,7 +182,7 @@ class _Transfer:
                 else:
                     fields = {"id": found.id} | found.fields
                     self._execute(_insert("worktrees", fields), fields)
-                    self._added("worktrees", "worktrees", row, found)
+                    self._added("worktrees", "worktrees", [(row, found)])
                 self._worktrees[str(row["id"])] = found.id
             except RegistryError as error:
                 remedy = f"--create-types makes the type; or {CORRECT}" if "worktree_type" in str(error) else CORRECT
@@ -232,13 +232,12 @@ class _Transfer:
             if _is_of_the_server(error):
                 raise
         else:
-            for row, found in new:
-                self._added("agent_activities", "agent_activities", row, found)
+            self._added("agent_activities", "agent_activities", new)
             return
         for row, found in new:
             try:
                 self._execute(statement, {"id": found.id} | found.fields)
-                self._added("agent_activities", "agent_activities", row, found)
+                self._added("agent_activities", "agent_activities", [(row, found)])
             except RegistryError as error:
                 self._problem("agent_activities", row, error)
 
@@ -255,9 +254,11 @@ class _Transfer:
                 raise
             raise from_database(error) from error
 
-    def _added(self, table: str, old_table: str, row: Row, found: Mapped) -> None:
-        self._report.notes += [Note(old_table, str(row["id"]), note) for note in found.notes]
-        self._add_to_backlog(table, [found.id])
+    def _added(self, table: str, old_table: str, rows: Sequence[tuple[Row, Mapped]]) -> None:
+        """Note rows that are inserted, with what there is to say of each."""
+        for row, found in rows:
+            self._report.notes += [Note(old_table, str(row["id"]), note) for note in found.notes]
+        self._add_to_backlog(table, [found.id for _, found in rows])
 
     def _add_to_backlog(self, table: str, ids: Sequence[object]) -> None:
         """Have events written of rows, after the events of those before."""
@@ -276,7 +277,7 @@ class _Transfer:
 
     def _step(self) -> None:
         self._done += 1
-        self._progress(self._done, sum(self._source.sizes.values()))
+        self._progress(self._done, self._total)
 
 
 def _insert(table: LiteralString, fields: dict[str, Any], returning: LiteralString | None = None) -> sql.Composed:
