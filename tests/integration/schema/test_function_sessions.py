@@ -11,8 +11,8 @@ import pytest
 from psycopg import sql
 
 from registry.database import migrate
-from tests.integration.schema.test_migrate import NAMES
 from tests.integration.schema.test_rights import CALLS, by_psql, populate
+from tests.support.schema.migrations import NAMES
 
 Conn = psycopg.Connection[Any]
 

@@ -16,9 +16,9 @@ from psycopg.conninfo import make_conninfo
 from registry.database import migrate
 from registry.database.backfill import backfill
 from registry.errors import RegistryError
-from tests.integration.schema.test_migrate import MIGRATIONS, NAMES, catalogs, psql
 from tests.support.before import original
 from tests.support.databases import url_of
+from tests.support.schema.migrations import MIGRATIONS, NAMES, catalogs, psql
 
 Conn = psycopg.Connection[Any]
 
