@@ -8,23 +8,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-import nats
 import orjson
 import psycopg
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from psycopg.conninfo import conninfo_to_dict
 
 from publisher.relay.batching import MAX_BATCH_BYTES
 from registry.events.message import HEADER_BYTES, OUTBOX_ID_HEADER
 from registry.subjects import Names
+from tests.support.nats.reading import connected, messages
 
-FETCH_BYTES = 16 * 1024 * 1024
 FETCHED_ROWS = 100
 COMPARED_BYTES = 8 * 1024 * 1024
 """An event with more data than this is a reference wherever it is published."""
@@ -148,40 +143,6 @@ async def wait_until_published(database_url: str, stream: str, timeout_seconds: 
         except TimeoutError:
             found = await (await conn.execute(PROGRESS, [stream])).fetchone()
             raise AssertionError(f"not all published within {timeout_seconds:g} s: cursor, last id {found}") from None
-
-
-@asynccontextmanager
-async def connected(nats_url: str) -> AsyncIterator[Client]:
-    """A client of NATS for the block."""
-
-    async def ignore(error: Exception) -> None:
-        """nats-py reports each reconnect here, and prints a traceback where nobody listens."""
-
-    client = await nats.connect(nats_url, error_cb=ignore)
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-async def messages(client: Client, stream: str) -> AsyncIterator[Msg]:
-    """Every message the stream holds, in sequence order; fails when one of them does not arrive."""
-    jetstream = client.jetstream()
-    state = (await jetstream.stream_info(stream)).state
-    if not state.messages:
-        return
-    config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True)
-    subscription = await jetstream.pull_subscribe("", stream=stream, config=config)
-    page_size = max(1, min(500, FETCH_BYTES * state.messages // max(state.bytes, 1)))
-    last, left = 0, state.messages
-    while left:
-        for message in await subscription.fetch(min(left, page_size), timeout=10):
-            sequence = message.metadata.sequence.stream
-            assert sequence > last, f"message {sequence} of {stream} was read behind {last}"
-            last, left = sequence, left - 1
-            yield message
-    await subscription.unsubscribe()
-    assert last == state.last_seq or state.num_deleted, f"{stream} ends at {state.last_seq}, read up to {last}"
 
 
 async def _outbox(database_url: str) -> dict[str, Row]:

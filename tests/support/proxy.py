@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Literal
@@ -34,8 +34,10 @@ class Proxy:
     def __init__(self, connect: Callable[[], object]) -> None:
         self._connect = connect
         self._writers: set[asyncio.StreamWriter] = set()
-        self._passing = asyncio.Event()
-        self._passing.set()
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._halves: set[asyncio.StreamWriter] = set()
+        self._passing: dict[Direction, asyncio.Event] = {"to_server": asyncio.Event(), "to_client": asyncio.Event()}
         self._last_chunk_at = monotonic()
         self._stop: Stop | None = None
         self._is_stopped = False
@@ -44,8 +46,11 @@ class Proxy:
         """Chunks carried, or held back, since the last `count_from_now`, of both directions."""
         self.is_refusing = False
         self.delay_seconds = 0.0
+        self.bytes_per_second = 0.0
+        """How much each direction of a connection carries; 0 is as much as comes."""
         self.swallow: Callable[[Direction, bytes], bool] | None = None
         """Asked for each chunk; one it says True for never arrives."""
+        self.go_on()
 
     def count_from_now(self) -> None:
         """Number the next chunk 1."""
@@ -59,7 +64,9 @@ class Proxy:
     def go_on(self) -> None:
         """Carry everything again, on new connections."""
         self._stop, self._is_stopped, self.is_refusing, self.swallow = None, False, False, None
-        self._passing.set()
+        self.delay_seconds = self.bytes_per_second = 0.0
+        for passing in self._passing.values():
+            passing.set()
 
     def cut(self) -> None:
         """Reset every connection."""
@@ -71,15 +78,37 @@ class Proxy:
         self.is_refusing = True
         self.cut()
 
-    def black_hole(self) -> None:
-        """Accept connections and chunks, and pass nothing on, as a network does that lost its route."""
-        self._passing.clear()
+    def half_close(self) -> None:
+        """End every connection in one direction: clients read an end, and what they write still arrives."""
+        for client in self._clients - self._halves:
+            self._halves.add(client)
+            if not client.is_closing():
+                client.write_eof()
+
+    def black_hole(self, direction: Direction | None = None) -> None:
+        """Accept connections and chunks, and pass nothing on, or not in one direction, as a network without a route."""
+        for each, passing in self._passing.items():
+            if direction in {None, each}:
+                passing.clear()
 
     async def quiet(self, seconds: float = 0.25) -> None:
         """Return when no chunk came for `seconds` from now on."""
         began = monotonic()
         while monotonic() - max(began, self._last_chunk_at) < seconds:
             await asyncio.sleep(0.02)
+
+    async def end(self) -> None:
+        """Reset every connection, and wait until none is left."""
+        self.go_on()
+        self.refuse()
+        while self._serving:
+            await asyncio.wait(self._serving)
+
+    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection."""
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.is_refusing:
@@ -92,6 +121,7 @@ class Proxy:
             return
         pair = {writer, server_writer}
         self._writers |= pair
+        self._clients.add(writer)
         try:
             async with asyncio.TaskGroup() as tasks:
                 pumps = [
@@ -103,6 +133,8 @@ class Proxy:
                     pump.cancel()
         finally:
             self._writers -= pair
+            self._clients.discard(writer)
+            self._halves.discard(writer)
             for each in pair:
                 each.close()
 
@@ -113,13 +145,16 @@ class Proxy:
                 self._last_chunk_at = monotonic()
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
-                await self._passing.wait()
+                if self.bytes_per_second:
+                    await asyncio.sleep(len(data) / self.bytes_per_second)
+                await self._passing[direction].wait()
                 stop = self._stop
                 is_here = stop is not None and self.chunks == stop.chunk and not self._is_stopped
                 if is_here and stop is not None and stop.when == "before":
                     self._is_stopped = True
                     stop.call()
-                if self._is_stopped or (self.swallow is not None and self.swallow(direction, data)):
+                is_swallowed = self._is_stopped or (self.swallow is not None and self.swallow(direction, data))
+                if is_swallowed or writer in self._halves:
                     continue
                 writer.write(data)
                 await writer.drain()
@@ -148,20 +183,24 @@ async def nats_proxy(nats_url: str) -> AsyncIterator[tuple[Proxy, str]]:
     """A proxy in front of the nats-server of `nats_url`; yields it and the URL through it."""
     parts = urlsplit(nats_url)
     host, port = parts.hostname, parts.port or 4222
-    async with _listening(lambda: asyncio.open_connection(host, port)) as proxy:
+    async with tcp_proxy(host or "127.0.0.1", port) as proxy:
         credentials, at, _ = parts.netloc.rpartition("@")
         yield proxy, f"{parts.scheme}://{credentials}{at}127.0.0.1:{proxy.port}"
+
+
+def tcp_proxy(host: str, port: int) -> AbstractAsyncContextManager[Proxy]:
+    """A proxy in front of any server."""
+    return _listening(lambda: asyncio.open_connection(host, port))
 
 
 @asynccontextmanager
 async def _listening(connect: Callable[[], object]) -> AsyncIterator[Proxy]:
     proxy = Proxy(connect)
-    server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0, limit=CHUNK_BYTES)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=CHUNK_BYTES)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
     finally:
         server.close()
-        proxy.go_on()
-        proxy.cut()
+        await proxy.end()
         await server.wait_closed()

@@ -9,7 +9,8 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -18,15 +19,18 @@ import orjson
 from tests.support.processes import COMMAND, environment
 
 
-class RelayProcess:
-    """A running `imi-registry serve`; its log lines are `log()`."""
+class ServiceProcess:
+    """A running process that logs to standard error; its log lines are `log()`."""
 
-    def __init__(self, database_url: str, nats_url: str, prefix: str, **settings: object) -> None:
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
-        variables = {f"IMI_{name.upper()}": str(value) for name, value in settings.items()}
+    def __init__(self, command: list[str], variables: dict[str, str], log_file: Path | None = None) -> None:
+        """`variables` are the environment's; the log goes to `log_file` where one is given."""
+        if log_file is None:
+            self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
+        else:
+            self._output = log_file.open("w+b")
         self._process = subprocess.Popen(
-            [*COMMAND, "serve"],
-            env=environment(DATABASE_URL=database_url, NATS_URL=nats_url, IMI_PREFIX=prefix, **variables),
+            command,
+            env=environment(**variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._output,
@@ -65,15 +69,14 @@ class RelayProcess:
                 await asyncio.sleep(0.01)
         return code
 
-    async def readyz(self) -> tuple[int, dict[str, Any]]:
-        """Status code and body of `/readyz`."""
-        url = (await self.ready())["http_url"]
-        return await asyncio.to_thread(status_of, f"{url}/readyz")
-
     @property
     def is_running(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self._process.terminate()
 
     def kill(self) -> None:
         """End it at once, as loss of power would; it cannot do anything more."""
@@ -92,6 +95,23 @@ class RelayProcess:
         self._process.kill()
         self._process.wait()
         self._output.close()
+
+
+class RelayProcess(ServiceProcess):
+    """A running `imi-registry serve`."""
+
+    def __init__(
+        self, database_url: str, nats_url: str, prefix: str, *, log_file: Path | None = None, **settings: object
+    ) -> None:
+        """`settings` become `IMI_…` variables."""
+        variables = {f"IMI_{name.upper()}": str(value) for name, value in settings.items()}
+        places = {"DATABASE_URL": database_url, "NATS_URL": nats_url, "IMI_PREFIX": prefix}
+        super().__init__([*COMMAND, "serve"], variables | places, log_file)
+
+    async def readyz(self) -> tuple[int, dict[str, Any]]:
+        """Status code and body of `/readyz`."""
+        url = (await self.ready())["http_url"]
+        return await asyncio.to_thread(status_of, f"{url}/readyz")
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
 from registry.client.projection import projection
 from registry.database import migrate
-from tests.faults.relay.test_server_restarts import Restartable
 from tests.integration.client.test_projection import assert_up_to_date
-from tests.support.audit import connected
 from tests.support.histories import write
+from tests.support.nats.reading import connected
+from tests.support.restartable import Restartable
 from tests.support.world import World
 
 

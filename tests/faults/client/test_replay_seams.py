@@ -17,9 +17,9 @@ from registry.client import RegistryClient
 from registry.client.replay import replay
 from registry.history.pages import Replayed
 from registry.position import After, FromStart, Last, Start
-from tests.faults.relay.test_server_restarts import Restartable
-from tests.support.audit import connected
 from tests.support.histories import row
+from tests.support.nats.reading import connected
+from tests.support.restartable import Restartable
 from tests.support.workload import writing
 from tests.support.world import World
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import psycopg
@@ -15,35 +11,9 @@ import pytest
 from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
 from registry.database import migrate
+from tests.support.restartable import Restartable
 from tests.support.workload import Workload, writing
 from tests.support.world import World
-
-
-class Restartable:
-    """An embedded server that is stopped and started within one test, at the same URL."""
-
-    def __init__(self, start: Callable[[], AbstractContextManager[postgres.EmbeddedServer]]) -> None:
-        self._start = start
-        self._stack = ExitStack()
-        self._server = self._stack.enter_context(start())
-        self.url = self._server.url
-
-    async def stop(self, *, is_crash: bool) -> None:
-        """End it in order, or with SIGKILL."""
-        if is_crash:
-            os.kill(self._server.pid, signal.SIGKILL)
-        await asyncio.to_thread(self._stack.close)
-
-    async def start(self) -> None:
-        """Start it again on what it stored."""
-        self._server = await asyncio.to_thread(self._stack.enter_context, self._start())
-        assert self._server.url == self.url
-
-    def __enter__(self) -> Restartable:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
 
 async def failing_more(load: Workload) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from publisher.doctor import examine
 from publisher.embedded.nats_server import nats_server
-from tests.faults.relay.test_server_restarts import Restartable
-from tests.support.audit import connected, messages
 from tests.support.databases import Role, name_of, new_database
+from tests.support.nats.reading import connected, messages
+from tests.support.restartable import Restartable
 from tests.support.workload import writing
 from tests.support.world import World
 

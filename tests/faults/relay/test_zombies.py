@@ -19,7 +19,7 @@ from publisher.relay.term import Term
 from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.opening import open_stream
 from registry.concurrency.tasks import end
-from tests.support.audit import connected
+from tests.support.nats.reading import connected
 from tests.support.proxy import Direction, nats_proxy, postgres_proxy
 from tests.support.workload import writing
 from tests.support.world import World

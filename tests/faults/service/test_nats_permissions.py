@@ -19,8 +19,8 @@ from registry.broker.connection import connect_nats
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
 from registry.errors import RegistryError, Unavailable
-from tests.support.audit import connected
 from tests.support.commands import envelope
+from tests.support.nats.reading import connected
 from tests.support.parts import part_named, until
 from tests.support.proxy import Direction, nats_proxy
 from tests.support.world import World

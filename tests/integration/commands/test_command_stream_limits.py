@@ -16,9 +16,9 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig, StreamSour
 from publisher.stream.own_stream import OURS
 from registry.client import RegistryClient, Sending
 from registry.errors import Busy, Invalid, OutcomeUnknown, Unavailable
-from tests.support.audit import connected
 from tests.support.commands import envelope
 from tests.support.nats.process import nats_process
+from tests.support.nats.reading import connected
 from tests.support.processes import run
 from tests.support.proxy import Direction, nats_proxy
 from tests.support.world import World

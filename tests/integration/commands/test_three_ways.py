@@ -12,9 +12,9 @@ import pytest
 from psycopg import sql
 
 from registry.commands import COMMANDS
-from tests.support.audit import connected
 from tests.support.commandline import command_line
 from tests.support.commands import envelope
+from tests.support.nats.reading import connected
 from tests.support.world import World
 
 TABLES = ("projects", "worktrees", "worktree_types", "agent_activities")

@@ -13,8 +13,8 @@ from publisher.embedded.nats_server import nats_server
 from publisher.history.rebuild import rebuild
 from registry.errors import Conflict, NotFound
 from registry.position import Last
-from tests.support.audit import connected
 from tests.support.histories import row, write_disorderly
+from tests.support.nats.reading import connected
 from tests.support.workload import writing
 from tests.support.world import World
 

@@ -16,8 +16,8 @@ from publisher.embedded.nats_server import nats_server
 from publisher.history import timeline
 from publisher.history.verification import verify
 from registry.errors import NotFound
-from tests.support.audit import connected
 from tests.support.databases import Role, name_of, new_database
+from tests.support.nats.reading import connected
 from tests.support.workload import writing
 from tests.support.world import World
 

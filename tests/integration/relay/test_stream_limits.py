@@ -17,8 +17,8 @@ from registry.broker.connection import flushed
 from registry.client.replay import replay
 from registry.position import After, FromSequence, FromStart, Last
 from registry.profiles.bloodbank import STREAM
-from tests.support.audit import connected
 from tests.support.histories import row
+from tests.support.nats.reading import connected
 from tests.support.workload import writing
 from tests.support.world import World
 

@@ -53,6 +53,17 @@ class NatsProcess:
         assert self._process is not None
         self._process.wait()
 
+    def end(self) -> None:
+        """End it whatever its state."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def log(self) -> str:
         """What it logged."""
         file = self._directory / "nats.log"

@@ -1,0 +1,60 @@
+"""The long form: `./run faults --faults 500`, or `python -m tests.faults.suite`."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tests.faults.suite import page, results
+from tests.faults.suite.run import Outcome, attack
+from tests.support.services import scratch_directory
+
+KEPT = Path("fault-history")
+
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    faults: Annotated[int, typer.Option(min=1, help="How many faults are injected.")] = 500,
+    seed: Annotated[str, typer.Option(help="Which schedule; a new one where none is given.")] = "",
+    record: Annotated[bool, typer.Option("--record", help="Add the run to docs/reliability.json.")] = False,
+    history: Annotated[Path, typer.Option(help="Folder in which the history of a run that fails is kept.")] = KEPT,
+) -> None:
+    """Hurt a whole installation at random while it works, and judge what it told.
+
+    Exit code 0: nothing was lost, told twice, out of order, or told though it never was; 1: something was, and the
+    history is kept.
+    """
+    seed = seed or secrets.token_hex(4)
+    folder = history / seed
+    print(f"seed {seed}: {faults} faults; history in {folder}", flush=True)
+    with scratch_directory() as directory:
+        outcome = asyncio.run(attack(seed, faults, directory, folder))
+    _show(outcome)
+    if record:
+        results.add(results.of(outcome))
+        page.write()
+    if not outcome.verdict.is_clean:
+        raise typer.Exit(1)
+    shutil.rmtree(folder)
+
+
+def _show(outcome: Outcome) -> None:
+    run = results.of(outcome)
+    print(f"{run.faults} faults in {run.seconds:,.0f} s; {run.entries:,} changes, {run.messages:,} messages")
+    for name, count in run.counts.items():
+        print(f"{count:6} {name}")
+    for what, count in run.broken.items():
+        print(f"{count:6} {what}")
+    print("clean" if outcome.verdict.is_clean else f"NOT CLEAN: {outcome.verdict}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,36 @@
+"""What writers write: entries that say which row, its how manyth change, and by which attempt it was made.
+
+An entry travels as a text in a column of a registry row, so every event that tells it can be recognised.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+MARK = "entry"
+
+
+class Entry(NamedTuple):
+    """One change."""
+
+    row: str
+    number: int
+    """1, 2, 3 … of its row, in the order in which they were committed."""
+    token: str
+    """Of the attempt that made it; one that was rolled back leaves its number to another attempt."""
+
+    @property
+    def text(self) -> str:
+        """As it is written into the row."""
+        return f"{MARK} {self.row} {self.number} {self.token}"
+
+
+def entry_of(payload: bytes) -> Entry | None:
+    """The entry that the envelope of an event tells; None for other changes."""
+    data = json.loads(payload).get("data") or {}
+    words = str(data.get("description")).split(" ")
+    is_told = "activity_id" in data or "description" in data.get("changed", {})
+    if len(words) != 4 or words[0] != MARK or not is_told:
+        return None
+    return Entry(words[1], int(words[2]), words[3])

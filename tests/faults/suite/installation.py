@@ -1,0 +1,139 @@
+"""What a run attacks: two publishers, two appliers, a subscriber, PostgreSQL and three nats-servers.
+
+Each party reaches each server by a line of its own, a proxy: so the network of one can be hurt and that of another not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from publisher.embedded.postgres import postgres
+from registry.database import migrate
+from registry.subjects import Names
+from tests.faults.suite import writers
+from tests.support.nats.cluster import SIZE, Cluster, cluster
+from tests.support.proxy import Proxy, nats_proxy, postgres_proxy
+from tests.support.relay_process import RelayProcess, ServiceProcess
+from tests.support.restartable import Restartable
+
+PREFIX = "imi"
+MAX_CONNECTIONS = 80
+POSTGRES_SETTINGS = {"max_connections": str(MAX_CONNECTIONS), "max_prepared_transactions": "5"}
+NATS_SETTINGS = {"max_payload": 8 * 1024 * 1024}
+PUBLISHERS, APPLIERS = ("publisher-0", "publisher-1"), ("applier-0", "applier-1")
+SUBSCRIBER, WRITERS = "subscriber", "writers"
+SERVICE_SETTINGS = {"stream_replicas": SIZE}
+
+
+@dataclass
+class Lines:
+    """How one party reaches the servers."""
+
+    postgres: Proxy
+    nats: list[Proxy]
+    database_url: str
+    nats_url: str
+
+    @property
+    def all(self) -> list[Proxy]:
+        """To every server."""
+        return [self.postgres, *self.nats]
+
+
+class Party:
+    """A process that is ended and started again."""
+
+    def __init__(self, name: str, spawn: Callable[[Path], ServiceProcess], folder: Path) -> None:
+        self.name = name
+        self._spawn = spawn
+        self._folder = folder
+        self._starts = 0
+        self.process = self._start()
+
+    async def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        await self.process.exit_code()
+
+    async def stop(self) -> None:
+        """End it in order."""
+        self.process.stop()
+        await self.process.exit_code()
+
+    def start(self) -> None:
+        """Start it again."""
+        self.process.close()
+        self.process = self._start()
+
+    def _start(self) -> ServiceProcess:
+        self._starts += 1
+        return self._spawn(self._folder / f"{self.name}-{self._starts}.log")
+
+
+@dataclass
+class Installation:
+    """Everything that runs; `installed` starts it."""
+
+    folder: Path
+    """Of the history: logs of the services are there, too."""
+    database: Restartable
+    cluster: Cluster
+    lines: dict[str, Lines] = field(default_factory=dict)
+    parties: dict[str, Party] = field(default_factory=dict)
+
+    @property
+    def event_stream(self) -> str:
+        """Name of the stream that is judged."""
+        return Names(PREFIX).event_stream
+
+
+@asynccontextmanager
+async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation]:
+    """Start all of it; servers store in `directory`."""
+    async with AsyncExitStack() as stack:
+        database = stack.enter_context(
+            await asyncio.to_thread(Restartable, lambda: postgres(directory, settings=POSTGRES_SETTINGS))
+        )
+        with psycopg.connect(database.url) as conn:
+            migrate.apply(conn)
+            writers.prepare(conn)
+        nodes = await stack.enter_async_context(cluster(directory, **NATS_SETTINGS))
+        there = Installation(folder, database, nodes)
+        for name in (*PUBLISHERS, *APPLIERS, SUBSCRIBER, WRITERS):
+            there.lines[name] = await _lines(stack, there)
+        for name, spawn in _spawns(there).items():
+            party = there.parties[name] = Party(name, spawn, folder)
+            stack.callback(lambda party=party: party.process.close())
+        for name in (*PUBLISHERS, *APPLIERS):
+            await there.parties[name].process.ready()
+        yield there
+
+
+async def _lines(stack: AsyncExitStack, there: Installation) -> Lines:
+    to_database, database_url = await stack.enter_async_context(postgres_proxy(there.database.url))
+    to_nodes = [await stack.enter_async_context(nats_proxy(node.url())) for node in there.cluster.nodes]
+    return Lines(to_database, [proxy for proxy, _ in to_nodes], database_url, ",".join(url for _, url in to_nodes))
+
+
+def _spawns(there: Installation) -> dict[str, Callable[[Path], ServiceProcess]]:
+    def service(name: str, parts: str) -> Callable[[Path], ServiceProcess]:
+        line = there.lines[name]
+        return lambda log_file: RelayProcess(
+            line.database_url, line.nats_url, PREFIX, parts=parts, log_file=log_file, **SERVICE_SETTINGS
+        )
+
+    def subscriber(log_file: Path) -> ServiceProcess:
+        command = [sys.executable, "-m", "tests.faults.suite.subscriber", str(there.folder)]
+        variables = {"NATS_URL": there.lines[SUBSCRIBER].nats_url, "IMI_PREFIX": PREFIX}
+        return ServiceProcess(command, variables, log_file)
+
+    found = {name: service(name, "publisher") for name in PUBLISHERS}
+    found |= {name: service(name, "applier") for name in APPLIERS}
+    return found | {SUBSCRIBER: subscriber}

@@ -1,0 +1,125 @@
+"""docs/reliability.md out of docs/reliability.json: each promise, why it holds, what attacks it, the latest figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from statistics import median
+
+from tests.faults.suite.results import DOCS, Results, Run, Takeovers, read
+
+FILE = DOCS / "reliability.md"
+LATEST_RUNS = 10
+INTRODUCTION = """\
+# Reliability
+
+Written by `python -m tests.faults.suite.page` out of `reliability.json`; do not edit. What is promised, why it holds,
+what attacks it, and what came of it.
+
+`./run faults --faults 500` runs the long form of the fault suite, `--seed` repeats the schedule of an earlier run,
+`--record` adds the result to this page. Two publishers, two appliers, a subscriber, PostgreSQL and a cluster of three
+nats-servers work, each on lines of its own, while eight writers change shared rows by SQL and by commands: some roll
+back, some hold transactions open, some do not wait for the disk, some write more than a batch holds. Faults come in
+random order, two at once now and then, for up to twelve seconds. The judge reads what the writers' own table holds,
+every message of the stream with a bare NATS client, a replay, and what the subscriber noted: neither the outbox nor the
+relay's record is believed. A run that fails keeps its history.
+"""
+PROMISES = [
+    (
+        "Every committed change is in the stream: nothing is lost",
+        "[ADR 1](adr/0001-outbox-and-relay.md)",
+        "`tests/faults/suite`, `tests/faults/relay`",
+        "lost",
+    ),
+    ("… once", "[ADR 1](adr/0001-outbox-and-relay.md), the fence", "the same", "duplicated"),
+    ("… in the order of its row", "[ADR 1](adr/0001-outbox-and-relay.md)", "the same", "reordered"),
+    (
+        "Nothing else is in the stream: no change that was rolled back, or that a crash took back",
+        "[ADR 1](adr/0001-outbox-and-relay.md), what is published is on disk",
+        "the same, `tests/faults/relay/test_durability.py`",
+        "phantoms",
+    ),
+    (
+        "A replay tells what the stream holds",
+        "[ADR 6](adr/0006-history.md)",
+        "`tests/faults/suite`, `tests/faults/client`",
+        "lost in a replay",
+    ),
+    (
+        "A durable subscriber is told everything, whatever kills it",
+        "[ADR 10](adr/0010-durable-subscriptions.md)",
+        "the same",
+        "lost at the subscriber",
+    ),
+    (
+        "… in the order of its row",
+        "[ADR 10](adr/0010-durable-subscriptions.md)",
+        "the same",
+        "skipped at the subscriber",
+    ),
+]
+
+
+def text(results: Results) -> str:
+    """The page."""
+    parts = [INTRODUCTION, "\n## Promises\n\n"]
+    latest = results.runs[-1] if results.runs else None
+    parts.append("| promise | why it holds | what attacks it | broken, latest run | all runs |\n")
+    parts.append("|---|---|---|--:|--:|\n")
+    for promise, why, attack, key in PROMISES:
+        last = latest.broken.get(key, 0) if latest else "not run"
+        in_all = sum(run.broken.get(key, 0) for run in results.runs)
+        parts.append(f"| {promise} | {why} | {attack} | {last} | {in_all} |\n")
+    parts += _runs(results.runs) + _kinds(results.runs) + _takeovers(results.takeovers)
+    return "".join(parts)
+
+
+def write() -> None:
+    """Write the page."""
+    FILE.write_text(text(read()))
+
+
+def _runs(runs: list[Run]) -> list[str]:
+    faults, entries = sum(run.faults for run in runs), sum(run.entries for run in runs)
+    parts = [f"\n## Runs\n\n{len(runs)} runs, {faults:,} faults, {entries:,} numbered changes; the latest:\n\n"]
+    parts.append("| date | commit | seed | faults | changes | messages | broken promises | handled again | minutes |\n")
+    parts.append("|---|---|---|--:|--:|--:|--:|--:|--:|\n")
+    parts += [
+        f"| {run.date} | {run.commit} | {run.seed} | {run.faults} | {run.entries:,} | {run.messages:,} "
+        f"| {sum(run.broken.values())} | {run.repeated:,} | {run.seconds / 60:.0f} |\n"
+        for run in runs[-LATEST_RUNS:]
+    ]
+    for run in runs[-1:]:
+        parts.append(
+            f"\nOf {run.servers}. Events flowed again at the latest {run.slowest_recovery_seconds:g} s after a "
+            f"fault was over ({run.slowest_recovery_of}). `handled again` counts events that the "
+            "subscriber noted, and had not acknowledged when it was killed.\n"
+        )
+    return parts
+
+
+def _kinds(runs: list[Run]) -> list[str]:
+    counts: Counter[str] = Counter()
+    for run in runs:
+        counts.update(run.counts)
+    lines = [f"| {name} | {count} |\n" for name, count in sorted(counts.items())]
+    return ["\n## Faults\n\n| fault | times, all runs |\n|---|--:|\n", *lines]
+
+
+def _takeovers(takeovers: list[Takeovers]) -> list[str]:
+    if not takeovers:
+        return []
+    parts = [
+        "\n## Takeovers\n\nFrom the moment the leading publisher is lost until the other one has published a change, "
+        "with the default settings. `python -m tests.faults.suite.takeover` measures them.\n\n",
+        "| what happens to the leader | times | median | maximum | target | measured |\n|---|--:|--:|--:|--:|---|\n",
+    ]
+    for one in takeovers:
+        parts.append(
+            f"| {one.way} | {len(one.seconds)} | {median(one.seconds):.2f} s | {max(one.seconds):.2f} s "
+            f"| {one.limit_seconds:g} s | {one.date}, commit {one.commit} |\n"
+        )
+    return parts
+
+
+if __name__ == "__main__":
+    write()

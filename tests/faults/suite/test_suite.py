@@ -1,0 +1,103 @@
+"""The short form of the fault suite, and proof that its judge finds each kind of wrong."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.suite import page, results
+from tests.faults.suite.checker import Verdict, judge
+from tests.faults.suite.entries import Entry
+from tests.faults.suite.fault import FAULTS
+from tests.faults.suite.history import COMMANDED, HANDLED, LEDGER, REPLAY, STREAM, WRITTEN, Notes
+from tests.faults.suite.run import attack
+from tests.faults.suite.schedule import plan
+
+HISTORY = Path("fault-history")
+FAULTS_IN_SHORT = 10
+"""About a minute; `./run faults` is the long form."""
+A1, A2, A3, B1 = Entry("a", 1, "t"), Entry("a", 2, "u"), Entry("a", 3, "v"), Entry("b", 1, "w")
+
+
+async def test_faults_of_every_kind_break_no_promise(state_dir: Path) -> None:
+    seed = secrets.token_hex(4)
+    folder = HISTORY / seed
+    print(f"seed {seed}: history in {folder}")
+
+    outcome = await attack(seed, FAULTS_IN_SHORT, state_dir, folder)
+
+    assert outcome.verdict.is_clean, outcome.verdict
+    assert outcome.faults == FAULTS_IN_SHORT
+    shutil.rmtree(folder)
+
+
+def test_a_seed_tells_the_schedule_and_the_long_form_has_every_kind() -> None:
+    assert [step[:3] for step in plan("a", 50)] == [step[:3] for step in plan("a", 50)]
+    assert [step[:3] for step in plan("a", 50)] != [step[:3] for step in plan("b", 50)]
+    assert {fault.name for step in plan("a", 500) for fault in step.faults} == set(FAULTS)
+    assert sum(len(step.faults) for step in plan("a", 50)) == 50
+
+
+def noted(
+    folder: Path,
+    *,
+    committed: list[Entry],
+    told: list[Entry],
+    handled: list[Entry] | None = None,
+    unknown: tuple[Entry, ...] = (),
+) -> Verdict:
+    """The verdict about a run in which this was noted."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    lists = {LEDGER: committed, STREAM: told, REPLAY: told, HANDLED: told if handled is None else handled}
+    for name, entries in lists.items():
+        notes = Notes(folder, name)
+        notes.add_all(enumerate(entries))
+        notes.close()
+    notes = Notes(folder, COMMANDED)
+    for entry in unknown:
+        notes.add(entry=entry, outcome="unknown")
+    notes.close()
+    return judge(folder)
+
+
+def test_what_is_lost_phantom_doubled_or_out_of_order_is_found(tmp_path: Path) -> None:
+    def judged(*told: Entry) -> Verdict:
+        return noted(tmp_path / "run", committed=[A1, A2, B1], told=list(told), unknown=(A3,))
+
+    assert judged(A1, B1, A2).is_clean
+    assert judged(A1, B1, A2, A3).is_clean
+    assert judged(A1, B1).stream.lost == [A2]
+    assert judged(A1, A2, B1, Entry("a", 2, "x")).stream.phantoms == [Entry("a", 2, "x")]
+    assert judged(A1, A2, B1, A1).stream.duplicated == [A1]
+    assert judged(A2, A1, B1).replay.reordered == [(A2, A1)]
+    assert not noted(tmp_path / "run", committed=[], told=[]).is_clean
+
+
+def test_a_subscriber_may_be_told_again_and_must_be_told_all_in_order(tmp_path: Path) -> None:
+    def handled(*entries: Entry) -> Verdict:
+        return noted(tmp_path / "run", committed=[A1, A2], told=[A1, A2], handled=list(entries))
+
+    assert handled(A1, A2, A1, A2).is_clean
+    assert handled(A1, A2, A1).repeated == 1
+    assert handled(A2).subscriber.lost == [A1]
+    assert handled(A2, A1).subscriber.reordered == [(A2, A1)]
+
+
+@pytest.mark.parametrize("is_durable", [True, False], ids=["synchronous", "asynchronous"])
+def test_a_commit_that_the_database_forgot_is_found_where_it_was_promised(tmp_path: Path, is_durable: bool) -> None:
+    folder = tmp_path / "run"
+    noted(folder, committed=[A1], told=[A1])
+    notes = Notes(folder, WRITTEN)
+    notes.add(outcome="committed", is_durable=is_durable, entries=[A1, A2])
+    notes.add(outcome="rolled back", is_durable=True, entries=[A3])
+    notes.close()
+
+    assert judge(folder).forgotten == ([A2] if is_durable else [])
+
+
+def test_the_page_is_what_the_results_make_it() -> None:
+    assert page.FILE.read_text() == page.text(results.read())

@@ -1,0 +1,161 @@
+"""Writers: they change rows of the registry by plain SQL and by commands, and note what was confirmed to them.
+
+Several share each row. A change's number is taken under the row's lock, so numbers are in the order of the commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import psycopg
+from psycopg import AsyncConnection
+
+from registry.client import RegistryClient, Sending
+from registry.errors import OutcomeUnknown, Unavailable
+from tests.faults.suite.entries import MARK, Entry
+from tests.faults.suite.history import COMMANDED, WRITTEN, Notes
+
+ROWS = [f"s{number}" for number in range(8)]
+COMMAND_ROWS = ["c0", "c1"]
+MARKER = "marker"
+"""The row by which the schedule sees that events flow."""
+ROLLED_BACK, HELD_OPEN, BULK, TWICE = 0.15, 0.02, 0.003, 0.1
+BULK_ENTRIES = 1_200
+"""More than one batch of the stream holds."""
+LOCK_TIMEOUT = "2s"
+ASKED = Sending(timeout=3)
+RETRY_SECONDS = 0.05
+CONNECT: dict[str, Any] = {"connect_timeout": 5, "tcp_user_timeout": 5000, "autocommit": True}
+
+TABLES = """
+CREATE TABLE entry_ledger (row text NOT NULL, number int NOT NULL, token text NOT NULL);
+CREATE TABLE entry_number (row text PRIMARY KEY, number int NOT NULL DEFAULT 0);
+"""
+NUMBER = "UPDATE entry_number SET number = number + 1 WHERE row = %s RETURNING number"
+CHANGE = "UPDATE projects SET description = %s WHERE name = %s"
+NOTE = "INSERT INTO entry_ledger (row, number, token) VALUES (%s, %s, %s)"
+BULK_CHANGE = """
+INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)
+SELECT 'bulk', (SELECT min(id::text)::uuid FROM worktrees), 'modified', %(mark)s || ' ' || row || ' 1 ' || %(token)s
+FROM (SELECT 'bulk-' || %(token)s || '-' || n AS row FROM generate_series(1, %(entries)s) AS n) AS rows
+"""
+BULK_NOTE = """
+INSERT INTO entry_ledger (row, number, token)
+SELECT 'bulk-' || %(token)s || '-' || n, 1, %(token)s FROM generate_series(1, %(entries)s) AS n
+"""
+
+
+class RolledBack(Exception):
+    """Ends a transaction on purpose."""
+
+
+class Setting(NamedTuple):
+    """What kind of writer one is."""
+
+    is_durable: bool
+    """Whether its COMMIT waits for the disk."""
+    pause_seconds: float
+
+
+def prepare(conn: psycopg.Connection[Any]) -> None:
+    """Make the ledger, and the rows that are written."""
+    conn.execute(TABLES)
+    for row in [*ROWS, *COMMAND_ROWS, MARKER]:
+        project = conn.execute("SELECT register_project(%s, %s)", [row, origin_of(row)]).fetchone()
+        conn.execute("INSERT INTO entry_number (row) VALUES (%s)", [row])
+    conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'feat/w', '/w/w')", project)
+
+
+def origin_of(row: str) -> str:
+    """The origin of the row's project."""
+    return f"git@github.com:{MARK}/{row}.git"
+
+
+class Writers:
+    """What the writers of one run share."""
+
+    def __init__(self, database_url: str, folder: Path) -> None:
+        self._database_url = database_url
+        self._written, self._commanded = Notes(folder, WRITTEN), Notes(folder, COMMANDED)
+        self._stopping = asyncio.Event()
+        self.commits = 0
+        self.applied = 0
+
+    def stop(self) -> None:
+        """Let every writer end what it does."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Close the notes."""
+        self._written.close()
+        self._commanded.close()
+
+    async def write_sql(self, rng: random.Random, setting: Setting) -> None:
+        """Write until told to stop; connect again whenever the connection is lost."""
+        while not self._stopping.is_set():
+            try:
+                async with await AsyncConnection.connect(self._database_url, **CONNECT) as conn:
+                    await conn.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+                    await conn.execute(f"SET synchronous_commit = {'on' if setting.is_durable else 'off'}")
+                    while not self._stopping.is_set():
+                        await self._transaction(conn, rng, setting)
+                        await asyncio.sleep(rng.random() * 2 * setting.pause_seconds)
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def write_commands(self, client: RegistryClient, row: str) -> None:
+        """Number one row by commands, each number once, until told to stop."""
+        number = 0
+        while not self._stopping.is_set():
+            number += 1
+            entry = Entry(row, number, uuid4().hex[:12])
+            outcome = "refused"
+            try:
+                await client.update_project(remote_origin=origin_of(row), description=entry.text, sending=ASKED)
+                outcome, self.applied = "applied", self.applied + 1
+            except OutcomeUnknown:
+                outcome = "unknown"
+            except Unavailable:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            finally:
+                if outcome != "refused":
+                    self._commanded.add(entry=entry, outcome=outcome)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _transaction(self, conn: AsyncConnection, rng: random.Random, setting: Setting) -> None:
+        made: list[Entry] = []
+        outcome = "unknown"
+        try:
+            async with conn.transaction():
+                for row in rng.sample(ROWS, rng.choices((1, 2, 4, len(ROWS)), (70, 20, 8, 2))[0]):
+                    for _ in range(2 if rng.random() < TWICE else 1):
+                        made.append(await change(conn, row))
+                if rng.random() < BULK:
+                    values = {"token": uuid4().hex[:12], "entries": BULK_ENTRIES, "mark": MARK}
+                    await conn.execute(BULK_CHANGE, values)
+                    await conn.execute(BULK_NOTE, values)
+                if rng.random() < HELD_OPEN:
+                    await asyncio.sleep(rng.random())
+                if rng.random() < ROLLED_BACK:
+                    raise RolledBack
+            outcome = "committed"
+            self.commits += 1
+        except (RolledBack, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            outcome = "rolled back"
+        finally:
+            self._written.add(outcome=outcome, is_durable=setting.is_durable, entries=made)
+
+
+async def change(conn: AsyncConnection, row: str) -> Entry:
+    """Change a row within the open transaction; returns the entry."""
+    found = await (await conn.execute(NUMBER, [row])).fetchone()
+    assert found is not None
+    entry = Entry(row, found[0], uuid4().hex[:12])
+    await conn.execute(CHANGE, [entry.text, row])
+    await conn.execute(NOTE, list(entry))
+    return entry

@@ -1,0 +1,45 @@
+"""An embedded server that is stopped and started within one test, at the same URL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+
+import psutil
+
+from publisher.embedded.process import EmbeddedServer
+
+
+class Restartable:
+    """A running server; `start` of the constructor is what starts it."""
+
+    def __init__(self, start: Callable[[], AbstractContextManager[EmbeddedServer]]) -> None:
+        self._start = start
+        self._stack = ExitStack()
+        self._server = self._stack.enter_context(start())
+        self.url = self._server.url
+
+    async def stop(self, *, is_crash: bool, by: signal.Signals = signal.SIGKILL) -> None:
+        """End it in order, or by a signal that leaves it no time."""
+        if is_crash:
+            os.kill(self._server.pid, by)
+        await asyncio.to_thread(self._stack.close)
+
+    async def start(self) -> None:
+        """Start it again on what it stored."""
+        self._server = await asyncio.to_thread(self._stack.enter_context, self._start())
+        assert self._server.url == self.url
+
+    def processes(self) -> list[psutil.Process]:
+        """The server's own process, then those that it started."""
+        server = psutil.Process(self._server.pid)
+        return [server, *server.children(recursive=True)]
+
+    def __enter__(self) -> Restartable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
