@@ -8,6 +8,10 @@ from uuid import UUID, uuid4
 import orjson
 import psycopg
 
+ORIGIN = "git@github.com:a/p.git"
+PROJECT = {"name": "p", "remote_origin": ORIGIN}
+"""What `project.register` says of some project."""
+
 
 def envelope(name: str, data: Any, **attributes: object) -> bytes:
     """A command as a component in any language would write it."""

@@ -15,7 +15,7 @@ from publisher.history.rebuild import rebuild
 from registry.client import Delivery, RegistryClient
 from registry.client.subscriber import WINDOW
 from tests.faults.relay.test_stream_history import Losing
-from tests.integration.client.test_client import Seen, change_projects, subscribed
+from tests.support.client.subscriptions import Seen, change_projects, subscribed
 from tests.support.proxy import Direction, nats_proxy
 from tests.support.restartable import Restartable
 from tests.support.world import World

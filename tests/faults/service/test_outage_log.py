@@ -11,7 +11,7 @@ import structlog
 
 from registry.client import RegistryClient
 from registry.concurrency import outage
-from tests.integration.client.test_client import Seen, change_projects, subscribed
+from tests.support.client.subscriptions import Seen, change_projects, subscribed
 from tests.support.commands import envelope
 from tests.support.proxy import nats_proxy, postgres_proxy
 from tests.support.world import World

@@ -61,12 +61,6 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def conn(database: str) -> Iterator[Conn]:
-    with psycopg.connect(database, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
 def plans(conn: Conn) -> Plans:
     """Of a session whose trigger plans were made when there was one row of everything."""
     worktree_id = add_worktree(conn, add_project(conn))
