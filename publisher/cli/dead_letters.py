@@ -71,6 +71,8 @@ def list_(
     """
     from publisher.cli.terminal import tables
 
+    _check(durable, entity, action)
+
     async def work(client: RegistryClient) -> list[DeadLetter]:
         return await _matching(client, durable, entity, action, project, reason)
 
@@ -108,6 +110,7 @@ def show(
 
     Example: imi-registry events dead-letters show dashboard 1
     """
+    _check(durable)
     letter = _with_client(lambda client: client.dead_letters.get(durable, number), nats_url)
     if as_json:
         emit_json(letter.document())
@@ -194,6 +197,8 @@ def record(
     """
     from publisher.cli.terminal import tables
 
+    _check(durable)
+
     async def work(client: RegistryClient) -> list[Any]:
         return [one async for one in client.dead_letters.records(durable)]
 
@@ -233,6 +238,7 @@ def _each(
         raise Invalid("give either the number of a dead letter, or --all")
     if number is not None and any(wanted):
         raise Invalid("--entity, --action, --project and --reason go with --all")
+    _check(durable, *wanted[:2])
 
     async def find(client: RegistryClient) -> list[DeadLetter]:
         if number is not None:
@@ -259,6 +265,16 @@ def _each(
     elif verb == "Delete":
         confirm(f"Delete dead letter {number} of {durable} ({found[0].failure.reason})?", yes)
     _with_client(work, nats_url)
+
+
+def _check(durable: str | None, entity: str | None = None, action: str | None = None) -> None:
+    """Raise `Invalid` for what can be refused before any server is asked."""
+    from registry.broker.durable import checked_durable
+    from registry.events.catalogue import check_filter
+
+    if durable is not None:
+        checked_durable(durable)
+    check_filter(entity, action, None)
 
 
 async def _matching(
