@@ -44,6 +44,46 @@ class CommandNames:
 
 
 @dataclass(frozen=True)
+class LetterNames:
+    """What the dead letters of subscriptions are called; those of each durable name have a stream of their own."""
+
+    stream_root: str
+    subject_root: str
+    record_stream: str
+    """Stream that records what was done with dead letters."""
+    record_root: str
+
+    @property
+    def all_subjects(self) -> str:
+        """Wildcard of the subjects of all these streams but the record."""
+        return f"{self.subject_root}.>"
+
+    def stream(self, durable: str) -> str:
+        """Stream that holds the dead letters of a durable name."""
+        return f"{self.stream_root}_{durable}"
+
+    def durable_of(self, stream: str) -> str:
+        """The durable name whose dead letters are in `stream`."""
+        return stream.removeprefix(f"{self.stream_root}_")
+
+    def stream_subjects(self, durable: str) -> str:
+        """Wildcard of what its stream holds."""
+        return f"{self.subject_root}.{durable}.>"
+
+    def letter_subject(self, durable: str, event_id: str) -> str:
+        """Subject of the dead letter of one event: there is one at most."""
+        return f"{self.subject_root}.{durable}.letter.{event_id}"
+
+    def redelivery_subject(self, durable: str, event_id: str) -> str:
+        """Subject on which it is asked that a dead letter is handled once more."""
+        return f"{self.subject_root}.{durable}.redeliver.{event_id}"
+
+    def record_subject(self, durable: str, action: str) -> str:
+        """Subject under which it is recorded that somebody did something with a dead letter."""
+        return f"{self.record_root}.{durable}.{action}"
+
+
+@dataclass(frozen=True)
 class Names:
     """The `imi` naming profile. `prefix` is the first token of each subject, upper case of each stream."""
 
@@ -64,6 +104,16 @@ class Names:
             reply_root=f"{self.prefix}.rpy.v1",
             dead_letter_stream=f"{self.prefix.upper()}_DEAD_LETTERS",
             dead_letter_root=f"{self.prefix}.dlq.v1",
+        )
+
+    @property
+    def letters(self) -> LetterNames:
+        """Names of the dead letters of subscriptions."""
+        return LetterNames(
+            stream_root=f"{self.prefix.upper()}_DEAD_LETTERS",
+            subject_root=f"{self.prefix}.sub.v1",
+            record_stream=f"{self.prefix.upper()}_DEAD_LETTER_RECORD",
+            record_root=f"{self.prefix}.dlr.v1",
         )
 
     @property

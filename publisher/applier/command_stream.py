@@ -27,8 +27,8 @@ from nats.js.api import (
 )
 
 from publisher.settings import Settings
-from publisher.stream.own_stream import open_own
 from registry.broker.errors import NOT_UNIQUE, translated_nats
+from registry.broker.own_stream import open_own
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
 from registry.errors import Conflict, NotFound
 from registry.profiles.profile import Profile

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -12,19 +11,14 @@ from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from publisher.applier.command_stream import REQUEST_TIMEOUT_SECONDS, Received
 from publisher.settings import Settings
-from publisher.stream.own_stream import open_own
 from registry.broker.errors import translated_nats
+from registry.broker.own_stream import open_own
+from registry.broker.stored import first_message
+from registry.dead_letters.letter import ATTEMPTS, REASON, SEQUENCE, SUBJECT, number_in, one_line, sendable
 from registry.errors import NotFound
 from registry.profiles.profile import Profile
 
-REASON = "Imi-Reason"
-SUBJECT = "Imi-Subject"
-SEQUENCE = "Imi-Stream-Sequence"
-ATTEMPTS = "Imi-Attempts"
 OURS = {REASON, SUBJECT, SEQUENCE, ATTEMPTS, "Nats-Msg-Id"}
-REASON_LENGTH = 500
-SENDABLE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-"""Names of headers that nats-py sends; it receives others, too."""
 DEDUPE_SECONDS = 3600.0
 """A message that is buried again after a crash, within this, is stored once."""
 
@@ -91,13 +85,8 @@ class DeadLetters:
 
     async def bury(self, received: Received, reason: str, attempts: int) -> None:
         """Store a message of the command stream, whole. The same message again is stored once. Raises `Unavailable`."""
-        headers = {
-            name: value
-            for name, value in received.headers.items()
-            if not name.startswith("Nats-") and SENDABLE.fullmatch(name)
-        }
-        headers |= {
-            REASON: " ".join(reason.split())[:REASON_LENGTH].encode("ascii", "backslashreplace").decode(),
+        headers = sendable(received.headers) | {
+            REASON: one_line(reason),
             SUBJECT: received.subject,
             SEQUENCE: str(received.sequence),
             ATTEMPTS: str(attempts),
@@ -136,18 +125,16 @@ class DeadLetters:
     async def _next(self, number: int) -> DeadLetter | None:
         """The first dead letter of at least this number."""
         subject = f"{self._names.dead_letter_root}.>"
-        try:
-            with translated_nats(f"cannot read stream {self.name}"):
-                message = await self._js.get_msg(self.name, seq=number, subject=subject, direct=True, next=True)
-        except NotFound:
+        message = await first_message(self._js, self.name, number, subject)
+        if message is None:
             return None
         headers = {name: str(value) for name, value in (message.headers or {}).items()}
         return DeadLetter(
             number=int(message.seq or 0),
             subject=headers.get(SUBJECT, ""),
             reason=headers.get(REASON, ""),
-            sequence=_number(headers.get(SEQUENCE)),
-            attempts=_number(headers.get(ATTEMPTS)),
+            sequence=number_in(headers.get(SEQUENCE)),
+            attempts=number_in(headers.get(ATTEMPTS)),
             headers={name: value for name, value in headers.items() if name not in OURS},
             payload=message.data or b"",
             buried_at=message.time or datetime.fromtimestamp(0, UTC),
@@ -156,8 +143,3 @@ class DeadLetters:
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
         with translated_nats(f"cannot publish to {subject}"):
             await self._js.publish(subject, payload, headers=headers)
-
-
-def _number(text: str | None) -> int:
-    """The number in a header of ours; 0 in a message that somebody else stored there."""
-    return int(text) if text and len(text) < 20 and text.isascii() and text.isdecimal() else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from publisher.cli import archive
+from publisher.cli import archive, dead_letters
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import MOST, AsJson, NatsUrl, UpFolder, Utc
 from publisher.cli.servers.session import located, registry_client, run
@@ -213,6 +213,7 @@ def show(
     terminal.show(run(work()), profile_of(settings).event_stream, as_json=as_json)
 
 
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command("export")(archive.export)
 app.command("import")(archive.import_)
 

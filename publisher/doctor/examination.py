@@ -13,8 +13,8 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
-from publisher.applier.dead_letters import DeadLetters
 from publisher.doctor.database import database_findings
+from publisher.doctor.dead_letters import dead_letter_findings
 from publisher.doctor.findings import Counts, Examined, Finding, Findings
 from publisher.doctor.stream import stream_findings
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
@@ -26,7 +26,7 @@ from publisher.outbox.lead import holder_of_lead, stranger_leads
 from publisher.part import Part
 from publisher.settings import Settings, profile_of
 from registry.broker.connection import connect_nats
-from registry.errors import NotFound, Unavailable
+from registry.errors import Unavailable
 from registry.events.reference import UNREADABLE
 
 INTERVAL_SECONDS = (0.5, 5.0)
@@ -115,7 +115,7 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -
     findings += await database_findings(conn, stream)
     findings += [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)]
     findings += await stream_findings(conn, client, settings, ours)
-    findings += await _dead_letters(client, settings)
+    findings += await dead_letter_findings(client, settings)
     return Examined(findings, await _counts(conn, ours))
 
 
@@ -153,21 +153,6 @@ async def _is_stuck(conn: AsyncConnection, known: Known, stale_seconds: float) -
     await asyncio.sleep(MOMENT_SECONDS)
     later = await known_stream(conn, known.stream)
     return later is not None and (later.last, later.first_waiting) == (known.last, known.first_waiting)
-
-
-async def _dead_letters(client: Client, settings: Settings) -> list[Finding]:
-    try:
-        waiting = await DeadLetters(client, profile_of(settings), settings).count()
-    except NotFound:  # no applier ever ran
-        return []
-    if not waiting:
-        return [Finding(True, "no dead letters")]
-    what = "1 dead letter waits" if waiting == 1 else f"{waiting:,} dead letters wait"
-    return [
-        Finding(
-            False, f"{what}: look with imi-registry commands dead-letters list, then retry or drop", is_hindrance=False
-        )
-    ]
 
 
 def _other(known: Known) -> Finding:

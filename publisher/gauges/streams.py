@@ -11,7 +11,8 @@ from nats.js.api import ConsumerInfo, StreamInfo
 
 from publisher.gauges.level import Level
 from registry.broker.errors import translated_nats
-from registry.errors import NotFound
+from registry.dead_letters import DeadLetterDesk
+from registry.errors import NotFound, Unprepared
 from registry.profiles.profile import Profile
 
 MOST_CONSUMERS = 100
@@ -52,7 +53,16 @@ async def measure(client: Client, profile: Profile) -> list[Level]:
     ]
     if profile.event_stream in found:
         levels += await _consumers(js, profile.event_stream)
-    return levels + await _storage(js)
+    return [*levels, await _dead_letters(client, profile), *await _storage(js)]
+
+
+async def _dead_letters(client: Client, profile: Profile) -> Level:
+    try:
+        counts = await DeadLetterDesk(client, profile).counts()
+    except Unprepared:  # an account that may not list streams
+        counts = {}
+    values = dict(sorted(counts.items())[:MOST_CONSUMERS])
+    return Level("imi_event_dead_letters", "Events that a subscription could not handle", values, "durable")
 
 
 async def _consumers(js: JetStreamContext, stream: str) -> list[Level]:

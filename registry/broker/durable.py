@@ -23,11 +23,20 @@ from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy
 from registry.broker.errors import no_stream, translated_nats
 from registry.broker.pull import GONE_SECONDS
 from registry.concurrency.outage import Outage
-from registry.errors import Conflict, NotFound, Unavailable
+from registry.errors import Conflict, Invalid, NotFound, Unavailable
+from registry.validation import printable
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.5
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def checked_durable(name: str) -> str:
+    """`name`, if a subscription can be called so. Raises `Invalid`."""
+    if not _NAME.fullmatch(name):
+        raise Invalid(f'durable {printable(name)} must be 1 to 64 letters, digits, "_" and "-"')
+    return name
 
 
 class Turn(NamedTuple):

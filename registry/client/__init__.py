@@ -2,7 +2,7 @@
 
 from registry.broker.access import Access
 from registry.client.client import RegistryClient
+from registry.client.hand import Delivery
 from registry.client.sender import Sending
-from registry.client.subscriber import Delivery
 
 __all__ = ["Access", "Delivery", "RegistryClient", "Sending"]

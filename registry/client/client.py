@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -15,17 +14,20 @@ from nats.aio.client import Client
 from registry.arguments import checked_arguments
 from registry.broker.access import ANYBODY, Access
 from registry.broker.connection import connect_nats
+from registry.broker.durable import checked_durable
 from registry.broker.errors import translated_nats
 from registry.broker.ordered import OrderedReader, ordered_reader
 from registry.client.commands import CommandClient
+from registry.client.hand import Delivery, Handler
 from registry.client.lookup import FoundEvent, find_event
 from registry.client.projection import Projection, projection
 from registry.client.queries import QueryClient
 from registry.client.replay import replay
 from registry.client.sender import Sending
 from registry.client.snapshot import take_snapshot
-from registry.client.subscriber import Delivery, Handler, Subscriber
+from registry.client.subscriber import Subscriber
 from registry.client.wanted import Wanted
+from registry.dead_letters import DeadLetterDesk
 from registry.errors import Invalid
 from registry.events.filter import EventFilter
 from registry.history.pages import Replayed
@@ -33,13 +35,14 @@ from registry.history.snapshot import Snapshot
 from registry.position import Start
 from registry.profiles.profile import Profile, profile_named
 from registry.subjects import DEFAULT_SOURCE, Names
-from registry.validation import printable
 
 __all__ = ["Delivery", "RegistryClient", "Sending"]
 
 
 MOST_AT_ONCE = 1024
 """Events that a subscription handles at once, at most."""
+MOST_ATTEMPTS = 1000
+"""With the longest wait between them, eight hours."""
 
 
 class RegistryClient(CommandClient):
@@ -50,6 +53,8 @@ class RegistryClient(CommandClient):
         self._profile = profile
         self.queries = QueryClient(client, names)
         """What the registry holds, asked over NATS."""
+        self.dead_letters = DeadLetterDesk(client, profile)
+        """Events that subscriptions could not handle."""
 
     @classmethod
     @checked_arguments
@@ -86,6 +91,7 @@ class RegistryClient(CommandClient):
         project_id: UUID | str | None = None,
         concurrency: int = 16,
         from_start: bool = False,
+        max_attempts: int | None = None,
     ) -> None:
         """Await `handler` for every event, from now on or, `from_start`, from the first one, until cancelled.
 
@@ -94,12 +100,18 @@ class RegistryClient(CommandClient):
         different ones at once, `concurrency` at most. An event may be handled twice, so handlers must bear that.
         Of several processes with the same `durable` one handles, the others wait to take over.
 
+        With `max_attempts` an event on which the handler fails so often is put aside as a dead letter, and those behind
+        it go on; without, they wait. A handler that raises `Unavailable` says that waiting helps: that is not counted.
+        Dead letters are looked after with `client.dead_letters`; one that is redelivered comes with
+        `delivery.is_redelivered`, out of order.
+
         Raises `Invalid`, `NotFound` when there is no event stream yet, `Conflict` when `durable` names other events.
         """
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", durable):
-            raise Invalid(f'durable {printable(durable)} must be 1 to 64 letters, digits, "_" and "-"')
+        checked_durable(durable)
         if not 1 <= concurrency <= MOST_AT_ONCE:
             raise Invalid(f"concurrency: {concurrency}: it must be 1 to {MOST_AT_ONCE}")
+        if max_attempts is not None and not 1 <= max_attempts <= MOST_ATTEMPTS:
+            raise Invalid(f"max_attempts: {max_attempts}: it must be 1 to {MOST_ATTEMPTS}")
         wanted = EventFilter.of(entity=entity, action=action, project_id=project_id)
         await Subscriber(
             self._client,
@@ -109,6 +121,7 @@ class RegistryClient(CommandClient):
             durable=durable,
             concurrency=concurrency,
             from_start=from_start,
+            max_attempts=max_attempts,
         ).run()
 
     @checked_arguments

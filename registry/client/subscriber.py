@@ -2,7 +2,8 @@
 
 One process at a time handles the events of a durable name; a second one waits until the first is gone
 (`registry/broker/durable.py`). An event whose handler fails is tried again here, with those of its project behind it:
-given back to the server it would lose its place. What was in hand when a process ended, or when a connection, a
+given back to the server it would lose its place. With `max_attempts` one that fails so often becomes a dead letter, and
+those behind it go on (`poison.py`). What was in hand when a process ended, or when a connection, a
 delivery or an acknowledgement was lost, is delivered again, by a consumer that starts with the first event not
 acknowledged: so an event may be handled twice, and order is kept. One that this process has handled is not handled
 again by it.
@@ -11,8 +12,6 @@ again by it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
 
 import structlog
 from nats.aio.client import Client
@@ -23,17 +22,16 @@ from registry.broker.durable import Durable, Turn
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
 from registry.broker.pull import LONGEST_SECONDS, Pull
+from registry.client.hand import Delivery, Hand, Handler, Held
+from registry.client.poison import Again, Item, Poison
 from registry.client.wanted import Wanted
 from registry.concurrency.backoff import Backoff, doubled
 from registry.concurrency.lanes import Job, Lanes
 from registry.concurrency.outage import Outage
 from registry.concurrency.tasks import run_until
-from registry.errors import Invalid, NotFound, Unavailable, Unprepared
-from registry.events import Event, parse
-from registry.events.envelope import attributes_of
+from registry.errors import NotFound, Unavailable, Unprepared
 from registry.events.filter import EventFilter
 from registry.profiles.profile import Profile
-from registry.subjects import NO_PROJECT
 
 log = structlog.get_logger()
 
@@ -43,99 +41,6 @@ RETRY_SECONDS = (0.1, 30.0)
 """First and longest wait before a failed event is handled again."""
 LOOK_SECONDS = 2.0
 """How often the server's count of deliveries and acknowledgements is compared with ours."""
-
-
-class Delivery(NamedTuple):
-    """One event as it arrived: its subject, the bytes of its envelope, and its place in the stream."""
-
-    subject: str
-    payload: bytes
-    sequence: int
-
-    @property
-    def event(self) -> Event:
-        """The event in its newest model. Raises `Invalid` for one that this version of the package does not know."""
-        return parse(self.payload)
-
-    @property
-    def project_id(self) -> str | None:
-        """The project it is about, if any, and if it can be read."""
-        try:
-            project_id = attributes_of(self.payload).get("partitionkey")
-        except Invalid:
-            return None
-        return project_id if isinstance(project_id, str) else None
-
-
-Handler = Callable[[Delivery], Awaitable[None]]
-
-
-class Held(NamedTuple):
-    """An event in hand, and the message that acknowledges it."""
-
-    delivery: Delivery
-    message: Msg
-
-
-class Hand:
-    """What of the stream is in hand, and what is handled."""
-
-    def __init__(self) -> None:
-        self.done = 0
-        """Sequence up to which every event is handled."""
-        self._last = 0
-        self._last_delivery = 0
-        self._held: dict[int, Held] = {}
-        self._handled: set[int] = set()
-
-    def begin(self, done: int, delivered: int = 0) -> None:
-        """Take what is behind sequence `done`, in order, from a consumer that made `delivered` deliveries before.
-
-        What was in hand comes again.
-        """
-        if done < self.done:  # another stream
-            self._handled.clear()
-        self._held.clear()
-        self.done = done
-        self._last = done
-        self._last_delivery = delivered
-        self._handled = {sequence for sequence in self._handled if sequence > done}
-
-    def take(self, held: Held) -> bool:
-        """Take a delivery; False when its event is handled already."""
-        sequence = held.delivery.sequence
-        self._last = max(self._last, sequence)
-        self._last_delivery = held.message.metadata.sequence.consumer
-        if sequence <= self.done or sequence in self._handled:
-            self._settle()
-            return False
-        self._held[sequence] = held
-        return True
-
-    def holds(self, held: Held) -> bool:
-        """Whether this delivery is the one to handle: not handled, and not delivered again."""
-        return self._held.get(held.delivery.sequence) is held
-
-    def handled(self, sequence: int) -> Msg | None:
-        """Note that an event is handled; returns the message to acknowledge, None when it is still to come again."""
-        if sequence > self.done:
-            self._handled.add(sequence)
-        held = self._held.pop(sequence, None)
-        self._settle()
-        return held.message if held else None
-
-    @property
-    def acknowledged(self) -> int:
-        """Consumer sequence of the delivery up to which all that were taken are acknowledged."""
-        for held in self._held.values():  # the lowest, if there is one
-            return held.message.metadata.sequence.consumer - 1
-        return self._last_delivery
-
-    def _settle(self) -> None:
-        lowest = next(iter(self._held), self._last + 1)
-        if lowest - 1 > self.done:
-            self.done = lowest - 1
-            self._handled = {sequence for sequence in self._handled if sequence > self.done}
 
 
 class Subscriber:
@@ -151,6 +56,7 @@ class Subscriber:
         durable: str,
         concurrency: int,
         from_start: bool,
+        max_attempts: int | None,
     ) -> None:
         self._client = client
         self._js = client.jetstream()
@@ -172,7 +78,8 @@ class Subscriber:
             client, self._stream, durable, first, keeps_sequences=not profile.is_shared, outage=self._outage
         )
         self._hand = Hand()
-        self._lanes: Lanes[Held] = Lanes()
+        self._lanes: Lanes[Item] = Lanes()
+        self._poison = None if max_attempts is None else Poison(client, profile, durable, max_attempts)
         self._acknowledgement = ""
         """Subject of the last one that was sent."""
 
@@ -190,6 +97,8 @@ class Subscriber:
         turn: Turn | None = None
         while True:
             try:
+                if self._poison is not None:
+                    await self._poison.open()
                 turn = await self._durable.take_over(self._hand.done)
                 self._outage.over(consumer=turn.consumer, after=turn.done)
                 await self._read(turn)
@@ -203,8 +112,11 @@ class Subscriber:
         """Read one consumer. Raises `Unavailable` or `NotFound` when it gives no more, or something was lost."""
         self._hand.begin(turn.done, turn.delivered)
         pull = Pull(self._client, self._stream, turn.consumer, WINDOW, delivered=turn.delivered)
+        reading = [pull.run(), self._sort(pull), self._compare(pull, turn.consumer)]
+        if self._poison is not None:
+            reading.append(self._poison.watch(self._lanes))
         try:
-            await run_until(asyncio.Event(), [pull.run(), self._sort(pull), self._compare(pull, turn.consumer)])
+            await run_until(asyncio.Event(), reading)
         finally:
             self._hand.begin(self._hand.done)  # what is not begun is left to whoever reads next
 
@@ -216,7 +128,7 @@ class Subscriber:
             if not self._hand.take(held):
                 await self._acknowledge(message)
             elif self._wanted.has(message.headers, message.data):
-                self._lanes.add(Job(held, {held.delivery.project_id or NO_PROJECT}))
+                self._lanes.add(Job(held, {held.project}))
             else:
                 await self._done(held)
 
@@ -246,25 +158,43 @@ class Subscriber:
     async def _work(self) -> None:
         while True:
             job = await self._lanes.next()
-            if self._hand.holds(job.item):
+            if self._begin(job.item):
                 await self._handle(job)
             else:
                 self._lanes.done(job)
 
-    async def _handle(self, job: Job[Held]) -> None:
-        delivery = job.item.delivery
+    def _begin(self, item: Item) -> bool:
+        """Whether it is to be handled: it was not, and did not come again."""
+        if isinstance(item, Again):
+            return self._poison is not None and self._poison.begin(item)
+        return self._hand.holds(item)
+
+    async def _handle(self, job: Job[Item]) -> None:
         try:
-            await self._handler(delivery)
+            await self._handler(job.item.delivery)
         except Exception as error:
-            delay = doubled(job.attempts, RETRY_SECONDS)
-            job.attempts += 1
-            said = f"{type(error).__name__}: {error}"
-            self._failing.failed(error, is_bug=True, sequence=delivery.sequence, error=said, retry_seconds=delay)
-            self._lanes.again(job, delay)
+            await self._failed(job, error)
         else:
             self._failing.over()
+            if self._poison is not None:
+                await self._poison.handled(job.item)
+            await self._finished(job)
+
+    async def _failed(self, job: Job[Item], error: Exception) -> None:
+        """Let the event be handled again after a while, unless it is put aside now."""
+        sequence, said = job.item.delivery.sequence, f"{type(error).__name__}: {error}"
+        delay = doubled(job.attempts, RETRY_SECONDS)
+        job.attempts += 1
+        self._failing.failed(error, is_bug=True, sequence=sequence, error=said, retry_seconds=delay)
+        if self._poison is not None and self._poison.fails(job.item, error) and await self._poison.bury(job.item):
+            await self._finished(job)
+        else:
+            self._lanes.again(job, delay)
+
+    async def _finished(self, job: Job[Item]) -> None:
+        if isinstance(job.item, Held):
             await self._done(job.item)
-            self._lanes.done(job)
+        self._lanes.done(job)
 
     async def _done(self, held: Held) -> None:
         message = self._hand.handled(held.delivery.sequence)

@@ -50,6 +50,7 @@ class BloodbankProfile:
             raise Invalid("setting event_versions: profile bloodbank has version 1 of each event only")
         self.source = source
         self.requests = Names(prefix).requests
+        self.letters = Names(prefix).letters
         self.commands = replace(
             Names(prefix).commands,
             stream="BLOODBANK_COMMANDS",

@@ -29,6 +29,7 @@ class ImiProfile:
         self.source = source
         self.requests = names.requests
         self.commands = names.commands
+        self.letters = names.letters
         self._names = names
         self._versions = event_versions or {}
         check_versions(self._versions)

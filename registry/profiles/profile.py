@@ -12,7 +12,7 @@ from registry.events.message import FIRST_TIME, LAST_TIME, Message, OutboxRow
 from registry.events.reference import INVALID, INVALID_TIME, Omission
 from registry.profiles.bloodbank import BloodbankProfile
 from registry.profiles.imi import ImiProfile
-from registry.subjects import DEFAULT_SOURCE, CommandNames
+from registry.subjects import DEFAULT_SOURCE, CommandNames, LetterNames
 from registry.validation import PREFIX, RULES, SOURCE, printable
 
 DETAIL_CHARACTERS = 500
@@ -37,6 +37,7 @@ class Profile(Protocol):
     requests: str
     """What the subjects of the publisher's own services begin with."""
     commands: CommandNames
+    letters: LetterNames
 
     def encode(self, row: OutboxRow, max_bytes: int) -> Message:
         """The message of an outbox row; one larger than the server's limit of `max_bytes` has no data.

@@ -95,6 +95,10 @@ REFUSED_BY_A_RULE = [
     ["commands", "send", "project.register", "{}", "--id", "x"],
     ["commands", "dead-letters", "show", "0"],
     ["commands", "dead-letters", "retry"],
+    ["events", "dead-letters", "show", "d", "0"],
+    ["events", "dead-letters", "redeliver", "d"],
+    ["events", "dead-letters", "drop", "d", "1", "--reason", "x"],
+    ["events", "dead-letters", "list", "a.b"],
     ["maintain", "cleanup-activities", "--days", "-1", "--yes"],
     ["frobnicate"],
     ["project"],
@@ -144,6 +148,7 @@ OUT_OF_REACH = [
     ["events", "snapshot"],
     ["commands", "send", "project.deactivate", "{}"],
     ["commands", "dead-letters", "list"],
+    ["events", "dead-letters", "list"],
     ["doctor"],
 ]
 CASES = [(2, REFUSED_BY_A_RULE), (1, REFUSED), (3, OUT_OF_REACH)]

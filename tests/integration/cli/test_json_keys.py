@@ -64,6 +64,9 @@ NO_THING = {
     "commands send",
     "commands dead-letters list",
     "commands dead-letters show",
+    "events dead-letters list",
+    "events dead-letters show",
+    "events dead-letters record",
 }
 """Counts, findings, reports, outcomes: nothing that an event is about."""
 

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig, StreamSource
 
-from publisher.stream.own_stream import OURS
+from registry.broker.own_stream import OURS
 from registry.client import RegistryClient, Sending
 from registry.errors import Busy, Invalid, OutcomeUnknown, Unavailable
 from tests.support.commands import envelope

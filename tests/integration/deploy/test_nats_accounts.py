@@ -18,8 +18,12 @@ from nats.aio.client import Client
 from publisher.doctor import examine
 from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
+from registry.concurrency.tasks import end
+from registry.dead_letters import DeadLetter, DeadLetterDesk
 from registry.errors import RegistryError, Unavailable
 from registry.position import Last
+from registry.profiles.profile import profile_named
+from registry.subjects import DEFAULT_SOURCE
 from tests.support.everything import first_handled
 from tests.support.nats.certificates import CertificateAuthority
 from tests.support.nats.jwt import private
@@ -123,6 +127,8 @@ async def test_each_user_can_do_what_it_is_for(there: World, deployed: Deployed)
 
         async with deployed.client("durable") as client:
             assert (await first_handled(client, entity="project")).project_id == str(project)
+            letter = await first_buried(client, there.nats)
+            assert letter.failure.reason == "ValueError: never"
 
         async with deployed.client("live") as client:
             assert list((await client.snapshot()).projects) == [project]
@@ -141,7 +147,9 @@ async def test_each_user_can_do_what_it_is_for(there: World, deployed: Deployed)
         await there.commands_done()
         findings = await examine(there.settings(**deployed.settings("publisher")))
         assert [one.text for one in findings if not one.is_well] == [
-            "1 dead letter waits: look with imi-registry commands dead-letters list, then retry or drop"
+            "1 event is a dead letter of subscription component: look with imi-registry events dead-letters list, then "
+            "redeliver or drop",
+            "1 dead letter waits: look with imi-registry commands dead-letters list, then retry or drop",
         ]
 
 
@@ -164,6 +172,29 @@ async def test_a_process_for_each_half_of_the_service_is_enough(there: World, de
     finally:
         for half in halves:
             half.close()
+
+
+async def first_buried(client: RegistryClient, operator: Client) -> DeadLetter:
+    """The dead letter that a subscription makes, and handles when an operator asks for it; then it is buried again."""
+
+    async def never(_: object) -> None:
+        raise ValueError("never")
+
+    desk = DeadLetterDesk(operator, profile_named("imi", prefix="imi", source=DEFAULT_SOURCE))
+    running = asyncio.create_task(client.subscribe(never, durable="component", from_start=True, max_attempts=1))
+    try:
+        async with asyncio.timeout(30):
+            while (await desk.counts()).get("component", 0) < 1:
+                await asyncio.sleep(0.02)
+            letter, *_ = [letter async for letter in desk.find("component")]
+            await desk.redeliver("component", letter.number, actor="ada")
+            while letter.failure.attempts < 2 or letter.redelivery:
+                letter, *_ = [one async for one in desk.find("component") if one.event_id == letter.event_id]
+    finally:
+        await end([running])
+    for other in [one async for one in desk.find("component") if one.event_id != letter.event_id]:
+        await desk.drop("component", other.number, actor="ada")
+    return letter
 
 
 class Line(NamedTuple):

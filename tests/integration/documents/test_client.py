@@ -61,7 +61,8 @@ async def test_the_other_snippets_run(world: World, capsys: pytest.CaptureFixtur
         RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
         asyncio.timeout(60),
     ):
-        commands, repeated, outcomes, subscription, tail = [compiled(snippet) for snippet in SNIPPETS[1:]]
+        snippets = [compiled(snippet) for snippet in SNIPPETS[1:]]
+        commands, repeated, outcomes, subscription, surviving, dead_letters, tail = snippets
         await client.register_project(name="flume", remote_origin="git@github.com:33god/flume.git")
         async with asyncio.TaskGroup() as tasks:
             watching = [tasks.create_task(tail(client)), tasks.create_task(subscription(client))]
@@ -72,6 +73,12 @@ async def test_the_other_snippets_run(world: World, capsys: pytest.CaptureFixtur
                 await commands(client)
                 await asyncio.sleep(0.1)
             await end(watching)
+            with_dead_letters = tasks.create_task(surviving(client))
+            while "in order" not in (shown := shown + capsys.readouterr().out):
+                await commands(client)
+                await asyncio.sleep(0.1)
+            await dead_letters(client)
+            await end([with_dead_letters])
         await repeated(client)
         await outcomes(client)
     shown += capsys.readouterr().out

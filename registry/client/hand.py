@@ -1,0 +1,113 @@
+"""Events in hand: what a subscription was given, what of it is handled, and up to where everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from nats.aio.msg import Msg
+
+from registry.errors import Invalid
+from registry.events import Event, parse
+from registry.events.envelope import attributes_of
+from registry.subjects import NO_PROJECT
+
+
+class Delivery(NamedTuple):
+    """One event as it arrived: its subject, the bytes of its envelope, and its place in the stream."""
+
+    subject: str
+    payload: bytes
+    sequence: int
+    is_redelivered: bool = False
+    """Whether it was a dead letter: out of order, what came behind it may be handled already."""
+
+    @property
+    def event(self) -> Event:
+        """The event in its newest model. Raises `Invalid` for one that this version of the package does not know."""
+        return parse(self.payload)
+
+    @property
+    def project_id(self) -> str | None:
+        """The project it is about, if any, and if it can be read."""
+        try:
+            project_id = attributes_of(self.payload).get("partitionkey")
+        except Invalid:
+            return None
+        return project_id if isinstance(project_id, str) else None
+
+
+Handler = Callable[[Delivery], Awaitable[None]]
+
+
+class Held(NamedTuple):
+    """An event in hand, and the message that acknowledges it."""
+
+    delivery: Delivery
+    message: Msg
+
+    @property
+    def project(self) -> str:
+        """What it must wait for: events of one project are handled one after the other, those of none, too."""
+        return self.delivery.project_id or NO_PROJECT
+
+
+class Hand:
+    """What of the stream is in hand, and what is handled."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        """Sequence up to which every event is handled."""
+        self._last = 0
+        self._last_delivery = 0
+        self._held: dict[int, Held] = {}
+        self._handled: set[int] = set()
+
+    def begin(self, done: int, delivered: int = 0) -> None:
+        """Take what is behind sequence `done`, in order, from a consumer that made `delivered` deliveries before.
+
+        What was in hand comes again.
+        """
+        if done < self.done:  # another stream
+            self._handled.clear()
+        self._held.clear()
+        self.done = done
+        self._last = done
+        self._last_delivery = delivered
+        self._handled = {sequence for sequence in self._handled if sequence > done}
+
+    def take(self, held: Held) -> bool:
+        """Take a delivery; False when its event is handled already."""
+        sequence = held.delivery.sequence
+        self._last = max(self._last, sequence)
+        self._last_delivery = held.message.metadata.sequence.consumer
+        if sequence <= self.done or sequence in self._handled:
+            self._settle()
+            return False
+        self._held[sequence] = held
+        return True
+
+    def holds(self, held: Held) -> bool:
+        """Whether this delivery is the one to handle: not handled, and not delivered again."""
+        return self._held.get(held.delivery.sequence) is held
+
+    def handled(self, sequence: int) -> Msg | None:
+        """Note that an event is handled; returns the message to acknowledge, None when it is still to come again."""
+        if sequence > self.done:
+            self._handled.add(sequence)
+        held = self._held.pop(sequence, None)
+        self._settle()
+        return held.message if held else None
+
+    @property
+    def acknowledged(self) -> int:
+        """Consumer sequence of the delivery up to which all that were taken are acknowledged."""
+        for held in self._held.values():  # the lowest, if there is one
+            return held.message.metadata.sequence.consumer - 1
+        return self._last_delivery
+
+    def _settle(self) -> None:
+        lowest = next(iter(self._held), self._last + 1)
+        if lowest - 1 > self.done:
+            self.done = lowest - 1
+            self._handled = {sequence for sequence in self._handled if sequence > self.done}

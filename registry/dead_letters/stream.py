@@ -1,0 +1,129 @@
+"""The stream of one subscription's dead letters: a message for each, and one for each that is to be handled once more.
+
+Both are keyed by the id of the event: the same event buried again, or asked for again, takes the place of what was
+there. No `Nats-Msg-Id` is sent, so nothing that is sent can be taken for a repetition and be dropped. When the stream
+is full it takes no more: the event then stays with its subscription. docs/adr/0010-durable-subscriptions.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import orjson
+from nats.aio.client import Client
+from nats.js.api import DiscardPolicy, RawStreamMsg, StorageType, StreamConfig
+
+from registry.broker.errors import translated_nats
+from registry.broker.own_stream import REQUEST_TIMEOUT_SECONDS, open_own
+from registry.broker.stored import first_message
+from registry.dead_letters.letter import DeadLetter, Redelivery, headers_of, letter_in, redelivery_in
+from registry.errors import NotFound
+from registry.subjects import LetterNames
+
+MOST_LETTERS = 10_000
+"""Messages in the stream: a subscription with so many dead letters has another trouble than poison."""
+MOST_BYTES = 64 * 1024 * 1024
+ANY = "*"
+"""In place of the id of an event."""
+
+
+class LetterStream:
+    """Dead letters of the durable name `durable`."""
+
+    def __init__(self, client: Client, names: LetterNames, durable: str) -> None:
+        self.durable = durable
+        self.name = names.stream(durable)
+        self._names = names
+        self._client = client
+        self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
+
+    async def open(self) -> None:
+        """Create the stream when it is not there. Raises `Conflict` for one of somebody else, `Unavailable`."""
+        config = StreamConfig(
+            name=self.name,
+            description=f"Events that the subscription {self.durable} could not handle, with the reason",
+            subjects=[self._names.stream_subjects(self.durable)],
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,
+            max_msgs=MOST_LETTERS,
+            max_bytes=MOST_BYTES,
+            max_msgs_per_subject=1,
+            allow_direct=True,
+        )
+        await open_own(self._client, config)
+
+    async def bury(self, letter: DeadLetter) -> None:
+        """Store a dead letter, in place of an older one of the same event. Raises `Unavailable`, also when it is full.
+
+        Returning says that NATS has it.
+        """
+        subject = self._names.letter_subject(self.durable, letter.event_id)
+        with translated_nats(f"cannot bury an event in stream {self.name}"):
+            await self._js.publish(subject, letter.payload, headers=headers_of(letter, self._client.max_payload))
+
+    async def count(self) -> int:
+        """How many dead letters there are. Raises `NotFound` when there is no such stream, `Unavailable`."""
+        with translated_nats(f"cannot read stream {self.name}"):
+            wanted = self._names.letter_subject(self.durable, ANY)
+            subjects = (await self._js.stream_info(self.name, subjects_filter=wanted)).state.subjects
+        return len(subjects or {})
+
+    async def all(self) -> AsyncIterator[DeadLetter]:
+        """Every dead letter, oldest first. Raises `NotFound` when there is no such stream, `Unavailable`.
+
+        One that fails again meanwhile is told again, under its new number.
+        """
+        asked = {redelivery.event_id: redelivery async for redelivery in self.redeliveries()}
+        number = 0
+        while (message := await self._next(number + 1, self._names.letter_subject(self.durable, ANY))) is not None:
+            number = int(message.seq or 0)
+            letter = self._letter(message)
+            yield letter._replace(redelivery=asked.get(letter.event_id))
+
+    async def get(self, number: int) -> DeadLetter:
+        """The dead letter of this number. Raises `NotFound`, `Unavailable`."""
+        message = await self._next(number, self._names.letter_subject(self.durable, ANY))
+        if message is None or message.seq != number:
+            raise NotFound(f"dead letter {number} of {self.durable}: there is none of that number")
+        letter = self._letter(message)
+        asked = await self._next(1, self._names.redelivery_subject(self.durable, letter.event_id))
+        return letter._replace(redelivery=_redelivery(asked) if asked else None)
+
+    async def of_event(self, event_id: str) -> DeadLetter | None:
+        """The dead letter of one event, if there is one. Raises `Unavailable`."""
+        message = await self._next(1, self._names.letter_subject(self.durable, event_id))
+        return self._letter(message) if message else None
+
+    async def ask(self, event_id: str, actor: str) -> None:
+        """Ask that the letter is handled once more: kept until a subscriber has done so. Raises `Unavailable`."""
+        said = orjson.dumps({"actor": actor, "at": datetime.now(UTC).isoformat(timespec="milliseconds")})
+        with translated_nats(f"cannot ask for a redelivery in stream {self.name}"):
+            await self._js.publish(self._names.redelivery_subject(self.durable, event_id), said)
+
+    async def redeliveries(self, after: int = 0) -> AsyncIterator[Redelivery]:
+        """What was asked for behind message `after`, oldest first. Raises `Unavailable`."""
+        while (message := await self._next(after + 1, self._names.redelivery_subject(self.durable, ANY))) is not None:
+            after = int(message.seq or 0)
+            yield _redelivery(message)
+
+    async def drop(self, number: int) -> bool:
+        """Delete a message, a letter or a request; False when it is gone already. Raises `Unavailable`."""
+        try:
+            with translated_nats(f"cannot drop message {number} of stream {self.name}"):
+                await self._js.delete_msg(self.name, number)
+        except NotFound:
+            return False
+        return True
+
+    async def _next(self, number: int, subject: str) -> RawStreamMsg | None:
+        """The first message of at least this number on a subject."""
+        return await first_message(self._js, self.name, number, subject)
+
+    def _letter(self, message: RawStreamMsg) -> DeadLetter:
+        return letter_in(self.durable, int(message.seq or 0), message.headers or {}, message.data or b"")
+
+
+def _redelivery(message: RawStreamMsg) -> Redelivery:
+    event_id = (message.subject or "").rpartition(".")[2]
+    return redelivery_in(int(message.seq or 0), event_id, message.data or b"")
