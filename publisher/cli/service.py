@@ -60,11 +60,13 @@ def demo(
     from dataclasses import asdict
 
     from publisher.cli.demo import Demo, Measured, summary
+    from publisher.embedded.binaries import check_installed
     from publisher.service import serve as run_service
 
     scan = absolute(scan)
     if not os.path.isdir(scan):  # False, too, for a name that is too long
         raise typer.BadParameter(f'"{scan}" is not a folder', param_hint="--scan")
+    check_installed()
     out = console(quiet=as_json)
     results: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="imi-demo-") as temporary:

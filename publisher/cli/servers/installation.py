@@ -24,13 +24,18 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def embedded(
     state_dir: Path, **overrides: object
 ) -> Iterator[tuple[Settings, list[EmbeddedServer], Callable[[Settings, str], None]]]:
-    """Embedded servers in `state_dir`, migrated; the settings that name them; and the writer of `endpoints.json`."""
+    """Embedded servers in `state_dir`, migrated; the settings that name them; and the writer of `endpoints.json`.
+
+    Raises `Unusable` before anything is made where the extra `embedded` is not installed.
+    """
+    from publisher.embedded.binaries import check_installed
     from publisher.embedded.endpoints import published
     from publisher.embedded.nats_server import nats_server
     from publisher.embedded.postgres import postgres
     from publisher.embedded.state_dir import owned
     from registry.database import migrate
 
+    check_installed()
     with (
         owned(state_dir) as owned_dir,
         published(owned_dir) as publish,

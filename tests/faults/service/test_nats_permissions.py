@@ -14,7 +14,7 @@ import nats.errors
 import pytest
 from structlog.testing import capture_logs
 
-from publisher.embedded.nats_server import _nats_binary
+from publisher.embedded.binaries import nats_binary
 from registry.broker.connection import connect_nats
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
@@ -53,7 +53,7 @@ class Accounts:
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            str(_nats_binary()), "-c", str(self._directory / "nats.conf"), "-l", str(self._directory / "log")
+            str(nats_binary()), "-c", str(self._directory / "nats.conf"), "-l", str(self._directory / "log")
         )
         async with asyncio.timeout(20):
             while not await self._is_up():

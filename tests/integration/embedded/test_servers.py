@@ -25,6 +25,7 @@ import pytest
 from publisher.embedded import account, guard
 from publisher.embedded import postgres as embedded
 from publisher.embedded import process as guarded
+from publisher.embedded.binaries import postgres_binaries
 from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
 from publisher.embedded.state_dir import owned
@@ -80,7 +81,7 @@ def test_database_url_has_no_user_before_an_empty_host_which_other_drivers_refus
     with postgres(state_dir, settings=QUICK) as server:
         assert urlsplit(server.url).netloc == ""
         psql = subprocess.run(
-            [embedded._postgres_binaries() / "psql", server.url, "-Atc", "SELECT current_database(), current_user"],
+            [postgres_binaries() / "psql", server.url, "-Atc", "SELECT current_database(), current_user"],
             capture_output=True,
             text=True,
             check=True,

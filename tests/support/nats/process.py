@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from publisher.embedded.nats_server import _listening_port, _nats_binary
+from publisher.embedded.binaries import nats_binary
+from publisher.embedded.nats_server import _listening_port
 from tests.support.services import wait_until
 
 
@@ -22,7 +23,7 @@ class NatsProcess:
     def __init__(self, file: Path, directory: Path, binary: Path | None = None) -> None:
         self._file = file
         self._directory = directory
-        self._binary = binary or _nats_binary()
+        self._binary = binary or nats_binary()
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 

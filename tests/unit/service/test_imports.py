@@ -13,3 +13,14 @@ def test_a_component_that_speaks_nats_alone_loads_neither_postgresql_nor_setting
     script = f"import sys, registry.{room}; print(sorted(sys.modules.keys() & {{'psycopg', 'pydantic_settings'}}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_client_loads_four_packages_and_what_these_need() -> None:
+    script = (
+        "import sys; before = set(sys.modules)\nimport registry.client\n"
+        "loaded = {name.partition('.')[0] for name in sys.modules.keys() - before}\n"
+        "print(*sorted(loaded & {'nats', 'orjson', 'pydantic', 'structlog', 'nacl', 'zstandard', 'uvloop', 'typer', "
+        "'starlette', 'uvicorn', 'jsonschema', 'prometheus_client', 'psycopg', 'publisher'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["nats", "orjson", "pydantic", "structlog"]

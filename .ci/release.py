@@ -1,0 +1,172 @@
+"""What is given out: `build` makes wheel and source package, `release` also tries them and says what they are made of.
+
+    python .ci/release.py build [--to DIST]
+    python .ci/release.py release [--to DIST]
+
+`release` writes beside them: `sbom.cdx.json` (CycloneDX: each package with version and licence), `licences.md` and
+`SHA256SUMS`. It fails when the wheel made of the source package differs from that of the checkout, when the wheel does
+not work in an empty folder, and when a package has a licence that is not in `LICENCES`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LICENCES = {
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "MPL-2.0",
+    "PSF-2.0",
+    "PostgreSQL",
+}
+"""Those that ask nothing of who uses a package unchanged, as SPDX calls them."""
+CLASSIFIERS = {
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
+}
+"""What older packages say instead."""
+SEPARATOR = re.compile(r"; | AND | OR ")
+EXPLAINED = dict.fromkeys(["psycopg", "psycopg-binary", "psycopg-pool"], "LGPL-3.0: unchanged, and can be exchanged")
+"""Packages that say something else, and why they may be there."""
+
+
+def main(arguments: list[str]) -> int:
+    """Do what is asked; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=["build", "release"])
+    parser.add_argument("--to", type=Path, default=ROOT / "dist")
+    asked = parser.parse_args(arguments)
+    wheel, source = build(asked.to)
+    if asked.what == "release":
+        release(asked.to, wheel, source)
+    for file in sorted(asked.to.iterdir()):
+        print(f"{sha256(file)}  {file.name}")
+    return 0
+
+
+def build(to: Path, checkout: Path = ROOT) -> tuple[Path, Path]:
+    """Make wheel and source package of `checkout` in the folder `to`, which holds nothing else afterwards."""
+    to.mkdir(parents=True, exist_ok=True)
+    for old in to.iterdir():
+        old.unlink()
+    # The same files make the same bytes: hatchling takes their times from this variable, and their rights from nobody.
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "1580601600", "PYTHONHASHSEED": "0"}
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(to.resolve())]
+    done = subprocess.run(command, cwd=checkout, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"hatchling failed: {done.stderr}")
+    (wheel,), (source,) = to.glob("*.whl"), to.glob("*.tar.gz")
+    return wheel, source
+
+
+def release(to: Path, wheel: Path, source: Path) -> None:
+    """Try both, and write what the wheel is made of."""
+    with tempfile.TemporaryDirectory(prefix="imi-release-") as folder:
+        again = rebuilt(source, Path(folder))
+        if sha256(again) != sha256(wheel):
+            raise SystemExit(f"the wheel made of {source.name} is another one than that of the checkout")
+        python = installed(wheel, Path(folder) / "venv")
+        tried(python, Path(folder) / "empty")
+        (to / "licences.md").write_text(licences(python))
+        sbom(python, to / "sbom.cdx.json")
+        audit()
+    files = sorted(file for file in to.iterdir() if file.name != "SHA256SUMS")
+    (to / "SHA256SUMS").write_text("".join(f"{sha256(file)}  {file.name}\n" for file in files))
+
+
+def rebuilt(source: Path, folder: Path) -> Path:
+    """The wheel that the source package makes."""
+    with tarfile.open(source) as archive:
+        archive.extractall(folder, filter="data")
+    (unpacked,) = folder.iterdir()
+    return build(folder / "again", unpacked)[0]
+
+
+def installed(wheel: Path, folder: Path) -> Path:
+    """Python of a new virtual environment with the wheel and the pinned packages, and nothing of the checkout."""
+    venv.create(folder)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", f"--python={python}", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--require-hashes", "-r", str(ROOT / "constraints.txt")], check=True)
+    subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
+    return python
+
+
+def tried(python: Path, folder: Path) -> None:
+    """Run the demo of an installation in an empty folder, with nothing of the checkout in reach."""
+    folder.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "IMI_"))}
+    command = [str(python.with_name("imi-registry")), "demo", "--json"]
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    measured = json.loads(done.stdout.splitlines()[-1])
+    faults = measured["lost"] + measured["duplicated"] + measured["out_of_order"]
+    if faults or measured["events"] < measured["changes"] or measured["changes"] < 100:
+        raise SystemExit(f"the demo of the installed wheel says {measured}")
+
+
+def licences(python: Path) -> str:
+    """The table of packages and their licences. Ends the program at one that is not known to be fine."""
+    command = ["pip-licenses", f"--python={python}", "--format=json", "--with-urls", "--from=mixed"]
+    packages = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    strange = [f"{found['Name']}: {found['License']}" for found in packages if not is_fine(found)]
+    if strange:
+        raise SystemExit("licences that nobody has looked at yet: " + "; ".join(strange))
+    rows = [f"| {found['Name']} | {found['Version']} | {found['License']} | {found['URL']} |" for found in packages]
+    return "\n".join(["| package | version | licence | where |", "|---|---|---|---|", *rows, ""])
+
+
+def is_fine(package: dict[str, str]) -> bool:
+    """Whether every licence that a package names is one of `LICENCES` (of `A OR B`, too), or it is explained."""
+    named = [name if name in CLASSIFIERS else name.strip("()") for name in SEPARATOR.split(package["License"])]
+    return package["Name"] in EXPLAINED or {CLASSIFIERS.get(name, name) for name in named} <= LICENCES
+
+
+def sbom(python: Path, file: Path) -> None:
+    """Write the bill of materials of an installation, the same one for the same packages."""
+    command = ["cyclonedx-py", "environment", str(python), "--pyproject", str(ROOT / "pyproject.toml")]
+    command += ["--output-reproducible", "--of", "JSON", "-o", str(file)]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+
+
+def audit() -> None:
+    """Look the pinned packages up among known vulnerabilities, as far as they can be asked. Ends the program at one."""
+    command = ["pip-audit", "--require-hashes", "--disable-pip", "--progress-spinner=off", "-f", "json"]
+    done = subprocess.run([*command, "-r", "constraints.txt"], cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        packages = json.loads(done.stdout)["dependencies"]
+    except ValueError:
+        packages = []
+    asked = [package for package in packages if "skip_reason" not in package]
+    found = [f"{package['name']}: {fault['id']}" for package in asked for fault in package["vulns"]]
+    if found:
+        raise SystemExit("known vulnerabilities: " + "; ".join(found))
+    print(f"vulnerabilities: {len(asked)} of the pinned packages are known to the database that can be reached here")
+
+
+def sha256(file: Path) -> str:
+    """Its checksum, as `sha256sum` prints it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
