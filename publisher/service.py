@@ -23,6 +23,8 @@ from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
 from publisher.settings import Settings
 from publisher.web import server, status
+from publisher.web.console.application import application
+from publisher.web.console.console import Console
 from publisher.web.guard import Guard, known_hosts
 from registry.broker.connection import connect_nats
 from registry.concurrency.tasks import run_until
@@ -66,12 +68,13 @@ async def serve(
     relay = Relay(settings, metrics)
     contact = Contact(settings, Health("start", metrics.registry, consequence="nothing is started: "))
     applier = Applier(settings, applier_metrics)
+    findings = Findings(metrics.registry)
     publishing: list[Part] = [
         relay,
         QueryService(settings, Health("queries", metrics.registry, consequence="no query is answered: ")),
         HistoryService(settings, Health("history", metrics.registry, consequence="no replay is answered: ")),
         Retention(settings, Health("retention", metrics.registry, consequence="no old event is removed: ")),
-        Examination(settings, Findings(metrics.registry), after=relay.settled),
+        Examination(settings, findings, after=relay.settled),
         OutboxMeasurement(settings, Gauges("outbox_measurement", metrics.registry)),
         StreamMeasurement(settings, Gauges("stream_measurement", metrics.registry)),
     ]
@@ -82,7 +85,8 @@ async def serve(
     with server.bind(settings.http_host, settings.http_port) as listener:
         host, port = listener.getsockname()[:2]
         hosts = known_hosts(host, settings.http_hosts)
-        pages = Guard(status.application(metrics, applier_metrics, others), hosts=hosts, style=status.STYLE)
+        console = Console(settings, metrics, applier_metrics, findings, others)
+        pages = Guard(application(console), hosts=hosts, style=status.STYLE)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
         async def announce_url() -> None:
@@ -112,6 +116,7 @@ async def serve(
                 [
                     start_parts(),
                     server.serve(pages, listener),
+                    *console.work(),
                     announce_url(),
                     announce_then_work(),
                     *[_watch(child) for child in children],

@@ -130,6 +130,9 @@ class Settings(BaseSettings):
         default="",
         description="Names, by comma, that the page is reached by beside localhost and addresses; * takes all.",
     )
+    http_token: SecretStr | None = Field(
+        default=None, description="Who knows it may act in the console; without it the console only shows."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
     @classmethod

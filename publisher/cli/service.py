@@ -17,17 +17,26 @@ from publisher.cli.terminal.text import console, emit_document, line_printer, sa
 
 
 def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
-    """Run everything here: PostgreSQL, NATS, relay, status page. Ctrl-C stops it; the same folder continues.
+    """Run everything here: PostgreSQL, NATS, relay, console. Ctrl-C stops it; the same folder continues.
 
     Example: imi-registry up --state-dir ~/.imi
     """
+    from urllib.parse import urlencode
+
+    from pydantic import SecretStr
+
+    from publisher.embedded.state_dir import secret
     from publisher.service import serve as run_service
 
     with embedded(state_dir, http_port=http_port) as (settings, servers, publish):
+        if settings.http_token is None:
+            settings = settings.model_copy(update={"http_token": SecretStr(secret(state_dir / "http.token"))})
+        token = settings.http_token.get_secret_value() if settings.http_token else ""
 
         def ready(http_url: str) -> None:
             publish(settings, http_url)
             say(f"ready: {state_dir / 'endpoints.json'} names the URLs; status page {http_url}")
+            say(f"console: {http_url}/sign-in?{urlencode({'token': token})}")
 
         run(run_service(settings, ready=ready, children=servers))
     say("stopped")

@@ -9,7 +9,7 @@ from time import time
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from publisher.doctor.findings import Finding
+from publisher.doctor.findings import Finding, of_check
 from publisher.outbox.connection import translated
 
 OLD_SECONDS = 60.0
@@ -91,11 +91,11 @@ async def database_findings(conn: AsyncConnection, stream: str) -> list[Finding]
         before = time()
         (server,) = await rows(SERVER)
         return [
-            *_triggers(await rows(TRIGGERS_OFF)),
-            *_writers(await rows(WRITERS), ids_open),
-            *_prepared(await rows(PREPARED), ids_open),
-            *_slots(await rows(SLOTS)),
-            *_server(server, (before + time()) / 2),
+            *of_check("triggers", _triggers(await rows(TRIGGERS_OFF))),
+            *of_check("transactions", _writers(await rows(WRITERS), ids_open)),
+            *of_check("transactions", _prepared(await rows(PREPARED), ids_open)),
+            *of_check("replication slots", _slots(await rows(SLOTS))),
+            *of_check("connections and clock", _server(server, (before + time()) / 2)),
         ]
 
 

@@ -15,7 +15,7 @@ from psycopg.errors import LockNotAvailable
 
 from publisher.doctor.database import database_findings
 from publisher.doctor.dead_letters import dead_letter_findings
-from publisher.doctor.findings import Counts, Examined, Finding, Findings
+from publisher.doctor.findings import Counts, Examined, Finding, Findings, of_check
 from publisher.doctor.stream import stream_findings
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
 from publisher.outbox.blocked import blocked, locked
@@ -92,7 +92,7 @@ async def examined(conn: AsyncConnection, client: Client, settings: Settings) ->
             if not isinstance(error.__cause__, LockNotAvailable):
                 raise
             obstacles = await locked(conn) or [str(error)]
-    return Examined([Finding(False, obstacle) for obstacle in obstacles])
+    return Examined([Finding(False, obstacle, check="servers") for obstacle in obstacles])
 
 
 async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -> Examined:
@@ -101,21 +101,21 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -
         waiting = await rows_without_event(conn)
     known = await known_streams(conn)
     holder = await holder_of_lead(conn, stream, settings.stale_seconds)
-    findings = [Finding(True, "database and NATS answer")]
+    findings = [Finding(True, "database and NATS answer", check="servers")]
     if waiting:
-        findings += [Finding(False, f"{waiting:,} rows {WITHOUT_EVENT}")]
+        findings += [Finding(False, f"{waiting:,} rows {WITHOUT_EVENT}", check="backfill")]
     if holder is not None and not holder.is_publisher:
-        findings += [Finding(False, stranger_leads(holder, stream))]
+        findings += [Finding(False, stranger_leads(holder, stream), check="publisher")]
     ours = next((cursor for cursor in known if cursor.stream == stream), None)
     if ours is None:
-        nothing = Finding(False, f"nothing was ever published to {stream}: start up or serve")
+        nothing = Finding(False, f"nothing was ever published to {stream}: start up or serve", check="publisher")
         return Examined([*findings, nothing])
-    findings += [await _publisher(conn, ours, settings.stale_seconds)]
-    findings += [_other(cursor) for cursor in known if cursor is not ours]
+    findings += of_check("publisher", [await _publisher(conn, ours, settings.stale_seconds)])
+    findings += of_check("other streams", [_other(cursor) for cursor in known if cursor is not ours])
     findings += await database_findings(conn, stream)
-    findings += [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)]
-    findings += await stream_findings(conn, client, settings, ours)
-    findings += await dead_letter_findings(client, settings)
+    findings += of_check("events without data", [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)])
+    findings += of_check("stream", await stream_findings(conn, client, settings, ours))
+    findings += of_check("dead letters", await dead_letter_findings(client, settings))
     return Examined(findings, await _counts(conn, ours))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -16,6 +17,13 @@ class Finding(NamedTuple):
     text: str
     is_hindrance: bool = True
     """Of what is not well: whether events or commands do not flow as they should, so that a service is not ready."""
+    check: str = "registry"
+    """What was looked at, in a word or two."""
+
+
+def of_check(check: str, findings: Iterable[Finding]) -> list[Finding]:
+    """The findings of one check, with its name."""
+    return [finding._replace(check=check) for finding in findings]
 
 
 class Counts(NamedTuple):
@@ -52,6 +60,11 @@ class Findings(Health):
         """Note what was found now."""
         self._last = examined
         self.well()
+
+    @property
+    def last(self) -> Examined | None:
+        """What was found last; None while nothing can be found."""
+        return None if super().problems() or not self._last.findings else self._last
 
     def problems(self) -> list[str]:
         """What is not well and keeps events or commands from flowing as they should."""

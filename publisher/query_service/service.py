@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
 
 import nats.micro
 import orjson
@@ -28,18 +27,17 @@ from registry import queries as asked
 from registry.broker.answers import TOO_LARGE, header_code
 from registry.broker.connection import connect_nats, flushed
 from registry.broker.errors import translated_nats
-from registry.concurrency.tasks import end
+from registry.concurrency.tasks import in_time
 from registry.database import Registry
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
 from registry.queries import QUERIES, Request
 from registry.subjects import Names
 from registry.validation import check_text, from_validation
 
-T = TypeVar("T")
-
 CONNECTIONS = 4
 POOL_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
+DATABASE = "the database"
 HEAVY = {"projects", "search_projects", "inflight_work", "stats", "event_by_id"}
 """Queries that read many rows or large ones."""
 HEAVY_AT_ONCE = 2
@@ -137,7 +135,7 @@ class Desk:
         if monotonic() < self._outage_ends_at:
             raise Unavailable(self._outage)
         try:
-            return await _in_time(self._found(query, request), ANSWER_SECONDS)
+            return await in_time(self._found(query, request), ANSWER_SECONDS, DATABASE)
         except Unprepared:  # of what this query reads; others may read
             raise
         except Unavailable as error:
@@ -155,7 +153,7 @@ class Desk:
     async def _is_database_well(self) -> bool:
         """Whether it was the query's own fault that it was not answered: then no other one is to suffer from it."""
         try:
-            await _in_time(self._registry.ping(), WELL_SECONDS)
+            await in_time(self._registry.ping(), WELL_SECONDS, DATABASE)
         except RegistryError:
             return False
         return True
@@ -167,21 +165,6 @@ class Desk:
             raise NotFound(f"event_id {request.event_id} is no event that is kept at sequence {request.sequence}")
         is_last = len(text) <= limit
         return asked.EventPiece(text=text[:limit], next=None if is_last else request.offset + limit)
-
-
-async def _in_time(answer: Coroutine[Any, Any, T], seconds: float) -> T:
-    """The result of `answer`. Raises `Unavailable` when it takes longer than `seconds`.
-
-    Not `asyncio.timeout`: psycopg answers a cancellation by waiting for the server, which may never speak again.
-    """
-    task = asyncio.ensure_future(answer)
-    try:
-        await asyncio.wait([task], timeout=seconds)
-        if not task.done():
-            raise Unavailable(f"the database did not answer within {seconds:g} s")
-        return task.result()
-    finally:
-        await end([task])
 
 
 def parse(query: str, data: bytes) -> Request:

@@ -46,6 +46,10 @@ class EventAges(Collector):
             counts[bisect_left(BOUNDS_SECONDS, age_seconds)] += weight
             self._sums[stage] += weight * age_seconds
 
+    def counts(self, stage: Stage) -> list[int]:
+        """How many events of each age, by `BOUNDS_SECONDS` and above the last, have reached `stage` so far."""
+        return list(self._counts[stage])
+
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """For an exporter."""
         family = HistogramMetricFamily(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -18,12 +19,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_TARGET_BYTES = 1024
 MOST_HEADER_BYTES = 8 * 1024
+MOST_FORM_BYTES = 256 * 1024
+FORM = "application/x-www-form-urlencoded"
 ANY = "*"
 LOCAL = "localhost"
 
 
 class Guard:
-    """Wraps an application that has nothing but pages to read."""
+    """Wraps an application of pages and short forms. An answer that has a header of its own keeps it."""
 
     def __init__(self, application: ASGIApp, *, hosts: Iterable[str], style: str) -> None:
         """`hosts` are the names it is reached by; `ANY` takes all. `style` is the one that its pages have."""
@@ -36,7 +39,9 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self._added)
+                headers = MutableHeaders(scope=message)
+                for name, value in self._added.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         refusal = self._refusal(scope)
@@ -52,8 +57,9 @@ class Guard:
             return 414, f"the URL has more than {MOST_TARGET_BYTES} bytes"
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER_BYTES:
             return 431, f"the headers have more than {MOST_HEADER_BYTES} bytes"
-        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-            return 413, "no request has a body here"
+        refusal = _refused_body(scope["method"], headers)
+        if refusal is not None:
+            return 413, refusal
         if not self._is_ours(headers.get("host", LOCAL)):
             return 421, "the host is none of this service's; see setting http_hosts"
         origin = headers.get("origin")
@@ -70,6 +76,18 @@ class Guard:
         except ValueError:
             return False
         return host.rstrip(".") in self._hosts or _is_address(host)
+
+
+def _refused_body(method: str, headers: Headers) -> str | None:
+    """Why the body of a request is not read; None when it has none, or is a form of a size that is told before."""
+    length = headers.get("content-length", "0")
+    if length == "0" and "transfer-encoding" not in headers:
+        return None
+    if method != "POST" or headers.get("content-type", "").partition(";")[0].strip() != FORM:
+        return "no request has a body here"
+    if "transfer-encoding" in headers or not re.fullmatch("[0-9]{1,9}", length) or int(length) > MOST_FORM_BYTES:
+        return f"a form has at most {MOST_FORM_BYTES} bytes, and tells how many"
+    return None
 
 
 def known_hosts(bound: str, named: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The health and metrics page of a running service: `/`, `/healthz`, `/readyz`, `/metrics`."""
+"""The health and metrics page of a running service, with `/healthz`, `/readyz`, `/metrics`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,14 @@ td + td { text-align: right; font-variant-numeric: tabular-nums; }
 
 
 def application(metrics: RelayMetrics, applier: ApplierMetrics, others: Sequence[Health] = ()) -> Starlette:
-    """The page's routes, reading from the metrics of both, and from the health of the `others`."""
+    """The page alone, reading from the metrics of both, and from the health of the `others`."""
+    return Starlette(routes=routes(metrics, applier, others))
+
+
+def routes(
+    metrics: RelayMetrics, applier: ApplierMetrics, others: Sequence[Health] = (), *, page_path: str = "/"
+) -> list[Route]:
+    """The page's routes; the page itself is at `page_path`."""
     parts: list[Health] = [metrics, applier, *others]
 
     async def page(_: Request) -> Response:
@@ -48,14 +55,12 @@ def application(metrics: RelayMetrics, applier: ApplierMetrics, others: Sequence
     async def exported(_: Request) -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(
-        routes=[
-            Route("/", page),
-            Route("/healthz", live),
-            Route("/readyz", ready),
-            Route("/metrics", exported),
-        ]
-    )
+    return [
+        Route(page_path, page),
+        Route("/healthz", live),
+        Route("/readyz", ready),
+        Route("/metrics", exported),
+    ]
 
 
 def problems_and_notes(parts: Sequence[Health]) -> tuple[list[str], list[str]]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from typing import Any
+from typing import Any, TypeVar
+
+from registry.errors import Unavailable
+
+T = TypeVar("T")
 
 CANCEL_AGAIN_SECONDS = 1.0
 
@@ -44,6 +48,21 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in running:
             task.cancel()
         _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
+
+
+async def in_time(work: Coroutine[Any, Any, T], seconds: float, who: str) -> T:
+    """The result of `work`. Raises `Unavailable`, which says that `who` did not answer, when it takes longer.
+
+    Not `asyncio.timeout`: psycopg answers a cancellation by waiting for the server, which may never speak again.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+        if not task.done():
+            raise Unavailable(f"{who} did not answer within {seconds:g} s")
+        return task.result()
+    finally:
+        await end([task])
 
 
 def first_error(error: Exception) -> Exception:

@@ -18,7 +18,7 @@ async def test_the_service_applies_commands_and_counts_them(world: World) -> Non
             await client.register_project(name="p", remote_origin="git@github.com:a/p.git")
         status, body = await process.readyz()
         metrics = await asyncio.to_thread(_read, f"{url}/metrics")
-        page = await asyncio.to_thread(_read, url)
+        page = await asyncio.to_thread(_read, f"{url}/status")
 
     assert (status, body["problems"]) == (200, [])
     assert 'imi_applier_commands_total{command="project.register",verdict="applied"} 1.0' in metrics
@@ -47,7 +47,7 @@ async def test_what_the_database_keeps_is_counted_on_the_page_of_a_service_that_
     # when another one begins
     with world.process() as process:
         url = (await process.ready())["http_url"]
-        page = await asyncio.to_thread(_read, url)
+        page = await asyncio.to_thread(_read, f"{url}/status")
     # then
     for name, count in {
         "Events published since start": 0,

@@ -1,0 +1,28 @@
+"""The routes of the console, and beside them those of the status page."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from publisher.web import status
+from publisher.web.console import files
+from publisher.web.console.console import Console
+from publisher.web.console.errors import ERROR_HANDLERS
+from publisher.web.console.pages import events, overview, registered, search, sign_in
+
+
+def application(console: Console) -> Starlette:
+    """All pages of a service. The status page, which needs nothing but this process, is at `/status`."""
+    routes: list[BaseRoute] = [
+        *overview.ROUTES,
+        *events.ROUTES,
+        *registered.ROUTES,
+        *search.ROUTES,
+        *sign_in.ROUTES,
+        *files.ROUTES,
+        *status.routes(console.relay, console.applier, console.others, page_path="/status"),
+    ]
+    found = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS)
+    found.state.console = console
+    return found

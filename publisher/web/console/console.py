@@ -1,0 +1,79 @@
+"""Everything that the pages share: where they read, what they know of this process, who may act."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, cast
+
+from starlette.requests import Request
+
+from publisher.applier.metrics import ApplierMetrics
+from publisher.doctor import Findings
+from publisher.health import Health
+from publisher.relay.metrics import RelayMetrics
+from publisher.settings import Settings, profile_of
+from publisher.web.console.action_log import ActionLog
+from publisher.web.console.session import Session, Sessions
+from publisher.web.console.sources.broker import Broker
+from publisher.web.console.sources.database import Database
+from publisher.web.console.sources.feed import Feed
+from publisher.web.console.sources.picture import Pictures
+from publisher.web.console.sources.samples import Samples
+
+
+class Console:
+    """The console of one service."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        relay: RelayMetrics,
+        applier: ApplierMetrics,
+        findings: Findings,
+        others: Sequence[Health] = (),
+    ) -> None:
+        """`others` are the parts of this process beside relay and applier."""
+        self.settings = settings
+        self.profile = profile_of(settings)
+        self.relay = relay
+        self.applier = applier
+        self.findings = findings
+        self.others = list(others)
+        self.database = Database(settings, relay.registry)
+        self.broker = Broker(settings, relay.registry)
+        self.samples = Samples(relay, findings)
+        self.pictures = Pictures(self.database)
+        self.feed = Feed(self.database, self.profile.event_stream)
+        token = settings.http_token
+        self.sessions = Sessions(token.get_secret_value() if token else None)
+        self.log = ActionLog()
+        self.shared: dict[str, Any] = {}
+        """What was made for one page and is the same for all who look at it."""
+        self.closing = asyncio.Event()
+        """Set when the service ends, so that no answer that goes on and on keeps it."""
+
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside the parts of the service, each until it is cancelled."""
+        return [self.database.run(), self.broker.run(), self.samples.run(), self.feed.run(), self._close_at_the_end()]
+
+    async def _close_at_the_end(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.closing.set()
+
+
+def console_of(request: Request) -> Console:
+    """The console that a request is for."""
+    return cast(Console, request.app.state.console)
+
+
+def session_of(request: Request) -> Session | None:
+    """Who asks, where they have signed in."""
+    return console_of(request).sessions.known(request.cookies.get(cookie_name(request)))
+
+
+def cookie_name(request: Request) -> str:
+    """Cookies know no ports: each console on a host has a name of its own."""
+    return f"imi_console_{request.url.port or 80}"

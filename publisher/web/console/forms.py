@@ -1,0 +1,55 @@
+"""Forms that do something: read in their time, and only from who has a session and a form of this console."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+from publisher.web.console.console import session_of
+from publisher.web.console.errors import Forbidden
+from publisher.web.console.session import Session, is_same
+
+BODY_SECONDS = 5.0
+"""As much as the head of a request may take: who sends slower holds a connection for no longer."""
+MOST_FIELDS = 200
+TOKEN = "form"  # noqa: S105  # the name of the field
+
+
+async def fields_of(request: Request) -> dict[str, str]:
+    """The fields of a form; of one that is there twice the last. Raises `HTTPException`."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await request.body()
+    except TimeoutError:
+        raise HTTPException(408, "the form did not arrive in time", headers={"connection": "close"}) from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the form did not arrive") from None
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(400, f"the form is not UTF-8, or has more than {MOST_FIELDS} fields") from None
+    return dict(pairs)
+
+
+async def acting(request: Request) -> tuple[Session, dict[str, str]]:
+    """Who wants something done, and the fields of their form. Raises `Forbidden` for everybody who may not."""
+    check_is_ours(request)
+    session = session_of(request)
+    if session is None:
+        raise Forbidden("sign in with the token first: up prints a link, serve takes it from IMI_HTTP_TOKEN")
+    fields = await fields_of(request)
+    if not is_same(fields.pop(TOKEN, ""), session.form_token):
+        raise Forbidden("the form is of another session: go back, load the page again, and send it once more")
+    return session, fields
+
+
+def check_is_ours(request: Request) -> None:
+    """Raise `Forbidden` for a form that is in a page of somebody else, as far as the browser tells."""
+    origin, host = request.headers.get("origin"), request.headers.get("host", "")
+    if origin is not None and urlsplit(origin).netloc != host:
+        raise Forbidden("the form is in a page of somebody else")
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise Forbidden("the form is in a page of somebody else")

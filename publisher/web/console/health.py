@@ -1,0 +1,143 @@
+"""Health as named checks: what was looked at, what was found, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from publisher.doctor import Finding
+
+if TYPE_CHECKING:
+    from publisher.health import Health, LeadHealth
+    from publisher.web.console.console import Console
+    from publisher.web.console.sources.broker import Broker
+    from publisher.web.console.sources.database import Database
+
+WELL, NOTE, BAD, UNKNOWN = "well", "note", "bad", "unknown"
+ORDER = (BAD, NOTE, UNKNOWN, WELL)
+
+EXAMINED = {
+    "publisher": "Publisher",
+    "stream": "Event stream",
+    "dead letters": "Dead letters",
+    "transactions": "Transactions",
+    "triggers": "Triggers",
+    "connections and clock": "Connections and clock",
+    "replication slots": "Replication slots",
+    "events without data": "Events without data",
+    "backfill": "Rows without events",
+    "other streams": "Other streams",
+    "servers": "Servers",
+    "registry": "Registry",
+}
+"""What the examination looks at, by the names of its checks."""
+
+ALWAYS = ("publisher", "stream", "dead letters", "transactions", "triggers", "connections and clock")
+"""Checks that are shown when nothing was found, too; a finding that is well has words of its own."""
+
+TO_DO = {
+    "PostgreSQL": "Start PostgreSQL, or look into its log. Nothing is lost: writers are told, and everything goes on "
+    "by itself when it answers.",
+    "NATS": "Start NATS, or look into its log. Changes are kept in the outbox meanwhile, and are published by "
+    "themselves when it answers.",
+    "Dead letters": "Look at each, then send it again or drop it.",
+    "Event stream": "See the runbook; imi-registry doctor tells the same on the command line.",
+    "Publisher": "Events wait in the outbox and are kept. See what hinders it, or start imi-registry serve.",
+    "Transactions": "End the transaction that is named: until then its events, and those that came after, wait.",
+    "Triggers": "Switch it on again; imi-registry history verify then tells what was missed.",
+}
+NAMES = {"start": "First contact", "outbox_measurement": "Outbox figures", "stream_measurement": "Stream figures"}
+LINKS: dict[str, str] = {}
+
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    state: str
+    """`WELL`, `NOTE`, `BAD` or `UNKNOWN`."""
+    texts: list[str]
+    to_do: str = ""
+    link: str = ""
+
+
+def checks(console: Console) -> list[Check]:
+    """All of them, the worst first."""
+    found = [
+        _server("PostgreSQL", console.database),
+        _server("NATS", console.broker),
+        _lead("Relay", console.relay, "publishes what is committed"),
+        _lead("Applier", console.applier, "takes commands"),
+        *(_part(health) for health in console.others if health is not console.findings),
+        *_examined(console),
+    ]
+    return sorted(found, key=lambda check: ORDER.index(check.state))
+
+
+def summary(console: Console) -> Check:
+    """All in one: the worst state, and how many things are in it."""
+    found = checks(console)
+    bad = [check for check in found if check.state == BAD]
+    notes = [check for check in found if check.state == NOTE]
+    if bad:
+        return Check("1 check fails" if len(bad) == 1 else f"{len(bad)} checks fail", BAD, [one.name for one in bad])
+    if notes:
+        named = notes[0].name if len(notes) == 1 else f"{len(notes)} things"
+        return Check(f"{named} to look at", NOTE, [one.name for one in notes])
+    return Check("All is well", WELL, [])
+
+
+def _server(name: str, source: Database | Broker) -> Check:
+    if source.quiet.reason():
+        return Check(name, BAD, [source.quiet.reason()], TO_DO[name])
+    if source.answer_seconds is None:
+        return Check(name, UNKNOWN, ["was not asked yet"])
+    return Check(name, WELL, [f"answers within {1000 * source.answer_seconds:.1f} ms"])
+
+
+def _lead(name: str, health: LeadHealth, does: str) -> Check:
+    if health.role == "elsewhere":
+        return Check(name, WELL, [f"another process {does}"])
+    problems = health.problems()
+    if problems:
+        return Check(name, UNKNOWN if health.role == "starting" else BAD, problems, _hint(problems))
+    said = f"this process {does}" if health.role == "leader" else f"another process {does}; this one stands by"
+    return Check(name, WELL, [said])
+
+
+def _part(health: Health) -> Check:
+    name = NAMES.get(health.part, health.part.replace("_", " ").capitalize())
+    problems, notes = health.problems(), health.notes()
+    if problems:
+        return Check(name, BAD, problems, _hint(problems))
+    return Check(name, NOTE if notes else WELL, notes or ["does its work"])
+
+
+def _examined(console: Console) -> Iterator[Check]:
+    examined = console.findings.last
+    if examined is None:
+        problems = console.findings.problems() or ["nothing was looked at yet"]
+        state = BAD if console.findings.problems() else UNKNOWN
+        yield Check("Examination", state, problems, _hint(problems))
+        return
+    groups: dict[str, list[Finding]] = {name: [] for name in ALWAYS}
+    for finding in examined.findings:
+        groups.setdefault(finding.check, []).append(finding)
+    for name, findings in groups.items():
+        yield _group(EXAMINED.get(name, name.capitalize()), findings)
+
+
+def _group(name: str, findings: list[Finding]) -> Check:
+    bad = [finding for finding in findings if not finding.is_well]
+    if not bad:
+        return Check(name, WELL, [finding.text for finding in findings] or ["nothing to see to"])
+    state = BAD if any(finding.is_hindrance for finding in bad) else NOTE
+    return Check(name, state, [finding.text for finding in bad], TO_DO.get(name, ""), LINKS.get(name, ""))
+
+
+def _hint(problems: list[str]) -> str:
+    """What to do about the server that the sentences name."""
+    text = " ".join(problems)
+    if "NATS" in text:
+        return TO_DO["NATS"]
+    return TO_DO["PostgreSQL"] if "database" in text or "PostgreSQL" in text else "Look into the log of this process."

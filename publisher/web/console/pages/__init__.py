@@ -1,0 +1,1 @@
+"""The pages: a file each, with what it reads and which template shows it."""

@@ -1,0 +1,105 @@
+"""Events: the newest first, live, filtered by what the URL says; and one of them in full."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+from urllib.parse import urlencode
+
+from sse_starlette import ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from publisher.web.console.console import Console, console_of
+from publisher.web.console.live import Live
+from publisher.web.console.numbers import number_of
+from publisher.web.console.render import HEADERS, fragment, is_piece, page, piece
+from publisher.web.console.sources import outbox
+from publisher.web.console.sources.inspected import inspected
+from publisher.web.console.sources.lines import Line
+from publisher.web.console.sources.wanted import AGES, Wanted
+from registry.events.catalogue import VERSIONS
+
+NEWS_SECONDS = 10.0
+FIELDS = ("entity", "action", "project", "worktree", "agent", "correlation", "since", "until")
+
+
+def query_of(given: dict[str, str]) -> str:
+    """The part of a URL that says which events are wanted."""
+    return urlencode({name: given[name] for name in FIELDS if given.get(name)})
+
+
+async def _list(request: Request) -> Response:
+    console, given = console_of(request), dict(request.query_params)
+    wanted = Wanted.of(given)
+    before = number_of(given["before"], "before") if given.get("before") else None
+    found = await outbox.page_of(console.database, console.profile.event_stream, wanted, before)
+    query = query_of(given)
+    values: dict[str, Any] = {"found": found, "query": query, "given": {name: given.get(name, "") for name in FIELDS}}
+    if is_piece(request):
+        return piece(request, "events_list.html", **values)
+    kinds = sorted({tuple(name.split(".")) for name in VERSIONS})
+    return page(
+        request,
+        "events.html",
+        entities=sorted({entity for entity, _ in kinds}),
+        actions=sorted({action for _, action in kinds}),
+        ages=list(AGES),
+        is_first=before is None,
+        **values,
+    )
+
+
+async def _one(request: Request) -> Response:
+    console = console_of(request)
+    found = await inspected(console, number_of(request.path_params["id"], "event"))
+    if is_piece(request):
+        return piece(request, "event_inspected.html", one=found)
+    return page(request, "event.html", one=found)
+
+
+async def _envelope(request: Request) -> Response:
+    """The bytes of the envelope, as a file."""
+    found = await inspected(console_of(request), number_of(request.path_params["id"], "event"))
+    headers = HEADERS | {"content-disposition": f'attachment; filename="event-{found.line.id}.json"'}
+    return Response(found.payload, media_type="application/cloudevents+json", headers=headers)
+
+
+async def _news(console: Console, wanted: Wanted, after: int | None) -> AsyncGenerator[ServerSentEvent, None]:
+    async with console.feed.watched(after):
+        while not console.closing.is_set():
+            news = await console.feed.after(after, NEWS_SECONDS)
+            after = news.last
+            if news.missed:
+                yield ServerSentEvent("", event="missed", id=str(after))
+                continue
+            lines = [line for line in reversed(news.lines) if wanted.matches(line)]
+            if lines:
+                yield ServerSentEvent(rows_of(console, lines), event="rows", id=str(after))
+
+
+def rows_of(console: Console, lines: list[Line]) -> str:
+    """Rows of the table, each made once for all who look."""
+    made: dict[int, str] = console.shared.setdefault("rows", {})
+    if len(made) > 1000:
+        made.clear()
+    for line in lines:
+        if line.id not in made:
+            made[line.id] = fragment("event_row.html", line=line, unpublished=line.id + 1)
+    return "".join(made[line.id] for line in lines)
+
+
+async def _live(request: Request) -> Response:
+    wanted = Wanted.of(dict(request.query_params))
+    known = request.headers.get("last-event-id") or request.query_params.get("after") or ""
+    after = number_of(known, "after") if known else None
+    return Live(_news(console_of(request), wanted, after))
+
+
+ROUTES = [
+    Route("/events", _list),
+    Route("/events/{id}", _one),
+    Route("/events/{id}/envelope", _envelope),
+    Route("/live/events", _live),
+]

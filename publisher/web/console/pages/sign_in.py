@@ -1,0 +1,79 @@
+"""Signing in with the token, by the link that `up` prints or by a form; signing out."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from publisher.web.console.console import console_of, cookie_name, session_of
+from publisher.web.console.errors import Forbidden
+from publisher.web.console.forms import acting, check_is_ours, fields_of
+from publisher.web.console.render import HEADERS, page
+from publisher.web.console.session import NOBODY, SESSION_SECONDS
+
+WRONG_SECONDS = 0.5
+"""After a wrong token: nobody tries many."""
+
+
+async def _shown(request: Request) -> Response:
+    token = request.query_params.get("token")
+    if token is not None:
+        return await _signed_in(request, token, NOBODY, "/")
+    return page(request, "sign_in.html", wrong=False, to=_own_path(request.query_params.get("to", "/")))
+
+
+async def _sent(request: Request) -> Response:
+    check_is_ours(request)
+    fields = await fields_of(request)
+    return await _signed_in(request, fields.get("token", ""), fields.get("name", ""), _own_path(fields.get("to", "/")))
+
+
+async def _signed_in(request: Request, token: str, name: str, to: str) -> Response:
+    console = console_of(request)
+    if not console.sessions.can_act:
+        raise Forbidden("this console only shows: start the service with IMI_HTTP_TOKEN to act in it")
+    session = console.sessions.sign_in(token, name)
+    if session is None:
+        await asyncio.sleep(WRONG_SECONDS)
+        return page(request, "sign_in.html", status=403, wrong=True, to=to)
+    console.log.note(session.name, "signed in", request.client.host if request.client else "", "done")
+    response = RedirectResponse(to, status_code=303, headers=HEADERS)
+    response.set_cookie(
+        cookie_name(request),
+        session.cookie,
+        max_age=SESSION_SECONDS,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return response
+
+
+async def _sign_out(request: Request) -> Response:
+    session, _ = await acting(request)
+    console_of(request).log.note(session.name, "signed out", "", "done")
+    response = RedirectResponse("/", status_code=303, headers=HEADERS)
+    response.delete_cookie(cookie_name(request), httponly=True, samesite="strict")
+    return response
+
+
+async def _log(request: Request) -> Response:
+    if session_of(request) is None:
+        raise Forbidden("the log of actions is for those who may act: sign in first")
+    return page(request, "log.html", actions=console_of(request).log.latest())
+
+
+def _own_path(path: str) -> str:
+    """A path of this console; anything else, as an address of somebody else, is the overview."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"
+
+
+ROUTES = [
+    Route("/sign-in", _shown, methods=["GET"]),
+    Route("/sign-in", _sent, methods=["POST"]),
+    Route("/sign-out", _sign_out, methods=["POST"]),
+    Route("/log", _log),
+]

@@ -1,0 +1,129 @@
+"""From a template to an answer: everything is escaped, and a browser is told to run and load nothing but ours."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from publisher.text import visible
+from publisher.web.console.console import console_of, session_of
+from publisher.web.console.files import url_of
+from publisher.web.console.health import summary
+from publisher.web.console.json_view import marked
+
+FOLDER = Path(__file__).parent / "templates"
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
+"""Beside those of the guard. With no referrer at all a browser would not tell with a form where it comes from."""
+
+PAGES = (
+    ("/", "Overview"),
+    ("/events", "Events"),
+    ("/projects", "Projects"),
+)
+
+
+@cache
+def templates() -> Environment:
+    """The templates. What a registry holds is hostile: each value is made visible, and escaped, wherever it stands."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters |= {
+        "ago": ago,
+        "time": stamp,
+        "exact_time": exactly,
+        "count": count,
+        "short": short,
+        "json": marked,
+    }
+    environment.globals |= {"file": url_of, "pages": PAGES}
+    return environment
+
+
+def fragment(template: str, **values: Any) -> str:
+    """A piece of a page."""
+    return templates().get_template(template).render(**values)
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """A whole page, with all that is around it."""
+    console, session = console_of(request), session_of(request)
+    text = fragment(
+        template,
+        path=request.url.path,
+        here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        session=session,
+        can_act=console.sessions.can_act,
+        health=summary(console),
+        searched=values.pop("searched", ""),
+        **values,
+    )
+    return HTMLResponse(text, status_code=status, headers=HEADERS)
+
+
+def piece(request: Request, template: str, **values: Any) -> Response:
+    """A piece of a page that a script has asked for."""
+    text = fragment(template, session=session_of(request), can_act=console_of(request).sessions.can_act, **values)
+    return HTMLResponse(text, headers=HEADERS)
+
+
+def is_piece(request: Request) -> bool:
+    """Whether a script asks, for a piece."""
+    return request.headers.get("hx-request") == "true"
+
+
+def _shown(value: Any) -> Any:
+    if value is None:
+        return ""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def stamp(value: datetime | None) -> str:
+    """A time in UTC to the millisecond, for `datetime` and for people without a script."""
+    if value is None:
+        return ""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def exactly(value: datetime) -> str:
+    """A time in UTC with all its digits: what a link says that means this moment."""
+    return value.astimezone(UTC).isoformat()
+
+
+def ago(value: datetime | None) -> str:
+    """How long ago, in a word."""
+    if value is None:
+        return "never"
+    seconds = max((datetime.now(UTC) - value).total_seconds(), 0)
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def count(value: float | None) -> str:
+    """A number with its thousands apart."""
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def short(value: str | None) -> str:
+    """The beginning of an id."""
+    return "" if value is None else str(value)[:8]

@@ -1,0 +1,74 @@
+"""NATS as the console sees it: one connection, looked at every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+
+from nats.aio.client import Client
+from prometheus_client import CollectorRegistry
+
+from publisher.part import Part
+from publisher.settings import Settings
+from publisher.web.console.sources.health import QuietHealth
+from registry.broker.connection import connect_nats
+from registry.broker.errors import translated_nats
+from registry.errors import Unavailable
+
+LOOK_SECONDS = 5.0
+ANSWER_SECONDS = 3
+
+
+class Broker(Part):
+    """The connection, and whether NATS answers."""
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
+        self.quiet = QuietHealth("console_broker", registry)
+        super().__init__(settings, self.quiet, "console")
+        self.answer_seconds: float | None = None
+        """How long the server took to answer when it was asked last; None while it does not."""
+        self._client: Client | None = None
+        self.settled.set()
+
+    @property
+    def client(self) -> Client:
+        """A connected client. Raises `Unavailable` with the reason why there is none."""
+        if self._client is None or not self._client.is_connected:
+            raise Unavailable(self.quiet.reason() or "NATS was not reached yet")
+        return self._client
+
+    async def work(self) -> None:
+        """Keep the connection, and look every few seconds whether the server answers."""
+        lost = asyncio.Event()
+
+        async def on_closed() -> None:
+            lost.set()
+
+        async with connect_nats(
+            self._nats_url, self._name, self._nats_access, reconnect=False, on_closed=on_closed
+        ) as client:
+            self._client = client
+            try:
+                while not lost.is_set():
+                    await self._look(client)
+                    await _set_or_time(lost, LOOK_SECONDS)
+                raise Unavailable("the connection to NATS was lost")
+            finally:
+                self._client = None
+                self.answer_seconds = None
+
+    async def _look(self, client: Client) -> None:
+        began = perf_counter()
+        with translated_nats("NATS does not answer"):
+            await client.flush(ANSWER_SECONDS)
+        self.answer_seconds = perf_counter() - began
+        self.quiet.well()
+
+
+async def _set_or_time(event: asyncio.Event, seconds: float) -> None:
+    """Return when `event` is set, or the time is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

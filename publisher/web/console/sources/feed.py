@@ -1,0 +1,161 @@
+"""The feed: what was published just now, for all who look, read once. While nobody looks, nothing is read.
+
+It follows the record of what was published, so it shows what the stream has and in that order, and asks for a few rows
+by their keys. Where more is published than anybody can read, it takes the last ones and says how many went by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from publisher.web.console.sources.database import Database
+from publisher.web.console.sources.lines import Line
+from publisher.web.console.sources.outbox import lines_of
+from registry.errors import RegistryError
+
+POLL_SECONDS = 0.4
+MOST_LINES = 60
+"""At once; more cannot be read, nor shown."""
+KEPT = 300
+"""Lines that a page gets which was away for a moment."""
+
+END = """
+SELECT coalesce((SELECT stream_sequence FROM public.publisher_cursor WHERE stream = %(stream)s), 0) AS sequence
+"""
+
+BATCHES = f"""
+SELECT last_sequence, ids
+FROM public.published_batch
+WHERE stream = %(stream)s AND last_sequence > %(after)s
+ORDER BY last_sequence DESC
+LIMIT {MOST_LINES}
+"""
+
+
+class _End(NamedTuple):
+    sequence: int
+
+
+class _Batch(NamedTuple):
+    last_sequence: int
+    ids: list[Any]
+
+
+class News(NamedTuple):
+    """What came since a page looked last."""
+
+    lines: list[Line]
+    """Oldest first, with their places in the stream."""
+    missed: bool
+    """Whether there were more than these."""
+    last: int
+    """Sequence up to which this tells."""
+
+
+class Feed:
+    """Follows the stream while anybody looks."""
+
+    def __init__(self, database: Database, stream: str) -> None:
+        self._database = database
+        self._stream = stream
+        self._lines: deque[Line] = deque(maxlen=KEPT)
+        self._missed_at = 0
+        """Events up to this sequence were not all kept."""
+        self._last: int | None = None
+        self._viewers = 0
+        self._watched = asyncio.Event()
+        self._changed = asyncio.Condition()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody looks."""
+        return self._viewers > 0
+
+    @asynccontextmanager
+    async def watched(self, after: int | None) -> AsyncIterator[None]:
+        """Somebody looks inside the block, who knows what was published up to sequence `after`."""
+        self._viewers += 1
+        if self._last is None and after is not None:
+            self._lines.clear()
+            self._last = self._missed_at = after
+        self._watched.set()
+        try:
+            yield
+        finally:
+            self._viewers -= 1
+            if not self._viewers:
+                self._watched.clear()
+                self._last = None
+
+    async def run(self) -> None:
+        """Follow until cancelled. While the database cannot be asked, nothing comes; pages say why."""
+        while True:
+            await self._watched.wait()
+            try:
+                await self._poll()
+            except RegistryError:
+                self._last = None  # what came meanwhile is in the list that a page loads
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def after(self, sequence: int | None, seconds: float) -> News:
+        """What was published behind `sequence`, or None: from now on; waits so long for it."""
+        async with self._changed:
+            if sequence is None:
+                sequence = self._last
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait_for(lambda: self._last is not None and self._last > (sequence or 0))
+            except TimeoutError:
+                return News([], False, sequence or 0)
+        if sequence is None:
+            sequence = self._last or 0
+        lines = [line for line in self._lines if (line.sequence or 0) > sequence]
+        return News(lines, sequence < self._missed_at, self._last or sequence)
+
+    async def _poll(self) -> None:
+        if self._last is None:
+            end = await self._database.row(_End, END, {"stream": self._stream})
+            last = end.sequence if end is not None else 0
+            self._lines.clear()
+            self._missed_at = last
+            await self._tell(last)
+            return
+        batches = await self._database.rows(_Batch, BATCHES, {"stream": self._stream, "after": self._last})
+        if not batches:
+            return
+        places = _latest(batches)
+        found = await lines_of(self._database, [outbox_id for _, outbox_id in places])
+        self._lines.extend(
+            found[outbox_id]._replace(sequence=sequence) for sequence, outbox_id in places if outbox_id in found
+        )
+        if len(places) == MOST_LINES:
+            self._missed_at = places[0][0] - 1
+        elif len(self._lines) == KEPT:
+            self._missed_at = max(self._missed_at, (self._lines[0].sequence or 1) - 1)
+        await self._tell(batches[0].last_sequence)
+
+    async def _tell(self, last: int) -> None:
+        async with self._changed:
+            self._last = last
+            self._changed.notify_all()
+
+
+def _latest(batches: Sequence[_Batch]) -> list[tuple[int, int]]:
+    """Sequence and outbox id of the last events of `batches`, which are the newest first; in the order of the stream.
+
+    In a stream of our own the events of a batch stand directly one behind the other.
+    """
+    places: list[tuple[int, int]] = []
+    for batch in batches:
+        sequence = batch.last_sequence
+        for part in reversed(batch.ids):
+            for outbox_id in range(part.upper - 1, part.lower - 1, -1):
+                if len(places) == MOST_LINES:
+                    return places[::-1]
+                places.append((sequence, outbox_id))
+                sequence -= 1
+    return places[::-1]

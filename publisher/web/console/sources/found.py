@@ -1,0 +1,133 @@
+"""What a text in the search box may mean: names, paths, agents, ids of all kinds, each looked up in bounded time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from publisher.web.console.sources.database import Database
+from publisher.web.console.sources.lines import COLUMNS, SAID, SMALL, Line
+from registry.errors import RegistryError
+
+MOST = 12
+LATEST = 5_000
+"""Events among which a text, or an id that has no index, is looked for."""
+
+PROJECTS = """
+SELECT 'project' AS kind, p.id::text AS id, left(p.name, 200) AS name, left(p.remote_origin, 300) AS about
+FROM public.search_projects(%(text)s) AS p
+LIMIT %(most)s
+"""
+
+# Without an index of names: one pass over the table, which ends where enough is found.
+WORKTREES = """
+SELECT
+    'worktree' AS kind,
+    w.id::text AS id,
+    concat(left(p.name, 200), '/', left(w.name, 200)) AS name,
+    left(w.path, 300) AS about
+FROM (
+    SELECT id, project_id, name, path
+    FROM public.worktrees
+    WHERE position(%(text)s IN name) > 0 OR position(%(text)s IN path) > 0 OR position(%(text)s IN branch_name) > 0
+    LIMIT %(most)s
+) AS w
+JOIN public.projects AS p ON p.id = w.project_id
+"""
+
+AGENTS = """
+SELECT 'agent' AS kind, left(a.agent_id, 200) AS id, left(a.agent_id, 200) AS name,
+    'holds ' || a.worktrees || CASE WHEN a.worktrees = 1 THEN ' worktree' ELSE ' worktrees' END AS about
+FROM (
+    SELECT agent_id, count(*) AS worktrees
+    FROM public.worktrees
+    WHERE active AND agent_id IS NOT NULL AND position(%(text)s IN agent_id) > 0
+    GROUP BY agent_id
+    ORDER BY agent_id
+    LIMIT %(most)s
+) AS a
+"""
+
+IDS = """
+SELECT 'project' AS kind, id::text AS id, left(name, 200) AS name, 'has this id' AS about
+FROM public.projects
+WHERE id = %(id)s::uuid
+UNION ALL
+SELECT 'worktree', id::text, left(name, 200), 'has this id'
+FROM public.worktrees
+WHERE id = %(id)s::uuid
+UNION ALL
+SELECT 'command', command_id::text, type, verdict
+FROM public.command_ledger
+WHERE command_id = %(id)s::uuid
+"""
+
+EVENTS = f"""
+SELECT {COLUMNS}, {SAID}
+FROM (
+    SELECT event.*
+    FROM (
+        SELECT *
+        FROM public.outbox
+        ORDER BY id DESC
+        LIMIT {LATEST}
+    ) AS event
+    WHERE (
+            %(id)s::uuid IS NOT NULL
+            AND %(id)s::uuid IN (event.event_id, event.correlation_id, event.causation_id, event.entity_id)
+        ) OR (
+            %(id)s::uuid IS NULL
+            AND pg_column_size(event.data) <= 2048
+            AND position(%(text)s IN event.data::text) > 0
+        )
+    ORDER BY event.id DESC
+    LIMIT %(most)s
+) AS event
+{SMALL}
+ORDER BY event.id DESC
+"""
+
+
+class Found(NamedTuple):
+    """Something that the text may mean."""
+
+    kind: str
+    id: str
+    name: str
+    about: str
+
+
+class Results(NamedTuple):
+    """All of it."""
+
+    things: list[Found]
+    events: list[Line]
+    problems: list[str]
+    """What could not be looked up, and why."""
+
+
+async def search(database: Database, text: str) -> Results:
+    """What `text` may mean. A part that fails says so beside what the others found."""
+    id_ = _id(text)
+    values = {"text": text, "id": id_, "most": MOST}
+    queries = [IDS] if id_ else [PROJECTS, WORKTREES, AGENTS]
+    things: list[Found] = []
+    problems: list[str] = []
+    for query in queries:  # one after the other: a search takes one connection of the three
+        try:
+            things += await database.rows(Found, query, values)
+        except RegistryError as error:
+            problems.append(str(error))
+    try:
+        events = await database.rows(Line, EVENTS, values)
+    except RegistryError as error:
+        events = []
+        problems.append(str(error))
+    return Results(things, events, list(dict.fromkeys(problems)))
+
+
+def _id(text: str) -> str | None:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return None

@@ -1,0 +1,126 @@
+"""What the registry holds, as the overview shows it: looked up every two seconds at most, once for all who look."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from time import monotonic
+from typing import NamedTuple
+from uuid import UUID
+
+from publisher.web.console.sources.database import Database
+from registry.errors import RegistryError
+
+FRESH_SECONDS = 2.0
+PAUSE_FACTOR = 20
+"""It is as old as so many times what it took: a large registry is not counted all the time."""
+WAIT_SECONDS = 0.03
+"""A page waits so long for a newer one, then it is sent with the one that there is; the next comes by itself."""
+
+IN_FLIGHT = """
+SELECT
+    w.id,
+    w.project_id,
+    left(p.name, 200) AS project_name,
+    left(w.name, 200) AS name,
+    left(w.branch_name, 200) AS branch_name,
+    left(w.agent_id, 200) AS agent_id,
+    public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk) AS status,
+    w.uncommitted_files_count AS uncommitted,
+    w.ahead_of_trunk AS ahead,
+    w.behind_trunk AS behind,
+    w.updated_at
+FROM public.worktrees AS w
+JOIN public.projects AS p ON p.id = w.project_id
+WHERE public.is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
+ORDER BY w.updated_at DESC, w.id
+LIMIT 40
+"""
+
+AGENTS = """
+SELECT left(agent_id, 200) AS agent_id, count(*) AS worktrees, max(updated_at) AS updated_at
+FROM public.worktrees
+WHERE active AND agent_id IS NOT NULL
+GROUP BY agent_id
+ORDER BY max(updated_at) DESC
+LIMIT 12
+"""
+
+STATS = "SELECT * FROM public.get_registry_stats()"
+
+
+class InFlight(NamedTuple):
+    """A worktree with work in it."""
+
+    id: UUID
+    project_id: UUID
+    project_name: str
+    name: str
+    branch_name: str
+    agent_id: str | None
+    status: str
+    uncommitted: int
+    ahead: int
+    behind: int
+    updated_at: datetime
+
+
+class Agent(NamedTuple):
+    """An agent that holds worktrees."""
+
+    agent_id: str
+    worktrees: int
+    updated_at: datetime
+
+
+class Stats(NamedTuple):
+    """Counts, as `get_registry_stats` gives them."""
+
+    total_projects: int
+    active_projects: int
+    total_worktrees: int
+    active_worktrees: int
+    in_flight_worktrees: int
+    total_activities: int
+    activities_last_24h: int
+
+
+class Picture(NamedTuple):
+    """What was there when it was looked last."""
+
+    in_flight: list[InFlight]
+    agents: list[Agent]
+    stats: Stats | None
+    problem: str = ""
+    """Why there is no newer one."""
+    number: int = 0
+
+
+class Pictures:
+    """Takes one when somebody looks and the last one is old."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._last = Picture([], [], None)
+        self._fresh_until = 0.0
+        self._taking: asyncio.Task[None] | None = None
+
+    async def latest(self, wait_seconds: float = WAIT_SECONDS) -> Picture:
+        """The last one, after at most `wait_seconds`."""
+        if monotonic() >= self._fresh_until and (self._taking is None or self._taking.done()):
+            self._taking = asyncio.ensure_future(self._take())
+        if self._taking is not None and not self._taking.done():
+            await asyncio.wait([self._taking], timeout=wait_seconds)
+        return self._last
+
+    async def _take(self) -> None:
+        began = monotonic()
+        number = self._last.number + 1
+        try:
+            in_flight = await self._database.rows(InFlight, IN_FLIGHT, {})
+            agents = await self._database.rows(Agent, AGENTS, {})
+            stats = await self._database.row(Stats, STATS, {})
+            self._last = Picture(in_flight, agents, stats, number=number)
+        except RegistryError as error:
+            self._last = self._last._replace(problem=str(error), number=number)
+        self._fresh_until = monotonic() + max(FRESH_SECONDS, PAUSE_FACTOR * (monotonic() - began))

@@ -1,0 +1,99 @@
+"""Samples of how it goes, one every two seconds for ten minutes: events a second, their latency, how many wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
+from time import time
+from typing import NamedTuple
+
+from publisher.doctor import Findings
+from publisher.relay.ages import BOUNDS_SECONDS
+from publisher.relay.metrics import RelayMetrics
+
+INTERVAL_SECONDS = 2.0
+KEPT = 300
+
+
+class Sample(NamedTuple):
+    """What was seen in one interval."""
+
+    at: float
+    """Seconds since 1970."""
+    events_per_second: float
+    median_ms: float | None
+    """From the change to its place in the stream; None where this process published nothing."""
+    slowest_ms: float | None
+    """The same of the slowest hundredth."""
+    waiting: int
+    """Events that are committed and not published."""
+
+
+class Published(NamedTuple):
+    """A count of events, and where it was counted: two of different places tell nothing about the time between."""
+
+    where: str
+    events: int
+
+
+class Samples:
+    """The last ones. Nothing is asked of any server: what is known in this process is written down."""
+
+    def __init__(self, relay: RelayMetrics, findings: Findings) -> None:
+        self.kept: deque[Sample] = deque(maxlen=KEPT)
+        self._relay = relay
+        self._findings = findings
+        self._was = self._published_now()
+        self._counts = relay.ages.counts("stored")
+
+    async def run(self) -> None:
+        """Take samples until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            self.take()
+
+    def take(self) -> None:
+        """Take one."""
+        published, counts = self._published_now(), self._relay.ages.counts("stored")
+        new = [now - before for now, before in zip(counts, self._counts, strict=True)]
+        rate = max(published.events - self._was.events, 0) / INTERVAL_SECONDS if self._is_comparable(published) else 0.0
+        self.kept.append(Sample(time(), rate, quantile_ms(new, 0.5), quantile_ms(new, 0.99), self._waiting()))
+        self._was, self._counts = published, counts
+
+    def _published_now(self) -> Published:
+        """By this process where it leads, else as the database counted when it was looked at last."""
+        if self._relay.role == "leader":
+            return Published("here", self._relay.published)
+        examined = self._findings.last
+        if examined is None or examined.counts is None:
+            return Published("unknown", 0)
+        return Published("elsewhere", examined.counts.published)
+
+    def _is_comparable(self, published: Published) -> bool:
+        return published.where == self._was.where != "unknown"
+
+    def _waiting(self) -> int:
+        if self._relay.role == "leader" and not self._relay.problems():
+            return self._relay.waiting_ids
+        examined = self._findings.last
+        return examined.counts.waiting if examined is not None and examined.counts is not None else 0
+
+
+def quantile_ms(counts: Sequence[int], share: float) -> float | None:
+    """The age, in milliseconds, that `share` of the counted events do not exceed; None when none is counted.
+
+    As Prometheus does it: evenly spread between two bounds.
+    """
+    total = sum(counts)
+    if not total:
+        return None
+    wanted = share * total
+    sums = list(accumulate(counts))
+    at = next(index for index, reached in enumerate(sums) if reached >= wanted)
+    if at == len(BOUNDS_SECONDS):
+        return BOUNDS_SECONDS[-1] * 1000
+    low = BOUNDS_SECONDS[at - 1] if at else 0.0
+    below = sums[at - 1] if at else 0
+    return 1000 * (low + (BOUNDS_SECONDS[at] - low) * (wanted - below) / max(counts[at], 1))

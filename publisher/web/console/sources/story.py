@@ -1,0 +1,117 @@
+"""The story of one project or worktree: its events, newest first, and what it was like behind any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+from typing import Any, NamedTuple
+
+from publisher.history.timeline import BIRTHS, DEATHS, Change, Timeline
+from publisher.outbox import record
+from publisher.web.console.sources.database import Connection, Database
+from publisher.web.console.sources.lines import COLUMNS, SAID, SMALL, Line
+from registry import exact
+from registry.errors import NotFound
+from registry.events.filter import EventFilter
+from registry.events.message import OutboxRow
+
+MOST_EVENTS = 300
+MOST_BYTES = 256 * 1024
+"""Of a state that is shown."""
+
+# No index leads to them: all of the outbox is looked through, within the time of a statement, and the data of those
+# that are found alone is read.
+EVENTS = f"""
+SELECT {COLUMNS}, {SAID}
+FROM (
+    SELECT *
+    FROM public.outbox AS event
+    WHERE event.entity = %(entity)s AND event.entity_id = %(id)s::uuid
+    ORDER BY event.id DESC
+    LIMIT {MOST_EVENTS + 1}
+) AS event
+{SMALL}
+ORDER BY event.id DESC
+"""
+
+TOGETHER = """
+SELECT event.id
+FROM public.outbox AS event
+WHERE event.id >= %(first)s AND event.id < %(first)s + 10000
+    AND event.entity = %(entity)s AND event.entity_id = %(id)s::uuid
+    AND event.transaction_id = (SELECT transaction_id FROM public.outbox WHERE id = %(first)s)
+ORDER BY event.id
+"""
+
+
+class _Id(NamedTuple):
+    id: int
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happened to one thing."""
+
+    entity: str
+    id: str
+    lines: list[Line]
+    """Newest first."""
+    is_whole: bool
+    """Whether these are all that are kept."""
+
+    def at(self, time: datetime) -> Line | None:
+        """The last event up to a time; None before the first."""
+        later = list(takewhile(lambda line: line.occurred_at > time, self.lines))
+        return self.lines[len(later)] if len(later) < len(self.lines) else None
+
+
+class State(NamedTuple):
+    """What it was like."""
+
+    values: dict[str, Any] | None
+    """None when it was deleted."""
+    changed: dict[str, Any]
+    """What the event that led there changed, with the values before."""
+
+
+async def story_of(database: Database, entity: str, id_: str) -> Story:
+    """The story of a `project` or `worktree`, also of one that is deleted. Raises `NotFound`, `Unavailable`."""
+    lines = await database.rows(Line, EVENTS, {"entity": entity, "id": id_})
+    if not lines:
+        raise NotFound(f"no event of {entity} {id_} is kept")
+    return Story(entity, id_, lines[:MOST_EVENTS], len(lines) <= MOST_EVENTS)
+
+
+async def state_behind(database: Database, outbox_id: int) -> State:
+    """What the thing of an event was like behind it. Raises `NotFound`, `Unavailable`."""
+    (row,) = await _rows(database, [outbox_id]) or (None,)
+    if row is None or row.data is None:
+        raise NotFound(f"the data of event {outbox_id} is not kept, cannot be read, or is too large to be shown")
+    data = exact.loads(row.data)
+    changed = data.pop("changed", None) if isinstance(data, dict) else None
+    return State(None if row.action in DEATHS else data, changed if isinstance(changed, dict) else {})
+
+
+async def state_before(database: Database, story: Story, time: datetime) -> dict[str, Any] | None:
+    """What it was like at a time before the first event that is kept.
+
+    Raises `NotFound` when it was not there, or the story is longer than what is shown of it.
+    """
+    first = story.lines[-1]
+    if not story.is_whole:
+        raise NotFound(f"the latest {MOST_EVENTS} events are shown; imi-registry history show tells of all")
+    if first.action in BIRTHS:
+        raise NotFound(f"{story.entity} {story.id} was not there before {first.occurred_at.isoformat()}")
+    values = {"first": first.id, "entity": story.entity, "id": story.id}
+    ids = [found.id for found in await database.rows(_Id, TOGETHER, values)]
+    rows = await _rows(database, ids)
+    changes = [Change(row, exact.loads(row.data)) for row in rows if row.data]
+    return Timeline(story.entity, story.id, changes).as_of(time)
+
+
+async def _rows(database: Database, ids: list[int]) -> list[OutboxRow]:
+    async def read(conn: Connection) -> list[OutboxRow]:
+        return [row async for row in record.rows(conn, ids, EventFilter(), MOST_BYTES)]
+
+    return await database.ask(read)

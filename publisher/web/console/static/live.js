@@ -1,0 +1,120 @@
+// Live parts of a page: one stream of server-sent events, closed while the reader has paused it or looks elsewhere.
+"use strict";
+
+(() => {
+  const MOST_ROWS = 200;
+  const place = document.querySelector("[data-live-source]");
+  if (!place) return;
+  const button = document.querySelector("[data-pause]");
+  const state = document.querySelector("[data-live-state]");
+  let after = place.dataset.liveAfter;
+  let source = null;
+  let isPaused = false;
+
+  function tell(text) {
+    state.textContent = text;
+  }
+
+  function url() {
+    const found = new URL(place.dataset.liveSource, location.href);
+    if (after) found.searchParams.set("after", after);
+    return found;
+  }
+
+  function open() {
+    if (source || isPaused || document.hidden) return;
+    source = new EventSource(url());
+    source.addEventListener("open", () => tell("live"));
+    source.addEventListener("error", () => {
+      if (source && source.readyState === EventSource.CLOSED) {
+        close();
+        setTimeout(open, 2000);
+      }
+      tell("the service does not answer; trying again");
+    });
+    source.addEventListener("live", (event) => update(event.data));
+    source.addEventListener("sample", (event) => {
+      document.dispatchEvent(new CustomEvent("sample", { detail: JSON.parse(event.data) }));
+    });
+    source.addEventListener("rows", (event) => { noted(event); add(event.data); });
+    source.addEventListener("missed", (event) => { noted(event); reload(); });
+  }
+
+  function close() {
+    if (source) source.close();
+    source = null;
+  }
+
+  function noted(event) {
+    if (event.lastEventId) after = event.lastEventId;
+  }
+
+  // What has the reader's focus stays as it is until they leave it.
+  function update(html) {
+    const made = new DOMParser().parseFromString(html, "text/html");
+    for (const part of made.querySelectorAll("[data-live]")) {
+      const name = part.dataset.liveInto;
+      const old = name ? document.getElementById(name) : place.querySelector(`[data-live="${part.dataset.live}"]`);
+      if (!old || old.contains(document.activeElement) || old.innerHTML === part.innerHTML) continue;
+      const charts = [...old.querySelectorAll(".chart[data-drawn]")];
+      old.innerHTML = part.innerHTML;
+      for (const chart of charts) {
+        const fresh = old.querySelector(`[data-chart="${chart.dataset.chart}"]`);
+        if (fresh) fresh.replaceWith(chart);
+      }
+      tellTimes(old);
+      window.htmx.process(old);
+    }
+  }
+
+  function add(html) {
+    const body = place.querySelector("[data-live-rows]");
+    const made = document.createElement("template");
+    made.innerHTML = html;
+    for (const row of [...made.content.querySelectorAll("tr")].reverse()) {
+      document.getElementById(row.id)?.remove();
+      row.classList.add("new");
+      body.prepend(row);
+      window.htmx.process(row);
+    }
+    place.querySelector("[data-empty]")?.remove();
+    while (body.rows.length > MOST_ROWS) body.lastElementChild.remove();
+    tellTimes(body);
+  }
+
+  // More came than was sent: the list as it is now.
+  async function reload() {
+    const answer = await fetch(place.dataset.liveList, { headers: { "HX-Request": "true" } });
+    if (!answer.ok) return;
+    place.innerHTML = await answer.text();
+    tellTimes(place);
+    window.htmx.process(place);
+  }
+
+  function pause(wanted) {
+    isPaused = wanted;
+    button.setAttribute("aria-pressed", String(wanted));
+    button.textContent = wanted ? "Go on" : "Pause";
+    if (wanted) {
+      close();
+      tell("paused");
+    } else {
+      open();
+    }
+  }
+
+  button.hidden = false;
+  state.hidden = false;
+  button.addEventListener("click", () => pause(!isPaused));
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      close();
+      if (!isPaused) tell("paused while this page is hidden");
+    } else {
+      open();
+    }
+  });
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", open);
+  open();
+})();

@@ -1,0 +1,89 @@
+"""Who may act: whoever has the token, in a page of this console; and nobody else, whatever they send."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.console import TOKEN, Visitor, served
+from tests.support.world import World
+
+
+async def test_the_link_signs_in_and_the_token_is_gone_from_the_address(world: World) -> None:
+    async with served(world, works=False) as (visitor, console):
+        answer = await visitor.get(f"/sign-in?token={TOKEN}")
+        assert (answer.status, answer.headers["location"]) == (303, "/")
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert "Sign out" in (await visitor.get("/")).text
+        assert [action.what for action in console.log.latest()] == ["signed in"]
+
+
+async def test_a_wrong_token_is_no_session(world: World) -> None:
+    async with served(world, works=False) as (visitor, _):
+        answer = await visitor.sign_in(token="wrong")  # noqa: S106
+        assert answer.status == 403
+        assert "not the token" in answer.text
+        assert not visitor.cookie
+        assert "Read-only" in (await visitor.get("/")).text
+
+
+@pytest.mark.parametrize("cookie", ["", "a", "a.b.c.d", "..", "Y29uc29sZQ==.9999999999.0.00", "é.1.2.3"])
+async def test_a_cookie_that_is_not_ours_is_no_session(world: World, cookie: str) -> None:
+    async with served(world, works=False) as (visitor, _):
+        visitor.cookie = f"imi_console_{visitor.port}={cookie}"
+        assert (await visitor.get("/log")).status == 403
+
+
+async def test_a_session_of_another_token_is_none_here(world: World) -> None:
+    async with served(world, works=False, token="another") as (visitor, _):  # noqa: S106
+        await visitor.sign_in(token="another")  # noqa: S106
+        content = visitor.cookie.split("=", 1)[1]
+    async with served(world, works=False) as (visitor, _):
+        visitor.cookie = f"imi_console_{visitor.port}={content}"
+        assert (await visitor.get("/log")).status == 403
+
+
+async def test_without_a_token_nobody_signs_in(world: World) -> None:
+    async with served(world, works=False, token=None) as (visitor, _):
+        assert "Sign in" not in (await visitor.get("/")).text
+        assert (await visitor.sign_in(token="")).status == 403
+        assert (await visitor.get("/sign-in?token=")).status == 403
+
+
+async def test_a_form_needs_the_session_its_token_and_a_page_of_ours(world: World) -> None:
+    async with served(world, works=False) as (visitor, _):
+        nobody = Visitor(visitor.port)
+        await visitor.sign_in()
+        (token, *_) = re.findall(r'name="form" value="([0-9a-f]{64})"', (await visitor.get("/")).text)
+        form = {"form": token}
+        assert (await nobody.post("/sign-out", form)).status == 403
+        assert (await visitor.post("/sign-out", {})).status == 403
+        assert (await visitor.post("/sign-out", {"form": token[::-1]})).status == 403
+        assert (await visitor.post("/sign-out", form, Origin="http://127.0.0.2")).status == 403
+        assert (await visitor.post("/sign-out", form, **{"Sec-Fetch-Site": "cross-site"})).status == 403
+        assert (await visitor.post("/sign-out", form)).status == 303
+        assert (await visitor.get("/log")).status == 403
+
+
+async def test_after_signing_in_nobody_is_sent_elsewhere(world: World) -> None:
+    async with served(world, works=False) as (visitor, _):
+        for to, expected in {
+            "/events?entity=project": "/events?entity=project",
+            "https://evil.example.com/": "/",
+            "//evil.example.com/": "/",
+            "/\\evil.example.com": "/",
+            "/a\r\nX: y": "/",
+        }.items():
+            answer = await visitor.post("/sign-in", {"token": TOKEN, "name": "x", "to": to})
+            assert answer.headers["location"] == expected
+
+
+async def test_the_log_tells_who_did_what_to_those_who_may_act(world: World) -> None:
+    async with served(world, works=False) as (visitor, _):
+        assert (await visitor.get("/log")).status == 403
+        await visitor.sign_in(name="<b>ada</b>\x1b[31m")
+        text = (await visitor.get("/log")).text
+        assert "&lt;b&gt;ada&lt;/b&gt;\\x1b[31m" in text

@@ -1,0 +1,97 @@
+"""What a page gets by itself: events as they are published, and the overview."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import orjson
+import psycopg
+import pytest
+
+from publisher.web import connections
+from publisher.web.console import live
+from publisher.web.console.sources import feed
+from tests.support.console import served
+from tests.support.world import World
+
+
+def register(world: World, *names: str) -> None:
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        for name in names:
+            conn.execute("SELECT register_project(%s, %s)", [name, f"git@github.com:a/{name}.git"])
+
+
+async def test_an_event_appears_by_itself_in_the_order_of_the_stream(world: World) -> None:
+    async with served(world) as (visitor, _), visitor.live("/live/events?after=0") as events:
+        register(world, "one", "two", "three")
+        found: list[str] = []
+        async with asyncio.timeout(20):
+            async for name, data in events:
+                assert name == "rows"
+                found = [*re.findall(r'href="/projects/[^"]*">(\w+)<', data), *found]
+                if len(found) == 3:
+                    break
+        assert found == ["three", "two", "one"]
+
+
+async def test_what_is_filtered_out_does_not_appear(world: World) -> None:
+    async with served(world) as (visitor, _), visitor.live("/live/events?after=0&action=updated") as events:
+        register(world, "one")
+        with psycopg.connect(world.database, autocommit=True) as conn:
+            conn.execute("UPDATE projects SET description = 'new'")
+        async with asyncio.timeout(20):
+            _, data = await anext(events)
+        assert "project.updated" in data
+        assert "project.registered" not in data
+
+
+async def test_more_than_anybody_can_read_is_told_as_missed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "MOST_LINES", 5)
+    register(world, *(f"p{number}" for number in range(20)))
+    async with served(world) as (visitor, _):
+        await world.drained()
+        async with visitor.live("/live/events?after=1") as events, asyncio.timeout(20):
+            assert (await anext(events))[0] == "missed"
+
+
+async def test_nothing_is_read_while_nobody_looks(world: World) -> None:
+    async with served(world) as (visitor, console):
+        async with visitor.live("/live/events?after=0") as events:
+            register(world, "one")
+            async with asyncio.timeout(20):
+                await anext(events)
+        async with asyncio.timeout(20):
+            while console.feed.is_watched:
+                await asyncio.sleep(0.01)
+
+
+async def test_the_overview_comes_again_and_again_with_samples(world: World) -> None:
+    async with served(world) as (visitor, _), visitor.live("/live/overview") as events:
+        found = {}
+        async with asyncio.timeout(20):
+            async for name, data in events:
+                found[name] = data
+                if len(found) == 2:
+                    break
+        assert 'data-live="checks"' in found["live"]
+        assert len(orjson.loads(found["sample"])) == 5
+
+
+async def test_an_answer_that_goes_on_ends_before_its_connection_does(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CONNECTION_SECONDS", live.LEFT_SECONDS + 0.1)
+    async with served(world) as (visitor, _), visitor.live("/live/overview") as events, asyncio.timeout(20):
+        assert [name async for name, _ in events]
+
+
+async def test_the_service_ends_at_once_although_pages_are_open(world: World) -> None:
+    async with (
+        served(world) as (visitor, _),
+        visitor.live("/live/events") as _,
+        visitor.live("/live/overview") as events,
+    ):
+        await anext(events)
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began < 4  # uvicorn would wait five for answers that do not end

@@ -1,0 +1,143 @@
+"""The console as somebody reads it, without a script and without a token."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlencode
+
+import orjson
+import psycopg
+
+from tests.support.console import served
+from tests.support.world import World
+
+
+def registered(world: World) -> tuple[str, str]:
+    """Ids of a project and of a worktree in it, with some history."""
+    with psycopg.connect(world.database, autocommit=True) as conn:
+
+        def call(query: str, *values: object) -> str:
+            return str((conn.execute(query, values).fetchone() or ("",))[0])
+
+        project = call(
+            "SELECT register_project('flume', 'git@github.com:a/flume.git', 'main', '/srv/flume/trunk-main')"
+        )
+        worktree = call("SELECT register_worktree(%s, 'feat', 'feat-x', 'feat/x', '/srv/flume/feat-x', 'ada')", project)
+        conn.execute("SELECT update_worktree_git_state(%s, true, 3, 1, 0, 'abc', 'Half of it')", [worktree])
+        conn.execute("SELECT log_activity('ada', %s, 'committed', 'Half of it', 'src/a.py')", [worktree])
+    return project, worktree
+
+
+async def test_what_is_in_flight_is_on_the_overview(world: World) -> None:
+    _, worktree = registered(world)
+    async with served(world) as (visitor, _):
+        text = await visitor.until("/", f'<a href="/worktrees/{worktree}">feat-x</a>')
+        assert '<span class="badge uncommitted">uncommitted</span>' in text
+        assert '<a href="/events?agent=ada">ada</a>' in text
+
+
+async def test_health_is_named_checks_that_are_well(world: World) -> None:
+    async with served(world) as (visitor, _):
+        text = await visitor.until("/", "publishes; 0 events wait")
+        for name in ("PostgreSQL", "NATS", "Relay", "Applier", "Publisher", "Event stream", "Triggers"):
+            assert re.search(rf'<li class="well">\s*<span[^>]*>✓</span>\s*<div>\s*<span class="name">{name}<', text), (
+                name
+            )
+        assert "All is well" in text
+
+
+async def test_events_are_listed_newest_first_and_filtered_by_the_url(world: World) -> None:
+    project, worktree = registered(world)
+    async with served(world) as (visitor, _):
+        await world.drained()
+
+        async def kinds(**wanted: str) -> list[str]:
+            text = (await visitor.get(f"/events?{urlencode(wanted)}")).text
+            return re.findall(r"data-select>([a-z_.]+)</a>", text)
+
+        everything = ["activity.logged", "worktree.git_state_updated", "worktree.created", "project.registered"]
+        assert await kinds() == everything
+        assert await kinds(entity="worktree") == everything[1:3]
+        assert await kinds(action="created") == ["worktree.created"]
+        assert await kinds(project=project) == everything
+        assert await kinds(worktree=worktree) == everything[:3]
+        assert await kinds(agent="ada") == everything[:3]
+        assert await kinds(agent="grace") == []
+        assert await kinds(since="1h") == everything
+        assert await kinds(until="1h") == []
+        assert await kinds(before="3") == everything[2:]
+
+
+async def test_a_filter_that_cannot_be_is_refused_with_field_value_and_rule(world: World) -> None:
+    async with served(world) as (visitor, _):
+        for wanted, said in {
+            "project=x": "project: &#34;x&#34;: it must be a UUID",
+            "since=soon": "since: &#34;soon&#34;: it must be a time",
+            "entity=planet": "planet",
+            "before=-1": "before: &#34;-1&#34;: it must be a number",
+            "agent=" + "a" * 300: "agent: it has 300 characters",
+            "agent=%00": "agent",
+        }.items():
+            answer = await visitor.get(f"/events?{wanted}")
+            assert answer.status == 400, wanted
+            assert said in answer.text, answer.text
+
+
+async def test_an_event_is_shown_with_its_envelope_its_headers_and_its_place(world: World) -> None:
+    registered(world)
+    async with served(world) as (visitor, _):
+        await world.drained()
+        (published,) = [event for event in await world.published() if ".git_state_updated." in event.subject]
+        number = int(published.envelope["sequence"])
+
+        page = (await visitor.get(f"/events/{number}")).text
+        envelope = await visitor.get(f"/events/{number}/envelope")
+
+        raw = await world.nats.jetstream().get_msg(world.stream, published.sequence)
+        assert envelope.body == raw.data
+        assert orjson.loads(envelope.body)["id"] == published.envelope["id"]
+        assert f"sequence {published.sequence}" in page
+        assert "in the stream" in page
+        for name, value in (raw.headers or {}).items():
+            assert f"<dt>{name}</dt><dd>{value}</dd>" in page
+        assert '<del class="before">0</del></td><td><ins class="after">3</ins>' in page
+
+
+async def test_an_event_that_is_not_kept_is_no_page(world: World) -> None:
+    async with served(world) as (visitor, _):
+        answer = await visitor.get("/events/77")
+        assert answer.status == 404
+        assert "event 77 is not kept" in answer.text
+
+
+async def test_a_worktree_is_shown_as_it_is_and_as_it_was(world: World) -> None:
+    project, worktree = registered(world)
+    async with served(world) as (visitor, _):
+        page = (await visitor.get(f"/worktrees/{worktree}")).text
+        assert "3 files not committed, 1 ahead, 0 behind" in page
+        assert "cd /srv/flume/feat-x" in page
+        assert "Half of it" in page
+        history = (await visitor.get(f"/worktrees/{worktree}/history")).text
+        (created, updated) = sorted(re.findall(r'id="t(\d+)"', history))
+        before = (await visitor.piece(f"/state?event={created}")).text
+        after = (await visitor.piece(f"/state?event={updated}")).text
+        assert re.search(r"uncommitted_files_count</th><td>0<", before)
+        assert '<del class="before">0</del> <ins class="after">3</ins>' in after
+        # as of a time, by the link of the timeline
+        (link, *_) = re.findall(r'href="(/worktrees/[^"]*as_of=[^"]*)" data-stop="' + created, history)
+        assert re.search(r"uncommitted_files_count</th><td>0<", (await visitor.get(link.replace("&amp;", "&"))).text)
+        early = (await visitor.get(f"/worktrees/{worktree}/history?as_of=2000-01-01")).text
+        assert "was not there before" in early
+        assert (await visitor.get(f"/projects/{project}")).text.count("feat-x") == 1
+
+
+async def test_projects_are_listed_a_page_at_a_time(world: World) -> None:
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        for number in range(53):
+            conn.execute("SELECT register_project(%s, %s)", [f"p{number:02}", f"git@github.com:a/p{number}.git"])
+    async with served(world) as (visitor, _):
+        first = (await visitor.get("/projects")).text
+        (further,) = re.findall(r'href="(/projects\?[^"]*)">Further', first)
+        second = (await visitor.get(further.replace("&amp;", "&"))).text
+        names = re.findall(r'href="/projects/[^"]{36}">(p\d\d)<', first + second)
+        assert names == [f"p{number:02}" for number in range(53)]
