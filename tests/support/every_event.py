@@ -1,4 +1,4 @@
-"""Changes that together cause every event there is, with the values that are hardest on a contract."""
+"""Changes that together cause every event: with the values that are hardest on a contract, or with plain ones."""
 
 from __future__ import annotations
 
@@ -132,3 +132,29 @@ def _commands(conn: psycopg.Connection[Any]) -> None:
             "SELECT apply_command(%s, %s, %s, sha256(%s), %s, %s, 'actor', p_problem := %s)",
             [UUID(int=number), name, json.dumps(data), str(number).encode(), UUID(int=99), key, problem],
         )
+
+
+def do_everything(conn: psycopg.Connection[Any]) -> None:
+    """Cause every event that a trigger can write, with plain values."""
+    project = add_project(conn)
+    worktree = add_worktree(conn, project, "feat-x")
+    for statement, values in [
+        ("UPDATE projects SET description = 'd' WHERE id = %s", [project]),
+        ("UPDATE worktrees SET agent_id = 'ada' WHERE id = %s", [worktree]),
+        ("UPDATE worktrees SET agent_id = NULL WHERE id = %s", [worktree]),
+        ("UPDATE worktrees SET metadata = '{\"k\": 1}' WHERE id = %s", [worktree]),
+        ("SELECT update_worktree_git_state(%s, p_ahead := 2)", [worktree]),
+        ("SELECT log_activity('ada', %s, 'modified', 'd')", [worktree]),
+        ("SELECT mark_worktree_merged(%s, 'ada', 'abc1234')", [worktree]),
+        ("SELECT register_worktree(%s, 'feat', 'feat-x', 'feat/feat-x', %s)", [project, f"/code/{project}/feat-x"]),
+        ("UPDATE worktrees SET active = false WHERE id = %s", [worktree]),
+        ("DELETE FROM worktrees WHERE id = %s", [worktree]),
+        ("SELECT deactivate_project(%s)", [project]),
+        ("SELECT register_project('alpha', 'git@github.com:owner/alpha.git')", []),
+        ("DELETE FROM projects WHERE id = %s", [project]),
+        ("INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('spike', 'spike/', 'spike-')", []),
+        ("UPDATE worktree_types SET color = '#112233' WHERE name = 'spike'", []),
+        ("DELETE FROM worktree_types WHERE name = 'spike'", []),
+        ("TRUNCATE projects CASCADE", []),
+    ]:
+        conn.execute(statement, values)

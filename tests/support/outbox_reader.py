@@ -48,6 +48,12 @@ def events_behind(conn: psycopg.Connection[Any], last: int = 0) -> list[Event]:
         return [Event(*row) for row in cursor]
 
 
+def events(database: str) -> list[tuple[str, str, str | None]]:
+    """Entity, action and actor of every event, in order."""
+    with psycopg.connect(database) as conn:
+        return conn.execute("SELECT entity, action, actor FROM outbox ORDER BY id").fetchall()
+
+
 class OutboxReader:
     """Reads what was added since the last read, on the connection that writes."""
 

@@ -25,10 +25,10 @@ from registry.events import VERSIONS
 from registry.events.message import FIRST_TIME, Message
 from registry.profiles.bloodbank import STREAM
 from tests.integration.contract.test_contract import VALIDATORS
-from tests.integration.relay.test_delivery import do_everything, register_project
 from tests.support import services
-from tests.support.every_event import change_everything
+from tests.support.every_event import change_everything, do_everything
 from tests.support.nats.old import old_nats_binary
+from tests.support.outbox_reader import add_project
 from tests.support.relay_process import RelayProcess
 from tests.support.workload import writing
 from tests.support.world import Published, World
@@ -279,7 +279,7 @@ async def test_another_registry_in_the_same_stream_is_not_taken_for_a_restored_d
     await world.nats.jetstream().publish("bloodbank.evt.workspace.project.registered", b"{}", headers=headers)
 
     with psycopg.connect(world.database, autocommit=True) as conn:
-        register_project(conn)
+        add_project(conn)
     async with world.relay() as metrics:
         await world.drained()
         assert metrics.problems() == []

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 import pytest
-from prometheus_client import CollectorRegistry
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from publisher.applier.applier import Applier
-from publisher.applier.metrics import ApplierMetrics
-from publisher.health import Health
-from publisher.history.service import HistoryService
-from publisher.part import Part
-from publisher.query_service import QueryService
-from registry.concurrency.tasks import end
 from tests.support.commands import envelope
 from tests.support.databases import Role, name_of, plain_role, url_of
-from tests.support.proxy import Direction, nats_proxy, postgres_proxy
-from tests.support.relay_process import RelayProcess, status_of
+from tests.support.proxy import nats_proxy, postgres_proxy
+from tests.support.relay_process import status_of
+from tests.support.servers.readiness import assert_all_done, change, until_told, until_well, use
 from tests.support.world import World
 
 GRANTS = """
@@ -59,56 +52,6 @@ def service_role(world: World, admin_url: str) -> Iterator[Role]:
         with psycopg.connect(world.database, autocommit=True) as conn:
             conn.execute(sql.SQL(GRANTS).format(role=sql.Identifier(role.name)))
         yield role
-
-
-def change(world: World, *statements: str) -> None:
-    """What an administrator does."""
-    with psycopg.connect(world.database, autocommit=True) as conn:
-        for statement in statements:
-            conn.execute(statement.encode())
-
-
-async def until_told(process: RelayProcess, *parts: str) -> None:
-    """Wait until `/readyz` is red with a problem that has all of `parts`."""
-
-    def is_told(code: int, problems: list[str]) -> bool:
-        return code == 503 and any(all(part in problem for part in parts) for problem in problems)
-
-    await until_ready_is(process, is_told)
-
-
-async def until_well(process: RelayProcess) -> None:
-    """Wait until `/readyz` is green."""
-    await until_ready_is(process, lambda code, problems: code == 200 and not problems)
-
-
-async def until_ready_is(process: RelayProcess, wanted: Callable[[int, list[str]], bool]) -> None:
-    last: object = None
-    try:
-        async with asyncio.timeout(40):
-            while True:
-                assert process.is_running, process.log()
-                code, body = await process.readyz()
-                last = (code, body["problems"])
-                if wanted(code, body["problems"]):
-                    return
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"/readyz is {last}, the log: {process.log()[-6:]}") from None
-
-
-async def use(world: World, number: int) -> None:
-    """A command, and an event of somebody else's."""
-    origin = f"git@github.com:o/p{number}.git"
-    await world.send("project.register", envelope("project.register", {"name": "p", "remote_origin": origin}))
-    change(world, f"SELECT register_project('q', 'git@github.com:o/q{number}.git')")
-
-
-async def assert_all_done(world: World, commands: int) -> None:
-    """Fail unless every command was applied, none rejected, none a dead letter, and each event was published once."""
-    await world.commands_done()
-    assert world.rows("SELECT verdict, count(*) FROM command_ledger GROUP BY verdict") == [("applied", commands)]
-    await world.assert_exactly_once(at_least=3 * commands)
 
 
 @pytest.mark.superuser
@@ -254,87 +197,6 @@ async def test_serve_waits_for_a_database_that_is_not_there_yet_and_for_its_pass
         line = await process.until_logged("start interrupted")
         assert 'database "imi_no_such_database" does not exist' in line["reason"]
         assert process.is_running
-
-
-PARTS = {"relay": World.relay, "applier": World.applier, "queries": World.queries, "history": World.history}
-"""What each of them needs to settle comes through the proxies."""
-
-
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.long)])
-@pytest.mark.parametrize("server", ["PostgreSQL", "NATS"])
-@pytest.mark.parametrize("part", PARTS)
-async def test_a_connection_cut_at_any_step_of_a_parts_start_only_delays_it(
-    world: World, part: str, server: str, every: int
-) -> None:
-    async with (
-        postgres_proxy(world.database) as (database, database_url),
-        nats_proxy(world.nats_url) as (nats, nats_url),
-    ):
-        there = world.at(database=database_url, nats_url=nats_url)
-        proxy = database if server == "PostgreSQL" else nats
-
-        def cut() -> None:
-            proxy.cut()
-            proxy.go_on()
-            cuts.append(step)
-
-        cuts: list[int] = []
-        for step in range(every // 2 + 1, 200, every):
-            proxy.stop_at(step, "before", cut)
-            async with PARTS[part](there):
-                pass
-            proxy.go_on()
-            if step not in cuts:  # it has settled in fewer steps
-                break
-    assert step < 199
-    if server == "NATS":
-        assert len(cuts) * every >= 7
-
-
-async def test_a_nats_that_stalls_after_the_first_contact_only_delays_queries_and_history(world: World) -> None:
-    async with nats_proxy(world.nats_url) as (proxy, url):
-        settings = world.at(nats_url=url).settings()
-
-        def swallow_once_greeted(direction: Direction, data: bytes) -> bool:
-            is_swallowed = is_greeted and direction == "to_server"
-            is_greeted.extend([True] if b"PONG" in data else [])
-            return bool(is_swallowed)
-
-        is_greeted: list[bool] = []
-        proxy.swallow = swallow_once_greeted
-        parts: list[Part] = [
-            QueryService(settings, Health("queries", CollectorRegistry())),
-            HistoryService(settings, Health("history", CollectorRegistry())),
-        ]
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(part.run()) for part in parts]
-            async with asyncio.timeout(30):
-                while not all(part.health.problems() for part in parts):
-                    await asyncio.sleep(0.01)
-                assert not any(part.settled.is_set() for part in parts)
-                proxy.go_on()
-                for part in parts:
-                    await part.settled.wait()
-            await end(running)
-        assert [(part.health.problems(), part.health.crashed) for part in parts] == [([], 0), ([], 0)]
-
-
-async def test_an_applier_that_ends_while_nats_is_silent_says_why_and_ends_in_time(world: World) -> None:
-    async with nats_proxy(world.nats_url) as (proxy, url):
-        metrics = ApplierMetrics(CollectorRegistry())
-        applier = Applier(world.at(nats_url=url).settings(), metrics)
-        async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(applier.run())
-            await applier.settled.wait()
-            proxy.black_hole()
-            async with asyncio.timeout(30):
-                while not metrics.problems():
-                    await asyncio.sleep(0.01)
-            said = metrics.problems()
-            await end([task])
-
-    assert task.cancelled()
-    assert "commands wait: NATS is silent" in said[-1]
 
 
 async def test_the_url_of_the_status_page_is_logged_while_a_server_is_waited_for(world: World) -> None:

@@ -12,8 +12,7 @@ from nats.js.api import DiscardPolicy
 from publisher.doctor import examine
 from publisher.outbox.connection import connect
 from publisher.outbox.known import known_stream
-from tests.faults.service.test_service_outside import until_ready_is, until_well
-from tests.support.relay_process import RelayProcess
+from tests.support.servers.readiness import until_told, until_well
 from tests.support.world import World
 
 REFUSED = "maximum messages exceeded"
@@ -44,13 +43,6 @@ async def until_doctor_says(world: World, *parts: str) -> str:
         raise AssertionError(f"doctor says {told}, not {parts}") from None
 
 
-async def until_red(process: RelayProcess, *parts: str) -> None:
-    await until_ready_is(
-        process,
-        lambda code, problems: code == 503 and any(all(part in problem for part in parts) for problem in problems),
-    )
-
-
 async def test_a_nats_that_refuses_events_is_told_by_leader_standby_doctor_and_after_a_restart(world: World) -> None:
     with world.process(**QUICK) as leader:
         await leader.ready()
@@ -68,17 +60,17 @@ async def test_a_nats_that_refuses_events_is_told_by_leader_standby_doctor_and_a
             text = await until_doctor_says(world, "events wait, the oldest for 0:00:", "publishes none", REFUSED)
             assert f" {leader.pid} publishes none; it said last: cannot publish to stream {world.stream}: " in text
             for process in (leader, standby):
-                await until_red(process, "events wait, the oldest for", REFUSED)
+                await until_told(process, "events wait, the oldest for", REFUSED)
             leader.kill()
             await leader.exit_code()
-            await until_red(standby, "events wait, the oldest for", REFUSED)
+            await until_told(standby, "events wait, the oldest for", REFUSED)
 
     # when nobody is there any more
     await until_doctor_says(world, "no publisher", "it said last: cannot publish to stream", REFUSED)
 
     # when one is started again, and then the server takes them again
     with world.process(**QUICK) as again:
-        await until_red(again, "events wait, the oldest for", REFUSED)
+        await until_told(again, "events wait, the oldest for", REFUSED)
         await let_nats_refuse(world, refuses=False)
         await until_well(again)
         await world.assert_exactly_once()

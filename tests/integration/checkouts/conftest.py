@@ -1,4 +1,4 @@
-"""What the tests of this room have in common: no configuration of this machine, and the command line."""
+"""What the tests of this room have in common: no configuration of this machine, the command line, and checkouts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.commandline import CommandLine, command_line
+from tests.support.git.repositories import ORIGIN, checkout, commit, git
+from tests.support.git.traps import Traps
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +30,27 @@ def code(tmp_path: Path) -> Path:
     folder = tmp_path / "my code"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def traps(tmp_path: Path) -> Traps:
+    return Traps(tmp_path / "traps")
+
+
+@pytest.fixture
+def worked_on(tmp_path: Path) -> Path:
+    """A checkout in which every kind of thing is going on."""
+    main = checkout(tmp_path / "engine", ORIGIN)
+    for name in ("kept", "renamed", "removed"):
+        (main / name).write_text(f"{name}\n" * 20)
+    commit(main, "Größe «1»\n\nMore")
+    (main / "stashed").write_text("x")
+    git(main, "stash", "--quiet", "--include-untracked")
+    git(main, "mv", "renamed", "renamed to")
+    (main / "removed").unlink()
+    (main / "kept").chmod(0o755)
+    for name in ("a\u2028b", "c\u0085d", "line\nbreak", 'quo"te', "tab\t", "größe", " blank ", "-> arrow", "2 R"):
+        (main / name).write_text("new")
+    (main / "folder").mkdir()
+    (main / "folder" / "file").write_text("new")
+    return main

@@ -13,10 +13,8 @@ import pytest
 from publisher.checkouts.sync import UNLISTED
 from tests.support.commandline import CommandLine
 from tests.support.credentials import SECRET_VALUES
-from tests.support.git.repositories import checkout, commit, git, linked
+from tests.support.git.repositories import ORIGIN, checkout, commit, git, linked
 from tests.support.git.syncing import active, outcomes, sync, worktrees
-
-ORIGIN = "git@github.com:ada/engine.git"
 
 
 def with_sha256(main: Path) -> None:

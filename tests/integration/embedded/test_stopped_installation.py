@@ -9,9 +9,9 @@ import nats
 import psycopg
 import pytest
 
-from tests.integration.embedded.test_up import stop, up
 from tests.support.commandline import CommandLine, command_line
 from tests.support.histories import write
+from tests.support.servers.up import stop, up
 
 REBUILD = "imi-registry rebuild-stream (with the --state-dir of up, if it had one)"
 

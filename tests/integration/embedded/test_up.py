@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -12,89 +11,19 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import nats
-import orjson
 import psutil
 import psycopg
 import pytest
 
-from registry.broker.connection import flushed
-from tests.support.processes import COMMAND, environment, run
-
-TIMEOUT_SECONDS = 30
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"not within {TIMEOUT_SECONDS} s: {what}")
-
-
-@contextmanager
-def up(
-    state_dir: Path, *arguments: str, command: list[str] = COMMAND, **variables: str
-) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """A running `up` and its endpoints; ended by SIGKILL if the test did not end it."""
-    (state_dir / "endpoints.json").unlink(missing_ok=True)  # one that was killed could not remove its own
-    process = subprocess.Popen(
-        [*command, "up", "--state-dir", str(state_dir), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(**variables),
-    )
-    endpoints = state_dir / "endpoints.json"
-    try:
-
-        def ready() -> bool:
-            assert process.poll() is None, process.communicate()[1]
-            return endpoints.exists()
-
-        wait_until(ready, "endpoints.json")
-        yield process, json.loads(endpoints.read_text())
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def servers_of(state_dir: Path) -> list[psutil.Process]:
-    """Processes that work in this state directory, whoever their parent is."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(state_dir) in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
-    process.send_signal(number)
-    return process.wait(TIMEOUT_SECONDS)
-
-
-async def events_while(nats_url: str, work: Callable[[], object], count: int) -> list[dict[str, Any]]:
-    """The first `count` events that any NATS client sees on the wildcard subject while `work` runs."""
-    client = await nats.connect(nats_url)
-    try:
-        subscription = await client.subscribe("imi.evt.v1.>")
-        await flushed(client)
-        await asyncio.to_thread(work)
-        return [orjson.loads((await subscription.next_msg(10)).data) for _ in range(count)]
-    finally:
-        await client.close()
+from tests.support.processes import run
+from tests.support.servers.up import TIMEOUT_SECONDS, events_while, servers_of, stop, up
+from tests.support.services import wait_until
 
 
 async def test_the_specifications_examples_through_psql_reach_any_nats_client(state_dir: Path) -> None:
@@ -232,7 +161,7 @@ def test_no_server_outlives_its_parents_sudden_death(state_dir: Path) -> None:
     with up(state_dir) as (process, _):
         process.kill()
         process.wait()
-        wait_until(lambda: not servers_of(state_dir), "the end of all servers")
+        wait_until(lambda: not servers_of(state_dir), TIMEOUT_SECONDS)
     with up(state_dir) as (process, _):
         assert stop(process) == 0
 

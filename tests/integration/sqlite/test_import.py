@@ -1,53 +1,18 @@
-"""Import of iMi's old database: what is taken, what is changed and said, what a person must decide."""
+"""Import of iMi's old database: what is taken, and what is changed and said."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from publisher.history.verification import verify
-from registry.database.connection import connect_blocking
-from registry.database.sqlite import Choices, Report, transfer
-from registry.database.sqlite.source import opened
-from registry.errors import Invalid, NotFound
-from tests.support.before.sqlite import T1, T2, OldDatabase
-from tests.support.commandline import command_line
+from tests.support.before.importing import count, everything, rows, run
+from tests.support.before.sqlite import T1, T2, A, OldDatabase, P, W
 from tests.support.world import World
-
-P, W, A = (f"{digit * 8}-{digit * 4}-4{digit * 3}-8{digit * 3}-{digit * 12}" for digit in "123")
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> OldDatabase:
-    return OldDatabase(tmp_path / "imi.db")
-
-
-def run(database: str, old: OldDatabase, **choices: bool) -> Report:
-    with connect_blocking(database) as conn, opened(old.file) as source:
-        return transfer(conn, source, Choices(**choices))
-
-
-def rows(database: str, query: str) -> list[dict[str, Any]]:
-    with psycopg.connect(database, row_factory=dict_row) as conn:
-        return conn.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
-
-
-def count(database: str, table: str) -> int:
-    return len(rows(database, f"TABLE {table}"))
-
-
-def everything(old: OldDatabase) -> None:
-    old.repository()
-    old.worktree()
-    old.activity()
 
 
 def test_all_that_is_well_is_taken_as_it_is(database: str, old: OldDatabase) -> None:
@@ -165,55 +130,6 @@ def test_types_are_known_renamed_added_made_or_reported(database: str, old: OldD
         conn.execute("INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('next', 'n/', 'n-')")
 
 
-WRONG: list[tuple[str, dict[str, Any], str]] = [
-    ("repository", {"remote_url": ""}, "remote_url is empty"),
-    ("repository", {"remote_url": "https://me:s3cret@example.com/o/r"}, "remote_origin"),
-    ("repository", {"name": " "}, "name is empty"),
-    ("repository", {"path": "code/engine"}, "trunk_path"),
-    ("repository", {"active": "perhaps"}, 'active "perhaps" is neither 0 nor 1'),
-    ("repository", {"name": b"caf\xe9"}, "it is not UTF-8"),
-    ("worktree", {"repo_name": "gone"}, 'repo_name "gone" is no repository that is imported'),
-    ("worktree", {"branch_name": ""}, "branch_name is empty"),
-    ("worktree", {"branch_name": "a b"}, "branch_name"),
-    ("worktree", {"path": "/srv/../x"}, "path"),
-    ("worktree", {"path": "/" + "x" * 9000}, "path"),
-    ("worktree", {"agent_id": "a\0b"}, "agent_id: it has a NUL character"),
-    ("activity", {"worktree_id": "gone"}, 'worktree_id "gone" is no worktree that is imported'),
-    ("activity", {"agent_id": ""}, "agent_id is empty"),
-    ("activity", {"agent_id": "x" * 600}, "agent_id"),
-]
-
-
-@pytest.mark.parametrize(("kind", "values", "text"), WRONG, ids=[f"{kind} {values}"[:60] for kind, values, _ in WRONG])
-def test_a_row_that_breaks_a_rule_is_reported_and_can_be_left_out(
-    database: str, old: OldDatabase, kind: str, values: dict[str, Any], text: str
-) -> None:
-    everything(old)
-    well = {
-        "repository": {"name": "bad"},
-        "worktree": {"path": "/srv/engine/bad", "worktree_name": "bad"},
-        "activity": {},
-    }
-    getattr(old, kind)(**({"id": "bad"} | well[kind] | values))
-    refused = run(database, old)
-    (problem,) = refused.problems
-    assert problem.id == "bad"
-    assert text in problem.text
-    assert "s3cret" not in problem.text
-    assert count(database, "projects") == 0
-    report = run(database, old, leave_out=True)
-    assert report.is_done
-    assert report.imported == {"projects": 1, "worktrees": 1, "agent_activities": 1}
-
-
-@pytest.mark.parametrize("taken", [{"path": "/srv/engine/feat-x"}, {"worktree_name": "feat-x"}])
-def test_a_path_or_name_that_is_taken_is_reported(database: str, old: OldDatabase, taken: dict[str, str]) -> None:
-    everything(old)
-    old.worktree(**({"id": "later", "worktree_name": "other", "path": "/srv/engine/other", "created_at": T2} | taken))
-    (problem,) = run(database, old).problems
-    assert (problem.table, problem.id) == ("worktrees", "later")
-
-
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -249,53 +165,3 @@ def test_an_old_file_without_types_is_taken(database: str, tmp_path: Path) -> No
     old = OldDatabase(tmp_path / "older.db", with_types=False)
     everything(old)
     assert run(database, old).imported == {"projects": 1, "worktrees": 1, "agent_activities": 1}
-
-
-def test_a_thousand_activities_with_one_that_is_wrong(database: str, old: OldDatabase) -> None:
-    everything(old)
-    with closing(sqlite3.connect(old.file)) as conn, conn:
-        conn.executemany(
-            "INSERT INTO agent_activities VALUES (?, 'ada', ?, 'modified', ?, 'x', ?)",
-            [(str(uuid4()), W, f"src/{n}.py" if n != 700 else "a\0b", T2) for n in range(1000)],
-        )
-    report = run(database, old, leave_out=True)
-    assert (len(report.problems), report.imported["agent_activities"]) == (1, 1000)
-    assert rows(database, "SELECT count(*) AS n FROM outbox WHERE entity = 'activity'") == [{"n": 1000}]
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        (None, "there is no such file"),
-        (b"not a database at all, but long enough to look like one" * 40, "file is not a database"),
-        ("CREATE TABLE x (y)", "it has no table repositories"),
-        ("CREATE TABLE repositories (id TEXT)", "table repositories has no column name"),
-    ],
-)
-def test_what_is_not_imis_database_is_refused(tmp_path: Path, content: str | bytes | None, text: str) -> None:
-    file = tmp_path / "f.db"
-    if isinstance(content, bytes):
-        file.write_bytes(content)
-    elif content is not None:
-        with closing(sqlite3.connect(file)) as conn:
-            conn.executescript(content)
-    with pytest.raises((Invalid, NotFound), match=text), opened(file):
-        pass
-
-
-def test_on_the_command_line(
-    database: str, old: OldDatabase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cli = command_line(monkeypatch, capsys, DATABASE_URL=database)
-    everything(old)
-    old.activity(id="orphan", worktree_id="gone")
-    done = cli("import-sqlite", old.file)
-    assert done.code == 1
-    assert 'problem: agent_activities orphan: worktree_id "gone"' in done.err
-    assert "nothing was imported: 1 rows have a problem" in done.out
-    done = cli("import-sqlite", old.file, "--leave-out", "--dry-run")
-    assert (done.code, "agent_activities: 1 would be imported" in done.out) == (0, True)
-    done = cli("import-sqlite", old.file, "--leave-out")
-    assert (done.code, "projects: 1 imported" in done.out) == (0, True)
-    assert cli("import-sqlite", old.file, "--leave-out", "--json").json["present"]["projects"] == 1
-    assert cli("import-sqlite", "/none").code == 1

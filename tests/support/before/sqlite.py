@@ -28,6 +28,8 @@ CREATE TABLE worktree_types (
     description TEXT, is_builtin BOOLEAN NOT NULL DEFAULT 0, created_at TEXT NOT NULL
 );
 """
+P, W, A = (f"{digit * 8}-{digit * 4}-4{digit * 3}-8{digit * 3}-{digit * 12}" for digit in "123")
+"""Ids of the repository, the worktree and the activity that are well."""
 T1, T2 = "2025-03-01T10:00:00.123456+00:00", "2025-04-02T11:30:00+02:00"
 
 
@@ -44,7 +46,7 @@ class OldDatabase:
         self._add(
             "repositories",
             {
-                "id": "11111111-1111-4111-8111-111111111111",
+                "id": P,
                 "name": name,
                 "path": f"/srv/{name}/trunk-main",
                 "remote_url": f"https://github.com/Ada/{name}.git",
@@ -61,7 +63,7 @@ class OldDatabase:
         self._add(
             "worktrees",
             {
-                "id": "22222222-2222-4222-8222-222222222222",
+                "id": W,
                 "repo_name": "engine",
                 "worktree_name": "feat-x",
                 "branch_name": "feat/x",
@@ -80,9 +82,9 @@ class OldDatabase:
         self._add(
             "agent_activities",
             {
-                "id": "33333333-3333-4333-8333-333333333333",
+                "id": A,
                 "agent_id": "ada",
-                "worktree_id": "22222222-2222-4222-8222-222222222222",
+                "worktree_id": W,
                 "activity_type": "created",
                 "file_path": "",
                 "description": "began",

@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+ORIGIN = "git@github.com:ada/engine.git"
+
 # No configuration of this machine, and commits that have the same hash every time.
 ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": os.devnull,

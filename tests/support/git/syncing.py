@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from tests.support.commandline import CommandLine
 
 Rows = dict[tuple[str, str], tuple[str, str]]
@@ -36,3 +38,14 @@ def worktrees(cli: CommandLine) -> dict[str, dict[str, Any]]:
 def active(cli: CommandLine) -> dict[str, str]:
     """Path to branch of the active worktrees."""
     return {one["path"]: one["branch_name"] for one in cli("worktree", "list", "--json").json}
+
+
+def projects(cli: CommandLine) -> dict[str, dict[str, Any]]:
+    """All projects, active or not, by name."""
+    return {one["name"]: one for one in cli("project", "list", "--all", "--json").json}
+
+
+def events(database: str, action: str) -> list[dict[str, Any]]:
+    """The data of every event with this action, in order."""
+    with psycopg.connect(database) as conn:
+        return [data for (data,) in conn.execute("SELECT data FROM outbox WHERE action = %s ORDER BY id", [action])]
