@@ -7,10 +7,10 @@ import pytest
 
 from registry.database import migrate
 from registry.database.roles import ROLES, roles_of
-from tests.integration.schema.test_migrate import MIGRATIONS, NAMES, catalogs, migration, psql
 from tests.support.commandline import CommandLine, command_line
 from tests.support.databases import Role, name_of, new_database, plain_role
 from tests.support.roles.cluster import as_login, connect, create_roles, login, migrated
+from tests.support.schema.migrations import MIGRATIONS, NAMES, catalogs, migration, psql
 
 REGISTER = b"SELECT register_project('p', 'git@github.com:o/p.git')"
 
