@@ -1062,6 +1062,29 @@ $$;
 
 COMMENT ON FUNCTION forget_deleted_worktrees(timestamptz) IS 'Removes the names of worktrees that were deleted before this time and have no activities left.';
 
+-- With the owner's rights, for a writer who has none to remove an activity: else he could remove any one of them.
+CREATE OR REPLACE FUNCTION remove_old_activities(p_horizon timestamptz)
+RETURNS integer
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    removed integer;
+BEGIN
+    PERFORM set_config('imi.activity_retention', 'on', true);
+    DELETE FROM public.agent_activities a WHERE a.created_at < p_horizon;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    PERFORM set_config('imi.activity_retention', 'off', true);
+    RETURN removed;
+END;
+$$;
+
+COMMENT ON FUNCTION remove_old_activities(timestamptz) IS 'Removes all activities older than this, and says how many; for cleanup_old_activities().';
+
+REVOKE EXECUTE ON FUNCTION remove_old_activities(timestamptz) FROM PUBLIC;
+
+-- Who has the right to remove rows himself needs no other.
 CREATE OR REPLACE FUNCTION cleanup_old_activities(p_retention_days integer DEFAULT 90)
 RETURNS integer
 LANGUAGE plpgsql
@@ -1073,10 +1096,14 @@ DECLARE
 BEGIN
     PERFORM require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
     horizon := days_ago(p_retention_days);
-    PERFORM set_config('imi.activity_retention', 'on', true);
-    DELETE FROM agent_activities a WHERE a.created_at < horizon;
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    PERFORM set_config('imi.activity_retention', 'off', true);
+    IF has_function_privilege('remove_old_activities(timestamptz)', 'EXECUTE') THEN
+        removed := remove_old_activities(horizon);
+    ELSE
+        PERFORM set_config('imi.activity_retention', 'on', true);
+        DELETE FROM agent_activities a WHERE a.created_at < horizon;
+        GET DIAGNOSTICS removed = ROW_COUNT;
+        PERFORM set_config('imi.activity_retention', 'off', true);
+    END IF;
     PERFORM forget_deleted_worktrees(horizon);
     RETURN removed;
 END;

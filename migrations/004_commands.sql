@@ -418,6 +418,48 @@ COMMENT ON TABLE command_ledger IS 'One row per command that was carried out or 
 COMMENT ON COLUMN command_ledger.digest IS 'SHA-256 of type and data: the same id or key with another one is a conflict.';
 COMMENT ON COLUMN command_ledger.project_id IS 'The project it was about, as far as that is known; no foreign key, the ledger outlives it.';
 
+-- The outcome is an event like any other: who carries out commands needs no right to write events. A key that another
+-- command has is not in the row, so it comes as a setting.
+CREATE OR REPLACE FUNCTION outbox_command_recorded()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET jit = off
+AS $$
+BEGIN
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    VALUES (
+        'command',
+        CASE NEW.verdict WHEN 'rejected' THEN 'rejected' ELSE 'applied' END,
+        NEW.project_id,
+        NEW.command_id,
+        jsonb_build_object(
+            'command_id', NEW.command_id,
+            'type', NEW.type,
+            'verdict', NEW.verdict,
+            'code', NEW.code,
+            'message', NEW.message,
+            'result', NEW.result,
+            'idempotency_key', coalesce(
+                NEW.idempotency_key, nullif(current_setting('imi.idempotency_key', true), '')
+            ),
+            'project_id', NEW.project_id,
+            'changed', '{}'::jsonb
+        )
+    );
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE TRIGGER command_ledger_outbox
+    AFTER INSERT ON command_ledger
+    FOR EACH ROW EXECUTE FUNCTION outbox_command_recorded();
+
+-- As those of 003: it runs with the rights of its owner.
+REVOKE EXECUTE ON FUNCTION outbox_command_recorded() FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION cleanup_command_ledger(p_retention_days integer DEFAULT 30)
 RETURNS integer
 LANGUAGE plpgsql
@@ -602,6 +644,7 @@ BEGIN
     PERFORM
         set_config('imi.correlation_id', p_correlation_id::text, true),
         set_config('imi.causation_id', p_command_id::text, true),
+        set_config('imi.idempotency_key', coalesce(p_idempotency_key, ''), true),
         set_config('imi.actor', coalesce(p_actor, ''), true),
         set_config('imi.traceparent', coalesce(p_traceparent, ''), true);
 
@@ -677,25 +720,6 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'command % is being applied by another session', p_command_id USING ERRCODE = '40001';
     END IF;
-
-    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    VALUES (
-        'command',
-        CASE verdict WHEN 'rejected' THEN 'rejected' ELSE 'applied' END,
-        project,
-        p_command_id,
-        jsonb_build_object(
-            'command_id', p_command_id,
-            'type', p_type,
-            'verdict', verdict,
-            'code', code,
-            'message', message,
-            'result', result,
-            'idempotency_key', p_idempotency_key,
-            'project_id', project,
-            'changed', '{}'::jsonb
-        )
-    );
     RETURN NEXT;
 END;
 $$;

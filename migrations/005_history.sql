@@ -55,6 +55,74 @@ $$;
 
 COMMENT ON FUNCTION published_ids(publisher_cursor) IS 'Outbox ids that are in the stream of this cursor, or are known never to appear.';
 
+-- The oldest batches of each stream, as long as all their events are old enough and published to every stream. They and
+-- their events go together, so that the record begins with a whole batch, and `forgotten_sequence` tells where.
+--
+-- With the owner's rights, so that a publisher needs none to remove an event that is not published.
+CREATE OR REPLACE FUNCTION forget_published(p_keep interval, p_most integer, OUT events bigint, OUT batches bigint)
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    WITH oldest AS (
+        SELECT
+            batch.stream,
+            batch.last_sequence,
+            batch.ids,
+            sum(size.events) OVER (PARTITION BY batch.stream ORDER BY batch.last_sequence) - size.events AS events_before,
+            bool_and(is_done.removable) OVER (PARTITION BY batch.stream ORDER BY batch.last_sequence) AS removable
+        FROM public.publisher_cursor AS cursor
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM public.published_batch
+            WHERE published_batch.stream = cursor.stream
+            ORDER BY last_sequence
+            LIMIT p_most
+        ) batch
+        CROSS JOIN LATERAL (
+            SELECT sum(upper(part) - lower(part)) AS events FROM unnest(batch.ids) AS part
+        ) size
+        CROSS JOIN LATERAL (
+            SELECT
+                batch.published_at < now() - p_keep
+                AND NOT EXISTS (
+                    SELECT
+                    FROM public.publisher_cursor AS other
+                    WHERE NOT other.published @> (SELECT range_agg(part) FROM unnest(batch.ids) AS part)
+                ) AS removable
+        ) is_done
+    ), chosen AS (
+        SELECT oldest.stream, oldest.last_sequence, oldest.ids
+        FROM oldest
+        WHERE oldest.removable AND oldest.events_before < p_most
+    ), forgotten AS (
+        DELETE FROM public.published_batch AS batch
+        USING chosen
+        WHERE batch.stream = chosen.stream AND batch.last_sequence = chosen.last_sequence
+    ), marked AS (
+        UPDATE public.publisher_cursor AS cursor
+        SET forgotten_sequence = greatest(cursor.forgotten_sequence, latest.last_sequence)
+        FROM (SELECT stream, max(last_sequence) AS last_sequence FROM chosen GROUP BY stream) AS latest
+        WHERE cursor.stream = latest.stream
+    ), removed AS (
+        DELETE FROM public.outbox
+        WHERE outbox.id IN (
+            SELECT generate_series(lower(part), upper(part) - 1)
+            FROM chosen
+            CROSS JOIN LATERAL unnest(chosen.ids) AS part
+        )
+        RETURNING outbox.id
+    )
+    SELECT (SELECT count(*) FROM removed), (SELECT count(*) FROM chosen)
+    INTO events, batches;
+END;
+$$;
+
+COMMENT ON FUNCTION forget_published(interval, integer) IS 'Removes the oldest events that were published longer ago than this, about so many at once, and says how many, and of how many batches.';
+
+REVOKE EXECUTE ON FUNCTION forget_published(interval, integer) FROM PUBLIC;
+
 -- What was published before this migration has no record.
 UPDATE publisher_cursor AS cursor
 SET forgotten_sequence = cursor.stream_sequence

@@ -87,8 +87,32 @@ DROP TABLE IF EXISTS
 
 DROP SEQUENCE IF EXISTS publisher_doorbell;
 
+-- 006. The roles themselves belong to the server, and perhaps to other registries on it.
+DROP FUNCTION IF EXISTS grant_role_rights(), role_rights();
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN
+        SELECT r.rolname
+        FROM pg_namespace n
+        CROSS JOIN LATERAL aclexplode(n.nspacl) a
+        JOIN pg_roles r ON r.oid = a.grantee
+        WHERE n.nspname = 'public'
+            AND r.rolname IN ('imi_writer', 'imi_reader', 'imi_publisher', 'imi_applier')
+    LOOP
+        EXECUTE format('REVOKE ALL ON SCHEMA public FROM %I', name);
+    END LOOP;
+END;
+$$;
+
+-- 005
+DROP FUNCTION IF EXISTS forget_published(interval, integer);
+
 -- 004
 DROP FUNCTION IF EXISTS
+    outbox_command_recorded(),
     apply_command(uuid, text, jsonb, bytea, uuid, text, text, text, text),
     run_command(text, jsonb),
     command_worktree(jsonb),
@@ -139,6 +163,7 @@ DROP FUNCTION IF EXISTS
     get_project_working_path(uuid, text),
     search_projects(text),
     cleanup_old_activities(integer),
+    remove_old_activities(timestamptz),
     forget_deleted_worktrees(timestamptz),
     prune_inactive_worktrees(integer),
     maintenance_vacuum(),

@@ -75,6 +75,7 @@ BEGIN
     PERFORM
         set_config('imi.correlation_id', p_correlation_id::text, true),
         set_config('imi.causation_id', p_command_id::text, true),
+        set_config('imi.idempotency_key', coalesce(p_idempotency_key, ''), true),
         set_config('imi.actor', coalesce(p_actor, ''), true),
         set_config('imi.traceparent', coalesce(p_traceparent, ''), true);
 
@@ -150,25 +151,6 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'command % is being applied by another session', p_command_id USING ERRCODE = '40001';
     END IF;
-
-    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    VALUES (
-        'command',
-        CASE verdict WHEN 'rejected' THEN 'rejected' ELSE 'applied' END,
-        project,
-        p_command_id,
-        jsonb_build_object(
-            'command_id', p_command_id,
-            'type', p_type,
-            'verdict', verdict,
-            'code', code,
-            'message', message,
-            'result', result,
-            'idempotency_key', p_idempotency_key,
-            'project_id', project,
-            'changed', '{}'::jsonb
-        )
-    );
     RETURN NEXT;
 END;
 $function$;
@@ -359,10 +341,14 @@ DECLARE
 BEGIN
     PERFORM require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
     horizon := days_ago(p_retention_days);
-    PERFORM set_config('imi.activity_retention', 'on', true);
-    DELETE FROM agent_activities a WHERE a.created_at < horizon;
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    PERFORM set_config('imi.activity_retention', 'off', true);
+    IF has_function_privilege('remove_old_activities(timestamptz)', 'EXECUTE') THEN
+        removed := remove_old_activities(horizon);
+    ELSE
+        PERFORM set_config('imi.activity_retention', 'on', true);
+        DELETE FROM agent_activities a WHERE a.created_at < horizon;
+        GET DIAGNOSTICS removed = ROW_COUNT;
+        PERFORM set_config('imi.activity_retention', 'off', true);
+    END IF;
     PERFORM forget_deleted_worktrees(horizon);
     RETURN removed;
 END;
@@ -469,6 +455,69 @@ AS $function$
     WHERE d.deleted_at < p_horizon AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id)
 $function$;
 COMMENT ON FUNCTION forget_deleted_worktrees(timestamp with time zone) IS 'Removes the names of worktrees that were deleted before this time and have no activities left.';
+
+CREATE OR REPLACE FUNCTION public.forget_published(p_keep interval, p_most integer, OUT events bigint, OUT batches bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    WITH oldest AS (
+        SELECT
+            batch.stream,
+            batch.last_sequence,
+            batch.ids,
+            sum(size.events) OVER (PARTITION BY batch.stream ORDER BY batch.last_sequence) - size.events AS events_before,
+            bool_and(is_done.removable) OVER (PARTITION BY batch.stream ORDER BY batch.last_sequence) AS removable
+        FROM public.publisher_cursor AS cursor
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM public.published_batch
+            WHERE published_batch.stream = cursor.stream
+            ORDER BY last_sequence
+            LIMIT p_most
+        ) batch
+        CROSS JOIN LATERAL (
+            SELECT sum(upper(part) - lower(part)) AS events FROM unnest(batch.ids) AS part
+        ) size
+        CROSS JOIN LATERAL (
+            SELECT
+                batch.published_at < now() - p_keep
+                AND NOT EXISTS (
+                    SELECT
+                    FROM public.publisher_cursor AS other
+                    WHERE NOT other.published @> (SELECT range_agg(part) FROM unnest(batch.ids) AS part)
+                ) AS removable
+        ) is_done
+    ), chosen AS (
+        SELECT oldest.stream, oldest.last_sequence, oldest.ids
+        FROM oldest
+        WHERE oldest.removable AND oldest.events_before < p_most
+    ), forgotten AS (
+        DELETE FROM public.published_batch AS batch
+        USING chosen
+        WHERE batch.stream = chosen.stream AND batch.last_sequence = chosen.last_sequence
+    ), marked AS (
+        UPDATE public.publisher_cursor AS cursor
+        SET forgotten_sequence = greatest(cursor.forgotten_sequence, latest.last_sequence)
+        FROM (SELECT stream, max(last_sequence) AS last_sequence FROM chosen GROUP BY stream) AS latest
+        WHERE cursor.stream = latest.stream
+    ), removed AS (
+        DELETE FROM public.outbox
+        WHERE outbox.id IN (
+            SELECT generate_series(lower(part), upper(part) - 1)
+            FROM chosen
+            CROSS JOIN LATERAL unnest(chosen.ids) AS part
+        )
+        RETURNING outbox.id
+    )
+    SELECT (SELECT count(*) FROM removed), (SELECT count(*) FROM chosen)
+    INTO events, batches;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION forget_published(interval,integer) FROM PUBLIC;
+COMMENT ON FUNCTION forget_published(interval,integer) IS 'Removes the oldest events that were published longer ago than this, about so many at once, and says how many, and of how many batches.';
 
 CREATE OR REPLACE FUNCTION public.get_agent_recent_work(p_agent_id text, p_limit integer DEFAULT 50)
  RETURNS TABLE(activity_id uuid, activity_type text, description text, file_path text, created_at timestamp with time zone, worktree_name text, project_name text, worktree_type text)
@@ -604,6 +653,71 @@ AS $function$
     WHERE w.path = normalize_path(p_path) AND w.active
 $function$;
 COMMENT ON FUNCTION get_worktree_by_path(text) IS 'The active worktree at exactly this path; no row when there is none.';
+
+CREATE OR REPLACE FUNCTION public.grant_role_rights()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    is_closed boolean := NOT has_database_privilege('public', current_database(), 'CONNECT');
+    role record;
+    wanted record;
+BEGIN
+    FOR role IN
+        SELECT
+            r.oid,
+            r.rolname AS name,
+            r.rolcanlogin OR EXISTS (
+                -- From PostgreSQL 16 on, who makes a role may administer it, and is no member for that.
+                SELECT
+                FROM pg_auth_members m
+                WHERE m.roleid = r.oid
+                    AND coalesce(
+                        (to_jsonb(m) ->> 'inherit_option')::boolean OR (to_jsonb(m) ->> 'set_option')::boolean, true
+                    )
+            ) AS has_members,
+            EXISTS (
+                SELECT
+                FROM pg_shdepend d
+                JOIN pg_database b ON b.oid = d.dbid
+                WHERE d.refclassid = 'pg_authid'::regclass
+                    AND d.refobjid = r.oid
+                    AND d.deptype = 'a'
+                    AND b.datname = current_database()
+            ) AS has_rights
+        FROM pg_roles r
+        WHERE r.rolname IN (SELECT role_name FROM public.role_rights())
+        ORDER BY r.rolname
+    LOOP
+        IF role.has_members AND NOT role.has_rights AND NOT is_closed THEN
+            RAISE NOTICE 'role % has members and gets no rights in database %, to which anybody may connect; run: imi-registry roles',
+                role.name, current_database();
+            CONTINUE;
+        END IF;
+        IF NOT has_schema_privilege(role.oid, 'public', 'USAGE') THEN
+            EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', role.name);
+        END IF;
+        FOR wanted IN
+            SELECT DISTINCT r.kind, r.object_name
+            FROM public.role_rights() r
+            WHERE r.object_name <> 'schema_migrations' OR to_regclass('public.schema_migrations') IS NOT NULL
+        LOOP
+            EXECUTE format('REVOKE ALL ON %s public.%s FROM %I', wanted.kind, wanted.object_name, role.name);
+        END LOOP;
+        FOR wanted IN
+            SELECT r.kind, r.object_name, r.rights
+            FROM public.role_rights() r
+            WHERE r.role_name = role.name
+                AND (r.object_name <> 'schema_migrations' OR to_regclass('public.schema_migrations') IS NOT NULL)
+        LOOP
+            EXECUTE format('GRANT %s ON %s public.%s TO %I', wanted.rights, wanted.kind, wanted.object_name, role.name);
+        END LOOP;
+    END LOOP;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION grant_role_rights() FROM PUBLIC;
+COMMENT ON FUNCTION grant_role_rights() IS 'Gives the roles that are there their rights in this database, and takes what they have beyond them. A role with members gets none where anybody may connect, unless it has some already.';
 
 CREATE OR REPLACE FUNCTION public.guard_activity_log()
  RETURNS trigger
@@ -897,6 +1011,41 @@ AS $function$
     END
 $function$;
 COMMENT ON FUNCTION outbox_change(text,anyelement,anyelement) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_command_recorded()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    VALUES (
+        'command',
+        CASE NEW.verdict WHEN 'rejected' THEN 'rejected' ELSE 'applied' END,
+        NEW.project_id,
+        NEW.command_id,
+        jsonb_build_object(
+            'command_id', NEW.command_id,
+            'type', NEW.type,
+            'verdict', NEW.verdict,
+            'code', NEW.code,
+            'message', NEW.message,
+            'result', NEW.result,
+            'idempotency_key', coalesce(
+                NEW.idempotency_key, nullif(current_setting('imi.idempotency_key', true), '')
+            ),
+            'project_id', NEW.project_id,
+            'changed', '{}'::jsonb
+        )
+    );
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_command_recorded() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_command_recorded() IS NULL;
 
 CREATE OR REPLACE FUNCTION public.outbox_project_changes(o projects, n projects)
  RETURNS jsonb
@@ -1704,6 +1853,25 @@ $function$;
 REVOKE EXECUTE ON FUNCTION remember_worktrees_of_project() FROM PUBLIC;
 COMMENT ON FUNCTION remember_worktrees_of_project() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.remove_old_activities(p_horizon timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    removed integer;
+BEGIN
+    PERFORM set_config('imi.activity_retention', 'on', true);
+    DELETE FROM public.agent_activities a WHERE a.created_at < p_horizon;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    PERFORM set_config('imi.activity_retention', 'off', true);
+    RETURN removed;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION remove_old_activities(timestamp with time zone) FROM PUBLIC;
+COMMENT ON FUNCTION remove_old_activities(timestamp with time zone) IS 'Removes all activities older than this, and says how many; for cleanup_old_activities().';
+
 CREATE OR REPLACE FUNCTION public.remove_worktree(p_worktree_id uuid)
  RETURNS void
  LANGUAGE plpgsql
@@ -1937,6 +2105,52 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION restore_builtin_worktree_types() FROM PUBLIC;
 COMMENT ON FUNCTION restore_builtin_worktree_types() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.role_rights()
+ RETURNS TABLE(role_name text, kind text, object_name text, rights text)
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT r.role_name, r.kind, o.object_name, r.rights
+    FROM (
+        VALUES
+            ('imi_reader', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
+            ('imi_reader', 'TABLE', 'SELECT',
+                '{v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
+            ('imi_reader', 'TABLE', 'SELECT', '{outbox, outbox_fault, outbox_backlog, publisher_cursor, published_batch}'),
+            ('imi_reader', 'TABLE', 'SELECT (applied_at)', '{command_ledger}'),
+            ('imi_reader', 'TABLE', 'SELECT', '{schema_migrations}'),
+            ('imi_reader', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
+
+            ('imi_writer', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE', '{projects, worktrees, worktree_types}'),
+            ('imi_writer', 'TABLE', 'SELECT, INSERT', '{agent_activities}'),
+            ('imi_writer', 'TABLE', 'SELECT',
+                '{v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
+            ('imi_writer', 'TABLE', 'SELECT', '{schema_migrations}'),
+            ('imi_writer', 'FUNCTION', 'EXECUTE', '{remove_old_activities(timestamptz)}'),
+
+            ('imi_publisher', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
+            ('imi_publisher', 'TABLE', 'SELECT', '{outbox, outbox_backlog}'),
+            ('imi_publisher', 'TABLE', 'SELECT, INSERT, UPDATE', '{publisher_cursor}'),
+            ('imi_publisher', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE', '{published_batch}'),
+            ('imi_publisher', 'TABLE', 'SELECT, INSERT, DELETE', '{outbox_fault}'),
+            ('imi_publisher', 'TABLE', 'SELECT (applied_at)', '{command_ledger}'),
+            ('imi_publisher', 'TABLE', 'SELECT', '{schema_migrations}'),
+            ('imi_publisher', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
+            ('imi_publisher', 'SEQUENCE', 'UPDATE', '{publisher_doorbell}'),
+            ('imi_publisher', 'FUNCTION', 'EXECUTE', '{"forget_published(interval, integer)"}'),
+
+            ('imi_applier', 'TABLE', 'SELECT, INSERT, UPDATE', '{projects, worktrees}'),
+            ('imi_applier', 'TABLE', 'SELECT, INSERT, DELETE', '{worktree_types}'),
+            ('imi_applier', 'TABLE', 'SELECT, INSERT', '{agent_activities, command_ledger}'),
+            ('imi_applier', 'TABLE', 'SELECT (id, transaction_id, project_id)', '{outbox}'),
+            ('imi_applier', 'TABLE', 'SELECT', '{schema_migrations}'),
+            ('imi_applier', 'SEQUENCE', 'SELECT', '{outbox_id_seq}')
+    ) AS r (role_name, kind, rights, object_names)
+    CROSS JOIN LATERAL unnest(r.object_names::text[]) AS o (object_name)
+$function$;
+COMMENT ON FUNCTION role_rights() IS 'What each role of the registry is granted; imi_owner owns everything, and is granted nothing.';
 
 CREATE OR REPLACE FUNCTION public.run_command(p_type text, p_data jsonb)
  RETURNS jsonb

@@ -10,6 +10,8 @@ CREATE TRIGGER agent_activities_outbox_truncate AFTER TRUNCATE ON public.agent_a
 
 CREATE TRIGGER agent_activities_worktree BEFORE INSERT ON public.agent_activities FOR EACH ROW EXECUTE FUNCTION guard_activity_worktree();
 
+CREATE TRIGGER command_ledger_outbox AFTER INSERT ON public.command_ledger FOR EACH ROW EXECUTE FUNCTION outbox_command_recorded();
+
 CREATE TRIGGER outbox_append_only BEFORE UPDATE OR TRUNCATE ON public.outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_refuse_rewrite();
 
 CREATE TRIGGER outbox_doorbell AFTER INSERT ON public.outbox FOR EACH ROW WHEN ((pg_sequence_last_value('publisher_doorbell'::regclass) = 1)) EXECUTE FUNCTION outbox_ring();

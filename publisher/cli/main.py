@@ -26,7 +26,7 @@ from publisher.cli import (
     worktree,
     worktree_type,
 )
-from publisher.cli.database import import_sqlite, maintain, migrate
+from publisher.cli.database import import_sqlite, maintain, migrate, roles
 from publisher.cli.terminal.text import say, write
 from publisher.text import visible
 from registry.errors import Invalid, RegistryError, Unavailable, Unprepared, Unusable
@@ -49,6 +49,7 @@ app.command("up")(service.up)
 app.command("serve")(service.serve)
 app.command("demo")(service.demo)
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(roles.app, name="roles")
 app.add_typer(events.app, name="events")
 app.add_typer(history.app, name="history")
 app.command("rebuild-stream")(history.rebuild_stream)

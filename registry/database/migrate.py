@@ -19,6 +19,7 @@ from psycopg.rows import tuple_row
 from registry.database import adoption
 from registry.database.errors import from_database
 from registry.database.migration import ROLLBACK, Migration, load, package_directory, split
+from registry.database.roles.ownership import as_owner
 from registry.errors import Conflict, Invalid
 
 __all__ = ["ROLLBACK", "Migration", "MigrationStatus", "apply", "check", "load", "rollback", "status"]
@@ -104,7 +105,8 @@ def upgrade(
             with conn.transaction(), adoption.adopt(conn, packaged, merge_duplicates=merge_duplicates) as changed:
                 _apply_all(conn, pending)
         else:
-            _apply_all(conn, pending)
+            with as_owner(conn):
+                _apply_all(conn, pending)
         return [migration.name for migration in pending], changed
 
 
@@ -200,8 +202,8 @@ def _apply_all(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> N
             _run(conn, migration)
             conn.execute(_CREATE_RECORD)
             conn.execute(
-                "INSERT INTO public.schema_migrations (version, name, checksum, compatible_down_to)"
-                " VALUES (%s, %s, %s, %s)",
+                "INSERT INTO public.schema_migrations (version, name, checksum, applied_by, compatible_down_to)"
+                " VALUES (%s, %s, %s, session_user, %s)",
                 (migration.version, migration.name, migration.checksum, migration.compatible_down_to),
             )
 

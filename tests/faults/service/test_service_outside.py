@@ -22,10 +22,10 @@ GRANTS = """
 GRANT USAGE ON SCHEMA public TO {role};
 GRANT ALL ON ALL TABLES IN SCHEMA public TO {role};
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role};
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {role};
 """
 RIGHTS = [
     "SELECT ON outbox",
-    "INSERT ON outbox",
     "UPDATE ON publisher_cursor",
     "INSERT ON published_batch",
     "UPDATE ON SEQUENCE publisher_doorbell",

@@ -66,8 +66,11 @@ SERVICE = {
     "published_ids",
     "run_command",
 }
-# Whoever migrates calls them.
+# Only the owner, or a role of the registry, may call them at all.
 OWNER = {
+    "forget_published": "SELECT forget_published('90 days', 1000)",
+    "grant_role_rights": "SELECT grant_role_rights()",
+    "remove_old_activities": "SELECT remove_old_activities(now())",
     "backfill_outbox": "SELECT backfill_outbox()",
     "backfill_outbox_lock": "SELECT backfill_outbox_lock('projects', %(project)s::text, false)",
 }

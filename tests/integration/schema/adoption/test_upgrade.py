@@ -164,5 +164,5 @@ def test_the_command_line_lists_refuses_and_upgrades(cli: CommandLine, db: Conn,
     assert (dry["pending"], dry["applied"], dry["decisions"]) == (NAMES, [], [])
     done = cli("migrate", "up", "--merge-duplicates")
     assert (done.code, done.err) == (0, "")
-    assert "applied 005_history.sql\nwrote the events of 20 rows that are older than the outbox\n" in done.out
+    assert f"applied {NAMES[-1]}\nwrote the events of 20 rows that are older than the outbox\n" in done.out
     assert cli("migrate", "up").out == "nothing to apply\n"

@@ -1,0 +1,68 @@
+"""Giving the registry to `imi_owner`, so that its functions run with the rights of nobody who can log in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, LiteralString
+
+from psycopg import Connection
+
+from registry.database.migration import load
+from registry.database.roles.state import OWNER, Roles
+from registry.database.roles.step import Step, statement
+
+_CREATED = re.compile(
+    r"^\s*CREATE (?:OR REPLACE )?(TABLE|VIEW|TYPE|SEQUENCE|FUNCTION) (?:IF NOT EXISTS )?(?:public\.)?(\w+)",
+    re.MULTILINE,
+)
+
+# Sequences of columns follow their tables.
+_OWNED: LiteralString = """
+SELECT
+    CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END,
+    c.oid::regclass::text
+FROM pg_catalog.pg_class AS c
+WHERE c.relnamespace = 'public'::regnamespace
+    AND c.relkind IN ('r', 'v', 'S', 'c')
+    AND c.relname = ANY (%(names)s)
+    AND pg_get_userbyid(c.relowner) <> %(owner)s
+UNION ALL
+SELECT 'FUNCTION', p.oid::regprocedure::text
+FROM pg_catalog.pg_proc AS p
+WHERE p.pronamespace = 'public'::regnamespace
+    AND p.proname = ANY (%(names)s)
+    AND pg_get_userbyid(p.proowner) <> %(owner)s
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.objid = p.oid AND d.deptype = 'e')
+ORDER BY 1 DESC, 2
+"""
+
+
+def names() -> list[str]:
+    """Of everything that the migrations create in the schema public."""
+    created = {name for migration in load() for _, name in _CREATED.findall(migration.sql)}
+    return sorted(created | {"schema_migrations"})
+
+
+def handover(conn: Connection[Any], found: Roles) -> Iterator[Step]:
+    """The statements, none where all belongs to `imi_owner`. Who owned it becomes a member, and loses nothing."""
+    database = found.database
+    members = next(role.members for role in found.roles if role.name == OWNER)
+    if database.owner not in (OWNER, *members) and not database.is_owner_superuser:
+        yield Step(
+            f"{database.owner} owns the registry, and goes on working with it",
+            statement(conn, "GRANT {} TO {}", OWNER, database.owner),
+        )
+    if database.is_schema_of_another and database.owner != OWNER:
+        yield Step(f"{OWNER} is to own objects there", f"GRANT CREATE ON SCHEMA public TO {OWNER}")
+    why = f"it belongs to {database.owner}"
+    if database.database_owner != OWNER:
+        yield Step(
+            f"database {database.name} belongs to {database.database_owner}",
+            statement(conn, "ALTER DATABASE {} OWNER TO {}", database.name, OWNER),
+        )
+    with conn.transaction():
+        conn.execute("SET LOCAL search_path = pg_catalog")
+        owned = conn.execute(_OWNED, {"names": names(), "owner": OWNER}).fetchall()
+    for kind, name in owned:
+        yield Step(why, f"ALTER {kind} {name} OWNER TO {OWNER}")
