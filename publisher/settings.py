@@ -117,10 +117,10 @@ class Settings(BaseSettings):
     )
     batch_size: int = Field(default=1000, ge=1, le=1000, description="Most events in one atomic batch.")
     heartbeat_seconds: float = Field(
-        default=2.0, gt=0, description="How often an idle leader proves that it is alive, in seconds."
+        default=0.5, gt=0, description="How often an idle leader proves that it is alive, in seconds."
     )
     stale_seconds: float = Field(
-        default=10.0, gt=0, description="A leader whose heartbeat is older than this many seconds is deposed."
+        default=2.0, gt=0, description="A leader whose heartbeat is older than this many seconds is deposed."
     )
     http_host: str = Field(default="127.0.0.1", description="Address of the health and metrics page.")
     http_port: int = Field(

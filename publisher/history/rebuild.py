@@ -13,6 +13,7 @@ from publisher.outbox import record
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.lead import end_if_hanging, holder_of_lead, try_lead
 from publisher.relay.completion import Completion, Progress
+from publisher.relay.heartbeat import Heartbeat
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.recovery import Recovery
 from publisher.relay.term import Term
@@ -51,8 +52,10 @@ async def rebuild(settings: Settings, progress: Progress = lambda _done, _total:
             holder = await holder_of_lead(conn, stream.name, settings.stale_seconds)
             await end_if_hanging(conn, holder)
             raise Conflict(f"a publisher leads stream {stream.name}: stop up or serve, then rebuild ({holder})")
-        rebuilding = _Rebuild(Term(settings, profile, RelayMetrics(), conn, stream, cursor), progress)
-        return await (rebuilding.republish() if profile.is_shared else rebuilding.restore())
+        heartbeat = Heartbeat(conn, cursor, settings.heartbeat_seconds)
+        rebuilding = _Rebuild(Term(settings, profile, RelayMetrics(), conn, stream, cursor, heartbeat), progress)
+        async with heartbeat.beating():
+            return await (rebuilding.republish() if profile.is_shared else rebuilding.restore())
 
 
 class _Rebuild:

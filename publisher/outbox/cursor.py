@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
@@ -37,6 +38,13 @@ WITH moved AS (
     ON CONFLICT (stream, last_sequence) DO UPDATE SET ids = EXCLUDED.ids
 )
 SELECT transaction_id, place FROM moved
+"""
+
+BEAT = """
+UPDATE public.publisher_cursor
+SET hindrance = %(hindrance)s, heartbeat_at = clock_timestamp()
+WHERE stream = %(stream)s AND epoch = %(epoch)s
+RETURNING ctid::text
 """
 
 PLACE = "SELECT ctid::text FROM public.publisher_cursor WHERE stream = %(stream)s AND epoch = %(epoch)s"
@@ -80,6 +88,8 @@ class Cursor:
     """Why nothing can be published now, for whoever looks from elsewhere; None when nothing hinders."""
     place: str | None = None
     """Where the row was when it was stored last: retention moves it, too."""
+    stored_at: float = field(default_factory=monotonic)
+    """When the heartbeat was stored last, by this process' clock."""
 
     @property
     def must_be_stored_whole(self) -> bool:
@@ -123,15 +133,31 @@ async def advance(conn: AsyncConnection, cursor: Cursor) -> None:
         while row is None:
             found = await (await conn.execute(PLACE, values)).fetchone()
             if found is None:
-                raise Deposed(f"stream {cursor.stream}: epoch {cursor.epoch} is over, another publisher leads")
+                raise _deposed(cursor)
             row = await (await conn.execute(ADVANCE, values | {"place": found[0]})).fetchone()
     cursor.transaction_id, cursor.place = row
+    cursor.stored_at = monotonic()
     cursor.complete_sequence, cursor.stored_sequence = complete_sequence, cursor.stream_sequence
     cursor.recorded_since = 0 if is_whole else cursor.recorded_since + sum(map(len, recorded))
     cursor.unrecorded.clear()
+
+
+async def beat(conn: AsyncConnection, cursor: Cursor) -> None:
+    """Store the heartbeat and what hinders alone: `cursor` may be about to change. Raises `Deposed`, `Unavailable`."""
+    values = {"hindrance": cursor.hindrance, "stream": cursor.stream, "epoch": cursor.epoch}
+    with translated():
+        row = await (await conn.execute(BEAT, values)).fetchone()
+    if row is None:
+        raise _deposed(cursor)
+    (cursor.place,) = row
+    cursor.stored_at = monotonic()
 
 
 async def forget_beyond(conn: AsyncConnection, cursor: Cursor) -> None:
     """Remove the record of what lies beyond `cursor`, as after a cursor that was set back: the tail tells it again."""
     with translated():
         await conn.execute(FORGET_BEYOND, {"stream": cursor.stream, "stream_sequence": cursor.stream_sequence})
+
+
+def _deposed(cursor: Cursor) -> Deposed:
+    return Deposed(f"stream {cursor.stream}: epoch {cursor.epoch} is over, another publisher leads")

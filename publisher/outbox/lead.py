@@ -39,7 +39,8 @@ SELECT
         AND (session.state_change >= clock_timestamp() - make_interval(secs => %(stale_seconds)s::float8)) IS NOT TRUE
         AND (session.state = 'active' AND session.wait_event_type IS DISTINCT FROM 'Client') IS NOT TRUE,
         false
-    )
+    ),
+    cursor.hindrance IS NOT NULL
 FROM pg_locks AS holder
 LEFT JOIN pg_stat_activity AS session ON session.pid = holder.pid
 LEFT JOIN public.publisher_cursor AS cursor ON cursor.stream = %(stream)s
@@ -68,6 +69,8 @@ class Holder(NamedTuple):
     session: Session
     is_stale: bool
     """Whether the publisher that led last was not heard for too long."""
+    is_hindered: bool
+    """Whether it says that it cannot publish now."""
 
     @property
     def is_publisher(self) -> bool:
@@ -84,8 +87,8 @@ async def holder_of_lead(conn: AsyncConnection, stream: str, stale_seconds: floa
         row = await (await conn.execute(HOLDER, {"stream": stream, "stale_seconds": stale_seconds})).fetchone()
     if row is None:
         return None
-    pid, application, user, is_stale = row
-    return Holder(Session(pid, application, user), is_stale)
+    pid, application, user, is_stale, is_hindered = row
+    return Holder(Session(pid, application, user), is_stale, is_hindered)
 
 
 def stranger_leads(holder: Holder, stream: str) -> str:
@@ -94,18 +97,22 @@ def stranger_leads(holder: Holder, stream: str) -> str:
 
 
 async def end_if_hanging(conn: AsyncConnection, holder: Holder | None) -> None:
-    """Take the lead from a publisher that was not heard for too long.
+    """Take the lead from a publisher that was not heard for too long. Raises `Unavailable`."""
+    if holder is not None and holder.is_stale and holder.is_publisher:
+        await end_session(conn, holder)
 
-    It hangs, and keeps its lock. It loses its connection, and with it the lock, for the next attempt. Raises
-    `Unavailable`.
+
+async def end_session(conn: AsyncConnection, holder: Holder) -> None:
+    """Take the lead from a publisher that hangs, or cannot publish.
+
+    It keeps its lock. It loses its connection, and with it the lock, for the next attempt. Raises `Unavailable`.
     """
-    if holder is None or not holder.is_stale or not holder.is_publisher:
-        return
     try:
         with translated():
             await conn.execute("SELECT pg_terminate_backend(%s)", [holder.session.pid])
     except Unprepared as error:
-        raise Unprepared(f"publisher {holder} hangs, and its session cannot be ended: {error}") from error
+        why = "hangs" if holder.is_stale else "cannot publish"
+        raise Unprepared(f"publisher {holder} {why}, and its session cannot be ended: {error}") from error
 
 
 async def try_lead(conn: AsyncConnection, stream: str, leader: str) -> Cursor | None:

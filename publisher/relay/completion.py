@@ -38,7 +38,6 @@ class Completion:
         self._term = term
         self._last = 0
         """Sequence at which the stream ends now."""
-        self._stored_at = monotonic()
 
     async def check_end(self, last: int) -> None:
         """Raise `StreamLost` unless the stream, which ends at sequence `last`, is an older state of the lost one.
@@ -120,9 +119,8 @@ class Completion:
 
     async def _keep_lead(self) -> None:
         """Store the heartbeat when it is due: standbys keep waiting."""
-        if monotonic() - self._stored_at >= self._term.settings.heartbeat_seconds:
+        if monotonic() - self._term.cursor.stored_at >= self._term.settings.heartbeat_seconds:
             await advance(self._term.conn, self._term.cursor)
-            self._stored_at = monotonic()
 
 
 def _batches(places: list[Place], messages: dict[int, Message], limit: int) -> Iterator[tuple[int, list[Message]]]:

@@ -65,7 +65,6 @@ class Drain:
         self._pages_in_a_row = 0
         self._is_armed = False
         self._gap_poll_seconds = GAP_POLL_SECONDS[0]
-        self._stored_at = monotonic()
 
     async def run(self, single: int = 0) -> None:
         """Publish until an error ends it. The first `single` messages go one by one.
@@ -183,8 +182,9 @@ class Drain:
     async def _acknowledge(self, batch: InFlight) -> None:
         cursor, before = self._term.cursor, self._term.cursor.stream_sequence
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
-                cursor.stream_sequence = await batch.answer
+            with self._term.heartbeat.waiting(f"stream {cursor.stream} does not acknowledge"):
+                async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                    cursor.stream_sequence = await batch.answer
         except TimeoutError:
             raise self._term.stream.silent() from None
         ids = [message.outbox_id for message in batch.messages]
@@ -199,21 +199,17 @@ class Drain:
 
     async def _store(self, page: Page) -> None:
         """Store the cursor; it is the heartbeat, too, and its transaction is the mark for all ids handed out so far."""
-        await self._store_cursor_only()
+        await advance(self._term.conn, self._term.cursor)
         self._gaps.mark(page.allocated, self._term.cursor.transaction_id)
         unpublished = len(self._waiting) + self._gaps.missing(page.allocated)
         self._term.metrics.progressed(unpublished, self._gaps.seen.gap_count(), len(self._term.cursor.published))
-
-    async def _store_cursor_only(self) -> None:
-        await advance(self._term.conn, self._term.cursor)
-        self._stored_at = monotonic()
 
     async def _rest(self, page: Page) -> None:
         """Nothing is visible and nothing in flight: sleep until the doorbell rings, or poll while ids are missing."""
         self._term.metrics.well()
         if self._term.cursor.hindrance is not None:
             self._term.cursor.hindrance = None
-            await self._store_cursor_only()
+            await advance(self._term.conn, self._term.cursor)
         if not self._is_armed:
             await self._arm(is_armed=True)
             return  # read once more: an id handed out before the doorbell was set did not ring it
@@ -224,7 +220,9 @@ class Drain:
         if has_missing:
             timeout_seconds = min(self._gap_poll_seconds, timeout_seconds)
             self._gap_poll_seconds = min(self._gap_poll_seconds * 2, GAP_POLL_SECONDS[1])
-        if not await wait_for_ring(self._term.conn, timeout_seconds) and not has_missing:
+        with self._term.heartbeat.resting():
+            is_ringing = await wait_for_ring(self._term.conn, timeout_seconds)
+        if not is_ringing and not has_missing:
             self._is_armed = False  # set it again: should anyone else have silenced it, this is the way back
         if not self._term.stream.is_connected:
             raise Unavailable(f"the connection to stream {self._term.stream.name} was lost")
@@ -233,11 +231,11 @@ class Drain:
     async def _keep_lead(self) -> None:
         """Store the heartbeat when it is due."""
         if self._is_heartbeat_due:
-            await self._store_cursor_only()
+            await advance(self._term.conn, self._term.cursor)
 
     @property
     def _is_heartbeat_due(self) -> bool:
-        return monotonic() - self._stored_at >= self._term.settings.heartbeat_seconds
+        return monotonic() - self._term.cursor.stored_at >= self._term.settings.heartbeat_seconds
 
     async def _arm(self, *, is_armed: bool) -> None:
         await set_doorbell(self._term.conn, is_armed=is_armed)

@@ -30,7 +30,8 @@ class Recovery:
         was published, `Unavailable`, `Deposed`.
         """
         cursor = self._term.cursor
-        last_sequence = await self._term.stream.last_sequence()
+        with self._term.heartbeat.waiting(f"stream {cursor.stream} does not tell its end"):
+            last_sequence = await self._term.stream.last_sequence()
         if last_sequence < cursor.stream_sequence:
             await self._complete(last_sequence)
             last_sequence = cursor.stream_sequence

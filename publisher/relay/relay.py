@@ -8,7 +8,8 @@ relay.md.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from time import monotonic
 
 import psycopg
 import structlog
@@ -17,9 +18,10 @@ from psycopg import AsyncConnection
 from publisher.outbox import doorbell
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.cursor import Cursor, Deposed, advance
-from publisher.outbox.lead import Holder, end_if_hanging, holder_of_lead, stranger_leads, try_lead
+from publisher.outbox.lead import Holder, end_if_hanging, end_session, holder_of_lead, stranger_leads, try_lead
 from publisher.part import Part
 from publisher.relay.drain import Drain
+from publisher.relay.heartbeat import Heartbeat
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.recovery import Recovery
 from publisher.relay.term import Term
@@ -32,7 +34,12 @@ from registry.errors import RegistryError, Unavailable
 
 log = structlog.get_logger()
 
-STANDBY_POLL_SECONDS = 0.5
+STANDBY_POLL_SECONDS = 0.2
+HINDERED_SECONDS = (1.0, 60.0)
+"""A leader that says for so long that it cannot publish is followed by a standby that reaches the stream. Doubled each
+time that did not help, as when the stream is full, up to the longest."""
+REACH_SECONDS = 2.0
+"""How long a standby tries to reach the stream."""
 SILENCE_SECONDS = 1.0
 """How long a relay that stops tries to silence the doorbell."""
 
@@ -45,6 +52,7 @@ class Relay(Part):
     def __init__(self, settings: Settings, metrics: RelayMetrics) -> None:
         super().__init__(settings, metrics)
         self._metrics = metrics
+        self._patience_seconds = HINDERED_SECONDS[0]
 
     async def work(self) -> None:
         """Stand by, then lead, until that ends.
@@ -63,6 +71,7 @@ class Relay(Part):
     async def _stand_by(self, conn: AsyncConnection) -> Cursor:
         """Wait for the lead."""
         stream = self._profile.event_stream
+        hindered_since: float | None = None
         while (cursor := await try_lead(conn, stream, self._name)) is None:
             if self._metrics.role != "standby":
                 self._metrics.outage.note("standing by", stream=stream)
@@ -70,12 +79,38 @@ class Relay(Part):
                 self.settled.set()
             holder = await holder_of_lead(conn, stream, self._settings.stale_seconds)
             await end_if_hanging(conn, holder)
+            if holder is None or not holder.is_hindered:
+                hindered_since, self._patience_seconds = None, HINDERED_SECONDS[0]
+            elif hindered_since is None:
+                hindered_since = monotonic()
+            elif monotonic() - hindered_since >= self._patience_seconds:
+                await self._follow(conn, holder)
+                hindered_since = None
             self._report(holder)
             await asyncio.sleep(STANDBY_POLL_SECONDS)
         self._metrics.took_over(cursor.epoch)
         say = log.info if self._metrics.role == "standby" else self._metrics.outage.note
         say("leading", stream=stream, epoch=cursor.epoch, stream_sequence=cursor.stream_sequence)
         return cursor
+
+    async def _follow(self, conn: AsyncConnection, holder: Holder) -> None:
+        """Take the lead from a publisher that cannot publish, if this one could."""
+        if not holder.is_publisher or not await self._reaches_stream():
+            return
+        log.warning("the leader cannot publish, this one can: taking over", leader=str(holder))
+        self._patience_seconds = min(2 * self._patience_seconds, HINDERED_SECONDS[1])
+        await end_session(conn, holder)
+
+    async def _reaches_stream(self) -> bool:
+        try:
+            async with asyncio.timeout(REACH_SECONDS), self._opened() as stream:
+                await stream.last_sequence()
+        except (RegistryError, TimeoutError):
+            return False
+        return True
+
+    def _opened(self) -> AbstractAsyncContextManager[EventStream]:
+        return open_stream(self._nats_url, self._name, self._profile, self._settings)
 
     def _report(self, holder: Holder | None) -> None:
         """Say so when who keeps this relay from leading is no publisher: then nothing is published."""
@@ -88,24 +123,32 @@ class Relay(Part):
 
     async def _lead(self, conn: AsyncConnection, cursor: Cursor) -> None:
         """Publish until the lead is lost. Trouble with NATS is no reason to give it up: storing the cursor keeps it."""
-        retry = Backoff()
+        heartbeat = Heartbeat(conn, cursor, self._settings.heartbeat_seconds)
         await doorbell.listen(conn)
         try:
-            while True:
-                # While NATS is away nobody reads notifications, and a full queue would fail the writers' commits.
-                await doorbell.set_doorbell(conn, is_armed=False)
-                try:
-                    async with open_stream(self._nats_url, self._name, self._profile, self._settings) as stream:
-                        await self._drain(conn, stream, cursor)
-                except Unavailable as error:
-                    if conn.closed or isinstance(error.__cause__, psycopg.Error):
-                        raise  # what was prepared on this connection may be out of date, as after a restored schema
-                    self._metrics.failed(error, "publishing interrupted")
-                    cursor.hindrance = str(error)
-                    await advance(conn, cursor)
-                    await retry.sleep()
+            async with heartbeat.beating():
+                await self._publish(conn, cursor, heartbeat)
         finally:
             await self._silence(conn)
+
+    async def _publish(self, conn: AsyncConnection, cursor: Cursor, heartbeat: Heartbeat) -> None:
+        """Publish over one connection to NATS after the other."""
+        retry = Backoff()
+        while True:
+            # While NATS is away nobody reads notifications, and a full queue would fail the writers' commits.
+            await doorbell.set_doorbell(conn, is_armed=False)
+            try:
+                async with AsyncExitStack() as stack:
+                    with heartbeat.waiting(f"stream {cursor.stream} cannot be opened"):
+                        stream = await stack.enter_async_context(self._opened())
+                    await self._drain(conn, stream, cursor, heartbeat)
+            except Unavailable as error:
+                if conn.closed or isinstance(error.__cause__, psycopg.Error):
+                    raise  # what was prepared on this connection may be out of date, as after a restored schema
+                self._metrics.failed(error, "publishing interrupted")
+                cursor.hindrance = str(error)
+                await advance(conn, cursor)
+                await retry.sleep()
 
     async def _silence(self, conn: AsyncConnection) -> None:
         """Let no writer pay for notifications that nobody awaits. A relay that cannot say so is one that was killed."""
@@ -113,9 +156,9 @@ class Relay(Part):
             async with asyncio.timeout(SILENCE_SECONDS):
                 await doorbell.set_doorbell(conn, is_armed=False)
 
-    async def _drain(self, conn: AsyncConnection, stream: EventStream, cursor: Cursor) -> None:
+    async def _drain(self, conn: AsyncConnection, stream: EventStream, cursor: Cursor, heartbeat: Heartbeat) -> None:
         """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""
-        term = Term(self._settings, self._profile, self._metrics, conn, stream, cursor)
+        term = Term(self._settings, self._profile, self._metrics, conn, stream, cursor, heartbeat)
         single = 0
         while True:
             found = await Recovery(term).run()

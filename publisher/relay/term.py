@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from psycopg import AsyncConnection
 
 from publisher.outbox.cursor import Cursor
+from publisher.relay.heartbeat import Heartbeat
 from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings
 from publisher.stream.event_stream import EventStream
@@ -23,3 +24,4 @@ class Term:
     conn: AsyncConnection
     stream: EventStream
     cursor: Cursor
+    heartbeat: Heartbeat

@@ -13,6 +13,7 @@ from publisher.outbox.cursor import Cursor, Deposed, advance
 from publisher.outbox.lead import try_lead
 from publisher.outbox.ranges import RangeSet
 from publisher.relay.drain import Drain
+from publisher.relay.heartbeat import Heartbeat
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.recovery import Recovery
 from publisher.relay.term import Term
@@ -170,7 +171,8 @@ class Contender:
             found = await conn.execute("SELECT epoch, pg_current_xact_id()::text::bigint FROM publisher_cursor")
             epoch, transaction_id = await found.fetchone() or (0, 0)
             cursor = Cursor(self._profile.event_stream, RangeSet(), 0, epoch, transaction_id)
-            term = Term(self._settings, self._profile, metrics, conn, stream, cursor)
+            heartbeat = Heartbeat(conn, cursor, self._settings.heartbeat_seconds)
+            term = Term(self._settings, self._profile, metrics, conn, stream, cursor, heartbeat)
             single = 0
             while True:
                 found_in_tail = await Recovery(term).run()
@@ -218,3 +220,26 @@ async def test_a_cursor_of_an_older_epoch_cannot_be_stored(world: World) -> None
         await advance(conn, newer)
         with pytest.raises(Deposed):
             await advance(conn, older)
+
+
+async def test_a_leader_waiting_for_nats_keeps_its_lead_while_no_standby_could_do_better(world: World) -> None:
+    settings = {"heartbeat_seconds": 0.1, "stale_seconds": 0.6}
+    waited = "SELECT coalesce(heartbeat_at > %s::timestamptz + interval '4 s' AND hindrance IS NOT NULL, false)"
+
+    async with nats_proxy(world.nats_url) as (proxy, through):
+        there = world.at(nats_url=through)
+        async with there.relay(**settings) as leader, there.relay(**settings) as standby:
+            log_activities(world.database, 5)
+            await world.drained()
+            epoch = await query(world.database, "SELECT epoch FROM publisher_cursor")
+            proxy.black_hole()
+            began = await query(world.database, "SELECT clock_timestamp()::text")
+            with psycopg.connect(world.database) as conn:
+                conn.execute("UPDATE worktrees SET agent_id = 'meanwhile'")
+            async with asyncio.timeout(20):
+                while not await query(world.database, f"{waited.replace('%s', repr(began))} FROM publisher_cursor"):
+                    await asyncio.sleep(0.05)
+            assert (leader.role, standby.role) == ("leader", "standby")
+            assert await query(world.database, "SELECT epoch FROM publisher_cursor") == epoch
+            proxy.go_on()
+            await world.assert_exactly_once(at_least=8)

@@ -71,7 +71,7 @@ async def attack(seed: str, faults: int, directory: Path, folder: Path) -> Outco
             attacking = Attack(there, writers)
             async with _writing(there, writers, seed):
                 await attacking.run(plan(seed, faults))
-            count = await _collect(there)
+            count = await collect(there)
             seconds = monotonic() - began
         finally:
             await asyncio.to_thread(_keep_logs, there, directory)
@@ -98,7 +98,7 @@ async def _writing(there: Installation, writers: Writers, seed: str) -> AsyncIte
                 writers.stop()
 
 
-async def _collect(there: Installation) -> int:
+async def collect(there: Installation) -> int:
     """Wait until everybody was told everything, and note what the ledger, the stream and a replay hold."""
     async with connected(there.cluster.url) as client:
         async with asyncio.timeout(REST_SECONDS):

@@ -69,7 +69,7 @@ class Attack:
         self._there = there
         self._writers = writers
         self._notes = Notes(there.folder, SCHEDULE)
-        self._subject = _subject_of_markers(there)
+        self._subject = subject_of_markers(there)
         self.counts: Counter[str] = Counter()
         self.recovery_seconds: dict[str, float] = {}
         """By kinds of faults: the longest time from when they were over until a change was in the stream."""
@@ -137,7 +137,8 @@ class Attack:
             return text.split(" ")[-1].encode() in notes.read()
 
 
-def _subject_of_markers(there: Installation) -> str:
+def subject_of_markers(there: Installation) -> str:
+    """The subject of events of the row that is changed to see that they flow."""
     with psycopg.connect(there.database.url) as conn:
         found = conn.execute("SELECT id FROM projects WHERE name = %s", [MARKER]).fetchone()
     assert found is not None

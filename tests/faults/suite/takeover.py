@@ -1,0 +1,178 @@
+"""How long it takes until another publisher publishes: `python -m tests.faults.suite.takeover --times 50 --record`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
+from statistics import median
+from time import monotonic
+from typing import Annotated, NamedTuple
+
+import typer
+from nats.aio.msg import Msg
+from psycopg import AsyncConnection
+
+from tests.faults.suite import page, results
+from tests.faults.suite.checker import judge
+from tests.faults.suite.installation import PUBLISHERS, Installation, installed
+from tests.faults.suite.run import collect
+from tests.faults.suite.schedule import subject_of_markers
+from tests.faults.suite.writers import CONNECT, MARKER, change
+from tests.support.nats.reading import connected
+from tests.support.services import scratch_directory
+
+LEADER = "SELECT leader FROM publisher_cursor"
+LOST_SECONDS = 60.0
+
+
+class Way(NamedTuple):
+    """One way to lose the leading publisher."""
+
+    name: str
+    limit_seconds: float
+    lose: Callable[[Installation, str], AbstractAsyncContextManager[None]]
+    """The leader of this name is lost inside the block."""
+
+
+@asynccontextmanager
+async def killed(there: Installation, leader: str) -> AsyncIterator[None]:
+    """As by a loss of power."""
+    there.parties[leader].process.kill()
+    yield
+    await there.parties[leader].kill()
+    there.parties[leader].start()
+
+
+@asynccontextmanager
+async def frozen(there: Installation, leader: str) -> AsyncIterator[None]:
+    """It hangs, and its connections stand."""
+    there.parties[leader].process.freeze()
+    yield
+    there.parties[leader].process.thaw()
+
+
+def _parted(from_what: str) -> Callable[[Installation, str], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def parted(there: Installation, leader: str) -> AsyncIterator[None]:
+        lines = there.lines[leader]
+        proxies = {"PostgreSQL": [lines.postgres], "NATS": lines.nats}.get(from_what, lines.all)
+        for proxy in proxies:
+            proxy.black_hole()
+        yield
+        for proxy in proxies:
+            proxy.cut()
+            proxy.go_on()
+
+    return parted
+
+
+WAYS = [
+    Way("killed", 1.0, killed),
+    Way("frozen", 3.0, frozen),
+    Way("parted from PostgreSQL", 5.0, _parted("PostgreSQL")),
+    Way("parted from NATS", 5.0, _parted("NATS")),
+    Way("parted from both", 5.0, _parted("both")),
+]
+
+
+async def measure(ways: list[Way], times: int, directory: Path, folder: Path) -> dict[str, list[float]]:
+    """Seconds, by way, from when the leader was lost until the next one had published a change made since.
+
+    Fails when anything was published twice, or out of order, meanwhile.
+    """
+    measured: dict[str, list[float]] = {way.name: [] for way in ways}
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    rng = random.Random(0)
+    async with installed(directory, folder) as there, connected(there.cluster.url) as client:
+        arrived: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def note(message: Msg) -> None:
+            arrived.put_nowait(message.data)
+
+        await client.subscribe(subject_of_markers(there), cb=note)
+        await client.flush()
+        for _ in range(times):
+            for way in ways:
+                leader = await _leader_with_standby(there)
+                await asyncio.sleep(rng.random())  # anywhere between two heartbeats
+                async with way.lose(there, leader):
+                    measured[way.name].append(await _seconds_until_published(there, arrived))
+        await collect(there)
+    verdict = judge(folder)
+    assert verdict.is_clean, verdict
+    return measured
+
+
+async def _leader_with_standby(there: Installation) -> str:
+    """Name of the publisher that leads, once the other one stands by."""
+    async with asyncio.timeout(LOST_SECONDS):
+        while True:
+            async with await AsyncConnection.connect(there.database.url, **CONNECT) as conn:
+                found = await (await conn.execute(LEADER)).fetchone()
+            pids = {f" {there.parties[name].process.pid}": name for name in PUBLISHERS}
+            leads = [name for pid, name in pids.items() if found is not None and found[0].endswith(pid)]
+            if leads and all([await _is_ready(there, name) for name in PUBLISHERS]):
+                return leads[0]
+            await asyncio.sleep(0.1)
+
+
+async def _is_ready(there: Installation, name: str) -> bool:
+    process = there.parties[name].process
+    if not process.logged("ready"):
+        return False
+    with suppress(OSError):
+        return (await process.readyz())[0] == 200
+    return False
+
+
+async def _seconds_until_published(there: Installation, arrived: asyncio.Queue[bytes]) -> float:
+    began = monotonic()
+    async with await AsyncConnection.connect(there.database.url, **CONNECT) as conn, conn.transaction():
+        entry = await change(conn, MARKER)
+    async with asyncio.timeout(LOST_SECONDS):
+        while entry.text.encode() not in await arrived.get():
+            pass
+    return monotonic() - began
+
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    times: Annotated[int, typer.Option(min=1, help="How often each way is measured.")] = 50,
+    record: Annotated[bool, typer.Option("--record", help="Write the figures to docs/reliability.json.")] = False,
+) -> None:
+    """Lose the leading publisher in every way, and measure how long nothing is published."""
+    folder = Path("fault-history") / f"takeover-{secrets.token_hex(4)}"
+    with scratch_directory() as directory:
+        measured = asyncio.run(measure(WAYS, times, directory, folder))
+    found = results.read()
+    found.takeovers = []
+    for way in WAYS:
+        seconds = [round(value, 3) for value in measured[way.name]]
+        print(
+            f"{way.name}: median {median(seconds):.2f} s, maximum {max(seconds):.2f} s, target {way.limit_seconds:g} s"
+        )
+        found.takeovers.append(
+            results.Takeovers(
+                way=way.name,
+                limit_seconds=way.limit_seconds,
+                date=results.today(),
+                commit=results.commit(),
+                seconds=seconds,
+            )
+        )
+    if record:
+        results.store(found)
+        page.write()
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    app()
