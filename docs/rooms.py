@@ -1,4 +1,7 @@
-"""Draws docs/rooms.md from the imports: `python docs/rooms.py` writes it, `--check` fails when it is out of date."""
+"""Draws docs/rooms.md from the imports: `python docs/rooms.py` writes it.
+
+`--check` fails when it is out of date, or when a file or a folder is too large.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from itertools import permutations
 from pathlib import Path
 
 import grimp
+import sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "rooms.md"
@@ -89,10 +93,12 @@ def main(arguments: list[str]) -> int:
     """Write the page, or compare it; returns the exit code."""
     wanted = page()
     if arguments == ["--check"]:
-        if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == wanted:
-            return 0
-        print(f"{PAGE.relative_to(ROOT)} does not show the imports of today: run python docs/rooms.py", file=sys.stderr)
-        return 1
+        is_current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == wanted
+        outdated = f"{PAGE.relative_to(ROOT)} does not show the imports of today: run python docs/rooms.py"
+        problems = [*([] if is_current else [outdated]), *sizes.problems(ROOT)]
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        return int(bool(problems))
     PAGE.write_text(wanted, encoding="utf-8")
     return 0
 

@@ -29,18 +29,10 @@ Durable = Annotated[
 AnyDurable = Annotated[
     str | None, typer.Argument(metavar="[DURABLE]", help="Of this subscription; default: of all.", show_default=False)
 ]
-Number = Annotated[
-    int, typer.Argument(metavar="NUMBER", min=1, max=MOST, help="Its number, as `dead-letters list` shows it.")
-]
+NUMBER_HELP = "Its number, as `dead-letters list` shows it."
+Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, max=MOST, help=NUMBER_HELP)]
 NumberOrAll = Annotated[
-    int | None,
-    typer.Argument(
-        metavar="[NUMBER]",
-        min=1,
-        max=MOST,
-        help="Its number, as `dead-letters list` shows it.",
-        show_default=False,
-    ),
+    int | None, typer.Argument(metavar="[NUMBER]", min=1, max=MOST, help=NUMBER_HELP, show_default=False)
 ]
 Everything = Annotated[bool, typer.Option("--all", help="All that match, oldest first.")]
 Entity = Annotated[str | None, typer.Option("--entity", help="Only project, worktree, activity …", show_default=False)]

@@ -1,4 +1,4 @@
-"""A stream or a database that is not the one the relay left: foreign writers, deletions, restored backups."""
+"""A stream that is not the one the relay left: foreign writers, deletions, a lost end."""
 
 from __future__ import annotations
 
@@ -14,22 +14,11 @@ import pytest
 
 from publisher.doctor import examine
 from publisher.embedded.nats_server import nats_server
-from tests.support.databases import Role, name_of, new_database
 from tests.support.nats.reading import connected, messages
+from tests.support.outbox.changes import rename_project
 from tests.support.restartable import Restartable
 from tests.support.workload import writing
 from tests.support.world import World
-
-
-def rename_project(database: str, times: int) -> None:
-    """One event per time, each in its own transaction; all of the same row."""
-    with psycopg.connect(database, autocommit=True) as conn:
-        conn.execute(
-            "INSERT INTO projects (name, remote_origin, trunk_path) VALUES ('p', 'git@github.com:owner/p.git', '/p')"
-            " ON CONFLICT DO NOTHING"
-        )
-        for _ in range(times):
-            conn.execute("UPDATE projects SET description = gen_random_uuid()::text")
 
 
 async def state(world: World) -> Any:
@@ -112,56 +101,6 @@ async def test_event_ids_the_server_still_remembers_do_not_block_the_relay(world
     # The server answers that it has these: what was deleted on purpose stays deleted, all else goes on.
     assert found.lost == deleted
     found._replace(lost=[]).assert_clean(at_least=21)
-
-
-async def test_a_database_restored_to_an_older_state_is_reported_and_its_new_events_are_published(
-    world: World, admin_url: str, owner: Role
-) -> None:
-    async with world.relay():
-        rename_project(world.database, 9)
-        await world.drained()
-
-    with new_database(admin_url, owner, name_of(world.database)) as copy:
-        async with world.relay():
-            rename_project(world.database, 5)
-            await world.drained()
-        restored = world.at(database=copy)
-        rename_project(restored.database, 7)  # the same ids again, for other events
-        with restored.process() as relay:
-            await relay.ready()
-            await restored.drained()
-            code, body = await relay.readyz()
-            logged = [line for line in relay.log() if line.get("level") == "error"]
-
-        assert code == 503
-        assert body["problems"] == [one.text for one in await examine(restored.settings()) if not one.is_well]
-        assert body["problems"][0].startswith(
-            "the stream holds 5 events, sequences 11 to 15, that this database does not"
-        )
-        assert [line["count"] for line in logged] == [5]
-        await restored.assert_exactly_once(foreign=5, at_least=17)
-
-
-async def test_events_of_a_lost_database_are_told_before_one_more_is_published_and_by_every_process(
-    world: World, admin_url: str, owner: Role
-) -> None:
-    async with world.relay():
-        rename_project(world.database, 9)
-        await world.drained()
-
-    with new_database(admin_url, owner, name_of(world.database)) as copy:
-        async with world.relay():
-            rename_project(world.database, 5)
-            await world.drained()
-        restored = world.at(database=copy)
-        async with restored.relay():  # it has recovered: the cursor stands behind what it found
-            found = [one.text for one in await examine(restored.settings()) if not one.is_well]
-        with restored.process() as later:
-            await later.ready()
-            code, body = await later.readyz()
-
-    assert found[0].startswith("the stream holds 5 events, sequences 11 to 15, that this database does not")
-    assert (code, body["problems"]) == (503, found)
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["while running", "while stopped"])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 import nats as nats_py
@@ -25,69 +23,18 @@ from registry.position import Last
 from registry.profiles.profile import profile_named
 from registry.subjects import DEFAULT_SOURCE
 from tests.support.everything import first_handled
-from tests.support.nats.certificates import CertificateAuthority
-from tests.support.nats.jwt import private
-from tests.support.nats.process import NatsProcess
+from tests.support.nats.deployed import DEPLOY, Deployed, deployed_server
 from tests.support.relay_process import RelayProcess
-from tests.support.services import scratch_directory
 from tests.support.world import World
 
-DEPLOY = Path(__file__).parents[3] / "deploy" / "nats"
 USERS = ("publisher", "applier", "command", "query", "durable", "live")
 PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
 
 
-class Deployed(NamedTuple):
-    """A running server with the configuration of this project."""
-
-    url: str
-    folder: Path
-    authority: CertificateAuthority
-
-    def access(self, user: str) -> dict[str, Any]:
-        """What a user's settings say, each without `nats_`."""
-        return {
-            "user": user,
-            "password_file": private(self.folder / f"{user}.password", f"word-of-{user}\n"),
-            "tls_ca": self.authority.certificate,
-            "inbox_prefix": "_INBOX" if user == "operator" else f"_INBOX.{user}",
-        }
-
-    def settings(self, user: str) -> dict[str, Any]:
-        """The same as settings."""
-        return {f"nats_{name}": value for name, value in self.access(user).items()}
-
-    def client(self, user: str) -> Any:
-        """A client of the registry as this user."""
-        return RegistryClient.connect(self.url, access=Access(**self.access(user)))
-
-
 @pytest.fixture(scope="module")
 def deployed() -> Iterator[Deployed]:
-    with scratch_directory() as folder:
-        authority = CertificateAuthority(folder / "ca")
-        certificate, key = authority.sign("server")
-        shutil.copy(DEPLOY / "nats.conf", folder)
-        given = {
-            "NATS_LISTEN": "127.0.0.1:-1",
-            "NATS_STORE_DIR": folder / "nats",
-            "NATS_TLS_CERT": certificate,
-            "NATS_TLS_KEY": key,
-        }
-        example = (DEPLOY / "local.conf.example").read_text()
-
-        def filled(match: re.Match[str]) -> str:
-            name = match[1]
-            word = f"word-of-{name.removesuffix('_PASSWORD').lower()}"
-            return f'{name} = "{given.get(name, word if name.endswith("_PASSWORD") else match[2])}"'
-
-        private(folder / "local.conf", re.sub(r'^(\w+) = "(.*)"$', filled, example, flags=re.MULTILINE))
-        server = NatsProcess(folder / "nats.conf", folder)
-        server.start()
-        try:
-            yield Deployed(server.url(scheme="tls"), folder, authority)
-        finally:
-            server.stop()
+    with deployed_server() as server:
+        yield server
 
 
 @pytest.fixture

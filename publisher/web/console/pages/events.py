@@ -38,11 +38,11 @@ async def _list(request: Request) -> Response:
     query = query_of(given)
     values: dict[str, Any] = {"found": found, "query": query, "given": {name: given.get(name, "") for name in FIELDS}}
     if is_piece(request):
-        return piece(request, "events_list.html", **values)
+        return piece(request, "events/events_list.html", **values)
     kinds = sorted({tuple(name.split(".")) for name in VERSIONS})
     return page(
         request,
-        "events.html",
+        "events/events.html",
         entities=sorted({entity for entity, _ in kinds}),
         actions=sorted({action for _, action in kinds}),
         ages=list(AGES),
@@ -55,8 +55,8 @@ async def _one(request: Request) -> Response:
     console = console_of(request)
     found = await inspected(console, number_of(request.path_params["id"], "event"))
     if is_piece(request):
-        return piece(request, "event_inspected.html", one=found)
-    return page(request, "event.html", one=found)
+        return piece(request, "events/event_inspected.html", one=found)
+    return page(request, "events/event.html", one=found)
 
 
 async def _envelope(request: Request) -> Response:
@@ -86,7 +86,7 @@ def rows_of(console: Console, lines: list[Line]) -> str:
         made.clear()
     for line in lines:
         if line.id not in made:
-            made[line.id] = fragment("event_row.html", line=line, unpublished=line.id + 1)
+            made[line.id] = fragment("events/event_row.html", line=line, unpublished=line.id + 1)
     return "".join(made[line.id] for line in lines)
 
 

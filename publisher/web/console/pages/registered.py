@@ -69,14 +69,14 @@ async def _history(entity: str, request: Request) -> Response:
     else:
         values |= await _behind(request, found.lines[0].id, found.lines[0].occurred_at)
     if is_piece(request):
-        return piece(request, "history.html", **values)
-    return page(request, "history_page.html", **values)
+        return piece(request, "history/history.html", **values)
+    return page(request, "history/history_page.html", **values)
 
 
 async def _state(request: Request) -> Response:
     """What it was like behind one of its events: one stop of the slider."""
     number = number_of(request.query_params.get("event", ""), "event")
-    return piece(request, "state.html", **await _behind(request, number, None))
+    return piece(request, "history/state.html", **await _behind(request, number, None))
 
 
 async def _behind(request: Request, outbox_id: int, time: datetime | None) -> dict[str, Any]:
