@@ -19,7 +19,7 @@ from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.page import Unseen, next_page
 from publisher.outbox.ranges import RangeSet
 from publisher.settings import load, profile_of
-from publisher.stream import protocol
+from publisher.stream import fence, protocol
 from registry.broker.connection import connect_nats
 from registry.events.message import CONTENT_TYPE, EVENT_ID_HEADER, OUTBOX_ID_HEADER, Message
 from registry.subjects import Names
@@ -130,4 +130,4 @@ async def by_nats_py(client: Client, batch: list[Message], expected: int, reply:
 
 async def as_the_relay(client: Client, batch: list[Message], expected: int, reply: str) -> None:
     """By the relay's own code."""
-    await protocol.write(client, protocol.atomic_batch(batch, expected, reply))
+    await protocol.write(client, fence.atomic_batch(batch, expected, reply))

@@ -18,6 +18,7 @@ from registry.events.message import OutboxRow
 # `allocated` is read while it runs, so after the doorbell was set and, at the latest, together with the rows. Not from
 # the sequence as a table: that shows ids 32 ahead while a writer logs the next 32, and they would be taken for dead.
 # Above the LIMIT nothing sorts or keeps rows: their data becomes text one row at a time, on its way to the client.
+# What is true of the snapshot comes in a row of its own, before the events, with the id 0: not a thousand times.
 PAGE = (
     """
 WITH progress AS MATERIALIZED (
@@ -42,10 +43,17 @@ SELECT
     progress.ended,
     progress.read_at,
 """  # noqa: S608  # constants
+    + ", ".join(["0", *["NULL"] * (len(OutboxRow._fields) - 2)])
+    + """
+FROM progress
+UNION ALL
+SELECT
+    NULL, NULL, NULL, NULL, NULL, NULL,
+"""
     + COLUMNS
     + """
 FROM progress
-LEFT JOIN LATERAL (
+CROSS JOIN LATERAL (
     SELECT
         event.*,
 """
@@ -77,9 +85,13 @@ LEFT JOIN LATERAL (
         LIMIT %(limit)s
     ) event
     OFFSET 0
-) event ON progress.ended = '{}'
+) event
+WHERE progress.ended = '{}'
 """
 )
+
+PROGRESS = 6
+"""Columns of `PAGE` before those of an `OutboxRow`."""
 
 IS_FLUSHED = "SELECT pg_current_wal_flush_lsn() >= %(position)s::text::pg_lsn"
 
@@ -172,9 +184,9 @@ async def next_page(conn: AsyncConnection, unseen: Unseen, limit: int, short_byt
     the caller must give up leadership.
     """
     found = await fetch(conn, PAGE, unseen.values(limit), short_bytes)
-    oldest_running, allocated, flush_needed, snapshot, ended, read_at = found[0][:6]
-    rows = [OutboxRow._make((*row[6:], None)) for row in found] if found[0][6] is not None else []
-    rows.sort(key=itemgetter(0))  # they are sorted; a query without ORDER BY does not promise it
+    found.sort(key=itemgetter(PROGRESS))  # they are sorted; a query without ORDER BY does not promise it
+    oldest_running, allocated, flush_needed, snapshot, ended, read_at = found[0][:PROGRESS]
+    rows = [OutboxRow(*row[PROGRESS:]) for row in found[1:]]
     return Page(
         rows,
         len(rows) == limit,

@@ -75,10 +75,13 @@ class Drain:
         while True:
             page = await self._read()
             has_news = self._close_gaps(page)
+            is_next = bool(self._waiting) and not self._is_cut(page)
+            if is_next:
+                await self._flush()
             if self._in_flight is not None:
                 await self._acknowledge(self._in_flight)
                 has_news = True
-            if self._waiting and not self._is_cut(page):
+            if is_next:
                 single -= await self._send_next(1 if single > 0 else self._term.settings.batch_size)
             if has_news or self._is_heartbeat_due or self._gaps.needs_mark(page):
                 await self._store(page)
@@ -130,12 +133,12 @@ class Drain:
             if message.omission is not None:
                 await self._report_omission(message.outbox_id, message.omission)
             self._waiting.append(message)
-            self._waiting_bytes += message.size
             size += message.size
-            is_enough = size > PAGE_BYTES or (alone and self._waiting_bytes > PAGE_BYTES)
+            is_enough = size > PAGE_BYTES or (alone and self._waiting_bytes + size > PAGE_BYTES)
             if is_enough and number < len(page.rows):
                 page = page._replace(rows=page.rows[:number], is_full=True)
                 break
+        self._waiting_bytes += size
         return page, alone
 
     async def _report_omission(self, outbox_id: int, omission: Omission) -> None:
@@ -168,10 +171,16 @@ class Drain:
             log.info("outbox ids will never appear", ranges=[[low, high - 1] for low, high in dead[:RANGES_LOGGED]])
         return bool(dead)
 
-    async def _send_next(self, limit: int) -> int:
-        if self._flush_needed is not None:  # else a crash of PostgreSQL could take back what the stream tells
+    async def _flush(self) -> None:
+        """Wait until what was read is on PostgreSQL's disk: else a crash could take back what the stream tells.
+
+        The broker's disk works on the batch in flight meanwhile.
+        """
+        if self._flush_needed is not None:
             await flush(self._term.conn, self._flush_needed)
             self._flush_needed = None
+
+    async def _send_next(self, limit: int) -> int:
         batch, self._waiting = take(self._waiting, limit)
         self._waiting_bytes -= sum(message.size for message in batch)
         answer = await self._term.stream.send(batch, self._term.cursor.stream_sequence)

@@ -1,9 +1,4 @@
-"""The event stream in JetStream: its configuration, fenced publishing, and its tail.
-
-Every publish carries the sequence the stream must end at, so a second writer, or a message of ours that was believed
-lost and arrives late, is refused by the server. Protocol: NATS ADR-50 (atomic batches); our argument:
-docs/adr/0001-outbox-and-relay.md.
-"""
+"""The event stream in JetStream: its configuration, publishing behind the fence (`fence.py`), and its tail."""
 
 from __future__ import annotations
 
@@ -26,7 +21,8 @@ from nats.js.api import (
 
 from publisher.settings import Settings
 from publisher.stream.acknowledgements import Acknowledgements, BatchRefused
-from publisher.stream.protocol import atomic_batch, one_by_one, write
+from publisher.stream.fence import LAST_SEQUENCE, atomic_batch, one_by_one
+from publisher.stream.protocol import write
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
 from registry.errors import Conflict, NotFound, Unavailable, Unprepared
@@ -182,7 +178,7 @@ class EventStream:
         try:
             with translated_nats(f"cannot publish to stream {self.name}"):
                 while last < until:
-                    headers = {"Nats-Expected-Last-Sequence": str(last)}
+                    headers = {LAST_SEQUENCE: str(last)}
                     last = (await self._js.publish(subject, PLACEHOLDER, headers=headers)).seq
                     await self._js.delete_msg(self.name, last)
         except Conflict as error:  # somebody else wrote to the stream

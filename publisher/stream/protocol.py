@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from itertools import islice
-from uuid import uuid4
 
 import nats.errors
 from nats.aio.client import Client
@@ -49,24 +48,3 @@ async def write(client: Client, commands: Iterable[bytes]) -> None:
         await client._send_command(piece)
         await client._flush_pending()
         await asyncio.sleep(0)  # nats-py's own task writes to the socket
-
-
-def atomic_batch(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:
-    """The commands that store `messages` directly behind sequence `expected`, all or none; one answer, to `reply`."""
-    batch_id = uuid4().hex
-    for number, message in enumerate(messages, start=1):
-        headers = f"{message.headers}Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
-        if number == 1:
-            headers += f"Nats-Expected-Last-Sequence: {expected}\r\n"
-        if number == len(messages):
-            headers += "Nats-Batch-Commit: 1\r\n"
-        yield publish(message, headers, reply if number == len(messages) else "")
-
-
-def one_by_one(messages: Sequence[Message], expected: int, reply: str) -> Iterator[bytes]:
-    """The commands that store `messages` behind `expected`, each only behind the one before; an answer for each."""
-    for number, message in enumerate(messages):
-        headers = f"{message.headers}Nats-Expected-Last-Sequence: {expected + number}\r\n"
-        if number > 0:
-            headers += f"Nats-Expected-Last-Msg-Id: {messages[number - 1].event_id}\r\n"
-        yield publish(message, headers, reply)
