@@ -95,7 +95,13 @@ class QueryService(Part):
 async def _registry(database_url: str) -> AsyncIterator[Registry]:
     """The registry. Raises `Unavailable`, also for a schema that is not there: it was when the service began."""
     async with AsyncExitStack() as stack:
-        connecting = Registry.connect(database_url, max_connections=CONNECTIONS, timeout=POOL_SECONDS, passes_on=True)
+        connecting = Registry.connect(
+            database_url,
+            max_connections=CONNECTIONS,
+            timeout=POOL_SECONDS,
+            passes_on=True,
+            on_blocked=None,  # the examination tells it
+        )
         try:
             registry = await stack.enter_async_context(connecting)
         except Conflict as error:
