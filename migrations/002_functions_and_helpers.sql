@@ -655,7 +655,9 @@ BEGIN
     PERFORM require_not_negative('update_worktree_git_state', 'p_uncommitted_count', coalesce(p_uncommitted_count, 0));
     PERFORM require_not_negative('update_worktree_git_state', 'p_ahead', coalesce(p_ahead, 0));
     PERFORM require_not_negative('update_worktree_git_state', 'p_behind', coalesce(p_behind, 0));
-    PERFORM require_commit('update_worktree_git_state', 'p_last_commit_hash', coalesce(p_last_commit_hash, 'unknown'));
+    PERFORM require_commit(
+        'update_worktree_git_state', 'p_last_commit_hash', coalesce(nullif(p_last_commit_hash, ''), 'unknown')
+    );
     IF p_has_uncommitted <> (p_uncommitted_count > 0) THEN
         RAISE EXCEPTION 'update_worktree_git_state: p_has_uncommitted % contradicts p_uncommitted_count %; leave one of them out',
             p_has_uncommitted, p_uncommitted_count
@@ -672,8 +674,11 @@ BEGIN
         END,
         ahead_of_trunk = coalesce(p_ahead, w.ahead_of_trunk),
         behind_trunk = coalesce(p_behind, w.behind_trunk),
-        last_commit_hash = coalesce(p_last_commit_hash, w.last_commit_hash),
-        last_commit_message = coalesce(p_last_commit_message, w.last_commit_message),
+        last_commit_hash = nullif(coalesce(p_last_commit_hash, w.last_commit_hash), ''),
+        last_commit_message = CASE
+            WHEN p_last_commit_hash = '' THEN NULL
+            ELSE coalesce(p_last_commit_message, w.last_commit_message)
+        END,
         last_sync_at = now()
     WHERE w.id = p_worktree_id;
     IF NOT FOUND THEN
@@ -683,7 +688,7 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION update_worktree_git_state(uuid, boolean, integer, integer, integer, text, text) IS 'Stores what a git sync found; a parameter left out (NULL) keeps its value.';
+COMMENT ON FUNCTION update_worktree_git_state(uuid, boolean, integer, integer, integer, text, text) IS 'Stores what a git sync found; a parameter left out (NULL) keeps its value. An empty p_last_commit_hash says that there is no commit.';
 
 CREATE OR REPLACE FUNCTION mark_worktree_merged(p_worktree_id uuid, p_merged_by text, p_merge_commit_hash text)
 RETURNS void

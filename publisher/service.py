@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from publisher import memory
 from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
 from publisher.doctor import Examination, Findings
@@ -62,6 +63,7 @@ async def serve(
     Servers that are away are waited for in the first second as in the last. Raises `RegistryError` for what waiting
     cannot heal, among it the end of one of `children`.
     """
+    memory.give_back()
     gc.freeze()  # what was imported stays: not to look at it again at each collection is a tenth of a drain's time
     metrics = RelayMetrics()
     applier_metrics = ApplierMetrics(metrics.registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from psycopg.rows import class_row
 from registry import exact
 from registry.commands import Outcome
 from registry.commands.reading import Command
+from registry.database.blockers import Session, blockers_told
 from registry.database.connection import direct, open_connection
 from registry.database.errors import from_database
 from registry.errors import Conflict, Invalid, RegistryError, Unavailable
@@ -117,6 +119,23 @@ async def apply_one(conn: Connection, command: Command) -> Outcome:
         # A value that PostgreSQL does not even read, as a text with NUL.
         (outcome,) = await apply(conn, [command._replace(data={}, problem=str(error))])
     return outcome
+
+
+async def apply_alone(conn: Connection, database_url: str, command: Command, looking: asyncio.Lock) -> Outcome:
+    """As `apply_one`; `Locked` names the session that holds the lock, where it could be seen.
+
+    Who holds `looking` may look, so that of many commands that wait only one needs a second connection.
+    """
+    if looking.locked():
+        return await apply_one(conn, command)
+    holders: list[Session] = []
+    try:
+        async with looking, blockers_told(database_url, conn.info.backend_pid, holders.append):
+            return await apply_one(conn, command)
+    except Locked as error:
+        if not holders:
+            raise
+        raise Locked(f"{holders[-1]} holds a lock that it needs") from error
 
 
 def _translated(error: psycopg.Error) -> RegistryError:

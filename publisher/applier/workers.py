@@ -81,6 +81,7 @@ class Workers:
         self._metrics = metrics
         self._lanes: Lanes[Work] = Lanes()
         self._alone: asyncio.Queue[Job[Work]] = asyncio.Queue()
+        self._looking = asyncio.Lock()
 
     async def run(self) -> None:
         """Work until cancelled. Raises `Unavailable` when the stream gives no more commands."""
@@ -161,7 +162,7 @@ class Workers:
         """Carry out the one of `jobs`; when it meets a fault that may pass, later again."""
         (job,) = jobs
         try:
-            outcome = await ledger.apply_one(conn, job.item.command)
+            outcome = await ledger.apply_alone(conn, self._database_url, job.item.command, self._looking)
         except ledger.IdTaken as error:
             # It can have no row in the ledger, so it is kept as a dead letter.
             command_id = job.item.command.id

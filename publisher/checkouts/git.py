@@ -71,6 +71,11 @@ class State:
     commit_hash: str | None
     commit_message: str | None
 
+    @property
+    def told_hash(self) -> str:
+        """As the registry is told: an empty one says that there is no commit, also where there was one."""
+        return self.commit_hash or ""
+
 
 def origin(path: Path) -> str | None:
     """URL of the remote `origin` of the checkout at `path`; None when there is none, or `path` is no checkout.

@@ -135,7 +135,7 @@ class WorktreeSync:
             state.uncommitted_files,
             state.ahead,
             state.behind,
-            state.commit_hash,
+            state.told_hash,
             state.commit_message,
         )
         return await self._registry.get_worktree(worktree.id) or worktree

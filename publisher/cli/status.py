@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 PROBLEMS = 1
 REFRESH_SECONDS = 2.0
 CONSUMERS_SHOWN = 5
-NAME = "imi-registry status"
 
 
 class Look(NamedTuple):
@@ -31,7 +29,8 @@ class Look(NamedTuple):
     findings: list[Finding]
     levels: dict[str, dict[str, float]]
     """Values of each gauge of docs/metrics.md by label, or under the empty string."""
-    stats: RegistryStats
+    stats: RegistryStats | None
+    """None while somebody has locked a table."""
 
     def value(self, gauge: str, label: str = "") -> float | None:
         """The value of a gauge; None where there is none."""
@@ -64,7 +63,7 @@ def status(
             {
                 "problems": found.problems,
                 "levels": {name: values.get("", values) for name, values in found.levels.items()},
-                "registry": found.stats.model_dump(),
+                "registry": found.stats.model_dump() if found.stats is not None else None,
             }
         )
     else:
@@ -95,23 +94,18 @@ async def _look(settings: Settings) -> Look:
     from publisher import doctor
     from publisher.gauges import streams
     from publisher.gauges.outbox import OutboxGauges
-    from publisher.outbox.connection import connect
     from publisher.settings import profile_of
-    from registry.broker.connection import connect_nats
     from registry.database import Registry
 
-    profile = profile_of(settings)
-    name = f"{NAME} {os.getpid()}"
-    async with (
-        connect(settings.database_url or "", name) as conn,
-        connect_nats(settings.nats_url or "", name, settings.nats_access, reconnect=False) as client,
-        Registry.connect(settings.database_url or "", max_connections=1) as registry,
-    ):
-        levels = await OutboxGauges(profile.event_stream, settings.outbox_retention_days).measure(conn)
-        levels += await streams.measure(client, profile)
-        stats = await registry.get_registry_stats()
-    findings = await doctor.examine(settings)
-    return Look(findings, {level.name: dict(level.values) for level in levels if level.values}, stats)
+    stats = None
+    async with doctor.connections(settings) as (conn, client):
+        found = await doctor.examined(conn, client, settings)
+        levels = await streams.measure(client, profile_of(settings))
+        if found.known is not None:
+            levels += await OutboxGauges(settings.outbox_retention_days).measure(conn, found.known)
+            async with Registry.connect(settings.database_url or "", max_connections=1) as registry:
+                stats = await registry.get_registry_stats()
+    return Look(found.findings, {level.name: dict(level.values) for level in levels if level.values}, stats)
 
 
 def _screen(found: Look, settings: Settings) -> Table:
@@ -137,19 +131,27 @@ def _lines(found: Look, settings: Settings) -> dict[str, str]:
     from publisher.settings import profile_of
 
     profile = profile_of(settings)
+    return {
+        **_database(found),
+        "stream": _stream(found, profile.event_stream),
+        "consumers": _consumers(found),
+        "commands": f"{found.value('imi_stream_messages', profile.commands.stream) or 0:,.0f} wait, "
+        f"{found.value('imi_stream_messages', profile.commands.dead_letter_stream) or 0:,.0f} dead letters",
+    }
+
+
+def _database(found: Look) -> dict[str, str]:
+    stats = found.stats
+    if stats is None:
+        return {"database": "cannot be read now"}
     heard, waiting = found.value("imi_publisher_heartbeat_age_seconds"), found.value("imi_outbox_waiting_events") or 0
     late = f", the oldest for {_time(found.value('imi_outbox_oldest_waiting_seconds'))}" if waiting else ""
-    stats = found.stats
     oldest = found.value("imi_outbox_oldest_event_seconds")
     kept = "empty" if oldest is None else f"back to {_time(oldest)} ago"
     return {
         "publisher": "none so far" if heard is None else f"heard {_time(heard)} ago",
         "events": f"{waiting:,.0f} wait{late}",
-        "stream": _stream(found, profile.event_stream),
         "outbox": f"{_bytes(found.value('imi_outbox_bytes'))}, {kept}",
-        "consumers": _consumers(found),
-        "commands": f"{found.value('imi_stream_messages', profile.commands.stream) or 0:,.0f} wait, "
-        f"{found.value('imi_stream_messages', profile.commands.dead_letter_stream) or 0:,.0f} dead letters",
         "registry": f"{stats.active_projects:,} projects, {stats.active_worktrees:,} worktrees, "
         f"{stats.in_flight_worktrees:,} of them in flight",
     }

@@ -198,7 +198,7 @@ def git_state(
         if sync:
             project = await registry.get_project(worktree.project_id)
             read = git.state(Path(worktree.path), project.default_branch if project else git.FALLBACK_BRANCH)
-            values = (read.uncommitted_files, read.ahead, read.behind, read.commit_hash, read.commit_message)
+            values = (read.uncommitted_files, read.ahead, read.behind, read.told_hash, read.commit_message)
         await registry.update_worktree_git_state(worktree.id, None, *values)
 
     _change(reference, change, database_url, actor, "synced", as_json)

@@ -54,7 +54,7 @@ class Examination(Part):
     async def work(self) -> None:
         """Look, wait, look again. Settled once it was looked."""
         await self._after.wait()
-        async with _connections(self._settings) as (conn, client):
+        async with connections(self._settings) as (conn, client):
             while True:
                 began = monotonic()
                 self._findings.found(await examined(conn, client, self._settings))
@@ -69,12 +69,13 @@ class Examination(Part):
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Raises `Unavailable` when a server cannot be reached."""
-    async with _connections(settings) as (conn, client):
+    async with connections(settings) as (conn, client):
         return (await examined(conn, client, settings)).findings
 
 
 @asynccontextmanager
-async def _connections(settings: Settings) -> AsyncIterator[tuple[AsyncConnection, Client]]:
+async def connections(settings: Settings) -> AsyncIterator[tuple[AsyncConnection, Client]]:
+    """To database and NATS, for who looks: nothing that is locked keeps it waiting for long. Raises `Unavailable`."""
     async with (
         connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}", SESSION) as conn,
         connect_nats(settings.nats_url or "", "imi-registry doctor", settings.nats_access, reconnect=False) as client,
@@ -99,30 +100,30 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -
     stream = profile_of(settings).event_stream
     with translated():
         waiting = await rows_without_event(conn)
-    known = await known_streams(conn)
+    known = await known_streams(conn, stream)
     holder = await holder_of_lead(conn, stream, settings.stale_seconds)
     findings = [Finding(True, "database and NATS answer", check="servers")]
     if waiting:
         findings += [Finding(False, f"{waiting:,} rows {WITHOUT_EVENT}", check="backfill")]
     if holder is not None and not holder.is_publisher:
         findings += [Finding(False, stranger_leads(holder, stream), check="publisher")]
-    ours = next((cursor for cursor in known if cursor.stream == stream), None)
-    if ours is None:
+    (ours,) = (one for one in known if one.stream == stream)
+    if not ours.is_fed:
         nothing = Finding(False, f"nothing was ever published to {stream}: start up or serve", check="publisher")
-        return Examined([*findings, nothing])
+        return Examined([*findings, nothing], known=ours)
     findings += of_check("publisher", [await _publisher(conn, ours, settings.stale_seconds)])
     findings += of_check("other streams", [_other(cursor) for cursor in known if cursor is not ours])
     findings += await database_findings(conn, stream)
     findings += of_check("events without data", [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)])
     findings += of_check("stream", await stream_findings(conn, client, settings, ours))
     findings += of_check("dead letters", await dead_letter_findings(client, settings))
-    return Examined(findings, await _counts(conn, ours))
+    return Examined(findings, await _counts(conn, ours), ours)
 
 
 async def _counts(conn: AsyncConnection, known: Known) -> Counts:
     with translated():
         references, commands = await (await conn.execute(COUNTED)).fetchone() or (0, 0)
-    return Counts(known.published, known.waiting, references, known.dead_ids, commands)
+    return Counts(known.published, references, known.dead_ids, commands)
 
 
 async def _publisher(conn: AsyncConnection, known: Known, stale_seconds: float) -> Finding:
@@ -132,14 +133,14 @@ async def _publisher(conn: AsyncConnection, known: Known, stale_seconds: float) 
     if age > stale_seconds:
         return Finding(
             False,
-            f"no publisher: the last one, {known.leader}, was heard {age:,.0f} s ago{said}; {known.waiting} events "
+            f"no publisher: the last one, {known.leader}, was heard {age:,.0f} s ago{said}; {known.told} events "
             "wait; start up or serve",
         )
     if known.hindrance is None and not await _is_stuck(conn, known, stale_seconds):
-        return Finding(True, f"{known.leader} publishes; {known.waiting} events wait")
+        return Finding(True, f"{known.leader} publishes; {known.told} events wait")
     if not known.waiting:
         return Finding(False, f"{known.leader} cannot publish{said}; no event waits")
-    waiting = "1 event waits" if known.waiting == 1 else f"{known.waiting:,} events wait"
+    waiting = "1 event waits" if known.waiting == 1 else f"{known.told} events wait"
     oldest = ""
     if known.waiting_seconds is not None:
         oldest = f", the oldest for {timedelta(seconds=round(max(known.waiting_seconds, 0)))}"
@@ -152,7 +153,7 @@ async def _is_stuck(conn: AsyncConnection, known: Known, stale_seconds: float) -
         return False
     await asyncio.sleep(MOMENT_SECONDS)
     later = await known_stream(conn, known.stream)
-    return later is not None and (later.last, later.first_waiting) == (known.last, known.first_waiting)
+    return (later.last, later.first_waiting) == (known.last, known.first_waiting)
 
 
 def _other(known: Known) -> Finding:

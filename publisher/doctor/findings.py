@@ -8,6 +8,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 
 from publisher.health import Health
+from publisher.outbox.known import Known
 
 
 class Finding(NamedTuple):
@@ -31,8 +32,6 @@ class Counts(NamedTuple):
 
     published: int = 0
     """Events in the stream, also those that its limits or retention removed since."""
-    waiting: int = 0
-    """Events that are committed and not published."""
     references: int = 0
     """Events of the outbox that went out without their data."""
     dead_ids: int = 0
@@ -47,6 +46,8 @@ class Examined(NamedTuple):
     findings: list[Finding]
     counts: Counts | None = None
     """None when nothing was ever published."""
+    known: Known | None = None
+    """What the database says of the stream; None when it could not be asked."""
 
 
 class Findings(Health):
@@ -72,12 +73,12 @@ class Findings(Health):
 
     def facts(self) -> dict[str, str]:
         """Counts over the life of the registry, as they were when it was looked last."""
-        counts = self._last.counts
-        if counts is None:
+        counts, known = self._last.counts, self._last.known
+        if counts is None or known is None:
             return {}
         return {
             "Events published, in all": f"{counts.published:,}",
-            "Events that wait": f"{counts.waiting:,}",
+            "Events that wait": known.told,
             "Events without their data": f"{counts.references:,}",
             "Outbox ids that were rolled back": f"{counts.dead_ids:,}",
             "Commands in the ledger": f"{counts.commands:,}",

@@ -14,6 +14,7 @@ from publisher.gauges.level import Level
 from publisher.gauges.outbox import OutboxGauges
 from publisher.health import Health
 from publisher.outbox.connection import connect
+from publisher.outbox.known import known_stream
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.connection import connect_nats
@@ -66,10 +67,11 @@ class OutboxMeasurement(_Measurement):
 
     async def work(self) -> None:
         """Measure, wait, measure again."""
-        outbox = OutboxGauges(self._profile.event_stream, self._settings.outbox_retention_days)
+        outbox = OutboxGauges(self._settings.outbox_retention_days)
         async with connect(self._database_url, self._name) as conn:
             while True:
-                self._gauges.measured(await outbox.measure(conn))
+                known = await known_stream(conn, self._profile.event_stream)
+                self._gauges.measured(await outbox.measure(conn, known))
                 await asyncio.sleep(INTERVAL_SECONDS)
 
 

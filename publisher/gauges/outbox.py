@@ -10,49 +10,13 @@ from psycopg import AsyncConnection
 
 from publisher.gauges.level import Level
 from publisher.outbox.connection import translated
+from publisher.outbox.known import MOST_WAITING, Known
 
-MOST_UNPUBLISHED = 100_000
-"""Events that wait are counted up to so many."""
 SIZES_KEPT = 24 * 240
 """A day of measurements."""
 GROWTH_LEAST_SECONDS = 600.0
 """What was added in less time tells nothing about a day."""
 SECONDS_A_DAY = 86_400.0
-
-# When the relay stands still, what was in flight becomes visible in the gaps of what is published.
-WAITING = """
-WITH done AS MATERIALIZED (
-    SELECT coalesce(
-        (SELECT public.published_ids(cursor) FROM public.publisher_cursor AS cursor WHERE stream = %(stream)s),
-        '{}'
-    ) AS ids
-), waiting AS (
-    (
-        SELECT inside.occurred_at
-        FROM done
-        CROSS JOIN LATERAL unnest(int8multirange(int8range(1, coalesce(upper(ids), 1))) - ids) AS gap (range)
-        CROSS JOIN LATERAL (
-            SELECT outbox.occurred_at
-            FROM public.outbox
-            WHERE outbox.id >= lower(gap.range) AND outbox.id < upper(gap.range)
-            LIMIT %(most)s
-        ) AS inside
-        LIMIT %(most)s
-    )
-    UNION ALL
-    (
-        SELECT outbox.occurred_at
-        FROM public.outbox
-        WHERE outbox.id >= (SELECT coalesce(upper(ids), 1) FROM done)
-        ORDER BY outbox.id
-        LIMIT %(most)s
-    )
-)
-SELECT
-    count(*),
-    greatest(coalesce(extract(epoch FROM clock_timestamp() - min(occurred_at)), 0), 0)::float8
-FROM waiting
-"""
 
 SIZE = """
 SELECT
@@ -63,11 +27,6 @@ SELECT
         FROM public.outbox
         ORDER BY id
         LIMIT 1
-    ),
-    (
-        SELECT extract(epoch FROM clock_timestamp() - heartbeat_at)::float8
-        FROM public.publisher_cursor
-        WHERE stream = %(stream)s
     ),
     CASE WHEN inet_server_addr() IS NULL THEN
         (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory')
@@ -85,23 +44,22 @@ class Size(NamedTuple):
 class OutboxGauges:
     """Measures one outbox, and remembers a day of its sizes."""
 
-    def __init__(self, stream: str, retention_days: float) -> None:
-        self._stream = stream
+    def __init__(self, retention_days: float) -> None:
         self._retention_seconds = retention_days * SECONDS_A_DAY or None
         self._sizes: deque[Size] = deque(maxlen=SIZES_KEPT)
 
-    async def measure(self, conn: AsyncConnection) -> list[Level]:
-        """What it holds now. Raises `Unavailable`."""
-        values = {"stream": self._stream, "most": MOST_UNPUBLISHED}
+    async def measure(self, conn: AsyncConnection, known: Known) -> list[Level]:
+        """What it holds now; `known` of the stream that is fed from it. Raises `Unavailable`."""
         with translated():
-            waiting, late = await (await conn.execute(WAITING, values)).fetchone() or (0, 0.0)
-            row = await (await conn.execute(SIZE, values)).fetchone()
-        at, size, kept, heartbeat, directory = row or (0.0, 0, None, None, None)
+            row = await (await conn.execute(SIZE)).fetchone()
+        at, size, kept, directory = row or (0.0, 0, None, None)
+        late = max(known.waiting_seconds or 0.0, 0.0)
+        heartbeat = known.heartbeat_age_seconds if known.is_fed else None
         self._sizes.append(Size(at, size))
         growth, free = self._growth(), _free_bytes(directory)
         days = free / growth if free is not None and growth is not None and growth > 0 else None
         return [
-            Level.of("imi_outbox_waiting_events", f"Events not yet published, up to {MOST_UNPUBLISHED:,}", waiting),
+            Level.of("imi_outbox_waiting_events", f"Events not yet published, up to {MOST_WAITING:,}", known.waiting),
             Level.of("imi_outbox_oldest_waiting_seconds", "Age of the oldest of them; 0 when none waits", late),
             Level.of("imi_outbox_bytes", "Bytes of the outbox and the record of its order, with indexes", size),
             Level.of("imi_outbox_growth_bytes_per_day", "By how much that grew over the last day, or so far", growth),

@@ -20,7 +20,7 @@ async def _project_by_origin(reader: Reader, request: asked.ProjectByOrigin) -> 
 
 
 async def _project_by_id(reader: Reader, request: asked.ProjectById) -> BaseModel:
-    found = await reader.one(lambda most: reader.registry.get_project(request.project_id, most_bytes=most))
+    found = await reader.one(lambda registry, most: registry.get_project(request.project_id, most_bytes=most))
     return _found(found, f"project_id {request.project_id} is no project")
 
 
@@ -32,7 +32,7 @@ async def _projects(reader: Reader, request: asked.ListProjects) -> BaseModel:
         most_bytes=reader.share(request.limit),
     )
     found = await reader.some(
-        rows, lambda row, most: reader.registry.get_project(row.id, most_bytes=most), is_page=True
+        rows, lambda registry, row, most: registry.get_project(row.id, most_bytes=most), is_page=True
     )
     is_last = len(found) == len(rows) < request.limit
     return asked.ProjectPage.model_construct(projects=found, next=None if is_last else found[-1].id)
@@ -49,19 +49,19 @@ async def _worktree_by_path(reader: Reader, request: asked.WorktreeByPath) -> Ba
 
 
 async def _worktree_by_id(reader: Reader, request: asked.WorktreeById) -> BaseModel:
-    found = await reader.one(lambda most: reader.registry.get_worktree(request.worktree_id, most_bytes=most))
+    found = await reader.one(lambda registry, most: registry.get_worktree(request.worktree_id, most_bytes=most))
     return _found(found, f"worktree_id {request.worktree_id} is no worktree")
 
 
 async def _activity_by_id(reader: Reader, request: asked.ActivityById) -> BaseModel:
-    found = await reader.one(lambda most: reader.registry.get_activity(request.activity_id, most_bytes=most))
+    found = await reader.one(lambda registry, most: registry.get_activity(request.activity_id, most_bytes=most))
     return _found(found, f"activity_id {request.activity_id} is no activity")
 
 
 async def _worktree_types(reader: Reader, _: asked.Nothing) -> BaseModel:
     rows = await reader.registry.list_worktree_types(most_bytes=reader.share(asked.MOST_ROWS))
     found = await reader.some(
-        rows, lambda row, most: reader.registry.get_worktree_type(row.id, most_bytes=most), is_page=False
+        rows, lambda registry, row, most: registry.get_worktree_type(row.id, most_bytes=most), is_page=False
     )
     return asked.WorktreeTypes.model_construct(types=found)
 

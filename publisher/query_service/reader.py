@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -26,27 +26,41 @@ def encoded(answer: BaseModel) -> bytes:
 
 
 class Reader:
-    """Reads rows from the registry in few bytes: an answer has at most `room`, and one large row is read at a time."""
+    """Reads rows for one answer of at most `room` bytes; its block ends when the answer is sent.
 
-    def __init__(self, registry: Registry, room: int) -> None:
+    Large rows are read over a connection of their own, `large`: libpq keeps room for the largest value it ever met, for
+    each connection. And whoever has begun to read one has his `turn` until the answer is out, so that the process holds
+    one answer of such rows at a time, however many are asked for.
+    """
+
+    def __init__(self, registry: Registry, large: Registry, room: int, turn: asyncio.Lock) -> None:
         self.registry = registry
+        self._large = large
         self._room = room
-        self._reading = asyncio.Lock()
+        self._turn = turn
+        self.has_turn = False
+        """Whether it has read a large row."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.has_turn:
+            self._turn.release()
 
     def share(self, rows: int) -> int:
         """The most bytes that the large values of each of so many rows may have, read together."""
         return min(self._room // rows, SMALL_BYTES)
 
-    async def one(self, read: Callable[[int], Awaitable[RowT | None]]) -> RowT | None:
+    async def one(self, read: Callable[[Registry, int], Awaitable[RowT | None]]) -> RowT | None:
         """The row that `read` finds, given the most bytes its large values may have; shortened when it has no room."""
-        row = await read(min(SMALL_BYTES, self._room))
+        row = await read(self.registry, min(SMALL_BYTES, self._room))
         if row is None or not is_shortened(row):
             return row
-        async with self._reading:
-            return await read(self._room)
+        return await read(await self._in_turn(), self._room)
 
     async def some(
-        self, rows: Sequence[RowT], read: Callable[[RowT, int], Awaitable[RowT | None]], *, is_page: bool
+        self, rows: Sequence[RowT], read: Callable[[Registry, RowT, int], Awaitable[RowT | None]], *, is_page: bool
     ) -> list[RowT]:
         """Those of `rows` that fit into an answer, read again where they are shortened.
 
@@ -59,8 +73,7 @@ class Reader:
             whole = row
             if is_shortened(row) and alone < MOST_ALONE:
                 alone += 1
-                async with self._reading:
-                    whole = await read(row, room) or row
+                whole = await read(await self._in_turn(), row, room) or row
                 if is_shortened(whole) and is_page and found:
                     return found
             elif is_shortened(row) and is_page:
@@ -73,6 +86,12 @@ class Reader:
             found.append(whole)
             room -= size
         return found
+
+    async def _in_turn(self) -> Registry:
+        """Where a large row is read, once it is this answer's turn."""
+        if not self.has_turn:
+            self.has_turn = await self._turn.acquire()
+        return self._large
 
 
 def is_shortened(row: BaseModel) -> bool:

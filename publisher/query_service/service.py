@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from time import monotonic
 
@@ -64,11 +64,12 @@ class QueryService(Part):
     async def work(self) -> None:
         """Answer until cancelled. Settled once all queries are answered."""
         async with (
-            _registry(self._database_url) as registry,
+            _registry(self._database_url, CONNECTIONS) as registry,
+            _registry(self._database_url, 1) as large,
             connect_nats(self._nats_url, self._name, self._nats_access) as client,
         ):
             with translated_nats("cannot offer queries"):
-                await self._offer(client, Desk(registry, client.max_payload))
+                await self._offer(client, Desk(registry, large, client))
             self.health.well()
             self.settled.set()
             await asyncio.Event().wait()
@@ -92,10 +93,16 @@ class QueryService(Part):
 
 
 @asynccontextmanager
-async def _registry(database_url: str) -> AsyncIterator[Registry]:
+async def _registry(database_url: str, connections: int) -> AsyncIterator[Registry]:
     """The registry. Raises `Unavailable`, also for a schema that is not there: it was when the service began."""
     async with AsyncExitStack() as stack:
-        connecting = Registry.connect(database_url, max_connections=CONNECTIONS, timeout=POOL_SECONDS, passes_on=True)
+        connecting = Registry.connect(
+            database_url,
+            max_connections=connections,
+            timeout=POOL_SECONDS,
+            passes_on=True,
+            on_blocked=None,  # the examination tells it
+        )
         try:
             registry = await stack.enter_async_context(connecting)
         except Conflict as error:
@@ -104,12 +111,14 @@ async def _registry(database_url: str) -> AsyncIterator[Registry]:
 
 
 class Desk:
-    """Takes requests, and hands out answers of at most `max_bytes`."""
+    """Takes requests, and hands out answers that the server takes; large rows come out of the registry `large`."""
 
-    def __init__(self, registry: Registry, max_bytes: int) -> None:
+    def __init__(self, registry: Registry, large: Registry, client: Client) -> None:
         self._registry = registry
-        self._reader = Reader(registry, max(max_bytes - ANSWER_BYTES, 0))
-        self._max_bytes = max_bytes
+        self._large = large
+        self._client = client
+        self._turn = asyncio.Lock()
+        self._max_bytes = max_bytes = client.max_payload
         self._piece_characters = max((max_bytes - ANSWER_BYTES) // MOST_BYTES_A_CHARACTER, 1)
         self._heavy = asyncio.Semaphore(HEAVY_AT_ONCE)
         self._outage = ""
@@ -117,25 +126,32 @@ class Desk:
 
     async def handle(self, query: str, message: MicroRequest) -> None:
         """Answer one request. Raises `ServiceError` with the refusal, which the micro service counts and sends."""
-        try:
-            answer = await self._answer(query, message.data)
-        except RegistryError as error:
-            raise ServiceError(header_code(error), f"query {query}: {error}") from error
-        payload = b"" if is_shortened(answer) else encoded(answer)
-        if not payload or len(payload) > self._max_bytes:
-            raise ServiceError(
-                TOO_LARGE,
-                f"query {query}: the answer has more than {self._max_bytes} bytes, which is all that is allowed; "
-                + ("read the event about it in pieces, event_by_id" if "by_" in query else "ask with a lower limit"),
-            )
-        await message.respond(payload)
+        room = max(self._max_bytes - ANSWER_BYTES, 0)
+        async with Reader(self._registry, self._large, room, self._turn) as reader:
+            try:
+                answer = await self._answer(query, message.data, reader)
+            except RegistryError as error:
+                raise ServiceError(header_code(error), f"query {query}: {error}") from error
+            payload = b"" if is_shortened(answer) else encoded(answer)
+            del answer
+            if not payload or len(payload) > self._max_bytes:
+                raise ServiceError(TOO_LARGE, f"query {query}: {self._too_large(query)}")
+            await message.respond(payload)
+            if reader.has_turn:
+                del payload
+                with suppress(RegistryError):  # whoever asked is told nothing more then, and the next is answered
+                    await flushed(self._client)
 
-    async def _answer(self, query: str, data: bytes) -> BaseModel:
+    def _too_large(self, query: str) -> str:
+        what = "read the event about it in pieces, event_by_id" if "by_" in query else "ask with a lower limit"
+        return f"the answer has more than {self._max_bytes} bytes, which is all that is allowed; {what}"
+
+    async def _answer(self, query: str, data: bytes, reader: Reader) -> BaseModel:
         request = parse(query, data)
         if monotonic() < self._outage_ends_at:
             raise Unavailable(self._outage)
         try:
-            return await in_time(self._found(query, request), ANSWER_SECONDS, DATABASE)
+            return await in_time(self._found(query, request, reader), ANSWER_SECONDS, DATABASE)
         except Unprepared:  # of what this query reads; others may read
             raise
         except Unavailable as error:
@@ -144,11 +160,11 @@ class Desk:
                 self._outage_ends_at = monotonic() + OUTAGE_SECONDS
             raise
 
-    async def _found(self, query: str, request: Request) -> BaseModel:
+    async def _found(self, query: str, request: Request, reader: Reader) -> BaseModel:
         async with self._heavy if query in HEAVY else nullcontext():
             if isinstance(request, asked.EventById):
                 return await self._piece(request)
-            return await ANSWERS[query](self._reader, request)
+            return await ANSWERS[query](reader, request)
 
     async def _is_database_well(self) -> bool:
         """Whether it was the query's own fault that it was not answered: then no other one is to suffer from it."""

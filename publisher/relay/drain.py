@@ -17,7 +17,7 @@ from publisher.outbox.doorbell import set_doorbell, wait_for_ring
 from publisher.outbox.faults import note
 from publisher.outbox.page import Page, flush, next_page
 from publisher.outbox.rows import SLICE_BYTES, with_data
-from publisher.relay.batching import take
+from publisher.relay.batching import MAX_BATCH_BYTES, take
 from publisher.relay.gaps import Gaps
 from publisher.relay.term import Term
 from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS
@@ -34,8 +34,9 @@ FIRST_PAGE = 128
 """Rows asked for after a rest, doubled while pages come back full: a burst of huge rows meets a small page."""
 PAGE_BYTES = 8 * 1024 * 1024
 """A page has not much more data than this: a row with more than its share is read alone, and the rest is left."""
-WAITING_BYTES = 16 * 1024 * 1024
-"""While more than this waits to be sent, rows are read one by one."""
+WAITING_BYTES = MAX_BATCH_BYTES
+"""While more than this waits to be sent, rows are read one by one: the next batch has enough, and cannot hold a whole
+transaction that goes on behind it."""
 ALONE = 8
 """After a page of which more than one in so many rows was read alone, one of half as many rows is asked for."""
 RANGES_LOGGED = 10
@@ -126,6 +127,8 @@ class Drain:
         size, alone = 0, 0
         for number, row in enumerate(page.rows, start=1):
             if row.data is None:
+                if number > 1 and self._waiting_bytes > PAGE_BYTES // 2:
+                    return page._replace(rows=page.rows[: number - 1], is_full=True), alone + 1
                 alone += 1
                 row = await with_data(self._term.conn, row, self._term.stream.max_payload)
                 await self._keep_lead()

@@ -144,7 +144,10 @@ class CommandClient(CommandSender):
         last_commit_message: str | None = None,
         sending: Sending = PLAIN,
     ) -> UUID:
-        """Store what git says about a worktree, named by id or path. Returns its id."""
+        """Store what git says about a worktree, named by id or path; None keeps a value. Returns its id.
+
+        An empty `last_commit_hash` says that there is no commit, as on a new branch without history.
+        """
         return await self._id(
             "worktree_id",
             "worktree.update_git_state",

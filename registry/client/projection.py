@@ -33,6 +33,8 @@ class Projection:
     def __init__(self, snapshot: Snapshot) -> None:
         self._state = snapshot
         self._moved = asyncio.Condition()
+        self._passed = 0
+        """Sequence up to which the stream is looked through: what it holds is in it, or is nothing to it."""
         self._renewed_after = 0
         """Sequence of the last event for which a new snapshot was taken."""
         self._outage = Outage("projection")
@@ -59,9 +61,9 @@ class Projection:
 
     @checked_arguments
     async def reached(self, sequence: int) -> None:
-        """Wait until the event with this sequence is in it."""
+        """Wait until the event with this sequence is in it, as it may be since the snapshot that it began with."""
         async with self._moved:
-            await self._moved.wait_for(lambda: self.position.sequence >= sequence)
+            await self._moved.wait_for(lambda: max(self.position.sequence, self._passed) >= sequence)
 
     @asynccontextmanager
     async def following(self, client: Client, profile: Profile) -> AsyncIterator[None]:
@@ -95,7 +97,7 @@ class Projection:
                 await retry.sleep()
 
     async def _apply(self, client: Client, profile: Profile) -> None:
-        async with replay(client, profile, After(self.position), follow=True) as events:
+        async with replay(client, profile, After(self.position), follow=True, passed=self._pass) as events:
             async for event in events:
                 try:
                     self._state.apply(event.payload)
@@ -106,6 +108,11 @@ class Projection:
                         self._renewed_after = event.sequence
                         raise
                 await self._set(self._state, event.position)
+
+    async def _pass(self, sequence: int) -> None:
+        self._passed = max(self._passed, sequence)
+        async with self._moved:
+            self._moved.notify_all()
 
     async def _renew(self, client: Client, profile: Profile) -> None:
         retry = Backoff()
@@ -118,6 +125,8 @@ class Projection:
                 await retry.sleep()
 
     async def _set(self, state: Snapshot, position: Position) -> None:
+        if state is not self._state:  # of another stream, perhaps
+            self._passed = 0
         self._state = state
         self._state.position = position
         self._outage.over()

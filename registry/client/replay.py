@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,11 +33,25 @@ FIRST_STORED, LAST_STORED = datetime(1970, 1, 2, tzinfo=UTC), datetime(2262, 1, 
 """NATS counts nanoseconds since 1970 in 64 bits, so it cannot start at a time far outside."""
 
 
+Passed = Callable[[int], Awaitable[None]]
+"""Is told each sequence up to which a replay has given out whatever was to be given out."""
+
+
+async def _nobody(_: int) -> None:
+    """Of a replay whose reader needs nothing but the events."""
+
+
 class Replay:
     """One pass over the history. Open it with `replay`."""
 
     def __init__(
-        self, client: Client, profile: Profile, reader: OrderedReader, wanted: EventFilter, until_sequence: int | None
+        self,
+        client: Client,
+        profile: Profile,
+        reader: OrderedReader,
+        wanted: EventFilter,
+        until_sequence: int | None,
+        passed: Passed,
     ) -> None:
         self._client = client
         self._profile = profile
@@ -45,6 +59,7 @@ class Replay:
         self._filter = wanted
         self._needs_payload = not wanted.is_decided_by_subject(is_shared=profile.is_shared)
         self._until_sequence = until_sequence
+        self._passed = passed
         self._is_strict = False
         self._to_skip = 0
         self._position = Position(0)
@@ -111,6 +126,7 @@ class Replay:
                 if wanted is not None:
                     yield wanted
             self.checked = messages[-1].sequence
+            await self._passed(self.checked)
             if self.checked == self.end:
                 return
 
@@ -196,13 +212,15 @@ async def replay(
     *,
     follow: bool = False,
     until: datetime | int | None = None,
+    passed: Passed = _nobody,
     **wanted: Any,
 ) -> AsyncIterator[AsyncIterator[Replayed]]:
     """The events from `start` on (default: the first), in the order in which they were published, each once.
 
     `wanted` are fields of `EventFilter`. Ends when caught up with what was published when it began; with `follow` goes
     on into live events and outlasts restarts of the servers. `until` is a sequence (the last one given out) or a time
-    (events that occurred before it) and cannot be combined with `follow`.
+    (events that occurred before it) and cannot be combined with `follow`. `passed` is told how far it is, also where
+    the stream holds what is not given out: of somebody else, or of the snapshot that the replay starts from.
 
     Raises `Invalid`, `NotFound` when there is no stream, `Conflict` when the stream is not the one a position is of,
     `HistoryLost`, `Unavailable`.
@@ -218,7 +236,7 @@ async def replay(
     subject = profile.event_filter(filter_.entity, filter_.action, filter_.project_id)
     patience = None if follow else PATIENCE_SECONDS
     async with ordered_reader(client, profile.event_stream, subject, patience_seconds=patience) as reader:
-        history = Replay(client, profile, reader, filter_, until if isinstance(until, int) else None)
+        history = Replay(client, profile, reader, filter_, until if isinstance(until, int) else None, passed)
         await history.start(start, follow=follow and not isinstance(start, Last))
         events = _last(history, start.count, follow=follow) if isinstance(start, Last) else history.events()
         async with aclosing(events):

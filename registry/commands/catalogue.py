@@ -157,7 +157,7 @@ class UpdateGitState(WorktreeCommand):
     uncommitted_count: Count | None = Field(default=None, description="How many files that are.")
     ahead: Count | None = Field(default=None, description="Commits the trunk does not have.")
     behind: Count | None = Field(default=None, description="Commits of the trunk it does not have.")
-    last_commit_hash: str | None = Field(default=None, description="Hash of the last commit.")
+    last_commit_hash: str | None = Field(default=None, description="Hash of the last commit; empty: there is none.")
     last_commit_message: str | None = Field(default=None, description="First line of its message.")
 
 

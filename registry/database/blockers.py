@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg import Connection
 from psycopg.rows import class_row
 
+from registry.concurrency.tasks import end
+from registry.database.connection import direct, open_connection
 from registry.database.errors import translated
+from registry.errors import RegistryError
 
-# PostgreSQL shows these columns of a session to everybody.
+LOOK_SECONDS = 1.0
+"""What takes no longer is not looked at, and what does so often."""
+
+# PostgreSQL shows these columns of a session to everybody, but for the last: that is null of another role's session,
+# unless who asks may see it (pg_read_all_stats).
 _BLOCKERS: LiteralString = """
 SELECT
     blocker.pid,
     coalesce(session.application_name, '') AS application,
-    coalesce(session.usename, '')::text AS "user"
+    coalesce(session.usename, '')::text AS "user",
+    session.xact_start AS since
 FROM unnest(pg_blocking_pids(%s)) AS blocker (pid)
 LEFT JOIN pg_stat_activity AS session ON session.pid = blocker.pid
 ORDER BY blocker.pid
@@ -28,14 +40,64 @@ class Session(NamedTuple):
     """Of its server process; 0 is a prepared transaction, which has none."""
     application: str
     user: str
+    since: datetime | None = None
+    """When the transaction that it is in began; None where that is not known."""
 
     def __str__(self) -> str:
         if self.pid == 0:
             return "a prepared transaction (see pg_prepared_xacts)"
-        return f'pid {self.pid} (application "{self.application}", user {self.user})'
+        since = ""
+        if self.since is not None:
+            since = f", in a transaction since {self.since.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+        return f'pid {self.pid} (application "{self.application}", user {self.user}{since})'
+
+
+class Told:
+    """Tells each session that is in the way once, and again when it comes back."""
+
+    def __init__(self, tell: Callable[[Session], None]) -> None:
+        self._tell = tell
+        self._last: list[Session] = []
+
+    def found(self, sessions: Iterable[Session]) -> None:
+        """Those that are in the way now."""
+        now = list(sessions)
+        for session in now:
+            if session not in self._last:
+                self._tell(session)
+        self._last = now
 
 
 def blockers(conn: Connection[Any], pid: int) -> list[Session]:
     """The sessions behind whose locks the session `pid` waits now. Raises `Unavailable`."""
     with translated(), conn.cursor(row_factory=class_row(Session)) as cursor:
         return cursor.execute(_BLOCKERS, [pid]).fetchall()
+
+
+@asynccontextmanager
+async def blockers_told(database_url: str, pid: int, tell: Callable[[Session], None]) -> AsyncIterator[None]:
+    """Inside the block, each session that keeps the session `pid` waiting is told once.
+
+    It costs nothing while nothing waits for `LOOK_SECONDS`. Then a connection of its own looks; where none is to be
+    had, nothing is told. So it is behind a pooler, which has a session of PostgreSQL for one transaction only.
+    """
+    looking: list[asyncio.Task[None]] = []
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(
+        LOOK_SECONDS, lambda: looking.append(loop.create_task(_look(database_url, pid, Told(tell))))
+    )
+    try:
+        yield
+    finally:
+        timer.cancel()
+        await end(looking)
+
+
+async def _look(database_url: str, pid: int, told: Told) -> None:
+    with suppress(RegistryError), translated():
+        async with await open_connection(database_url, "imi-registry look", direct()) as conn:
+            (own_pid,) = await (await conn.execute("SELECT pg_backend_pid()")).fetchone() or (0,)
+            while own_pid == conn.info.backend_pid:  # else a pooler made up `pid`, too
+                cursor = await conn.cursor(row_factory=class_row(Session)).execute(_BLOCKERS, [pid])
+                told.found(await cursor.fetchall())
+                await asyncio.sleep(LOOK_SECONDS)

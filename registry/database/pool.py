@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import astuple, dataclass
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
@@ -15,6 +15,7 @@ from psycopg.rows import BaseRowFactory, class_row, scalar_row
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel
 
+from registry.database.blockers import Session, blockers_told
 from registry.database.connection import acquired, direct_or_pooled, open_connection, passing_json_on, pool
 from registry.database.errors import from_database, translated
 from registry.errors import Conflict, Invalid
@@ -22,6 +23,7 @@ from registry.urls import without_credentials
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
 # Whoever calls is told what failed; the pool's own log of every attempt is for those who ask for it.
 logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 
@@ -39,29 +41,50 @@ class Cause:
 NO_CAUSE = Cause()
 
 
+def log_blocker(session: Session) -> None:
+    """Log who has to end a transaction first."""
+    log.warning("waiting for %s, which holds a lock that is needed here", session)
+
+
 class Pool:
     """A pool of connections that runs single statements; open it with `Pool.connect`.
 
     Raises the errors of `registry.errors`. A connection that is found lost gives `Unavailable`; the pool recovers.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], *, passes_on: bool = False) -> None:
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[AsyncConnection[Any]],
+        database_url: str,
+        *,
+        passes_on: bool = False,
+        on_blocked: Callable[[Session], None] | None = log_blocker,
+    ) -> None:
         self._pool = pool
+        self._database_url = database_url
         self._passes_on = passes_on
+        self._on_blocked = on_blocked
 
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, database_url: str, *, max_connections: int, timeout: float, passes_on: bool = False
+        cls,
+        database_url: str,
+        *,
+        max_connections: int,
+        timeout: float,
+        passes_on: bool = False,
+        on_blocked: Callable[[Session], None] | None = log_blocker,
     ) -> AsyncIterator[Pool]:
         """A pool of at most `max_connections`; a statement waits at most `timeout` seconds for one of them.
 
+        `on_blocked` is told of each session whose lock a statement waits for, once it has waited for a second.
         With `passes_on` nobody looks into the rows: JSON in them is an `orjson.Fragment`, and they are not validated.
         """
         await _check(database_url)
         set_up = passing_json_on if passes_on else direct_or_pooled
         async with pool(database_url, set_up, min_size=1, max_size=max_connections, timeout=timeout) as connections:
-            yield cls(connections, passes_on=passes_on)
+            yield cls(connections, database_url, passes_on=passes_on, on_blocked=on_blocked)
 
     async def write(self, cause: Cause, call: LiteralString, *values: object) -> Any:
         """The result of a function call whose events know their cause.
@@ -98,6 +121,11 @@ class Pool:
             return class_row(model.model_construct)  # type: ignore[arg-type]  # called as the class is
         return class_row(model)
 
+    def _watched(self, conn: AsyncConnection[Any]) -> AbstractAsyncContextManager[None]:
+        if self._on_blocked is None:
+            return nullcontext()
+        return blockers_told(self._database_url, conn.info.backend_pid, self._on_blocked)
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection of the pool. When it is found lost, the pool looks at its others: they are likely lost too."""
@@ -105,7 +133,8 @@ class Pool:
         try:
             async with acquired(self._pool) as conn:
                 try:
-                    yield conn
+                    async with self._watched(conn):
+                        yield conn
                 finally:
                     is_lost = conn.broken
         except psycopg.Error as error:

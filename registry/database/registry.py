@@ -5,14 +5,15 @@ One method per SQL function, with its parameters and defaults, and the lists tha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 from registry.database.activities import Activities
+from registry.database.blockers import Session
 from registry.database.events import Events
 from registry.database.maintenance import Maintenance
-from registry.database.pool import Cause, Pool
+from registry.database.pool import Cause, Pool, log_blocker
 from registry.database.projects import Projects
 from registry.database.worktree_types import WorktreeTypes
 from registry.database.worktrees import Worktrees
@@ -29,17 +30,30 @@ class Registry(Projects, Worktrees, WorktreeTypes, Activities, Events, Maintenan
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, database_url: str, *, max_connections: int = 10, timeout: float = 5.0, passes_on: bool = False
+        cls,
+        database_url: str,
+        *,
+        max_connections: int = 10,
+        timeout: float = 5.0,
+        passes_on: bool = False,
+        on_blocked: Callable[[Session], None] | None = log_blocker,
     ) -> AsyncIterator[Registry]:
         """Connect to the database at `database_url` (PostgreSQL, or PgBouncer in front of it).
 
         A call waits at most `timeout` seconds for one of `max_connections` connections. Raises `Unavailable` when the
         database does not answer now, `Conflict` when it has no registry schema of this version.
 
+        A call that waits for somebody's lock goes on waiting; `on_blocked` is told of each session that holds one, once
+        it has waited for a second (default: a warning in the log of this module). It may be None.
+
         `passes_on` is for whoever only passes rows on: JSON in them is an `orjson.Fragment`, nothing is validated.
         """
         async with Pool.connect(
-            database_url, max_connections=max_connections, timeout=timeout, passes_on=passes_on
+            database_url,
+            max_connections=max_connections,
+            timeout=timeout,
+            passes_on=passes_on,
+            on_blocked=on_blocked,
         ) as pool:
             yield cls(pool)
 

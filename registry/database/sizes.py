@@ -13,7 +13,9 @@ from typing import LiteralString, NamedTuple
 from registry.models import Row
 
 WHOLE_BYTES = 64 * 1024 * 1024
-"""A row with more is told shortened, unless its reader asks for more: one such value would fill a process."""
+"""A row with more is told shortened, unless its reader asks for more: one such value would fill a process.
+
+So is one whose metadata has more than that as PostgreSQL keeps it."""
 BEGINNING_CHARACTERS = 200
 
 
@@ -61,10 +63,15 @@ def _text_bytes(name: LiteralString) -> LiteralString:
 
 
 def _metadata_bytes(column: LiteralString) -> LiteralString:
-    """The same of a value of jsonb, which has at most five times the bytes of its text; an empty path decompresses."""
+    """The same of a value of jsonb, which has at most five times the bytes of its text; an empty path decompresses.
+
+    One of more than `WHOLE_BYTES` is too large for who wants less, without becoming text: of 150 MB that took 7 s, and
+    those that have so small a text are arrays of tens of millions of numbers.
+    """
+    most = f"least(5 * most.bytes, greatest(most.bytes, {WHOLE_BYTES}))"
     return f"""
         CASE
-            WHEN pg_column_size({column}) > 5 * most.bytes THEN most.bytes + 2
-            WHEN pg_column_size({column} #> '{{}}') > 5 * most.bytes THEN most.bytes + 2
+            WHEN pg_column_size({column}) > {most} THEN most.bytes + 2
+            WHEN pg_column_size({column} #> '{{}}') > {most} THEN most.bytes + 2
             ELSE octet_length({column}::text)
         END"""

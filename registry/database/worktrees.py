@@ -58,7 +58,10 @@ class Worktrees(Part):
         last_commit_hash: str | None = None,
         last_commit_message: str | None = None,
     ) -> None:
-        """Store what a git sync found; None keeps a value. Counts are of files and of commits."""
+        """Store what a git sync found; None keeps a value. Counts are of files and of commits.
+
+        An empty `last_commit_hash` says that there is no commit, as on a new branch without history.
+        """
         await self._pool.write(
             self._cause,
             "public.update_worktree_git_state(%s, %s, %s::int, %s::int, %s::int, %s, %s)",

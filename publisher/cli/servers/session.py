@@ -102,13 +102,18 @@ async def registry_client(settings: Settings, command: str) -> AsyncIterator[Reg
 
 
 def with_registry(work: Callable[[Registry], Awaitable[T]], database_url: str | None, actor: str | None = None) -> T:
-    """What `work` makes of the registry database; its writes are those of `actor`, or else of the user."""
+    """What `work` makes of the registry database; its writes are those of `actor`, or else of the user.
+
+    Where it waits for a lock, the user is told behind whom.
+    """
+    from publisher.cli.servers.waiting import say_blocker
     from registry.database import Registry
 
     settings = located("database_url", database_url=database_url)
 
     async def session() -> T:
-        async with Registry.connect(settings.database_url or "", max_connections=1) as registry:
+        url = settings.database_url or ""
+        async with Registry.connect(url, max_connections=1, on_blocked=say_blocker) as registry:
             return await work(registry.acting(actor=acting_as(actor)))
 
     return run(session())

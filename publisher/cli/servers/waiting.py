@@ -5,17 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from publisher.cli.terminal.text import say
 from registry.errors import RegistryError
 
-LOOK_SECONDS = 1.0
-"""A command that takes no longer is not looked at, and one that does so often."""
+if TYPE_CHECKING:
+    from registry.database.blockers import Session
+
+
+def say_blocker(session: Session) -> None:
+    """On standard error, who has to end a transaction first."""
+    say(f"waiting for {session}, which holds a lock that is needed here")
 
 
 @contextmanager
 def blockers_told(database_url: str, pid: int) -> Iterator[None]:
-    """Inside the block, each session that keeps the session `pid` waiting is named once, on standard error."""
+    """Inside the block, which needs no event loop, each session that keeps the session `pid` waiting is named once."""
     done = threading.Event()
     watching = threading.Thread(target=_watch, args=(database_url, pid, done), daemon=True)
     watching.start()
@@ -27,18 +33,14 @@ def blockers_told(database_url: str, pid: int) -> Iterator[None]:
 
 
 def _watch(database_url: str, pid: int, done: threading.Event) -> None:
-    from registry.database.blockers import Session, blockers
+    from registry.database.blockers import LOOK_SECONDS, Told, blockers
     from registry.database.connection import connect_blocking
 
-    told: list[Session] = []
+    told = Told(say_blocker)
     if done.wait(LOOK_SECONDS):
         return
     # Where no second connection is to be had, the command waits all the same.
     with suppress(RegistryError), connect_blocking(database_url) as conn:
         while not done.is_set():
-            found = blockers(conn, pid)
-            for session in found:
-                if session not in told:
-                    say(f"waiting for {session}, which holds a lock that is needed here")
-            told = found
+            told.found(blockers(conn, pid))
             done.wait(LOOK_SECONDS)

@@ -220,6 +220,33 @@ async def test_a_lock_that_somebody_keeps_is_waited_for_however_long_and_told(
     assert [verdict for *_, verdict in world.outcome_events()] == ["applied"]
 
 
+async def test_who_holds_the_lock_that_a_command_needs_is_told_and_others_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.database.blockers.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("publisher.applier.workers.LONG_LOCK_SECONDS", 1.0)
+
+    async with world.applier() as metrics:
+        with psycopg.connect(world.database, application_name="psql of Ada") as stranger:
+            pid = stranger.info.backend_pid
+            stranger.execute("SELECT register_project('p', 'git@github.com:a/p.git')")
+            stranger.commit()
+            stranger.execute("SELECT FROM projects FOR UPDATE")
+            held = {"name": "new", "remote_origin": "git@github.com:a/p.git"}
+            await world.send("project.update", envelope("project.update", held))
+            async with asyncio.timeout(20):
+                while not metrics.problems():
+                    await asyncio.sleep(0.01)
+            (problem,) = metrics.problems()
+            free = {"name": "q", "remote_origin": "git@github.com:a/q.git"}
+            assert (await world.ask("project.register", envelope("project.register", free)))["verdict"] == "applied"
+        await world.commands_done()
+
+    assert problem.startswith(f'commands wait: pid {pid} (application "psql of Ada", user ')
+    assert problem.endswith("holds a lock that it needs")
+    assert [verdict for *_, verdict in world.outcome_events()] == ["applied", "applied"]
+
+
 async def test_an_unforeseen_error_is_an_internal_error_and_no_retry(world: World) -> None:
     with psycopg.connect(world.database, autocommit=True) as conn:
         conn.execute(FAULT.format(times=1, state="P0001").encode())

@@ -13,17 +13,19 @@ import pytest
 
 from publisher.outbox.connection import connect
 from publisher.outbox.lead import end_if_hanging, holder_of_lead, try_lead
+from registry.broker.connection import connect_nats
 from registry.client.queries import QueryClient
 from registry.client.replay import replay
 from registry.client.snapshot import take_snapshot
-from registry.errors import Invalid
+from registry.errors import Invalid, Unavailable
 from registry.events.envelope import parse_envelope
 from registry.models import Project
+from tests.support.nats.process import nats_process
 from tests.support.processes import peak_mib
 from tests.support.world import World
 
 MOST_MIB = 150
-"""The most memory that `serve` may take, whatever rows there are, with the server's default max_payload of 1 MiB."""
+"""The most memory that `serve` may take, whatever rows there are, with a max_payload of up to 8 MiB."""
 PROC = Path("/proc/self/status")
 STREAM = "IMI_EVENTS"
 
@@ -115,8 +117,10 @@ async def test_the_memory_of_serve_depends_on_no_row_that_is_asked_for(
         async with asyncio.timeout(600):
             several = await asyncio.gather(*[take_snapshot(world.nats, world.profile) for _ in range(2)])
             listed = await every_project(queries)
-            for project in listed[:3]:
-                await refused_or(queries.project_by_id(project.id))
+            await asyncio.gather(
+                *[refused_or(queries.project_by_id(project.id)) for project in listed[:3]],
+                *[refused_or(queries.projects(after=project.id)) for project in listed[:3]],
+            )
             for event in await world.replayed(entity="project", action="registered"):
                 await refused_or(queries.event_data(parse_envelope(event.payload)))
         peak = peak_mib(process.pid)
@@ -124,6 +128,34 @@ async def test_the_memory_of_serve_depends_on_no_row_that_is_asked_for(
     (rows,) = world.rows("SELECT count(*)::int FROM projects")[0]
     assert [len(snapshot.projects) for snapshot in several] == [rows, rows]
     assert len(listed) == rows
+    print(f"peak of serve: {peak:.0f} MiB")
+    assert peak < MOST_MIB
+
+
+@pytest.mark.skipif(not PROC.exists(), reason="the peak of a process is read from /proc")
+@pytest.mark.parametrize("count", [12, pytest.param(128, marks=pytest.mark.long)])
+async def test_the_memory_of_serve_is_bounded_with_messages_of_8_mib(world: World, state_dir: Path, count: int) -> None:
+    """Each row of 7 MiB goes out whole, and is a whole page of an answer."""
+    with psycopg.connect(world.database) as conn:
+        conn.execute(PROJECTS, [count])
+        conn.execute(SEVEN_MIB)
+
+    with nats_process(state_dir, max_payload=8 * 1024 * 1024) as server:
+        async with connect_nats(server.url(), "test") as client:
+            there = world.at(nats_url=server.url(), nats=client)
+            queries = QueryClient(client, there.names, timeout=30)
+            with there.process() as process:
+                await process.ready()
+                await there.drained(600)
+                listed = await every_project(queries)
+                await asyncio.gather(
+                    *[refused_or(queries.project_by_id(project.id)) for project in listed[:6]],
+                    *[refused_or(queries.projects(after=project.id)) for project in listed[:6]],
+                )
+                peak = peak_mib(process.pid)
+
+    assert len(listed) == count
+    assert not any(project.is_shortened for project in listed)
     print(f"peak of serve: {peak:.0f} MiB")
     assert peak < MOST_MIB
 
@@ -139,8 +171,8 @@ async def every_project(queries: QueryClient) -> list[Project]:
 
 
 async def refused_or(asked: Awaitable[Any]) -> None:
-    """Ask for what may be too large for an answer, which is then refused."""
-    with suppress(Invalid):
+    """Ask for what may be too large for an answer, which is then refused, or must wait for too long."""
+    with suppress(Invalid, Unavailable):
         await asked
 
 

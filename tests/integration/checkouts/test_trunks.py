@@ -85,3 +85,16 @@ def test_work_in_a_submodule_is_not_committed(cli: CommandLine, code: Path) -> N
     # then
     sync(cli, code)
     assert worktrees(cli)[str(main)]["uncommitted_files_count"] == 1
+
+
+def test_a_branch_without_history_has_no_last_commit(cli: CommandLine, code: Path) -> None:
+    main = checkout(code / "engine", ORIGIN)
+    sync(cli, code)
+    (before,) = worktrees(cli).values()
+    assert before["last_commit_hash"]
+
+    git(main, "checkout", "--quiet", "--orphan", "main-again")
+    sync(cli, code)
+
+    (after,) = worktrees(cli).values()
+    assert (after["branch_name"], after["last_commit_hash"], after["last_commit_message"]) == ("main-again", None, None)

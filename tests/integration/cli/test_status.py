@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import psycopg
@@ -52,6 +53,19 @@ async def add_consumer(world: World) -> None:
     client = await connect(world.nats_url)
     await client.jetstream().add_consumer(world.stream, ConsumerConfig(durable_name="janitor"))
     await client.close()
+
+
+def test_a_table_that_somebody_has_locked_is_told_and_not_waited_for(world: World, cli: CommandLine) -> None:
+    with psycopg.connect(world.database) as stranger:
+        stranger.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
+        pid = stranger.info.backend_pid
+        found = cli("status")
+        told = json.loads(cli("status", "--json").out)
+    assert (found.code, found.err) == (1, "")
+    assert "database   cannot be read now" in found.out
+    assert f"pid {pid} " in found.out
+    assert "has locked outbox" in told["problems"][0]
+    assert told["registry"] is None
 
 
 @pytest.mark.parametrize("server", ["DATABASE_URL", "NATS_URL"])

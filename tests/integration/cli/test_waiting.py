@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from registry.database import migrate
 from tests.support.processes import COMMAND, environment
+from tests.support.services import wait_until
 
+NOW = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SSZ')"
 ADVISORY = f"SELECT pg_advisory_lock({migrate._LOCK})"
 
 
@@ -39,6 +42,8 @@ def started(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         (["migrate"], ADVISORY, "nothing to apply\n"),
         (["migrate", "rollback", "--yes"], "SELECT FROM worktrees", "removed\n"),
         (["maintain", "vacuum"], "LOCK TABLE projects IN SHARE UPDATE EXCLUSIVE MODE", "vacuumed projects"),
+        (["project", "update", "p", "--description", "d"], "SELECT FROM projects FOR UPDATE", "updated"),
+        (["project", "list"], "LOCK TABLE projects", "p"),
     ],
     ids=" ".join,
 )
@@ -46,6 +51,8 @@ def test_who_holds_the_lock_is_told_while_it_is_waited_for(
     database: str, arguments: list[str], held: str, done: str
 ) -> None:
     user = conninfo_to_dict(database)["user"]
+    with psycopg.connect(database) as conn:
+        conn.execute("SELECT register_project('p', 'git@github.com:o/p.git')")
     with psycopg.connect(database, application_name="psql of Ada") as stranger:
         stranger.execute(held.encode())
         with started(database, *arguments) as process:
@@ -53,12 +60,30 @@ def test_who_holds_the_lock_is_told_while_it_is_waited_for(
 
             line = process.stderr.readline()
 
+            ((began,),) = stranger.execute(NOW).fetchall()
             assert line == (
-                f'waiting for pid {stranger.info.backend_pid} (application "psql of Ada", user {user}), '
-                "which holds a lock that is needed here\n"
+                f'waiting for pid {stranger.info.backend_pid} (application "psql of Ada", user {user}, '
+                f"in a transaction since {began}), which holds a lock that is needed here\n"
             )
             assert process.poll() is None
             stranger.close()
             out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert done in out
+
+
+def test_ctrl_c_ends_a_command_that_waits_and_its_session(database: str) -> None:
+    with psycopg.connect(database) as stranger:
+        stranger.execute("SELECT register_project('p', 'git@github.com:o/p.git')")
+        stranger.commit()
+        stranger.execute("SELECT FROM projects FOR UPDATE")
+        with started(database, "project", "update", "p", "--description", "d") as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("waiting for pid ")
+
+            process.send_signal(signal.SIGINT)
+
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (130, "", "")
+        left = "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        wait_until(lambda: not stranger.execute(left).fetchall())

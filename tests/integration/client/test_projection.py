@@ -95,6 +95,33 @@ async def test_a_projection_whose_position_is_gone_takes_a_new_snapshot(world: W
         assert len(one.projects) == 5
 
 
+async def test_an_event_that_was_in_the_snapshot_already_is_reached_when_it_is_published(world: World) -> None:
+    """What was committed and not published when the snapshot was taken is in it, and is not told again."""
+    world.write(1)
+    async with world.relay():
+        await world.drained()
+    world.write(1)
+
+    async with world.history(), projection(world.nats, world.profile) as one:
+        assert len(one.projects) == 2
+        async with world.relay():
+            await world.drained()
+            last = (await world.nats.jetstream().stream_info(world.stream)).state.last_seq
+            assert one.position.sequence < last
+            async with asyncio.timeout(20):
+                await one.reached(last)
+
+
+async def test_a_message_of_somebody_else_is_reached(world: World) -> None:
+    world.write(1)
+
+    async with world.relay(), world.history(), projection(world.nats, world.profile) as one:
+        await world.drained()
+        stored = await world.nats.jetstream().publish(world.foreign_subject, b"{}")
+        async with asyncio.timeout(20):
+            await one.reached(stored.seq)
+
+
 async def test_what_the_block_raises_is_raised(world: World) -> None:
     async with world.relay(), world.history():
         with pytest.raises(ZeroDivisionError):

@@ -15,6 +15,7 @@ from publisher.gauges.level import Level
 from publisher.gauges.measurement import Gauges, StreamMeasurement
 from publisher.gauges.outbox import OutboxGauges, Size
 from publisher.outbox.connection import connect
+from publisher.outbox.known import known_stream
 from tests.support.proxy import nats_proxy
 from tests.support.world import World, running
 
@@ -24,7 +25,7 @@ REGISTER = "SELECT register_project(%s, %s)"
 async def measured(world: World) -> dict[str, float]:
     """The gauges of the outbox now."""
     async with connect(world.database, "test") as conn:
-        return flat(await OutboxGauges(world.stream, 90).measure(conn))
+        return flat(await OutboxGauges(90).measure(conn, await known_stream(conn, world.stream)))
 
 
 def flat(levels: list[Level]) -> dict[str, float]:
@@ -72,13 +73,13 @@ async def test_an_event_that_becomes_visible_in_a_gap_counts_as_waiting(world: W
 
 async def test_growth_is_told_after_ten_minutes_and_the_disk_lasts_as_long_as_that_says(world: World) -> None:
     async with connect(world.database, "test") as conn:
-        gauges = OutboxGauges(world.stream, 0)
-        first = flat(await gauges.measure(conn))
+        gauges, known = OutboxGauges(0), await known_stream(conn, world.stream)
+        first = flat(await gauges.measure(conn, known))
         assert "imi_outbox_growth_bytes_per_day" not in first
         assert "imi_outbox_retention_seconds" not in first
         now, size = gauges._sizes[-1]
         gauges._sizes.appendleft(Size(now - 43_200, size - 500_000))
-        found = flat(await gauges.measure(conn))
+        found = flat(await gauges.measure(conn, known))
     assert found["imi_outbox_growth_bytes_per_day"] == pytest.approx(1_000_000, rel=0.01)
     if "imi_database_disk_free_bytes" in found:  # over a socket, by one who may see where the data is
         days = found["imi_database_disk_free_bytes"] / found["imi_outbox_growth_bytes_per_day"]

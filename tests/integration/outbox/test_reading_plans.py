@@ -62,7 +62,7 @@ QUERIES: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "a row alone": (LEADER, WHOLE, {"id": Int8(100), "most": Int8(1000), "slice": Int4(1000)}, 1),
     "faults": (READER, faults.NOTED, {"limit": 20, "too_large": TOO_LARGE}, 0),
     "known events": (READER, KNOWN, {"ids": [7], "event_ids": ["6f1c0a52-5b1e-4a55-9d6b-0d4f6f3f1a01"]}, 1),
-    "doctor": (READER, known.KNOWN, {}, 0),
+    "doctor": (READER, known.KNOWN, {"stream": STREAM, "most": known.MOST_WAITING}, 0),
     "position of a snapshot": (READER, snapshots.POSITION, {"stream": STREAM}, 0),
 }
 

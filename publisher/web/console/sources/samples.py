@@ -78,7 +78,7 @@ class Samples:
         if self._relay.role == "leader" and not self._relay.problems():
             return self._relay.waiting_ids
         examined = self._findings.last
-        return examined.counts.waiting if examined is not None and examined.counts is not None else 0
+        return examined.known.waiting if examined is not None and examined.known is not None else 0
 
 
 def quantile_ms(counts: Sequence[int], share: float) -> float | None:

@@ -103,6 +103,17 @@ def test_a_path_of_an_active_worktree_cannot_be_taken_but_that_of_an_inactive_on
     assert scalar(db, "SELECT register_worktree(%s, 'feat', 'v', 'feat/v', '/code/w/')", other)
 
 
+def test_an_empty_hash_says_that_there_is_no_commit(db):
+    worktree = new_worktree(db, new_project(db))
+
+    db.execute("SELECT update_worktree_git_state(%s, true, 3, 2, 1, 'abc', 'Message')", (worktree,))
+    empty = "SELECT update_worktree_git_state(%s, p_last_commit_hash := '', p_last_commit_message := 'x')"
+    db.execute(empty, (worktree,))
+
+    stored = row(db, "worktrees", worktree)
+    assert (stored["last_commit_hash"], stored["last_commit_message"], stored["ahead_of_trunk"]) == (None, None, 2)
+
+
 def test_git_state_is_stored_and_parameters_left_out_keep_their_value(db):
     worktree = new_worktree(db, new_project(db))
 
