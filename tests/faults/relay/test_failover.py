@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from registry.database import migrate
-from tests.support.replicas import Pair, multi_host, pair
+from tests.support.servers.replicas import Pair, multi_host, pair
 from tests.support.world import World
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'imi-registry%' AND wait_event = 'SyncRep'"

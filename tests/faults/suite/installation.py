@@ -19,7 +19,7 @@ from tests.faults.suite import writers
 from tests.support.nats.cluster import SIZE, Cluster, cluster
 from tests.support.proxy import Proxy, nats_proxy, postgres_proxy
 from tests.support.relay_process import RelayProcess, ServiceProcess
-from tests.support.replicas import Pair, multi_host, pair
+from tests.support.servers.replicas import Pair, multi_host, pair
 
 PREFIX = "imi"
 MAX_CONNECTIONS = 80

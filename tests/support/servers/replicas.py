@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from publisher.embedded.binaries import postgres_binaries
 from publisher.embedded.postgres import postgres
-from tests.support.restartable import Restartable
+from tests.support.servers.restartable import Restartable
 
 SYNCHRONOUS = "synchronous_standby_names"
 PROMOTE = "SELECT pg_promote()"
