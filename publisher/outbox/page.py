@@ -38,7 +38,10 @@ WITH progress AS MATERIALIZED (
 SELECT
     progress.oldest_running,
     progress.allocated,
-    CASE WHEN progress.flushed < progress.written THEN progress.written::text END,
+    CASE
+        WHEN progress.flushed < progress.written OR current_setting('synchronous_standby_names') <> ''
+            THEN progress.written::text
+    END,
     progress.snapshot,
     progress.ended,
     progress.read_at,
@@ -93,7 +96,12 @@ WHERE progress.ended = '{}'
 PROGRESS = 6
 """Columns of `PAGE` before those of an `OutboxRow`."""
 
-IS_FLUSHED = "SELECT pg_current_wal_flush_lsn() >= %(position)s::text::pg_lsn"
+# Where there are synchronous standbys, only a commit that waits for them tells that they have it, too.
+IS_FLUSHED = """
+SELECT
+    current_setting('synchronous_standby_names') = ''
+    AND pg_current_wal_flush_lsn() >= %(position)s::text::pg_lsn
+"""
 
 # One statement, which commits: what it writes makes the commit wait for the disk, and for a synchronous standby.
 FLUSH = """
@@ -160,7 +168,8 @@ class Page(NamedTuple):
     allocated: int
     """Highest outbox id handed out so far, visible or not; 0 when none was."""
     flush_needed: str | None = None
-    """Position in the WAL up to which it must be on disk for all rows to outlive a crash; None when it is."""
+    """Position in the WAL up to which it must be on disk, and on synchronous standbys, for all rows to outlive a crash
+    or a failover; None when it is."""
     snapshot: Snapshot | None = None
     """When the page was a survey."""
     ended: tuple[int, ...] = ()
@@ -201,7 +210,7 @@ async def next_page(conn: AsyncConnection, unseen: Unseen, limit: int, short_byt
 
 
 async def flush(conn: AsyncConnection, position: str) -> None:
-    """Return when the WAL up to `position` is on disk. Raises `Unavailable`.
+    """Return when the WAL up to `position` is on disk, and on synchronous standbys. Raises `Unavailable`.
 
     Those who commit, and the WAL writer, have mostly written it meanwhile; else a commit of our own does.
     """

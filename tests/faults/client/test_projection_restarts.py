@@ -15,7 +15,7 @@ from registry.database import migrate
 from tests.integration.client.test_projection import assert_up_to_date
 from tests.support.histories import write
 from tests.support.nats.reading import connected
-from tests.support.restartable import Restartable
+from tests.support.servers.restartable import Restartable
 from tests.support.world import World
 
 

@@ -19,7 +19,7 @@ from registry.history.pages import Replayed
 from registry.position import After, FromStart, Last, Start
 from tests.support.histories import row
 from tests.support.nats.reading import connected
-from tests.support.restartable import Restartable
+from tests.support.servers.restartable import Restartable
 from tests.support.workload import writing
 from tests.support.world import World
 

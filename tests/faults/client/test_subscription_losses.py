@@ -17,7 +17,7 @@ from registry.client.subscriber import WINDOW
 from tests.faults.relay.test_stream_history import Losing
 from tests.support.client.subscriptions import Seen, change_projects, subscribed
 from tests.support.proxy import Direction, nats_proxy
-from tests.support.restartable import Restartable
+from tests.support.servers.restartable import Restartable
 from tests.support.world import World
 
 MANY = WINDOW + 44

@@ -11,7 +11,7 @@ import pytest
 from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
 from registry.database import migrate
-from tests.support.restartable import Restartable
+from tests.support.servers.restartable import Restartable
 from tests.support.workload import Workload, writing
 from tests.support.world import World
 

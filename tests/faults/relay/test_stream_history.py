@@ -16,7 +16,7 @@ from publisher.doctor import examine
 from publisher.embedded.nats_server import nats_server
 from tests.support.nats.reading import connected, messages
 from tests.support.outbox.changes import rename_project
-from tests.support.restartable import Restartable
+from tests.support.servers.restartable import Restartable
 from tests.support.workload import writing
 from tests.support.world import World
 

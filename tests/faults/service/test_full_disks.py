@@ -22,7 +22,7 @@ from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from tests.faults.relay.test_server_restarts import failing_more
 from tests.support.commands import envelope
-from tests.support.restartable import Restartable
+from tests.support.servers.restartable import Restartable
 from tests.support.workload import writing
 from tests.support.world import World
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tests.faults.suite import page, results
+from tests.faults.suite.fault import FAULTS
 from tests.faults.suite.run import Outcome, attack
 from tests.support.services import scratch_directory
 
@@ -24,6 +25,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 def main(
     faults: Annotated[int, typer.Option(min=1, help="How many faults are injected.")] = 500,
     seed: Annotated[str, typer.Option(help="Which schedule; a new one where none is given.")] = "",
+    only: Annotated[str, typer.Option(help="Kinds of faults with this in their names alone.")] = "",
     record: Annotated[bool, typer.Option("--record", help="Add the run to docs/reliability.json.")] = False,
     history: Annotated[Path, typer.Option(help="Folder in which the history of a run that fails is kept.")] = KEPT,
 ) -> None:
@@ -32,11 +34,13 @@ def main(
     Exit code 0: nothing was lost, told twice, out of order, or told though it never was; 1: something was, and the
     history is kept.
     """
+    if not any(only in name for name in FAULTS):
+        raise typer.BadParameter(f'"{only}" is in none of {", ".join(sorted(FAULTS))}', param_hint="--only")
     seed = seed or secrets.token_hex(4)
     folder = history / seed
     print(f"seed {seed}: {faults} faults; history in {folder}", flush=True)
     with scratch_directory() as directory:
-        outcome = asyncio.run(attack(seed, faults, directory, folder))
+        outcome = asyncio.run(attack(seed, faults, directory, folder, only))
     _show(outcome)
     if record:
         results.add(results.of(outcome))

@@ -1,11 +1,10 @@
-"""What a run attacks: two publishers, two appliers, a subscriber, PostgreSQL and three nats-servers.
+"""What a run attacks: two publishers, two appliers, a subscriber, PostgreSQL with a standby, three nats-servers.
 
 Each party reaches each server by a line of its own, a proxy: so the network of one can be hurt and that of another not.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,14 +13,13 @@ from pathlib import Path
 
 import psycopg
 
-from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from registry.subjects import Names
 from tests.faults.suite import writers
 from tests.support.nats.cluster import SIZE, Cluster, cluster
 from tests.support.proxy import Proxy, nats_proxy, postgres_proxy
 from tests.support.relay_process import RelayProcess, ServiceProcess
-from tests.support.restartable import Restartable
+from tests.support.servers.replicas import Pair, multi_host, pair
 
 PREFIX = "imi"
 MAX_CONNECTIONS = 80
@@ -36,7 +34,7 @@ SERVICE_SETTINGS = {"stream_replicas": SIZE}
 class Lines:
     """How one party reaches the servers."""
 
-    postgres: Proxy
+    postgres: list[Proxy]
     nats: list[Proxy]
     database_url: str
     nats_url: str
@@ -44,7 +42,7 @@ class Lines:
     @property
     def all(self) -> list[Proxy]:
         """To every server."""
-        return [self.postgres, *self.nats]
+        return [*self.postgres, *self.nats]
 
 
 class Party:
@@ -83,7 +81,7 @@ class Installation:
 
     folder: Path
     """Of the history: logs of the services are there, too."""
-    database: Restartable
+    database: Pair
     cluster: Cluster
     lines: dict[str, Lines] = field(default_factory=dict)
     parties: dict[str, Party] = field(default_factory=dict)
@@ -98,12 +96,11 @@ class Installation:
 async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation]:
     """Start all of it; servers store in `directory`."""
     async with AsyncExitStack() as stack:
-        database = stack.enter_context(
-            await asyncio.to_thread(Restartable, lambda: postgres(directory, settings=POSTGRES_SETTINGS))
-        )
+        database = stack.enter_context(pair(directory, POSTGRES_SETTINGS))
         with psycopg.connect(database.url) as conn:
             migrate.apply(conn)
             writers.prepare(conn)
+        await database.add_standby()
         nodes = await stack.enter_async_context(cluster(directory, **NATS_SETTINGS))
         there = Installation(folder, database, nodes)
         for name in (*PUBLISHERS, *APPLIERS, SUBSCRIBER, WRITERS):
@@ -117,9 +114,14 @@ async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation
 
 
 async def _lines(stack: AsyncExitStack, there: Installation) -> Lines:
-    to_database, database_url = await stack.enter_async_context(postgres_proxy(there.database.url))
+    to_databases = [await stack.enter_async_context(postgres_proxy(url)) for url in there.database.urls]
     to_nodes = [await stack.enter_async_context(nats_proxy(node.url())) for node in there.cluster.nodes]
-    return Lines(to_database, [proxy for proxy, _ in to_nodes], database_url, ",".join(url for _, url in to_nodes))
+    return Lines(
+        [proxy for proxy, _ in to_databases],
+        [proxy for proxy, _ in to_nodes],
+        multi_host([url for _, url in to_databases]),
+        ",".join(url for _, url in to_nodes),
+    )
 
 
 def _spawns(there: Installation) -> dict[str, Callable[[Path], ServiceProcess]]:

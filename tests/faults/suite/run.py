@@ -61,8 +61,11 @@ class Outcome:
         return sum(self.counts.values())
 
 
-async def attack(seed: str, faults: int, directory: Path, folder: Path) -> Outcome:
-    """Run `faults` faults of `seed`; servers store in `directory`, the history is kept in `folder`."""
+async def attack(seed: str, faults: int, directory: Path, folder: Path, only: str = "") -> Outcome:
+    """Run `faults` faults of `seed`, of kinds with `only` in their names.
+
+    Servers store in `directory`, the history is kept in `folder`.
+    """
     began = monotonic()
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     async with installed(directory, folder) as there:
@@ -70,7 +73,7 @@ async def attack(seed: str, faults: int, directory: Path, folder: Path) -> Outco
             writers = Writers(there.lines[WRITERS].database_url, folder)
             attacking = Attack(there, writers)
             async with _writing(there, writers, seed):
-                await attacking.run(plan(seed, faults))
+                await attacking.run(plan(seed, faults, only))
             count = await collect(there)
             seconds = monotonic() - began
         finally:
@@ -162,6 +165,6 @@ def _note(there: Installation, name: str, entries: list[tuple[int, Entry]]) -> N
 
 
 def _keep_logs(there: Installation, directory: Path) -> None:
-    for log in (directory / "postgres.log", *directory.glob("node*/nats.log")):
+    for log in (*directory.glob("pg*/postgres.log"), *directory.glob("node*/nats.log")):
         if log.exists():
             shutil.copy(log, there.folder / f"{log.parent.name}-{log.name}")

@@ -42,24 +42,25 @@ class Step(NamedTuple):
     rng: random.Random
 
 
-def plan(seed: str, faults: int) -> list[Step]:
-    """So many faults; the same for the same seed."""
+def plan(seed: str, faults: int, only: str = "") -> list[Step]:
+    """So many faults, of those kinds that have `only` in their names; the same for the same seed."""
+    kinds_of_run = [fault for fault in FAULTS.values() if only in fault.name]
     steps: list[Step] = []
     left = faults
     while left:
         rng = random.Random(f"{seed}/{len(steps)}")
-        chosen = [_choose(rng, set())]
-        if left > 1 and rng.random() < TWO_AT_ONCE:
-            chosen.append(_choose(rng, {chosen[0].target}))
+        chosen = [_choose(rng, kinds_of_run)]
+        others = [fault for fault in kinds_of_run if fault.target != chosen[0].target]
+        if left > 1 and others and rng.random() < TWO_AT_ONCE:
+            chosen.append(_choose(rng, others))
         longest = min(fault.longest_seconds for fault in chosen)
         steps.append(Step(len(steps), chosen, longest * rng.random() ** 2, rng))
         left -= len(chosen)
     return steps
 
 
-def _choose(rng: random.Random, taken: set[str]) -> Fault:
-    free = [fault for fault in FAULTS.values() if fault.target not in taken]
-    return rng.choices(free, [fault.weight for fault in free])[0]
+def _choose(rng: random.Random, among: list[Fault]) -> Fault:
+    return rng.choices(among, [fault.weight for fault in among])[0]
 
 
 class Attack:

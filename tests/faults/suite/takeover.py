@@ -60,7 +60,7 @@ def _parted(from_what: str) -> Callable[[Installation, str], AbstractAsyncContex
     @asynccontextmanager
     async def parted(there: Installation, leader: str) -> AsyncIterator[None]:
         lines = there.lines[leader]
-        proxies = {"PostgreSQL": [lines.postgres], "NATS": lines.nats}.get(from_what, lines.all)
+        proxies = {"PostgreSQL": lines.postgres, "NATS": lines.nats}.get(from_what, lines.all)
         for proxy in proxies:
             proxy.black_hole()
         yield

@@ -18,7 +18,7 @@ def _declare(name: str, harm: Callable[[Proxy], object], longest_seconds: float 
     @fault(name, "network", longest_seconds=longest_seconds, weight=2)
     async def harmed(there: Installation, rng: random.Random) -> AsyncIterator[None]:
         lines = there.lines[rng.choice(PARTIES)]
-        proxies = rng.choice([[lines.postgres], lines.nats, lines.all])
+        proxies = rng.choice([lines.postgres, lines.nats, lines.all])
         for proxy in proxies:
             harm(proxy)
         yield
@@ -49,7 +49,7 @@ _declare("network holds what is answered", lambda proxy: proxy.black_hole("to_cl
 @fault("network drops one way", "network", longest_seconds=6, weight=2)
 async def drops(there: Installation, rng: random.Random) -> AsyncIterator[None]:
     lines, lost = there.lines[rng.choice(PARTIES)], rng.choice(["to_server", "to_client"])
-    proxies = rng.choice([[lines.postgres], lines.nats])
+    proxies = rng.choice([lines.postgres, lines.nats])
     for proxy in proxies:
         proxy.swallow = lambda direction, _: direction == lost
     yield

@@ -35,6 +35,20 @@ _declare("postgresql stopped immediately", signal.SIGQUIT)
 _declare("postgresql killed", signal.SIGKILL)
 
 
+@fault("primary lost and synchronous standby promoted", POSTGRESQL, longest_seconds=1, weight=2)
+async def promoted(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    await there.database.fail_over()
+    yield
+    await there.database.add_standby()
+
+
+@fault("synchronous standby killed", POSTGRESQL, longest_seconds=4)
+async def standby_killed(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    await there.database.stop_standby()
+    yield
+    await there.database.start_standby()
+
+
 @fault("postgresql frozen", POSTGRESQL, longest_seconds=8)
 async def frozen(there: Installation, rng: random.Random) -> AsyncIterator[None]:
     processes = there.database.processes()

@@ -1,0 +1,132 @@
+"""A PostgreSQL and its synchronous standby; either is the primary after a failover."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import psutil
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from publisher.embedded.binaries import postgres_binaries
+from publisher.embedded.postgres import postgres
+from tests.support.servers.restartable import Restartable
+
+SYNCHRONOUS = "synchronous_standby_names"
+PROMOTE = "SELECT pg_promote()"
+
+
+class Pair:
+    """Two servers in folders of their own, `pair` starts them. What is stopped and started is the primary."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
+        self._folders = [directory / "pg0", directory / "pg1"]
+        for folder in self._folders:
+            folder.mkdir()
+        self._settings = settings
+        self._servers = {0: self._start(0)}
+        self._primary = 0
+
+    @property
+    def urls(self) -> list[str]:
+        """Both servers, each alone."""
+        password = (self._folders[0] / "postgres.password").read_text().strip()
+        common = {"port": "5432", "user": "imi", "password": password}
+        hosts = [str(folder / "run") for folder in self._folders]
+        return [f"postgresql:///imi_registry?{urlencode(common | {'host': host}, quote_via=quote)}" for host in hosts]
+
+    @property
+    def url(self) -> str:
+        """The primary, directly."""
+        return self.urls[self._primary]
+
+    async def stop(self, *, is_crash: bool, by: signal.Signals = signal.SIGKILL) -> None:
+        """End the primary, as `Restartable` does."""
+        await self._servers[self._primary].stop(is_crash=is_crash, by=by)
+
+    async def start(self) -> None:
+        """Start it again."""
+        await self._servers[self._primary].start()
+
+    def processes(self) -> list[psutil.Process]:
+        """The primary's."""
+        return self._servers[self._primary].processes()
+
+    async def stop_standby(self) -> None:
+        """Kill the standby: no synchronous COMMIT ends until it is back."""
+        await self._servers[1 - self._primary].stop(is_crash=True)
+
+    async def start_standby(self) -> None:
+        """Start it again."""
+        await self._servers[1 - self._primary].start()
+
+    async def fail_over(self, promote: str = PROMOTE) -> None:
+        """Lose the primary for good, and make the standby one."""
+        await self.stop(is_crash=True)
+        await self.promote(promote)
+
+    async def promote(self, promote: str = PROMOTE) -> None:
+        """Make the standby the primary; the old one is gone."""
+        del self._servers[self._primary]
+        self._primary = 1 - self._primary
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
+            await conn.execute(promote)
+
+    async def add_standby(self, *, is_synchronous: bool = True) -> None:
+        """Make the folder of the other server a standby of the primary."""
+        await asyncio.to_thread(self._add_standby, is_synchronous)
+
+    def _add_standby(self, is_synchronous: bool) -> None:
+        other = 1 - self._primary
+        source, folder = self._folders[self._primary], self._folders[other]
+        shutil.rmtree(folder / "postgres", ignore_errors=True)
+        shutil.copy(source / "postgres.password", folder / "postgres.password")
+        subprocess.run(
+            [
+                *(str(postgres_binaries() / "pg_basebackup"), "-D", str(folder / "postgres"), "-R", "-X", "stream"),
+                *("--checkpoint=fast", "--no-sync", "-d", self.url),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        names = "*" if is_synchronous else ""
+        with (folder / "postgres" / "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"{SYNCHRONOUS} = '{names}'\n")
+        self._servers[other] = self._start(other)
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            conn.execute(f"ALTER SYSTEM SET {SYNCHRONOUS} = '{names}'")
+            conn.execute("SELECT pg_reload_conf()")
+
+    def _start(self, number: int) -> Restartable:
+        return Restartable(lambda: postgres(self._folders[number], settings=self._settings))
+
+    def close(self) -> None:
+        """Stop both."""
+        for server in self._servers.values():
+            server.__exit__()
+
+
+@contextmanager
+def pair(directory: Path, settings: Mapping[str, str]) -> Iterator[Pair]:
+    """A primary alone, with fsync on; `add_standby` makes it a pair."""
+    servers = Pair(directory, settings)
+    try:
+        yield servers
+    finally:
+        servers.close()
+
+
+def multi_host(urls: list[str]) -> str:
+    """One URL of several servers, for whichever of them takes writes."""
+    parts = [conninfo_to_dict(url) for url in urls]
+    common = {key: value for key, value in parts[0].items() if key not in {"host", "port", "dbname"}}
+    places = {key: ",".join(str(each[key]) for each in parts) for key in ("host", "port")}
+    chosen = common | places | {"target_session_attrs": "read-write"}
+    return f"postgresql:///{parts[0]['dbname']}?{urlencode(chosen, quote_via=quote)}"
