@@ -769,6 +769,19 @@ BEGIN
 END;
 $$;
 
+CREATE OR REPLACE FUNCTION registry_heartbeat(p_service text, OUT outbox_id bigint, OUT event_id uuid)
+LANGUAGE sql
+VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO public.outbox (entity, action, data)
+    VALUES ('registry', 'heartbeat', jsonb_build_object('service', left(p_service, 200)))
+    RETURNING id, event_id
+$$;
+
+COMMENT ON FUNCTION registry_heartbeat(text) IS 'An event that changes nothing: a service writes it and looks whether it comes out of the stream.';
+
 -- Before the triggers are there for the first time, the rows that are there already are put down: from the lock on, each
 -- other row has its event. The built-in types belong to it where the registry is in use: they may have other colours or
 -- ids than those of a new registry, into which the history is imported.
@@ -940,7 +953,7 @@ REVOKE EXECUTE ON FUNCTION
     outbox_project_inserted(), outbox_project_updated(), outbox_project_deleted(),
     outbox_worktree_inserted(), outbox_worktree_updated(), outbox_worktree_deleted(),
     outbox_worktree_type_inserted(), outbox_worktree_type_updated(), outbox_worktree_type_deleted(),
-    outbox_activity_inserted(), outbox_truncated(),
+    outbox_activity_inserted(), outbox_truncated(), registry_heartbeat(text),
     backfill_outbox_lock(regclass, text, boolean), backfill_outbox(integer)
 FROM PUBLIC;
 

@@ -49,7 +49,8 @@ AS $$
             ('imi_publisher', 'TABLE', 'SELECT', '{schema_migrations}'),
             ('imi_publisher', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
             ('imi_publisher', 'SEQUENCE', 'UPDATE', '{publisher_doorbell}'),
-            ('imi_publisher', 'FUNCTION', 'EXECUTE', '{"forget_published(interval, integer)"}'),
+            ('imi_publisher', 'FUNCTION', 'EXECUTE',
+                '{"forget_published(interval, integer)", registry_heartbeat(text)}'),
 
             ('imi_applier', 'TABLE', 'SELECT, INSERT, UPDATE', '{projects, worktrees}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT, DELETE', '{worktree_types}'),

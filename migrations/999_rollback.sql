@@ -146,7 +146,8 @@ DROP FUNCTION IF EXISTS
     outbox_worktree_type_updated(),
     outbox_worktree_type_deleted(),
     outbox_activity_inserted(),
-    outbox_truncated();
+    outbox_truncated(),
+    registry_heartbeat(text);
 
 -- 002: the functions of the registry
 DROP FUNCTION IF EXISTS

@@ -13,6 +13,7 @@ import structlog
 from publisher import memory
 from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
+from publisher.canary import Canary, CanaryHealth
 from publisher.doctor import Examination, Findings
 from publisher.gauges.measurement import Gauges, OutboxMeasurement, StreamMeasurement
 from publisher.health import Health
@@ -76,6 +77,7 @@ async def serve(
         QueryService(settings, Health("queries", metrics.registry, consequence="no query is answered: ")),
         HistoryService(settings, Health("history", metrics.registry, consequence="no replay is answered: ")),
         Retention(settings, Health("retention", metrics.registry, consequence="no old event is removed: ")),
+        Canary(settings, CanaryHealth(metrics.registry), after=relay.settled),
         Examination(settings, findings, after=relay.settled),
         OutboxMeasurement(settings, Gauges("outbox_measurement", metrics.registry)),
         StreamMeasurement(settings, Gauges("stream_measurement", metrics.registry)),

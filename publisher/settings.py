@@ -122,6 +122,12 @@ class Settings(BaseSettings):
     stale_seconds: float = Field(
         default=2.0, gt=0, description="A leader whose heartbeat is older than this many seconds is deposed."
     )
+    canary_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        description="How often a service writes a heartbeat and looks whether it comes out of the stream, in seconds; "
+        "0 never. Default: 30 in serve with profile imi, never elsewhere.",
+    )
     http_host: str = Field(default="127.0.0.1", description="Address of the health and metrics page.")
     http_port: int = Field(
         default=0, ge=0, le=65535, description="Port of the health and metrics page; 0 takes a free one."

@@ -1788,6 +1788,19 @@ END;
 $function$;
 COMMENT ON FUNCTION register_worktree(uuid,text,text,text,text,text,jsonb) IS 'Id of the worktree of this project and name: created, taken up again or updated as needed.';
 
+CREATE OR REPLACE FUNCTION public.registry_heartbeat(p_service text, OUT outbox_id bigint, OUT event_id uuid)
+ RETURNS record
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    INSERT INTO public.outbox (entity, action, data)
+    VALUES ('registry', 'heartbeat', jsonb_build_object('service', left(p_service, 200)))
+    RETURNING id, event_id
+$function$;
+REVOKE EXECUTE ON FUNCTION registry_heartbeat(text) FROM PUBLIC;
+COMMENT ON FUNCTION registry_heartbeat(text) IS 'An event that changes nothing: a service writes it and looks whether it comes out of the stream.';
+
 CREATE OR REPLACE FUNCTION public.release_worktree(p_worktree_id uuid, p_agent_id text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
@@ -2139,7 +2152,8 @@ AS $function$
             ('imi_publisher', 'TABLE', 'SELECT', '{schema_migrations}'),
             ('imi_publisher', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
             ('imi_publisher', 'SEQUENCE', 'UPDATE', '{publisher_doorbell}'),
-            ('imi_publisher', 'FUNCTION', 'EXECUTE', '{"forget_published(interval, integer)"}'),
+            ('imi_publisher', 'FUNCTION', 'EXECUTE',
+                '{"forget_published(interval, integer)", registry_heartbeat(text)}'),
 
             ('imi_applier', 'TABLE', 'SELECT, INSERT, UPDATE', '{projects, worktrees}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT, DELETE', '{worktree_types}'),

@@ -15,6 +15,9 @@ from publisher.cli.servers.installation import embedded
 from publisher.cli.servers.session import required, run, settings_of
 from publisher.cli.terminal.text import console, emit_document, line_printer, say
 
+CANARY_SECONDS = 30.0
+"""What `serve` does unless the setting says something else; the events of a shared stream are for others to read."""
+
 
 def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
     """Run everything here: PostgreSQL, NATS, relay, console. Ctrl-C stops it; the same folder continues.
@@ -51,6 +54,8 @@ def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port:
 
     settings = settings_of(database_url=database_url, nats_url=nats_url, http_port=http_port)
     required(settings, "database_url", "nats_url")
+    if settings.canary_seconds is None and settings.profile == "imi":
+        settings = settings.model_copy(update={"canary_seconds": CANARY_SECONDS})
     run(run_service(settings))
 
 

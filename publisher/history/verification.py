@@ -29,7 +29,7 @@ LISTED = 50
 EVENTS = """
 SELECT id
 FROM public.outbox
-WHERE id > %(after)s AND entity IN ('project', 'worktree', 'worktree_type', 'registry')
+WHERE id > %(after)s AND entity IN ('project', 'worktree', 'worktree_type', 'registry') AND action <> 'heartbeat'
 ORDER BY id
 LIMIT %(limit)s
 """

@@ -34,6 +34,7 @@ VERSIONS: dict[str, tuple[type[Data], ...]] = {
     "worktree_type.removed": (worktree_type.WorktreeTypeRemoved,),
     "activity.logged": (activity.ActivityLogged, activity.ActivityLoggedV2),
     "registry.truncated": (registry.RegistryTruncated,),
+    "registry.heartbeat": (registry.RegistryHeartbeat,),
     "command.applied": (command.CommandApplied,),
     "command.rejected": (command.CommandRejected,),
 }

@@ -1,4 +1,4 @@
-"""The event of the registry as a whole."""
+"""The events of the registry as a whole."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ class RegistryTruncated(Data):
     model_config = ConfigDict(json_schema_extra={"examples": [{"table": "agent_activities"}]})
     table: RegistryTable
     """The table that is empty now."""
+
+
+class RegistryHeartbeat(Data):
+    """Nothing changed. A service writes this to see whether events come out of the stream; pass over it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"service": "imi-registry canary host-1 4711"}]})
+    service: str
+    """Which process wrote it."""

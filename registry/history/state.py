@@ -14,6 +14,9 @@ from registry.events.filter import what_happened
 from registry.models import Project, Worktree, WorktreeType
 from registry.validation import from_validation
 
+HEARTBEAT = "heartbeat"
+"""The action of the event of the registry that changes nothing."""
+
 
 class DataElsewhere(Conflict):
     """An event does not say what the row is now: it was too large to carry its data, or its data is no row.
@@ -40,7 +43,7 @@ class State:
         except Invalid as error:
             raise DataElsewhere(str(error)) from error
         entity, action, entity_id = what_happened(envelope)
-        if entity not in {"project", "worktree", "worktree_type", "registry"}:
+        if entity not in {"project", "worktree", "worktree_type", "registry"} or action == HEARTBEAT:
             return
         data = envelope.get("data")
         is_row_gone = action == "deleted" and entity in {"project", "worktree"}

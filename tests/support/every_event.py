@@ -21,6 +21,7 @@ def change_everything(conn: psycopg.Connection[Any], max_payload: int) -> None:
     _worktrees(conn)
     _worktree_types(conn)
     _commands(conn)
+    conn.execute("SELECT registry_heartbeat(%s)", [UNICODE])
     conn.execute("TRUNCATE agent_activities")
     conn.execute("TRUNCATE projects CASCADE")
 

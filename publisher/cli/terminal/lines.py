@@ -24,6 +24,7 @@ STYLES = {
     "removed": "yellow",
     "deleted": "red",
     "truncated": "bold red",
+    "heartbeat": "dim",
     "rejected": "red",
 }
 

@@ -72,6 +72,7 @@ OWNER = {
     "grant_role_rights": "SELECT grant_role_rights()",
     "remove_old_activities": "SELECT remove_old_activities(now())",
     "backfill_outbox": "SELECT backfill_outbox()",
+    "registry_heartbeat": "SELECT registry_heartbeat('s')",
     "backfill_outbox_lock": "SELECT backfill_outbox_lock('projects', %(project)s::text, false)",
 }
 
