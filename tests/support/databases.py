@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,3 +67,15 @@ def url_of(server_url: str, name: str, role: Role | None = None) -> str:
     parts = conninfo_to_dict(server_url) | ({"user": role.name, "password": role.password} if role else {})
     parts.pop("dbname", None)
     return f"postgresql:///{name}?{urlencode(parts, quote_via=quote)}"
+
+
+async def until_nobody_connects(database: str) -> None:
+    """Wait until PostgreSQL has no client in this database, and none of which it does not know yet where it goes."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND (datname IS NULL OR datname = %s)"
+    )
+    with psycopg.connect(database, autocommit=True) as conn:
+        async with asyncio.timeout(20):
+            while conn.execute(query, [conn.info.dbname]).fetchone() != (0,):
+                await asyncio.sleep(0.01)

@@ -18,6 +18,7 @@ from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
 from registry.errors import Conflict
 from tests.support.commands import PROJECT, envelope, outcome_events, rows
+from tests.support.databases import until_nobody_connects
 from tests.support.world import World
 
 
@@ -127,11 +128,4 @@ async def test_an_applier_that_is_stopped_while_it_connects_leaves_no_half_open_
         kept.append(cancelled.value)
 
     # then PostgreSQL waits for nobody
-    query = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND (datname IS NULL OR datname = %s)"
-    )
-    with psycopg.connect(database, autocommit=True) as conn:
-        async with asyncio.timeout(20):
-            while conn.execute(query, [conn.info.dbname]).fetchone() != (0,):
-                await asyncio.sleep(0.01)
+    await until_nobody_connects(database)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import psycopg
 import pytest
 
 from registry.database import Registry
 from registry.database.connection import connect_blocking
 from registry.errors import Conflict, RegistryError, Unavailable
+from tests.support.databases import until_nobody_connects
 from tests.support.proxy import postgres_proxy
 
 ORIGIN = "git@github.com:ada/engine.git"
@@ -45,14 +45,7 @@ async def test_a_component_that_is_stopped_while_it_connects_leaves_no_half_open
             await connecting
         kept.append(cancelled.value)
     # then PostgreSQL waits for nobody
-    query = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND (datname IS NULL OR datname = %s)"
-    )
-    with psycopg.connect(database, autocommit=True) as conn:
-        async with asyncio.timeout(20):
-            while conn.execute(query, [conn.info.dbname]).fetchone() != (0,):
-                await asyncio.sleep(0.01)
+    await until_nobody_connects(database)
 
 
 async def test_a_lost_server_is_unavailable_and_then_comes_back(database: str) -> None:
