@@ -9,7 +9,18 @@ from publisher.web import status
 from publisher.web.console import files
 from publisher.web.console.console import Console
 from publisher.web.console.errors import ERROR_HANDLERS
-from publisher.web.console.pages import commands, dead_letters, events, overview, registered, search, sign_in, streams
+from publisher.web.console.pages import (
+    causes,
+    commands,
+    dead_letters,
+    events,
+    overview,
+    proof,
+    registered,
+    search,
+    sign_in,
+    streams,
+)
 
 
 def application(console: Console) -> Starlette:
@@ -22,6 +33,8 @@ def application(console: Console) -> Starlette:
         *commands.ROUTES,
         *dead_letters.ROUTES,
         *streams.ROUTES,
+        *proof.ROUTES,
+        *causes.ROUTES,
         *sign_in.ROUTES,
         *files.ROUTES,
         *status.routes(console.relay, console.applier, console.others, page_path="/status"),

@@ -19,6 +19,7 @@ from publisher.web.console.sources.broker import Broker
 from publisher.web.console.sources.database import Database
 from publisher.web.console.sources.feed import Feed
 from publisher.web.console.sources.picture import Pictures
+from publisher.web.console.sources.proof import Proofs
 from publisher.web.console.sources.samples import Samples
 
 MOST_FLASHES = 100
@@ -50,6 +51,7 @@ class Console:
         token = settings.http_token
         self.sessions = Sessions(token.get_secret_value() if token else None)
         self.log = ActionLog()
+        self.proofs = Proofs(settings)
         self.shared: dict[str, Any] = {}
         """What was made for one page and is the same for all who look at it."""
         self._flashes: dict[str, str] = {}
@@ -75,6 +77,7 @@ class Console:
             await asyncio.Event().wait()
         finally:
             self.closing.set()
+            await self.proofs.stop()
 
 
 def console_of(request: Request) -> Console:

@@ -34,6 +34,7 @@ PAGES = (
     ("/commands", "Commands"),
     ("/dead-letters", "Dead letters"),
     ("/streams", "Streams"),
+    ("/proof", "Proof"),
 )
 
 
