@@ -11,7 +11,7 @@ import typer
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
 from publisher.cli.servers.installation import installation
-from publisher.cli.servers.session import located_schema, run
+from publisher.cli.servers.session import located, located_schema, run
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_document, say, write
 from registry.errors import Invalid
@@ -98,6 +98,34 @@ def verify(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_jso
         for line in found.differences:
             say(line)
     if found.differences:
+        raise typer.Exit(PROBLEMS)
+
+
+@app.command("audit")
+def audit(
+    database_url: DatabaseUrl = None, nats_url: NatsUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False
+) -> None:
+    """Read the whole stream and compare it with the outbox: what is lost, doubled, reordered. All may go on.
+
+    Example: imi-registry history audit
+    """
+    import json
+
+    from publisher.history import audit as comparison
+
+    settings = located("database_url", "nats_url", database_url=database_url, nats_url=nats_url)
+    found = run(comparison.audit(settings))
+    if as_json:
+        emit_document(json.dumps(found.as_dict()))
+    else:
+        write(f"{found.events:>9,} events of the outbox are published, {found.trimmed:,} no longer in the stream")
+        write(f"{found.messages:>9,} messages in {found.stream}, {found.foreign:,} of them of somebody else")
+        for name, faults in (("lost", found.lost), ("doubled", found.doubled), ("reordered", found.reordered)):
+            write(f"{faults.count:>9,} {name}")
+            for fault in faults.first:
+                where = f", sequence {fault.sequence}" if fault.sequence else ""
+                say(f"{name}: event {fault.outbox_id} ({fault.event}) of {fault.occurred_at}{where}")
+    if not found.is_clean:
         raise typer.Exit(PROBLEMS)
 
 

@@ -67,7 +67,7 @@ async def _dead_letters(client: Client, profile: Profile) -> Level:
 
 async def _consumers(js: JetStreamContext, stream: str) -> list[Level]:
     durable = sorted(await _durable(js, stream), key=lambda info: info.name)
-    lags = {info.name: await _lag(js, stream, info) for info in durable[:MOST_CONSUMERS]}
+    lags = {info.name: await lag_of(js, stream, info) for info in durable[:MOST_CONSUMERS]}
     return [
         Level.of("imi_consumers", "Durable consumers of the event stream", len(durable)),
         Level(
@@ -101,7 +101,8 @@ async def _durable(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
             return [info for info in listed if info.config.durable_name]
 
 
-async def _lag(js: JetStreamContext, stream: str, info: ConsumerInfo) -> Lag:
+async def lag_of(js: JetStreamContext, stream: str, info: ConsumerInfo) -> Lag:
+    """How far behind a consumer is. Raises `Unavailable`."""
     pending, unacknowledged = info.num_pending or 0, info.num_ack_pending or 0
     if not pending + unacknowledged:
         return Lag(0, 0, 0)

@@ -9,7 +9,18 @@ from publisher.web import status
 from publisher.web.console import files
 from publisher.web.console.console import Console
 from publisher.web.console.errors import ERROR_HANDLERS
-from publisher.web.console.pages import events, overview, registered, search, sign_in
+from publisher.web.console.pages import (
+    causes,
+    commands,
+    dead_letters,
+    events,
+    overview,
+    proof,
+    registered,
+    search,
+    sign_in,
+    streams,
+)
 
 
 def application(console: Console) -> Starlette:
@@ -19,6 +30,11 @@ def application(console: Console) -> Starlette:
         *events.ROUTES,
         *registered.ROUTES,
         *search.ROUTES,
+        *commands.ROUTES,
+        *dead_letters.ROUTES,
+        *streams.ROUTES,
+        *proof.ROUTES,
+        *causes.ROUTES,
         *sign_in.ROUTES,
         *files.ROUTES,
         *status.routes(console.relay, console.applier, console.others, page_path="/status"),

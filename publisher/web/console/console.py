@@ -19,7 +19,10 @@ from publisher.web.console.sources.broker import Broker
 from publisher.web.console.sources.database import Database
 from publisher.web.console.sources.feed import Feed
 from publisher.web.console.sources.picture import Pictures
+from publisher.web.console.sources.proof import Proofs
 from publisher.web.console.sources.samples import Samples
+
+MOST_FLASHES = 100
 
 
 class Console:
@@ -48,10 +51,22 @@ class Console:
         token = settings.http_token
         self.sessions = Sessions(token.get_secret_value() if token else None)
         self.log = ActionLog()
+        self.proofs = Proofs(settings)
         self.shared: dict[str, Any] = {}
         """What was made for one page and is the same for all who look at it."""
+        self._flashes: dict[str, str] = {}
         self.closing = asyncio.Event()
         """Set when the service ends, so that no answer that goes on and on keeps it."""
+
+    def flash(self, session: Session, text: str) -> None:
+        """Tell somebody something on the next page that they see."""
+        if len(self._flashes) > MOST_FLASHES:
+            self._flashes.clear()
+        self._flashes[session.cookie] = text
+
+    def flashed(self, session: Session | None) -> str:
+        """What is to be told; once."""
+        return self._flashes.pop(session.cookie, "") if session is not None else ""
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the parts of the service, each until it is cancelled."""
@@ -62,6 +77,7 @@ class Console:
             await asyncio.Event().wait()
         finally:
             self.closing.set()
+            await self.proofs.stop()
 
 
 def console_of(request: Request) -> Console:

@@ -47,7 +47,7 @@ TO_DO = {
     "Triggers": "Switch it on again; imi-registry history verify then tells what was missed.",
 }
 NAMES = {"start": "First contact", "outbox_measurement": "Outbox figures", "stream_measurement": "Stream figures"}
-LINKS: dict[str, str] = {}
+LINKS = {"Dead letters": "/dead-letters", "Event stream": "/streams", "Publisher": "/streams"}
 
 
 class Check(NamedTuple):

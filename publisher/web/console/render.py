@@ -31,6 +31,10 @@ PAGES = (
     ("/", "Overview"),
     ("/events", "Events"),
     ("/projects", "Projects"),
+    ("/commands", "Commands"),
+    ("/dead-letters", "Dead letters"),
+    ("/streams", "Streams"),
+    ("/proof", "Proof"),
 )
 
 
@@ -53,6 +57,8 @@ def templates() -> Environment:
         "count": count,
         "short": short,
         "json": marked,
+        "duration": duration,
+        "size": size,
     }
     environment.globals |= {"file": url_of, "pages": PAGES}
     return environment
@@ -74,6 +80,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
         can_act=console.sessions.can_act,
         health=summary(console),
         searched=values.pop("searched", ""),
+        told=console.flashed(session),
         **values,
     )
     return HTMLResponse(text, status_code=status, headers=HEADERS)
@@ -112,11 +119,24 @@ def ago(value: datetime | None) -> str:
     """How long ago, in a word."""
     if value is None:
         return "never"
-    seconds = max((datetime.now(UTC) - value).total_seconds(), 0)
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
+    return f"{duration((datetime.now(UTC) - value).total_seconds())} ago"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in a word."""
+    seconds = max(seconds, 0)
+    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count_of_bytes: float) -> str:
+    """Bytes in a word."""
+    for length, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count_of_bytes >= length:
+            return f"{count_of_bytes / length:.1f} {unit}"
+    return f"{count_of_bytes:.0f} bytes"
 
 
 def count(value: float | None) -> str:

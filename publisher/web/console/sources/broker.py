@@ -13,10 +13,13 @@ from publisher.settings import Settings
 from publisher.web.console.sources.health import QuietHealth
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
+from registry.client.sender import CommandSender
 from registry.errors import Unavailable
 
 LOOK_SECONDS = 5.0
 ANSWER_SECONDS = 3
+SOURCE = "urn:imi:console"
+"""Of the commands that are sent here."""
 
 
 class Broker(Part):
@@ -28,6 +31,7 @@ class Broker(Part):
         self.answer_seconds: float | None = None
         """How long the server took to answer when it was asked last; None while it does not."""
         self._client: Client | None = None
+        self._sender: tuple[Client, CommandSender] | None = None
         self.settled.set()
 
     @property
@@ -36,6 +40,16 @@ class Broker(Part):
         if self._client is None or not self._client.is_connected:
             raise Unavailable(self.quiet.reason() or "NATS was not reached yet")
         return self._client
+
+    @property
+    def sender(self) -> CommandSender:
+        """Sends commands on the connection. Raises `Unavailable`."""
+        client = self.client
+        if self._sender is None or self._sender[0] is not client:
+            commands = self._profile.commands
+            sender = CommandSender(client, commands, SOURCE, self._profile.complete_command)
+            self._sender = (client, sender)
+        return self._sender[1]
 
     async def work(self) -> None:
         """Keep the connection, and look every few seconds whether the server answers."""

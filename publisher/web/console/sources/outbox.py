@@ -94,13 +94,13 @@ class Page(NamedTuple):
 
 async def page_of(database: Database, stream: str, wanted: Wanted, before: int | None) -> Page:
     """The newest events that are wanted, of ids below `before` where it is given. Raises `RegistryError`."""
-    ends = await database.row(Ends, ENDS, {"stream": stream}) or Ends(0, 0, 1, 0)
+    ends = await ends_of(database, stream)
     before = min(before or ends.last + 1, ends.last + 1)
     if wanted.until is not None:
-        before = min(before, await _place(database, wanted.until + SLACK))
+        before = min(before, await place_of(database, wanted.until + SLACK))
     lowest = ends.first
     if wanted.since is not None:
-        lowest = max(lowest, await _place(database, wanted.since - SLACK))
+        lowest = max(lowest, await place_of(database, wanted.since - SLACK))
     floor = max(lowest, before - LOOKED_AT)
     values = wanted.values() | {"before": before, "floor": floor, "limit": PAGE_LINES + 1}
     lines = await database.rows(Line, LINES, values)
@@ -110,13 +110,18 @@ async def page_of(database: Database, stream: str, wanted: Wanted, before: int |
     return Page(lines, before - 1, floor, floor if floor > lowest else None, ends)
 
 
+async def ends_of(database: Database, stream: str) -> Ends:
+    """Where the outbox lies, and how far it is published to `stream`."""
+    return await database.row(Ends, ENDS, {"stream": stream}) or Ends(0, 0, 1, 0)
+
+
 async def lines_of(database: Database, ids: list[int]) -> dict[int, Line]:
     """The events of these ids, as far as they are kept."""
     found = await database.rows(Line, SOME, {"ids": ids})
     return {line.id: line for line in found}
 
 
-async def _place(database: Database, time: datetime) -> int:
+async def place_of(database: Database, time: datetime) -> int:
     """The first id of an event that occurred at `time` or later, or nearly."""
     found = await database.row(_Id, PLACE, {"time": time})
     return found.id if found is not None else 1

@@ -1,0 +1,259 @@
+"""Whether the stream holds what was published, once and in order: message by message, beside the outbox.
+
+Nothing that a consumer would hide is hidden here: every stored message is read, its headers alone, in the order of the
+stream. Writers and relay may go on: what is published while this runs is not looked at.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from psycopg import AsyncConnection
+
+from publisher.outbox.connection import connect, translated
+from publisher.settings import Settings, profile_of
+from registry.broker.connection import connect_nats
+from registry.broker.errors import translated_nats
+from registry.errors import NotFound, Unavailable
+from registry.profiles.profile import Profile
+
+LISTED = 20
+FETCHED = 500
+FETCH_SECONDS = 10.0
+READ_ROWS = 5000
+
+PUBLISHED = """
+SELECT
+    coalesce((SELECT min(id) FROM public.outbox), 1),
+    coalesce(upper(public.published_ids(cursor)), 1),
+    public.published_ids(cursor)
+FROM public.publisher_cursor AS cursor
+WHERE stream = %(stream)s
+"""
+
+# What one row of a table did is in order by its id; where that is no UUID, by the project, which is coarser.
+ROWS = """
+SELECT
+    id, event_id::text, entity,
+    coalesce(entity_id::text, data ->> 'type_id', data ->> 'table', project_id::text, ''), occurred_at::text
+FROM public.outbox
+WHERE id > %(after)s AND id < %(end)s AND %(published)s::int8multirange @> id
+ORDER BY id
+LIMIT %(limit)s
+"""
+
+# Those that the stream's own limits have removed since stand in the record before its first sequence.
+TRIMMED = """
+SELECT range_agg(part)
+FROM public.published_batch AS batch
+CROSS JOIN LATERAL unnest(batch.ids) AS part
+WHERE batch.stream = %(stream)s AND batch.last_sequence < %(first)s
+"""
+BOUNDARY = """
+SELECT last_sequence, ids
+FROM public.published_batch
+WHERE stream = %(stream)s AND last_sequence >= %(first)s
+ORDER BY last_sequence
+LIMIT 1
+"""
+
+
+class Fault(NamedTuple):
+    """One event that is not as it should be."""
+
+    outbox_id: int
+    event: str
+    occurred_at: str
+    sequence: int
+    """Where it is in the stream; 0 when it is not."""
+
+
+@dataclass
+class Faults:
+    """All of one kind."""
+
+    count: int = 0
+    first: list[Fault] = field(default_factory=list)
+
+    def add(self, fault: Fault) -> None:
+        """Count one, and keep it where it is among the first."""
+        self.count += 1
+        if len(self.first) < LISTED:
+            self.first.append(fault)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"count": self.count, "first": [fault._asdict() for fault in self.first]}
+
+
+@dataclass
+class Audit:
+    """What the comparison found."""
+
+    stream: str
+    events: int = 0
+    """Rows of the outbox that are published and kept."""
+    trimmed: int = 0
+    """Of these, those that the stream's limits have removed since."""
+    messages: int = 0
+    """Messages that were read."""
+    foreign: int = 0
+    """Of these, those that are no event of this outbox; retention may have removed their rows."""
+    lost: Faults = field(default_factory=Faults)
+    doubled: Faults = field(default_factory=Faults)
+    reordered: Faults = field(default_factory=Faults)
+    """Before an older event of the same row."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is lost, doubled or reordered."""
+        return not (self.lost.count or self.doubled.count or self.reordered.count)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        counts = {"stream": self.stream, "events": self.events, "trimmed": self.trimmed}
+        counts |= {"messages": self.messages, "foreign": self.foreign}
+        faults = {"lost": self.lost, "doubled": self.doubled, "reordered": self.reordered}
+        return counts | {name: found.as_dict() for name, found in faults.items()}
+
+
+class Seen:
+    """What the stream holds, by outbox id: eighteen bytes for each id."""
+
+    def __init__(self, low: int, end: int) -> None:
+        size = max(end - low, 0)
+        self._low = low
+        self._times = array("B", bytes(size))
+        self._sequences = array("Q", bytes(8 * size))
+        self._marks = array("Q", bytes(8 * size))
+
+    def note(self, outbox_id: int, event_id: str, sequence: int) -> bool:
+        """Note a message; False when its id is none of those that are looked at."""
+        at = outbox_id - self._low
+        if not 0 <= at < len(self._times):
+            return False
+        if not self._times[at]:
+            self._sequences[at], self._marks[at] = sequence, mark_of(event_id)
+        self._times[at] = min(self._times[at] + 1, 255)
+        return True
+
+    def of(self, outbox_id: int, event_id: str) -> tuple[int, int]:
+        """How often an event is there, and where first; one of the same id in another outbox is none of ours."""
+        at = outbox_id - self._low
+        if self._marks[at] != mark_of(event_id):
+            return 0, 0
+        return self._times[at], self._sequences[at]
+
+
+def mark_of(event_id: str) -> int:
+    """Half of an event's id: enough to tell it from that of another outbox."""
+    return int(event_id[:18].replace("-", ""), 16)
+
+
+async def audit(settings: Settings) -> Audit:
+    """Compare the whole stream with what was published into it. Raises `NotFound`, `Unavailable`."""
+    profile = profile_of(settings)
+    async with (
+        connect(settings.database_url or "", "imi-registry audit") as conn,
+        connect_nats(settings.nats_url or "", "imi-registry audit", settings.nats_access, reconnect=False) as client,
+    ):
+        with translated():
+            row = await (await conn.execute(PUBLISHED, {"stream": profile.event_stream})).fetchone()
+        if row is None:
+            raise NotFound(f"this database has published nothing to stream {profile.event_stream}")
+        low, end, published = row
+        found, seen = Audit(profile.event_stream), Seen(low, end)
+        first = await _read_stream(client, profile, found, seen)
+        trimmed = await _trimmed(conn, profile, first)
+        await _compare(conn, found, seen, trimmed, {"end": end, "published": published})
+    return found
+
+
+async def _read_stream(client: Client, profile: Profile, found: Audit, seen: Seen) -> int:
+    """Read every message; returns the first sequence that the stream holds."""
+    jetstream = client.jetstream()
+    with translated_nats(f"cannot read stream {profile.event_stream}"):
+        state = (await jetstream.stream_info(profile.event_stream)).state
+    async for sequence, headers in _messages(client, profile, state.messages, state.last_seq):
+        found.messages += 1
+        outbox_id, event_id = profile.identity(headers)
+        if outbox_id is None or event_id is None or not seen.note(outbox_id, event_id, sequence):
+            found.foreign += 1
+    return state.first_seq if state.messages else state.last_seq + 1
+
+
+async def _messages(
+    client: Client, profile: Profile, count: int, last: int
+) -> AsyncIterator[tuple[int, dict[str, str]]]:
+    """Sequence and headers of each message up to sequence `last`."""
+    if not count:
+        return
+    stream = profile.event_stream
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True, headers_only=True
+    )
+    with translated_nats(f"cannot read stream {stream}"):
+        reader = await client.jetstream().pull_subscribe(profile.event_subjects, stream=stream, config=config)
+    read = 0
+    try:
+        while read < last:
+            with translated_nats(f"cannot read stream {stream}"):
+                messages = await reader.fetch(FETCHED, timeout=FETCH_SECONDS)
+            for message in messages:
+                sequence = message.metadata.sequence.stream
+                if sequence <= read:
+                    raise Unavailable(f"stream {stream}: message {sequence} came behind {read}; run it again")
+                read = sequence
+                if read <= last:
+                    yield read, {name: str(value) for name, value in (message.headers or {}).items()}
+            if not messages or not messages[-1].metadata.num_pending:
+                return
+    finally:
+        await reader.unsubscribe()
+
+
+async def _trimmed(conn: AsyncConnection, profile: Profile, first: int) -> Any:
+    """Ids of the events that stood before sequence `first`, as something to look an id up in."""
+    values = {"stream": profile.event_stream, "first": first}
+    with translated():
+        (ranges,) = await (await conn.execute(TRIMMED, values)).fetchone() or (None,)
+        boundary = await (await conn.execute(BOUNDARY, values)).fetchone()
+    parts = [(part.lower, part.upper) for part in ranges or ()]
+    if boundary is not None and not profile.is_shared:
+        last, batch = boundary
+        ids = [outbox_id for part in batch for outbox_id in range(part.lower, part.upper)]
+        parts += [(one, one + 1) for one in ids[: max(len(ids) - (last - first + 1), 0)]]
+    return parts
+
+
+async def _compare(
+    conn: AsyncConnection, found: Audit, seen: Seen, trimmed: list[tuple[int, int]], values: dict[str, Any]
+) -> None:
+    """Look each published row of the outbox up in what the stream holds."""
+    highest: dict[tuple[str, str], int] = {}
+    after = 0
+    while True:
+        with translated():
+            asked = values | {"after": after, "limit": READ_ROWS}
+            rows = await (await conn.execute(ROWS, asked)).fetchall()
+        for outbox_id, event_id, entity, key, occurred_at in rows:
+            found.events += 1
+            times, sequence = seen.of(outbox_id, event_id)
+            fault = Fault(outbox_id, event_id, occurred_at, sequence)
+            if not times and any(low <= outbox_id < high for low, high in trimmed):
+                found.trimmed += 1
+            elif not times:
+                found.lost.add(fault)
+            if times > 1:
+                found.doubled.add(fault)
+            if times and sequence < highest.get((entity, key), 0):
+                found.reordered.add(fault)
+            highest[entity, key] = max(sequence, highest.get((entity, key), 0))
+        if not rows:
+            return
+        after = rows[-1][0]

@@ -1,0 +1,144 @@
+"""Dead letters: searched, looked at, sent again or dropped, one by one or all that match."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from publisher.web.console.console import console_of
+from publisher.web.console.errors import Forbidden
+from publisher.web.console.forms import acting
+from publisher.web.console.numbers import number_of
+from publisher.web.console.render import HEADERS, page
+from publisher.web.console.sources import letters
+from registry.errors import Invalid, RegistryError, Unavailable
+from registry.validation import check_text, printable
+
+MOST_CHARACTERS = 200
+DONE = {"retry": "sent once more", "drop": "dropped"}
+ASKED = {"retry": "Send once more", "drop": "Drop for good"}
+
+
+async def _list(request: Request) -> Response:
+    console = console_of(request)
+    where, text = request.query_params.get("of", letters.COMMANDS), _text(request.query_params.get("q", ""))
+    after = number_of(request.query_params.get("after") or "0", "after")
+    found = await letters.page_of(console, where, text, after)
+    try:
+        others = await letters.durables(console)
+    except Unavailable:  # an account that may not list streams
+        others = {}
+    return page(
+        request,
+        "dead_letters.html",
+        found=found,
+        others=others,
+        where=where,
+        text=text,
+        query=urlencode({"of": where, "q": text}),
+        asked=ASKED,
+    )
+
+
+async def _one(request: Request) -> Response:
+    where, number = _named(request)
+    return page(request, "dead_letter.html", letter=await letters.letter_of(console_of(request), where, number))
+
+
+async def _ask_one(request: Request) -> Response:
+    where, number = _named(request)
+    letter = await letters.letter_of(console_of(request), where, number)
+    deed = _deed(request)
+    question = f"{ASKED[deed]}: dead letter {number}?"
+    return page(
+        request,
+        "confirm.html",
+        question=question,
+        about=letter.reason,
+        action=request.url.path,
+        fields={},
+        verb=ASKED[deed],
+    )
+
+
+async def _ask_all(request: Request) -> Response:
+    deed, where = _deed(request), request.query_params.get("of", letters.COMMANDS)
+    text = _text(request.query_params.get("q", ""))
+    found = await letters.page_of(console_of(request), where, text)
+    more = "" if found.is_whole else " at least"
+    question = f"{ASKED[deed]}: all{more} {found.matching} dead letters" + (f' with "{text}"?' if text else "?")
+    fields = {"of": where, "q": text, "last": str(found.last)}
+    about = f"Up to {letters.MOST_AT_ONCE} at once; those that come from now on are not meant."
+    return page(
+        request,
+        "confirm.html",
+        question=question,
+        about=about,
+        action=request.url.path,
+        fields=fields,
+        verb=ASKED[deed],
+    )
+
+
+async def _do_one(request: Request) -> Response:
+    session, _ = await acting(request)
+    console, (where, number), deed = console_of(request), _named(request), _deed(request)
+    about = f"{where} {number}"
+    try:
+        await letters.DEEDS[deed](console, where, number, session.name)
+    except RegistryError as error:
+        console.log.note(session.name, f"dead letter: {deed}", about, str(error), is_well=False)
+        raise
+    console.log.note(session.name, f"dead letter: {deed}", about, DONE[deed])
+    console.flash(session, f"Dead letter {number} {DONE[deed]}.")
+    return _back(where, "")
+
+
+async def _do_all(request: Request) -> Response:
+    session, fields = await acting(request)
+    console, deed = console_of(request), _deed(request)
+    where, text = fields.get("of", letters.COMMANDS), _text(fields.get("q", ""))
+    last = number_of(fields.get("last", ""), "last")
+    done, is_whole = await letters.all_matching(console, where, text, last, deed, session.name)
+    said = f"{done} dead letters {DONE[deed]}" + ("" if is_whole else "; there are more")
+    console.log.note(session.name, f"dead letters: {deed} all", f'{where} with "{text}"' if text else where, said)
+    console.flash(session, f"{said}.")
+    return _back(where, "" if is_whole else text)
+
+
+def _back(where: str, text: str) -> Response:
+    query = urlencode({name: value for name, value in {"of": where, "q": text}.items() if value})
+    return RedirectResponse(f"/dead-letters?{query}", status_code=303, headers=HEADERS)
+
+
+def _named(request: Request) -> tuple[str, int]:
+    return request.path_params["where"], number_of(request.path_params["number"], "dead letter")
+
+
+def _deed(request: Request) -> str:
+    deed: str = request.path_params["deed"]
+    if deed not in DONE:
+        raise Invalid(f"{printable(deed)} is nothing that can be done with a dead letter")
+    if console_of(request).sessions.can_act:
+        return deed
+    raise Forbidden("this console only shows: start the service with IMI_HTTP_TOKEN to act in it")
+
+
+def _text(text: str) -> str:
+    check_text(text, "q")
+    if len(text) > MOST_CHARACTERS:
+        raise Invalid(f"q: it has {len(text)} characters, at most {MOST_CHARACTERS} are allowed")
+    return text.strip()
+
+
+ROUTES = [
+    Route("/dead-letters", _list),
+    Route("/dead-letters/all/{deed}", _ask_all, methods=["GET"]),
+    Route("/dead-letters/all/{deed}", _do_all, methods=["POST"]),
+    Route("/dead-letters/{where}/{number}", _one),
+    Route("/dead-letters/{where}/{number}/{deed}", _ask_one, methods=["GET"]),
+    Route("/dead-letters/{where}/{number}/{deed}", _do_one, methods=["POST"]),
+]

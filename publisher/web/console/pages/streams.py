@@ -1,0 +1,35 @@
+"""Streams and consumers: what is kept, who reads it, how far behind."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from publisher.outbox.known import Known, known_streams
+from publisher.web.console.console import Console, console_of
+from publisher.web.console.render import page
+from publisher.web.console.sources.streams import Streams, streams_of
+from registry.errors import RegistryError
+
+
+async def _streams(request: Request) -> Response:
+    console = console_of(request)
+    problem = ""
+    try:
+        found = await streams_of(console.broker, console.profile)
+    except RegistryError as error:
+        found, problem = Streams([], []), str(error)
+    fed, unknown = await _fed(console)
+    return page(request, "streams.html", streams=found, problem=problem, fed=fed, unknown=unknown)
+
+
+async def _fed(console: Console) -> tuple[list[Known], str]:
+    """What the database tells of the streams that are fed from it, and why it does not."""
+    try:
+        return await console.database.ask(known_streams), ""
+    except RegistryError as error:
+        return [], str(error)
+
+
+ROUTES = [Route("/streams", _streams)]

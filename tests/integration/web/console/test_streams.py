@@ -1,0 +1,35 @@
+"""Streams and consumers in the console."""
+
+from __future__ import annotations
+
+import re
+
+from nats.js.api import ConsumerConfig
+
+from tests.support.console import served
+from tests.support.world import World
+
+
+async def test_what_is_kept_who_reads_and_how_far_behind(world: World) -> None:
+    world.write(projects=2, worktrees=2, renames=1)
+    async with served(world) as (visitor, _):
+        await world.drained()
+        jetstream = world.nats.jetstream()
+        await jetstream.add_consumer(world.stream, ConsumerConfig(durable_name="slow", ack_policy="explicit"))
+        count = (await jetstream.stream_info(world.stream)).state.messages
+
+        text = (await visitor.get("/streams")).text
+
+        assert f"{count:,} messages" in text
+        assert re.search(
+            rf"slow\s+<span class=\"badge note\">nobody reads</span></td>\s*<td[^>]*>&gt;</td><td[^>]*>{count}<", text
+        )
+        for name in (world.stream, world.names.commands.stream, world.names.commands.dead_letter_stream):
+            assert f">{name}<" in text
+        assert f'<td class="mono">{world.stream}</td><td class="number">{count}</td><td class="number">0</td>' in text
+
+
+async def test_a_stream_that_is_not_there_is_told_so(world: World) -> None:
+    async with served(world, works=False) as (visitor, _):
+        text = await visitor.until("/streams", "is not there")
+        assert "Nothing was published yet." in text
