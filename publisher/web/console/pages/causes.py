@@ -47,7 +47,7 @@ async def _shown(request: Request, correlations: set[str], ids: set[str], around
     rows = [row for root in found.roots for row in _rows(root)]
     return page(
         request,
-        "causes.html",
+        "commands/causes.html",
         found=found,
         rows=rows,
         chosen=chosen,

@@ -46,7 +46,13 @@ async def _list(request: Request) -> Response:
         text=wanted["text"] or None,
     )
     return page(
-        request, "commands.html", found=found, given=wanted, verdicts=VERDICTS, names=sorted(COMMANDS), ends=ends
+        request,
+        "commands/commands.html",
+        found=found,
+        given=wanted,
+        verdicts=VERDICTS,
+        names=sorted(COMMANDS),
+        ends=ends,
     )
 
 
@@ -54,7 +60,7 @@ async def _one(request: Request) -> Response:
     database, id_ = console_of(request).database, uuid_of("command", request.path_params["id"])
     entry = await ledger.entry(database, id_)
     event = await ledger.outcome_event(database, entry)
-    return page(request, "command.html", entry=entry, event=event)
+    return page(request, "commands/command.html", entry=entry, event=event)
 
 
 async def _form(request: Request) -> Response:
@@ -95,7 +101,9 @@ def _shown(
     status: int = 200,
 ) -> Response:
     values: dict[str, Any] = {"problem": problem, "outcome": outcome, "given": given, "prefix": ASKED}
-    return page(request, "send.html", status, name=name, names=sorted(COMMANDS), fields=fields_of(name), **values)
+    return page(
+        request, "commands/send.html", status, name=name, names=sorted(COMMANDS), fields=fields_of(name), **values
+    )
 
 
 ROUTES = [

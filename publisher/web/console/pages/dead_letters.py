@@ -33,7 +33,7 @@ async def _list(request: Request) -> Response:
         others = {}
     return page(
         request,
-        "dead_letters.html",
+        "dead_letters/dead_letters.html",
         found=found,
         others=others,
         where=where,
@@ -45,7 +45,9 @@ async def _list(request: Request) -> Response:
 
 async def _one(request: Request) -> Response:
     where, number = _named(request)
-    return page(request, "dead_letter.html", letter=await letters.letter_of(console_of(request), where, number))
+    return page(
+        request, "dead_letters/dead_letter.html", letter=await letters.letter_of(console_of(request), where, number)
+    )
 
 
 async def _ask_one(request: Request) -> Response:
@@ -55,7 +57,7 @@ async def _ask_one(request: Request) -> Response:
     question = f"{ASKED[deed]}: dead letter {number}?"
     return page(
         request,
-        "confirm.html",
+        "dead_letters/confirm.html",
         question=question,
         about=letter.reason,
         action=request.url.path,
@@ -74,7 +76,7 @@ async def _ask_all(request: Request) -> Response:
     about = f"Up to {letters.MOST_AT_ONCE} at once; those that come from now on are not meant."
     return page(
         request,
-        "confirm.html",
+        "dead_letters/confirm.html",
         question=question,
         about=about,
         action=request.url.path,

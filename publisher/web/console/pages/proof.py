@@ -17,8 +17,8 @@ from registry.validation import printable
 async def _proof(request: Request) -> Response:
     runs = console_of(request).proofs.runs
     if is_piece(request):
-        return piece(request, "proof_runs.html", runs=runs)
-    return page(request, "proof.html", runs=runs, kinds=KINDS)
+        return piece(request, "proof/proof_runs.html", runs=runs)
+    return page(request, "proof/proof.html", runs=runs, kinds=KINDS)
 
 
 async def _start(request: Request) -> Response:

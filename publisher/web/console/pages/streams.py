@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,7 +29,8 @@ async def _streams(request: Request) -> Response:
 async def _fed(console: Console) -> tuple[list[Known], str]:
     """What the database tells of the streams that are fed from it, and why it does not."""
     try:
-        return await console.database.ask(known_streams), ""
+        known = await console.database.ask(partial(known_streams, stream=console.profile.event_stream))
+        return [one for one in known if one.is_fed], ""
     except RegistryError as error:
         return [], str(error)
 
