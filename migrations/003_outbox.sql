@@ -123,12 +123,14 @@ CREATE TABLE IF NOT EXISTS publisher_cursor (
     epoch bigint NOT NULL DEFAULT 0,
     heartbeat_at timestamptz NOT NULL DEFAULT now(),
     leader text,
+    lock_number bigint NOT NULL DEFAULT 0,
     CONSTRAINT publisher_cursor_pkey PRIMARY KEY (stream)
 ) WITH (fillfactor = 20);
 
 COMMENT ON TABLE publisher_cursor IS 'One row per stream that is fed from the outbox.';
 COMMENT ON COLUMN publisher_cursor.published IS 'Outbox ids that are in the stream, or will never appear.';
 COMMENT ON COLUMN publisher_cursor.stream_sequence IS 'Sequence of the last message the publisher knows to be in the stream.';
+COMMENT ON COLUMN publisher_cursor.lock_number IS 'Which advisory lock the leader holds: another one, where somebody who may not publish held the last.';
 COMMENT ON COLUMN publisher_cursor.epoch IS 'Fence: raised by each new leader; an older leader can no longer move the cursor.';
 
 -- 1 while a publisher sleeps. A sequence, because it is read and set outside transactions.

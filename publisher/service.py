@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -23,7 +23,7 @@ from publisher.part import Part
 from publisher.query_service import QueryService
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
-from publisher.settings import Settings
+from publisher.settings import DatabasePart, Settings
 from publisher.web import server, status
 from publisher.web.console.application import application
 from publisher.web.console.console import Console
@@ -64,32 +64,25 @@ async def serve(
     Servers that are away are waited for in the first second as in the last. Raises `RegistryError` for what waiting
     cannot heal, among it the end of one of `children`.
     """
+    as_part = {part: settings.as_part(part) for part in database_parts(settings)}
     memory.give_back()
     gc.freeze()  # what was imported stays: not to look at it again at each collection is a tenth of a drain's time
     metrics = RelayMetrics()
     applier_metrics = ApplierMetrics(metrics.registry)
-    relay = Relay(settings, metrics)
-    contact = Contact(settings, Health("start", metrics.registry, consequence="nothing is started: "))
-    applier = Applier(settings, applier_metrics)
+    contact = Contact(as_part, Health("start", metrics.registry, consequence="nothing is started: "))
     findings = Findings(metrics.registry)
-    publishing: list[Part] = [
-        relay,
-        QueryService(settings, Health("queries", metrics.registry, consequence="no query is answered: ")),
-        HistoryService(settings, Health("history", metrics.registry, consequence="no replay is answered: ")),
-        Retention(settings, Health("retention", metrics.registry, consequence="no old event is removed: ")),
-        Canary(settings, CanaryHealth(metrics.registry), after=relay.settled),
-        Examination(settings, findings, after=relay.settled),
-        OutboxMeasurement(settings, Gauges("outbox_measurement", metrics.registry)),
-        StreamMeasurement(settings, Gauges("stream_measurement", metrics.registry)),
-    ]
-    parts = _chosen(settings, publishing, applier)
+    parts: list[Part] = []
+    if "publisher" in as_part:
+        parts += _publishing(as_part["publisher"], as_part["reader"], metrics, findings)
+    if "applier" in as_part:
+        parts.insert(1, Applier(as_part["applier"], applier_metrics))
     for lead in {metrics, applier_metrics} - {part.health for part in parts}:
         lead.became("elsewhere")
     others = [part.health for part in [contact, *parts] if part.health not in (metrics, applier_metrics)]
     with server.bind(settings.http_host, settings.http_port) as listener:
         host, port = listener.getsockname()[:2]
         hosts = known_hosts(host, settings.http_hosts)
-        console = Console(settings, metrics, applier_metrics, findings, others)
+        console = Console(as_part["reader"], metrics, applier_metrics, findings, others)
         pages = Guard(application(console), hosts=hosts, style=status.STYLE)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -130,23 +123,33 @@ async def serve(
             _ignore_signals()
 
 
-def _chosen(settings: Settings, publishing: list[Part], applier: Part) -> list[Part]:
-    """What this process does: all, or one of the two, under an account of NATS that may do no more."""
-    match settings.parts:
-        case "publisher":
-            return publishing
-        case "applier":
-            return [applier]
-        case _:
-            return [publishing[0], applier, *publishing[1:]]
+def _publishing(settings: Settings, reader: Settings, metrics: RelayMetrics, findings: Findings) -> list[Part]:
+    """What sends events, and answers who asks."""
+    registry = metrics.registry
+    relay = Relay(settings, metrics)
+    return [
+        relay,
+        QueryService(reader, Health("queries", registry, consequence="no query is answered: ")),
+        HistoryService(reader, Health("history", registry, consequence="no replay is answered: ")),
+        Retention(settings, Health("retention", registry, consequence="no old event is removed: ")),
+        Canary(settings, CanaryHealth(registry), after=relay.settled),
+        Examination(settings, findings, after=relay.settled),
+        OutboxMeasurement(settings, Gauges("outbox_measurement", registry)),
+        StreamMeasurement(settings, Gauges("stream_measurement", registry)),
+    ]
 
 
 class Contact(Part):
     """The first contact with both servers: whether they answer, and are those that the settings mean."""
 
+    def __init__(self, as_part: Mapping[DatabasePart, Settings], health: Health) -> None:
+        super().__init__(as_part["reader"], health)
+        self._urls = {settings.database_url or "" for settings in as_part.values()}
+
     async def work(self) -> None:
         """Return when parts may start. Raises what waiting cannot heal: another schema, a URL that is none."""
-        await check_database(self._settings)
+        for url in self._urls:
+            await check_database(url)
         await check_nats(self._settings)
         self.health.well()
         self.settled.set()
@@ -156,14 +159,21 @@ class Contact(Part):
         self.settled.set()
 
 
-async def check_database(settings: Settings) -> None:
+async def check_database(database_url: str) -> None:
     """Raise what is wrong with the database before anything is started: unreachable, or not of this schema."""
 
     def check() -> None:
-        with connect_blocking(settings.database_url or "") as conn:
+        with connect_blocking(database_url) as conn:
             migrate.check(conn)
 
     await asyncio.to_thread(check)
+
+
+def database_parts(settings: Settings) -> list[DatabasePart]:
+    """The users of the database whom this process has: it does all, or one of two things, and always shows pages."""
+    if settings.parts == "all":
+        return ["publisher", "applier", "reader"]
+    return [settings.parts, "reader"]
 
 
 async def check_nats(settings: Settings) -> None:

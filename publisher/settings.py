@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -34,6 +34,11 @@ FILE_VARIABLE = "IMI_CONFIG"
 """Names a TOML file with settings. None is looked for: what a folder holds may be somebody else's."""
 
 
+DatabasePart = Literal["publisher", "applier", "reader"]
+"""What may work on the database as a user of its own."""
+PART_URLS = tuple(f"{part}_database_url" for part in get_args(DatabasePart))
+
+
 class Settings(BaseSettings):
     """Settings shared by all commands: arguments win over the environment, that over the file, that over defaults."""
 
@@ -45,6 +50,15 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=AliasChoices("IMI_DATABASE_URL", "DATABASE_URL"),
         description="PostgreSQL URL of the registry database (a direct connection, not a transaction pooler).",
+    )
+    publisher_database_url: str | None = Field(
+        default=None, description="The same database for relay, retention and measurements, as another user."
+    )
+    applier_database_url: str | None = Field(
+        default=None, description="The same database for what carries out commands, as another user."
+    )
+    reader_database_url: str | None = Field(
+        default=None, description="The same database for queries, history and console, as another user."
     )
     nats_url: str | None = Field(
         default=None,
@@ -153,7 +167,7 @@ class Settings(BaseSettings):
         """Arguments, environment, file."""
         return init_settings, env_settings, InitSettingsSource(settings_cls, of_file())
 
-    @field_validator("database_url")
+    @field_validator("database_url", *PART_URLS)
     @classmethod
     def _is_connection_string(cls, value: str | None) -> str | None:
         try:
@@ -167,6 +181,21 @@ class Settings(BaseSettings):
                 'where "@", "/" and "%" in a password are written as %40, %2F and %25'
             )
         return value
+
+    def as_part(self, part: DatabasePart) -> Self:
+        """These settings as one part of a service sees them: `database_url` is that of its user.
+
+        Who only reads may be any user. Raises `Invalid` when there is none for this part.
+        """
+        given = [getattr(self, f"{part}_database_url"), self.database_url]
+        if part == "reader":
+            given += [self.publisher_database_url, self.applier_database_url]
+        url = next(filter(None, given), None)
+        if url is None:
+            raise Invalid(
+                f"setting database_url: missing; set DATABASE_URL, or IMI_{part.upper()}_DATABASE_URL for the {part}"
+            )
+        return self.model_copy(update={"database_url": url})
 
     @property
     def nats_access(self) -> Access:
@@ -192,6 +221,8 @@ def _plain(value: Any) -> Any:
 def load(**overrides: object) -> Settings:
     """Settings from the environment and `overrides` (None values are left out). Raises `Invalid` naming the field."""
     given = {name: value for name, value in overrides.items() if value is not None}
+    if "database_url" in given:  # who names a database means no other, as the users of the parts would
+        given = dict.fromkeys(PART_URLS) | given
     try:
         return Settings(**given)  # type: ignore[arg-type]  # values are validated by pydantic, that is the point
     except SettingsError as error:

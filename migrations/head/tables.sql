@@ -163,6 +163,7 @@ CREATE TABLE publisher_cursor (
     epoch bigint NOT NULL DEFAULT 0,
     heartbeat_at timestamp with time zone NOT NULL DEFAULT now(),
     leader text,
+    lock_number bigint NOT NULL DEFAULT 0,
     forgotten_sequence bigint NOT NULL DEFAULT 0,
     complete_sequence bigint NOT NULL DEFAULT 0,
     dead_ids bigint NOT NULL DEFAULT 0,
@@ -173,6 +174,7 @@ COMMENT ON TABLE publisher_cursor IS 'One row per stream that is fed from the ou
 COMMENT ON COLUMN publisher_cursor.published IS 'Outbox ids that are in the stream, or will never appear, as of complete_sequence; published_ids() tells all.';
 COMMENT ON COLUMN publisher_cursor.stream_sequence IS 'Sequence of the last message the publisher knows to be in the stream.';
 COMMENT ON COLUMN publisher_cursor.epoch IS 'Fence: raised by each new leader; an older leader can no longer move the cursor.';
+COMMENT ON COLUMN publisher_cursor.lock_number IS 'Which advisory lock the leader holds: another one, where somebody who may not publish held the last.';
 COMMENT ON COLUMN publisher_cursor.forgotten_sequence IS 'The record of events up to this sequence is gone: retention removed them, or they were published before there was a record.';
 COMMENT ON COLUMN publisher_cursor.complete_sequence IS 'What was published up to this sequence is in published, what came since in published_batch.';
 COMMENT ON COLUMN publisher_cursor.dead_ids IS 'How many of the ids in published will never appear: they were of transactions that were rolled back.';

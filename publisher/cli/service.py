@@ -51,9 +51,12 @@ def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port:
     Example: DATABASE_URL=postgresql://localhost/imi NATS_URL=nats://localhost imi-registry serve
     """
     from publisher.service import serve as run_service
+    from publisher.settings import PART_URLS
 
     settings = settings_of(database_url=database_url, nats_url=nats_url, http_port=http_port)
-    required(settings, "database_url", "nats_url")
+    if not any(getattr(settings, name) for name in PART_URLS):
+        required(settings, "database_url")
+    required(settings, "nats_url")
     if settings.canary_seconds is None and settings.profile == "imi":
         settings = settings.model_copy(update={"canary_seconds": CANARY_SECONDS})
     run(run_service(settings))

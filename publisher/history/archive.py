@@ -174,7 +174,7 @@ async def import_history(conn: AsyncConnection, settings: Settings, lines: Itera
             (is_empty,) = await (await conn.execute(IS_EMPTY)).fetchone() or (False,)
             if not is_empty:
                 raise Conflict("the registry is not empty: a history can only be imported into a new one")
-            if not await try_lock(conn, stream):
+            if await try_lock(conn, stream) is None:
                 raise Conflict(f"a publisher leads stream {stream}: stop up or serve, then import")
             async with conn.cursor().copy(COPY_OUTBOX) as copy:
                 for number, line in enumerate(lines, start=1):

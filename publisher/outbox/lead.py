@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import NamedTuple
 
+import structlog
 from psycopg import AsyncConnection
 from psycopg.types.multirange import Multirange
 
 from publisher.outbox.connection import translated
-from publisher.outbox.cursor import Cursor, Deposed
+from publisher.outbox.cursor import Cursor
 from publisher.outbox.ranges import RangeSet
 from registry.database.blockers import Session
 from registry.errors import Unprepared
 
+log = structlog.get_logger()
+
 LEAD = """
 UPDATE public.publisher_cursor AS cursor
 SET epoch = epoch + 1, heartbeat_at = clock_timestamp(), leader = %(leader)s
-WHERE stream = %(stream)s
+WHERE stream = %(stream)s AND lock_number = %(number)s
 RETURNING
     public.published_ids(cursor), stream_sequence, epoch, pg_current_xact_id()::text::bigint, dead_ids, hindrance
 """
 
-# The lock's number is taken from the stream's name, so that each stream fed from this database has its own leader.
-TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('imi publisher ' || %(stream)s, 0))"
+# The lock's key is taken from the stream's name, so that each stream fed from this database has its own leader, and
+# from a number: whoever may connect may hold any advisory lock, and another number is a lock that he does not hold.
+NUMBER = "coalesce((SELECT lock_number FROM public.publisher_cursor WHERE stream = %(stream)s), 0)"
+KEY = "hashtextextended('imi publisher ' || %(stream)s || CASE number WHEN 0 THEN '' ELSE ' ' || number END, 0)"
+TRY_LOCK = f"SELECT number, pg_try_advisory_lock({KEY}) FROM (SELECT {NUMBER} AS number OFFSET 0) AS lock"  # noqa: S608
+UNLOCK = f"SELECT pg_advisory_unlock({KEY}) FROM (SELECT %(number)s::bigint AS number) AS lock"  # noqa: S608
+RENUMBER = """
+UPDATE public.publisher_cursor
+SET lock_number = %(new_number)s
+WHERE stream = %(stream)s AND lock_number = %(number)s
+"""
+BEGIN = "INSERT INTO public.publisher_cursor (stream) VALUES (%(stream)s) ON CONFLICT DO NOTHING"
 
-# Anybody who may connect may hold any advisory lock. PostgreSQL shows the first columns of a session to everybody.
+# PostgreSQL shows the first columns of a session to everybody. Who may not move the cursor never led.
 #
 # A leader that hangs keeps its lock; its heartbeat tells. While its session works on a query the leader waits for the
 # answer, however long that takes, and just afterwards it had no time to say so. A session that waits for its client to
 # take an answer does not work.
-HOLDER = """
+HOLDER = f"""
 SELECT
-    holder.pid,
+    coalesce(holder.pid, 0),
     coalesce(session.application_name, ''),
     coalesce(session.usename, ''),
     coalesce(
@@ -40,37 +54,48 @@ SELECT
         AND (session.state = 'active' AND session.wait_event_type IS DISTINCT FROM 'Client') IS NOT TRUE,
         false
     ),
-    cursor.hindrance IS NOT NULL
-FROM pg_locks AS holder
+    cursor.hindrance IS NOT NULL,
+    coalesce(has_table_privilege(session.usesysid, 'public.publisher_cursor', 'UPDATE'), false),
+    number
+FROM (SELECT {NUMBER} AS number) AS lock
+CROSS JOIN pg_locks AS holder
 LEFT JOIN pg_stat_activity AS session ON session.pid = holder.pid
 LEFT JOIN public.publisher_cursor AS cursor ON cursor.stream = %(stream)s
 WHERE
     holder.locktype = 'advisory'
     AND holder.granted
     AND holder.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND (holder.classid::bigint << 32) | holder.objid::bigint = hashtextextended('imi publisher ' || %(stream)s, 0)
+    AND (holder.classid::bigint << 32) | holder.objid::bigint = {KEY}
     AND holder.objsubid = 1
-"""
+"""  # noqa: S608  # of constants
 
 PUBLISHER = "imi-registry"
 """How the connections of publishers are called, first of all (`publisher/part.py`)."""
 
 
-async def try_lock(conn: AsyncConnection, stream: str) -> bool:
-    """Keep publishers of `stream` from leading as long as `conn` lives; False when one leads. Raises `Unavailable`."""
+async def try_lock(conn: AsyncConnection, stream: str) -> int | None:
+    """Keep publishers of `stream` from leading as long as `conn` lives; None when one leads. Raises `Unavailable`.
+
+    Returns the number of the lock that is held.
+    """
     with translated():
         row = await (await conn.execute(TRY_LOCK, {"stream": stream})).fetchone()
-    return row is not None and bool(row[0])
+    number, is_held = row or (0, False)
+    return int(number) if is_held else None
 
 
 class Holder(NamedTuple):
     """Whose session keeps the lock of a stream, and so the lead."""
 
+    stream: str
     session: Session
     is_stale: bool
     """Whether the publisher that led last was not heard for too long."""
     is_hindered: bool
     """Whether it says that it cannot publish now."""
+    may_publish: bool
+    """Whether it may move the cursor at all."""
+    lock_number: int
 
     @property
     def is_publisher(self) -> bool:
@@ -87,8 +112,8 @@ async def holder_of_lead(conn: AsyncConnection, stream: str, stale_seconds: floa
         row = await (await conn.execute(HOLDER, {"stream": stream, "stale_seconds": stale_seconds})).fetchone()
     if row is None:
         return None
-    pid, application, user, is_stale, is_hindered = row
-    return Holder(Session(pid, application, user), is_stale, is_hindered)
+    pid, application, user, *rest = row
+    return Holder(stream, Session(pid, application, user), *rest)
 
 
 def stranger_leads(holder: Holder, stream: str) -> str:
@@ -97,22 +122,39 @@ def stranger_leads(holder: Holder, stream: str) -> str:
 
 
 async def end_if_hanging(conn: AsyncConnection, holder: Holder | None) -> None:
-    """Take the lead from a publisher that was not heard for too long. Raises `Unavailable`."""
-    if holder is not None and holder.is_stale and holder.is_publisher:
+    """Take the lead from a publisher that was not heard for too long, and from somebody who may not publish at all.
+
+    Raises `Unavailable`.
+    """
+    if holder is None:
+        return
+    if not holder.may_publish:
+        await _leave_behind(conn, holder)
+    elif holder.is_stale and holder.is_publisher:
         await end_session(conn, holder)
 
 
 async def end_session(conn: AsyncConnection, holder: Holder) -> None:
     """Take the lead from a publisher that hangs, or cannot publish.
 
-    It keeps its lock. It loses its connection, and with it the lock, for the next attempt. Raises `Unavailable`.
+    It keeps its lock. It loses its connection, and with it the lock, for the next attempt; where this user may not end
+    it, the next attempt is for another lock. Raises `Unavailable`.
     """
     try:
         with translated():
             await conn.execute("SELECT pg_terminate_backend(%s)", [holder.session.pid])
-    except Unprepared as error:
-        why = "hangs" if holder.is_stale else "cannot publish"
-        raise Unprepared(f"publisher {holder} {why}, and its session cannot be ended: {error}") from error
+    except Unprepared:
+        await _leave_behind(conn, holder)
+
+
+async def _leave_behind(conn: AsyncConnection, holder: Holder) -> None:
+    """Give the lock another number: `holder` keeps the old one, and if it led with that, it is fenced by the epoch."""
+    log.warning("the publisher uses another lock", stream=holder.stream, held_by=str(holder))
+    with translated():
+        await conn.execute(BEGIN, {"stream": holder.stream})
+        new_number = secrets.randbelow(2**62) + 1  # nobody is to hold it before
+        values = {"stream": holder.stream, "number": holder.lock_number, "new_number": new_number}
+        await conn.execute(RENUMBER, values)
 
 
 async def try_lead(conn: AsyncConnection, stream: str, leader: str) -> Cursor | None:
@@ -120,18 +162,18 @@ async def try_lead(conn: AsyncConnection, stream: str, leader: str) -> Cursor | 
 
     The cursor returned carries a new epoch: whoever led before can no longer move it.
     """
-    if not await try_lock(conn, stream):
+    number = await try_lock(conn, stream)
+    if number is None:
         return None
     with translated():
         async with conn.transaction():
             await conn.execute("SET LOCAL synchronous_commit = on")
-            await conn.execute(
-                "INSERT INTO public.publisher_cursor (stream) VALUES (%(stream)s) ON CONFLICT DO NOTHING",
-                {"stream": stream},
-            )
-            row = await (await conn.execute(LEAD, {"stream": stream, "leader": leader})).fetchone()
-    if row is None:
-        raise Deposed(f"the cursor of stream {stream} was removed")
+            await conn.execute(BEGIN, {"stream": stream})
+            values = {"stream": stream, "leader": leader, "number": number}
+            row = await (await conn.execute(LEAD, values)).fetchone()
+        if row is None:  # the lock has another number meanwhile
+            await conn.execute(UNLOCK, {"stream": stream, "number": number})
+            return None
     published, stream_sequence, epoch, transaction_id, dead_ids, hindrance = row
     return Cursor(
         stream,

@@ -127,3 +127,24 @@ def test_config_show_tells_where_each_setting_comes_from(
     text = cli("config", "show").out
     assert "s3cret" not in text
     assert "t0ken" not in text
+
+
+def test_each_part_may_have_a_database_user_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://one@db/r")
+    monkeypatch.setenv("IMI_APPLIER_DATABASE_URL", "postgresql://applier@db/r")
+    assert load().as_part("applier").database_url == "postgresql://applier@db/r"
+    assert load().as_part("publisher").database_url == load().as_part("reader").database_url == "postgresql://one@db/r"
+    named = load(database_url="postgresql://other@elsewhere/r")
+    assert named.as_part("applier").database_url == "postgresql://other@elsewhere/r", "who names one means no other"
+
+    monkeypatch.delenv("DATABASE_URL")
+    assert load().as_part("reader").database_url == "postgresql://applier@db/r", "who only reads may be any user"
+    with pytest.raises(Invalid, match="database_url: missing; set DATABASE_URL, or IMI_PUBLISHER_DATABASE_URL"):
+        load().as_part("publisher")
+
+
+@pytest.mark.parametrize("name", ["publisher_database_url", "applier_database_url", "reader_database_url"])
+def test_a_database_url_of_a_part_that_is_none_is_refused_without_its_password(name: str) -> None:
+    with pytest.raises(Invalid, match=f"setting {name}") as refused:
+        load(**{name: "postgresql://u:s3cret/x@db/r"})
+    assert "s3cret" not in str(refused.value)

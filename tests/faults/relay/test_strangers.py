@@ -1,0 +1,132 @@
+"""Who may connect to the database, and has no right in it, can neither hold up nor forge nor suppress an event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from publisher.outbox.connection import LEADER, connect
+from publisher.outbox.lead import try_lead
+from tests.support.databases import Role, name_of, plain_role, url_of
+from tests.support.world import World
+
+KEY = "hashtextextended('imi publisher ' || %s, 0)"
+
+
+@pytest.fixture
+def stranger(world: World, admin_url: str) -> Iterator[str]:
+    """The database as somebody who may log in and nothing else."""
+    with plain_role(admin_url) as role:
+        yield url_of(world.database, name_of(world.database), role)
+
+
+def held(url: str) -> list[tuple[int, int]]:
+    """Keys of the advisory locks in this database, which anybody may see."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        return conn.execute(
+            "SELECT classid::bigint, objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND objsubid = 1"
+        ).fetchall()
+
+
+async def test_a_stranger_who_holds_the_lock_of_the_publisher_keeps_nothing_back(world: World, stranger: str) -> None:
+    with psycopg.connect(stranger, autocommit=True, application_name="imi-registry forged") as conn:
+        conn.execute(f"SELECT pg_advisory_lock({KEY})".encode(), [world.stream])
+        world.write()
+        async with world.relay():
+            await world.assert_exactly_once()
+            assert conn.execute("SELECT 1").fetchone() == (1,), "it is let be"
+
+
+async def test_a_stranger_who_waits_for_each_lock_of_the_publisher_keeps_nothing_back(
+    world: World, stranger: str
+) -> None:
+    async with world.relay():
+        world.write()
+        await world.drained()
+        (key,) = held(world.database)
+        with psycopg.connect(stranger, autocommit=True) as conn:
+            waiting = asyncio.create_task(
+                asyncio.to_thread(conn.execute, "SELECT pg_advisory_lock((%s::bigint << 32) | %s)", list(key))
+            )
+            async with asyncio.timeout(20):
+                while not world.rows("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+                    await asyncio.sleep(0.01)
+            world.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+            await waiting
+            world.rows("SELECT register_project('late', 'git@github.com:o/late.git')")
+            await world.assert_exactly_once()
+
+
+async def test_a_publisher_that_hangs_and_cannot_be_ended_by_the_next_one_is_left_behind(
+    world: World, admin_url: str
+) -> None:
+    """Two users of the role of publishers: neither may end the other's sessions."""
+    world.write()
+    with plain_role(admin_url, world.database) as first, plain_role(admin_url, world.database) as second:
+        with psycopg.connect(world.database, autocommit=True) as conn:
+            for role in (first, second):
+                conn.execute(
+                    sql.SQL(
+                        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0};"
+                        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {0}"
+                    ).format(sql.Identifier(role.name))
+                )
+        async with connect(as_role(world, first), "imi-registry hanging", LEADER) as hanging:
+            cursor = await try_lead(hanging, world.stream, "hanging")
+            assert cursor is not None
+            world.rows("UPDATE publisher_cursor SET heartbeat_at = now() - interval '1 hour' RETURNING 1")
+            async with world.at(database=as_role(world, second)).relay(stale_seconds=0.2):
+                await world.assert_exactly_once()
+
+
+def as_role(world: World, role: Role) -> str:
+    return url_of(world.database, name_of(world.database), role)
+
+
+async def test_a_forged_doorbell_changes_nothing(world: World, stranger: str) -> None:
+    async with world.relay():
+        with psycopg.connect(stranger, autocommit=True) as conn:
+            for payload in ["", "forged", "x" * 7000] * 100:
+                conn.execute("SELECT pg_notify('imi_outbox', %s)", [payload])
+            world.write()
+            for _ in range(100):
+                conn.execute("NOTIFY imi_outbox")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                conn.execute("SELECT setval('publisher_doorbell', 0)")
+        found = await world.assert_exactly_once()
+        assert found is not None
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "SELECT FROM projects",
+        "SELECT FROM outbox",
+        "SELECT register_project('x', 'git@github.com:o/x.git')",
+        "LOCK TABLE projects IN ACCESS SHARE MODE",
+        "LOCK TABLE outbox IN ACCESS SHARE MODE",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()",
+        "CREATE TABLE public.mine ()",
+        "CREATE FUNCTION public.lower_case(text, text) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
+        "CREATE TRIGGER t AFTER INSERT ON projects EXECUTE FUNCTION outbox_ring()",
+        "ALTER TABLE outbox DISABLE TRIGGER ALL",
+        "DROP TABLE outbox",
+        "CREATE EXTENSION dblink",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+    ],
+)
+def test_a_stranger_is_refused(world: World, stranger: str, attack: str) -> None:
+    if attack.startswith(("CREATE TABLE public", "CREATE FUNCTION")) and world.rows(
+        "SELECT FROM pg_namespace WHERE nspname = 'public' AND has_schema_privilege('public', oid, 'CREATE')"
+    ):
+        pytest.skip("PostgreSQL 14, whose schema public is open until imi-registry roles setup closes it")
+    with psycopg.connect(stranger, autocommit=True) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        conn.execute(f"BEGIN; {attack}".encode())

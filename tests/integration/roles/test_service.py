@@ -1,0 +1,116 @@
+"""A service whose parts log in to PostgreSQL as users of their own does all that it does as the owner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from registry.commands import COMMANDS
+from registry.commands.catalogue import PROJECT_ID, WORKTREE_ID
+from tests.support.commandline import command_line
+from tests.support.commands import envelope
+from tests.support.databases import name_of
+from tests.support.every_event import change_everything
+from tests.support.roles.cluster import as_login, connect, create_roles, login, migrated
+from tests.support.world import World
+
+PROJECT = "INSERT INTO projects (id, name, remote_origin, trunk_path) VALUES (%s, 'a', 'git@github.com:o/a.git', '/a')"
+WORKTREE = """
+INSERT INTO worktrees (id, project_id, type_id, name, branch_name, path) VALUES (%s, %s, 1, 'w', 'w', '/w')
+"""
+LAST = ("worktree.merge", "worktree.remove", "project.deactivate")
+ROLES = ("publisher", "applier", "reader", "writer")
+
+
+@pytest.fixture
+def urls(cluster: str) -> Iterator[dict[str, str]]:
+    """The database as its owner (`owner`), and as a login for each role."""
+    create_roles(cluster)
+    with migrated(cluster) as (as_owner, as_superuser):
+        with connect(as_superuser) as conn:
+            conn.execute(f'REVOKE CONNECT ON DATABASE "{name_of(as_owner)}" FROM PUBLIC'.encode())
+        yield from _logins(cluster, as_owner, as_superuser)
+
+
+def _logins(cluster: str, as_owner: str, as_superuser: str) -> Iterator[dict[str, str]]:
+    with (
+        login(cluster, "imi_publisher") as publisher,
+        login(cluster, "imi_applier") as applier,
+        login(cluster, "imi_reader") as reader,
+        login(cluster, "imi_writer") as writer,
+        connect(as_superuser) as conn,
+    ):
+        members = dict(zip(ROLES, (publisher, applier, reader, writer), strict=True))
+        for member in members.values():
+            conn.execute(f'GRANT CONNECT ON DATABASE "{name_of(as_owner)}" TO "{member.name}"'.encode())
+        yield {"owner": as_owner} | {name: as_login(as_owner, member) for name, member in members.items()}
+        for member in members.values():
+            conn.execute(f'REVOKE CONNECT ON DATABASE "{name_of(as_owner)}" FROM "{member.name}"'.encode())
+
+
+async def test_relay_applier_and_queries_work_under_urls_of_their_own(world: World, urls: dict[str, str]) -> None:
+    there = world.at(database=urls["owner"])
+    parts = {f"{part}_database_url": urls[part] for part in ("publisher", "applier", "reader")}
+    with there.process(**parts) as process:
+        await process.ready()
+        for number in range(3):
+            data = {"name": f"p{number}", "remote_origin": f"git@github.com:o/p{number}.git"}
+            assert (await there.ask("project.register", envelope("project.register", data)))["verdict"] == "applied"
+        with connect(urls["writer"]) as conn:
+            conn.execute("UPDATE projects SET description = 'by a writer'")
+        await there.assert_exactly_once(at_least=9)
+        users = dict(
+            there.rows(
+                "SELECT DISTINCT usename::text, '' FROM pg_stat_activity WHERE application_name LIKE 'imi-reg%%'"
+            )
+        )
+        code, body = await process.readyz()
+        assert (code, body["problems"]) == (200, [])
+    for part in ("publisher", "applier", "reader"):
+        assert any(user in urls[part] for user in users), "each part is a user of its own"
+    assert not any(user in urls["owner"] for user in users), "nobody is the owner"
+
+
+async def test_the_applier_carries_out_every_command(world: World, urls: dict[str, str]) -> None:
+    there = world.at(database=urls["owner"])
+    with connect(urls["owner"]) as conn:
+        conn.execute(PROJECT, [PROJECT_ID])
+        conn.execute(WORKTREE, [WORKTREE_ID, PROJECT_ID])
+    verdicts = {}
+    async with there.at(database=urls["applier"]).applier():
+        for name in sorted(COMMANDS, key=lambda name: (name in LAST, name)):
+            (example,) = COMMANDS[name].model_config["json_schema_extra"]["examples"]
+            outcome = await there.ask(name, envelope(name, example))
+            verdicts[name] = (outcome["verdict"], outcome["message"])
+    assert {name: told for name, told in verdicts.items() if told[0] != "applied"} == {}
+
+
+async def test_every_event_is_published_and_told_without_the_owner(world: World, urls: dict[str, str]) -> None:
+    there = world.at(database=urls["owner"])
+    with connect(urls["owner"]) as conn:
+        change_everything(conn, world.nats.max_payload)
+    publisher = there.at(database=urls["publisher"])
+    async with publisher.relay(), publisher.history(), publisher.queries():
+        await there.assert_exactly_once(at_least=20)
+        assert len(await there.replayed()) > 20
+
+
+@pytest.mark.parametrize("role", ["reader", "publisher"])
+def test_who_reads_can_ask_for_everything_on_the_command_line(
+    urls: dict[str, str], role: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with connect(urls["owner"]) as conn:
+        conn.execute(PROJECT, [PROJECT_ID])
+    cli = command_line(monkeypatch, capsys, DATABASE_URL=urls[role])
+    for command in (
+        ["history", "verify"],
+        ["history", "show", "project", PROJECT_ID],
+        ["project", "show", "a"],
+        ["inflight"],
+        ["stats"],
+        ["migrate", "status"],
+        ["roles"],
+    ):
+        done = cli(*command)
+        assert (done.code, done.err) == (0, ""), (command, done)
