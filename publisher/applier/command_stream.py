@@ -27,6 +27,7 @@ from nats.js.api import (
 )
 
 from publisher.settings import Settings
+from registry.broker.consumers import consumers_of
 from registry.broker.errors import NOT_UNIQUE, translated_nats
 from registry.broker.own_stream import open_own
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
@@ -145,7 +146,7 @@ class CommandStream:
         be applied once.
         """
         with suppress(NotFound), translated_nats(f"cannot see who takes commands from stream {self.name}"):
-            found = await self._js.consumers_info(self.name)
+            found = await consumers_of(self._client, self.name)
             leaders = [info for info in found if info.name.startswith(CONSUMER)]
             if found and not leaders:
                 names = ", ".join(info.name for info in found)

@@ -182,5 +182,47 @@ def doctor(
         raise typer.Exit(PROBLEMS)
 
 
+def phantoms(
+    compensate: Annotated[
+        bool, typer.Option("--compensate", help="Write events that tell consumers how those rows are now.")
+    ] = False,
+    state_dir: StateDir = Path(".imi"),
+    database_url: DatabaseUrl = None,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List events that consumers saw and the database does not hold, as after a failover to a replica that lagged.
+
+    With --compensate each row of which they told gets one event more: as it is now, or deleted where it is not there.
+    What was logged, and outcomes of commands, cannot be taken back. A second run writes nothing more.
+
+    Example: imi-registry phantoms --compensate
+    """
+    import json
+
+    from publisher.history import compensation
+
+    with installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings:
+        located_schema(settings.database_url)
+        found, done = run(compensation.run(settings, compensate=compensate))
+    if as_json:
+        written = {one.phantom.event_id: one.event for one in done}
+        lines = [{**phantom._asdict(), "compensated_by": written.get(phantom.event_id)} for phantom in found]
+        emit_document(json.dumps(lines))
+        return
+    for phantom in found:
+        write(f"{phantom.sequence:>9} {phantom.time} {phantom.entity}.{phantom.action} {phantom.row or ''}".rstrip())
+    for one in done:
+        write(
+            f"event {one.phantom.sequence} is taken back by {one.event}" if one.event else _kept(one.phantom.sequence)
+        )
+    if not found:
+        write("the database holds every event of the stream")
+
+
+def _kept(sequence: int) -> str:
+    return f"event {sequence} is not taken back: that the row is gone is so, or what it was is not known"
+
+
 def _settings(database_url: str | None) -> Settings:
     return located_schema(database_url)

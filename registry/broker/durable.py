@@ -20,6 +20,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy
 
+from registry.broker.consumers import consumers_of
 from registry.broker.errors import no_stream, translated_nats
 from registry.broker.pull import GONE_SECONDS
 from registry.concurrency.outage import Outage
@@ -67,6 +68,7 @@ class Durable:
         With `keeps_sequences` a stream that is lost comes back with each message at its old sequence. What is done
         while reading is interrupted is told to `outage`.
         """
+        self._client = client
         self._js = client.jetstream()
         self._stream = stream
         self._name = name
@@ -125,9 +127,7 @@ class Durable:
 
     async def _newest(self) -> tuple[int, ConsumerInfo | None]:
         """The newest consumer of this durable name and its number; the older ones are deleted."""
-        found: list[ConsumerInfo] = []
-        while page := await self._js.consumers_info(self._stream, offset=len(found)):
-            found += page
+        found = await consumers_of(self._client, self._stream)
         name = re.compile(re.escape(self._name) + r"-(\d+)")
         numbered = [(name.fullmatch(info.name), info) for info in found]
         ours = sorted(((int(match[1]), info) for match, info in numbered if match), key=itemgetter(0))

@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import psycopg
 import pytest
 
+from publisher.doctor import examine
+from publisher.doctor.findings import Finding
 from registry.database import migrate
+from registry.history.state import State
+from tests.support.audit import Audit
+from tests.support.processes import run
 from tests.support.servers.replicas import Pair, multi_host, pair
 from tests.support.world import World
 
@@ -66,3 +73,68 @@ async def test_what_a_synchronous_standby_lacks_is_not_published(there: World, s
         await there.assert_exactly_once(at_least=2)
         assert "on the primary alone" not in await told(there)
         assert metrics.unknown == 0
+
+
+async def phantoms(world: World, *arguments: str) -> list[dict[str, Any]]:
+    """What `imi-registry phantoms` tells."""
+    places = {"DATABASE_URL": world.database, "NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
+    ran = await asyncio.to_thread(run, "phantoms", "--json", *arguments, **places)
+    assert ran.returncode == 0, ran.stderr
+    found: list[dict[str, Any]] = orjson.loads(ran.stdout)
+    return found
+
+
+async def about_phantoms(world: World) -> list[Finding]:
+    """What doctor says of them."""
+    return [one for one in await examine(world.settings()) if "this database does not" in one.text]
+
+
+async def test_what_an_asynchronous_standby_lacked_is_told_and_can_be_taken_back(there: World, servers: Pair) -> None:
+    # given: a standby that is away, and changes that nobody but the primary has
+    await servers.add_standby(is_synchronous=False)
+    async with there.relay() as metrics:
+        await describe(there.database, "before")
+        await there.drained()
+        await servers.stop_standby()
+        await describe(servers.url, "gone")
+        with psycopg.connect(servers.url) as conn:
+            conn.execute("SELECT register_project('q', 'git@github.com:owner/q.git')")
+            conn.execute("UPDATE worktree_types SET description = 'gone' WHERE name = 'feat'")
+        await there.drained()
+
+        # when: it takes over
+        await servers.stop(is_crash=True)
+        await servers.start_standby()
+        await servers.promote()
+        await describe(there.database, "after")
+        await there.drained()
+
+        # then: the publisher goes on, says so, and doctor lists what was told and is not
+        assert metrics.unknown == 3
+        (found,) = await about_phantoms(there)
+        assert not found.is_well
+        assert "1 project.updated, 1 project.registered, 1 worktree_type.updated" in found.text
+        listed = await phantoms(there)
+        assert [(one["entity"], one["action"]) for one in listed] == [
+            ("project", "updated"),
+            ("project", "registered"),
+            ("worktree_type", "updated"),
+        ]
+
+        # and a consumer that believed it is told how things are, once
+        done = await phantoms(there, "--compensate")
+        assert [one["compensated_by"] for one in done] == [
+            "project.updated",
+            "project.deleted",
+            "worktree_type.updated",
+        ]
+        assert {one["compensated_by"] for one in await phantoms(there, "--compensate")} == {None}
+        await there.drained()
+        state = State()
+        for message in await there.published():
+            state.apply(orjson.dumps(message.envelope))
+        assert [project.description for project in state.projects.values()] == ["after"]
+        assert [kind.description for kind in state.types.values() if kind.name == "feat"] != ["gone"]
+        (found,) = await about_phantoms(there)
+        assert found.is_well
+        assert (await there.audit())._replace(events=0) == Audit(0, [], [], [], 3, [], [])

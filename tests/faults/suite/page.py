@@ -13,7 +13,7 @@ INTRODUCTION = """\
 # Reliability
 
 Written by `python -m tests.faults.suite.page` out of `reliability.json`; do not edit. What is promised, why it holds,
-what attacks it, and what came of it.
+what attacks it, and what came of it. What to do when something is lost: [high-availability.md](high-availability.md).
 
 `./run faults --faults 500` runs the long form of the fault suite, `--seed` repeats the schedule of an earlier run,
 `--record` adds the result to this page. Two publishers, two appliers, a subscriber, PostgreSQL with a synchronous

@@ -1,0 +1,165 @@
+"""Compensation: events that tell consumers how the rows are of which phantoms told something else.
+
+They go through the outbox, as all events do. Each is caused by the phantom: that is how a second run knows it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_type_hints
+
+from psycopg import AsyncConnection
+
+from publisher.history.phantoms import Phantom, phantoms_of
+from publisher.outbox.connection import connect, translated
+from publisher.outbox.known import known_stream
+from publisher.settings import Settings, profile_of
+from registry import exact
+from registry.broker.connection import connect_nats
+from registry.errors import NotFound
+from registry.events.project import ProjectChanges
+from registry.events.worktree import WorktreeChanges
+from registry.events.worktree_type import WorktreeTypeChanges
+
+ACTOR = "imi-registry phantoms"
+
+LOCK = {
+    "project": "SELECT FROM public.projects WHERE id = %(id)s::uuid FOR SHARE",
+    "worktree": "SELECT FROM public.worktrees WHERE id = %(id)s::uuid FOR SHARE",
+    "worktree_type": "SELECT FROM public.worktree_types WHERE id = %(id)s::int FOR SHARE",
+}
+"""So that no change of the row that is under way gets an id below ours."""
+
+ROW = {
+    "project": """
+        SELECT p.id AS project_id, p.id AS entity_id, public.outbox_project_data(p, '{}') AS data
+        FROM public.projects p
+        WHERE p.id = %(id)s::uuid
+    """,
+    "worktree": """
+        SELECT
+            w.project_id,
+            w.id AS entity_id,
+            public.outbox_worktree_data(w, p.name, p.remote_origin, t.name, '{}') AS data
+        FROM public.worktrees w
+        JOIN public.projects p ON p.id = w.project_id
+        JOIN public.worktree_types t ON t.id = w.type_id
+        WHERE w.id = %(id)s::uuid
+    """,
+    "worktree_type": """
+        SELECT NULL::uuid AS project_id, NULL::uuid AS entity_id, public.outbox_worktree_type_data(t, '{}') AS data
+        FROM public.worktree_types t
+        WHERE t.id = %(id)s::int
+    """,
+}
+COLUMNS = {
+    "project": sorted(get_type_hints(ProjectChanges)),
+    "worktree": sorted(get_type_hints(WorktreeChanges)),
+    "worktree_type": sorted(get_type_hints(WorktreeTypeChanges)),
+}
+"""What `changed` may name."""
+FIRST = {"project": "registered", "worktree": "created", "worktree_type": "added"}
+LAST = {"project": "deleted", "worktree": "deleted", "worktree_type": "removed"}
+
+AS_IT_IS = """
+INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+SELECT
+    %(entity)s,
+    %(action)s,
+    row.project_id,
+    row.entity_id,
+    row.data || jsonb_build_object('changed', (
+        SELECT coalesce(jsonb_object_agg(key, value), '{}')
+        FROM jsonb_each(%(told)s::jsonb)
+        WHERE key = ANY(%(columns)s::text[]) AND row.data -> key IS DISTINCT FROM value
+    ))
+FROM (
+"""
+GONE = """
+INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+VALUES (%(entity)s, %(action)s, %(project_id)s::uuid, %(entity_id)s::uuid, %(told)s::jsonb || '{"changed": {}}')
+"""
+CAUSE = "SELECT set_config('imi.causation_id', %s, true), set_config('imi.actor', %s, true)"
+DONE = "SELECT causation_id::text FROM public.outbox WHERE causation_id = ANY(%s::uuid[]) AND actor = %s"
+
+
+class Compensated(NamedTuple):
+    """What was written for one phantom."""
+
+    phantom: Phantom
+    event: str
+    """`entity.action` of the event that takes it back; empty where none can."""
+
+
+async def run(settings: Settings, *, compensate: bool) -> tuple[list[Phantom], list[Compensated]]:
+    """All phantoms, and what was written for them. Raises `NotFound` when nothing was ever published, `Unavailable`."""
+    async with (
+        connect(settings.database_url or "", ACTOR) as conn,
+        connect_nats(settings.nats_url or "", ACTOR, settings.nats_access, reconnect=False) as client,
+    ):
+        stream = profile_of(settings).event_stream
+        known = await known_stream(conn, stream)
+        if known is None:
+            raise NotFound(f"this database has published nothing to stream {stream}")
+        found = await phantoms_of(conn, client, settings, known)
+        return found, await write(conn, found) if compensate else []
+
+
+async def uncompensated(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Phantom]:
+    """The last phantom of each row of which consumers still believe something else. Raises `Unavailable`."""
+    last = {(phantom.entity, phantom.row): phantom for phantom in phantoms if phantom.entity in ROW and phantom.row}
+    with translated():
+        found = await conn.execute(DONE, [[phantom.event_id for phantom in last.values()], ACTOR])
+        done = {row[0] for row in await found.fetchall()}
+    return [phantom for phantom in last.values() if phantom.event_id not in done]
+
+
+async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Compensated]:
+    """Write the events that tell how things are, in one transaction. Raises `Unavailable`.
+
+    Rows that are there first, those of a project behind it; then those that are not, the other way round.
+    """
+    order = list(ROW)
+    left = sorted(await uncompensated(conn, phantoms), key=lambda phantom: order.index(phantom.entity))
+    gone: list[Phantom] = []
+    written: list[Compensated] = []
+    with translated():
+        async with conn.transaction():
+            for phantom in left:
+                action = FIRST[phantom.entity] if phantom.action == LAST[phantom.entity] else "updated"
+                if await _tell(conn, phantom, action):
+                    written.append(Compensated(phantom, f"{phantom.entity}.{action}"))
+                else:
+                    gone.append(phantom)
+            for phantom in reversed(gone):
+                written.append(await _tell_gone(conn, phantom))
+    return written
+
+
+async def _tell(conn: AsyncConnection, phantom: Phantom, action: str) -> bool:
+    """Tell the row as it is; returns whether there is one."""
+    told = "{}" if action != "updated" else exact.dumps(phantom.data or {}).decode()
+    values: dict[str, Any] = {"id": phantom.row, "entity": phantom.entity, "action": action, "told": told}
+    await conn.execute(LOCK[phantom.entity], values)
+    await conn.execute(CAUSE, [phantom.event_id, ACTOR])
+    query = f"{AS_IT_IS}{ROW[phantom.entity]}) AS row"
+    done = await conn.execute(query.encode(), values | {"columns": COLUMNS[phantom.entity]})
+    return done.rowcount == 1
+
+
+async def _tell_gone(conn: AsyncConnection, phantom: Phantom) -> Compensated:
+    """Tell that there is no such row, with what was told of it."""
+    if phantom.action == LAST[phantom.entity] or phantom.data is None:
+        return Compensated(phantom, "")
+    action = LAST[phantom.entity]
+    is_type = phantom.entity == "worktree_type"
+    values = {
+        "entity": phantom.entity,
+        "action": action,
+        "project_id": phantom.project_id,
+        "entity_id": None if is_type else phantom.entity_id,
+        "told": exact.dumps(phantom.data).decode(),
+    }
+    await conn.execute(CAUSE, [phantom.event_id, ACTOR])
+    await conn.execute(GONE, values)
+    return Compensated(phantom, f"{phantom.entity}.{action}")

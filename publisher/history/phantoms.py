@@ -1,0 +1,160 @@
+"""Phantoms: events in the stream that the database does not hold, since it was restored to an older state.
+
+So it is after a failover to a replica that lacked the last transactions: consumers were told what is not so any more.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import StreamState
+from psycopg import AsyncConnection
+
+from publisher.outbox.connection import translated
+from publisher.outbox.known import Known
+from publisher.outbox.rows import known_events
+from publisher.settings import Settings, profile_of
+from publisher.stream.shared_stream import SharedStream
+from registry.broker.errors import translated_nats
+from registry.errors import Invalid, NotFound
+from registry.events.envelope import attributes_of
+from registry.events.filter import what_happened
+from registry.profiles.profile import Profile
+
+LOOKED_AT = 1000
+"""Messages that are not recorded are looked at one by one, up to so many."""
+TAIL_LOOKED_AT = 100_000
+"""In a shared stream holes tell nothing: the headers of ours among its last so many messages do."""
+
+# Where the record has a hole, a message of somebody else stands in the stream, or an event of a lost database.
+HOLES = """
+SELECT first_sequence, last_sequence
+FROM (
+    SELECT
+        coalesce(lag(batch.last_sequence) OVER (ORDER BY batch.last_sequence), cursor.forgotten_sequence) + 1
+            AS first_sequence,
+        batch.last_sequence - (SELECT sum(upper(part) - lower(part)) FROM unnest(batch.ids) AS part)::bigint
+            AS last_sequence
+    FROM public.publisher_cursor AS cursor
+    JOIN public.published_batch AS batch ON batch.stream = cursor.stream
+    WHERE cursor.stream = %(stream)s
+    UNION ALL
+    SELECT
+        greatest(
+            cursor.forgotten_sequence,
+            (SELECT max(last_sequence) FROM public.published_batch WHERE stream = cursor.stream)
+        ) + 1,
+        cursor.stream_sequence
+    FROM public.publisher_cursor AS cursor
+    WHERE cursor.stream = %(stream)s
+) AS hole
+WHERE first_sequence <= last_sequence
+ORDER BY first_sequence
+LIMIT 100
+"""
+
+
+class Phantom(NamedTuple):
+    """One such event."""
+
+    sequence: int
+    event_id: str
+    entity: str
+    action: str
+    entity_id: str | None
+    project_id: str | None
+    time: str
+    """When the change was made that is gone, as its envelope says."""
+    data: dict[str, Any] | None
+    """What was told of the row; None where the event was a reference."""
+
+    @property
+    def row(self) -> str | None:
+        """Id of the row: a UUID, or the number of a worktree type; None where the event does not tell."""
+        if self.entity != "worktree_type" or self.data is None:
+            return self.entity_id
+        return str(self.data.get("type_id"))
+
+
+async def phantoms_of(conn: AsyncConnection, client: Client, settings: Settings, known: Known) -> list[Phantom]:
+    """All of them, in the order of the stream. Raises `NotFound` when there is no stream, `Unavailable`."""
+    jetstream = client.jetstream()
+    with translated_nats(f"cannot read stream {known.stream}"):
+        state = (await jetstream.stream_info(known.stream)).state
+    sequences, _ = await unknown_sequences(conn, client, settings, known, state)
+    found = [await read_phantom(jetstream, known.stream, sequence) for sequence in sequences]
+    return [phantom for phantom in found if phantom is not None]
+
+
+async def read_phantom(jetstream: JetStreamContext, stream: str, sequence: int) -> Phantom | None:
+    """What the event at `sequence` tells; None when it is gone, or no event. Raises `Unavailable`."""
+    try:
+        with translated_nats(f"cannot read stream {stream}"):
+            message = await jetstream.get_msg(stream, sequence)
+        envelope = attributes_of(message.data or b"")
+        entity, action, entity_id = what_happened(envelope)
+    except (NotFound, Invalid):
+        return None
+    return Phantom(
+        sequence,
+        envelope["id"],
+        entity,
+        action or "",
+        entity_id,
+        envelope.get("partitionkey"),
+        envelope["time"],
+        envelope.get("data"),
+    )
+
+
+async def unknown_sequences(
+    conn: AsyncConnection, client: Client, settings: Settings, known: Known, state: StreamState
+) -> tuple[list[int], int]:
+    """Sequences of events of a lost database, and how many messages are of nobody we know. Raises `Unavailable`."""
+    profile = profile_of(settings)
+    if profile.is_shared:
+        after = max(known.forgotten, state.last_seq - TAIL_LOOKED_AT)
+        return await _unknown_in_tail(conn, SharedStream(client, profile, settings), after), 0
+    return await _unrecorded(conn, client.jetstream(), profile, known, state.first_seq, state.last_seq)
+
+
+async def _unknown_in_tail(conn: AsyncConnection, stream: SharedStream, after: int) -> list[int]:
+    """Sequences of the messages behind `after` that are marked as ours and that the outbox does not hold."""
+    unknown: list[int] = []
+    async for page in stream.tail(after):
+        ours = [
+            (message.outbox_id, message.event_id)
+            for message in page
+            if message.outbox_id is not None and message.event_id is not None
+        ]
+        known = await known_events(conn, ours)
+        unknown += [
+            message.sequence for message in page if message.event_id is not None and message.event_id not in known
+        ]
+    return unknown
+
+
+async def _unrecorded(
+    conn: AsyncConnection, jetstream: JetStreamContext, profile: Profile, known: Known, first: int, last: int
+) -> tuple[list[int], int]:
+    """Messages that the record does not name: sequences of events of a lost database, and how many are of nobody."""
+    with translated():
+        holes = await (await conn.execute(HOLES, {"stream": known.stream})).fetchall()
+    unrecorded = [sequence for low, high in holes for sequence in range(max(low, first), high + 1)]
+    unrecorded += range(max(known.last + 1, first), last + 1)
+    unknown: list[int] = []
+    foreign = 0
+    for sequence in unrecorded[:LOOKED_AT]:
+        try:
+            with translated_nats(f"cannot read stream {known.stream}"):
+                message = await jetstream.get_msg(known.stream, sequence)
+        except NotFound:
+            continue
+        outbox_id, event_id = profile.identity(message.headers or {})
+        if outbox_id is None or event_id is None:
+            foreign += 1
+        elif not await known_events(conn, [(outbox_id, event_id)]):
+            unknown.append(sequence)
+    return unknown, foreign

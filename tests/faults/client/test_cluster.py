@@ -1,0 +1,54 @@
+"""A durable subscription over a cluster of nats-servers: one node that is lost is no reason to begin anew."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from registry.client import Delivery, RegistryClient
+from registry.concurrency.tasks import end
+from tests.support.nats.cluster import SIZE, cluster
+from tests.support.nats.reading import connected
+from tests.support.world import World
+
+
+async def test_a_consumer_whose_leader_is_lost_is_not_taken_for_one_that_is_gone(world: World, state_dir: Path) -> None:
+    handled: list[int] = []
+
+    async def handle(delivery: Delivery) -> None:
+        handled.append(delivery.sequence)
+
+    async def until_handled(count: int) -> None:
+        async with asyncio.timeout(60):
+            while len(set(handled)) < count:
+                await asyncio.sleep(0.02)
+
+    async with cluster(state_dir) as nodes, connected(nodes.url) as direct:
+        there = world.at(nats_url=nodes.url, nats=direct)
+        async with there.relay(stream_replicas=SIZE):
+            # given: events are handled from the first subscription on, and what comes later waits for the next one
+            there.write(projects=1, worktrees=0, renames=1)
+            await there.drained()
+            async with RegistryClient.connect(nodes.url, prefix=world.prefix) as client, asyncio.TaskGroup() as tasks:
+                subscription = tasks.create_task(client.subscribe(handle, durable="d", from_start=True))
+                await until_handled(2)
+                await end([subscription])
+            there.write(projects=3, worktrees=0, renames=9)
+            await there.drained()
+            waiting = len(await there.published()) - len(set(handled))
+
+            # when: the node that leads the consumer is lost
+            info = await direct.jetstream().consumer_info(there.stream, "d-1")
+            assert info.cluster is not None
+            lost = int(str(info.cluster.leader).removeprefix("node"))
+            await nodes.kill(lost)
+
+            # then
+            async with (
+                RegistryClient.connect(nodes.nodes_up(), prefix=world.prefix) as client,
+                asyncio.TaskGroup() as tasks,
+            ):
+                subscription = tasks.create_task(client.subscribe(handle, durable="d"))
+                await until_handled(2 + waiting)
+                await end([subscription])
+            assert len(handled) == len(set(handled))

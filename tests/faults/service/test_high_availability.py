@@ -1,0 +1,113 @@
+"""The example of docs/high-availability.md, as it stands there: each machine of it is lost once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psycopg
+
+from publisher.doctor import examine
+from registry.database import migrate
+from tests.support.nats.cluster import Cluster, cluster
+from tests.support.nats.reading import connected
+from tests.support.relay_process import RelayProcess, relay_process
+from tests.support.servers.replicas import SYNCHRONOUS, Pair, pair
+from tests.support.world import World
+
+PAGE = (Path(__file__).parents[3] / "docs" / "high-availability.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The texts of a language on the page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def settings_of_postgresql() -> dict[str, str]:
+    """What the page sets, but for the standbys that are waited for: there is none yet."""
+    (text,) = blocks("ini")
+    found = dict(re.findall(r"^(\w+) = '?(.*?)'?$", text, re.MULTILINE))
+    assert found.pop(SYNCHRONOUS) == "*"
+    return found
+
+
+def variables(servers: Pair, nodes: Cluster) -> dict[str, str]:
+    """What the page gives to `serve`, with our servers in the place of those it names."""
+    (text,) = blocks("sh")
+    found = dict(re.findall(r'^(\w+)="?(.*?)"?$', text, re.MULTILINE))
+    for number, url in enumerate(servers.urls, start=1):
+        parts = psycopg.conninfo.conninfo_to_dict(url)
+        found["DATABASE_URL"] = found["DATABASE_URL"].replace(f"db-{number}", str(parts["host"]))
+    found["DATABASE_URL"] += f"&password={parts['password']}"
+    for number, node in enumerate(nodes.nodes, start=1):
+        found["NATS_URL"] = found["NATS_URL"].replace(f"nats-{number}:4222", f"127.0.0.1:{node.port}")
+    return found
+
+
+def write(database: str, name: str) -> None:
+    """One project more."""
+    with psycopg.connect(database) as conn:
+        conn.execute("SELECT register_project(%s, %s)", [name, f"git@github.com:owner/{name}.git"])
+
+
+def leading(database: str, services: list[RelayProcess]) -> RelayProcess:
+    """Which of them publishes."""
+    with psycopg.connect(database) as conn:
+        (leader,) = conn.execute("SELECT leader FROM publisher_cursor").fetchone() or ("",)
+    (found,) = [service for service in services if str(leader).endswith(f" {service.pid}")]
+    return found
+
+
+async def test_any_machine_of_the_example_may_be_lost(world: World, state_dir: Path) -> None:
+    promote, wait_for_nobody = blocks("sql")
+    with pair(state_dir, settings_of_postgresql()) as servers:
+        # given: the example
+        with psycopg.connect(servers.url) as conn:
+            migrate.apply(conn)
+        await servers.add_standby()
+        async with cluster(state_dir) as nodes, connected(nodes.url) as direct:
+            found = variables(servers, nodes)
+            there = world.at(database=found["DATABASE_URL"], nats_url=found["NATS_URL"], nats=direct)
+            replicas = {"stream_replicas": found["IMI_STREAM_REPLICAS"]}
+            with (
+                relay_process(there.database, there.nats_url, world.prefix, **replicas) as one,
+                relay_process(there.database, there.nats_url, world.prefix, **replicas) as other,
+            ):
+                await one.ready()
+                await other.ready()
+                write(there.database, "before")
+                await there.drained()
+
+                # when: the primary
+                await servers.fail_over(promote)
+                with psycopg.connect(servers.url, autocommit=True) as conn:
+                    for statement in wait_for_nobody.strip().split("\n"):
+                        conn.execute(statement.encode())
+                write(there.database, "without-a-standby")
+                await there.drained(60)
+                await servers.add_standby()
+                write(there.database, "with-a-new-standby")
+                await there.drained(60)
+
+                # and a nats-server, and the publisher that leads
+                await nodes.kill(await nodes.leader(there.stream))
+                leading(there.database, [one, other]).kill()
+                write(there.database, "with-half-of-everything")
+
+                # then
+                await there.drained(60)
+                async with connected(nodes.nodes_up()) as client:
+                    published = await there.at(nats=client).published()
+                told = [one.envelope["data"]["name"] for one in published if ".project." in one.subject]
+                assert told == ["before", "without-a-standby", "with-a-new-standby", "with-half-of-everything"]
+                await nodes.start(*[number for number, node in enumerate(nodes.nodes) if not node.is_running])
+                there = there.at(nats_url=nodes.url)
+                await there.assert_exactly_once(at_least=4)
+                findings = [one for one in await examine(there.settings()) if not one.is_well and one.is_hindrance]
+                assert findings == []
+
+
+def test_the_page_has_no_promise_that_no_test_attacks() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)`", PAGE)
+    assert named
+    assert all((Path(__file__).parents[3] / name).exists() for name in named)
