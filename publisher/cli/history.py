@@ -14,9 +14,12 @@ from publisher.cli.servers.installation import installation
 from publisher.cli.servers.session import located, located_schema, run
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_document, say, write
-from registry.errors import Invalid
+from registry.errors import Invalid, Unavailable
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from publisher.doctor import Finding
     from publisher.settings import Settings
 
 app = typer.Typer(help="What happened to one thing, and whether the events tell all.", no_args_is_help=True)
@@ -158,26 +161,28 @@ def doctor(
     state_dir: StateDir = Path(".imi"),
     database_url: DatabaseUrl = None,
     nats_url: NatsUrl = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Look whether database, stream and history fit together, and say what to do where they do not.
 
-    The servers of an `up` that does not run are started for it.
+    The servers of an `up` that does not run are started for it. With --watch and --json one look a line.
 
-    Example: imi-registry doctor
+    Example: imi-registry doctor --watch
     """
-    import json
-
     from publisher import doctor as examination
 
     with installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings:
         located_schema(settings.database_url)
+        if watch:
+            run(_watch(settings, as_json=as_json))
+            return
         findings = run(examination.examine(settings))
     if as_json:
-        emit_document(json.dumps([finding._asdict() for finding in findings]))
+        _emit(findings)
     else:
         for finding in findings:
-            write(f"{'ok ' if finding.is_well else '!! '} {finding.text}")
+            write(_line(finding))
     if not all(finding.is_well for finding in findings):
         raise typer.Exit(PROBLEMS)
 
@@ -222,6 +227,39 @@ def phantoms(
 
 def _kept(sequence: int) -> str:
     return f"event {sequence} is not taken back: that the row is gone is so, or what it was is not known"
+
+
+async def _watch(settings: Settings, *, as_json: bool) -> None:
+    """Look again and again; a server that is away is what is found then."""
+    from publisher.cli.terminal.text import safe
+    from publisher.cli.terminal.watching import repeated, watched
+    from publisher.doctor import Finding, examine
+
+    async def look() -> list[Finding]:
+        try:
+            return await examine(settings)
+        except Unavailable as error:
+            return [Finding(False, str(error))]
+
+    async def show() -> RenderableType:
+        from rich.console import Group
+
+        return Group(*[safe(_line(finding)) for finding in await look()])
+
+    async def tell() -> None:
+        _emit(await look())
+
+    await (repeated(tell) if as_json else watched(show))
+
+
+def _line(finding: Finding) -> str:
+    return f"{'ok ' if finding.is_well else '!! '} {finding.text}"
+
+
+def _emit(findings: list[Finding]) -> None:
+    import json
+
+    emit_document(json.dumps([finding._asdict() for finding in findings]))
 
 
 def _settings(database_url: str | None) -> Settings:

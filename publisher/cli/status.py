@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -12,6 +11,7 @@ from publisher.cli.servers.session import located, run
 from publisher.cli.terminal.text import emit_json
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from publisher.doctor import Finding
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from registry.models import RegistryStats
 
 PROBLEMS = 1
-REFRESH_SECONDS = 2.0
 CONSUMERS_SHOWN = 5
 
 
@@ -75,19 +74,12 @@ def status(
 
 
 async def _watch(settings: Settings) -> None:
-    from rich.live import Live
+    from publisher.cli.terminal.watching import watched
 
-    from publisher.cli.terminal.text import console, safe
-    from registry.errors import Unavailable
+    async def show() -> RenderableType:
+        return _screen(await _look(settings), settings)
 
-    with Live(console=console(), auto_refresh=False) as live:
-        while True:
-            try:
-                shown: Any = _screen(await _look(settings), settings)
-            except Unavailable as error:
-                shown = safe(f"!! {error}")
-            live.update(shown, refresh=True)
-            await asyncio.sleep(REFRESH_SECONDS)
+    await watched(show)
 
 
 async def _look(settings: Settings) -> Look:

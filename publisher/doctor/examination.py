@@ -13,9 +13,14 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
+from publisher.doctor.accounts import account_findings
+from publisher.doctor.columns import column_findings
+from publisher.doctor.consumers import consumer_findings
 from publisher.doctor.database import database_findings
 from publisher.doctor.dead_letters import dead_letter_findings
 from publisher.doctor.findings import Counts, Examined, Finding, Findings, of_check
+from publisher.doctor.listening import listening_findings
+from publisher.doctor.server import server_findings
 from publisher.doctor.stream import stream_findings
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
 from publisher.outbox.blocked import blocked, locked
@@ -69,8 +74,32 @@ class Examination(Part):
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Raises `Unavailable` when a server cannot be reached."""
+    pooled = of_check("servers", await listening_findings(settings.database_url or ""))
+    try:
+        return [*pooled, *await _examine(settings)]
+    except Unavailable as error:
+        if not pooled:
+            raise
+        return [*pooled, Finding(False, str(error), check="servers")]  # what a pooler does to sessions
+
+
+async def _examine(settings: Settings) -> list[Finding]:
     async with connections(settings) as (conn, client):
-        return (await examined(conn, client, settings)).findings
+        found = await examined(conn, client, settings)
+        if found.counts is None:  # blocked, or nothing was ever published: there is nothing more to look at
+            return found.findings
+        return [*found.findings, *await _around(conn, client, settings)]
+
+
+async def _around(conn: AsyncConnection, client: Client, settings: Settings) -> list[Finding]:
+    """What changes rarely, or takes a while to look at: not for a service that looks every few seconds."""
+    url = settings.database_url or ""
+    return [
+        *of_check("server", await server_findings(conn, client)),
+        *of_check("columns", await column_findings(conn)),
+        *of_check("roles", await asyncio.to_thread(account_findings, url)),
+        *of_check("consumers", await consumer_findings(client, settings)),
+    ]
 
 
 @asynccontextmanager

@@ -114,7 +114,7 @@ class EventStream:
                 config = (await self._js.stream_info(self.name)).config
         except NotFound:
             config = await self._create()
-        self._check(config)
+        self.check(config)
         self._is_atomic = bool(config.allow_atomic)
         await self._acknowledgements.open()
 
@@ -231,7 +231,8 @@ class EventStream:
             allow_atomic=True,  # a server that does not know it leaves it out
         )
 
-    def _check(self, found: StreamConfig) -> None:
+    def check(self, found: StreamConfig) -> None:
+        """Raise `Conflict` for a configuration that cannot carry the registry's events."""
         wanted = self._wanted()
         pairs = {
             "subjects": (found.subjects, wanted.subjects),

@@ -51,7 +51,8 @@ class SharedStream(EventStream):
     async def _create(self) -> StreamConfig:
         raise NotFound(f"stream {self.name} does not exist; in this profile others create it")
 
-    def _check(self, found: StreamConfig) -> None:
+    def check(self, found: StreamConfig) -> None:
+        """Raise `Conflict` for a configuration that cannot carry the registry's events."""
         problems = []
         if found.retention != RetentionPolicy.LIMITS:
             problems.append(f"retention is {found.retention}, expected limits")

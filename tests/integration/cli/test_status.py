@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
 from pathlib import Path
 
 import psycopg
@@ -12,6 +14,7 @@ from nats import connect
 from nats.js.api import ConsumerConfig
 
 from tests.support.commandline import CommandLine, command_line
+from tests.support.processes import COMMAND, environment
 from tests.support.services import wait_until
 from tests.support.world import World
 
@@ -78,3 +81,16 @@ def test_a_server_that_is_away_is_named(
     done = cli("status")
     assert (done.code, done.out) == (3, "")
     assert "127.0.0.1" in done.err
+
+
+def test_doctor_watched_tells_a_look_a_line(world: World) -> None:
+    """Until it is ended."""
+    command = [*COMMAND, "doctor", "--watch", "--json"]
+    places = environment(DATABASE_URL=world.database, NATS_URL=world.nats_url, IMI_PREFIX=world.prefix)
+    with subprocess.Popen(command, env=places, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        looks = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert [finding["check"] for finding in looks[0]] == ["servers", "publisher"]
+    assert looks[0] == looks[1]

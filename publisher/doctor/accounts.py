@@ -1,0 +1,31 @@
+"""Whether the account that looks has the rights of the registry's roles that were granted to it."""
+
+from __future__ import annotations
+
+from publisher.doctor.findings import Finding
+from registry.database.connection import connect_blocking
+from registry.database.roles import ROLES, roles_of
+
+LISTED = 3
+MINE = """
+SELECT r.rolname::text
+FROM pg_catalog.pg_roles AS r
+JOIN pg_catalog.pg_roles AS me ON me.rolname = current_user AND NOT me.rolsuper
+WHERE r.rolname = ANY (%s) AND pg_has_role(me.oid, r.oid, 'USAGE')
+"""
+
+
+def account_findings(database_url: str) -> list[Finding]:
+    """Compare; nothing is said where the account has none of the roles, and owns what it uses. Raises `Unavailable`."""
+    with connect_blocking(database_url) as conn:
+        mine = {name for (name,) in conn.execute(MINE, [list(ROLES)]).fetchall()}
+        missing = roles_of(conn).missing if mine else {}
+    return [
+        Finding(
+            False,
+            f"role {name} lacks {len(rights)} rights in this database, {', '.join(rights[:LISTED])}"
+            f"{' …' if len(rights) > LISTED else ''}: imi-registry roles setup",
+        )
+        for name, rights in missing.items()
+        if name in mine
+    ]

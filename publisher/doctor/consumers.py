@@ -1,0 +1,114 @@
+"""The event stream's configuration and cluster, and the consumers that stand still or lose events by theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ClusterInfo, ConsumerInfo
+
+from publisher.doctor.findings import Finding
+from publisher.settings import Settings, profile_of
+from publisher.stream.event_stream import EventStream
+from publisher.stream.shared_stream import SharedStream
+from registry.broker.errors import translated_nats
+from registry.errors import Conflict, NotFound, Unprepared
+
+STUCK_SECONDS = 600.0
+"""A consumer is named that has not finished an event so old."""
+LISTED_AT_ONCE = 256
+LISTED = 20
+
+
+async def consumer_findings(client: Client, settings: Settings) -> list[Finding]:
+    """Look at the event stream, and at its durable consumers. Raises `Unavailable`."""
+    profile, jetstream = profile_of(settings), client.jetstream()
+    stream = (SharedStream if profile.is_shared else EventStream)(client, profile, settings)
+    try:
+        with translated_nats(f"cannot read stream {stream.name}"):
+            info = await jetstream.stream_info(stream.name)
+    except NotFound:  # told by who compares it with the record
+        return []
+    findings = list(cluster(stream.name, info.cluster))
+    try:
+        stream.check(info.config)
+    except Conflict as error:
+        findings.append(Finding(False, f"{error}; a publisher that starts refuses it"))
+    try:
+        consumers = await _consumers(jetstream, stream.name)
+    except Unprepared:  # an account that may not list them
+        return findings
+    for consumer in consumers:
+        findings += [*lossy(consumer), *await _stuck(jetstream, stream.name, consumer)]
+    return findings[:LISTED]
+
+
+def cluster(stream: str, found: ClusterInfo | None) -> Iterator[Finding]:
+    """Whether the stream has a leader, and all its replicas; None where nats-server stands alone."""
+    if found is None:
+        return
+    if not found.leader:
+        yield Finding(False, f"stream {stream} has no leader: nothing is stored; start what is missing of NATS")
+    away = [peer.name for peer in found.replicas or [] if peer.offline or not peer.current]
+    if away:
+        yield Finding(
+            False,
+            f"replicas of stream {stream} on {', '.join(map(str, away))} are away or behind: one more loss may stop it",
+            is_hindrance=False,
+        )
+
+
+def lossy(consumer: ConsumerInfo) -> Iterator[Finding]:
+    """Settings of a durable consumer by which its component loses events."""
+    config = consumer.config
+    if config.ack_policy == AckPolicy.NONE:
+        yield Finding(
+            False,
+            f"consumer {consumer.name} acknowledges nothing (ack_policy none): what its component has in hand when it "
+            "ends is lost to it; make it anew with explicit",
+            is_hindrance=False,
+        )
+    elif config.max_deliver is not None and config.max_deliver > 0:
+        yield Finding(
+            False,
+            f"consumer {consumer.name} gives an event up, and tells nobody, once it was delivered {config.max_deliver} "
+            "times (max_deliver): without a limit, or with max_attempts of the client, none is lost",
+            is_hindrance=False,
+        )
+
+
+async def _consumers(jetstream: JetStreamContext, stream: str) -> list[ConsumerInfo]:
+    listed: list[ConsumerInfo] = []
+    while True:
+        with translated_nats(f"cannot list the consumers of stream {stream}"):
+            page = await jetstream.consumers_info(stream, offset=len(listed))
+        listed += page
+        if len(page) < LISTED_AT_ONCE:
+            return [info for info in listed if info.config.durable_name]
+
+
+async def _stuck(jetstream: JetStreamContext, stream: str, consumer: ConsumerInfo) -> list[Finding]:
+    left = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
+    if not left:
+        return []
+    floor = consumer.ack_floor.stream_seq if consumer.ack_floor is not None else 0
+    try:
+        with translated_nats(f"cannot read stream {stream}"):
+            subject = consumer.config.filter_subject or ">"
+            oldest = await jetstream.get_msg(stream, seq=floor + 1, subject=subject, next=True)
+    except NotFound:  # removed meanwhile
+        return []
+    age = datetime.now(UTC) - oldest.time if oldest.time is not None else timedelta()
+    if age.total_seconds() < STUCK_SECONDS:
+        return []
+    events = "1 event" if left == 1 else f"{left:,} events"
+    why = (
+        "it is read, so its handler fails or hangs: see the log of its component"
+        if consumer.num_waiting
+        else f"nobody reads it: start its component, or nats consumer rm {stream} {consumer.name}"
+    )
+    since = timedelta(seconds=round(age.total_seconds()))
+    said = f"consumer {consumer.name} is {events} behind, the oldest of {since} ago"
+    return [Finding(False, f"{said}; {why}", is_hindrance=False)]

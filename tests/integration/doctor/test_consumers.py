@@ -1,0 +1,103 @@
+"""What doctor says about the event stream and its consumers: each thing it names is made to happen."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from publisher.doctor import consumers as looked_at
+from publisher.doctor.consumers import cluster, consumer_findings
+from tests.support.nats.cluster import cluster as running_cluster
+from tests.support.nats.reading import connected
+from tests.support.services import scratch_directory
+from tests.support.world import World
+
+
+async def found(world: World) -> list[str]:
+    findings = await consumer_findings(world.nats, world.settings())
+    assert not any(finding.is_well for finding in findings)
+    return [finding.text for finding in findings]
+
+
+async def given(world: World, **config: object) -> None:
+    """A stream with events, and a durable consumer of it."""
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    consumer = ConsumerConfig(name="board", durable_name="board", **({"ack_policy": AckPolicy.EXPLICIT} | config))
+    await world.nats.jetstream().add_consumer(world.stream, consumer)
+
+
+async def test_without_a_stream_there_is_nothing_to_say(world: World) -> None:
+    assert await found(world) == []
+
+
+async def test_a_consumer_that_nobody_reads_is_named_with_how_far_it_is_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await given(world)
+    assert await found(world) == []
+    monkeypatch.setattr(looked_at, "STUCK_SECONDS", 0.0)
+    count = (await world.nats.jetstream().stream_info(world.stream)).state.messages
+    (line,) = await found(world)
+    assert line.startswith(f"consumer board is {count} events behind, the oldest of 0:00:0")
+    assert line.endswith(f"nobody reads it: start its component, or nats consumer rm {world.stream} board")
+
+
+async def test_a_consumer_whose_handler_hangs_is_told_from_one_that_nobody_reads(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looked_at, "STUCK_SECONDS", 0.0)
+    await given(world, max_ack_pending=1)
+    subscription = await world.nats.jetstream().pull_subscribe_bind("board", world.stream)
+    await subscription.fetch(1, timeout=10)
+    waiting = asyncio.create_task(subscription.fetch(1, timeout=10))
+    try:
+        async with asyncio.timeout(10):
+            while "its handler fails or hangs" not in (lines := await found(world))[0]:
+                await asyncio.sleep(0.02)
+    finally:
+        waiting.cancel()
+    assert len(lines) == 1
+
+
+async def test_consumers_that_lose_events_by_their_settings_are_named(world: World) -> None:
+    await given(world, max_deliver=3)
+    (line,) = await found(world)
+    assert line.startswith("consumer board gives an event up, and tells nobody, once it was delivered 3 times")
+    await world.nats.jetstream().delete_consumer(world.stream, "board")
+    await given(world, ack_policy=AckPolicy.NONE)
+    (line,) = await found(world)
+    assert line.startswith("consumer board acknowledges nothing (ack_policy none)")
+
+
+async def test_a_stream_of_another_configuration_is_told(world: World) -> None:
+    await given(world)
+    jetstream = world.nats.jetstream()
+    config = (await jetstream.stream_info(world.stream)).config
+    await jetstream.update_stream(config.evolve(max_bytes=10_000_000))
+    (line,) = await found(world)
+    assert "max_bytes is 10000000, expected -1" in line
+    assert line.endswith("a publisher that starts refuses it")
+
+
+async def test_replicas_that_are_away_and_a_stream_without_a_leader_are_told() -> None:
+    with scratch_directory() as directory:
+        async with running_cluster(Path(directory)) as three:
+            async with connected(three.url) as client:
+                await client.jetstream().add_stream(name="EVENTS", subjects=["e"], num_replicas=3)
+            async with asyncio.timeout(60):
+                while list(cluster("EVENTS", (await three.info("EVENTS")).cluster)):  # until all have it
+                    await asyncio.sleep(0.1)
+            leader = await three.leader("EVENTS")
+            await three.kill(next(number for number in range(3) if number != leader))
+            async with asyncio.timeout(60):
+                while not (told := list(cluster("EVENTS", info := (await three.info("EVENTS")).cluster))):
+                    await asyncio.sleep(0.1)
+            assert told[0].text.startswith("replicas of stream EVENTS on node")
+            assert info is not None
+            info.leader = None
+            assert next(iter(cluster("EVENTS", info))).text.startswith("stream EVENTS has no leader")
