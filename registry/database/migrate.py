@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 
 from registry.database import adoption
 from registry.database.errors import from_database
-from registry.database.migration import ROLLBACK, Migration, load, package_directory, split
+from registry.database.migration import ROLLBACK, Migration, load, package_directory, split, waiting
 from registry.database.roles.ownership import as_owner
 from registry.errors import Conflict, Invalid
 
@@ -59,13 +59,14 @@ class _Recorded(NamedTuple):
 class MigrationStatus:
     """A migration and its state in one database.
 
-    `changed` was applied with another text. What this package does not know was applied by a newer version of it: it is
-    `newer` where it says that this version works with it, and `unknown` otherwise.
+    `changed` was applied with another text; `waiting` is for when no program of an earlier version runs. What this
+    package does not know was applied by a newer version of it: it is `newer` where it says that this version works with
+    it, and `unknown` otherwise.
     """
 
     version: int
     name: str
-    state: Literal["applied", "pending", "changed", "newer", "unknown"]
+    state: Literal["applied", "pending", "waiting", "changed", "newer", "unknown"]
     applied_at: datetime | None = None
 
 
@@ -73,9 +74,12 @@ def apply(
     conn: psycopg.Connection[Any],
     *,
     dry_run: bool = False,
+    afterwards: bool = False,
     migrations: Sequence[Migration] | None = None,
 ) -> list[str]:
     """Apply what is pending, oldest first, and return the names applied (with `dry_run`: that would be).
+
+    With `afterwards` also what waits until no program of an earlier version runs.
 
     Two at once are safe: the second waits, then finds nothing to do. Files that were run by hand are run again and
     recorded. A database with the schema 2.0.0 as it was first shipped is upgraded as `upgrade` does it.
@@ -86,12 +90,16 @@ def apply(
     """
     packaged = load() if migrations is None else migrations
     if dry_run:
-        return [migration.name for migration in _pending(conn, packaged)]
-    return upgrade(conn, migrations=packaged)[0]
+        return [migration.name for migration in _pending(conn, packaged, afterwards=afterwards)]
+    return upgrade(conn, afterwards=afterwards, migrations=packaged)[0]
 
 
 def upgrade(
-    conn: psycopg.Connection[Any], *, merge_duplicates: bool = False, migrations: Sequence[Migration] | None = None
+    conn: psycopg.Connection[Any],
+    *,
+    merge_duplicates: bool = False,
+    afterwards: bool = False,
+    migrations: Sequence[Migration] | None = None,
 ) -> tuple[list[str], adoption.Plan]:
     """As `apply`, and returns as well what was changed in a database with the original schema, in one transaction.
 
@@ -100,7 +108,7 @@ def upgrade(
     packaged = load() if migrations is None else migrations
     changed = adoption.Plan()
     with _exclusive(conn):
-        pending = _pending(conn, packaged)
+        pending = _pending(conn, packaged, afterwards=afterwards)
         if _is_original(conn, pending):
             with conn.transaction(), adoption.adopt(conn, packaged, merge_duplicates=merge_duplicates) as changed:
                 _apply_all(conn, pending)
@@ -131,9 +139,11 @@ def status(conn: psycopg.Connection[Any], *, migrations: Sequence[Migration] | N
         for version, row in recorded.items()
         if version not in known
     ]
+    held_back = waiting(packaged, recorded)
     for migration in packaged:
         if migration.version not in recorded:
-            found.append(MigrationStatus(migration.version, migration.name, "pending"))
+            is_waiting = migration.version in held_back
+            found.append(MigrationStatus(migration.version, migration.name, "waiting" if is_waiting else "pending"))
             continue
         row = recorded[migration.version]
         state: Literal["applied", "changed"] = "applied" if row.checksum == migration.checksum else "changed"
@@ -183,10 +193,12 @@ def _exclusive(conn: psycopg.Connection[Any]) -> Iterator[None]:
             conn.autocommit = autocommit
 
 
-def _pending(conn: psycopg.Connection[Any], packaged: Sequence[Migration]) -> list[Migration]:
+def _pending(
+    conn: psycopg.Connection[Any], packaged: Sequence[Migration], *, afterwards: bool = False
+) -> list[Migration]:
     found = status(conn, migrations=packaged)
     _refuse_mismatch(conn, found)
-    names = {item.name for item in found if item.state == "pending"}
+    names = {item.name for item in found if item.state == "pending" or (afterwards and item.state == "waiting")}
     pending = [migration for migration in packaged if migration.name in names]
     _is_original(conn, pending)
     with conn.transaction():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ ROLLBACK = "999_rollback.sql"
 FROZEN = "frozen.json"
 """Checksum of each released file, by its name: these are never edited."""
 _FILE_NAME = re.compile(r"(\d{3})_[a-z0-9_]+\.sql")
+_PHASE = re.compile(r"^-- phase: *(.*?) *$", re.MULTILINE)
 _COMPATIBLE = re.compile(r"^-- compatible down to: *(.*?) *$", re.MULTILINE)
 # A statement ends at a semicolon outside of comments, strings, quoted names and dollar quotes.
 _TOKEN = re.compile(
@@ -53,6 +54,17 @@ class Migration:
                 f'migration {self.name}: "compatible down to: {match[1]}" names no earlier version, as 005 does'
             )
         return int(match[1])
+
+    @property
+    def is_for_afterwards(self) -> bool:
+        """Whether it is applied only once no program runs that does not know it: it removes what those need.
+
+        Said by a line `-- phase: after`. Raises `Invalid` for another word.
+        """
+        match = _PHASE.search(self.sql)
+        if match is not None and match[1] not in {"before", "after"}:
+            raise Invalid(f'migration {self.name}: "phase: {match[1]}" is neither before nor after')
+        return match is not None and match[1] == "after"
 
     @property
     def tables(self) -> dict[str, frozenset[str]]:
@@ -101,6 +113,20 @@ def package_directory() -> Path:
     """`registry/_migrations` of an installed package, `migrations/` of a checkout."""
     packaged = Path(__file__).parents[1] / "_migrations"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "migrations"
+
+
+def waiting(migrations: Sequence[Migration], applied: Collection[int]) -> set[int]:
+    """Versions that are for afterwards: the last ones, behind all that are to be applied before.
+
+    One that others stand behind waits no more: those are of a later version still, and none of before the first runs.
+    In a database that has nothing yet there is nobody to wait for.
+    """
+    found: set[int] = set()
+    for migration in reversed(migrations if applied else []):
+        if migration.version in applied or not migration.is_for_afterwards:
+            break
+        found.add(migration.version)
+    return found
 
 
 def split(sql: str) -> list[Statement]:

@@ -37,6 +37,9 @@ def up(
     merge_duplicates: Annotated[
         bool, typer.Option("--merge-duplicates", help="Of projects of one repository, make one (original schema only).")
     ] = False,
+    afterwards: Annotated[
+        bool, typer.Option("--afterwards", help="Also what waits until no process of an earlier version runs.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Apply what is pending, and write the events of rows that have none. Safe to run twice, and by two at once.
@@ -53,17 +56,21 @@ def up(
     with database(database_url) as conn:
         if dry_run:
             adopted = migrate.plan(conn, merge_duplicates=merge_duplicates)
-            names = migrate.apply(conn, dry_run=True)
+            names = migrate.apply(conn, dry_run=True, afterwards=afterwards)
         else:
             try:
-                names, adopted = migrate.upgrade(conn, merge_duplicates=merge_duplicates)
+                names, adopted = migrate.upgrade(conn, merge_duplicates=merge_duplicates, afterwards=afterwards)
             except adoption.Undecided as undecided:
                 upgrade.print_decisions(undecided.plan, say)
                 raise
             backfilled = _backfill(conn)
+        waiting = [item.name for item in migrate.status(conn) if item.state == "waiting" and item.name not in names]
     if as_json:
         emit_document(
-            json.dumps(adopted.as_dict() | {"applied": [] if dry_run else names, "pending": names if dry_run else []})
+            json.dumps(
+                adopted.as_dict()
+                | {"applied": [] if dry_run else names, "pending": names if dry_run else [], "waiting": waiting}
+            )
         )
     else:
         upgrade.print_changes(adopted)
@@ -72,6 +79,8 @@ def up(
             write(f"{'would apply' if dry_run else 'applied'} {name}")
         if not names:
             write("nothing to apply")
+        for name in waiting:
+            write(f"{name} waits: when no process of an earlier version runs, imi-registry migrate up --afterwards")
         if backfilled:
             write(f"wrote the events of {backfilled:,} rows that are older than the outbox")
     if adopted.decisions:

@@ -43,7 +43,7 @@ def embedded(
         nats_server(owned_dir) as broker,
     ):
         with database(db_server.url) as conn:
-            migrate.apply(conn)
+            migrate.apply(conn, afterwards=True)  # the folder has one owner, so nothing else runs
         settings = settings_of(database_url=db_server.url, **overrides).at_other_nats(broker.url)
         try:
             yield settings, [db_server, broker], publish

@@ -87,3 +87,44 @@ def test_a_released_file_that_is_not_as_it_was_is_refused(tmp_path: Path, fault:
         (tmp_path / OLD[1].name).unlink()
     with pytest.raises(Invalid, match=r"migration 002_made_up.sql was released and must stay as it was"):
         migrate.load(tmp_path)
+
+
+AFTERWARDS = made_up(4, "-- phase: after\n-- compatible down to: 003")
+
+
+def states(db: psycopg.Connection, migrations: list[migrate.Migration]) -> list[str]:
+    return [item.state for item in migrate.status(db, migrations=migrations)]
+
+
+def test_what_is_for_afterwards_waits_until_somebody_says_that_nothing_older_runs(db: psycopg.Connection) -> None:
+    migrate.apply(db, migrations=OLD)
+    newer = [*OLD, ADDS, AFTERWARDS]
+
+    assert migrate.apply(db, migrations=newer) == [ADDS.name]
+    assert states(db, newer) == ["applied", "applied", "applied", "waiting"]
+    migrate.check(db, migrations=newer)
+    migrate.check(db, migrations=OLD)
+
+    assert migrate.apply(db, migrations=newer, afterwards=True) == [AFTERWARDS.name]
+    migrate.check(db, migrations=newer)
+    with pytest.raises(Conflict, match="newer schema"):
+        migrate.check(db, migrations=OLD)
+
+
+def test_what_waits_is_applied_before_what_a_later_version_brings(db: psycopg.Connection) -> None:
+    migrate.apply(db, migrations=OLD)
+    migrate.apply(db, migrations=[*OLD, ADDS, AFTERWARDS])
+
+    assert migrate.apply(db, migrations=[*OLD, ADDS, AFTERWARDS, made_up(5)]) == [AFTERWARDS.name, "005_made_up.sql"]
+
+
+def test_an_empty_database_has_nobody_to_wait_for(db: psycopg.Connection) -> None:
+    newer = [*OLD, ADDS, AFTERWARDS]
+
+    assert migrate.apply(db, migrations=newer) == [migration.name for migration in newer]
+
+
+def test_a_phase_that_is_none_is_refused(db: psycopg.Connection) -> None:
+    migrate.apply(db, migrations=OLD)
+    with pytest.raises(Invalid, match=r"003_made_up.sql: .phase: later. is neither before nor after"):
+        migrate.apply(db, migrations=[*OLD, made_up(3, "-- phase: later")])
