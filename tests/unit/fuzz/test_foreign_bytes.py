@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from registry.errors import RegistryError
 from registry.events import VERSIONS, parse
 from registry.queries import QUERIES
-from tests.support.mutations import foreign
-from tests.support.readers import EVENTS, READERS, Reader
+from tests.support.fuzz.mutations import foreign
+from tests.support.fuzz.readers import EVENTS, READERS, Reader
 
 SHORT, LONG = 300, 100_000
 MOST_CHARACTERS = 5_000

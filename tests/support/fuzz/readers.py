@@ -35,7 +35,7 @@ from registry.profiles.bloodbank import BloodbankProfile
 from registry.queries import QUERIES
 from registry.urls import redacted, safe_to_tell
 
-SCHEMAS = Path(__file__).parents[2] / "schemas"
+SCHEMAS = Path(__file__).parents[3] / "schemas"
 
 
 class Reader(NamedTuple):
