@@ -51,7 +51,7 @@ def post(url: str, key: str, text: str) -> None:
     """Send one line as JSON; an answer that is an error raises."""
     headers = {"content-type": "application/json", "idempotency-key": key}
     request = Request(url, json.dumps({"text": text}).encode(), headers)  # noqa: S310  # the URL is the caller's own
-    urlopen(request, timeout=10).close()  # noqa: S310
+    urlopen(request, timeout=10).close()  # noqa: S310  # the same
 
 
 if __name__ == "__main__":

@@ -249,7 +249,7 @@ def _changed_files(status: str) -> Iterator[str]:
         if kind in fields_before_path:
             yield entry.split(" ", fields_before_path[kind])[-1]
         if kind == "2":
-            next(entries)
+            next(entries, None)
 
 
 def _submodules(path: Path) -> Iterator[str]:

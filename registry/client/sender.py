@@ -13,6 +13,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from pydantic import ValidationError
 
 from registry import exact
 from registry.arguments import check_fields, checked_arguments
@@ -75,11 +76,16 @@ class CommandSender:
         answer = self._awaited[inbox] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(sending.timeout):
-                return Outcome.model_validate_json(await self._outcome(name, payload, answer))
+                outcome = await self._outcome(name, payload, answer)
+            return Outcome.model_validate_json(outcome)
         except TimeoutError:
             raise OutcomeUnknown(
                 f"{name} {envelope['id']}: no outcome within {sending.timeout:g} s; it may be carried out yet"
             ) from None
+        except ValidationError as error:
+            raise OutcomeUnknown(
+                f"{name} {envelope['id']}: the answer is no outcome that this version knows; it may be carried out"
+            ) from error
         finally:
             del self._awaited[inbox]
 

@@ -12,7 +12,8 @@ from registry.broker.answers import raise_refusal
 from registry.broker.connection import flushed
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import unless_refused
-from registry.errors import Unavailable
+from registry.errors import RegistryError, Unavailable
+from registry.history.pages import NOT_READ
 from registry.history.snapshot import END, Snapshot, snapshot_subject, whole_lines
 from registry.position import Position
 from registry.profiles.profile import Profile
@@ -24,12 +25,19 @@ async def take_snapshot(client: Client, profile: Profile) -> Snapshot:
     """The state as of now. Raises `Unavailable` when no publisher answers or it stops in the middle."""
     async with aclosing(_pieces(client, snapshot_subject(profile))) as pieces:
         lines = whole_lines(pieces)
-        snapshot = Snapshot(position=Position.parse(orjson.loads(await anext(lines))["position"]))
+        snapshot = Snapshot(position=_position(await anext(lines)))
         async for line in lines:
             if line == END:
                 break
             snapshot.put_line(line)
         return snapshot
+
+
+def _position(line: bytes) -> Position:
+    try:
+        return Position.parse(orjson.loads(line)["position"])
+    except NOT_READ as error:
+        raise RegistryError("snapshot: the answer is none that this version knows") from error
 
 
 async def _pieces(client: Client, subject: str) -> AsyncGenerator[bytes, None]:

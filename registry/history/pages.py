@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 import orjson
 
-from registry.errors import Conflict, Invalid
+from registry.errors import Conflict, Invalid, RegistryError
 from registry.events.filter import EventFilter
 from registry.position import Position
 from registry.profiles.profile import Profile
+
+NOT_READ = (ValueError, KeyError, IndexError, TypeError, AttributeError)
+"""What reading something raises that is not what it should be; what pydantic raises is a `ValueError`."""
 
 
 class HistoryLost(Conflict):
@@ -81,14 +84,17 @@ class HistoryPage:
 
     @classmethod
     def decode(cls, text: bytes, *, is_shared: bool) -> HistoryPage:
-        """Read a page."""
-        first, *lines = text.split(b"\n")
-        head = orjson.loads(first)
-        events = []
-        for place, payload in zip(lines[::2], lines[1::2], strict=True):
-            sequence, outbox_id, subject = place.decode().split(" ")
-            events.append(Replayed(subject, payload, Position(int(sequence), int(outbox_id), is_shared)))
-        return cls(events, head["next"] and Position.parse(head["next"]), head["lost_before"])
+        """Read a page. Raises `RegistryError` for an answer that is none: anybody may answer who is let."""
+        try:
+            first, *lines = text.split(b"\n")
+            head = orjson.loads(first)
+            events = []
+            for place, payload in zip(lines[::2], lines[1::2], strict=True):
+                sequence, outbox_id, subject = place.decode().split(" ")
+                events.append(Replayed(subject, payload, Position(int(sequence), int(outbox_id), is_shared)))
+            return cls(events, head["next"] and Position.parse(head["next"]), int(head["lost_before"]))
+        except NOT_READ as error:
+            raise RegistryError("history: the answer is none that this version knows") from error
 
 
 def history_subject(profile: Profile) -> str:

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from registry import exact
+from registry.errors import RegistryError
+from registry.history.pages import NOT_READ
 from registry.history.state import State
 from registry.models import Project, Worktree, WorktreeType
 from registry.position import Position
@@ -26,14 +28,17 @@ class Snapshot(State):
     position: Position = field(default_factory=lambda: Position(0))
 
     def put_line(self, line: bytes) -> None:
-        """Take one row as the publisher sends it."""
-        kind, fields = line[:1], exact.loads(line[1:])
-        if kind == PROJECT:
-            self.put_project(Project.model_validate(fields))
-        elif kind == WORKTREE:
-            self.put_worktree(Worktree.model_validate(fields))
-        else:
-            self.put_type(WorktreeType.model_validate(fields))
+        """Take one row as the publisher sends it. Raises `RegistryError` for a line that is none."""
+        try:
+            kind, fields = line[:1], exact.loads(line[1:])
+            if kind == PROJECT:
+                self.put_project(Project.model_validate(fields))
+            elif kind == WORKTREE:
+                self.put_worktree(Worktree.model_validate(fields))
+            else:
+                self.put_type(WorktreeType.model_validate(fields))
+        except NOT_READ as error:
+            raise RegistryError("snapshot: a row is none that this version knows") from error
 
 
 async def whole_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

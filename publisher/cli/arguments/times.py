@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
 from registry.errors import Invalid
+from registry.validation import printable
 
 IN_UTC: ContextVar[bool] = ContextVar("IN_UTC", default=False)
 """Whether times are printed in UTC (`--utc`) instead of the local zone."""
@@ -25,7 +26,9 @@ def moment(text: str) -> datetime:
             return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
-        raise Invalid(f'time "{text}" is neither ISO 8601, as 2026-01-21T10:00:00Z, nor a time ago, as 30m') from None
+        raise Invalid(
+            f"time {printable(text)} is neither ISO 8601, as 2026-01-21T10:00:00Z, nor a time ago, as 30m"
+        ) from None
 
 
 def printed(time: datetime, timespec: str = "seconds") -> str:

@@ -51,7 +51,7 @@ class Source:
         columns = COLUMNS[table]
         listed = ", ".join(f'"{column}"' for column in columns)
         try:
-            for values in self._conn.execute(f'SELECT {listed} FROM "{table}" ORDER BY created_at, id'):  # noqa: S608
+            for values in self._conn.execute(f'SELECT {listed} FROM "{table}" ORDER BY created_at, id'):  # noqa: S608  # of constants
                 yield {name: _cleaned(value) for name, value in zip(columns, values, strict=True)}
         except sqlite3.Error as error:
             raise Invalid(f"table {table}: {error}") from error

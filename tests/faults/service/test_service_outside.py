@@ -101,7 +101,7 @@ async def test_a_command_that_lacks_a_right_holds_up_no_other(world: World, serv
 async def test_a_database_that_may_only_be_read_is_waited_for(world: World, service_role: Role) -> None:
     as_role = world.at(database=url_of(world.database, name_of(world.database), service_role))
     database = name_of(world.database)
-    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{service_role.name}'"  # noqa: S608
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{service_role.name}'"  # noqa: S608  # of constants
 
     with as_role.process() as process:
         await until_well(process)

@@ -192,7 +192,7 @@ async def test_everything_else_is_refused(there: World, deployed: Deployed, user
 
 
 async def test_a_client_without_a_user_is_refused(deployed: Deployed) -> None:
-    for access in (Access(tls_ca=deployed.authority.certificate), Access(user="system", password="x")):  # noqa: S106
+    for access in (Access(tls_ca=deployed.authority.certificate), Access(user="system", password="x")):  # noqa: S106  # of a test
         with pytest.raises(RegistryError):
             async with connect_nats(deployed.url, "test", access, reconnect=False):
                 pass

@@ -171,7 +171,7 @@ def run(conn: Conn, statement: str, values: dict[str, Any] | None, where: str | 
         conn.execute(statement.encode())
     else:
         assignments = ", ".join(f"{column} = %s" for column in values) or "metadata = metadata"
-        conn.execute(f"UPDATE {statement} SET {assignments} WHERE {where}".encode(), list(values.values()))  # noqa: S608
+        conn.execute(f"UPDATE {statement} SET {assignments} WHERE {where}".encode(), list(values.values()))  # noqa: S608  # of constants
     conn.execute("SET LOCAL timezone = 'UTC'")
     conn.execute("SET LOCAL datestyle = 'ISO'")
 

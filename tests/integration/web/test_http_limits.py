@@ -212,7 +212,7 @@ async def test_addresses_and_the_machines_own_name_are_hosts(host: str) -> None:
         ("127.0.0.1", "status.example.com", "evil.example.com", 421),
         ("127.0.0.1", "*", "anything", 200),
         ("0.0.0.0", "", "anything", 200),  # noqa: S104  # who listens for all cannot know his names
-        ("0.0.0.0", "status.example.com", "anything", 421),  # noqa: S104
+        ("0.0.0.0", "status.example.com", "anything", 421),  # noqa: S104  # a value
     ],
 )
 async def test_further_names_are_a_setting(bound: str, hosts: str, host: str, status: int) -> None:

@@ -150,7 +150,7 @@ def test_settings_say_who_a_client_is(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("IMI_NATS_INBOX_PREFIX", "_INBOX.ada")
 
     settings = load(nats_url="nats://host")
-    wanted = Access(user="ada", password="s3cret", tls_ca=tmp_path / "ca.pem", inbox_prefix="_INBOX.ada")  # noqa: S106
+    wanted = Access(user="ada", password="s3cret", tls_ca=tmp_path / "ca.pem", inbox_prefix="_INBOX.ada")  # noqa: S106  # of a test
 
     assert settings.nats_access == wanted
     assert "s3cret" not in f"{settings!r}{settings.nats_access!r}"

@@ -15,7 +15,7 @@ from tests.support.environment import forget_settings
 def test_settings_of_the_caller_are_forgotten_and_those_of_the_test_run_stay() -> None:
     libpq = {option.envvar.decode(): "bad" for option in psycopg.pq.Conninfo.get_defaults() if option.envvar}
     own = {"DATABASE_URL": "bad", "NATS_URL": "bad", "IMI_PREFIX": "bad!", "PGDATESTYLE": "German", "PGTZ": "Mars"}
-    kept = {"IMI_TEST_NATS_URL": "nats://localhost", "IMI_VENV": ".venv", "PATH": "/bin", "TMPDIR": "/tmp"}  # noqa: S108
+    kept = {"IMI_TEST_NATS_URL": "nats://localhost", "IMI_VENV": ".venv", "PATH": "/bin", "TMPDIR": "/tmp"}  # noqa: S108  # a value
     variables = libpq | own | kept
 
     forget_settings(variables)

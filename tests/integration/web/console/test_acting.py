@@ -23,7 +23,7 @@ async def test_the_link_signs_in_and_the_token_is_gone_from_the_address(world: W
 
 async def test_a_wrong_token_is_no_session(world: World) -> None:
     async with served(world, works=False) as (visitor, _):
-        answer = await visitor.sign_in(token="wrong")  # noqa: S106
+        answer = await visitor.sign_in(token="wrong")  # noqa: S106  # of a test
         assert answer.status == 403
         assert "not the token" in answer.text
         assert not visitor.cookie
@@ -38,8 +38,8 @@ async def test_a_cookie_that_is_not_ours_is_no_session(world: World, cookie: str
 
 
 async def test_a_session_of_another_token_is_none_here(world: World) -> None:
-    async with served(world, works=False, token="another") as (visitor, _):  # noqa: S106
-        await visitor.sign_in(token="another")  # noqa: S106
+    async with served(world, works=False, token="another") as (visitor, _):  # noqa: S106  # of a test
+        await visitor.sign_in(token="another")  # noqa: S106  # of a test
         content = visitor.cookie.split("=", 1)[1]
     async with served(world, works=False) as (visitor, _):
         visitor.cookie = f"imi_console_{visitor.port}={content}"

@@ -1,0 +1,61 @@
+"""Every reader of foreign bytes takes them or raises the error it promises, with one line that can be shown."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from registry.errors import RegistryError
+from registry.events import VERSIONS, parse
+from registry.queries import QUERIES
+from tests.support.fuzz.mutations import foreign
+from tests.support.fuzz.readers import EVENTS, READERS, Reader
+
+SHORT, LONG = 300, 100_000
+MOST_CHARACTERS = 5_000
+
+
+def check(reader: Reader, data: bytes) -> None:
+    """Read `data`: what is raised is what was promised, and can be shown on one line to anybody."""
+    try:
+        reader.read(data)
+    except reader.raises as error:
+        said = str(error) if isinstance(error, RegistryError) else ""
+    else:
+        return
+    assert "\n" not in said
+    assert len(said) < MOST_CHARACTERS
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_raises_what_it_promises_and_nothing_else(name: str) -> None:
+    fuzz(READERS[name], SHORT)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_raises_what_it_promises_over_many_more(name: str) -> None:
+    fuzz(READERS[name], LONG)
+
+
+def fuzz(reader: Reader, times: int) -> None:
+    """Try so many foreign messages."""
+
+    @settings(max_examples=times, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(foreign(reader.seeds))
+    def attempt(data: bytes) -> None:
+        check(reader, data)
+
+    attempt()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_seeds_are_valid_or_refused_as_promised(name: str) -> None:
+    for seed in READERS[name].seeds:
+        check(READERS[name], seed)
+
+
+def test_seeds_of_events_and_queries_are_read() -> None:
+    assert {parse(seed).name for seed in EVENTS} == set(VERSIONS)
+    assert set(READERS) >= {f"query {name}" for name in QUERIES}
