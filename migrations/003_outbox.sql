@@ -40,6 +40,18 @@ COMMENT ON FUNCTION outbox_uuid_setting(text) IS 'A UUID given by the writer in 
 
 -- transaction_id stands before id on purpose: defaults are evaluated in column order, so that a transaction has
 -- its transaction id before it allocates an outbox id, whoever inserts. The publisher's gap rule rests on this.
+-- Anybody may set a setting: it counts where the login may write the ledger, and so carries out commands.
+CREATE OR REPLACE FUNCTION outbox_actor_is_verified()
+RETURNS boolean
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(has_table_privilege(session_user, to_regclass('public.command_ledger'), 'INSERT'), false)
+$$;
+
+COMMENT ON FUNCTION outbox_actor_is_verified() IS 'Whether this session may say that the actor of a change was verified.';
+
 CREATE TABLE IF NOT EXISTS outbox (
     transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
     id bigint GENERATED ALWAYS AS IDENTITY,
@@ -63,6 +75,10 @@ CREATE TABLE IF NOT EXISTS outbox (
         current_setting('imi.traceparent', true)
         FROM '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$'
     ),
+    actor_is_verified boolean NOT NULL DEFAULT CASE
+        WHEN current_setting('imi.actor_is_verified', true) = 'on' THEN outbox_actor_is_verified()
+        ELSE false
+    END,
     CONSTRAINT outbox_pkey PRIMARY KEY (id),
     CONSTRAINT outbox_actor_is_short CHECK (length(actor) <= 200)
 );
@@ -74,6 +90,7 @@ COMMENT ON TABLE outbox IS 'One row per event, in the order of id; append-only, 
 COMMENT ON COLUMN outbox.entity_id IS 'Id of the changed row; NULL where the key is no UUID (worktree types) or there is no row (truncate).';
 COMMENT ON COLUMN outbox.data IS 'The full row after the change (before it, for a deletion), joined names, and "changed": column -> previous value.';
 COMMENT ON COLUMN outbox.actor IS 'Who changed it: set_config(''imi.actor'', …, true) in the writing transaction.';
+COMMENT ON COLUMN outbox.actor_is_verified IS 'Whether the applier knew the sender of the command, who may act as this actor.';
 COMMENT ON COLUMN outbox.traceparent IS 'W3C trace context from set_config(''imi.traceparent'', …, true); an invalid one is ignored, as W3C asks.';
 
 CREATE TABLE IF NOT EXISTS outbox_fault (

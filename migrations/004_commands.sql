@@ -613,7 +613,8 @@ CREATE OR REPLACE FUNCTION apply_command(
     p_idempotency_key text DEFAULT NULL,
     p_actor text DEFAULT NULL,
     p_traceparent text DEFAULT NULL,
-    p_problem text DEFAULT NULL
+    p_problem text DEFAULT NULL,
+    p_actor_is_verified boolean DEFAULT false
 )
 RETURNS TABLE (command_id uuid, verdict text, code text, message text, result jsonb)
 LANGUAGE plpgsql
@@ -646,6 +647,7 @@ BEGIN
         set_config('imi.causation_id', p_command_id::text, true),
         set_config('imi.idempotency_key', coalesce(p_idempotency_key, ''), true),
         set_config('imi.actor', coalesce(p_actor, ''), true),
+        set_config('imi.actor_is_verified', CASE WHEN p_actor_is_verified THEN 'on' ELSE '' END, true),
         set_config('imi.traceparent', coalesce(p_traceparent, ''), true);
 
     verdict := 'rejected';
@@ -724,6 +726,6 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION apply_command(uuid, text, jsonb, bytea, uuid, text, text, text, text) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
+COMMENT ON FUNCTION apply_command(uuid, text, jsonb, bytea, uuid, text, text, text, text, boolean) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
 
 COMMIT;

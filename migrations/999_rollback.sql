@@ -113,7 +113,7 @@ DROP FUNCTION IF EXISTS forget_published(interval, integer);
 -- 004
 DROP FUNCTION IF EXISTS
     outbox_command_recorded(),
-    apply_command(uuid, text, jsonb, bytea, uuid, text, text, text, text),
+    apply_command(uuid, text, jsonb, bytea, uuid, text, text, text, text, boolean),
     run_command(text, jsonb),
     command_worktree(jsonb),
     command_project(jsonb),
@@ -134,6 +134,7 @@ DROP FUNCTION IF EXISTS
     backfill_outbox_lock(regclass, text, boolean),
     outbox_change(text, anyelement, anyelement),
     outbox_uuid_setting(text),
+    outbox_actor_is_verified(),
     outbox_refuse_rewrite(),
     outbox_ring(),
     outbox_project_inserted(),

@@ -24,7 +24,7 @@ from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
 from registry.urls import is_cut_in_password, redacted
-from registry.validation import PREFIX, RULES, SOURCE
+from registry.validation import PREFIX, RULES, SENDER, SOURCE
 
 if TYPE_CHECKING:
     from registry.profiles.profile import Profile
@@ -101,6 +101,13 @@ class Settings(BaseSettings):
     event_versions: dict[str, int] = Field(
         default={},
         description='Major versions to publish where that is not 1, as JSON: {"activity.logged": 2}; profile imi only.',
+    )
+    actors: dict[str, list[str]] | None = Field(
+        default=None,
+        description="Who may act as whom, as JSON: a sender to its actors, * for any; else it is itself.",
+    )
+    command_sender: str | None = Field(
+        default=None, pattern=SENDER, description="Sender as whom commands of the command line are sent over NATS."
     )
     stream_replicas: int = Field(default=1, ge=1, le=5, description="Replicas of streams that are created.")
     stream_max_age_days: float = Field(

@@ -9,7 +9,7 @@ from uuid import UUID
 NO_PROJECT = "-"
 DEFAULT_SOURCE = "urn:imi:registry"
 """CloudEvents `source` of the events of a registry that has no other."""
-_COMMAND = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_COMMAND = re.compile(r"([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)(?:\.([A-Za-z0-9_-]+))?")
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,23 @@ class CommandNames:
     dead_letter_stream: str
     dead_letter_root: str
 
-    def command_subject(self, name: str) -> str:
-        """Subject a command is published to."""
-        return f"{self.command_root}.{name}"
+    def command_subject(self, name: str, sender: str | None = None) -> str:
+        """Subject a command is published to, by anybody or by `sender` alone."""
+        return f"{self.command_root}.{name}" if sender is None else f"{self.command_root}.{name}.{sender}"
 
     def name_of(self, subject: str) -> str | None:
         """The command a subject stands for; None when it is none of this version."""
+        found = self._parts(subject)
+        return found and found[1]
+
+    def sender_of(self, subject: str) -> str | None:
+        """The sender whose subject this is: the server lets nobody else publish on it, where it is configured so."""
+        found = self._parts(subject)
+        return found and found[2]
+
+    def _parts(self, subject: str) -> re.Match[str] | None:
         name = subject.removeprefix(f"{self.command_root}.")
-        return name if name != subject and _COMMAND.fullmatch(name) else None
+        return _COMMAND.fullmatch(name) if name != subject else None
 
     def reply_subject(self, name: str, command_id: UUID) -> str:
         """Subject the outcome of a command is published to."""

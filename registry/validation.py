@@ -21,6 +21,7 @@ INBOX = r"^_INBOX[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)+$"
 PREFIX = r"^[a-z][a-z0-9_-]{0,31}$"
 """Pattern of the first token of subjects."""
 SOURCE = r"^[!-~]{1,200}$"
+SENDER = r"^[A-Za-z0-9_-]{1,64}$"
 """Pattern of a CloudEvents `source`, which also stands in a header."""
 RULES = {
     NOT_BLANK: "it must not be blank",
@@ -28,6 +29,7 @@ RULES = {
     NOT_EMPTY: "it must not be empty or have a NUL",
     INBOX: "it must be an inbox: _INBOX, which may go on, and tokens behind it",
     PREFIX: 'it must be a small letter and up to 31 more, or digits, "_" and "-"',
+    SENDER: 'it must be 1 to 64 letters, digits, "_" and "-"',
     SOURCE: "it must be 1 to 200 characters of ASCII without spaces",
 }
 """What the patterns mean, for people."""

@@ -45,7 +45,7 @@ END;
 $function$;
 COMMENT ON FUNCTION add_worktree_type(text,text,text,text,text,text,jsonb) IS 'Id of the worktree type of this name, added when there is none; 23505 when there is one with other prefixes.';
 
-CREATE OR REPLACE FUNCTION public.apply_command(p_command_id uuid, p_type text, p_data jsonb, p_digest bytea, p_correlation_id uuid, p_idempotency_key text DEFAULT NULL::text, p_actor text DEFAULT NULL::text, p_traceparent text DEFAULT NULL::text, p_problem text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION public.apply_command(p_command_id uuid, p_type text, p_data jsonb, p_digest bytea, p_correlation_id uuid, p_idempotency_key text DEFAULT NULL::text, p_actor text DEFAULT NULL::text, p_traceparent text DEFAULT NULL::text, p_problem text DEFAULT NULL::text, p_actor_is_verified boolean DEFAULT false)
  RETURNS TABLE(command_id uuid, verdict text, code text, message text, result jsonb)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -77,6 +77,7 @@ BEGIN
         set_config('imi.causation_id', p_command_id::text, true),
         set_config('imi.idempotency_key', coalesce(p_idempotency_key, ''), true),
         set_config('imi.actor', coalesce(p_actor, ''), true),
+        set_config('imi.actor_is_verified', CASE WHEN p_actor_is_verified THEN 'on' ELSE '' END, true),
         set_config('imi.traceparent', coalesce(p_traceparent, ''), true);
 
     verdict := 'rejected';
@@ -154,7 +155,7 @@ BEGIN
     RETURN NEXT;
 END;
 $function$;
-COMMENT ON FUNCTION apply_command(uuid,text,jsonb,bytea,uuid,text,text,text,text) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
+COMMENT ON FUNCTION apply_command(uuid,text,jsonb,bytea,uuid,text,text,text,text,boolean) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
 
 CREATE OR REPLACE FUNCTION public.backfill_outbox(p_limit integer DEFAULT 1000)
  RETURNS integer
@@ -1000,6 +1001,16 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION outbox_activity_inserted() FROM PUBLIC;
 COMMENT ON FUNCTION outbox_activity_inserted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_actor_is_verified()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce(has_table_privilege(session_user, to_regclass('public.command_ledger'), 'INSERT'), false)
+$function$;
+COMMENT ON FUNCTION outbox_actor_is_verified() IS 'Whether this session may say that the actor of a change was verified.';
 
 CREATE OR REPLACE FUNCTION public.outbox_change(p_column text, p_old anyelement, p_new anyelement)
  RETURNS jsonb

@@ -83,6 +83,11 @@ CASE
     ELSE NULL::uuid
 END,
     traceparent text DEFAULT "substring"(current_setting('imi.traceparent'::text, true), '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$'::text),
+    actor_is_verified boolean NOT NULL DEFAULT 
+CASE
+    WHEN (current_setting('imi.actor_is_verified'::text, true) = 'on'::text) THEN outbox_actor_is_verified()
+    ELSE false
+END,
     CONSTRAINT outbox_actor_is_short CHECK ((length(actor) <= 200)),
     CONSTRAINT outbox_pkey PRIMARY KEY (id)
 );
@@ -91,6 +96,7 @@ COMMENT ON COLUMN outbox.entity_id IS 'Id of the changed row; NULL where the key
 COMMENT ON COLUMN outbox.data IS 'The full row after the change (before it, for a deletion), joined names, and "changed": column -> previous value.';
 COMMENT ON COLUMN outbox.actor IS 'Who changed it: set_config(''imi.actor'', …, true) in the writing transaction.';
 COMMENT ON COLUMN outbox.traceparent IS 'W3C trace context from set_config(''imi.traceparent'', …, true); an invalid one is ignored, as W3C asks.';
+COMMENT ON COLUMN outbox.actor_is_verified IS 'Whether the applier knew the sender of the command, who may act as this actor.';
 COMMENT ON CONSTRAINT outbox_actor_is_short ON outbox IS 'imi.actor has at most 200 characters.';
 
 CREATE TABLE outbox_backlog (

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+from publisher.applier.actors import Actors
 from publisher.applier.command_stream import CommandStream
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.metrics import ApplierMetrics
@@ -93,4 +94,5 @@ class Applier(Part):
         """Have commands carried out until the lead is lost."""
         self._metrics.became("leader")
         self.settled.set()
-        await Workers(self._database_url, self._name, stream, dead_letters, self._profile, self._metrics).run()
+        actors = Actors(self._settings.actors)
+        await Workers(self._database_url, self._name, stream, dead_letters, self._profile, self._metrics, actors).run()

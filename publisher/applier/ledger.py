@@ -25,12 +25,14 @@ Connection = AsyncConnection[Any]
 APPLY = """
 SELECT outcome.command_id, outcome.verdict, outcome.code, outcome.message, outcome.result
 FROM unnest(
-    %s::uuid[], %s::text[], %s::text[], %s::bytea[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[]
+    %s::uuid[], %s::text[], %s::text[], %s::bytea[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[],
+    %s::boolean[]
 ) WITH ORDINALITY AS command (
-    id, name, data, digest, correlation_id, idempotency_key, actor, traceparent, problem, number
+    id, name, data, digest, correlation_id, idempotency_key, actor, traceparent, problem, actor_is_verified,
+    number
 )
 CROSS JOIN LATERAL public.apply_command(
-    id, name, data::jsonb, digest, correlation_id, idempotency_key, actor, traceparent, problem
+    id, name, data::jsonb, digest, correlation_id, idempotency_key, actor, traceparent, problem, actor_is_verified
 ) AS outcome
 ORDER BY number
 """
@@ -97,6 +99,7 @@ async def apply(conn: Connection, commands: Sequence[Command]) -> list[Outcome]:
             command.actor,
             command.traceparent,
             command.problem,
+            command.actor_is_verified,
         )
         for command in commands
     ]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import structlog
 
 from publisher.applier import ledger
+from publisher.applier.actors import Actors
 from publisher.applier.command_stream import CommandStream, Received
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.keys import keys
@@ -71,6 +72,7 @@ class Workers:
         dead_letters: DeadLetters,
         profile: Profile,
         metrics: ApplierMetrics,
+        actors: Actors,
     ) -> None:
         self._database_url = database_url
         self._name = name
@@ -79,6 +81,7 @@ class Workers:
         self._profile = profile
         self._names = profile.commands
         self._metrics = metrics
+        self._actors = actors
         self._lanes: Lanes[Work] = Lanes()
         self._alone: asyncio.Queue[Job[Work]] = asyncio.Queue()
         self._looking = asyncio.Lock()
@@ -103,7 +106,8 @@ class Workers:
         name = self._names.name_of(received.subject)
         if name is None:
             raise Invalid(f"subject is not of the form {self._names.command_subject('<entity>.<verb>')}")
-        return read(received.payload, name, self._profile.parse_command)
+        command = read(received.payload, name, self._profile.parse_command)
+        return self._actors.bind(command, self._names.sender_of(received.subject))
 
     async def _refuse(self, received: Received, error: Invalid) -> None:
         """Answer a message that is no command, where it says to whom, and keep it as a dead letter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -35,6 +36,7 @@ from registry.history.snapshot import Snapshot
 from registry.position import Start
 from registry.profiles.profile import Profile, profile_named
 from registry.subjects import DEFAULT_SOURCE, Names
+from registry.validation import RULES, SENDER, printable
 
 __all__ = ["Delivery", "RegistryClient", "Sending"]
 
@@ -48,8 +50,8 @@ MOST_ATTEMPTS = 1000
 class RegistryClient(CommandClient):
     """A connection to one registry: send commands, follow its events. Open it with `RegistryClient.connect`."""
 
-    def __init__(self, client: Client, profile: Profile, source: str, names: Names) -> None:
-        super().__init__(client, profile.commands, source, profile.complete_command)
+    def __init__(self, client: Client, profile: Profile, source: str, names: Names, sender: str | None = None) -> None:
+        super().__init__(client, profile.commands, source, profile.complete_command, sender)
         self._profile = profile
         self.queries = QueryClient(client, names)
         """What the registry holds, asked over NATS."""
@@ -68,17 +70,21 @@ class RegistryClient(CommandClient):
         source: str = DEFAULT_SOURCE,
         name: str = "imi-client",
         access: Access = ANYBODY,
+        sender: str | None = None,
     ) -> AsyncIterator[RegistryClient]:
         """Connect to NATS at `nats_url`; lost connections are restored. Raises `Invalid`, `Unavailable`.
 
         `prefix`, `profile` and `source` are the registry's own settings of these names (on a shared stream, events of
         another source are passed over); nothing is read from the environment. `name` tells the server's monitoring, and
         in `source` of each command, who this is. `access` says how the server knows it, and what is wanted of TLS.
+        Commands are sent as `sender`, on subjects that end with it and that the server keeps for this user.
         """
         access.check()
+        if sender is not None and not re.fullmatch(SENDER, sender):
+            raise Invalid(f"sender: {printable(sender)}: {RULES[SENDER]}")
         naming = profile_named(profile, prefix=prefix, source=source)
         async with connect_nats(nats_url, name, access) as client:
-            yield cls(client, naming, f"urn:imi:client:{quote(name)}", Names(prefix))
+            yield cls(client, naming, f"urn:imi:client:{quote(name)}", Names(prefix), sender)
 
     @checked_arguments
     async def subscribe(

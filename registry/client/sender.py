@@ -52,12 +52,18 @@ class CommandSender:
     """Sends commands of any kind over one connection."""
 
     def __init__(
-        self, client: Client, names: CommandNames, source: str, complete: Callable[[dict[str, Any]], dict[str, Any]]
+        self,
+        client: Client,
+        names: CommandNames,
+        source: str,
+        complete: Callable[[dict[str, Any]], dict[str, Any]],
+        sender: str | None = None,
     ) -> None:
         self._client = client
         self._command_names = names
         self._complete = complete
         self._source = source
+        self._sender = sender
         self._jetstream = client.jetstream()
         self._inbox: str | None = None
         self._awaited: dict[str, asyncio.Future[bytes]] = {}
@@ -181,7 +187,7 @@ class CommandSender:
 
         Without Nats-Msg-Id: the server would drop a second copy that is sent because the outcome was lost.
         """
-        subject = self._command_names.command_subject(name)
+        subject = self._command_names.command_subject(name, self._sender)
         with translated_nats(f"cannot send {name}"):
             try:
                 await self._jetstream.publish(subject, payload, timeout=2.0)

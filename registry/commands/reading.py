@@ -34,6 +34,7 @@ class Command(NamedTuple):
     idempotency_key: str | None
     reply_to: str | None
     problem: str | None
+    actor_is_verified: bool = False
 
 
 def read(payload: bytes, name: str, parse: Callable[[bytes, list[str]], Any] = exact.loads) -> Command:

@@ -76,6 +76,8 @@ class Envelope(BaseModel):
     """Id of the project."""
     actor: str | None = None
     """Who made the change, where the writer said so."""
+    actorverified: bool | None = None
+    """True where the registry knew the sender of the command, who may act as this actor; a claim otherwise."""
     traceparent: (
         Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] | None
     ) = None

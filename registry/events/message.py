@@ -37,6 +37,8 @@ class OutboxRow(NamedTuple):
     traceparent: str | None
     data: str | None
     """None where it was not read: because it is not short, or as `omission` tells."""
+    actor_is_verified: bool = False
+    """Whether the applier knew who sent the command, and that he may act as `actor`."""
     omission: Omission | None = None
 
 

@@ -150,6 +150,8 @@ class BloodbankProfile:
             envelope["causationid"] = row.causation_id
         if row.project_id is not None:
             envelope["partitionkey"] = row.project_id
+        if row.actor and row.actor_is_verified:
+            envelope["actorverified"] = True
         if row.traceparent is not None:
             envelope["traceparent"] = row.traceparent
         return envelope

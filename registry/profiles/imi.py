@@ -61,6 +61,8 @@ class ImiProfile:
             envelope += f',"partitionkey":"{row.project_id}"'
         if row.actor is not None:
             envelope += f',"actor":{_json(row.actor)}'
+            if row.actor_is_verified:
+                envelope += ',"actorverified":true'
         if row.traceparent is not None:
             envelope += f',"traceparent":{_json(row.traceparent)}'
         omission, payload = row.omission, b""

@@ -97,6 +97,7 @@ async def registry_client(settings: Settings, command: str) -> AsyncIterator[Reg
         source=settings.source,
         name=f"imi-registry {command}",
         access=settings.nats_access,
+        sender=settings.command_sender,
     ) as client:
         yield client
 

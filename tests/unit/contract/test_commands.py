@@ -149,17 +149,21 @@ def test_a_command_of_ours_has_the_pipelines_attributes_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "name"),
+    ("subject", "name", "sender"),
     [
-        ("imi.cmd.v1.project.register", "project.register"),
-        ("imi.cmd.v2.project.register", None),
-        ("imi.cmd.v1.project", None),
-        ("imi.cmd.v1.project.register.now", None),
-        ("imi.cmd.x", None),
+        ("imi.cmd.v1.project.register", "project.register", None),
+        ("imi.cmd.v1.project.register.flume", "project.register", "flume"),
+        ("imi.cmd.v2.project.register", None, None),
+        ("imi.cmd.v1.project", None, None),
+        ("imi.cmd.v1.project.register.flume.now", None, None),
+        ("imi.cmd.x", None, None),
     ],
 )
-def test_the_subject_names_the_command(subject: str, name: str | None) -> None:
-    assert Names().commands.name_of(subject) == name
+def test_the_subject_names_the_command_and_the_sender(subject: str, name: str | None, sender: str | None) -> None:
+    names = Names().commands
+    assert (names.name_of(subject), names.sender_of(subject)) == (name, sender)
+    if name is not None:
+        assert names.command_subject(name, sender) == subject
 
 
 @pytest.mark.parametrize(

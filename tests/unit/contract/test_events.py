@@ -184,7 +184,11 @@ def test_data_in_the_other_profile_keeps_to_the_same_schema(name: str) -> None:
 def test_the_envelope_model_has_every_attribute_that_is_written() -> None:
     data = str_of(V1)
     full = row("activity.logged", data)._replace(
-        project_id=EVENT, actor="ada", traceparent=f"00-{'a' * 32}-{'b' * 16}-01", causation_id=EVENT
+        project_id=EVENT,
+        actor="ada",
+        actor_is_verified=True,
+        traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
+        causation_id=EVENT,
     )
     written = orjson.loads(ImiProfile("imi", "s").encode(full, 1 << 20).payload)
     assert written.keys() == Envelope.model_fields.keys() - {"dataref", "datarefreason"}
