@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from registry.database import adoption
+from registry.database.drift import differing
 from registry.database.errors import from_database
 from registry.database.migration import ROLLBACK, Migration, load, package_directory, split, waiting
 from registry.database.roles.ownership import as_owner
@@ -113,6 +114,7 @@ def upgrade(
             with conn.transaction(), adoption.adopt(conn, packaged, merge_duplicates=merge_duplicates) as changed:
                 _apply_all(conn, pending)
         else:
+            changed = adoption.Plan(replaced=_replaced(conn, pending))
             with as_owner(conn):
                 _apply_all(conn, pending)
         return [migration.name for migration in pending], changed
@@ -122,8 +124,9 @@ def plan(conn: psycopg.Connection[Any], *, merge_duplicates: bool = False) -> ad
     """What `apply` changes in rows that are there, and what is to be decided before it; nothing in a schema of ours."""
     packaged = load()
     try:
-        if not _is_original(conn, _pending(conn, packaged)):
-            return adoption.Plan()
+        pending = _pending(conn, packaged)
+        if not _is_original(conn, pending):
+            return adoption.Plan(replaced=_replaced(conn, pending))
         return adoption.plan(conn, packaged, merge_duplicates=merge_duplicates)
     except psycopg.Error as error:
         raise from_database(error) from error
@@ -218,6 +221,13 @@ def _apply_all(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> N
                 " VALUES (%s, %s, %s, session_user, %s)",
                 (migration.version, migration.name, migration.checksum, migration.compatible_down_to),
             )
+
+
+def _replaced(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> list[str]:
+    """Functions, views and triggers that somebody put where all of our migrations put theirs."""
+    if not pending or pending[0].version != 1:
+        return []
+    return [str(one) for one in differing(conn) if not one.is_missing]
 
 
 def _is_original(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> bool:
