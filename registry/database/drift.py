@@ -6,14 +6,14 @@ What they should be is `migrations/head/`. Comments and rights are not looked at
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg import AsyncConnection, Connection
 
 from registry.database.errors import translated
 from registry.database.head import FILES, SETTINGS
-from registry.database.migration import load, package_directory
+from registry.database.migration import Migration, load, package_directory
 
 LOOKED_AT = ("functions.sql", "triggers.sql", "views.sql")
 _NAMED = re.compile(
@@ -47,6 +47,13 @@ def differing(conn: Connection[Any]) -> list[Differing]:
             conn.execute(setting)
         texts = {name: [text for (text,) in conn.execute(FILES[name]).fetchall()] for name in LOOKED_AT}
     return _compared(texts)
+
+
+def replaced(conn: Connection[Any], pending: Sequence[Migration]) -> list[str]:
+    """Functions, views and triggers that somebody put where all of our migrations will put theirs."""
+    if not pending or pending[0].version != 1:
+        return []
+    return [str(one) for one in differing(conn) if not one.is_missing]
 
 
 async def differing_in(conn: AsyncConnection[Any]) -> list[Differing]:

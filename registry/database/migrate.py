@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from registry.database import adoption
-from registry.database.drift import differing
+from registry.database.drift import replaced
 from registry.database.errors import from_database
 from registry.database.migration import ROLLBACK, Migration, load, package_directory, split, waiting
 from registry.database.roles.ownership import as_owner
@@ -107,14 +107,13 @@ def upgrade(
     With `merge_duplicates` projects of one repository become one. Raises as `apply` does.
     """
     packaged = load() if migrations is None else migrations
-    changed = adoption.Plan()
     with _exclusive(conn):
         pending = _pending(conn, packaged, afterwards=afterwards)
+        changed = adoption.Plan(replaced=replaced(conn, pending))
         if _is_original(conn, pending):
             with conn.transaction(), adoption.adopt(conn, packaged, merge_duplicates=merge_duplicates) as changed:
                 _apply_all(conn, pending)
         else:
-            changed = adoption.Plan(replaced=_replaced(conn, pending))
             with as_owner(conn):
                 _apply_all(conn, pending)
         return [migration.name for migration in pending], changed
@@ -124,9 +123,8 @@ def plan(conn: psycopg.Connection[Any], *, merge_duplicates: bool = False) -> ad
     """What `apply` changes in rows that are there, and what is to be decided before it; nothing in a schema of ours."""
     packaged = load()
     try:
-        pending = _pending(conn, packaged)
-        if not _is_original(conn, pending):
-            return adoption.Plan(replaced=_replaced(conn, pending))
+        if not _is_original(conn, pending := _pending(conn, packaged)):
+            return adoption.Plan(replaced=replaced(conn, pending))
         return adoption.plan(conn, packaged, merge_duplicates=merge_duplicates)
     except psycopg.Error as error:
         raise from_database(error) from error
@@ -223,13 +221,6 @@ def _apply_all(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> N
             )
 
 
-def _replaced(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> list[str]:
-    """Functions, views and triggers that somebody put where all of our migrations put theirs."""
-    if not pending or pending[0].version != 1:
-        return []
-    return [str(one) for one in differing(conn) if not one.is_missing]
-
-
 def _is_original(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> bool:
     """Whether the first of our migrations would meet the original schema. Raises `Conflict` for what resembles it."""
     if not pending or pending[0].version != 1:
@@ -277,8 +268,7 @@ def _refuse_foreign_table(conn: psycopg.Connection[Any], table: str, columns: fr
 
 def _state_of_later(row: _Recorded, newest: int) -> Literal["newer", "unknown"]:
     """Whether a program that knows the migrations up to `newest` works with this later item."""
-    is_compatible = row.compatible_down_to is not None and row.compatible_down_to <= newest
-    return "newer" if is_compatible else "unknown"
+    return "newer" if row.compatible_down_to is not None and row.compatible_down_to <= newest else "unknown"
 
 
 def _recorded(conn: psycopg.Connection[Any]) -> dict[int, _Recorded]:
