@@ -125,7 +125,7 @@ CREATE OR REPLACE FUNCTION refuse_value(
 RETURNS void
 LANGUAGE plpgsql
 IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF p_constraint IS NULL THEN
@@ -146,17 +146,17 @@ CREATE OR REPLACE FUNCTION require_text(
 RETURNS boolean
 LANGUAGE plpgsql
 IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF p_value IS NULL OR p_value !~ (
         E'[^[:space:]\u0085\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff]' COLLATE "C"
     ) THEN
-        PERFORM refuse_value(p_place, p_field, 'is ' || quote_for_message(p_value), 'not be blank', p_constraint);
+        PERFORM public.refuse_value(p_place, p_field, 'is ' || public.quote_for_message(p_value), 'not be blank', p_constraint);
     END IF;
     IF octet_length(p_value) > p_bytes THEN
-        PERFORM refuse_value(
-            p_place, p_field, format('is %s … (%s bytes)', quote_for_message(p_value), octet_length(p_value)),
+        PERFORM public.refuse_value(
+            p_place, p_field, format('is %s … (%s bytes)', public.quote_for_message(p_value), octet_length(p_value)),
             format('have at most %s bytes', p_bytes), p_constraint
         );
     END IF;
@@ -168,10 +168,10 @@ CREATE OR REPLACE FUNCTION require_name(p_place text, p_field text, p_value text
 RETURNS boolean
 LANGUAGE plpgsql
 IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN require_text(p_place, p_field, p_value, p_constraint, 512);
+    RETURN public.require_text(p_place, p_field, p_value, p_constraint, 512);
 END;
 $$;
 
@@ -180,12 +180,12 @@ CREATE OR REPLACE FUNCTION require_word(p_place text, p_field text, p_value text
 RETURNS boolean
 LANGUAGE plpgsql
 IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM require_text(p_place, p_field, p_value, p_constraint, 1024);
+    PERFORM public.require_text(p_place, p_field, p_value, p_constraint, 1024);
     IF p_value ~ ('[[:space:]]' COLLATE "C") THEN
-        PERFORM refuse_value(p_place, p_field, quote_for_message(p_value) || ' has a blank in it', 'be one word', p_constraint);
+        PERFORM public.refuse_value(p_place, p_field, public.quote_for_message(p_value) || ' has a blank in it', 'be one word', p_constraint);
     END IF;
     RETURN true;
 END;
@@ -195,13 +195,13 @@ CREATE OR REPLACE FUNCTION require_path(p_place text, p_field text, p_value text
 RETURNS boolean
 LANGUAGE plpgsql
 IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM require_text(p_place, p_field, p_value, p_constraint, 2048);
+    PERFORM public.require_text(p_place, p_field, p_value, p_constraint, 2048);
     IF left(p_value, 1) NOT IN ('/', '~') OR p_value ~ ('(^|/)[.][.](/|$)' COLLATE "C") THEN
-        PERFORM refuse_value(
-            p_place, p_field, 'is ' || quote_for_message(p_value), 'begin with "/" or "~" and have no ".." part', p_constraint
+        PERFORM public.refuse_value(
+            p_place, p_field, 'is ' || public.quote_for_message(p_value), 'begin with "/" or "~" and have no ".." part', p_constraint
         );
     END IF;
     RETURN true;
@@ -213,13 +213,13 @@ CREATE OR REPLACE FUNCTION require_commit(p_place text, p_field text, p_value te
 RETURNS boolean
 LANGUAGE plpgsql
 IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM require_text(p_place, p_field, p_value, p_constraint);
+    PERFORM public.require_text(p_place, p_field, p_value, p_constraint);
     IF p_value !~ ('^[0-9A-Za-z]{1,128}$' COLLATE "C") THEN
-        PERFORM refuse_value(
-            p_place, p_field, 'is ' || quote_for_message(p_value), 'be the hash of a commit: 1 to 128 letters and digits', p_constraint
+        PERFORM public.refuse_value(
+            p_place, p_field, 'is ' || public.quote_for_message(p_value), 'be the hash of a commit: 1 to 128 letters and digits', p_constraint
         );
     END IF;
     RETURN true;
@@ -230,11 +230,11 @@ CREATE OR REPLACE FUNCTION require_color(p_place text, p_field text, p_value tex
 RETURNS boolean
 LANGUAGE plpgsql
 IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF p_value !~ ('^#([0-9A-Fa-f]{3}){1,2}$' COLLATE "C") THEN
-        PERFORM refuse_value(p_place, p_field, 'is ' || quote_for_message(p_value), 'be a colour such as #10B981', p_constraint);
+        PERFORM public.refuse_value(p_place, p_field, 'is ' || public.quote_for_message(p_value), 'be a colour such as #10B981', p_constraint);
     END IF;
     RETURN true;
 END;
@@ -244,14 +244,14 @@ CREATE OR REPLACE FUNCTION require_activity_type(p_place text, p_field text, p_v
 RETURNS boolean
 LANGUAGE plpgsql
 IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     types CONSTANT text[] := '{created, modified, deleted, committed, pushed, merged, synced, claimed, released, other}';
 BEGIN
     IF NOT p_value = ANY (types) THEN
         RAISE EXCEPTION '%: % % is no type of activity; there are %',
-            p_place, p_field, quote_for_message(p_value), array_to_string(types, ', ')
+            p_place, p_field, public.quote_for_message(p_value), array_to_string(types, ', ')
             USING ERRCODE = '23514', CONSTRAINT = p_constraint;
     END IF;
     RETURN true;
@@ -263,7 +263,7 @@ CREATE OR REPLACE FUNCTION refuse_times(p_table text, p_columns text[], p_values
 RETURNS boolean
 LANGUAGE plpgsql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 AS $$
 DECLARE
@@ -273,7 +273,7 @@ BEGIN
     FROM unnest(p_columns, p_values) AS given (field, value)
     WHERE value < '0001-01-01 00:00:00+00' OR value >= '10000-01-01 00:00:00+00'
     LIMIT 1;
-    PERFORM refuse_value(
+    PERFORM public.refuse_value(
         p_table, refused.field, 'is ' || to_jsonb(refused.value)::text, 'be within the years 1 to 9999',
         p_table || '_times_check'
     );
@@ -285,27 +285,27 @@ CREATE OR REPLACE FUNCTION require_object(p_place text, p_field text, p_value js
 RETURNS boolean
 LANGUAGE plpgsql
 IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     huge text;
 BEGIN
     IF jsonb_typeof(p_value) <> 'object' THEN
-        PERFORM refuse_value(
-            p_place, p_field, format('is the JSON %s %s', jsonb_typeof(p_value), left(without_credentials(p_value::text), 120)),
+        PERFORM public.refuse_value(
+            p_place, p_field, format('is the JSON %s %s', jsonb_typeof(p_value), left(public.without_credentials(p_value::text), 120)),
             'be a JSON object', p_constraint
         );
     END IF;
     -- Readers of JSON have limits of their own, the strictest we know 200: the event about it could not be read.
     IF jsonb_path_exists(p_value, 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")') THEN
-        PERFORM refuse_value(p_place, p_field, 'is nested too deep', 'not be deeper than 100 levels', p_constraint);
+        PERFORM public.refuse_value(p_place, p_field, 'is nested too deep', 'not be deeper than 100 levels', p_constraint);
     END IF;
     huge := jsonb_path_query_first(
         p_value,
         'strict $.** ? (@.type() == "number" && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))'
     )::text;
     IF huge IS NOT NULL THEN
-        PERFORM refuse_value(
+        PERFORM public.refuse_value(
             p_place, p_field, format('has the number %s… (%s characters)', left(huge, 20), length(huge)),
             'have none beyond 1.7976931348623157e308', p_constraint
         );
@@ -605,9 +605,9 @@ CREATE INDEX IF NOT EXISTS idx_agent_activities_metadata ON agent_activities USI
 CREATE OR REPLACE FUNCTION seed_worktree_types()
 RETURNS void
 LANGUAGE sql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
-    INSERT INTO worktree_types (name, branch_prefix, worktree_prefix, description, is_builtin, color, icon)
+    INSERT INTO public.worktree_types (name, branch_prefix, worktree_prefix, description, is_builtin, color, icon)
     SELECT b.name, b.branch_prefix, b.worktree_prefix, b.description, true, b.color, b.icon
     FROM (
         VALUES
@@ -618,7 +618,7 @@ AS $$
             (5, 'review', 'pr-review/', 'pr-', 'Pull request reviews', '#F59E0B', '👀'),
             (6, 'trunk', '', 'trunk-', 'Main branch worktree', '#6B7280', '🌳')
     ) AS b (position, name, branch_prefix, worktree_prefix, description, color, icon)
-    WHERE NOT EXISTS (SELECT FROM worktree_types t WHERE t.name = b.name)
+    WHERE NOT EXISTS (SELECT FROM public.worktree_types t WHERE t.name = b.name)
     ORDER BY b.position
 $$;
 

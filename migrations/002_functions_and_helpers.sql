@@ -54,13 +54,13 @@ RETURNS text
 LANGUAGE sql
 IMMUTABLE
 PARALLEL SAFE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT CASE
         WHEN o.shown ~ ('^([A-Za-z+]+://|git@|github[.]com:)?([*]{3}@)?[^:@]*(:[0-9]+)?(/[^:@]*)?$' COLLATE "C")
             OR o.shown ~ ('^git@[^:@]+:[^:@]*$' COLLATE "C")
             OR o.shown IS NULL
-        THEN quote_for_message(o.shown)
+        THEN public.quote_for_message(o.shown)
         ELSE '(not shown, since it may have a password in it)'
     END
     FROM (
@@ -80,7 +80,7 @@ CREATE OR REPLACE FUNCTION require_not_negative(p_function text, p_parameter tex
 RETURNS void
 LANGUAGE plpgsql
 IMMUTABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF p_value IS NULL OR p_value < 0 THEN
@@ -98,7 +98,7 @@ $$;
 CREATE OR REPLACE FUNCTION update_updated_at_column()
 RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     NEW.updated_at := now();
@@ -111,10 +111,10 @@ $$;
 CREATE OR REPLACE FUNCTION guard_metadata()
 RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM require_object(TG_TABLE_NAME, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
+    PERFORM public.require_object(TG_TABLE_NAME, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
     RETURN NEW;
 END;
 $$;
@@ -122,7 +122,7 @@ $$;
 CREATE OR REPLACE FUNCTION guard_primary_key()
 RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RAISE EXCEPTION 'cannot change %.id from % to %: a primary key is immutable', TG_TABLE_NAME, OLD.id, NEW.id
@@ -133,18 +133,18 @@ $$;
 CREATE OR REPLACE FUNCTION guard_project()
 RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    origin text := normalize_remote_origin(NEW.remote_origin);
+    origin text := public.normalize_remote_origin(NEW.remote_origin);
 BEGIN
     IF origin IS NULL AND NEW.remote_origin IS NOT NULL THEN
         RAISE EXCEPTION 'remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_origin(NEW.remote_origin)
+            public.quote_origin(NEW.remote_origin)
             USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'remote_origin';
     END IF;
     NEW.remote_origin := origin;
-    NEW.trunk_path := normalize_path(NEW.trunk_path);
+    NEW.trunk_path := public.normalize_path(NEW.trunk_path);
     RETURN NEW;
 END;
 $$;
@@ -206,7 +206,7 @@ $$;
 CREATE OR REPLACE FUNCTION sync_uncommitted_changes()
 RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     flag boolean := NEW.has_uncommitted_changes;
@@ -229,7 +229,7 @@ BEGIN
             files := CASE WHEN flag THEN 1 ELSE 0 END;
         ELSE
             RAISE EXCEPTION 'worktree %: has_uncommitted_changes % contradicts uncommitted_files_count %',
-                quote_for_message(NEW.name), flag, files
+                public.quote_for_message(NEW.name), flag, files
                 USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'has_uncommitted_changes';
         END IF;
     END IF;
@@ -242,10 +242,10 @@ $$;
 CREATE OR REPLACE FUNCTION guard_builtin_worktree_type()
 RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION 'cannot % worktree type %: it is built in%', lower(TG_OP), quote_for_message(OLD.name),
+    RAISE EXCEPTION 'cannot % worktree type %: it is built in%', lower(TG_OP), public.quote_for_message(OLD.name),
         CASE TG_OP WHEN 'UPDATE' THEN '; only description, color, icon and metadata may change' ELSE '' END
         USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
 END;
@@ -286,7 +286,7 @@ $$;
 CREATE OR REPLACE FUNCTION guard_activity_log()
 RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND current_setting('imi.activity_retention', true) = 'on' THEN
@@ -450,27 +450,27 @@ CREATE OR REPLACE FUNCTION register_project(
 )
 RETURNS uuid
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    origin text := normalize_remote_origin(p_remote_origin);
+    origin text := public.normalize_remote_origin(p_remote_origin);
     branch text := coalesce(p_default_branch, 'main');
-    trunk text := normalize_path(p_trunk_path);
+    trunk text := public.normalize_path(p_trunk_path);
     project_id uuid;
 BEGIN
-    PERFORM require_name('register_project', 'p_name', p_name);
-    PERFORM require_word('register_project', 'p_default_branch', branch);
-    PERFORM require_object('register_project', 'p_metadata', p_metadata);
+    PERFORM public.require_name('register_project', 'p_name', p_name);
+    PERFORM public.require_word('register_project', 'p_default_branch', branch);
+    PERFORM public.require_object('register_project', 'p_metadata', p_metadata);
     IF origin IS NULL THEN
         RAISE EXCEPTION 'register_project: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_origin(p_remote_origin)
+            public.quote_origin(p_remote_origin)
             USING ERRCODE = '22023';
     END IF;
     IF trunk IS NOT NULL THEN
-        PERFORM require_path('register_project', 'p_trunk_path', trunk);
+        PERFORM public.require_path('register_project', 'p_trunk_path', trunk);
     ELSIF p_name ~ '(/|^[.][.]?$)' THEN
         RAISE EXCEPTION 'register_project: p_name % is no directory name; give p_trunk_path, or a name without "/"',
-            quote_for_message(p_name)
+            public.quote_for_message(p_name)
             USING ERRCODE = '22023';
     ELSE
         trunk := format(
@@ -482,7 +482,7 @@ BEGIN
     END IF;
 
     -- Name, branch and path of a project that is known stay: the second host that registers it has others.
-    INSERT INTO projects AS p (name, remote_origin, default_branch, trunk_path, metadata)
+    INSERT INTO public.projects AS p (name, remote_origin, default_branch, trunk_path, metadata)
     VALUES (p_name, origin, branch, trunk, coalesce(p_metadata, '{}'))
     ON CONFLICT (remote_origin) DO UPDATE
     SET metadata = p.metadata || excluded.metadata,
@@ -492,7 +492,7 @@ BEGIN
     RETURNING p.id INTO project_id;
 
     IF project_id IS NULL THEN    -- it is registered, and nothing is new
-        SELECT p.id INTO STRICT project_id FROM projects p WHERE p.remote_origin = origin;
+        SELECT p.id INTO STRICT project_id FROM public.projects p WHERE p.remote_origin = origin;
     END IF;
     RETURN project_id;
 END;
@@ -513,11 +513,11 @@ RETURNS TABLE (
 )
 LANGUAGE sql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT p.id, p.name, p.remote_origin, p.default_branch, p.trunk_path, p.active, p.created_at, p.updated_at
-    FROM projects p
-    WHERE p.remote_origin = normalize_remote_origin(p_remote_origin) AND p.active
+    FROM public.projects p
+    WHERE p.remote_origin = public.normalize_remote_origin(p_remote_origin) AND p.active
 $$;
 
 COMMENT ON FUNCTION get_project_by_origin(text) IS 'The active project of this origin, given in any form and case; no row when there is none.';
@@ -525,11 +525,11 @@ COMMENT ON FUNCTION get_project_by_origin(text) IS 'The active project of this o
 CREATE OR REPLACE FUNCTION deactivate_project(p_project_id uuid)
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE projects SET active = false WHERE id = p_project_id AND active;    -- a trigger takes the worktrees along
-    IF NOT FOUND AND NOT EXISTS (SELECT FROM projects WHERE id = p_project_id) THEN
+    UPDATE public.projects SET active = false WHERE id = p_project_id AND active;    -- a trigger takes the worktrees along
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM public.projects WHERE id = p_project_id) THEN
         RAISE EXCEPTION 'deactivate_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
@@ -547,10 +547,10 @@ CREATE OR REPLACE FUNCTION resolve_worktree_type(p_type_name text)
 RETURNS integer
 LANGUAGE sql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT t.id
-    FROM worktree_types t
+    FROM public.worktree_types t
     WHERE t.name = p_type_name OR (p_type_name = 'pr' AND t.name = 'review')
     ORDER BY t.name = p_type_name DESC
     LIMIT 1
@@ -569,48 +569,48 @@ CREATE OR REPLACE FUNCTION register_worktree(
 )
 RETURNS uuid
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    project projects;
+    project public.projects;
     other record;
-    worktree_type_id integer := resolve_worktree_type(p_type_name);
+    worktree_type_id integer := public.resolve_worktree_type(p_type_name);
     worktree_id uuid;
 BEGIN
-    PERFORM require_name('register_worktree', 'p_name', p_name);
-    PERFORM require_word('register_worktree', 'p_branch_name', p_branch_name);
-    PERFORM require_path('register_worktree', 'p_path', p_path);
-    PERFORM require_name('register_worktree', 'p_agent_id', coalesce(p_agent_id, 'nobody'));
-    PERFORM require_object('register_worktree', 'p_metadata', p_metadata);
+    PERFORM public.require_name('register_worktree', 'p_name', p_name);
+    PERFORM public.require_word('register_worktree', 'p_branch_name', p_branch_name);
+    PERFORM public.require_path('register_worktree', 'p_path', p_path);
+    PERFORM public.require_name('register_worktree', 'p_agent_id', coalesce(p_agent_id, 'nobody'));
+    PERFORM public.require_object('register_worktree', 'p_metadata', p_metadata);
 
-    SELECT * INTO project FROM projects p WHERE p.id = p_project_id;
+    SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'register_worktree: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
     IF worktree_type_id IS NULL THEN
         RAISE EXCEPTION 'register_worktree: p_type_name % is no worktree type; there are %',
-            quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            public.quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM public.worktree_types t)
             USING ERRCODE = 'P0002';
     END IF;
     IF NOT project.active THEN
         RAISE EXCEPTION 'register_worktree: p_project_id % is project %, which is inactive; register it again first',
-            project.id, quote_for_message(project.name)
+            project.id, public.quote_for_message(project.name)
             USING ERRCODE = '55000';
     END IF;
 
     -- For the message. The index worktrees_unique_active_path is what holds against a concurrent writer.
     SELECT w.name AS worktree_name, p.name AS project_name INTO other
-    FROM worktrees w
-    JOIN projects p ON p.id = w.project_id
-    WHERE w.path = normalize_path(p_path) AND w.active AND (w.project_id, w.name) <> (p_project_id, p_name);
+    FROM public.worktrees w
+    JOIN public.projects p ON p.id = w.project_id
+    WHERE w.path = public.normalize_path(p_path) AND w.active AND (w.project_id, w.name) <> (p_project_id, p_name);
     IF FOUND THEN
         RAISE EXCEPTION 'register_worktree: p_path % is taken by the active worktree % of project %',
-            quote_for_message(p_path), quote_for_message(other.worktree_name), quote_for_message(other.project_name)
+            public.quote_for_message(p_path), public.quote_for_message(other.worktree_name), public.quote_for_message(other.project_name)
             USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_active_path';
     END IF;
 
-    INSERT INTO worktrees AS w (project_id, type_id, name, branch_name, path, agent_id, metadata)
+    INSERT INTO public.worktrees AS w (project_id, type_id, name, branch_name, path, agent_id, metadata)
     VALUES (p_project_id, worktree_type_id, p_name, p_branch_name, p_path, p_agent_id, coalesce(p_metadata, '{}'))
     ON CONFLICT (project_id, name) DO UPDATE
     SET type_id = excluded.type_id,
@@ -629,7 +629,7 @@ BEGIN
 
     IF worktree_id IS NULL THEN    -- it is registered exactly so
         SELECT w.id INTO STRICT worktree_id
-        FROM worktrees w
+        FROM public.worktrees w
         WHERE w.project_id = p_project_id AND w.name = p_name;
     END IF;
     RETURN worktree_id;
@@ -649,13 +649,13 @@ CREATE OR REPLACE FUNCTION update_worktree_git_state(
 )
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM require_not_negative('update_worktree_git_state', 'p_uncommitted_count', coalesce(p_uncommitted_count, 0));
-    PERFORM require_not_negative('update_worktree_git_state', 'p_ahead', coalesce(p_ahead, 0));
-    PERFORM require_not_negative('update_worktree_git_state', 'p_behind', coalesce(p_behind, 0));
-    PERFORM require_commit(
+    PERFORM public.require_not_negative('update_worktree_git_state', 'p_uncommitted_count', coalesce(p_uncommitted_count, 0));
+    PERFORM public.require_not_negative('update_worktree_git_state', 'p_ahead', coalesce(p_ahead, 0));
+    PERFORM public.require_not_negative('update_worktree_git_state', 'p_behind', coalesce(p_behind, 0));
+    PERFORM public.require_commit(
         'update_worktree_git_state', 'p_last_commit_hash', coalesce(nullif(p_last_commit_hash, ''), 'unknown')
     );
     IF p_has_uncommitted <> (p_uncommitted_count > 0) THEN
@@ -664,7 +664,7 @@ BEGIN
             USING ERRCODE = '22023';
     END IF;
 
-    UPDATE worktrees w
+    UPDATE public.worktrees w
     SET has_uncommitted_changes = coalesce(p_has_uncommitted, p_uncommitted_count > 0, w.has_uncommitted_changes),
         uncommitted_files_count = CASE
             WHEN p_uncommitted_count IS NOT NULL THEN p_uncommitted_count
@@ -693,26 +693,26 @@ COMMENT ON FUNCTION update_worktree_git_state(uuid, boolean, integer, integer, i
 CREATE OR REPLACE FUNCTION mark_worktree_merged(p_worktree_id uuid, p_merged_by text, p_merge_commit_hash text)
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    worktree worktrees;
+    worktree public.worktrees;
 BEGIN
-    PERFORM require_name('mark_worktree_merged', 'p_merged_by', coalesce(p_merged_by, 'unknown'));
-    PERFORM require_commit('mark_worktree_merged', 'p_merge_commit_hash', coalesce(p_merge_commit_hash, 'unknown'));
-    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    PERFORM public.require_name('mark_worktree_merged', 'p_merged_by', coalesce(p_merged_by, 'unknown'));
+    PERFORM public.require_commit('mark_worktree_merged', 'p_merge_commit_hash', coalesce(p_merge_commit_hash, 'unknown'));
+    SELECT * INTO worktree FROM public.worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'mark_worktree_merged: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
     IF worktree.merged_at IS NULL THEN
-        UPDATE worktrees w
+        UPDATE public.worktrees w
         SET merged_at = now(), merged_by = p_merged_by, merge_commit_hash = p_merge_commit_hash, active = false
         WHERE w.id = p_worktree_id;
     ELSIF (worktree.merged_by, worktree.merge_commit_hash) IS DISTINCT FROM (p_merged_by, p_merge_commit_hash) THEN
         RAISE EXCEPTION 'mark_worktree_merged: worktree % (%) was merged by % as %; register it again before another merge',
-            quote_for_message(worktree.name), worktree.id,
-            coalesce(without_credentials(worktree.merged_by), 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
+            public.quote_for_message(worktree.name), worktree.id,
+            coalesce(public.without_credentials(worktree.merged_by), 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
             USING ERRCODE = '55000';
     END IF;
 END;
@@ -733,13 +733,13 @@ RETURNS TABLE (
 )
 LANGUAGE sql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT w.id, w.project_id, p.name, w.name, w.branch_name, t.name, w.agent_id, w.active
-    FROM worktrees w
-    JOIN projects p ON p.id = w.project_id
-    JOIN worktree_types t ON t.id = w.type_id
-    WHERE w.path = normalize_path(p_path) AND w.active
+    FROM public.worktrees w
+    JOIN public.projects p ON p.id = w.project_id
+    JOIN public.worktree_types t ON t.id = w.type_id
+    WHERE w.path = public.normalize_path(p_path) AND w.active
 $$;
 
 COMMENT ON FUNCTION get_worktree_by_path(text) IS 'The active worktree at exactly this path; no row when there is none.';
@@ -759,25 +759,25 @@ CREATE OR REPLACE FUNCTION log_activity(
 )
 RETURNS uuid
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     activity_id uuid;
 BEGIN
-    PERFORM require_name('log_activity', 'p_agent_id', p_agent_id);
-    PERFORM require_text('log_activity', 'p_activity_type', p_activity_type);
-    PERFORM require_object('log_activity', 'p_metadata', p_metadata);
-    PERFORM require_activity_type(
+    PERFORM public.require_name('log_activity', 'p_agent_id', p_agent_id);
+    PERFORM public.require_text('log_activity', 'p_activity_type', p_activity_type);
+    PERFORM public.require_object('log_activity', 'p_metadata', p_metadata);
+    PERFORM public.require_activity_type(
         'log_activity', 'p_activity_type', p_activity_type, 'agent_activities_activity_type_check'
     );
-    PERFORM require_text('log_activity', 'p_description', p_description);
+    PERFORM public.require_text('log_activity', 'p_description', p_description);
 
-    UPDATE worktrees w SET updated_at = now() WHERE w.id = p_worktree_id;
+    UPDATE public.worktrees w SET updated_at = now() WHERE w.id = p_worktree_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'log_activity: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
-    INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description, file_path, metadata)
+    INSERT INTO public.agent_activities (agent_id, worktree_id, activity_type, description, file_path, metadata)
     VALUES (p_agent_id, p_worktree_id, p_activity_type, p_description, p_file_path, coalesce(p_metadata, '{}'))
     RETURNING id INTO activity_id;
     RETURN activity_id;
@@ -813,25 +813,25 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM require_not_negative('get_agent_recent_work', 'p_limit', coalesce(p_limit, 50));
+    PERFORM public.require_not_negative('get_agent_recent_work', 'p_limit', coalesce(p_limit, 50));
     RETURN QUERY
     SELECT
         latest.id, latest.activity_type, latest.description, latest.file_path, latest.created_at,
         coalesce(w.name, d.name), coalesce(p.name, d.project_name), coalesce(t.name, d.type_name)
     FROM (    -- names are joined to these alone, not to all that the agent ever did
         SELECT a.*
-        FROM agent_activities a
+        FROM public.agent_activities a
         WHERE a.agent_id = p_agent_id
         ORDER BY a.created_at DESC, a.id
         LIMIT coalesce(p_limit, 50)
     ) latest
-    LEFT JOIN worktrees w ON w.id = latest.worktree_id
-    LEFT JOIN projects p ON p.id = w.project_id
-    LEFT JOIN worktree_types t ON t.id = w.type_id
-    LEFT JOIN LATERAL deleted_worktree(latest.worktree_id) d ON w.id IS NULL
+    LEFT JOIN public.worktrees w ON w.id = latest.worktree_id
+    LEFT JOIN public.projects p ON p.id = w.project_id
+    LEFT JOIN public.worktree_types t ON t.id = w.type_id
+    LEFT JOIN LATERAL public.deleted_worktree(latest.worktree_id) d ON w.id IS NULL
     ORDER BY latest.created_at DESC, latest.id;
 END;
 $$;
@@ -857,19 +857,19 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF p_project_id IS NOT NULL AND NOT EXISTS (SELECT FROM projects p WHERE p.id = p_project_id) THEN
+    IF p_project_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.projects p WHERE p.id = p_project_id) THEN
         RAISE EXCEPTION 'get_inflight_work: p_project_id % is no project', p_project_id USING ERRCODE = 'P0002';
     END IF;
     RETURN QUERY
     SELECT
         w.id, w.name, w.branch_name,
-        worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
+        public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
         w.uncommitted_files_count, w.ahead_of_trunk, w.behind_trunk, w.agent_id, w.updated_at
-    FROM worktrees w
-    WHERE is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
+    FROM public.worktrees w
+    WHERE public.is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
         AND (p_project_id IS NULL OR w.project_id = p_project_id)
     ORDER BY w.updated_at DESC, w.id;
 END;
@@ -881,14 +881,14 @@ CREATE OR REPLACE FUNCTION get_project_working_path(p_project_id uuid, p_worktre
 RETURNS text
 LANGUAGE plpgsql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    project projects;
+    project public.projects;
     trunk_directory text;
     parent text;
 BEGIN
-    SELECT * INTO project FROM projects p WHERE p.id = p_project_id AND p.active;
+    SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id AND p.active;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'get_project_working_path: p_project_id % is no active project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
@@ -898,7 +898,7 @@ BEGIN
     END IF;
     IF p_worktree_name !~ ('[^[:space:]]' COLLATE "C") OR p_worktree_name ~ ('((^|/)[.]{0,2}(/|$)|[[:cntrl:]])' COLLATE "C") THEN
         RAISE EXCEPTION 'get_project_working_path: p_worktree_name % is no worktree name; it must not be blank, and have no empty, "." or ".." part',
-            quote_for_message(p_worktree_name)
+            public.quote_for_message(p_worktree_name)
             USING ERRCODE = '22023';
     END IF;
 
@@ -926,7 +926,7 @@ CREATE OR REPLACE FUNCTION search_projects(p_query text)
 RETURNS TABLE (id uuid, name text, remote_origin text, trunk_path text, relevance real)
 LANGUAGE plpgsql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET gin_fuzzy_search_limit = 0
 SET enable_seqscan = off
@@ -937,7 +937,7 @@ AS $$
 DECLARE
     threshold_before text;
     many CONSTANT integer := 500;
-    wanted text := coalesce(substring(normalize_remote_origin(p_query) FROM ':(.*)[.]git$'), lower_case(btrim(p_query)));
+    wanted text := coalesce(substring(public.normalize_remote_origin(p_query) FROM ':(.*)[.]git$'), public.lower_case(btrim(p_query)));
     is_short boolean := wanted ~ '^[[:alnum:]_]{1,2}$';
     literal text := regexp_replace(translate(wanted, '-/.', '   '), E'([\\\\%_])', E'\\\\\\1', 'g');
     pattern text := CASE WHEN is_short THEN '% ' ELSE '%' END || literal || '%';
@@ -946,8 +946,8 @@ DECLARE
     candidates uuid[];
     threshold real;
 BEGIN
-    PERFORM require_text('search_projects', 'p_query', p_query);
-    PERFORM set_config('search_path', format('pg_catalog, public, %I, pg_temp', n.nspname), true)
+    PERFORM public.require_text('search_projects', 'p_query', p_query);
+    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', n.nspname), true)
     FROM pg_extension e
     JOIN pg_namespace n ON n.oid = e.extnamespace
     WHERE e.extname = 'pg_trgm';
@@ -957,8 +957,8 @@ BEGIN
         SELECT hit.id, count(*) OVER () AS hits
         FROM (
             SELECT p.id, p.name
-            FROM projects p
-            WHERE p.active AND project_search_text(p.name, p.remote_origin) LIKE pattern
+            FROM public.projects p
+            WHERE p.active AND public.project_search_text(p.name, p.remote_origin) LIKE pattern
             LIMIT many
         ) hit
         ORDER BY length(hit.name), hit.name, hit.id
@@ -971,13 +971,13 @@ BEGIN
             SELECT short.id
             FROM (
                 SELECT p.id, p.name, p.remote_origin
-                FROM projects p
+                FROM public.projects p
                 WHERE p.active
                 ORDER BY length(p.name), p.name, p.id
                 LIMIT CASE WHEN is_short THEN 3 * many ELSE 6 * many END
             ) short
-            WHERE (short.remote_origin LIKE coarse_pattern OR lower_case(short.name) LIKE coarse_pattern)
-            AND project_search_text(short.name, short.remote_origin) LIKE pattern
+            WHERE (short.remote_origin LIKE coarse_pattern OR public.lower_case(short.name) LIKE coarse_pattern)
+            AND public.project_search_text(short.name, short.remote_origin) LIKE pattern
             LIMIT 30
         );
     END IF;
@@ -994,8 +994,8 @@ BEGIN
             SELECT hit.id
             FROM (
                 SELECT p.id, p.name
-                FROM projects p
-                WHERE p.active AND project_search_text(p.name, p.remote_origin) %> wanted
+                FROM public.projects p
+                WHERE p.active AND public.project_search_text(p.name, p.remote_origin) %> wanted
                 LIMIT 300
             ) hit
             ORDER BY length(hit.name), hit.name, hit.id
@@ -1010,16 +1010,16 @@ BEGIN
         SELECT
             p.id, p.name, p.remote_origin, p.trunk_path,
             CASE
-                WHEN wanted IN (lower_case(p.name), s.slug, s.repo) THEN 1
-                WHEN strpos(lower_case(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
+                WHEN wanted IN (public.lower_case(p.name), s.slug, s.repo) THEN 1
+                WHEN strpos(public.lower_case(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
                 ELSE 0.75 * m.likeness
             END AS score
-        FROM projects p
+        FROM public.projects p
         CROSS JOIN LATERAL (
             SELECT
                 substring(p.remote_origin FROM ':(.*)[.]git$') AS slug,
                 substring(p.remote_origin FROM '/(.*)[.]git$') AS repo,
-                project_search_text(p.name, p.remote_origin) AS search_text
+                public.project_search_text(p.name, p.remote_origin) AS search_text
         ) s
         CROSS JOIN LATERAL (
             SELECT (
@@ -1093,23 +1093,23 @@ REVOKE EXECUTE ON FUNCTION remove_old_activities(timestamptz) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION cleanup_old_activities(p_retention_days integer DEFAULT 90)
 RETURNS integer
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     removed integer;
     horizon timestamptz;
 BEGIN
-    PERFORM require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
-    horizon := days_ago(p_retention_days);
-    IF has_function_privilege('remove_old_activities(timestamptz)', 'EXECUTE') THEN
-        removed := remove_old_activities(horizon);
+    PERFORM public.require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
+    horizon := public.days_ago(p_retention_days);
+    IF has_function_privilege('public.remove_old_activities(timestamptz)', 'EXECUTE') THEN
+        removed := public.remove_old_activities(horizon);
     ELSE
         PERFORM set_config('imi.activity_retention', 'on', true);
-        DELETE FROM agent_activities a WHERE a.created_at < horizon;
+        DELETE FROM public.agent_activities a WHERE a.created_at < horizon;
         GET DIAGNOSTICS removed = ROW_COUNT;
         PERFORM set_config('imi.activity_retention', 'off', true);
     END IF;
-    PERFORM forget_deleted_worktrees(horizon);
+    PERFORM public.forget_deleted_worktrees(horizon);
     RETURN removed;
 END;
 $$;
@@ -1119,14 +1119,14 @@ COMMENT ON FUNCTION cleanup_old_activities(integer) IS 'Removes activities older
 CREATE OR REPLACE FUNCTION prune_inactive_worktrees(p_inactive_days integer DEFAULT 30)
 RETURNS integer
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     removed integer;
 BEGIN
-    PERFORM require_not_negative('prune_inactive_worktrees', 'p_inactive_days', p_inactive_days);
-    DELETE FROM worktrees w
-    WHERE NOT w.active AND w.updated_at < days_ago(p_inactive_days);
+    PERFORM public.require_not_negative('prune_inactive_worktrees', 'p_inactive_days', p_inactive_days);
+    DELETE FROM public.worktrees w
+    WHERE NOT w.active AND w.updated_at < public.days_ago(p_inactive_days);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END;
@@ -1160,20 +1160,20 @@ RETURNS TABLE (
 )
 LANGUAGE sql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT
-        (SELECT count(*) FROM projects),
-        (SELECT count(*) FROM projects WHERE active),
-        (SELECT count(*) FROM worktrees),
-        (SELECT count(*) FROM worktrees WHERE active),
+        (SELECT count(*) FROM public.projects),
+        (SELECT count(*) FROM public.projects WHERE active),
+        (SELECT count(*) FROM public.worktrees),
+        (SELECT count(*) FROM public.worktrees WHERE active),
         (
             SELECT count(*)
-            FROM worktrees
-            WHERE is_in_flight(active, merged_at, has_uncommitted_changes, ahead_of_trunk, behind_trunk)
+            FROM public.worktrees
+            WHERE public.is_in_flight(active, merged_at, has_uncommitted_changes, ahead_of_trunk, behind_trunk)
         ),
-        (SELECT count(*) FROM agent_activities),
-        (SELECT count(*) FROM agent_activities WHERE created_at > now() - interval '24 hours')
+        (SELECT count(*) FROM public.agent_activities),
+        (SELECT count(*) FROM public.agent_activities WHERE created_at > now() - interval '24 hours')
 $$;
 
 COMMENT ON FUNCTION get_registry_stats() IS 'One row of counts; in flight means the rows of v_inflight_work.';

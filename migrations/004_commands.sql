@@ -26,32 +26,32 @@ CREATE OR REPLACE FUNCTION update_project(
 )
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    project projects;
+    project public.projects;
 BEGIN
-    PERFORM require_name('update_project', 'p_name', coalesce(p_name, 'as it is'));
-    PERFORM require_word('update_project', 'p_default_branch', coalesce(p_default_branch, 'as-it-is'));
-    PERFORM require_path('update_project', 'p_trunk_path', coalesce(p_trunk_path, '/as/it/is'));
-    PERFORM require_text('update_project', 'p_description', coalesce(p_description, 'as it is'));
-    PERFORM require_object('update_project', 'p_metadata', p_metadata);
-    SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
+    PERFORM public.require_name('update_project', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM public.require_word('update_project', 'p_default_branch', coalesce(p_default_branch, 'as-it-is'));
+    PERFORM public.require_path('update_project', 'p_trunk_path', coalesce(p_trunk_path, '/as/it/is'));
+    PERFORM public.require_text('update_project', 'p_description', coalesce(p_description, 'as it is'));
+    PERFORM public.require_object('update_project', 'p_metadata', p_metadata);
+    SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'update_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
-    UPDATE projects p
+    UPDATE public.projects p
     SET name = coalesce(p_name, p.name),
         default_branch = coalesce(p_default_branch, p.default_branch),
-        trunk_path = coalesce(normalize_path(p_trunk_path), p.trunk_path),
+        trunk_path = coalesce(public.normalize_path(p_trunk_path), p.trunk_path),
         description = coalesce(p_description, p.description),
         metadata = p.metadata || coalesce(p_metadata, '{}')
     WHERE p.id = p_project_id
         AND (p.name, p.default_branch, p.trunk_path, p.description, p.metadata) IS DISTINCT FROM (
             coalesce(p_name, p.name),
             coalesce(p_default_branch, p.default_branch),
-            coalesce(normalize_path(p_trunk_path), p.trunk_path),
+            coalesce(public.normalize_path(p_trunk_path), p.trunk_path),
             coalesce(p_description, p.description),
             p.metadata || coalesce(p_metadata, '{}')
         );
@@ -65,20 +65,20 @@ COMMENT ON FUNCTION update_project(uuid, text, text, text, text, jsonb) IS 'Chan
 CREATE OR REPLACE FUNCTION change_project_origin(p_project_id uuid, p_remote_origin text)
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    origin text := normalize_remote_origin(p_remote_origin);
-    project projects;
-    other projects;
+    origin text := public.normalize_remote_origin(p_remote_origin);
+    project public.projects;
+    other public.projects;
     former jsonb;
 BEGIN
     IF origin IS NULL THEN
         RAISE EXCEPTION 'change_project_origin: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_origin(p_remote_origin)
+            public.quote_origin(p_remote_origin)
             USING ERRCODE = '22023';
     END IF;
-    SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR UPDATE;
+    SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'change_project_origin: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
@@ -87,17 +87,17 @@ BEGIN
         RETURN;
     END IF;
     -- For the message. The constraint is what holds against a concurrent writer.
-    SELECT * INTO other FROM projects p WHERE p.remote_origin = origin;
+    SELECT * INTO other FROM public.projects p WHERE p.remote_origin = origin;
     IF FOUND THEN
         RAISE EXCEPTION 'change_project_origin: p_remote_origin % is taken by project % (%)',
-            quote_for_message(origin), quote_for_message(other.name), other.id
+            public.quote_for_message(origin), public.quote_for_message(other.name), other.id
             USING ERRCODE = '23505', CONSTRAINT = 'projects_unique_remote_origin';
     END IF;
     former := project.metadata -> 'former_origins';
     IF former IS NULL OR jsonb_typeof(former) <> 'array' THEN
         former := '[]';
     END IF;
-    UPDATE projects p
+    UPDATE public.projects p
     SET remote_origin = origin,
         metadata = p.metadata
             || jsonb_build_object('former_origins', former - origin - p.remote_origin || to_jsonb(p.remote_origin))
@@ -117,23 +117,23 @@ CREATE OR REPLACE FUNCTION update_worktree(
 )
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    worktree_type_id integer := resolve_worktree_type(p_type_name);
-    worktree worktrees;
+    worktree_type_id integer := public.resolve_worktree_type(p_type_name);
+    worktree public.worktrees;
     other record;
 BEGIN
-    PERFORM require_name('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
-    PERFORM require_word('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as-it-is'));
-    PERFORM require_path('update_worktree', 'p_path', coalesce(p_path, '/as/it/is'));
-    PERFORM require_object('update_worktree', 'p_metadata', p_metadata);
+    PERFORM public.require_name('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM public.require_word('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as-it-is'));
+    PERFORM public.require_path('update_worktree', 'p_path', coalesce(p_path, '/as/it/is'));
+    PERFORM public.require_object('update_worktree', 'p_metadata', p_metadata);
     IF p_type_name IS NOT NULL AND worktree_type_id IS NULL THEN
         RAISE EXCEPTION 'update_worktree: p_type_name % is no worktree type; there are %',
-            quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            public.quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM public.worktree_types t)
             USING ERRCODE = 'P0002';
     END IF;
-    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    SELECT * INTO worktree FROM public.worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'update_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
@@ -141,32 +141,32 @@ BEGIN
 
     -- For the messages. The indexes are what holds against a concurrent writer.
     IF EXISTS (
-        SELECT FROM worktrees w WHERE w.project_id = worktree.project_id AND w.name = p_name AND w.id <> p_worktree_id
+        SELECT FROM public.worktrees w WHERE w.project_id = worktree.project_id AND w.name = p_name AND w.id <> p_worktree_id
     ) THEN
-        RAISE EXCEPTION 'update_worktree: p_name % is taken by another worktree of the project', quote_for_message(p_name)
+        RAISE EXCEPTION 'update_worktree: p_name % is taken by another worktree of the project', public.quote_for_message(p_name)
             USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_project_name';
     END IF;
     SELECT w.name AS worktree_name, p.name AS project_name INTO other
-    FROM worktrees w
-    JOIN projects p ON p.id = w.project_id
-    WHERE w.path = normalize_path(p_path) AND w.active AND worktree.active AND w.id <> p_worktree_id;
+    FROM public.worktrees w
+    JOIN public.projects p ON p.id = w.project_id
+    WHERE w.path = public.normalize_path(p_path) AND w.active AND worktree.active AND w.id <> p_worktree_id;
     IF FOUND THEN
         RAISE EXCEPTION 'update_worktree: p_path % is taken by the active worktree % of project %',
-            quote_for_message(p_path), quote_for_message(other.worktree_name), quote_for_message(other.project_name)
+            public.quote_for_message(p_path), public.quote_for_message(other.worktree_name), public.quote_for_message(other.project_name)
             USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_active_path';
     END IF;
 
-    UPDATE worktrees w
+    UPDATE public.worktrees w
     SET name = coalesce(p_name, w.name),
         branch_name = coalesce(p_branch_name, w.branch_name),
-        path = coalesce(normalize_path(p_path), w.path),
+        path = coalesce(public.normalize_path(p_path), w.path),
         type_id = coalesce(worktree_type_id, w.type_id),
         metadata = w.metadata || coalesce(p_metadata, '{}')
     WHERE w.id = p_worktree_id
         AND (w.name, w.branch_name, w.path, w.type_id, w.metadata) IS DISTINCT FROM (
             coalesce(p_name, w.name),
             coalesce(p_branch_name, w.branch_name),
-            coalesce(normalize_path(p_path), w.path),
+            coalesce(public.normalize_path(p_path), w.path),
             coalesce(worktree_type_id, w.type_id),
             w.metadata || coalesce(p_metadata, '{}')
         );
@@ -178,29 +178,29 @@ COMMENT ON FUNCTION update_worktree(uuid, text, text, text, text, jsonb) IS 'Cha
 CREATE OR REPLACE FUNCTION claim_worktree(p_worktree_id uuid, p_agent_id text)
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    worktree worktrees;
+    worktree public.worktrees;
 BEGIN
-    PERFORM require_name('claim_worktree', 'p_agent_id', p_agent_id);
-    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    PERFORM public.require_name('claim_worktree', 'p_agent_id', p_agent_id);
+    SELECT * INTO worktree FROM public.worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'claim_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
     IF NOT worktree.active THEN
         RAISE EXCEPTION 'claim_worktree: worktree % (%) is inactive; register it again first',
-            quote_for_message(worktree.name), worktree.id
+            public.quote_for_message(worktree.name), worktree.id
             USING ERRCODE = '55000';
     END IF;
     IF worktree.agent_id <> p_agent_id THEN
         RAISE EXCEPTION 'claim_worktree: worktree % (%) is held by agent %; it must be released first',
-            quote_for_message(worktree.name), worktree.id, quote_for_message(worktree.agent_id)
+            public.quote_for_message(worktree.name), worktree.id, public.quote_for_message(worktree.agent_id)
             USING ERRCODE = '55000';
     END IF;
     IF worktree.agent_id IS NULL THEN
-        UPDATE worktrees w SET agent_id = p_agent_id WHERE w.id = p_worktree_id;
+        UPDATE public.worktrees w SET agent_id = p_agent_id WHERE w.id = p_worktree_id;
     END IF;
 END;
 $$;
@@ -210,25 +210,25 @@ COMMENT ON FUNCTION claim_worktree(uuid, text) IS 'Gives a worktree to an agent;
 CREATE OR REPLACE FUNCTION release_worktree(p_worktree_id uuid, p_agent_id text DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    worktree worktrees;
+    worktree public.worktrees;
 BEGIN
-    PERFORM require_name('release_worktree', 'p_agent_id', coalesce(p_agent_id, 'whoever it is'));
-    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    PERFORM public.require_name('release_worktree', 'p_agent_id', coalesce(p_agent_id, 'whoever it is'));
+    SELECT * INTO worktree FROM public.worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'release_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
     IF worktree.agent_id <> p_agent_id THEN
         RAISE EXCEPTION 'release_worktree: worktree % (%) is held by agent %, not by %',
-            quote_for_message(worktree.name), worktree.id,
-            quote_for_message(worktree.agent_id), quote_for_message(p_agent_id)
+            public.quote_for_message(worktree.name), worktree.id,
+            public.quote_for_message(worktree.agent_id), public.quote_for_message(p_agent_id)
             USING ERRCODE = '55000';
     END IF;
     IF worktree.agent_id IS NOT NULL THEN
-        UPDATE worktrees w SET agent_id = NULL WHERE w.id = p_worktree_id;
+        UPDATE public.worktrees w SET agent_id = NULL WHERE w.id = p_worktree_id;
     END IF;
 END;
 $$;
@@ -238,11 +238,11 @@ COMMENT ON FUNCTION release_worktree(uuid, text) IS 'Takes a worktree from its a
 CREATE OR REPLACE FUNCTION remove_worktree(p_worktree_id uuid)
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE worktrees w SET active = false WHERE w.id = p_worktree_id AND w.active;
-    IF NOT FOUND AND NOT EXISTS (SELECT FROM worktrees w WHERE w.id = p_worktree_id) THEN
+    UPDATE public.worktrees w SET active = false WHERE w.id = p_worktree_id AND w.active;
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM public.worktrees w WHERE w.id = p_worktree_id) THEN
         RAISE EXCEPTION 'remove_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
@@ -262,33 +262,33 @@ CREATE OR REPLACE FUNCTION add_worktree_type(
 )
 RETURNS integer
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    found_type worktree_types;
+    found_type public.worktree_types;
 BEGIN
-    PERFORM require_word('add_worktree_type', 'p_name', p_name);
-    PERFORM require_word('add_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
-    PERFORM require_name('add_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, p_name));
-    PERFORM require_text('add_worktree_type', 'p_description', coalesce(p_description, 'none'));
-    PERFORM require_color('add_worktree_type', 'p_color', p_color);
-    PERFORM require_name('add_worktree_type', 'p_icon', coalesce(p_icon, 'none'));
-    PERFORM require_object('add_worktree_type', 'p_metadata', p_metadata);
+    PERFORM public.require_word('add_worktree_type', 'p_name', p_name);
+    PERFORM public.require_word('add_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
+    PERFORM public.require_name('add_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, p_name));
+    PERFORM public.require_text('add_worktree_type', 'p_description', coalesce(p_description, 'none'));
+    PERFORM public.require_color('add_worktree_type', 'p_color', p_color);
+    PERFORM public.require_name('add_worktree_type', 'p_icon', coalesce(p_icon, 'none'));
+    PERFORM public.require_object('add_worktree_type', 'p_metadata', p_metadata);
     LOOP
-        SELECT * INTO found_type FROM worktree_types t WHERE t.name = p_name;
+        SELECT * INTO found_type FROM public.worktree_types t WHERE t.name = p_name;
         IF FOUND THEN
             IF (found_type.branch_prefix, found_type.worktree_prefix) IS DISTINCT FROM (
                 coalesce(p_branch_prefix, found_type.branch_prefix),
                 coalesce(p_worktree_prefix, found_type.worktree_prefix)
             ) THEN
                 RAISE EXCEPTION 'add_worktree_type: p_name % is taken by a type with the prefixes % and %',
-                    quote_for_message(p_name),
-                    quote_for_message(found_type.branch_prefix), quote_for_message(found_type.worktree_prefix)
+                    public.quote_for_message(p_name),
+                    public.quote_for_message(found_type.branch_prefix), public.quote_for_message(found_type.worktree_prefix)
                     USING ERRCODE = '23505', CONSTRAINT = 'worktree_types_name_key';
             END IF;
             RETURN found_type.id;
         END IF;
-        INSERT INTO worktree_types (name, branch_prefix, worktree_prefix, description, color, icon, metadata)
+        INSERT INTO public.worktree_types (name, branch_prefix, worktree_prefix, description, color, icon, metadata)
         VALUES (
             p_name,
             coalesce(p_branch_prefix, p_name || '/'),
@@ -317,29 +317,29 @@ CREATE OR REPLACE FUNCTION update_worktree_type(
 )
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    found_type worktree_types;
-    changed worktree_types;
+    found_type public.worktree_types;
+    changed public.worktree_types;
 BEGIN
-    PERFORM require_word('update_worktree_type', 'p_new_name', coalesce(p_new_name, 'as-it-is'));
-    PERFORM require_word('update_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
-    PERFORM require_name('update_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, 'as it is'));
-    PERFORM require_text('update_worktree_type', 'p_description', coalesce(p_description, 'as it is'));
-    PERFORM require_color('update_worktree_type', 'p_color', p_color);
-    PERFORM require_name('update_worktree_type', 'p_icon', coalesce(p_icon, 'as it is'));
-    PERFORM require_object('update_worktree_type', 'p_metadata', p_metadata);
-    SELECT * INTO found_type FROM worktree_types t WHERE t.name = p_name FOR NO KEY UPDATE;
+    PERFORM public.require_word('update_worktree_type', 'p_new_name', coalesce(p_new_name, 'as-it-is'));
+    PERFORM public.require_word('update_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
+    PERFORM public.require_name('update_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, 'as it is'));
+    PERFORM public.require_text('update_worktree_type', 'p_description', coalesce(p_description, 'as it is'));
+    PERFORM public.require_color('update_worktree_type', 'p_color', p_color);
+    PERFORM public.require_name('update_worktree_type', 'p_icon', coalesce(p_icon, 'as it is'));
+    PERFORM public.require_object('update_worktree_type', 'p_metadata', p_metadata);
+    SELECT * INTO found_type FROM public.worktree_types t WHERE t.name = p_name FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'update_worktree_type: p_name % is no worktree type; there are %',
-            quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            public.quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM public.worktree_types t)
             USING ERRCODE = 'P0002';
     END IF;
     -- For the message. The constraint is what holds against a concurrent writer.
-    IF EXISTS (SELECT FROM worktree_types t WHERE t.name = p_new_name AND t.id <> found_type.id) THEN
+    IF EXISTS (SELECT FROM public.worktree_types t WHERE t.name = p_new_name AND t.id <> found_type.id) THEN
         RAISE EXCEPTION 'update_worktree_type: p_new_name % is taken by another worktree type',
-            quote_for_message(p_new_name)
+            public.quote_for_message(p_new_name)
             USING ERRCODE = '23505', CONSTRAINT = 'worktree_types_name_key';
     END IF;
     changed := found_type;
@@ -351,7 +351,7 @@ BEGIN
     changed.icon := coalesce(p_icon, found_type.icon);
     changed.metadata := found_type.metadata || coalesce(p_metadata, '{}');
     IF changed IS DISTINCT FROM found_type THEN
-        UPDATE worktree_types t
+        UPDATE public.worktree_types t
         SET name = changed.name,
             branch_prefix = changed.branch_prefix,
             worktree_prefix = changed.worktree_prefix,
@@ -369,19 +369,19 @@ COMMENT ON FUNCTION update_worktree_type(text, text, text, text, text, text, tex
 CREATE OR REPLACE FUNCTION remove_worktree_type(p_name text)
 RETURNS void
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    DELETE FROM worktree_types t WHERE t.name = p_name;
+    DELETE FROM public.worktree_types t WHERE t.name = p_name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'remove_worktree_type: p_name % is no worktree type; there are %',
-            quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            public.quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM public.worktree_types t)
             USING ERRCODE = 'P0002';
     END IF;
 EXCEPTION
     WHEN foreign_key_violation THEN
         RAISE EXCEPTION 'remove_worktree_type: worktrees have the type %; give them another one first',
-            quote_for_message(p_name)
+            public.quote_for_message(p_name)
             USING ERRCODE = '23503', CONSTRAINT = 'worktrees_type_id_fkey';
 END;
 $$;
@@ -463,13 +463,13 @@ REVOKE EXECUTE ON FUNCTION outbox_command_recorded() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION cleanup_command_ledger(p_retention_days integer DEFAULT 30)
 RETURNS integer
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     removed integer;
 BEGIN
-    PERFORM require_not_negative('cleanup_command_ledger', 'p_retention_days', p_retention_days);
-    DELETE FROM command_ledger l WHERE l.applied_at < days_ago(p_retention_days);
+    PERFORM public.require_not_negative('cleanup_command_ledger', 'p_retention_days', p_retention_days);
+    DELETE FROM public.command_ledger l WHERE l.applied_at < public.days_ago(p_retention_days);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END;
@@ -486,17 +486,17 @@ CREATE OR REPLACE FUNCTION command_project(p_data jsonb)
 RETURNS uuid
 LANGUAGE plpgsql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     project_id uuid := (p_data ->> 'project_id')::uuid;
 BEGIN
     IF project_id IS NULL THEN
         SELECT p.id INTO project_id
-        FROM projects p
-        WHERE p.remote_origin = normalize_remote_origin(p_data ->> 'remote_origin');
+        FROM public.projects p
+        WHERE p.remote_origin = public.normalize_remote_origin(p_data ->> 'remote_origin');
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'remote_origin % is no project', quote_origin(p_data ->> 'remote_origin')
+            RAISE EXCEPTION 'remote_origin % is no project', public.quote_origin(p_data ->> 'remote_origin')
                 USING ERRCODE = 'P0002';
         END IF;
     END IF;
@@ -510,15 +510,15 @@ CREATE OR REPLACE FUNCTION command_worktree(p_data jsonb)
 RETURNS uuid
 LANGUAGE plpgsql
 STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     worktree_id uuid := (p_data ->> 'worktree_id')::uuid;
 BEGIN
     IF worktree_id IS NULL THEN
-        SELECT w.id INTO worktree_id FROM worktrees w WHERE w.path = normalize_path(p_data ->> 'path') AND w.active;
+        SELECT w.id INTO worktree_id FROM public.worktrees w WHERE w.path = public.normalize_path(p_data ->> 'path') AND w.active;
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'path % is no active worktree', quote_for_message(p_data ->> 'path')
+            RAISE EXCEPTION 'path % is no active worktree', public.quote_for_message(p_data ->> 'path')
                 USING ERRCODE = 'P0002';
         END IF;
     END IF;
@@ -531,7 +531,7 @@ COMMENT ON FUNCTION command_worktree(jsonb) IS 'The worktree that the data of a 
 CREATE OR REPLACE FUNCTION run_command(p_type text, p_data jsonb)
 RETURNS jsonb
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     target uuid;
@@ -541,60 +541,60 @@ DECLARE
 BEGIN
     CASE p_type
         WHEN 'project.register' THEN
-            RETURN jsonb_build_object('project_id', register_project(
+            RETURN jsonb_build_object('project_id', public.register_project(
                 d ->> 'name', d ->> 'remote_origin', d ->> 'default_branch', d ->> 'trunk_path', metadata
             ));
         WHEN 'project.update' THEN
-            target := command_project(d);
-            PERFORM update_project(
+            target := public.command_project(d);
+            PERFORM public.update_project(
                 target, d ->> 'name', d ->> 'default_branch', d ->> 'trunk_path', d ->> 'description', metadata
             );
             RETURN jsonb_build_object('project_id', target);
         WHEN 'project.deactivate' THEN
-            target := command_project(d);
-            PERFORM deactivate_project(target);
+            target := public.command_project(d);
+            PERFORM public.deactivate_project(target);
             RETURN jsonb_build_object('project_id', target);
         WHEN 'worktree.register' THEN
-            target := command_project(d);
-            RETURN jsonb_build_object('project_id', target, 'worktree_id', register_worktree(
+            target := public.command_project(d);
+            RETURN jsonb_build_object('project_id', target, 'worktree_id', public.register_worktree(
                 target, d ->> 'type_name', d ->> 'name', d ->> 'branch_name', d ->> 'path', d ->> 'agent_id', metadata
             ));
         WHEN 'worktree_type.add' THEN
-            RETURN jsonb_build_object('type_id', add_worktree_type(
+            RETURN jsonb_build_object('type_id', public.add_worktree_type(
                 d ->> 'name', d ->> 'branch_prefix', d ->> 'worktree_prefix', d ->> 'description', d ->> 'color',
                 d ->> 'icon', metadata
             ));
         WHEN 'worktree_type.remove' THEN
-            PERFORM remove_worktree_type(d ->> 'name');
+            PERFORM public.remove_worktree_type(d ->> 'name');
             RETURN '{}'::jsonb;
         WHEN 'activity.log' THEN
-            target := command_worktree(d);
-            activity := log_activity(
+            target := public.command_worktree(d);
+            activity := public.log_activity(
                 d ->> 'agent_id', target, d ->> 'activity_type', d ->> 'description', d ->> 'file_path', metadata
             );
             RETURN jsonb_build_object('worktree_id', target, 'activity_id', activity);
         ELSE
-            target := command_worktree(d);
+            target := public.command_worktree(d);
     END CASE;
     CASE p_type
         WHEN 'worktree.update' THEN
-            PERFORM update_worktree(
+            PERFORM public.update_worktree(
                 target, d ->> 'name', d ->> 'branch_name', d ->> 'new_path', d ->> 'type_name', metadata
             );
         WHEN 'worktree.update_git_state' THEN
-            PERFORM update_worktree_git_state(
+            PERFORM public.update_worktree_git_state(
                 target, (d ->> 'has_uncommitted')::boolean, (d ->> 'uncommitted_count')::integer,
                 (d ->> 'ahead')::integer, (d ->> 'behind')::integer, d ->> 'last_commit_hash',
                 d ->> 'last_commit_message'
             );
         WHEN 'worktree.claim' THEN
-            PERFORM claim_worktree(target, d ->> 'agent_id');
+            PERFORM public.claim_worktree(target, d ->> 'agent_id');
         WHEN 'worktree.release' THEN
-            PERFORM release_worktree(target, d ->> 'agent_id');
+            PERFORM public.release_worktree(target, d ->> 'agent_id');
         WHEN 'worktree.merge' THEN
-            PERFORM mark_worktree_merged(target, d ->> 'merged_by', d ->> 'merge_commit_hash');
+            PERFORM public.mark_worktree_merged(target, d ->> 'merged_by', d ->> 'merge_commit_hash');
         WHEN 'worktree.remove' THEN
-            PERFORM remove_worktree(target);
+            PERFORM public.remove_worktree(target);
     END CASE;
     RETURN jsonb_build_object('worktree_id', target);
 END;

@@ -3,33 +3,33 @@
 CREATE OR REPLACE FUNCTION public.add_worktree_type(p_name text, p_branch_prefix text DEFAULT NULL::text, p_worktree_prefix text DEFAULT NULL::text, p_description text DEFAULT NULL::text, p_color text DEFAULT NULL::text, p_icon text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS integer
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    found_type worktree_types;
+    found_type public.worktree_types;
 BEGIN
-    PERFORM require_word('add_worktree_type', 'p_name', p_name);
-    PERFORM require_word('add_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
-    PERFORM require_name('add_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, p_name));
-    PERFORM require_text('add_worktree_type', 'p_description', coalesce(p_description, 'none'));
-    PERFORM require_color('add_worktree_type', 'p_color', p_color);
-    PERFORM require_name('add_worktree_type', 'p_icon', coalesce(p_icon, 'none'));
-    PERFORM require_object('add_worktree_type', 'p_metadata', p_metadata);
+    PERFORM public.require_word('add_worktree_type', 'p_name', p_name);
+    PERFORM public.require_word('add_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
+    PERFORM public.require_name('add_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, p_name));
+    PERFORM public.require_text('add_worktree_type', 'p_description', coalesce(p_description, 'none'));
+    PERFORM public.require_color('add_worktree_type', 'p_color', p_color);
+    PERFORM public.require_name('add_worktree_type', 'p_icon', coalesce(p_icon, 'none'));
+    PERFORM public.require_object('add_worktree_type', 'p_metadata', p_metadata);
     LOOP
-        SELECT * INTO found_type FROM worktree_types t WHERE t.name = p_name;
+        SELECT * INTO found_type FROM public.worktree_types t WHERE t.name = p_name;
         IF FOUND THEN
             IF (found_type.branch_prefix, found_type.worktree_prefix) IS DISTINCT FROM (
                 coalesce(p_branch_prefix, found_type.branch_prefix),
                 coalesce(p_worktree_prefix, found_type.worktree_prefix)
             ) THEN
                 RAISE EXCEPTION 'add_worktree_type: p_name % is taken by a type with the prefixes % and %',
-                    quote_for_message(p_name),
-                    quote_for_message(found_type.branch_prefix), quote_for_message(found_type.worktree_prefix)
+                    public.quote_for_message(p_name),
+                    public.quote_for_message(found_type.branch_prefix), public.quote_for_message(found_type.worktree_prefix)
                     USING ERRCODE = '23505', CONSTRAINT = 'worktree_types_name_key';
             END IF;
             RETURN found_type.id;
         END IF;
-        INSERT INTO worktree_types (name, branch_prefix, worktree_prefix, description, color, icon, metadata)
+        INSERT INTO public.worktree_types (name, branch_prefix, worktree_prefix, description, color, icon, metadata)
         VALUES (
             p_name,
             coalesce(p_branch_prefix, p_name || '/'),
@@ -243,20 +243,20 @@ COMMENT ON FUNCTION backfill_outbox_lock(regclass,text,boolean) IS 'Locks a row 
 CREATE OR REPLACE FUNCTION public.change_project_origin(p_project_id uuid, p_remote_origin text)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    origin text := normalize_remote_origin(p_remote_origin);
-    project projects;
-    other projects;
+    origin text := public.normalize_remote_origin(p_remote_origin);
+    project public.projects;
+    other public.projects;
     former jsonb;
 BEGIN
     IF origin IS NULL THEN
         RAISE EXCEPTION 'change_project_origin: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_origin(p_remote_origin)
+            public.quote_origin(p_remote_origin)
             USING ERRCODE = '22023';
     END IF;
-    SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR UPDATE;
+    SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'change_project_origin: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
@@ -265,17 +265,17 @@ BEGIN
         RETURN;
     END IF;
     -- For the message. The constraint is what holds against a concurrent writer.
-    SELECT * INTO other FROM projects p WHERE p.remote_origin = origin;
+    SELECT * INTO other FROM public.projects p WHERE p.remote_origin = origin;
     IF FOUND THEN
         RAISE EXCEPTION 'change_project_origin: p_remote_origin % is taken by project % (%)',
-            quote_for_message(origin), quote_for_message(other.name), other.id
+            public.quote_for_message(origin), public.quote_for_message(other.name), other.id
             USING ERRCODE = '23505', CONSTRAINT = 'projects_unique_remote_origin';
     END IF;
     former := project.metadata -> 'former_origins';
     IF former IS NULL OR jsonb_typeof(former) <> 'array' THEN
         former := '[]';
     END IF;
-    UPDATE projects p
+    UPDATE public.projects p
     SET remote_origin = origin,
         metadata = p.metadata
             || jsonb_build_object('former_origins', former - origin - p.remote_origin || to_jsonb(p.remote_origin))
@@ -287,29 +287,29 @@ COMMENT ON FUNCTION change_project_origin(uuid,text) IS 'Gives a project the ori
 CREATE OR REPLACE FUNCTION public.claim_worktree(p_worktree_id uuid, p_agent_id text)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    worktree worktrees;
+    worktree public.worktrees;
 BEGIN
-    PERFORM require_name('claim_worktree', 'p_agent_id', p_agent_id);
-    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    PERFORM public.require_name('claim_worktree', 'p_agent_id', p_agent_id);
+    SELECT * INTO worktree FROM public.worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'claim_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
     IF NOT worktree.active THEN
         RAISE EXCEPTION 'claim_worktree: worktree % (%) is inactive; register it again first',
-            quote_for_message(worktree.name), worktree.id
+            public.quote_for_message(worktree.name), worktree.id
             USING ERRCODE = '55000';
     END IF;
     IF worktree.agent_id <> p_agent_id THEN
         RAISE EXCEPTION 'claim_worktree: worktree % (%) is held by agent %; it must be released first',
-            quote_for_message(worktree.name), worktree.id, quote_for_message(worktree.agent_id)
+            public.quote_for_message(worktree.name), worktree.id, public.quote_for_message(worktree.agent_id)
             USING ERRCODE = '55000';
     END IF;
     IF worktree.agent_id IS NULL THEN
-        UPDATE worktrees w SET agent_id = p_agent_id WHERE w.id = p_worktree_id;
+        UPDATE public.worktrees w SET agent_id = p_agent_id WHERE w.id = p_worktree_id;
     END IF;
 END;
 $function$;
@@ -318,13 +318,13 @@ COMMENT ON FUNCTION claim_worktree(uuid,text) IS 'Gives a worktree to an agent; 
 CREATE OR REPLACE FUNCTION public.cleanup_command_ledger(p_retention_days integer DEFAULT 30)
  RETURNS integer
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     removed integer;
 BEGIN
-    PERFORM require_not_negative('cleanup_command_ledger', 'p_retention_days', p_retention_days);
-    DELETE FROM command_ledger l WHERE l.applied_at < days_ago(p_retention_days);
+    PERFORM public.require_not_negative('cleanup_command_ledger', 'p_retention_days', p_retention_days);
+    DELETE FROM public.command_ledger l WHERE l.applied_at < public.days_ago(p_retention_days);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END;
@@ -334,23 +334,23 @@ COMMENT ON FUNCTION cleanup_command_ledger(integer) IS 'Removes rows older than 
 CREATE OR REPLACE FUNCTION public.cleanup_old_activities(p_retention_days integer DEFAULT 90)
  RETURNS integer
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     removed integer;
     horizon timestamptz;
 BEGIN
-    PERFORM require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
-    horizon := days_ago(p_retention_days);
-    IF has_function_privilege('remove_old_activities(timestamptz)', 'EXECUTE') THEN
-        removed := remove_old_activities(horizon);
+    PERFORM public.require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
+    horizon := public.days_ago(p_retention_days);
+    IF has_function_privilege('public.remove_old_activities(timestamptz)', 'EXECUTE') THEN
+        removed := public.remove_old_activities(horizon);
     ELSE
         PERFORM set_config('imi.activity_retention', 'on', true);
-        DELETE FROM agent_activities a WHERE a.created_at < horizon;
+        DELETE FROM public.agent_activities a WHERE a.created_at < horizon;
         GET DIAGNOSTICS removed = ROW_COUNT;
         PERFORM set_config('imi.activity_retention', 'off', true);
     END IF;
-    PERFORM forget_deleted_worktrees(horizon);
+    PERFORM public.forget_deleted_worktrees(horizon);
     RETURN removed;
 END;
 $function$;
@@ -360,17 +360,17 @@ CREATE OR REPLACE FUNCTION public.command_project(p_data jsonb)
  RETURNS uuid
  LANGUAGE plpgsql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     project_id uuid := (p_data ->> 'project_id')::uuid;
 BEGIN
     IF project_id IS NULL THEN
         SELECT p.id INTO project_id
-        FROM projects p
-        WHERE p.remote_origin = normalize_remote_origin(p_data ->> 'remote_origin');
+        FROM public.projects p
+        WHERE p.remote_origin = public.normalize_remote_origin(p_data ->> 'remote_origin');
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'remote_origin % is no project', quote_origin(p_data ->> 'remote_origin')
+            RAISE EXCEPTION 'remote_origin % is no project', public.quote_origin(p_data ->> 'remote_origin')
                 USING ERRCODE = 'P0002';
         END IF;
     END IF;
@@ -383,15 +383,15 @@ CREATE OR REPLACE FUNCTION public.command_worktree(p_data jsonb)
  RETURNS uuid
  LANGUAGE plpgsql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     worktree_id uuid := (p_data ->> 'worktree_id')::uuid;
 BEGIN
     IF worktree_id IS NULL THEN
-        SELECT w.id INTO worktree_id FROM worktrees w WHERE w.path = normalize_path(p_data ->> 'path') AND w.active;
+        SELECT w.id INTO worktree_id FROM public.worktrees w WHERE w.path = public.normalize_path(p_data ->> 'path') AND w.active;
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'path % is no active worktree', quote_for_message(p_data ->> 'path')
+            RAISE EXCEPTION 'path % is no active worktree', public.quote_for_message(p_data ->> 'path')
                 USING ERRCODE = 'P0002';
         END IF;
     END IF;
@@ -410,11 +410,11 @@ COMMENT ON FUNCTION days_ago(integer) IS 'The time so many days of 24 hours ago;
 CREATE OR REPLACE FUNCTION public.deactivate_project(p_project_id uuid)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    UPDATE projects SET active = false WHERE id = p_project_id AND active;    -- a trigger takes the worktrees along
-    IF NOT FOUND AND NOT EXISTS (SELECT FROM projects WHERE id = p_project_id) THEN
+    UPDATE public.projects SET active = false WHERE id = p_project_id AND active;    -- a trigger takes the worktrees along
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM public.projects WHERE id = p_project_id) THEN
         RAISE EXCEPTION 'deactivate_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
@@ -524,25 +524,25 @@ CREATE OR REPLACE FUNCTION public.get_agent_recent_work(p_agent_id text, p_limit
  RETURNS TABLE(activity_id uuid, activity_type text, description text, file_path text, created_at timestamp with time zone, worktree_name text, project_name text, worktree_type text)
  LANGUAGE plpgsql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    PERFORM require_not_negative('get_agent_recent_work', 'p_limit', coalesce(p_limit, 50));
+    PERFORM public.require_not_negative('get_agent_recent_work', 'p_limit', coalesce(p_limit, 50));
     RETURN QUERY
     SELECT
         latest.id, latest.activity_type, latest.description, latest.file_path, latest.created_at,
         coalesce(w.name, d.name), coalesce(p.name, d.project_name), coalesce(t.name, d.type_name)
     FROM (    -- names are joined to these alone, not to all that the agent ever did
         SELECT a.*
-        FROM agent_activities a
+        FROM public.agent_activities a
         WHERE a.agent_id = p_agent_id
         ORDER BY a.created_at DESC, a.id
         LIMIT coalesce(p_limit, 50)
     ) latest
-    LEFT JOIN worktrees w ON w.id = latest.worktree_id
-    LEFT JOIN projects p ON p.id = w.project_id
-    LEFT JOIN worktree_types t ON t.id = w.type_id
-    LEFT JOIN LATERAL deleted_worktree(latest.worktree_id) d ON w.id IS NULL
+    LEFT JOIN public.worktrees w ON w.id = latest.worktree_id
+    LEFT JOIN public.projects p ON p.id = w.project_id
+    LEFT JOIN public.worktree_types t ON t.id = w.type_id
+    LEFT JOIN LATERAL public.deleted_worktree(latest.worktree_id) d ON w.id IS NULL
     ORDER BY latest.created_at DESC, latest.id;
 END;
 $function$;
@@ -552,19 +552,19 @@ CREATE OR REPLACE FUNCTION public.get_inflight_work(p_project_id uuid DEFAULT NU
  RETURNS TABLE(worktree_id uuid, worktree_name text, branch_name text, status text, uncommitted_count integer, ahead integer, behind integer, agent_id text, last_activity timestamp with time zone)
  LANGUAGE plpgsql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    IF p_project_id IS NOT NULL AND NOT EXISTS (SELECT FROM projects p WHERE p.id = p_project_id) THEN
+    IF p_project_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.projects p WHERE p.id = p_project_id) THEN
         RAISE EXCEPTION 'get_inflight_work: p_project_id % is no project', p_project_id USING ERRCODE = 'P0002';
     END IF;
     RETURN QUERY
     SELECT
         w.id, w.name, w.branch_name,
-        worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
+        public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk),
         w.uncommitted_files_count, w.ahead_of_trunk, w.behind_trunk, w.agent_id, w.updated_at
-    FROM worktrees w
-    WHERE is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
+    FROM public.worktrees w
+    WHERE public.is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
         AND (p_project_id IS NULL OR w.project_id = p_project_id)
     ORDER BY w.updated_at DESC, w.id;
 END;
@@ -575,11 +575,11 @@ CREATE OR REPLACE FUNCTION public.get_project_by_origin(p_remote_origin text)
  RETURNS TABLE(id uuid, name text, remote_origin text, default_branch text, trunk_path text, active boolean, created_at timestamp with time zone, updated_at timestamp with time zone)
  LANGUAGE sql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT p.id, p.name, p.remote_origin, p.default_branch, p.trunk_path, p.active, p.created_at, p.updated_at
-    FROM projects p
-    WHERE p.remote_origin = normalize_remote_origin(p_remote_origin) AND p.active
+    FROM public.projects p
+    WHERE p.remote_origin = public.normalize_remote_origin(p_remote_origin) AND p.active
 $function$;
 COMMENT ON FUNCTION get_project_by_origin(text) IS 'The active project of this origin, given in any form and case; no row when there is none.';
 
@@ -587,14 +587,14 @@ CREATE OR REPLACE FUNCTION public.get_project_working_path(p_project_id uuid, p_
  RETURNS text
  LANGUAGE plpgsql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    project projects;
+    project public.projects;
     trunk_directory text;
     parent text;
 BEGIN
-    SELECT * INTO project FROM projects p WHERE p.id = p_project_id AND p.active;
+    SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id AND p.active;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'get_project_working_path: p_project_id % is no active project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
@@ -604,7 +604,7 @@ BEGIN
     END IF;
     IF p_worktree_name !~ ('[^[:space:]]' COLLATE "C") OR p_worktree_name ~ ('((^|/)[.]{0,2}(/|$)|[[:cntrl:]])' COLLATE "C") THEN
         RAISE EXCEPTION 'get_project_working_path: p_worktree_name % is no worktree name; it must not be blank, and have no empty, "." or ".." part',
-            quote_for_message(p_worktree_name)
+            public.quote_for_message(p_worktree_name)
             USING ERRCODE = '22023';
     END IF;
 
@@ -624,20 +624,20 @@ CREATE OR REPLACE FUNCTION public.get_registry_stats()
  RETURNS TABLE(total_projects bigint, active_projects bigint, total_worktrees bigint, active_worktrees bigint, in_flight_worktrees bigint, total_activities bigint, activities_last_24h bigint)
  LANGUAGE sql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT
-        (SELECT count(*) FROM projects),
-        (SELECT count(*) FROM projects WHERE active),
-        (SELECT count(*) FROM worktrees),
-        (SELECT count(*) FROM worktrees WHERE active),
+        (SELECT count(*) FROM public.projects),
+        (SELECT count(*) FROM public.projects WHERE active),
+        (SELECT count(*) FROM public.worktrees),
+        (SELECT count(*) FROM public.worktrees WHERE active),
         (
             SELECT count(*)
-            FROM worktrees
-            WHERE is_in_flight(active, merged_at, has_uncommitted_changes, ahead_of_trunk, behind_trunk)
+            FROM public.worktrees
+            WHERE public.is_in_flight(active, merged_at, has_uncommitted_changes, ahead_of_trunk, behind_trunk)
         ),
-        (SELECT count(*) FROM agent_activities),
-        (SELECT count(*) FROM agent_activities WHERE created_at > now() - interval '24 hours')
+        (SELECT count(*) FROM public.agent_activities),
+        (SELECT count(*) FROM public.agent_activities WHERE created_at > now() - interval '24 hours')
 $function$;
 COMMENT ON FUNCTION get_registry_stats() IS 'One row of counts; in flight means the rows of v_inflight_work.';
 
@@ -645,13 +645,13 @@ CREATE OR REPLACE FUNCTION public.get_worktree_by_path(p_path text)
  RETURNS TABLE(id uuid, project_id uuid, project_name text, worktree_name text, branch_name text, type_name text, agent_id text, active boolean)
  LANGUAGE sql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT w.id, w.project_id, p.name, w.name, w.branch_name, t.name, w.agent_id, w.active
-    FROM worktrees w
-    JOIN projects p ON p.id = w.project_id
-    JOIN worktree_types t ON t.id = w.type_id
-    WHERE w.path = normalize_path(p_path) AND w.active
+    FROM public.worktrees w
+    JOIN public.projects p ON p.id = w.project_id
+    JOIN public.worktree_types t ON t.id = w.type_id
+    WHERE w.path = public.normalize_path(p_path) AND w.active
 $function$;
 COMMENT ON FUNCTION get_worktree_by_path(text) IS 'The active worktree at exactly this path; no row when there is none.';
 
@@ -723,7 +723,7 @@ COMMENT ON FUNCTION grant_role_rights() IS 'Gives the roles that are there their
 CREATE OR REPLACE FUNCTION public.guard_activity_log()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     IF TG_OP = 'DELETE' AND current_setting('imi.activity_retention', true) = 'on' THEN
@@ -758,10 +758,10 @@ COMMENT ON FUNCTION guard_activity_worktree() IS NULL;
 CREATE OR REPLACE FUNCTION public.guard_builtin_worktree_type()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    RAISE EXCEPTION 'cannot % worktree type %: it is built in%', lower(TG_OP), quote_for_message(OLD.name),
+    RAISE EXCEPTION 'cannot % worktree type %: it is built in%', lower(TG_OP), public.quote_for_message(OLD.name),
         CASE TG_OP WHEN 'UPDATE' THEN '; only description, color, icon and metadata may change' ELSE '' END
         USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
 END;
@@ -771,10 +771,10 @@ COMMENT ON FUNCTION guard_builtin_worktree_type() IS NULL;
 CREATE OR REPLACE FUNCTION public.guard_metadata()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    PERFORM require_object(TG_TABLE_NAME, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
+    PERFORM public.require_object(TG_TABLE_NAME, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
     RETURN NEW;
 END;
 $function$;
@@ -783,7 +783,7 @@ COMMENT ON FUNCTION guard_metadata() IS NULL;
 CREATE OR REPLACE FUNCTION public.guard_primary_key()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     RAISE EXCEPTION 'cannot change %.id from % to %: a primary key is immutable', TG_TABLE_NAME, OLD.id, NEW.id
@@ -795,18 +795,18 @@ COMMENT ON FUNCTION guard_primary_key() IS NULL;
 CREATE OR REPLACE FUNCTION public.guard_project()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    origin text := normalize_remote_origin(NEW.remote_origin);
+    origin text := public.normalize_remote_origin(NEW.remote_origin);
 BEGIN
     IF origin IS NULL AND NEW.remote_origin IS NOT NULL THEN
         RAISE EXCEPTION 'remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_origin(NEW.remote_origin)
+            public.quote_origin(NEW.remote_origin)
             USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'remote_origin';
     END IF;
     NEW.remote_origin := origin;
-    NEW.trunk_path := normalize_path(NEW.trunk_path);
+    NEW.trunk_path := public.normalize_path(NEW.trunk_path);
     RETURN NEW;
 END;
 $function$;
@@ -869,25 +869,25 @@ COMMENT ON FUNCTION is_remote_origin(text) IS 'Whether this is an origin in the 
 CREATE OR REPLACE FUNCTION public.log_activity(p_agent_id text, p_worktree_id uuid, p_activity_type text, p_description text, p_file_path text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     activity_id uuid;
 BEGIN
-    PERFORM require_name('log_activity', 'p_agent_id', p_agent_id);
-    PERFORM require_text('log_activity', 'p_activity_type', p_activity_type);
-    PERFORM require_object('log_activity', 'p_metadata', p_metadata);
-    PERFORM require_activity_type(
+    PERFORM public.require_name('log_activity', 'p_agent_id', p_agent_id);
+    PERFORM public.require_text('log_activity', 'p_activity_type', p_activity_type);
+    PERFORM public.require_object('log_activity', 'p_metadata', p_metadata);
+    PERFORM public.require_activity_type(
         'log_activity', 'p_activity_type', p_activity_type, 'agent_activities_activity_type_check'
     );
-    PERFORM require_text('log_activity', 'p_description', p_description);
+    PERFORM public.require_text('log_activity', 'p_description', p_description);
 
-    UPDATE worktrees w SET updated_at = now() WHERE w.id = p_worktree_id;
+    UPDATE public.worktrees w SET updated_at = now() WHERE w.id = p_worktree_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'log_activity: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
-    INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description, file_path, metadata)
+    INSERT INTO public.agent_activities (agent_id, worktree_id, activity_type, description, file_path, metadata)
     VALUES (p_agent_id, p_worktree_id, p_activity_type, p_description, p_file_path, coalesce(p_metadata, '{}'))
     RETURNING id INTO activity_id;
     RETURN activity_id;
@@ -917,26 +917,26 @@ COMMENT ON FUNCTION maintenance_vacuum() IS 'Refreshes planner statistics of all
 CREATE OR REPLACE FUNCTION public.mark_worktree_merged(p_worktree_id uuid, p_merged_by text, p_merge_commit_hash text)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    worktree worktrees;
+    worktree public.worktrees;
 BEGIN
-    PERFORM require_name('mark_worktree_merged', 'p_merged_by', coalesce(p_merged_by, 'unknown'));
-    PERFORM require_commit('mark_worktree_merged', 'p_merge_commit_hash', coalesce(p_merge_commit_hash, 'unknown'));
-    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    PERFORM public.require_name('mark_worktree_merged', 'p_merged_by', coalesce(p_merged_by, 'unknown'));
+    PERFORM public.require_commit('mark_worktree_merged', 'p_merge_commit_hash', coalesce(p_merge_commit_hash, 'unknown'));
+    SELECT * INTO worktree FROM public.worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'mark_worktree_merged: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
     IF worktree.merged_at IS NULL THEN
-        UPDATE worktrees w
+        UPDATE public.worktrees w
         SET merged_at = now(), merged_by = p_merged_by, merge_commit_hash = p_merge_commit_hash, active = false
         WHERE w.id = p_worktree_id;
     ELSIF (worktree.merged_by, worktree.merge_commit_hash) IS DISTINCT FROM (p_merged_by, p_merge_commit_hash) THEN
         RAISE EXCEPTION 'mark_worktree_merged: worktree % (%) was merged by % as %; register it again before another merge',
-            quote_for_message(worktree.name), worktree.id,
-            coalesce(without_credentials(worktree.merged_by), 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
+            public.quote_for_message(worktree.name), worktree.id,
+            coalesce(public.without_credentials(worktree.merged_by), 'an unknown agent'), coalesce(worktree.merge_commit_hash, 'an unknown commit')
             USING ERRCODE = '55000';
     END IF;
 END;
@@ -1576,14 +1576,14 @@ COMMENT ON FUNCTION project_search_text(text,text) IS 'What search_projects look
 CREATE OR REPLACE FUNCTION public.prune_inactive_worktrees(p_inactive_days integer DEFAULT 30)
  RETURNS integer
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     removed integer;
 BEGIN
-    PERFORM require_not_negative('prune_inactive_worktrees', 'p_inactive_days', p_inactive_days);
-    DELETE FROM worktrees w
-    WHERE NOT w.active AND w.updated_at < days_ago(p_inactive_days);
+    PERFORM public.require_not_negative('prune_inactive_worktrees', 'p_inactive_days', p_inactive_days);
+    DELETE FROM public.worktrees w
+    WHERE NOT w.active AND w.updated_at < public.days_ago(p_inactive_days);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END;
@@ -1616,13 +1616,13 @@ CREATE OR REPLACE FUNCTION public.quote_origin(p_remote_origin text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT CASE
         WHEN o.shown ~ ('^([A-Za-z+]+://|git@|github[.]com:)?([*]{3}@)?[^:@]*(:[0-9]+)?(/[^:@]*)?$' COLLATE "C")
             OR o.shown ~ ('^git@[^:@]+:[^:@]*$' COLLATE "C")
             OR o.shown IS NULL
-        THEN quote_for_message(o.shown)
+        THEN public.quote_for_message(o.shown)
         ELSE '(not shown, since it may have a password in it)'
     END
     FROM (
@@ -1641,7 +1641,7 @@ CREATE OR REPLACE FUNCTION public.refuse_times(p_table text, p_columns text[], p
  RETURNS boolean
  LANGUAGE plpgsql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET "TimeZone" TO 'UTC'
 AS $function$
 DECLARE
@@ -1651,7 +1651,7 @@ BEGIN
     FROM unnest(p_columns, p_values) AS given (field, value)
     WHERE value < '0001-01-01 00:00:00+00' OR value >= '10000-01-01 00:00:00+00'
     LIMIT 1;
-    PERFORM refuse_value(
+    PERFORM public.refuse_value(
         p_table, refused.field, 'is ' || to_jsonb(refused.value)::text, 'be within the years 1 to 9999',
         p_table || '_times_check'
     );
@@ -1663,7 +1663,7 @@ CREATE OR REPLACE FUNCTION public.refuse_value(p_place text, p_field text, p_fou
  RETURNS void
  LANGUAGE plpgsql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     IF p_constraint IS NULL THEN
@@ -1679,27 +1679,27 @@ COMMENT ON FUNCTION refuse_value(text,text,text,text,text) IS 'Raises 22023 for 
 CREATE OR REPLACE FUNCTION public.register_project(p_name text, p_remote_origin text, p_default_branch text DEFAULT 'main'::text, p_trunk_path text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    origin text := normalize_remote_origin(p_remote_origin);
+    origin text := public.normalize_remote_origin(p_remote_origin);
     branch text := coalesce(p_default_branch, 'main');
-    trunk text := normalize_path(p_trunk_path);
+    trunk text := public.normalize_path(p_trunk_path);
     project_id uuid;
 BEGIN
-    PERFORM require_name('register_project', 'p_name', p_name);
-    PERFORM require_word('register_project', 'p_default_branch', branch);
-    PERFORM require_object('register_project', 'p_metadata', p_metadata);
+    PERFORM public.require_name('register_project', 'p_name', p_name);
+    PERFORM public.require_word('register_project', 'p_default_branch', branch);
+    PERFORM public.require_object('register_project', 'p_metadata', p_metadata);
     IF origin IS NULL THEN
         RAISE EXCEPTION 'register_project: p_remote_origin % is not owner/repo on GitHub; expected git@github.com:owner/repo.git',
-            quote_origin(p_remote_origin)
+            public.quote_origin(p_remote_origin)
             USING ERRCODE = '22023';
     END IF;
     IF trunk IS NOT NULL THEN
-        PERFORM require_path('register_project', 'p_trunk_path', trunk);
+        PERFORM public.require_path('register_project', 'p_trunk_path', trunk);
     ELSIF p_name ~ '(/|^[.][.]?$)' THEN
         RAISE EXCEPTION 'register_project: p_name % is no directory name; give p_trunk_path, or a name without "/"',
-            quote_for_message(p_name)
+            public.quote_for_message(p_name)
             USING ERRCODE = '22023';
     ELSE
         trunk := format(
@@ -1711,7 +1711,7 @@ BEGIN
     END IF;
 
     -- Name, branch and path of a project that is known stay: the second host that registers it has others.
-    INSERT INTO projects AS p (name, remote_origin, default_branch, trunk_path, metadata)
+    INSERT INTO public.projects AS p (name, remote_origin, default_branch, trunk_path, metadata)
     VALUES (p_name, origin, branch, trunk, coalesce(p_metadata, '{}'))
     ON CONFLICT (remote_origin) DO UPDATE
     SET metadata = p.metadata || excluded.metadata,
@@ -1721,7 +1721,7 @@ BEGIN
     RETURNING p.id INTO project_id;
 
     IF project_id IS NULL THEN    -- it is registered, and nothing is new
-        SELECT p.id INTO STRICT project_id FROM projects p WHERE p.remote_origin = origin;
+        SELECT p.id INTO STRICT project_id FROM public.projects p WHERE p.remote_origin = origin;
     END IF;
     RETURN project_id;
 END;
@@ -1731,48 +1731,48 @@ COMMENT ON FUNCTION register_project(text,text,text,text,jsonb) IS 'Id of the pr
 CREATE OR REPLACE FUNCTION public.register_worktree(p_project_id uuid, p_type_name text, p_name text, p_branch_name text, p_path text, p_agent_id text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    project projects;
+    project public.projects;
     other record;
-    worktree_type_id integer := resolve_worktree_type(p_type_name);
+    worktree_type_id integer := public.resolve_worktree_type(p_type_name);
     worktree_id uuid;
 BEGIN
-    PERFORM require_name('register_worktree', 'p_name', p_name);
-    PERFORM require_word('register_worktree', 'p_branch_name', p_branch_name);
-    PERFORM require_path('register_worktree', 'p_path', p_path);
-    PERFORM require_name('register_worktree', 'p_agent_id', coalesce(p_agent_id, 'nobody'));
-    PERFORM require_object('register_worktree', 'p_metadata', p_metadata);
+    PERFORM public.require_name('register_worktree', 'p_name', p_name);
+    PERFORM public.require_word('register_worktree', 'p_branch_name', p_branch_name);
+    PERFORM public.require_path('register_worktree', 'p_path', p_path);
+    PERFORM public.require_name('register_worktree', 'p_agent_id', coalesce(p_agent_id, 'nobody'));
+    PERFORM public.require_object('register_worktree', 'p_metadata', p_metadata);
 
-    SELECT * INTO project FROM projects p WHERE p.id = p_project_id;
+    SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'register_worktree: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
     IF worktree_type_id IS NULL THEN
         RAISE EXCEPTION 'register_worktree: p_type_name % is no worktree type; there are %',
-            quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            public.quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM public.worktree_types t)
             USING ERRCODE = 'P0002';
     END IF;
     IF NOT project.active THEN
         RAISE EXCEPTION 'register_worktree: p_project_id % is project %, which is inactive; register it again first',
-            project.id, quote_for_message(project.name)
+            project.id, public.quote_for_message(project.name)
             USING ERRCODE = '55000';
     END IF;
 
     -- For the message. The index worktrees_unique_active_path is what holds against a concurrent writer.
     SELECT w.name AS worktree_name, p.name AS project_name INTO other
-    FROM worktrees w
-    JOIN projects p ON p.id = w.project_id
-    WHERE w.path = normalize_path(p_path) AND w.active AND (w.project_id, w.name) <> (p_project_id, p_name);
+    FROM public.worktrees w
+    JOIN public.projects p ON p.id = w.project_id
+    WHERE w.path = public.normalize_path(p_path) AND w.active AND (w.project_id, w.name) <> (p_project_id, p_name);
     IF FOUND THEN
         RAISE EXCEPTION 'register_worktree: p_path % is taken by the active worktree % of project %',
-            quote_for_message(p_path), quote_for_message(other.worktree_name), quote_for_message(other.project_name)
+            public.quote_for_message(p_path), public.quote_for_message(other.worktree_name), public.quote_for_message(other.project_name)
             USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_active_path';
     END IF;
 
-    INSERT INTO worktrees AS w (project_id, type_id, name, branch_name, path, agent_id, metadata)
+    INSERT INTO public.worktrees AS w (project_id, type_id, name, branch_name, path, agent_id, metadata)
     VALUES (p_project_id, worktree_type_id, p_name, p_branch_name, p_path, p_agent_id, coalesce(p_metadata, '{}'))
     ON CONFLICT (project_id, name) DO UPDATE
     SET type_id = excluded.type_id,
@@ -1791,7 +1791,7 @@ BEGIN
 
     IF worktree_id IS NULL THEN    -- it is registered exactly so
         SELECT w.id INTO STRICT worktree_id
-        FROM worktrees w
+        FROM public.worktrees w
         WHERE w.project_id = p_project_id AND w.name = p_name;
     END IF;
     RETURN worktree_id;
@@ -1815,25 +1815,25 @@ COMMENT ON FUNCTION registry_heartbeat(text) IS 'An event that changes nothing: 
 CREATE OR REPLACE FUNCTION public.release_worktree(p_worktree_id uuid, p_agent_id text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    worktree worktrees;
+    worktree public.worktrees;
 BEGIN
-    PERFORM require_name('release_worktree', 'p_agent_id', coalesce(p_agent_id, 'whoever it is'));
-    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    PERFORM public.require_name('release_worktree', 'p_agent_id', coalesce(p_agent_id, 'whoever it is'));
+    SELECT * INTO worktree FROM public.worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'release_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
     IF worktree.agent_id <> p_agent_id THEN
         RAISE EXCEPTION 'release_worktree: worktree % (%) is held by agent %, not by %',
-            quote_for_message(worktree.name), worktree.id,
-            quote_for_message(worktree.agent_id), quote_for_message(p_agent_id)
+            public.quote_for_message(worktree.name), worktree.id,
+            public.quote_for_message(worktree.agent_id), public.quote_for_message(p_agent_id)
             USING ERRCODE = '55000';
     END IF;
     IF worktree.agent_id IS NOT NULL THEN
-        UPDATE worktrees w SET agent_id = NULL WHERE w.id = p_worktree_id;
+        UPDATE public.worktrees w SET agent_id = NULL WHERE w.id = p_worktree_id;
     END IF;
 END;
 $function$;
@@ -1899,11 +1899,11 @@ COMMENT ON FUNCTION remove_old_activities(timestamp with time zone) IS 'Removes 
 CREATE OR REPLACE FUNCTION public.remove_worktree(p_worktree_id uuid)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    UPDATE worktrees w SET active = false WHERE w.id = p_worktree_id AND w.active;
-    IF NOT FOUND AND NOT EXISTS (SELECT FROM worktrees w WHERE w.id = p_worktree_id) THEN
+    UPDATE public.worktrees w SET active = false WHERE w.id = p_worktree_id AND w.active;
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM public.worktrees w WHERE w.id = p_worktree_id) THEN
         RAISE EXCEPTION 'remove_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
@@ -1914,19 +1914,19 @@ COMMENT ON FUNCTION remove_worktree(uuid) IS 'Soft delete of a worktree; does no
 CREATE OR REPLACE FUNCTION public.remove_worktree_type(p_name text)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    DELETE FROM worktree_types t WHERE t.name = p_name;
+    DELETE FROM public.worktree_types t WHERE t.name = p_name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'remove_worktree_type: p_name % is no worktree type; there are %',
-            quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            public.quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM public.worktree_types t)
             USING ERRCODE = 'P0002';
     END IF;
 EXCEPTION
     WHEN foreign_key_violation THEN
         RAISE EXCEPTION 'remove_worktree_type: worktrees have the type %; give them another one first',
-            quote_for_message(p_name)
+            public.quote_for_message(p_name)
             USING ERRCODE = '23503', CONSTRAINT = 'worktrees_type_id_fkey';
 END;
 $function$;
@@ -1936,14 +1936,14 @@ CREATE OR REPLACE FUNCTION public.require_activity_type(p_place text, p_field te
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     types CONSTANT text[] := '{created, modified, deleted, committed, pushed, merged, synced, claimed, released, other}';
 BEGIN
     IF NOT p_value = ANY (types) THEN
         RAISE EXCEPTION '%: % % is no type of activity; there are %',
-            p_place, p_field, quote_for_message(p_value), array_to_string(types, ', ')
+            p_place, p_field, public.quote_for_message(p_value), array_to_string(types, ', ')
             USING ERRCODE = '23514', CONSTRAINT = p_constraint;
     END IF;
     RETURN true;
@@ -1955,11 +1955,11 @@ CREATE OR REPLACE FUNCTION public.require_color(p_place text, p_field text, p_va
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     IF p_value !~ ('^#([0-9A-Fa-f]{3}){1,2}$' COLLATE "C") THEN
-        PERFORM refuse_value(p_place, p_field, 'is ' || quote_for_message(p_value), 'be a colour such as #10B981', p_constraint);
+        PERFORM public.refuse_value(p_place, p_field, 'is ' || public.quote_for_message(p_value), 'be a colour such as #10B981', p_constraint);
     END IF;
     RETURN true;
 END;
@@ -1970,13 +1970,13 @@ CREATE OR REPLACE FUNCTION public.require_commit(p_place text, p_field text, p_v
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    PERFORM require_text(p_place, p_field, p_value, p_constraint);
+    PERFORM public.require_text(p_place, p_field, p_value, p_constraint);
     IF p_value !~ ('^[0-9A-Za-z]{1,128}$' COLLATE "C") THEN
-        PERFORM refuse_value(
-            p_place, p_field, 'is ' || quote_for_message(p_value), 'be the hash of a commit: 1 to 128 letters and digits', p_constraint
+        PERFORM public.refuse_value(
+            p_place, p_field, 'is ' || public.quote_for_message(p_value), 'be the hash of a commit: 1 to 128 letters and digits', p_constraint
         );
     END IF;
     RETURN true;
@@ -1988,10 +1988,10 @@ CREATE OR REPLACE FUNCTION public.require_name(p_place text, p_field text, p_val
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    RETURN require_text(p_place, p_field, p_value, p_constraint, 512);
+    RETURN public.require_text(p_place, p_field, p_value, p_constraint, 512);
 END;
 $function$;
 COMMENT ON FUNCTION require_name(text,text,text,text) IS NULL;
@@ -2000,7 +2000,7 @@ CREATE OR REPLACE FUNCTION public.require_not_negative(p_function text, p_parame
  RETURNS void
  LANGUAGE plpgsql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     IF p_value IS NULL OR p_value < 0 THEN
@@ -2015,27 +2015,27 @@ CREATE OR REPLACE FUNCTION public.require_object(p_place text, p_field text, p_v
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     huge text;
 BEGIN
     IF jsonb_typeof(p_value) <> 'object' THEN
-        PERFORM refuse_value(
-            p_place, p_field, format('is the JSON %s %s', jsonb_typeof(p_value), left(without_credentials(p_value::text), 120)),
+        PERFORM public.refuse_value(
+            p_place, p_field, format('is the JSON %s %s', jsonb_typeof(p_value), left(public.without_credentials(p_value::text), 120)),
             'be a JSON object', p_constraint
         );
     END IF;
     -- Readers of JSON have limits of their own, the strictest we know 200: the event about it could not be read.
     IF jsonb_path_exists(p_value, 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")') THEN
-        PERFORM refuse_value(p_place, p_field, 'is nested too deep', 'not be deeper than 100 levels', p_constraint);
+        PERFORM public.refuse_value(p_place, p_field, 'is nested too deep', 'not be deeper than 100 levels', p_constraint);
     END IF;
     huge := jsonb_path_query_first(
         p_value,
         'strict $.** ? (@.type() == "number" && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))'
     )::text;
     IF huge IS NOT NULL THEN
-        PERFORM refuse_value(
+        PERFORM public.refuse_value(
             p_place, p_field, format('has the number %s… (%s characters)', left(huge, 20), length(huge)),
             'have none beyond 1.7976931348623157e308', p_constraint
         );
@@ -2049,13 +2049,13 @@ CREATE OR REPLACE FUNCTION public.require_path(p_place text, p_field text, p_val
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    PERFORM require_text(p_place, p_field, p_value, p_constraint, 2048);
+    PERFORM public.require_text(p_place, p_field, p_value, p_constraint, 2048);
     IF left(p_value, 1) NOT IN ('/', '~') OR p_value ~ ('(^|/)[.][.](/|$)' COLLATE "C") THEN
-        PERFORM refuse_value(
-            p_place, p_field, 'is ' || quote_for_message(p_value), 'begin with "/" or "~" and have no ".." part', p_constraint
+        PERFORM public.refuse_value(
+            p_place, p_field, 'is ' || public.quote_for_message(p_value), 'begin with "/" or "~" and have no ".." part', p_constraint
         );
     END IF;
     RETURN true;
@@ -2067,17 +2067,17 @@ CREATE OR REPLACE FUNCTION public.require_text(p_place text, p_field text, p_val
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     IF p_value IS NULL OR p_value !~ (
         E'[^[:space:]\u0085\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff]' COLLATE "C"
     ) THEN
-        PERFORM refuse_value(p_place, p_field, 'is ' || quote_for_message(p_value), 'not be blank', p_constraint);
+        PERFORM public.refuse_value(p_place, p_field, 'is ' || public.quote_for_message(p_value), 'not be blank', p_constraint);
     END IF;
     IF octet_length(p_value) > p_bytes THEN
-        PERFORM refuse_value(
-            p_place, p_field, format('is %s … (%s bytes)', quote_for_message(p_value), octet_length(p_value)),
+        PERFORM public.refuse_value(
+            p_place, p_field, format('is %s … (%s bytes)', public.quote_for_message(p_value), octet_length(p_value)),
             format('have at most %s bytes', p_bytes), p_constraint
         );
     END IF;
@@ -2090,12 +2090,12 @@ CREATE OR REPLACE FUNCTION public.require_word(p_place text, p_field text, p_val
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    PERFORM require_text(p_place, p_field, p_value, p_constraint, 1024);
+    PERFORM public.require_text(p_place, p_field, p_value, p_constraint, 1024);
     IF p_value ~ ('[[:space:]]' COLLATE "C") THEN
-        PERFORM refuse_value(p_place, p_field, quote_for_message(p_value) || ' has a blank in it', 'be one word', p_constraint);
+        PERFORM public.refuse_value(p_place, p_field, public.quote_for_message(p_value) || ' has a blank in it', 'be one word', p_constraint);
     END IF;
     RETURN true;
 END;
@@ -2106,10 +2106,10 @@ CREATE OR REPLACE FUNCTION public.resolve_worktree_type(p_type_name text)
  RETURNS integer
  LANGUAGE sql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT t.id
-    FROM worktree_types t
+    FROM public.worktree_types t
     WHERE t.name = p_type_name OR (p_type_name = 'pr' AND t.name = 'review')
     ORDER BY t.name = p_type_name DESC
     LIMIT 1
@@ -2180,7 +2180,7 @@ COMMENT ON FUNCTION role_rights() IS 'What each role of the registry is granted;
 CREATE OR REPLACE FUNCTION public.run_command(p_type text, p_data jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     target uuid;
@@ -2190,60 +2190,60 @@ DECLARE
 BEGIN
     CASE p_type
         WHEN 'project.register' THEN
-            RETURN jsonb_build_object('project_id', register_project(
+            RETURN jsonb_build_object('project_id', public.register_project(
                 d ->> 'name', d ->> 'remote_origin', d ->> 'default_branch', d ->> 'trunk_path', metadata
             ));
         WHEN 'project.update' THEN
-            target := command_project(d);
-            PERFORM update_project(
+            target := public.command_project(d);
+            PERFORM public.update_project(
                 target, d ->> 'name', d ->> 'default_branch', d ->> 'trunk_path', d ->> 'description', metadata
             );
             RETURN jsonb_build_object('project_id', target);
         WHEN 'project.deactivate' THEN
-            target := command_project(d);
-            PERFORM deactivate_project(target);
+            target := public.command_project(d);
+            PERFORM public.deactivate_project(target);
             RETURN jsonb_build_object('project_id', target);
         WHEN 'worktree.register' THEN
-            target := command_project(d);
-            RETURN jsonb_build_object('project_id', target, 'worktree_id', register_worktree(
+            target := public.command_project(d);
+            RETURN jsonb_build_object('project_id', target, 'worktree_id', public.register_worktree(
                 target, d ->> 'type_name', d ->> 'name', d ->> 'branch_name', d ->> 'path', d ->> 'agent_id', metadata
             ));
         WHEN 'worktree_type.add' THEN
-            RETURN jsonb_build_object('type_id', add_worktree_type(
+            RETURN jsonb_build_object('type_id', public.add_worktree_type(
                 d ->> 'name', d ->> 'branch_prefix', d ->> 'worktree_prefix', d ->> 'description', d ->> 'color',
                 d ->> 'icon', metadata
             ));
         WHEN 'worktree_type.remove' THEN
-            PERFORM remove_worktree_type(d ->> 'name');
+            PERFORM public.remove_worktree_type(d ->> 'name');
             RETURN '{}'::jsonb;
         WHEN 'activity.log' THEN
-            target := command_worktree(d);
-            activity := log_activity(
+            target := public.command_worktree(d);
+            activity := public.log_activity(
                 d ->> 'agent_id', target, d ->> 'activity_type', d ->> 'description', d ->> 'file_path', metadata
             );
             RETURN jsonb_build_object('worktree_id', target, 'activity_id', activity);
         ELSE
-            target := command_worktree(d);
+            target := public.command_worktree(d);
     END CASE;
     CASE p_type
         WHEN 'worktree.update' THEN
-            PERFORM update_worktree(
+            PERFORM public.update_worktree(
                 target, d ->> 'name', d ->> 'branch_name', d ->> 'new_path', d ->> 'type_name', metadata
             );
         WHEN 'worktree.update_git_state' THEN
-            PERFORM update_worktree_git_state(
+            PERFORM public.update_worktree_git_state(
                 target, (d ->> 'has_uncommitted')::boolean, (d ->> 'uncommitted_count')::integer,
                 (d ->> 'ahead')::integer, (d ->> 'behind')::integer, d ->> 'last_commit_hash',
                 d ->> 'last_commit_message'
             );
         WHEN 'worktree.claim' THEN
-            PERFORM claim_worktree(target, d ->> 'agent_id');
+            PERFORM public.claim_worktree(target, d ->> 'agent_id');
         WHEN 'worktree.release' THEN
-            PERFORM release_worktree(target, d ->> 'agent_id');
+            PERFORM public.release_worktree(target, d ->> 'agent_id');
         WHEN 'worktree.merge' THEN
-            PERFORM mark_worktree_merged(target, d ->> 'merged_by', d ->> 'merge_commit_hash');
+            PERFORM public.mark_worktree_merged(target, d ->> 'merged_by', d ->> 'merge_commit_hash');
         WHEN 'worktree.remove' THEN
-            PERFORM remove_worktree(target);
+            PERFORM public.remove_worktree(target);
     END CASE;
     RETURN jsonb_build_object('worktree_id', target);
 END;
@@ -2254,7 +2254,7 @@ CREATE OR REPLACE FUNCTION public.search_projects(p_query text)
  RETURNS TABLE(id uuid, name text, remote_origin text, trunk_path text, relevance real)
  LANGUAGE plpgsql
  STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_custom_plan'
  SET gin_fuzzy_search_limit TO '0'
  SET enable_seqscan TO 'off'
@@ -2265,7 +2265,7 @@ AS $function$
 DECLARE
     threshold_before text;
     many CONSTANT integer := 500;
-    wanted text := coalesce(substring(normalize_remote_origin(p_query) FROM ':(.*)[.]git$'), lower_case(btrim(p_query)));
+    wanted text := coalesce(substring(public.normalize_remote_origin(p_query) FROM ':(.*)[.]git$'), public.lower_case(btrim(p_query)));
     is_short boolean := wanted ~ '^[[:alnum:]_]{1,2}$';
     literal text := regexp_replace(translate(wanted, '-/.', '   '), E'([\\\\%_])', E'\\\\\\1', 'g');
     pattern text := CASE WHEN is_short THEN '% ' ELSE '%' END || literal || '%';
@@ -2274,8 +2274,8 @@ DECLARE
     candidates uuid[];
     threshold real;
 BEGIN
-    PERFORM require_text('search_projects', 'p_query', p_query);
-    PERFORM set_config('search_path', format('pg_catalog, public, %I, pg_temp', n.nspname), true)
+    PERFORM public.require_text('search_projects', 'p_query', p_query);
+    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', n.nspname), true)
     FROM pg_extension e
     JOIN pg_namespace n ON n.oid = e.extnamespace
     WHERE e.extname = 'pg_trgm';
@@ -2285,8 +2285,8 @@ BEGIN
         SELECT hit.id, count(*) OVER () AS hits
         FROM (
             SELECT p.id, p.name
-            FROM projects p
-            WHERE p.active AND project_search_text(p.name, p.remote_origin) LIKE pattern
+            FROM public.projects p
+            WHERE p.active AND public.project_search_text(p.name, p.remote_origin) LIKE pattern
             LIMIT many
         ) hit
         ORDER BY length(hit.name), hit.name, hit.id
@@ -2299,13 +2299,13 @@ BEGIN
             SELECT short.id
             FROM (
                 SELECT p.id, p.name, p.remote_origin
-                FROM projects p
+                FROM public.projects p
                 WHERE p.active
                 ORDER BY length(p.name), p.name, p.id
                 LIMIT CASE WHEN is_short THEN 3 * many ELSE 6 * many END
             ) short
-            WHERE (short.remote_origin LIKE coarse_pattern OR lower_case(short.name) LIKE coarse_pattern)
-            AND project_search_text(short.name, short.remote_origin) LIKE pattern
+            WHERE (short.remote_origin LIKE coarse_pattern OR public.lower_case(short.name) LIKE coarse_pattern)
+            AND public.project_search_text(short.name, short.remote_origin) LIKE pattern
             LIMIT 30
         );
     END IF;
@@ -2322,8 +2322,8 @@ BEGIN
             SELECT hit.id
             FROM (
                 SELECT p.id, p.name
-                FROM projects p
-                WHERE p.active AND project_search_text(p.name, p.remote_origin) %> wanted
+                FROM public.projects p
+                WHERE p.active AND public.project_search_text(p.name, p.remote_origin) %> wanted
                 LIMIT 300
             ) hit
             ORDER BY length(hit.name), hit.name, hit.id
@@ -2338,16 +2338,16 @@ BEGIN
         SELECT
             p.id, p.name, p.remote_origin, p.trunk_path,
             CASE
-                WHEN wanted IN (lower_case(p.name), s.slug, s.repo) THEN 1
-                WHEN strpos(lower_case(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
+                WHEN wanted IN (public.lower_case(p.name), s.slug, s.repo) THEN 1
+                WHEN strpos(public.lower_case(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
                 ELSE 0.75 * m.likeness
             END AS score
-        FROM projects p
+        FROM public.projects p
         CROSS JOIN LATERAL (
             SELECT
                 substring(p.remote_origin FROM ':(.*)[.]git$') AS slug,
                 substring(p.remote_origin FROM '/(.*)[.]git$') AS repo,
-                project_search_text(p.name, p.remote_origin) AS search_text
+                public.project_search_text(p.name, p.remote_origin) AS search_text
         ) s
         CROSS JOIN LATERAL (
             SELECT (
@@ -2368,9 +2368,9 @@ COMMENT ON FUNCTION search_projects(text) IS 'Active projects whose name or owne
 CREATE OR REPLACE FUNCTION public.seed_worktree_types()
  RETURNS void
  LANGUAGE sql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    INSERT INTO worktree_types (name, branch_prefix, worktree_prefix, description, is_builtin, color, icon)
+    INSERT INTO public.worktree_types (name, branch_prefix, worktree_prefix, description, is_builtin, color, icon)
     SELECT b.name, b.branch_prefix, b.worktree_prefix, b.description, true, b.color, b.icon
     FROM (
         VALUES
@@ -2381,7 +2381,7 @@ AS $function$
             (5, 'review', 'pr-review/', 'pr-', 'Pull request reviews', '#F59E0B', '👀'),
             (6, 'trunk', '', 'trunk-', 'Main branch worktree', '#6B7280', '🌳')
     ) AS b (position, name, branch_prefix, worktree_prefix, description, color, icon)
-    WHERE NOT EXISTS (SELECT FROM worktree_types t WHERE t.name = b.name)
+    WHERE NOT EXISTS (SELECT FROM public.worktree_types t WHERE t.name = b.name)
     ORDER BY b.position
 $function$;
 COMMENT ON FUNCTION seed_worktree_types() IS 'Adds the built-in worktree types that are missing; changes nothing that is there.';
@@ -2389,7 +2389,7 @@ COMMENT ON FUNCTION seed_worktree_types() IS 'Adds the built-in worktree types t
 CREATE OR REPLACE FUNCTION public.sync_uncommitted_changes()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     flag boolean := NEW.has_uncommitted_changes;
@@ -2412,7 +2412,7 @@ BEGIN
             files := CASE WHEN flag THEN 1 ELSE 0 END;
         ELSE
             RAISE EXCEPTION 'worktree %: has_uncommitted_changes % contradicts uncommitted_files_count %',
-                quote_for_message(NEW.name), flag, files
+                public.quote_for_message(NEW.name), flag, files
                 USING ERRCODE = '22023', TABLE = TG_TABLE_NAME, COLUMN = 'has_uncommitted_changes';
         END IF;
     END IF;
@@ -2448,32 +2448,32 @@ COMMENT ON FUNCTION truncate_activities() IS NULL;
 CREATE OR REPLACE FUNCTION public.update_project(p_project_id uuid, p_name text DEFAULT NULL::text, p_default_branch text DEFAULT NULL::text, p_trunk_path text DEFAULT NULL::text, p_description text DEFAULT NULL::text, p_metadata jsonb DEFAULT NULL::jsonb)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    project projects;
+    project public.projects;
 BEGIN
-    PERFORM require_name('update_project', 'p_name', coalesce(p_name, 'as it is'));
-    PERFORM require_word('update_project', 'p_default_branch', coalesce(p_default_branch, 'as-it-is'));
-    PERFORM require_path('update_project', 'p_trunk_path', coalesce(p_trunk_path, '/as/it/is'));
-    PERFORM require_text('update_project', 'p_description', coalesce(p_description, 'as it is'));
-    PERFORM require_object('update_project', 'p_metadata', p_metadata);
-    SELECT * INTO project FROM projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
+    PERFORM public.require_name('update_project', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM public.require_word('update_project', 'p_default_branch', coalesce(p_default_branch, 'as-it-is'));
+    PERFORM public.require_path('update_project', 'p_trunk_path', coalesce(p_trunk_path, '/as/it/is'));
+    PERFORM public.require_text('update_project', 'p_description', coalesce(p_description, 'as it is'));
+    PERFORM public.require_object('update_project', 'p_metadata', p_metadata);
+    SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'update_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
-    UPDATE projects p
+    UPDATE public.projects p
     SET name = coalesce(p_name, p.name),
         default_branch = coalesce(p_default_branch, p.default_branch),
-        trunk_path = coalesce(normalize_path(p_trunk_path), p.trunk_path),
+        trunk_path = coalesce(public.normalize_path(p_trunk_path), p.trunk_path),
         description = coalesce(p_description, p.description),
         metadata = p.metadata || coalesce(p_metadata, '{}')
     WHERE p.id = p_project_id
         AND (p.name, p.default_branch, p.trunk_path, p.description, p.metadata) IS DISTINCT FROM (
             coalesce(p_name, p.name),
             coalesce(p_default_branch, p.default_branch),
-            coalesce(normalize_path(p_trunk_path), p.trunk_path),
+            coalesce(public.normalize_path(p_trunk_path), p.trunk_path),
             coalesce(p_description, p.description),
             p.metadata || coalesce(p_metadata, '{}')
         );
@@ -2484,7 +2484,7 @@ COMMENT ON FUNCTION update_project(uuid,text,text,text,text,jsonb) IS 'Changes w
 CREATE OR REPLACE FUNCTION public.update_updated_at_column()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     NEW.updated_at := now();
@@ -2496,23 +2496,23 @@ COMMENT ON FUNCTION update_updated_at_column() IS NULL;
 CREATE OR REPLACE FUNCTION public.update_worktree(p_worktree_id uuid, p_name text DEFAULT NULL::text, p_branch_name text DEFAULT NULL::text, p_path text DEFAULT NULL::text, p_type_name text DEFAULT NULL::text, p_metadata jsonb DEFAULT NULL::jsonb)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    worktree_type_id integer := resolve_worktree_type(p_type_name);
-    worktree worktrees;
+    worktree_type_id integer := public.resolve_worktree_type(p_type_name);
+    worktree public.worktrees;
     other record;
 BEGIN
-    PERFORM require_name('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
-    PERFORM require_word('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as-it-is'));
-    PERFORM require_path('update_worktree', 'p_path', coalesce(p_path, '/as/it/is'));
-    PERFORM require_object('update_worktree', 'p_metadata', p_metadata);
+    PERFORM public.require_name('update_worktree', 'p_name', coalesce(p_name, 'as it is'));
+    PERFORM public.require_word('update_worktree', 'p_branch_name', coalesce(p_branch_name, 'as-it-is'));
+    PERFORM public.require_path('update_worktree', 'p_path', coalesce(p_path, '/as/it/is'));
+    PERFORM public.require_object('update_worktree', 'p_metadata', p_metadata);
     IF p_type_name IS NOT NULL AND worktree_type_id IS NULL THEN
         RAISE EXCEPTION 'update_worktree: p_type_name % is no worktree type; there are %',
-            quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            public.quote_for_message(p_type_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM public.worktree_types t)
             USING ERRCODE = 'P0002';
     END IF;
-    SELECT * INTO worktree FROM worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    SELECT * INTO worktree FROM public.worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'update_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
             USING ERRCODE = 'P0002';
@@ -2520,32 +2520,32 @@ BEGIN
 
     -- For the messages. The indexes are what holds against a concurrent writer.
     IF EXISTS (
-        SELECT FROM worktrees w WHERE w.project_id = worktree.project_id AND w.name = p_name AND w.id <> p_worktree_id
+        SELECT FROM public.worktrees w WHERE w.project_id = worktree.project_id AND w.name = p_name AND w.id <> p_worktree_id
     ) THEN
-        RAISE EXCEPTION 'update_worktree: p_name % is taken by another worktree of the project', quote_for_message(p_name)
+        RAISE EXCEPTION 'update_worktree: p_name % is taken by another worktree of the project', public.quote_for_message(p_name)
             USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_project_name';
     END IF;
     SELECT w.name AS worktree_name, p.name AS project_name INTO other
-    FROM worktrees w
-    JOIN projects p ON p.id = w.project_id
-    WHERE w.path = normalize_path(p_path) AND w.active AND worktree.active AND w.id <> p_worktree_id;
+    FROM public.worktrees w
+    JOIN public.projects p ON p.id = w.project_id
+    WHERE w.path = public.normalize_path(p_path) AND w.active AND worktree.active AND w.id <> p_worktree_id;
     IF FOUND THEN
         RAISE EXCEPTION 'update_worktree: p_path % is taken by the active worktree % of project %',
-            quote_for_message(p_path), quote_for_message(other.worktree_name), quote_for_message(other.project_name)
+            public.quote_for_message(p_path), public.quote_for_message(other.worktree_name), public.quote_for_message(other.project_name)
             USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_active_path';
     END IF;
 
-    UPDATE worktrees w
+    UPDATE public.worktrees w
     SET name = coalesce(p_name, w.name),
         branch_name = coalesce(p_branch_name, w.branch_name),
-        path = coalesce(normalize_path(p_path), w.path),
+        path = coalesce(public.normalize_path(p_path), w.path),
         type_id = coalesce(worktree_type_id, w.type_id),
         metadata = w.metadata || coalesce(p_metadata, '{}')
     WHERE w.id = p_worktree_id
         AND (w.name, w.branch_name, w.path, w.type_id, w.metadata) IS DISTINCT FROM (
             coalesce(p_name, w.name),
             coalesce(p_branch_name, w.branch_name),
-            coalesce(normalize_path(p_path), w.path),
+            coalesce(public.normalize_path(p_path), w.path),
             coalesce(worktree_type_id, w.type_id),
             w.metadata || coalesce(p_metadata, '{}')
         );
@@ -2556,13 +2556,13 @@ COMMENT ON FUNCTION update_worktree(uuid,text,text,text,text,jsonb) IS 'Changes 
 CREATE OR REPLACE FUNCTION public.update_worktree_git_state(p_worktree_id uuid, p_has_uncommitted boolean DEFAULT NULL::boolean, p_uncommitted_count integer DEFAULT NULL::integer, p_ahead integer DEFAULT NULL::integer, p_behind integer DEFAULT NULL::integer, p_last_commit_hash text DEFAULT NULL::text, p_last_commit_message text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    PERFORM require_not_negative('update_worktree_git_state', 'p_uncommitted_count', coalesce(p_uncommitted_count, 0));
-    PERFORM require_not_negative('update_worktree_git_state', 'p_ahead', coalesce(p_ahead, 0));
-    PERFORM require_not_negative('update_worktree_git_state', 'p_behind', coalesce(p_behind, 0));
-    PERFORM require_commit(
+    PERFORM public.require_not_negative('update_worktree_git_state', 'p_uncommitted_count', coalesce(p_uncommitted_count, 0));
+    PERFORM public.require_not_negative('update_worktree_git_state', 'p_ahead', coalesce(p_ahead, 0));
+    PERFORM public.require_not_negative('update_worktree_git_state', 'p_behind', coalesce(p_behind, 0));
+    PERFORM public.require_commit(
         'update_worktree_git_state', 'p_last_commit_hash', coalesce(nullif(p_last_commit_hash, ''), 'unknown')
     );
     IF p_has_uncommitted <> (p_uncommitted_count > 0) THEN
@@ -2571,7 +2571,7 @@ BEGIN
             USING ERRCODE = '22023';
     END IF;
 
-    UPDATE worktrees w
+    UPDATE public.worktrees w
     SET has_uncommitted_changes = coalesce(p_has_uncommitted, p_uncommitted_count > 0, w.has_uncommitted_changes),
         uncommitted_files_count = CASE
             WHEN p_uncommitted_count IS NOT NULL THEN p_uncommitted_count
@@ -2599,29 +2599,29 @@ COMMENT ON FUNCTION update_worktree_git_state(uuid,boolean,integer,integer,integ
 CREATE OR REPLACE FUNCTION public.update_worktree_type(p_name text, p_new_name text DEFAULT NULL::text, p_branch_prefix text DEFAULT NULL::text, p_worktree_prefix text DEFAULT NULL::text, p_description text DEFAULT NULL::text, p_color text DEFAULT NULL::text, p_icon text DEFAULT NULL::text, p_metadata jsonb DEFAULT NULL::jsonb)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    found_type worktree_types;
-    changed worktree_types;
+    found_type public.worktree_types;
+    changed public.worktree_types;
 BEGIN
-    PERFORM require_word('update_worktree_type', 'p_new_name', coalesce(p_new_name, 'as-it-is'));
-    PERFORM require_word('update_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
-    PERFORM require_name('update_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, 'as it is'));
-    PERFORM require_text('update_worktree_type', 'p_description', coalesce(p_description, 'as it is'));
-    PERFORM require_color('update_worktree_type', 'p_color', p_color);
-    PERFORM require_name('update_worktree_type', 'p_icon', coalesce(p_icon, 'as it is'));
-    PERFORM require_object('update_worktree_type', 'p_metadata', p_metadata);
-    SELECT * INTO found_type FROM worktree_types t WHERE t.name = p_name FOR NO KEY UPDATE;
+    PERFORM public.require_word('update_worktree_type', 'p_new_name', coalesce(p_new_name, 'as-it-is'));
+    PERFORM public.require_word('update_worktree_type', 'p_branch_prefix', coalesce(nullif(p_branch_prefix, ''), 'none'));
+    PERFORM public.require_name('update_worktree_type', 'p_worktree_prefix', coalesce(p_worktree_prefix, 'as it is'));
+    PERFORM public.require_text('update_worktree_type', 'p_description', coalesce(p_description, 'as it is'));
+    PERFORM public.require_color('update_worktree_type', 'p_color', p_color);
+    PERFORM public.require_name('update_worktree_type', 'p_icon', coalesce(p_icon, 'as it is'));
+    PERFORM public.require_object('update_worktree_type', 'p_metadata', p_metadata);
+    SELECT * INTO found_type FROM public.worktree_types t WHERE t.name = p_name FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'update_worktree_type: p_name % is no worktree type; there are %',
-            quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM worktree_types t)
+            public.quote_for_message(p_name), (SELECT string_agg(t.name, ', ' ORDER BY t.id) FROM public.worktree_types t)
             USING ERRCODE = 'P0002';
     END IF;
     -- For the message. The constraint is what holds against a concurrent writer.
-    IF EXISTS (SELECT FROM worktree_types t WHERE t.name = p_new_name AND t.id <> found_type.id) THEN
+    IF EXISTS (SELECT FROM public.worktree_types t WHERE t.name = p_new_name AND t.id <> found_type.id) THEN
         RAISE EXCEPTION 'update_worktree_type: p_new_name % is taken by another worktree type',
-            quote_for_message(p_new_name)
+            public.quote_for_message(p_new_name)
             USING ERRCODE = '23505', CONSTRAINT = 'worktree_types_name_key';
     END IF;
     changed := found_type;
@@ -2633,7 +2633,7 @@ BEGIN
     changed.icon := coalesce(p_icon, found_type.icon);
     changed.metadata := found_type.metadata || coalesce(p_metadata, '{}');
     IF changed IS DISTINCT FROM found_type THEN
-        UPDATE worktree_types t
+        UPDATE public.worktree_types t
         SET name = changed.name,
             branch_prefix = changed.branch_prefix,
             worktree_prefix = changed.worktree_prefix,

@@ -20,6 +20,7 @@ from publisher.doctor.database import database_findings
 from publisher.doctor.dead_letters import dead_letter_findings
 from publisher.doctor.findings import Counts, Examined, Finding, Findings, of_check
 from publisher.doctor.listening import listening_findings
+from publisher.doctor.schema import schema_findings
 from publisher.doctor.server import server_findings
 from publisher.doctor.stream import stream_findings
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
@@ -97,6 +98,7 @@ async def _around(conn: AsyncConnection, client: Client, settings: Settings) -> 
     return [
         *of_check("server", await server_findings(conn, client)),
         *of_check("columns", await column_findings(conn)),
+        *of_check("schema", await schema_findings(conn)),
         *of_check("roles", await asyncio.to_thread(account_findings, url)),
         *of_check("consumers", await consumer_findings(client, settings)),
     ]

@@ -11,6 +11,7 @@ from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavaila
 
 # What it means for a command stands in apply_command (migrations/004_commands.sql), too; a test compares both.
 _NOT_FOUND_STATE = "P0002"
+_READ_ONLY_STATE = "25006"
 _DEPENDED_ON_STATE = "2BP01"
 """Cannot be dropped; what depends on it stands in the detail alone."""
 _CONFLICT_STATES = {"23505", "23503", "23P01", "23001", "55000", "2BP01"}
@@ -59,6 +60,9 @@ def from_database(error: psycopg.Error) -> RegistryError:
     text = error.diag.message_primary or str(error).strip().split("\n", 1)[0] or type(error).__name__
     if state is None and isinstance(error, psycopg.DataError | psycopg.ProgrammingError):
         return Invalid(text)
+    if state == _READ_ONLY_STATE:
+        why = "a standby, or default_transaction_read_only is on"
+        return Unavailable(f"{text}: the database takes no writes now ({why})")
     if state is None or _is_one_of(state, _TRANSIENT_STATES, _TRANSIENT_CLASSES):
         return Unavailable(text)
     if _is_one_of(state, _UNPREPARED_STATES, _UNPREPARED_CLASSES):

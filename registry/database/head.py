@@ -106,6 +106,8 @@ WHERE c.relnamespace = 'public'::regnamespace
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
 ORDER BY c.relname COLLATE "C"
 """
+# With an empty path PostgreSQL would write `public.` before each name, with another one some would be hidden.
+SETTINGS: tuple[LiteralString, ...] = ("SET LOCAL search_path = public", "SET LOCAL quote_all_identifiers = off")
 FILES: dict[str, LiteralString] = {
     "tables.sql": _RELATIONS,
     "functions.sql": _FUNCTIONS,
@@ -117,9 +119,8 @@ FILES: dict[str, LiteralString] = {
 def head(conn: Connection[Any]) -> dict[str, str]:
     """Text of each file of `migrations/head/` for the schema that the database has now, by its name."""
     with conn.transaction():
-        # With an empty path PostgreSQL would write `public.` before each name, with another one some would be hidden.
-        conn.execute("SET LOCAL search_path = public")
-        conn.execute("SET LOCAL quote_all_identifiers = off")
+        for setting in SETTINGS:
+            conn.execute(setting)
         return {name: _file(conn, query) for name, query in FILES.items()}
 
 

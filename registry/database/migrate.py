@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from registry.database import adoption
+from registry.database.drift import replaced
 from registry.database.errors import from_database
 from registry.database.migration import ROLLBACK, Migration, load, package_directory, split, waiting
 from registry.database.roles.ownership import as_owner
@@ -106,9 +107,9 @@ def upgrade(
     With `merge_duplicates` projects of one repository become one. Raises as `apply` does.
     """
     packaged = load() if migrations is None else migrations
-    changed = adoption.Plan()
     with _exclusive(conn):
         pending = _pending(conn, packaged, afterwards=afterwards)
+        changed = adoption.Plan(replaced=replaced(conn, pending))
         if _is_original(conn, pending):
             with conn.transaction(), adoption.adopt(conn, packaged, merge_duplicates=merge_duplicates) as changed:
                 _apply_all(conn, pending)
@@ -122,8 +123,8 @@ def plan(conn: psycopg.Connection[Any], *, merge_duplicates: bool = False) -> ad
     """What `apply` changes in rows that are there, and what is to be decided before it; nothing in a schema of ours."""
     packaged = load()
     try:
-        if not _is_original(conn, _pending(conn, packaged)):
-            return adoption.Plan()
+        if not _is_original(conn, pending := _pending(conn, packaged)):
+            return adoption.Plan(replaced=replaced(conn, pending))
         return adoption.plan(conn, packaged, merge_duplicates=merge_duplicates)
     except psycopg.Error as error:
         raise from_database(error) from error
@@ -267,8 +268,7 @@ def _refuse_foreign_table(conn: psycopg.Connection[Any], table: str, columns: fr
 
 def _state_of_later(row: _Recorded, newest: int) -> Literal["newer", "unknown"]:
     """Whether a program that knows the migrations up to `newest` works with this later item."""
-    is_compatible = row.compatible_down_to is not None and row.compatible_down_to <= newest
-    return "newer" if is_compatible else "unknown"
+    return "newer" if row.compatible_down_to is not None and row.compatible_down_to <= newest else "unknown"
 
 
 def _recorded(conn: psycopg.Connection[Any]) -> dict[int, _Recorded]:

@@ -75,6 +75,8 @@ def up(
     else:
         upgrade.print_changes(adopted)
         upgrade.print_decisions(adopted, write)
+        for one in adopted.replaced:
+            write(f"{'would replace' if dry_run else 'replaced'} {one}, which is not that of the migrations")
         for name in names:
             write(f"{'would apply' if dry_run else 'applied'} {name}")
         if not names:

@@ -42,12 +42,15 @@ class Plan:
 
     changes: list[Change] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    """Functions, views and triggers under the names of ours that are not ours, in a database without the original."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "changes": [asdict(change) for change in self.changes],
             "decisions": [asdict(decision) for decision in self.decisions],
+            "replaced": self.replaced,
         }
 
 

@@ -28,6 +28,7 @@ REFUSED = {
     "name": [("", BLANK), (" \n", BLANK), ("n" * 10_000, LONG_NAME), ("é" * 257, LONG_NAME)],
     "word": [("", BLANK), ("a b", WORD), ("a\tb", WORD), ("a\n", WORD), ("w" * 1025, LONG_WORD)],
     "path": [("", BLANK), ("code/x", PATH), ("./x", PATH), ("/a/../b", PATH), ("/" + "p" * 2048, LONG_PATH)],
+    "commit or none": [(" ", BLANK), ("not a hash!", COMMIT), ("abc-def", COMMIT), ("a" * 129, COMMIT)],
     "commit": [("", BLANK), ("not a hash!", COMMIT), ("abc-def", COMMIT), ("a" * 129, COMMIT)],
     "color": [("", COLOR), ("blurple", COLOR), ("#12345", COLOR), ("#10B98G", COLOR), ("#10B981\n", COLOR)],
 }
@@ -36,6 +37,7 @@ TAKEN = {
     "name": ["n" * 512, "a b", "ü/ñ", "\x1b[2J", "日本語"],
     "word": ["feat/x", "w" * 1024, "ünï/ço", "a\u00a0b"],
     "path": ["/", "~", "~/code", "/a b/ü", "/a/..b/c..", "/" + "p" * 2047],
+    "commit or none": ["", "a", "deadbeef", "0" * 40, "f" * 64, "r1234"],
     "commit": ["a", "deadbeef", "0" * 40, "f" * 64, "r1234"],
     "color": ["#fff", "#10B981", "#10b981"],
 }
@@ -65,7 +67,7 @@ PARAMETERS = [
     ("update_worktree: p_path", "path", "SELECT update_worktree(%(worktree)s, p_path => %(value)s)"),
     (
         "update_worktree_git_state: p_last_commit_hash",
-        "commit",
+        "commit or none",  # an empty one says that there is none
         "SELECT update_worktree_git_state(%(worktree)s, p_last_commit_hash => %(value)s)",
     ),
     ("mark_worktree_merged: p_merged_by", "name", "SELECT mark_worktree_merged(%(worktree)s, %(value)s, 'abc')"),
