@@ -147,12 +147,12 @@ def database(database_url: str | None) -> Iterator[Any]:
 
     No value is given over it: one that is refused was there already.
     """
-    from publisher.cli.servers.waiting import blockers_told
+    from publisher.cli.servers.waiting import blocking_told
     from registry.database.connection import connect_blocking
 
     url = located("database_url", database_url=database_url).database_url or ""
     try:
-        with connect_blocking(url) as conn, blockers_told(url, conn.info.backend_pid):
+        with connect_blocking(url) as conn, blocking_told(url, conn.info.backend_pid):
             yield conn
     except Unusable:
         raise

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from publisher.cli.terminal.text import say
 from registry.errors import RegistryError
 
 if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+    from publisher.settings import Settings
     from registry.database.blockers import Session
 
 
@@ -19,8 +22,19 @@ def say_blocker(session: Session) -> None:
     say(f"waiting for {session}, which holds a lock that is needed here")
 
 
+@asynccontextmanager
+async def connected(settings: Settings, name: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection of the publisher's own, on which a command works; where it waits, the user is told behind whom."""
+    from publisher.outbox.connection import connect
+    from registry.database.blockers import blockers_told
+
+    url = settings.database_url or ""
+    async with connect(url, name) as conn, blockers_told(url, conn.info.backend_pid, say_blocker):
+        yield conn
+
+
 @contextmanager
-def blockers_told(database_url: str, pid: int) -> Iterator[None]:
+def blocking_told(database_url: str, pid: int) -> Iterator[None]:
     """Inside the block, which needs no event loop, each session that keeps the session `pid` waiting is named once."""
     done = threading.Event()
     watching = threading.Thread(target=_watch, args=(database_url, pid, done), daemon=True)
