@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.console import Visitor, served
 from tests.support.nats.process import nats_process
 from tests.support.proxy import postgres_proxy
+from tests.support.web.console import Visitor, served
 from tests.support.world import World
 
 

@@ -9,8 +9,8 @@ import psycopg
 from playwright.async_api import Page, expect
 
 from tests.integration.web.console.test_dead_letters import bury, registration
-from tests.support.browser import WAIT_MS, chromium, needs_chromium, window
-from tests.support.console import TOKEN, served
+from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, window
+from tests.support.web.console import TOKEN, served
 from tests.support.world import World
 
 pytestmark = needs_chromium

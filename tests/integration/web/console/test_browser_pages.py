@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.web.console.test_dead_letters import bury
-from tests.support.browser import check_accessible, check_fits, chromium, needs_chromium, window
-from tests.support.console import served
-from tests.support.hostile import TEXT, fill
+from tests.support.web.browser import check_accessible, check_fits, chromium, needs_chromium, window
+from tests.support.web.console import served
+from tests.support.web.hostile import TEXT, fill
 from tests.support.world import World
 
 pytestmark = needs_chromium

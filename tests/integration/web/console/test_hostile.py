@@ -9,8 +9,8 @@ from urllib.parse import quote, urljoin, urlsplit
 import pytest
 
 from tests.integration.web.console.test_dead_letters import bury
-from tests.support.console import Visitor, served
-from tests.support.hostile import RAW, TEXT, fill
+from tests.support.web.console import Visitor, served
+from tests.support.web.hostile import RAW, TEXT, fill
 from tests.support.world import World
 
 MOST_PAGES = 150

@@ -11,9 +11,9 @@ from playwright.async_api import expect
 
 from registry.client import RegistryClient
 from registry.subjects import Names
-from tests.support.browser import WAIT_MS, chromium, needs_chromium, window
 from tests.support.processes import run
 from tests.support.servers.up import servers_of, up
+from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, window
 
 pytestmark = needs_chromium
 expect.set_options(timeout=WAIT_MS)
