@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from publisher.cli.servers.installation import embedded
 from publisher.cli.servers.session import required, run, settings_of
 from publisher.cli.terminal.text import console, emit_document, line_printer, say
 
+PORT_FILE = "http.port"
 CANARY_SECONDS = 30.0
 """What `serve` does unless the setting says something else; the events of a shared stream are for others to read."""
 
@@ -28,21 +30,34 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
 
     from pydantic import SecretStr
 
-    from publisher.embedded.state_dir import secret
+    from publisher.embedded.state_dir import secret, write_private
     from publisher.service import serve as run_service
 
     with embedded(state_dir, http_port=http_port) as (settings, servers, publish):
         if settings.http_token is None:
             settings = settings.model_copy(update={"http_token": SecretStr(secret(state_dir / "http.token"))})
+        if not settings.http_port:
+            settings = settings.model_copy(update={"http_port": _port_as_before(state_dir, settings.http_host)})
         token = settings.http_token.get_secret_value() if settings.http_token else ""
 
         def ready(http_url: str) -> None:
             publish(settings, http_url)
+            write_private(state_dir / PORT_FILE, http_url.rpartition(":")[2])
             say(f"ready: {state_dir / 'endpoints.json'} names the URLs; status page {http_url}")
             say(f"console: {http_url}/sign-in?{urlencode({'token': token})}")
 
         run(run_service(settings, ready=ready, children=servers))
     say("stopped")
+
+
+def _port_as_before(state_dir: Path, host: str) -> int:
+    """The port that pages which are still open know, where it is free; else 0."""
+    try:
+        port = int((state_dir / PORT_FILE).read_text())
+        with socket.create_server((host, port)):
+            return port
+    except (OSError, ValueError, OverflowError):
+        return 0
 
 
 def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port: HttpPort = None) -> None:

@@ -18,7 +18,8 @@ AGES = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "24h": timedelta
 """Spans that `since` may name instead of a time."""
 
 CONDITION = """
-    (%(entity)s::text IS NULL OR event.entity = %(entity)s)
+    (%(heartbeats)s OR event.action <> 'heartbeat')
+    AND (%(entity)s::text IS NULL OR event.entity = %(entity)s)
     AND (%(action)s::text IS NULL OR event.action = %(action)s)
     AND (%(project)s::uuid IS NULL OR event.project_id = %(project)s)
     AND (%(correlation)s::uuid IS NULL OR coalesce(event.correlation_id, event.event_id) = %(correlation)s)
@@ -81,12 +82,18 @@ class Wanted:
 
     def values(self) -> dict[str, Any]:
         """Parameters of `CONDITION`."""
-        return dict(vars(self))
+        return vars(self) | {"heartbeats": self.has_heartbeats}
+
+    @property
+    def has_heartbeats(self) -> bool:
+        """Whether heartbeats are shown, which tell of nothing but the way that they go: where they are asked for."""
+        return self.entity == "registry" or self.action == "heartbeat"
 
     def matches(self, line: Line) -> bool:
         """Whether a line is wanted, as `CONDITION` has it."""
         return (
-            self.entity in (None, line.entity)
+            (self.has_heartbeats or line.action != "heartbeat")
+            and self.entity in (None, line.entity)
             and self.action in (None, line.action)
             and self.project in (None, line.project_id)
             and self.correlation in (None, line.correlation_id)

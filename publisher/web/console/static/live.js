@@ -3,11 +3,16 @@
 
 (() => {
   const MOST_ROWS = 200;
+  const AGAIN_MS = 1500;
+  const AWAY_MS = 2500; // the service ends each stream after a minute, and the browser asks again at once
   const place = document.querySelector("[data-live-source]");
   if (!place) return;
   const button = document.querySelector("[data-pause]");
   const state = document.querySelector("[data-live-state]");
   let after = place.dataset.liveAfter;
+  const away = document.getElementById("away");
+  let awayTimer = 0;
+  let wasAway = false;
   let source = null;
   let isPaused = false;
 
@@ -24,13 +29,24 @@
   function open() {
     if (source || isPaused || document.hidden) return;
     source = new EventSource(url());
-    source.addEventListener("open", () => tell("live"));
+    source.addEventListener("open", () => {
+      clearTimeout(awayTimer);
+      awayTimer = 0;
+      away.hidden = true;
+      if (wasAway && place.dataset.liveList) reload();
+      wasAway = false;
+      tell("live");
+    });
     source.addEventListener("error", () => {
-      if (source && source.readyState === EventSource.CLOSED) {
-        close();
-        setTimeout(open, 2000);
+      awayTimer ||= setTimeout(() => {
+        away.hidden = false;
+        wasAway = true;
+        tell("trying again");
+      }, AWAY_MS);
+      if (source && source.readyState === EventSource.CLOSED) { // an answer that was none: the browser gives up
+        source = null;
+        setTimeout(open, AGAIN_MS);
       }
-      tell("the service does not answer; trying again");
     });
     source.addEventListener("live", (event) => update(event.data));
     source.addEventListener("sample", (event) => {
@@ -43,6 +59,8 @@
   function close() {
     if (source) source.close();
     source = null;
+    clearTimeout(awayTimer);
+    awayTimer = 0;
   }
 
   function noted(event) {

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.console import TOKEN, Visitor, served
+from tests.support.web.console import TOKEN, Visitor, served
 from tests.support.world import World
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 
 from registry.client import RegistryClient, Sending
-from tests.support.console import Visitor, served
+from tests.support.web.console import Visitor, served
 from tests.support.world import World
 
 

@@ -6,7 +6,7 @@ import re
 
 from publisher.web.console.form_fields import fields_of
 from registry.commands import COMMANDS
-from tests.support.console import served
+from tests.support.web.console import served
 from tests.support.world import World
 
 NEW = {"name": "project.register", "cmd.name": "flume", "cmd.remote_origin": "git@github.com:a/flume.git"}

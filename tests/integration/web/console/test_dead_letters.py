@@ -10,7 +10,7 @@ import orjson
 from publisher.applier.dead_letters import SUBJECT, DeadLetters
 from registry.commands import command_type
 from registry.dead_letters.letter import REASON
-from tests.support.console import Visitor, served
+from tests.support.web.console import Visitor, served
 from tests.support.world import World
 
 

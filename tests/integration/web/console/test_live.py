@@ -12,7 +12,7 @@ import pytest
 from publisher.web import connections
 from publisher.web.console import live
 from publisher.web.console.sources import feed
-from tests.support.console import served
+from tests.support.web.console import served
 from tests.support.world import World
 
 

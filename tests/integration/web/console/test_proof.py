@@ -6,7 +6,7 @@ import re
 
 import psycopg
 
-from tests.support.console import served
+from tests.support.web.console import served
 from tests.support.world import World
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import orjson
 import psycopg
 
-from tests.support.console import served
+from tests.support.web.console import served
 from tests.support.world import World
 
 

@@ -6,7 +6,7 @@ import re
 
 from nats.js.api import ConsumerConfig
 
-from tests.support.console import served
+from tests.support.web.console import served
 from tests.support.world import World
 
 

@@ -1,0 +1,61 @@
+"""With a server away the console says which and what to do, and goes on by itself; nothing else suffers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.nats.process import nats_process
+from tests.support.proxy import postgres_proxy
+from tests.support.web.console import Visitor, served
+from tests.support.world import World
+
+
+async def test_nats_killed_is_told_with_what_to_do_and_all_goes_on_when_it_is_back(
+    world: World, state_dir: Path
+) -> None:
+    with nats_process(state_dir) as broker:
+        async with served(world.at(nats_url=broker.url())) as (visitor, _):
+            await visitor.until("/", "All is well")
+            broker.end()
+            assert "Start NATS, or look into its log" in await visitor.until("/", "cannot connect to NATS")
+            world.write(projects=1, worktrees=0, renames=0)
+            assert "waits</span>" in await visitor.until("/events", "project.registered")
+            assert "The stream does not tell" in (await visitor.get("/events/1")).text
+            assert "NATS does not tell" in (await visitor.get("/streams")).text
+            letters = await visitor.get("/dead-letters")
+            assert (letters.status, "A server does not answer" in letters.text) == (503, True)
+            broker.start()
+            await visitor.until("/", "All is well", seconds=40)
+            await visitor.until("/events/1", "in the stream")
+
+
+async def test_postgresql_away_is_told_with_what_to_do(world: World) -> None:
+    async with postgres_proxy(world.database) as (proxy, url), served(world.at(database=url)) as (visitor, _):
+        await visitor.until("/", "All is well")
+        proxy.refuse()
+        await visitor.until("/", "Start PostgreSQL, or look into its log")
+        await everything_says_so(visitor)
+        proxy.go_on()
+        await visitor.until("/", "All is well", seconds=40)
+
+
+async def test_postgresql_that_says_nothing_more_is_given_up_in_time(world: World) -> None:
+    async with (
+        postgres_proxy(world.database) as (proxy, url),
+        served(world.at(database=url), works=False) as (visitor, _),
+    ):
+        await visitor.until("/events", "No event is kept")
+        proxy.black_hole()
+        assert (await visitor.get("/events")).status == 503
+        assert (await visitor.get("/healthz")).status == 200
+        proxy.go_on()
+        await visitor.until("/events", "No event is kept", seconds=40)
+
+
+async def everything_says_so(visitor: Visitor) -> None:
+    for path in ("/events", "/projects", "/commands", "/events/1", "/events/1/causes"):
+        answer = await visitor.get(path)
+        assert answer.status == 503, path
+        assert "the console goes on by itself when the server answers" in answer.text
+    for path in ("/streams", "/proof", "/sign-in", "/status", "/healthz", "/metrics", "/search?q=x"):
+        assert (await visitor.get(path)).status == 200, path

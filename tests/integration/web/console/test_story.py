@@ -1,0 +1,72 @@
+"""A new user's first hour: `up`, the link, a project from the command line, its event, a server that dies, and back."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import psutil
+from playwright.async_api import expect
+
+from registry.client import RegistryClient
+from registry.subjects import Names
+from tests.support.processes import run
+from tests.support.servers.up import servers_of, up
+from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, window
+
+pytestmark = needs_chromium
+expect.set_options(timeout=WAIT_MS)
+
+
+def nats_of(state_dir: Path) -> psutil.Process:
+    (server,) = [one for one in servers_of(state_dir) if one.name() == "nats-server"]
+    return server
+
+
+async def test_from_up_to_a_retried_dead_letter(state_dir: Path) -> None:
+    async with chromium() as browser:
+        with up(state_dir) as (process, endpoints):
+            token = (state_dir / "http.token").read_text().strip()
+            origin = endpoints["http_url"]
+            async with window(browser, origin) as page:
+                # the console, by the link
+                await page.goto(f"/sign-in?token={token}")
+                assert "token" not in page.url
+                await expect(page.locator("#health")).to_contain_text("All is well")
+
+                # a project from the command line, without a reload
+                await page.get_by_role("link", name="Events", exact=True).click()
+                await expect(page.locator("[data-live-state]")).to_have_text("live")
+                await page.evaluate("window.stillThere = true")
+                state = ["--state-dir", str(state_dir)]
+                done = run("project", "register", *state, "--origin", "git@github.com:33god/flume.git")
+                assert done.returncode == 0, done.stderr
+                await expect(page.get_by_role("link", name="flume", exact=True)).to_be_visible()
+                await page.get_by_role("link", name="project.registered").click()
+                await expect(page.locator("#inspector")).to_contain_text("git@github.com:33god/flume.git")
+                assert await page.evaluate("window.stillThere")
+
+                # something that cannot be carried out
+                async with RegistryClient.connect(endpoints["nats_url"]) as client:
+                    subject = Names("imi").commands.command_subject("project.register")
+                    await client._client.jetstream().publish(subject, b"nonsense")
+
+                # NATS dies, and with it `up`: the page says so
+                nats_of(state_dir).send_signal(signal.SIGKILL)
+                await expect(page.locator("#away")).to_be_visible()
+                await expect(page.locator("#away")).to_contain_text("start it again")
+                assert process.wait(60) == 3
+
+                # and back: the same page goes on, the same session holds
+                with up(state_dir) as (_, again):
+                    assert again["http_url"] == origin
+                    await expect(page.locator("#away")).to_be_hidden()
+                    done = run("project", "update", "flume", *state, "--description", "The flume")
+                    assert done.returncode == 0, done.stderr
+                    await expect(page.get_by_role("link", name="project.updated")).to_be_visible()
+                    await page.get_by_role("link", name="Dead letters", exact=True).click()
+                    await page.get_by_role("button", name=re.compile("Retry dead letter")).click()
+                    await expect(page.get_by_text("sent once more.")).to_be_visible()
+                    await page.goto("/log")
+                    await expect(page.get_by_role("table")).to_contain_text("dead letter: retry")
