@@ -42,15 +42,15 @@ BEGIN = "INSERT INTO public.publisher_cursor (stream) VALUES (%(stream)s) ON CON
 #
 # A leader that hangs keeps its lock; its heartbeat tells. While its session works on a query the leader waits for the
 # answer, however long that takes, and just afterwards it had no time to say so. A session that waits for its client to
-# take an answer does not work.
+# take an answer does not work. What is of the future is of before the clock was set back, and says nothing.
 HOLDER = f"""
 SELECT
     coalesce(holder.pid, 0),
     coalesce(session.application_name, ''),
     coalesce(session.usename, ''),
     coalesce(
-        cursor.heartbeat_at < clock_timestamp() - make_interval(secs => %(stale_seconds)s::float8)
-        AND (session.state_change >= clock_timestamp() - make_interval(secs => %(stale_seconds)s::float8)) IS NOT TRUE
+        abs(extract(epoch FROM clock_timestamp() - cursor.heartbeat_at)) > %(stale_seconds)s::float8
+        AND (abs(extract(epoch FROM clock_timestamp() - session.state_change)) <= %(stale_seconds)s::float8) IS NOT TRUE
         AND (session.state = 'active' AND session.wait_event_type IS DISTINCT FROM 'Client') IS NOT TRUE,
         false
     ),

@@ -19,6 +19,7 @@ from tests.faults.suite import writers
 from tests.support.nats.cluster import SIZE, Cluster, cluster
 from tests.support.proxy import Proxy, nats_proxy, postgres_proxy
 from tests.support.relay_process import RelayProcess, ServiceProcess
+from tests.support.servers.clock import Clock
 from tests.support.servers.replicas import Pair, multi_host, pair
 
 PREFIX = "imi"
@@ -83,8 +84,15 @@ class Installation:
     """Of the history: logs of the services are there, too."""
     database: Pair
     cluster: Cluster
+    clock: Clock
+    """Of PostgreSQL."""
     lines: dict[str, Lines] = field(default_factory=dict)
     parties: dict[str, Party] = field(default_factory=dict)
+
+    @property
+    def command_stream(self) -> str:
+        """Name of the stream of commands."""
+        return Names(PREFIX).commands.stream
 
     @property
     def event_stream(self) -> str:
@@ -96,13 +104,14 @@ class Installation:
 async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation]:
     """Start all of it; servers store in `directory`."""
     async with AsyncExitStack() as stack:
-        database = stack.enter_context(pair(directory, POSTGRES_SETTINGS))
+        clock = Clock(directory)
+        database = stack.enter_context(pair(directory, POSTGRES_SETTINGS, clock.binaries))
         with psycopg.connect(database.url) as conn:
             migrate.apply(conn)
             writers.prepare(conn)
         await database.add_standby()
         nodes = await stack.enter_async_context(cluster(directory, **NATS_SETTINGS))
-        there = Installation(folder, database, nodes)
+        there = Installation(folder, database, nodes, clock)
         for name in (*PUBLISHERS, *APPLIERS, SUBSCRIBER, WRITERS):
             there.lines[name] = await _lines(stack, there)
         for name, spawn in _spawns(there).items():

@@ -149,7 +149,7 @@ async def _stored(client: Client, stream: str) -> list[Stored]:
 
 
 async def _until_no_command_waits(there: Installation) -> None:
-    while (await there.cluster.info(f"{PREFIX.upper()}_COMMANDS")).state.messages:
+    while (await there.cluster.info(there.command_stream)).state.messages:
         await asyncio.sleep(0.1)
 
 

@@ -136,9 +136,7 @@ class Writers:
                     for _ in range(2 if rng.random() < TWICE else 1):
                         made.append(await change(conn, row))
                 if rng.random() < BULK:
-                    values = {"token": uuid4().hex[:12], "entries": BULK_ENTRIES, "mark": MARK}
-                    await conn.execute(BULK_CHANGE, values)
-                    await conn.execute(BULK_NOTE, values)
+                    await _bulk(conn, BULK_ENTRIES)
                 if rng.random() < HELD_OPEN:
                     await asyncio.sleep(rng.random())
                 if rng.random() < ROLLED_BACK:
@@ -149,6 +147,18 @@ class Writers:
             outcome = "rolled back"
         finally:
             self._written.add(outcome=outcome, is_durable=setting.is_durable, entries=made)
+
+
+async def write_bulk(database_url: str, entries: int) -> None:
+    """Write so many entries in one transaction."""
+    async with await AsyncConnection.connect(database_url, **CONNECT) as conn, conn.transaction():
+        await _bulk(conn, entries)
+
+
+async def _bulk(conn: AsyncConnection, entries: int) -> None:
+    values = {"token": uuid4().hex[:12], "entries": entries, "mark": MARK}
+    await conn.execute(BULK_CHANGE, values)
+    await conn.execute(BULK_NOTE, values)
 
 
 async def change(conn: AsyncConnection, row: str) -> Entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -50,6 +51,12 @@ class Cluster:
         """Start nodes again on what they stored."""
         for number in numbers:
             await asyncio.to_thread(self.nodes[number].start)
+
+    def cut_last_block(self, number: int, stream: str, cut_bytes: int) -> None:
+        """Take some bytes from the end of what a node that does not run stored of a stream."""
+        blocks = self.nodes[number].store.glob(f"jetstream/*/streams/{stream}/msgs/*.blk")
+        last = max(blocks, key=lambda block: int(block.stem))
+        os.truncate(last, max(last.stat().st_size - cut_bytes, 0))
 
     def freeze(self, *numbers: int) -> None:
         """Stop nodes where they are."""

@@ -54,6 +54,11 @@ class NatsProcess:
         assert self._process is not None
         self._process.wait()
 
+    @property
+    def store(self) -> Path:
+        """Where JetStream stores."""
+        return self._directory / "nats"
+
     def end(self) -> None:
         """End it whatever its state."""
         if self._process is not None:

@@ -26,11 +26,12 @@ PROMOTE = "SELECT pg_promote()"
 class Pair:
     """Two servers in folders of their own, `pair` starts them. What is stopped and started is the primary."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str], bin_dir: Path | None) -> None:
         self._folders = [directory / "pg0", directory / "pg1"]
         for folder in self._folders:
             folder.mkdir()
         self._settings = settings
+        self._bin_dir = bin_dir
         self._servers = {0: self._start(0)}
         self._primary = 0
 
@@ -105,7 +106,7 @@ class Pair:
             conn.execute("SELECT pg_reload_conf()")
 
     def _start(self, number: int) -> Restartable:
-        return Restartable(lambda: postgres(self._folders[number], settings=self._settings))
+        return Restartable(lambda: postgres(self._folders[number], settings=self._settings, bin_dir=self._bin_dir))
 
     def close(self) -> None:
         """Stop both."""
@@ -114,9 +115,9 @@ class Pair:
 
 
 @contextmanager
-def pair(directory: Path, settings: Mapping[str, str]) -> Iterator[Pair]:
-    """A primary alone, with fsync on; `add_standby` makes it a pair."""
-    servers = Pair(directory, settings)
+def pair(directory: Path, settings: Mapping[str, str], bin_dir: Path | None = None) -> Iterator[Pair]:
+    """A primary alone, with fsync on; `add_standby` makes it a pair. `bin_dir` is of other programs than usual."""
+    servers = Pair(directory, settings, bin_dir)
     try:
         yield servers
     finally:

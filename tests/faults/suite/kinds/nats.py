@@ -114,3 +114,22 @@ async def lame_duck(there: Installation, rng: random.Random) -> AsyncIterator[No
     await there.cluster.stop(number, signal.SIGUSR2)
     yield
     await there.cluster.start(number)
+
+
+@fault("consumers deleted", NATS, longest_seconds=1)
+async def consumers_deleted(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    async with connected(there.cluster.url) as client:
+        jetstream = client.jetstream()
+        for stream in (there.event_stream, there.command_stream):
+            for consumer in await jetstream.consumers_info(stream):
+                await jetstream.delete_consumer(stream, consumer.name)
+    yield
+
+
+@fault("nats node killed and the end of its last block cut", NATS)
+async def block_cut(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    number = await _follower(there, rng)
+    await there.cluster.kill(number)
+    there.cluster.cut_last_block(number, there.event_stream, rng.randrange(1, 400))
+    yield
+    await there.cluster.start(number)
