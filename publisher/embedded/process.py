@@ -25,6 +25,8 @@ from registry.errors import Conflict, Unavailable
 GUARD = Path(guard.__file__).resolve()
 START_SECONDS = 120.0  # recovery after a crash replays up to max_wal_size
 PREDECESSOR_SECONDS = 40.0  # longer than a guard takes at worst
+GUARD_SIGNALS = 128
+"""The guard's exit status of a server that a signal ended is this and the signal's number."""
 _POLL_SECONDS = 0.005
 
 Steps = list[tuple[signal.Signals, float]]
@@ -62,7 +64,7 @@ class EmbeddedServer:
         return not self.is_running()
 
     def exit_reason(self) -> str:
-        """The server's own last word since this start: its last fatal log line, else its last line."""
+        """The server's own last word since this start: its last fatal log line, what killed it, or its last line."""
         try:
             with self.log.open("rb") as log:
                 log.seek(self._log_start if self.log.stat().st_size >= self._log_start else 0)
@@ -70,7 +72,15 @@ class EmbeddedServer:
         except OSError as error:
             return f'log "{self.log}" cannot be read: {error.strerror}'
         fatal = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "[FTL]", "error:"))]
-        return (fatal or lines or [f'no reason in log "{self.log}"'])[-1].strip()
+        return (fatal or self._killed_by() or lines or [f'no reason in log "{self.log}"'])[-1].strip()
+
+    def _killed_by(self) -> list[str]:
+        status = self._guard.poll() or 0
+        if status <= GUARD_SIGNALS:
+            return []
+        number = status - GUARD_SIGNALS
+        name = signal.Signals(number).name if number in signal.valid_signals() else "unknown"
+        return [f'killed by signal {number} ({name}); its log is "{self.log}"']
 
 
 def launch(name: str, log: Path, command: list[str], lock: int, stop: Steps, runner: Account) -> EmbeddedServer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 
@@ -43,7 +44,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port))
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        errno = getattr(error, "errno", None)  # the library's own text has the address once more, as a tuple
+        reason = os.strerror(errno) if errno and errno > 0 else getattr(error, "strerror", None) or str(error)
         raise Unusable(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
 
 

@@ -93,7 +93,7 @@ def test_a_status_port_in_use_is_refused(database: str, nats_url: str) -> None:
         port = taken.getsockname()[1]
         done = run("serve", "--http-port", str(port), DATABASE_URL=database, NATS_URL=nats_url)
     assert done.returncode == 1
-    assert f'cannot listen on "127.0.0.1:{port}": Address already in use' in one_line(done)
+    assert f'cannot listen on "127.0.0.1:{port}": Address already in use\n' in done.stderr
 
 
 def test_migrate_shows_applies_and_removes(empty_database: str) -> None:

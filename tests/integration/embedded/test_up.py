@@ -180,7 +180,10 @@ def test_the_death_of_an_embedded_server_ends_it_with_a_reason(state_dir: Path) 
         (server,) = [found for found in servers_of(state_dir) if found.name() == "nats-server"]
         server.kill()
         assert process.wait(TIMEOUT_SECONDS) == 3
-        assert "nats-server ended: " in process.communicate()[1]
+        assert (
+            f'nats-server ended: killed by signal 9 (SIGKILL); its log is "{state_dir}/nats.log"'
+            in process.communicate()[1]
+        )
         assert servers_of(state_dir) == []
 
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from publisher.web.console.console import Console, console_of
+from publisher.web.console.health import summary
 from publisher.web.console.live import Live
 from publisher.web.console.numbers import number_of
 from publisher.web.console.render import HEADERS, fragment, is_piece, page, piece
@@ -21,7 +22,8 @@ from publisher.web.console.sources.lines import Line
 from publisher.web.console.sources.wanted import AGES, Wanted
 from registry.events.catalogue import VERSIONS
 
-NEWS_SECONDS = 10.0
+NEWS_SECONDS = 3.0
+"""How long news are waited for; whether all is well is looked at as often."""
 FIELDS = ("entity", "action", "project", "worktree", "agent", "correlation", "since", "until")
 
 
@@ -66,11 +68,16 @@ async def _envelope(request: Request) -> Response:
     return Response(found.payload, media_type="application/cloudevents+json", headers=headers)
 
 
-async def _news(console: Console, wanted: Wanted, after: int | None) -> AsyncGenerator[ServerSentEvent, None]:
+async def _news(
+    console: Console, wanted: Wanted, after: int | None, *, tells_health: bool
+) -> AsyncGenerator[ServerSentEvent, None]:
+    badge = ""
     async with console.feed.watched(after):
         while not console.closing.is_set():
             news = await console.feed.after(after, NEWS_SECONDS)
             after = news.last
+            if tells_health and badge != (badge := fragment("health_live.html", health=summary(console))):
+                yield ServerSentEvent(badge, event="live")
             if news.missed:
                 yield ServerSentEvent("", event="missed", id=str(after))
                 continue
@@ -94,7 +101,8 @@ async def _live(request: Request) -> Response:
     wanted = Wanted.of(dict(request.query_params))
     known = request.headers.get("last-event-id") or request.query_params.get("after") or ""
     after = number_of(known, "after") if known else None
-    return Live(_news(console_of(request), wanted, after))
+    tells_health = "health" in request.query_params
+    return Live(_news(console_of(request), wanted, after, tells_health=tells_health))
 
 
 ROUTES = [

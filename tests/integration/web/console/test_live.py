@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 
 import orjson
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 from publisher.web import connections
 from publisher.web.console import live
 from publisher.web.console.sources import feed
+from registry.errors import Unavailable
 from tests.support.web.console import served
 from tests.support.world import World
 
@@ -95,3 +97,20 @@ async def test_the_service_ends_at_once_although_pages_are_open(world: World) ->
         await anext(events)
         began = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - began < 4  # uvicorn would wait five for answers that do not end
+
+
+async def test_a_page_of_events_tells_by_itself_when_something_fails_and_when_it_is_well_again(world: World) -> None:
+    async with served(world, works=False) as (visitor, console), asyncio.timeout(30):
+        assert "/live/events?health=1" in (await visitor.get("/events")).text
+        async with visitor.live("/live/events?health=1") as events:
+            assert "fail" not in await badge(events)
+            console.findings.failed(Unavailable("nobody answers"))
+            assert "1 check fails" in await badge(events)
+            console.findings.well()
+            assert "fail" not in await badge(events)
+
+
+async def badge(events: AsyncIterator[tuple[str, str]]) -> str:
+    name, data = await anext(events)
+    assert (name, 'data-live-into="health"' in data) == ("live", True)
+    return data
