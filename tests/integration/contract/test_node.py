@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -103,6 +104,28 @@ async def test_a_consumer_in_node_subscribes_validates_registers_and_replays(wor
     assert caused == ["imi.project.registered.v1", "imi.command.applied.v1"]
     assert {event["type"] for event in found["replayed"]} == {f"imi.{name}.v1" for name in VERSIONS}
     assert sorted(event["id"] for event in found["replayed"]) == sorted(history)
+
+
+async def test_the_program_of_the_readme_prints_what_changes(world: World) -> None:
+    (program,) = re.findall(r"```js\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(program.splitlines()) <= 10
+    program = program.replace('"imi.evt', f'"{world.prefix}.evt')
+    async with world.relay(), asyncio.timeout(60):
+        process = await asyncio.create_subprocess_exec(
+            *["node", "--input-type=module", "--eval", program],
+            cwd=PROJECT,
+            env=os.environ | {"NATS_URL": world.nats_url},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            assert process.stdout is not None
+            line = asyncio.ensure_future(process.stdout.readline())
+            while not (await asyncio.wait([line], timeout=0.1))[0]:  # it sees what is written after it has subscribed
+                world.write(projects=1, worktrees=1, renames=0)
+            assert re.match(rb"imi\.worktree\.\w+\.v1 .+ \[", await line)
+        finally:
+            process.kill()
+            await process.wait()
 
 
 async def test_a_consumer_in_node_reads_and_writes_numbers_with_all_their_digits(world: World) -> None:

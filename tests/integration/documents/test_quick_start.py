@@ -9,7 +9,9 @@ import shlex
 import sys
 import tomllib
 from pathlib import Path
+from uuid import UUID
 
+import psycopg
 import pytest
 
 from publisher.settings import FILE_VARIABLE, Settings
@@ -20,6 +22,12 @@ from tests.support.world import World
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "quick-start.md").read_text()
 ENDLESS = ("demo", "up ", "events tail ")
+
+
+def block(language: str, containing: str) -> str:
+    """The one code block of the page in `language` that contains a text."""
+    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if containing in text]
+    return found
 
 
 @pytest.fixture
@@ -60,7 +68,7 @@ async def test_the_commands_of_the_quick_start_run(world: World, home: dict[str,
 
 
 async def test_the_program_of_the_quick_start_prints_what_happens(world: World, home: dict[str, str]) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    program = block("python", "client.tail(")
     program = program.replace('endpoints["nats_url"],', f'endpoints["nats_url"], prefix="{world.prefix}",')
     async with world.relay(), world.applier(), asyncio.timeout(60):
         process = await asyncio.create_subprocess_exec(
@@ -77,6 +85,44 @@ async def test_the_program_of_the_quick_start_prints_what_happens(world: World, 
         finally:
             process.kill()
             await process.wait()
+
+
+async def test_the_command_example_registers_a_project(world: World) -> None:
+    program = block("python", "register_project").replace("nats://127.0.0.1:4222", world.nats_url)
+    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{world.prefix}")')
+
+    with world.process() as service:
+        await service.ready()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
+        )
+        async with asyncio.timeout(30):
+            printed, _ = await process.communicate()
+
+    assert printed.decode().strip() == "git@github.com:33god/flume.git"
+
+
+async def test_the_sql_examples_run(world: World) -> None:  # type: ignore[no-untyped-def]
+    session = block("sql", "register_project").splitlines()
+    assert len(session) == 2
+
+    async with world.relay():
+        with psycopg.connect(world.database, autocommit=True) as conn:
+            for statement in session:
+                conn.execute(statement)
+            project = conn.execute("SELECT id::text FROM projects").fetchone()
+            assert project is not None
+            conn.execute(block("sql", "set_config").replace("0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11", project[0]))
+        await world.drained()
+
+    events = [message.envelope for message in await world.published()]
+    assert [event["type"] for event in events] == [
+        "imi.project.registered.v1",
+        "imi.project.updated.v1",
+        "imi.project.deactivated.v1",
+    ]
+    assert events[2]["actor"] == "agent-1"
+    assert UUID(events[2]["correlationid"])
 
 
 def test_the_settings_file_shown_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

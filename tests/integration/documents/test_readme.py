@@ -9,7 +9,6 @@ import shlex
 import sys
 from itertools import count
 from pathlib import Path
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -58,44 +57,6 @@ async def test_the_python_example_prints_what_changes(world: World) -> None:
             await process.wait()
 
 
-async def test_the_command_example_registers_a_project(world: World) -> None:
-    program = block("python", "register_project").replace("nats://127.0.0.1:4222", world.nats_url)
-    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{world.prefix}")')
-
-    with world.process() as service:
-        await service.ready()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
-        )
-        async with asyncio.timeout(30):
-            printed, _ = await process.communicate()
-
-    assert printed.decode().strip() == "git@github.com:33god/flume.git"
-
-
-async def test_the_sql_examples_run(world: World) -> None:  # type: ignore[no-untyped-def]
-    session = re.findall(r"imi_registry=# (.*)", README)
-    assert len(session) == 2
-
-    async with world.relay():
-        with psycopg.connect(world.database, autocommit=True) as conn:
-            for statement in session:
-                conn.execute(statement)
-            project = conn.execute("SELECT id::text FROM projects").fetchone()
-            assert project is not None
-            conn.execute(block("sql", "set_config").replace("0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11", project[0]))
-        await world.drained()
-
-    events = [message.envelope for message in await world.published()]
-    assert [event["type"] for event in events] == [
-        "imi.project.registered.v1",
-        "imi.project.updated.v1",
-        "imi.project.deactivated.v1",
-    ]
-    assert events[2]["actor"] == "agent-1"
-    assert UUID(events[2]["correlationid"])
-
-
 def test_the_commands_that_use_a_running_up_run(
     database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -132,8 +93,9 @@ async def test_the_envelope_shown_has_the_attributes_of_a_real_one(world: World)
 def test_the_tables_list_every_event_and_setting() -> None:
     for entity in ACTIONS.keys() - {"command"}:
         assert f"| {entity} | {', '.join(ACTIONS[entity])} |" in README
+    settings = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
     for name in Settings.model_fields:
-        assert f"IMI_{name.upper()}`" in README, name
+        assert f"IMI_{name.upper()}`" in settings, name
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(((?!http)[^)]+)\)", README))

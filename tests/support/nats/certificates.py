@@ -14,17 +14,25 @@ class CertificateAuthority:
         self._folder = folder
         self.certificate = folder / "ca.pem"
         self._key = folder / "ca-key.pem"
-        _openssl("req", "-x509", *_new_key(self._key), "-subj", "/CN=authority", "-days", "2", "-out", self.certificate)
+        use = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]  # which Python 3.13 insists on
+        options = ["-subj", "/CN=authority", "-days", "2", *use]
+        _openssl("req", "-x509", *_new_key(self._key), *options, "-out", self.certificate)
 
     def sign(self, name: str, *, is_expired: bool = False) -> tuple[Path, Path]:
         """A certificate for loopback and its private key, of which others can read nothing."""
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}-key.pem"
         request, names = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
-        names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\nauthorityKeyIdentifier=keyid\n")
         _openssl("req", *_new_key(key), "-subj", f"/CN={name}", "-out", request)
         signed_by = ["-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-extfile", names]
-        validity = ["-days", "-1"] if is_expired else ["-days", "2"]
-        _openssl("x509", "-req", "-in", request, *signed_by, *validity, "-out", certificate)
+        signing = ["x509", "-req", "-in", request, *signed_by, "-out", certificate]
+        if not is_expired:
+            _openssl(*signing, "-days", "2")
+        else:
+            try:
+                _openssl(*signing, "-days", "-1")
+            except subprocess.CalledProcessError:  # OpenSSL 3.5 takes times, and no days that are gone
+                _openssl(*signing, "-not_before", "20200101000000Z", "-not_after", "20200102000000Z")
         key.chmod(0o600)
         return certificate, key
 
