@@ -64,7 +64,8 @@ class Servers:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "publisher", "serve", "--http-port", "0"),
             env=os.environ
-            | {"DATABASE_URL": database_url, "NATS_URL": self.nats_url, "IMI_PREFIX": prefix, "IMI_LOG_LEVEL": "info"},
+            | {"DATABASE_URL": database_url, "NATS_URL": self.nats_url, "IMI_PREFIX": prefix, "IMI_LOG_LEVEL": "info"}
+            | {"IMI_CANARY_SECONDS": "0"},  # whose events would be counted
             stderr=asyncio.subprocess.PIPE,
         )
         assert process.stderr is not None

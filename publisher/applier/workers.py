@@ -21,6 +21,7 @@ from publisher.applier.command_stream import CommandStream, Received
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.keys import keys
 from publisher.applier.metrics import ApplierMetrics
+from registry import tracing
 from registry.broker.answers import outcome_code
 from registry.commands import Outcome
 from registry.commands.envelope import NO_ID
@@ -56,6 +57,8 @@ class Work(NamedTuple):
 
     command: Command
     received: Received
+    span: tracing.Span | None = None
+    """From its arrival to its outcome, in a process that traces."""
 
 
 Jobs = Sequence[Job[Work]]
@@ -98,7 +101,8 @@ class Workers:
             received = await self._stream.next()
             try:
                 command = self._read(received)
-                self._lanes.add(Job(Work(command, received), keys(command)))
+                work = _traced(Work(command, received)) if tracing.is_on() else Work(command, received)
+                self._lanes.add(Job(work, keys(command)))
             except Invalid as error:
                 await self._refuse(received, error)
 
@@ -174,7 +178,7 @@ class Workers:
             outcome = Outcome(command_id=command_id, verdict="rejected", code=code, message=str(error))
             await self._answer(job, outcome)
             await self._bury(job.item.received, str(error), job.attempts + 1)
-            self._lanes.done(job)
+            self._end(job, "rejected", str(error))
         except RegistryError as error:
             await self._retry(job, error, is_its_own=_is_its_own(error) or conn.closed)
         else:
@@ -191,7 +195,7 @@ class Workers:
             return
         await self._bury(job.item.received, f"gave up: {error}", job.attempts)
         self._metrics.settled(command.id)
-        self._lanes.done(job)
+        self._end(job, "dead letter", str(error))
 
     def _again(self, job: Job[Work], delay_seconds: float) -> None:
         """Have a job carried out alone after a while; those behind it go on waiting."""
@@ -201,6 +205,12 @@ class Workers:
         self._metrics.settled(job.item.command.id)
         await self._answer(job, outcome)
         await self._stream.acknowledge(job.item.received)
+        self._end(job, outcome.verdict, outcome.message if outcome.code else None)
+
+    def _end(self, job: Job[Work], verdict: str, error: str | None) -> None:
+        """Let those go on that wait for a job."""
+        if job.item.span is not None:
+            job.item.span.end({"imi.verdict": verdict}, error)
         self._lanes.done(job)
 
     async def _answer(self, job: Job[Work], outcome: Outcome) -> None:
@@ -222,6 +232,19 @@ class Workers:
         await self._stream.terminate(received)
         self._metrics.buried()
         log.warning("dead letter", subject=received.subject, sequence=received.sequence, reason=reason)
+
+
+def _traced(work: Work) -> Work:
+    """Work in a span below the command's, to which what it changes belongs."""
+    command = work.command
+    attributes: dict[str, str | int] = {
+        "messaging.system": "nats",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": work.received.subject,
+        "messaging.message.id": str(command.id),
+    }
+    span = tracing.begin(f"apply {command.name}", "consumer", command.traceparent, attributes)
+    return Work(command._replace(traceparent=span.traceparent), work.received, span)
 
 
 def _is_its_own(error: RegistryError) -> bool:

@@ -30,6 +30,7 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
 
     from pydantic import SecretStr
 
+    from publisher import tracing
     from publisher.embedded.state_dir import secret, write_private
     from publisher.service import serve as run_service
 
@@ -46,7 +47,8 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
             say(f"ready: {state_dir / 'endpoints.json'} names the URLs; status page {http_url}")
             say(f"console: {http_url}/sign-in?{urlencode({'token': token})}")
 
-        run(run_service(settings, ready=ready, children=servers))
+        with tracing.started():
+            run(run_service(settings, ready=ready, children=servers))
     say("stopped")
 
 
@@ -65,6 +67,7 @@ def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port:
 
     Example: DATABASE_URL=postgresql://localhost/imi NATS_URL=nats://localhost imi-registry serve
     """
+    from publisher import tracing
     from publisher.service import serve as run_service
     from publisher.settings import PART_URLS
 
@@ -74,7 +77,8 @@ def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port:
     required(settings, "nats_url")
     if settings.canary_seconds is None and settings.profile == "imi":
         settings = settings.model_copy(update={"canary_seconds": CANARY_SECONDS})
-    run(run_service(settings))
+    with tracing.started():
+        run(run_service(settings))
 
 
 def demo(

@@ -7,8 +7,8 @@ next batch, store the cursor. Nothing waits for a gap and nothing is sent twice:
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from time import monotonic
+from dataclasses import dataclass, field
+from time import monotonic, time_ns
 
 import structlog
 
@@ -19,8 +19,10 @@ from publisher.outbox.page import Page, flush, next_page
 from publisher.outbox.rows import SLICE_BYTES, with_data
 from publisher.relay.batching import MAX_BATCH_BYTES, take
 from publisher.relay.gaps import Gaps
+from publisher.relay.spans import trace
 from publisher.relay.term import Term
 from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS
+from registry import tracing
 from registry.errors import Unavailable
 from registry.events.message import Message
 from registry.events.reference import TOO_LARGE, Omission
@@ -51,6 +53,7 @@ class InFlight:
 
     messages: list[Message]
     answer: asyncio.Future[int]
+    sent_ns: int = field(default_factory=time_ns)
 
 
 class Drain:
@@ -208,6 +211,8 @@ class Drain:
         cursor.hindrance = None
         self._in_flight = None
         self._term.metrics.acknowledged([message.occurred_at for message in batch.messages])
+        if tracing.is_on():
+            trace(cursor.stream, batch.messages, batch.sent_ns)
 
     async def _store(self, page: Page) -> None:
         """Store the cursor; it is the heartbeat, too, and its transaction is the mark for all ids handed out so far."""

@@ -30,11 +30,19 @@ class Delivery(NamedTuple):
     @property
     def project_id(self) -> str | None:
         """The project it is about, if any, and if it can be read."""
+        return self._attribute("partitionkey")
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context of its writer, if any, and if it can be read."""
+        return self._attribute("traceparent")
+
+    def _attribute(self, name: str) -> str | None:
         try:
-            project_id = attributes_of(self.payload).get("partitionkey")
+            value = attributes_of(self.payload).get(name)
         except Invalid:
             return None
-        return project_id if isinstance(project_id, str) else None
+        return value if isinstance(value, str) else None
 
 
 Handler = Callable[[Delivery], Awaitable[None]]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import nats.errors
@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from registry import exact
+from registry import exact, tracing
 from registry.arguments import check_fields, checked_arguments
 from registry.broker.errors import LARGER_THAN_STREAM_TAKES, is_full, translated_nats
 from registry.commands import Outcome, command_type, validated
@@ -25,6 +25,7 @@ from registry.subjects import CommandNames
 UNANSWERED = (nats.errors.TimeoutError, nats.errors.ConnectionClosedError)
 """Errors after which a command may be stored or not; so is one that tells of a server which cannot serve now."""
 DAY_SECONDS = 86_400
+T = TypeVar("T")
 LOOK_SECONDS = 0.25
 """How often a sender that waits looks whether its connection was lost, and with it perhaps the outcome."""
 
@@ -75,6 +76,9 @@ class CommandSender:
         Raises `Invalid` for data that is none of this command, `Unavailable` when it was not sent, of that `Busy` when
         too many commands wait, `OutcomeUnknown` when no outcome came in time.
         """
+        return await self._in_span("client", name, sending, lambda sent: self._send_once(name, data, sent))
+
+    async def _send_once(self, name: str, data: dict[str, Any], sending: Sending) -> Outcome:
         envelope = self._envelope(name, validated(name, data), sending)
         await self._subscribe()
         inbox = f"{self._inbox}.{uuid4().hex}"
@@ -101,6 +105,19 @@ class CommandSender:
 
         Raises `Invalid`, `Busy`, `Unavailable`, `OutcomeUnknown`.
         """
+        return await self._in_span("producer", name, sending, lambda sent: self._post(name, data, sent))
+
+    async def _in_span(
+        self, kind: tracing.Kind, name: str, sending: Sending, send: Callable[[Sending], Awaitable[T]]
+    ) -> T:
+        """What `send` returns; in a process that traces, in a span below `sending.traceparent` or what is current."""
+        if not tracing.is_on():
+            return await send(sending)
+        attributes: dict[str, str | int] = {"messaging.system": "nats", "messaging.operation.type": "send"}
+        with tracing.current(f"send {name}", kind, sending.traceparent, attributes) as traceparent:
+            return await send(replace(sending, traceparent=traceparent))
+
+    async def _post(self, name: str, data: dict[str, Any], sending: Sending) -> UUID:
         envelope = self._envelope(name, validated(name, data), sending)
         payload = self._encoded(name, envelope)
         try:

@@ -12,12 +12,14 @@ again by it.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from registry import tracing
 from registry.broker.durable import Durable, Turn
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
@@ -171,7 +173,8 @@ class Subscriber:
 
     async def _handle(self, job: Job[Item]) -> None:
         try:
-            await self._handler(job.item.delivery)
+            with self._traced(job.item.delivery) if tracing.is_on() else nullcontext():
+                await self._handler(job.item.delivery)
         except Exception as error:
             await self._failed(job, error)
         else:
@@ -179,6 +182,17 @@ class Subscriber:
             if self._poison is not None:
                 await self._poison.handled(job.item)
             await self._finished(job)
+
+    def _traced(self, delivery: Delivery) -> AbstractContextManager[str | None]:
+        """A span around the handler, below what the event's writer said it belongs to."""
+        attributes: dict[str, str | int] = {
+            "messaging.system": "nats",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": delivery.subject,
+            "messaging.consumer.group.name": self._name,
+            "imi.sequence": delivery.sequence,
+        }
+        return tracing.current(f"process {self._stream}", "consumer", delivery.traceparent, attributes)
 
     async def _failed(self, job: Job[Item], error: Exception) -> None:
         """Let the event be handled again after a while, unless it is put aside now."""

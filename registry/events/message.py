@@ -58,6 +58,8 @@ class Message(NamedTuple):
     """When it changed, in RFC 3339."""
     omission: Omission | None = None
     """Why, when it is a reference."""
+    traceparent: str | None = None
+    """What the writer said it belongs to."""
 
     @property
     def size(self) -> int:

@@ -86,6 +86,7 @@ class BloodbankProfile:
             entity_id,
             row.occurred_at,
             omission,
+            row.traceparent,
         )
 
     def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:  # noqa: ARG002

@@ -83,6 +83,7 @@ class ImiProfile:
             row.entity_id or "-",
             row.occurred_at,
             omission,
+            row.traceparent,
         )
 
     def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:

@@ -22,6 +22,7 @@ async def test_every_kind_of_event_arrives_on_its_subject(world: World, writer: 
 
     async with world.relay():
         do_everything(writer)
+        writer.execute("SELECT registry_heartbeat('test')")
         await world.drained()
 
     rows = writer.execute(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = {
     "constraints.txt": ["embedded"],
-    "constraints-dev.txt": ["dev", "embedded"],
+    "constraints-dev.txt": ["dev", "embedded", "otel"],
     "constraints-bench.txt": ["bench", "embedded"],
     "constraints-docs.txt": ["docs"],
     "constraints-release.txt": ["release", "embedded"],
