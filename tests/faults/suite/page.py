@@ -18,10 +18,11 @@ what attacks it, and what came of it. What to do when something is lost: [high-a
 `./run faults --faults 500` runs the long form of the fault suite, `--seed` repeats the schedule of an earlier run,
 `--record` adds the result to this page. Two publishers, two appliers, a subscriber, PostgreSQL with a synchronous
 standby and a cluster of three nats-servers work, each on lines of its own, while eight writers change shared rows by
-SQL and by commands: some roll back, some hold transactions open, some do not wait for the disk, some write more than a
-batch holds. Faults come in random order, two at once now and then, for up to twelve seconds. The judge reads what the
-writers' own table holds, every message of the stream with a bare NATS client, a replay, and what the subscriber noted:
-neither the outbox nor the relay's record is believed. A run that fails keeps its history.
+SQL and by commands: some roll back, some hold transactions open, one writes through PgBouncer, some do not wait for
+the disk, some write more than a batch holds. Faults come in random order, two at once now and then, for up to twelve
+seconds. The judge reads what the writers' own table holds, every message of the stream with a bare NATS client, a
+replay, and what the subscriber noted: neither the outbox nor the relay's record is believed. A run that fails keeps
+its history.
 """
 PROMISES = [
     (

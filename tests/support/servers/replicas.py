@@ -48,6 +48,10 @@ class Pair:
         """The primary, directly."""
         return self.urls[self._primary]
 
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to whichever is the primary now."""
+        return await asyncio.open_unix_connection(str(self._folders[self._primary] / "run" / ".s.PGSQL.5432"))
+
     async def stop(self, *, is_crash: bool, by: signal.Signals = signal.SIGKILL) -> None:
         """End the primary, as `Restartable` does."""
         await self._servers[self._primary].stop(is_crash=is_crash, by=by)
