@@ -29,6 +29,8 @@ BULK_ENTRIES = 1_200
 LOCK_TIMEOUT = "2s"
 ASKED = Sending(timeout=3)
 RETRY_SECONDS = 0.05
+LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+"""The connection was lost. InternalError: in the middle of the answer to COMMIT, which has two results then."""
 CONNECT: dict[str, Any] = {"connect_timeout": 5, "tcp_user_timeout": 5000, "autocommit": True}
 
 TABLES = """
@@ -106,7 +108,7 @@ class Writers:
                     while not self._stopping.is_set():
                         await self._transaction(conn, rng, setting)
                         await asyncio.sleep(rng.random() * 2 * setting.pause_seconds)
-            except (psycopg.OperationalError, psycopg.InterfaceError):
+            except LOST:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def write_commands(self, client: RegistryClient, row: str) -> None:
