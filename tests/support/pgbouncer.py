@@ -19,35 +19,62 @@ BINARY = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin
 SERVER_CONNECTIONS = 2
 
 
-@contextmanager
-def pgbouncer(database_url: str) -> Iterator[str]:
-    """URL of a pooler in front of `database_url` that has `SERVER_CONNECTIONS` connections for all clients together."""
-    assert BINARY is not None
-    parts = {key: str(value) for key, value in conninfo_to_dict(database_url).items()}
-    name = parts["dbname"]
-    server = " ".join(f"{key}='{parts[key]}'" for key in ("host", "port", "dbname", "user", "password") if key in parts)
-    with scratch_directory() as directory:
+class PgBouncer:
+    """A pooler in front of `database_url` that is ended and started again; `url` is what its clients connect to."""
+
+    def __init__(self, database_url: str, directory: Path, server_connections: int) -> None:
+        parts = {key: str(value) for key, value in conninfo_to_dict(database_url).items()}
+        name = parts["dbname"]
+        given = ("host", "port", "dbname", "user", "password")
+        server = " ".join(f"{key}='{parts[key]}'" for key in given if key in parts)
         directory.chmod(0o755)
-        sockets = directory / "run"
-        sockets.mkdir()
-        configuration = directory / "pgbouncer.ini"
-        configuration.write_text(
+        self._sockets = directory / "run"
+        self._sockets.mkdir()
+        self._configuration = directory / "pgbouncer.ini"
+        self._configuration.write_text(
             f"[databases]\n{name} = {server}\n"
             "[pgbouncer]\npool_mode = transaction\nauth_type = any\nlisten_addr =\nlisten_port = 6432\n"
-            f"default_pool_size = {SERVER_CONNECTIONS}\nmax_client_conn = 200\n"
-            f"unix_socket_dir = {sockets}\nquery_wait_timeout = 20\n"
+            f"default_pool_size = {server_connections}\nmax_client_conn = 200\n"
+            f"unix_socket_dir = {self._sockets}\nquery_wait_timeout = 20\nserver_login_retry = 1\n"
         )
-        log = directory / "pgbouncer.log"
-        with log.open("w") as output:
-            process = subprocess.Popen([*_command(sockets), str(configuration)], stdout=output, stderr=output)
-        url = f"postgresql:///{name}?{urlencode({'host': sockets, 'port': 6432, 'user': 'anyone'}, quote_via=quote)}"
+        self._log = directory / "pgbouncer.log"
+        client = {"host": self._sockets, "port": 6432, "user": "anyone"}
+        self.url = f"postgresql:///{name}?{urlencode(client, quote_via=quote)}"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        for left in self._sockets.iterdir():
+            left.unlink()
+        with self._log.open("a") as output:
+            command = [*_command(self._sockets), str(self._configuration)]
+            self.process = subprocess.Popen(command, stdout=output, stderr=output)
+        wait_until(lambda: self.process.poll() is not None or _answers(self.url))
+        assert self.process.poll() is None, self._log.read_text()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def pooler(database_url: str, server_connections: int = SERVER_CONNECTIONS) -> Iterator[PgBouncer]:
+    """A running pooler that has so many connections to `database_url` for all clients together."""
+    assert BINARY is not None
+    with scratch_directory() as directory:
+        found = PgBouncer(database_url, directory, server_connections)
         try:
-            wait_until(lambda: process.poll() is not None or _answers(url))
-            assert process.poll() is None, log.read_text()
-            yield url
+            yield found
         finally:
-            process.terminate()
-            process.wait()
+            found.kill()
+
+
+@contextmanager
+def pgbouncer(database_url: str) -> Iterator[str]:
+    """The URL of one."""
+    with pooler(database_url) as found:
+        yield found.url
 
 
 def _command(sockets: Path) -> list[str]:

@@ -172,7 +172,7 @@ async def postgres_proxy(database_url: str) -> AsyncIterator[tuple[Proxy, str]]:
         connect = lambda: asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")  # noqa: E731
     else:
         connect = lambda: asyncio.open_connection(host, int(port))  # noqa: E731
-    async with _listening(connect) as proxy:
+    async with proxied(connect) as proxy:
         through = parts | {"host": "127.0.0.1", "port": proxy.port, "sslmode": "disable", "gssencmode": "disable"}
         database = through.pop("dbname")
         yield proxy, f"postgresql:///{database}?{urlencode(through, quote_via=quote)}"
@@ -190,11 +190,12 @@ async def nats_proxy(nats_url: str) -> AsyncIterator[tuple[Proxy, str]]:
 
 def tcp_proxy(host: str, port: int) -> AbstractAsyncContextManager[Proxy]:
     """A proxy in front of any server."""
-    return _listening(lambda: asyncio.open_connection(host, port))
+    return proxied(lambda: asyncio.open_connection(host, port))
 
 
 @asynccontextmanager
-async def _listening(connect: Callable[[], object]) -> AsyncIterator[Proxy]:
+async def proxied(connect: Callable[[], object]) -> AsyncIterator[Proxy]:
+    """A proxy to what `connect` opens for each connection."""
     proxy = Proxy(connect)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=CHUNK_BYTES)
     proxy.port = server.sockets[0].getsockname()[1]

@@ -5,6 +5,7 @@ Each party reaches each server by a line of its own, a proxy: so the network of 
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,18 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from registry.database import migrate
 from registry.subjects import Names
 from tests.faults.suite import writers
 from tests.support.nats.cluster import SIZE, Cluster, cluster
-from tests.support.proxy import Proxy, nats_proxy, postgres_proxy
+from tests.support.pgbouncer import BINARY, PgBouncer, pooler
+from tests.support.proxy import Proxy, nats_proxy, postgres_proxy, proxied
 from tests.support.relay_process import RelayProcess, ServiceProcess
 from tests.support.servers.clock import Clock
 from tests.support.servers.replicas import Pair, multi_host, pair
 
 PREFIX = "imi"
 MAX_CONNECTIONS = 80
+POOLED_CONNECTIONS = 3
 POSTGRES_SETTINGS = {"max_connections": str(MAX_CONNECTIONS), "max_prepared_transactions": "5"}
 NATS_SETTINGS = {"max_payload": 8 * 1024 * 1024}
 PUBLISHERS, APPLIERS = ("publisher-0", "publisher-1"), ("applier-0", "applier-1")
@@ -86,6 +90,8 @@ class Installation:
     cluster: Cluster
     clock: Clock
     """Of PostgreSQL."""
+    pooler: PgBouncer | None
+    """In front of the primary; None where PgBouncer is not installed."""
     lines: dict[str, Lines] = field(default_factory=dict)
     parties: dict[str, Party] = field(default_factory=dict)
 
@@ -111,7 +117,8 @@ async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation
             writers.prepare(conn)
         await database.add_standby()
         nodes = await stack.enter_async_context(cluster(directory, **NATS_SETTINGS))
-        there = Installation(folder, database, nodes, clock)
+        found = await _pooler(stack, database) if BINARY is not None else None
+        there = Installation(folder, database, nodes, clock, found)
         for name in (*PUBLISHERS, *APPLIERS, SUBSCRIBER, WRITERS):
             there.lines[name] = await _lines(stack, there)
         for name, spawn in _spawns(there).items():
@@ -120,6 +127,12 @@ async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation
         for name in (*PUBLISHERS, *APPLIERS):
             await there.parties[name].process.ready()
         yield there
+
+
+async def _pooler(stack: AsyncExitStack, database: Pair) -> PgBouncer:
+    proxy = await stack.enter_async_context(proxied(database.open))
+    parts = conninfo_to_dict(database.url) | {"host": "127.0.0.1", "port": proxy.port}
+    return await asyncio.to_thread(stack.enter_context, pooler(make_conninfo(**parts), POOLED_CONNECTIONS))
 
 
 async def _lines(stack: AsyncExitStack, there: Installation) -> Lines:

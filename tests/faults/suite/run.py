@@ -27,7 +27,12 @@ from tests.faults.suite.schedule import Attack, plan
 from tests.faults.suite.writers import COMMAND_ROWS, Setting, Writers
 from tests.support.nats.reading import connected, messages
 
-SETTINGS = [Setting(is_durable=True, pause_seconds=0.05)] * 5 + [Setting(is_durable=False, pause_seconds=0.05)]
+PAUSE_SECONDS = 0.05
+SETTINGS = [
+    *[Setting(is_durable=True, pause_seconds=PAUSE_SECONDS)] * 4,
+    Setting(is_durable=True, pause_seconds=PAUSE_SECONDS, is_pooled=True),
+    Setting(is_durable=False, pause_seconds=PAUSE_SECONDS),
+]
 ID = "Nats-Msg-Id"
 REST_SECONDS = 120.0
 """So long after the last fault everything must be told to everybody."""
@@ -70,7 +75,8 @@ async def attack(seed: str, faults: int, directory: Path, folder: Path, only: st
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     async with installed(directory, folder) as there:
         try:
-            writers = Writers(there.lines[WRITERS].database_url, folder)
+            pooled_url = there.pooler.url if there.pooler is not None else None
+            writers = Writers(there.lines[WRITERS].database_url, pooled_url, folder)
             attacking = Attack(there, writers)
             async with _writing(there, writers, seed):
                 await attacking.run(plan(seed, faults, only))

@@ -19,7 +19,7 @@ from tests.faults.suite import kinds
 from tests.faults.suite.fault import FAULTS, Fault
 from tests.faults.suite.history import HANDLED, SCHEDULE, Notes
 from tests.faults.suite.installation import PREFIX, Installation
-from tests.faults.suite.writers import CONNECT, MARKER, Writers, change
+from tests.faults.suite.writers import CONNECT, LOST, MARKER, Writers, change
 from tests.support.nats.reading import connected
 
 assert kinds  # they declare FAULTS
@@ -117,7 +117,7 @@ class Attack:
     async def _mark(self) -> str:
         """Change the row of markers; returns the text that its event has. Of a lost COMMIT the outcome is no matter."""
         while True:
-            with suppress(psycopg.OperationalError):
+            with suppress(*LOST):
                 async with await AsyncConnection.connect(self._there.database.url, **CONNECT) as conn:
                     async with conn.transaction():
                         entry = await change(conn, MARKER)

@@ -17,7 +17,7 @@ from tests.faults.suite.run import attack
 from tests.faults.suite.schedule import plan
 
 HISTORY = Path("fault-history")
-FAULTS_IN_SHORT = 10
+FAULTS_IN_SHORT = 8
 """About a minute; `./run faults` is the long form."""
 A1, A2, A3, B1 = Entry("a", 1, "t"), Entry("a", 2, "u"), Entry("a", 3, "v"), Entry("b", 1, "w")
 

@@ -29,6 +29,8 @@ BULK_ENTRIES = 1_200
 LOCK_TIMEOUT = "2s"
 ASKED = Sending(timeout=3)
 RETRY_SECONDS = 0.05
+LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+"""The connection was lost. InternalError: in the middle of the answer to COMMIT, which has two results then."""
 CONNECT: dict[str, Any] = {"connect_timeout": 5, "tcp_user_timeout": 5000, "autocommit": True}
 
 TABLES = """
@@ -59,6 +61,8 @@ class Setting(NamedTuple):
     is_durable: bool
     """Whether its COMMIT waits for the disk."""
     pause_seconds: float
+    is_pooled: bool = False
+    """Whether it writes through PgBouncer, where there is one."""
 
 
 def prepare(conn: psycopg.Connection[Any]) -> None:
@@ -78,8 +82,9 @@ def origin_of(row: str) -> str:
 class Writers:
     """What the writers of one run share."""
 
-    def __init__(self, database_url: str, folder: Path) -> None:
+    def __init__(self, database_url: str, pooled_url: str | None, folder: Path) -> None:
         self._database_url = database_url
+        self._pooled_url = pooled_url or database_url
         self._written, self._commanded = Notes(folder, WRITTEN), Notes(folder, COMMANDED)
         self._stopping = asyncio.Event()
         self.commits = 0
@@ -98,13 +103,12 @@ class Writers:
         """Write until told to stop; connect again whenever the connection is lost."""
         while not self._stopping.is_set():
             try:
-                async with await AsyncConnection.connect(self._database_url, **CONNECT) as conn:
-                    await conn.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
-                    await conn.execute(f"SET synchronous_commit = {'on' if setting.is_durable else 'off'}")
+                url = self._pooled_url if setting.is_pooled else self._database_url
+                async with await AsyncConnection.connect(url, prepare_threshold=None, **CONNECT) as conn:
                     while not self._stopping.is_set():
                         await self._transaction(conn, rng, setting)
                         await asyncio.sleep(rng.random() * 2 * setting.pause_seconds)
-            except (psycopg.OperationalError, psycopg.InterfaceError):
+            except LOST:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def write_commands(self, client: RegistryClient, row: str) -> None:
@@ -132,6 +136,8 @@ class Writers:
         outcome = "unknown"
         try:
             async with conn.transaction():
+                await conn.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+                await conn.execute(f"SET LOCAL synchronous_commit = {'on' if setting.is_durable else 'off'}")
                 for row in rng.sample(ROWS, rng.choices((1, 2, 4, len(ROWS)), (70, 20, 8, 2))[0]):
                     for _ in range(2 if rng.random() < TWICE else 1):
                         made.append(await change(conn, row))

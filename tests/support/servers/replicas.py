@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from publisher.embedded.binaries import postgres_binaries
 from publisher.embedded.postgres import postgres
+from publisher.embedded.process import server_lock
 from tests.support.servers.restartable import Restartable
 
 SYNCHRONOUS = "synchronous_standby_names"
@@ -47,6 +48,10 @@ class Pair:
     def url(self) -> str:
         """The primary, directly."""
         return self.urls[self._primary]
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to whichever is the primary now."""
+        return await asyncio.open_unix_connection(str(self._folders[self._primary] / "run" / ".s.PGSQL.5432"))
 
     async def stop(self, *, is_crash: bool, by: signal.Signals = signal.SIGKILL) -> None:
         """End the primary, as `Restartable` does."""
@@ -87,7 +92,10 @@ class Pair:
     def _add_standby(self, is_synchronous: bool) -> None:
         other = 1 - self._primary
         source, folder = self._folders[self._primary], self._folders[other]
-        shutil.rmtree(folder / "postgres", ignore_errors=True)
+        # Its processes end a while after the one that was killed, and the lock is theirs, too.
+        with server_lock(folder / "postgres.lock", "PostgreSQL"):
+            if (folder / "postgres").exists():
+                shutil.rmtree(folder / "postgres")
         shutil.copy(source / "postgres.password", folder / "postgres.password")
         subprocess.run(
             [

@@ -1,5 +1,5 @@
 """The kinds of faults; importing this declares them."""
 
-from tests.faults.suite.kinds import nats, network, others, postgresql, processes
+from tests.faults.suite.kinds import nats, network, others, pooler, postgresql, processes
 
-__all__ = ["nats", "network", "others", "postgresql", "processes"]
+__all__ = ["nats", "network", "others", "pooler", "postgresql", "processes"]

@@ -1,0 +1,28 @@
+"""Faults of PgBouncer, through which one of the writers writes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator
+
+from tests.faults.suite.fault import fault
+from tests.faults.suite.installation import Installation
+from tests.support.pgbouncer import BINARY
+
+if BINARY is not None:
+
+    @fault("pgbouncer killed", "pgbouncer", longest_seconds=2)
+    async def killed(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+        assert there.pooler is not None
+        there.pooler.kill()
+        yield
+        await asyncio.to_thread(there.pooler.start)
+
+    @fault("pgbouncer frozen", "pgbouncer", longest_seconds=6)
+    async def frozen(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+        assert there.pooler is not None
+        there.pooler.process.send_signal(signal.SIGSTOP)
+        yield
+        there.pooler.process.send_signal(signal.SIGCONT)
