@@ -28,6 +28,7 @@ from registry.commands.envelope import NO_ID
 from registry.commands.reading import Command, read, reply_address
 from registry.concurrency.backoff import doubled
 from registry.concurrency.lanes import Job, Lanes
+from registry.concurrency.outage import is_told
 from registry.concurrency.tasks import run_until
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.profiles.profile import Profile
@@ -177,7 +178,7 @@ class Workers:
             code = outcome_code(error)
             outcome = Outcome(command_id=command_id, verdict="rejected", code=code, message=str(error))
             await self._answer(job, outcome)
-            await self._bury(job.item.received, str(error), job.attempts + 1)
+            await self._bury(job.item.received, str(error), job.attempts + 1, **_ids(job.item.command))
             self._end(job, "rejected", str(error))
         except RegistryError as error:
             await self._retry(job, error, is_its_own=_is_its_own(error) or conn.closed)
@@ -193,7 +194,7 @@ class Workers:
         if job.attempts < MOST_ATTEMPTS:
             self._again(job, doubled(job.tries - 1, RETRY_SECONDS))
             return
-        await self._bury(job.item.received, f"gave up: {error}", job.attempts)
+        await self._bury(job.item.received, f"gave up: {error}", job.attempts, **_ids(command))
         self._metrics.settled(command.id)
         self._end(job, "dead letter", str(error))
 
@@ -227,11 +228,19 @@ class Workers:
         if command.reply_to is None or not self._profile.is_shared:
             await self._stream.answer(self._names.reply_subject(command.name, command.id), payload)
 
-    async def _bury(self, received: Received, reason: str, attempts: int) -> None:
+    async def _bury(self, received: Received, reason: str, attempts: int, **ids: str) -> None:
+        """Keep a message as a dead letter; `ids` are those of the command in it, if it is one."""
         await self._dead_letters.bury(received, reason, attempts)
         await self._stream.terminate(received)
         self._metrics.buried()
-        log.warning("dead letter", subject=received.subject, sequence=received.sequence, reason=reason)
+        if is_told(self._metrics.dead_letters):
+            said = {"subject": received.subject, "sequence": received.sequence, "buried": self._metrics.dead_letters}
+            log.warning("dead letter", reason=reason, **said, **ids)
+
+
+def _ids(command: Command) -> dict[str, str]:
+    """What a line of the log names a command by."""
+    return {"command_id": str(command.id), "correlation_id": str(command.correlation_id)}
 
 
 def _traced(work: Work) -> Work:

@@ -27,7 +27,7 @@ from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
 from registry.broker.connection import connect_nats, flushed
 from registry.broker.errors import translated_nats
-from registry.concurrency.outage import Outage
+from registry.concurrency.outage import Outage, is_told
 from registry.database.connection import acquired, direct, pool
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.events.filter import EventFilter
@@ -62,6 +62,7 @@ class HistoryService(Part):
     def __init__(self, settings: Settings, health: Health) -> None:
         super().__init__(settings, health, "history")
         self._requests = Outage("history request")
+        self._refused = 0
         self._building = asyncio.Lock()
         """One page at a time: with a large row it takes several times the server's max_payload of memory."""
         self._sending = asyncio.Semaphore(SNAPSHOTS_AT_ONCE)
@@ -108,7 +109,10 @@ class HistoryService(Part):
             if isinstance(error, Unavailable):
                 self._requests.failed(error, subject=message.subject)
             else:
-                log.info("history request refused", subject=message.subject, reason=str(error))
+                self._refused += 1
+                if is_told(self._refused):
+                    said = {"subject": message.subject, "refused": self._refused}
+                    log.info("history request refused", reason=str(error), **said)
             reply, headers = b"", refusal_headers(error)
         else:
             self._requests.over()

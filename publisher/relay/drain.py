@@ -23,6 +23,7 @@ from publisher.relay.spans import trace
 from publisher.relay.term import Term
 from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS
 from registry import tracing
+from registry.concurrency.outage import is_told
 from registry.errors import Unavailable
 from registry.events.message import Message
 from registry.events.reference import TOO_LARGE, Omission
@@ -67,6 +68,7 @@ class Drain:
         self._in_flight: InFlight | None = None
         self._page_limit = FIRST_PAGE
         self._pages_in_a_row = 0
+        self._omissions = 0
         self._is_armed = False
         self._gap_poll_seconds = GAP_POLL_SECONDS[0]
 
@@ -151,7 +153,14 @@ class Drain:
         """Count an event that goes out as a reference, and note it for `doctor` and the status page."""
         self._term.metrics.sent_as_reference(omission.reason)
         if omission.reason != TOO_LARGE:
-            log.error("event goes out without its data", outbox_id=outbox_id, reason=omission.detail)
+            self._omissions += 1
+            if is_told(self._omissions):
+                log.error(
+                    "event goes out without its data",
+                    outbox_id=outbox_id,
+                    reason=omission.detail,
+                    omissions=self._omissions,
+                )
         await note(self._term.conn, outbox_id, omission)
 
     async def _next_page(self, limit: int, short_bytes: int) -> Page:

@@ -14,13 +14,17 @@ async def first_message(js: JetStreamContext, stream: str, number: int, subject:
 
     Raises `NotFound` when there is no such stream, which a direct request alone does not tell, `Unavailable`.
     """
-    doing = f"cannot read stream {stream}"
     try:
-        with translated_nats(doing):
+        return await _direct(js, stream, number, subject)
+    except Unavailable:
+        with translated_nats(f"cannot read stream {stream}"):
+            await js.stream_info(stream)
+        return await _direct(js, stream, number, subject)  # it was being made
+
+
+async def _direct(js: JetStreamContext, stream: str, number: int, subject: str) -> RawStreamMsg | None:
+    try:
+        with translated_nats(f"cannot read stream {stream}"):
             return await js.get_msg(stream, seq=number, subject=subject, direct=True, next=True)
     except NotFound:
         return None
-    except Unavailable:
-        with translated_nats(doing):
-            await js.stream_info(stream)
-        raise

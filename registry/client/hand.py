@@ -37,6 +37,11 @@ class Delivery(NamedTuple):
         """The W3C trace context of its writer, if any, and if it can be read."""
         return self._attribute("traceparent")
 
+    @property
+    def ids(self) -> dict[str, str | None]:
+        """What a line of the log names the event by."""
+        return {"event_id": self._attribute("id"), "correlation_id": self._attribute("correlationid")}
+
     def _attribute(self, name: str) -> str | None:
         try:
             value = attributes_of(self.payload).get(name)

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 
 from registry.client.hand import Delivery, Held
 from registry.concurrency.lanes import Job, Lanes
-from registry.concurrency.outage import Outage
+from registry.concurrency.outage import Outage, is_told
 from registry.dead_letters.letter import DeadLetter, Failure, Redelivery, sendable
 from registry.dead_letters.stream import LetterStream
 from registry.errors import NotFound, RegistryError, Unavailable
@@ -59,6 +59,7 @@ class Poison:
         self._durable = durable
         self._max_attempts = max_attempts
         self._outage = Outage("dead letters", durable=durable)
+        self._buried = self._redelivered = 0
         self._failures: dict[str, Failure] = {}
         """Of events in hand, by event id: kept when a connection is lost and they come again."""
         self._under_way: dict[str, Again] = {}
@@ -104,14 +105,17 @@ class Poison:
         except RegistryError as error:
             self._outage.failed(error, sequence=letter.sequence)
             return False
-        log.warning(
-            "event buried",
-            durable=self._durable,
-            sequence=letter.sequence,
-            event_id=event_id,
-            attempts=letter.failure.attempts,
-            reason=letter.failure.reason,
-        )
+        self._buried += 1
+        if is_told(self._buried):
+            log.warning(
+                "event buried",
+                durable=self._durable,
+                sequence=letter.sequence,
+                attempts=letter.failure.attempts,
+                reason=letter.failure.reason,
+                buried=self._buried,
+                **item.delivery.ids,
+            )
         self._failures.pop(event_id, None)
         if isinstance(item, Again):
             await self._settle(item, {item.request.number})
@@ -122,7 +126,15 @@ class Poison:
         if self._failures:
             self._failures.pop(_event_id(self._profile, item), None)
         if isinstance(item, Again):
-            log.info("redelivered event handled", durable=self._durable, sequence=item.letter.sequence)
+            self._redelivered += 1
+            if is_told(self._redelivered):
+                log.info(
+                    "redelivered event handled",
+                    durable=self._durable,
+                    sequence=item.letter.sequence,
+                    redelivered=self._redelivered,
+                    **item.delivery.ids,
+                )
             await self._settle(item, {item.letter.number, item.request.number})
 
     def begin(self, again: Again) -> bool:

@@ -196,10 +196,11 @@ class Subscriber:
 
     async def _failed(self, job: Job[Item], error: Exception) -> None:
         """Let the event be handled again after a while, unless it is put aside now."""
-        sequence, said = job.item.delivery.sequence, f"{type(error).__name__}: {error}"
+        delivery, said = job.item.delivery, f"{type(error).__name__}: {error}"
         delay = doubled(job.attempts, RETRY_SECONDS)
         job.attempts += 1
-        self._failing.failed(error, is_bug=True, sequence=sequence, error=said, retry_seconds=delay)
+        told = {"sequence": delivery.sequence, "error": said, "retry_seconds": delay} | delivery.ids
+        self._failing.failed(error, is_bug=True, **told)
         if self._poison is not None and self._poison.fails(job.item, error) and await self._poison.bury(job.item):
             await self._finished(job)
         else:

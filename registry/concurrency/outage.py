@@ -17,6 +17,14 @@ QUIET_SECONDS = 10.0
 """What fails again within so many seconds had not gone on: it is the same outage."""
 
 
+def is_told(count: int) -> bool:
+    """Whether to log the one of this number, from 1 on, of things of which there may be any number.
+
+    The first ones are told, then each that doubles how many there were: a million make some 25 lines.
+    """
+    return count <= MOST_REASONS or count & (count - 1) == 0
+
+
 class Outage:
     """Logs the failures of `what` with their reasons, and that it goes on; what it leaves out, at level debug."""
 
