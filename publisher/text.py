@@ -6,8 +6,11 @@ import re
 
 _OBEYED = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 """What a terminal obeys instead of showing it, what breaks a line or turns its order, and halves of characters."""
-_UNSAFE = re.compile(f"[\x00-\x1f{_OBEYED}]")
-_UNSAFE_IN_JSON = re.compile(f"[{_OBEYED}]")
+_UNSEEN = "\xad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+"""What nobody sees: two names that differ in nothing else look the same, and tags can hold a text for a program.
+Joiners are not among them: Persian, Hindi and emoji are written with them."""
+_UNSAFE = re.compile(f"[\x00-\x1f{_OBEYED}{_UNSEEN}]")
+_UNSAFE_IN_JSON = re.compile(f"[{_OBEYED}{_UNSEEN}]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 
 

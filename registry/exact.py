@@ -22,6 +22,8 @@ from registry.validation import UNSTORABLE, printable, printable_place
 
 LARGEST = Decimal("1.7976931348623157e308")
 """Numbers beyond it, up or down, are taken by nobody: a reader's double could not even come near them."""
+MOST_PLACES = 16383
+"""Digits of a number behind its point: PostgreSQL takes no more, and of a nought no exponent of any size."""
 MOST_DIGITS = 4300
 """A longer integer is a `Decimal`: Python reads and prints none as an `int` (`sys.set_int_max_str_digits`)."""
 _SMALLEST_INT, _LARGEST_INT = -(2**63), 2**64 - 1
@@ -143,6 +145,7 @@ def _checked(value: Any, place: str) -> Any:
             raise Invalid(
                 f"{printable_place(place)}: a number in it is too large: {number} is beyond ±1.7976931348623157e308"
             )
+        _check_exponent(value, place)
         return value
     if isinstance(value, str) and "\0" in value:
         raise Invalid(f"{printable_place(place)}: {printable(value)}: it has {UNSTORABLE}")
@@ -152,6 +155,13 @@ def _checked(value: Any, place: str) -> Any:
         return to_jsonable_python(value)
     except (PydanticSerializationError, ValueError):
         raise Invalid(f"{printable_place(place)}: {printable(value)}: it must be a value of JSON") from None
+
+
+def _check_exponent(value: Any, place: str) -> None:
+    exponent = value.as_tuple().exponent if isinstance(value, Decimal) else 0
+    assert isinstance(exponent, int)  # noqa: S101  # it is finite
+    if exponent < -MOST_PLACES or (exponent > MOST_PLACES and not value):
+        raise Invalid(f"{printable_place(place)}: a number in it has its last digit at 1e{exponent}, beyond 1e±16383")
 
 
 def _check_finite(value: float | Decimal, place: str) -> None:

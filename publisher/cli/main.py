@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import signal
 import sys
 from typing import Annotated, Any, NoReturn, cast
@@ -35,6 +36,8 @@ from registry.urls import safe_to_tell
 REFUSED, USAGE, UNREACHABLE = 1, 2, 3
 USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
 """`UsageError`, which typer has from click, or of its own, and gives no name to."""
+SIZE = re.compile(r"[1-9][0-9]{0,4}")
+"""Columns or lines that a terminal can have."""
 OUTPUT_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 app = typer.Typer(
@@ -95,6 +98,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGHUP, _terminate)
     _open_streams()
+    _forget_impossible_sizes()
     try:
         code = _run()
         sys.stdout.flush()
@@ -111,6 +115,13 @@ def main() -> None:
             say(f"imi-registry: cannot write the output: {error.strerror}")
             _discard_output()
     sys.exit(code)
+
+
+def _forget_impossible_sizes() -> None:
+    """A terminal that is told to have no columns, as a container's before it is attached, has those it has."""
+    for name in ("COLUMNS", "LINES"):
+        if name in os.environ and not SIZE.fullmatch(os.environ[name]):
+            del os.environ[name]
 
 
 def _run() -> int:

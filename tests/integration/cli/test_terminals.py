@@ -108,6 +108,8 @@ def test_a_name_of_any_script_is_whole_at_any_width(
         {"COLUMNS": "20"},
         {"COLUMNS": "0"},
         {"COLUMNS": "x"},
+        {"COLUMNS": "²"},
+        {"COLUMNS": "9" * 12},
         {"TERM": ""},
         {"FORCE_COLOR": "1"},
         {"HOME": "/nowhere"},
@@ -123,5 +125,6 @@ def test_a_terminal_of_any_kind_is_written_to(database: str, variables: dict[str
     code, text = on_terminal(80, "worktree", "show", "feat-ü", DATABASE_URL=database, **variables)
     assert code == 0, text
     assert "Traceback" not in text
+    assert "feat" in text
     if "NO_COLOR" in variables or variables.get("TERM") == "dumb":
         assert not re.search(r"\x1b\[[0-9;]*3[0-7]", text)

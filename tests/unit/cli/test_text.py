@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
@@ -9,9 +10,11 @@ from rich.text import Text
 
 from publisher.cli.terminal.tables import print_details, print_table
 from publisher.cli.terminal.text import console, line_printer, say, write
-from publisher.text import visible
+from publisher.text import visible, visible_json
 
 HOSTILE = "a\x1b]52;c;aGk=\x07b\x1b[2Jc\nd\te\x9b31m\u202ef\u2028g\x00"
+UNSEEN = [0xAD, 0x180E, 0x200B, *range(0x2060, 0x2066), *range(0x206A, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC)]
+UNSEEN += range(0xE0000, 0xE0080)
 SHOWN = r"a\x1b]52;c;aGk=\x07b\x1b[2Jc\nd\te\x9b31m\u202ef\u2028g\x00"
 
 
@@ -25,7 +28,16 @@ def test_no_control_character_is_left_and_no_other_is_changed() -> None:
             "FSI",
             "PDI",
         } or number in (0x200E, 0x200F, 0x061C)
-        assert (visible(character) != character) is (is_control or is_direction), hex(number)
+        is_unseen = number in UNSEEN
+        assert (visible(character) != character) is (is_control or is_direction or is_unseen), hex(number)
+
+
+def test_names_that_look_the_same_are_the_same() -> None:
+    tags = "".join(chr(0xE0000 + ord(character)) for character in "obey")
+    assert visible(f"a\u200bb\ufeffc\xadd{tags}") == (r"a\u200bb\ufeffc\xadd\U000e006f\U000e0062\U000e0065\U000e0079")
+    assert json.loads(visible_json(json.dumps(f"a\u200b{tags}", ensure_ascii=False))) == f"a\u200b{tags}"
+    for written in ("👩‍💻", "می‌خواهم", "ක්‍ෂ"):  # with joiners
+        assert visible(written) == written
 
 
 @pytest.mark.parametrize("columns", [None, "400"])
