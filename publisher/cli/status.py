@@ -129,7 +129,16 @@ def _lines(found: Look, settings: Settings) -> dict[str, str]:
         "consumers": _consumers(found),
         "commands": f"{found.value('imi_stream_messages', profile.commands.stream) or 0:,.0f} wait, "
         f"{found.value('imi_stream_messages', profile.commands.dead_letter_stream) or 0:,.0f} dead letters",
+        **_event_letters(found),
     }
+
+
+def _event_letters(found: Look) -> dict[str, str]:
+    """How many events each subscription could not handle; nothing where there are none."""
+    counts = {name: count for name, count in found.levels.get("imi_event_dead_letters", {}).items() if count}
+    said = [f"{name} {count:,.0f}" for name, count in list(counts.items())[:CONSUMERS_SHOWN]]
+    more = f", and {len(counts) - CONSUMERS_SHOWN} more" if len(counts) > CONSUMERS_SHOWN else ""
+    return {"dead letters": f"of subscriptions: {', '.join(said)}{more}"} if counts else {}
 
 
 def _database(found: Look) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -11,6 +11,7 @@ from nats.js.api import AckPolicy, ClusterInfo, ConsumerInfo
 
 from publisher.doctor.findings import Finding
 from publisher.settings import Settings, profile_of
+from publisher.stream.consumers import durable_consumers, lag_of
 from publisher.stream.event_stream import EventStream
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.errors import translated_nats
@@ -18,7 +19,6 @@ from registry.errors import Conflict, NotFound, Unprepared
 
 STUCK_SECONDS = 600.0
 """A consumer is named that has not finished an event so old."""
-LISTED_AT_ONCE = 256
 LISTED = 20
 
 
@@ -37,7 +37,7 @@ async def consumer_findings(client: Client, settings: Settings) -> list[Finding]
     except Conflict as error:
         findings.append(Finding(False, f"{error}; a publisher that starts refuses it"))
     try:
-        consumers = await _consumers(jetstream, stream.name)
+        consumers = await durable_consumers(jetstream, stream.name)
     except Unprepared:  # an account that may not list them
         return findings
     for consumer in consumers:
@@ -79,36 +79,17 @@ def lossy(consumer: ConsumerInfo) -> Iterator[Finding]:
         )
 
 
-async def _consumers(jetstream: JetStreamContext, stream: str) -> list[ConsumerInfo]:
-    listed: list[ConsumerInfo] = []
-    while True:
-        with translated_nats(f"cannot list the consumers of stream {stream}"):
-            page = await jetstream.consumers_info(stream, offset=len(listed))
-        listed += page
-        if len(page) < LISTED_AT_ONCE:
-            return [info for info in listed if info.config.durable_name]
-
-
 async def _stuck(jetstream: JetStreamContext, stream: str, consumer: ConsumerInfo) -> list[Finding]:
-    left = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
-    if not left:
+    lag = await lag_of(jetstream, stream, consumer)
+    if not lag.oldest_seconds or lag.oldest_seconds < STUCK_SECONDS:
         return []
-    floor = consumer.ack_floor.stream_seq if consumer.ack_floor is not None else 0
-    try:
-        with translated_nats(f"cannot read stream {stream}"):
-            subject = consumer.config.filter_subject or ">"
-            oldest = await jetstream.get_msg(stream, seq=floor + 1, subject=subject, next=True)
-    except NotFound:  # removed meanwhile
-        return []
-    age = datetime.now(UTC) - oldest.time if oldest.time is not None else timedelta()
-    if age.total_seconds() < STUCK_SECONDS:
-        return []
+    left = lag.pending + lag.unacknowledged
     events = "1 event" if left == 1 else f"{left:,} events"
     why = (
         "it is read, so its handler fails or hangs: see the log of its component"
         if consumer.num_waiting
         else f"nobody reads it: start its component, or nats consumer rm {stream} {consumer.name}"
     )
-    since = timedelta(seconds=round(age.total_seconds()))
+    since = timedelta(seconds=round(lag.oldest_seconds))
     said = f"consumer {consumer.name} is {events} behind, the oldest of {since} ago"
     return [Finding(False, f"{said}; {why}", is_hindrance=False)]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import NamedTuple
-
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerInfo, StreamInfo
+from nats.js.api import StreamInfo
 
 from publisher.gauges.level import Level
+from publisher.stream.consumers import durable_consumers, lag_of
 from registry.broker.errors import translated_nats
 from registry.dead_letters import DeadLetterDesk
 from registry.errors import NotFound, Unprepared
@@ -17,17 +15,7 @@ from registry.profiles.profile import Profile
 
 MOST_CONSUMERS = 100
 """Durable consumers that have values of their own, the first by name; `imi_consumers` counts all."""
-LISTED_AT_ONCE = 256
-"""Consumers that the server lists in one answer."""
 REQUEST_TIMEOUT_SECONDS = 5.0
-
-
-class Lag(NamedTuple):
-    """How far behind a consumer is."""
-
-    pending: float
-    unacknowledged: float
-    oldest_seconds: float
 
 
 async def measure(client: Client, profile: Profile) -> list[Level]:
@@ -66,7 +54,7 @@ async def _dead_letters(client: Client, profile: Profile) -> Level:
 
 
 async def _consumers(js: JetStreamContext, stream: str) -> list[Level]:
-    durable = sorted(await _durable(js, stream), key=lambda info: info.name)
+    durable = sorted(await durable_consumers(js, stream), key=lambda info: info.name)
     lags = {info.name: await lag_of(js, stream, info) for info in durable[:MOST_CONSUMERS]}
     return [
         Level.of("imi_consumers", "Durable consumers of the event stream", len(durable)),
@@ -89,31 +77,6 @@ async def _consumers(js: JetStreamContext, stream: str) -> list[Level]:
             "consumer",
         ),
     ]
-
-
-async def _durable(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
-    listed: list[ConsumerInfo] = []
-    while True:
-        with translated_nats(f"cannot list the consumers of stream {stream}"):
-            page = await js.consumers_info(stream, offset=len(listed))
-        listed += page
-        if len(page) < LISTED_AT_ONCE:
-            return [info for info in listed if info.config.durable_name]
-
-
-async def lag_of(js: JetStreamContext, stream: str, info: ConsumerInfo) -> Lag:
-    """How far behind a consumer is. Raises `Unavailable`."""
-    pending, unacknowledged = info.num_pending or 0, info.num_ack_pending or 0
-    if not pending + unacknowledged:
-        return Lag(0, 0, 0)
-    floor = info.ack_floor.stream_seq if info.ack_floor is not None else 0
-    try:
-        with translated_nats(f"cannot read stream {stream}"):
-            oldest = await js.get_msg(stream, seq=floor + 1, subject=info.config.filter_subject or ">", next=True)
-    except NotFound:  # removed meanwhile
-        return Lag(pending, unacknowledged, 0)
-    since = datetime.now(UTC) - oldest.time if oldest.time is not None else None
-    return Lag(pending, unacknowledged, max(since.total_seconds(), 0) if since is not None else 0)
 
 
 async def _storage(js: JetStreamContext) -> list[Level]:

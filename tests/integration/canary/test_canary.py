@@ -16,6 +16,8 @@ from publisher.canary.heartbeat import SESSION, Heartbeat, stage, write
 from publisher.history.verification import verify
 from publisher.outbox.connection import connect
 from registry.client import RegistryClient
+from tests.support.processes import COMMAND
+from tests.support.relay_process import ServiceProcess
 from tests.support.world import World, running
 
 SECONDS = 0.05
@@ -145,6 +147,18 @@ async def test_before_anything_was_published_that_is_said(world: World) -> None:
         beat = await write(conn, "s", monotonic())
         said = await stage(conn, world.nats, world.profile, beat, 0)
     assert said.endswith(f"is not published: nobody ever published to stream {world.stream}")
+
+
+async def test_serve_has_one_unless_it_is_told_otherwise(world: World) -> None:
+    places = {"DATABASE_URL": world.database, "NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
+    process = ServiceProcess([*COMMAND, "serve"], places)
+    try:
+        await process.ready()
+        async with asyncio.timeout(30):
+            while not world.rows("SELECT FROM outbox WHERE entity = 'registry' AND action = 'heartbeat'"):
+                await asyncio.sleep(0.05)
+    finally:
+        process.close()
 
 
 @pytest.mark.parametrize("seconds", [0, None])

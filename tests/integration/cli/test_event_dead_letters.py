@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from datetime import UTC, datetime
 
 import orjson
@@ -10,6 +12,7 @@ import orjson
 from registry.dead_letters import DeadLetter, Failure
 from registry.dead_letters.stream import LetterStream
 from tests.integration.cli.test_commands import command_line
+from tests.support.processes import run
 from tests.support.world import World
 
 NOW = datetime.now(UTC)
@@ -50,6 +53,9 @@ async def test_they_are_listed_shown_redelivered_and_dropped_and_who_did_it_is_t
     nobody = await command_line(world, *letters, "list", "nobody")
     none = await command_line(world, *letters, "redeliver", "board", "--all", "--reason", "nothing", "--yes")
     record = await command_line(world, *letters, "record")
+    screen = await asyncio.to_thread(
+        run, "status", DATABASE_URL=world.database, NATS_URL=world.nats_url, IMI_PREFIX=world.prefix, COLUMNS="80"
+    )
     recorded = await command_line(world, *letters, "record", "board", "--json")
 
     first = (await world.published())[0]
@@ -76,6 +82,8 @@ async def test_they_are_listed_shown_redelivered_and_dropped_and_who_did_it_is_t
     assert missing.stderr == "imi-registry: dead letter 2 of board: there is none of that number\n"
     assert nobody.stderr.startswith('imi-registry: subscription "nobody" has no dead letters')
     assert none.stdout == "no dead letters\n"
+    assert re.search(r"^dead letters +of subscriptions: board 2 *$", screen.stdout, re.MULTILINE), screen.stdout
+    assert "2 events are dead letters of subscription board: look with" in " ".join(screen.stdout.split())
     assert ("ada" in record.stdout, "bob" in record.stdout) == (True, True)
     actions = [json.loads(line) for line in recorded.stdout.splitlines()]
     assert [(one["actor"], one["action"], one["number"]) for one in actions] == [

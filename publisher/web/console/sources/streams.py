@@ -8,7 +8,7 @@ from typing import NamedTuple
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, StreamInfo
 
-from publisher.gauges.streams import Lag, lag_of
+from publisher.stream.consumers import Lag, lag_of
 from publisher.web.console.sources.broker import Broker
 from registry.broker.errors import translated_nats
 from registry.concurrency.tasks import in_time

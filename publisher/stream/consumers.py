@@ -1,0 +1,53 @@
+"""The durable consumers of the event stream, and how far behind each is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerInfo
+
+from registry.broker.errors import translated_nats
+from registry.errors import NotFound
+
+LISTED_AT_ONCE = 256
+"""Consumers that the server lists in one answer."""
+
+
+class Lag(NamedTuple):
+    """How far behind a consumer is."""
+
+    pending: int
+    """Events that it was not given yet."""
+    unacknowledged: int
+    """Events that it was given and has not acknowledged."""
+    oldest_seconds: float
+    """Age of the oldest of both; 0 when there is none."""
+
+
+async def durable_consumers(jetstream: JetStreamContext, stream: str) -> list[ConsumerInfo]:
+    """All of them. Raises `NotFound`, `Unavailable`."""
+    listed: list[ConsumerInfo] = []
+    while True:
+        with translated_nats(f"cannot list the consumers of stream {stream}"):
+            page = await jetstream.consumers_info(stream, offset=len(listed))
+        listed += page
+        if len(page) < LISTED_AT_ONCE:
+            return [info for info in listed if info.config.durable_name]
+
+
+async def lag_of(jetstream: JetStreamContext, stream: str, info: ConsumerInfo) -> Lag:
+    """How far behind one is. Raises `Unavailable`."""
+    pending, unacknowledged = info.num_pending or 0, info.num_ack_pending or 0
+    if not pending + unacknowledged:
+        return Lag(0, 0, 0)
+    floor = info.ack_floor.stream_seq if info.ack_floor is not None else 0
+    try:
+        with translated_nats(f"cannot read stream {stream}"):
+            subject = info.config.filter_subject or ">"
+            oldest = await jetstream.get_msg(stream, seq=floor + 1, subject=subject, next=True)
+    except NotFound:  # removed meanwhile
+        return Lag(pending, unacknowledged, 0)
+    since = datetime.now(UTC) - oldest.time if oldest.time is not None else None
+    return Lag(pending, unacknowledged, max(since.total_seconds(), 0) if since is not None else 0)
