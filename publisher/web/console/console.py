@@ -45,7 +45,7 @@ class Console:
         self.others = list(others)
         self.database = Database(settings, relay.registry)
         self.broker = Broker(settings, relay.registry)
-        self.samples = Samples(relay, findings)
+        self.samples = Samples(relay, self.database)
         self.pictures = Pictures(self.database)
         self.feed = Feed(self.database, self.profile.event_stream)
         token = settings.http_token

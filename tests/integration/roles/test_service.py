@@ -13,6 +13,7 @@ from tests.support.commands import envelope
 from tests.support.databases import name_of
 from tests.support.every_event import change_everything
 from tests.support.roles.cluster import as_login, connect, create_roles, login, migrated
+from tests.support.web.console import served
 from tests.support.world import World
 
 PROJECT = "INSERT INTO projects (id, name, remote_origin, trunk_path) VALUES (%s, 'a', 'git@github.com:o/a.git', '/a')"
@@ -114,3 +115,23 @@ def test_who_reads_can_ask_for_everything_on_the_command_line(
     ):
         done = cli(*command)
         assert (done.code, done.err) == (0, ""), (command, done)
+
+
+async def test_the_console_works_as_a_reader(world: World, urls: dict[str, str]) -> None:
+    there = world.at(database=urls["owner"])
+    with connect(urls["owner"]) as conn:
+        conn.execute(PROJECT, [PROJECT_ID])
+        conn.execute(WORKTREE, [WORKTREE_ID, PROJECT_ID])
+    async with there.relay():
+        await there.drained()
+        async with served(there.at(database=urls["reader"]), works=False) as (visitor, _):
+            await visitor.until("/", "worktrees in flight")
+            await visitor.until("/events", "worktree.created")
+            paths = ["/events/1", "/events/1/causes", "/commands", "/streams", "/projects", f"/search?q={PROJECT_ID}"]
+            paths += [
+                f"/projects/{PROJECT_ID}/history",
+                f"/worktrees/{WORKTREE_ID}",
+                f"/worktrees/{WORKTREE_ID}/history",
+            ]
+            for path in paths:
+                assert (await visitor.get(path)).status == 200, path

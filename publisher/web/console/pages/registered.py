@@ -16,6 +16,7 @@ from publisher.web.console.console import console_of
 from publisher.web.console.numbers import number_of
 from publisher.web.console.render import is_piece, page, piece
 from publisher.web.console.sources import registered, story
+from publisher.web.console.sources.lines import NO_NEWS
 from publisher.web.console.sources.wanted import Wanted, uuid_of
 from registry import exact
 from registry.errors import NotFound
@@ -101,8 +102,9 @@ async def _as_of(request: Request, found: story.Story, asked: str) -> dict[str, 
 
 
 def _fields(values: dict[str, Any] | None, changed: dict[str, Any]) -> list[tuple[str, str, bool, str]]:
-    """Name, value, whether the event changed it, and the value before."""
-    return [(name, _text(value), name in changed, _text(changed.get(name))) for name, value in (values or {}).items()]
+    """Name, value, whether the event changed it, and the value before; what it changed comes first."""
+    fields = [(name, _text(value), name in changed, _text(changed.get(name))) for name, value in (values or {}).items()]
+    return sorted(fields, key=lambda field: (not field[2], field[0] in NO_NEWS))
 
 
 def _text(value: Any) -> str:

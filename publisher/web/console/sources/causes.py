@@ -12,6 +12,7 @@ from typing import NamedTuple
 from publisher.web.console.sources.database import Database
 from publisher.web.console.sources.ledger import Entry
 from publisher.web.console.sources.lines import COLUMNS, SAID, SMALL, Line
+from registry.errors import Unprepared
 
 NEAR = 5_000
 WIDE = 2_000_000
@@ -99,8 +100,16 @@ async def causes_of(database: Database, *, correlations: set[str], ids: set[str]
         causes |= more
         known |= {line.correlation_id for line in fresh.values()}
     wanted = {line.causation_id for line in lines.values() if line.causation_id} | causes
-    commands = await database.rows(Entry, ENTRIES, {"ids": sorted(wanted - lines.keys())})
+    commands = await _entries(database, sorted(wanted - lines.keys()))
     return Causes(_trees(lines, {str(one.command_id): one for one in commands}), len(lines), first, last, is_cut)
+
+
+async def _entries(database: Database, ids: list[str]) -> list[Entry]:
+    """Those of the ids that are commands; none where this login may not read the ledger."""
+    try:
+        return await database.rows(Entry, ENTRIES, {"ids": ids})
+    except Unprepared:
+        return []
 
 
 def _trees(lines: dict[str, Line], commands: dict[str, Entry]) -> list[Node]:

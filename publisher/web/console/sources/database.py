@@ -14,12 +14,13 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from publisher.outbox.connection import READER, translated
+from publisher.outbox.known import Known, known_stream
 from publisher.part import Part
 from publisher.settings import Settings
 from publisher.web.console.sources.health import QuietHealth
 from registry.concurrency.tasks import in_time
 from registry.database.connection import acquired, direct, pool
-from registry.errors import Unavailable
+from registry.errors import RegistryError, Unavailable
 
 T = TypeVar("T")
 Connection = AsyncConnection[Any]
@@ -53,6 +54,8 @@ class Database(Part):
         super().__init__(settings, self.quiet, "console")
         self.answer_seconds: float | None = None
         """How long the server took to answer when it was asked last; None while it does not."""
+        self.known: Known | None = None
+        """How far the events are published, as of the last look; None when that is not known."""
         self._acquired: Callable[[], AbstractAsyncContextManager[Connection]] | None = None
         self.settled.set()  # from the start: nobody waits for the console
 
@@ -68,7 +71,7 @@ class Database(Part):
                     await asyncio.sleep(LOOK_SECONDS)
             finally:
                 self._acquired = None
-                self.answer_seconds = None
+                self.answer_seconds, self.known = None, None
 
     async def rows(self, model: Callable[..., T], query: str, values: Mapping[str, Any]) -> list[T]:
         """All rows of a query, each as a `model`. Raises `RegistryError`, of that `Unavailable` when it takes long."""
@@ -105,3 +108,7 @@ class Database(Part):
         await self.ask(answered)
         self.answer_seconds = perf_counter() - began
         self.quiet.well()
+        try:
+            self.known = await self.ask(partial(known_stream, stream=self._profile.event_stream))
+        except RegistryError:  # a table that is locked; the server answers
+            self.known = None

@@ -56,8 +56,10 @@ UNION ALL
 SELECT 'worktree', id::text, left(name, 200), 'has this id'
 FROM public.worktrees
 WHERE id = %(id)s::uuid
-UNION ALL
-SELECT 'command', command_id::text, type, verdict
+"""
+
+COMMANDS = """
+SELECT 'command' AS kind, command_id::text AS id, left(type, 200) AS name, verdict AS about
 FROM public.command_ledger
 WHERE command_id = %(id)s::uuid
 """
@@ -110,7 +112,7 @@ async def search(database: Database, text: str) -> Results:
     """What `text` may mean. A part that fails says so beside what the others found."""
     id_ = _id(text)
     values = {"text": text, "id": id_, "most": MOST}
-    queries = [IDS] if id_ else [PROJECTS, WORKTREES, AGENTS]
+    queries = [IDS, COMMANDS] if id_ else [PROJECTS, WORKTREES, AGENTS]
     things: list[Found] = []
     problems: list[str] = []
     for query in queries:  # one after the other: a search takes one connection of the three

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from publisher.history.position import position_at
 from publisher.outbox import record
 from publisher.web.console.sources.database import Connection
-from publisher.web.console.sources.lines import Line
+from publisher.web.console.sources.lines import NO_NEWS, Line
 from publisher.web.console.sources.outbox import lines_of
 from registry import exact
 from registry.client.lookup import find_event
@@ -135,7 +135,7 @@ def changes_of(payload: bytes) -> list[Change]:
     found: list[Change] = []
     for name, before in changed.items() if isinstance(changed, dict) else ():
         found += _changes(name, before, data.get(name))
-    return found
+    return sorted(found, key=lambda change: change.field in NO_NEWS)
 
 
 def _changes(name: str, before: Any, after: Any) -> list[Change]:

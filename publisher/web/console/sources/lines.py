@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+NO_NEWS = {"updated_at", "last_sync_at"}
+"""Fields that change with every other one."""
 SMALL_BYTES = 16 * 1024
 """Of a row with more data than this the list shows the columns alone."""
 
@@ -24,9 +26,13 @@ COLUMNS = """
 
 SAID = """
     left(small.data ->> 'project_name', 200) AS project_name,
-    left(coalesce(
-        small.data ->> 'worktree_name', small.data ->> 'name', small.data ->> 'command', small.data ->> 'table'
-    ), 200) AS name,
+    left(
+        CASE
+            WHEN event.entity = 'command' THEN small.data ->> 'type'
+            ELSE coalesce(small.data ->> 'worktree_name', small.data ->> 'name', small.data ->> 'table')
+        END,
+        200
+    ) AS name,
     left(small.data ->> 'agent_id', 200) AS agent_id,
     left(small.data -> 'changed' ->> 'agent_id', 200) AS agent_before,
     small.data ->> 'worktree_id' AS worktree_id,
@@ -77,11 +83,11 @@ class Line(NamedTuple):
     @property
     def told(self) -> list[str]:
         """The fields that it reports, but for those that change with every other."""
-        return [name for name in self.changed or () if name not in {"updated_at", "last_sync_at"}]
+        return [name for name in self.changed or () if name not in NO_NEWS]
 
     @property
     def title(self) -> str:
         """What it happened to, in words."""
-        if self.project_name and self.name and self.entity != "project":
+        if self.project_name and self.name and self.entity not in {"project", "command"}:
             return f"{self.project_name}/{self.name}"
         return self.name or self.project_name or self.entity_id or "-"

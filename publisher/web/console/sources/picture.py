@@ -10,6 +10,7 @@ from uuid import UUID
 
 from publisher.web.console.sources.database import Database
 from registry.errors import RegistryError
+from registry.models import RegistryStats
 
 FRESH_SECONDS = 2.0
 PAUSE_FACTOR = 20
@@ -73,24 +74,12 @@ class Agent(NamedTuple):
     updated_at: datetime
 
 
-class Stats(NamedTuple):
-    """Counts, as `get_registry_stats` gives them."""
-
-    total_projects: int
-    active_projects: int
-    total_worktrees: int
-    active_worktrees: int
-    in_flight_worktrees: int
-    total_activities: int
-    activities_last_24h: int
-
-
 class Picture(NamedTuple):
     """What was there when it was looked last."""
 
     in_flight: list[InFlight]
     agents: list[Agent]
-    stats: Stats | None
+    stats: RegistryStats | None
     problem: str = ""
     """Why there is no newer one."""
     number: int = 0
@@ -119,7 +108,7 @@ class Pictures:
         try:
             in_flight = await self._database.rows(InFlight, IN_FLIGHT, {})
             agents = await self._database.rows(Agent, AGENTS, {})
-            stats = await self._database.row(Stats, STATS, {})
+            stats = await self._database.row(RegistryStats, STATS, {})
             self._last = Picture(in_flight, agents, stats, number=number)
         except RegistryError as error:
             self._last = self._last._replace(problem=str(error), number=number)

@@ -9,9 +9,9 @@ from itertools import accumulate
 from time import time
 from typing import NamedTuple
 
-from publisher.doctor import Findings
 from publisher.relay.ages import BOUNDS_SECONDS
 from publisher.relay.metrics import RelayMetrics
+from publisher.web.console.sources.database import Database
 
 INTERVAL_SECONDS = 2.0
 KEPT = 300
@@ -41,10 +41,10 @@ class Published(NamedTuple):
 class Samples:
     """The last ones. Nothing is asked of any server: what is known in this process is written down."""
 
-    def __init__(self, relay: RelayMetrics, findings: Findings) -> None:
+    def __init__(self, relay: RelayMetrics, database: Database) -> None:
         self.kept: deque[Sample] = deque(maxlen=KEPT)
         self._relay = relay
-        self._findings = findings
+        self._database = database
         self._was = self._published_now()
         self._counts = relay.ages.counts("stored")
 
@@ -66,10 +66,8 @@ class Samples:
         """By this process where it leads, else as the database counted when it was looked at last."""
         if self._relay.role == "leader":
             return Published("here", self._relay.published)
-        examined = self._findings.last
-        if examined is None or examined.counts is None:
-            return Published("unknown", 0)
-        return Published("elsewhere", examined.counts.published)
+        known = self._database.known
+        return Published("elsewhere", known.published) if known is not None else Published("unknown", 0)
 
     def _is_comparable(self, published: Published) -> bool:
         return published.where == self._was.where != "unknown"
@@ -77,8 +75,7 @@ class Samples:
     def _waiting(self) -> int:
         if self._relay.role == "leader" and not self._relay.problems():
             return self._relay.waiting_ids
-        examined = self._findings.last
-        return examined.known.waiting if examined is not None and examined.known is not None else 0
+        return self._database.known.waiting if self._database.known is not None else 0
 
 
 def quantile_ms(counts: Sequence[int], share: float) -> float | None:

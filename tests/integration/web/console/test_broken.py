@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from tests.support.nats.process import nats_process
@@ -59,3 +60,17 @@ async def everything_says_so(visitor: Visitor) -> None:
         assert "the console goes on by itself when the server answers" in answer.text
     for path in ("/streams", "/proof", "/sign-in", "/status", "/healthz", "/metrics", "/search?q=x"):
         assert (await visitor.get(path)).status == 200, path
+
+
+async def test_what_waits_while_nats_is_away_is_counted(world: World, state_dir: Path) -> None:
+    with nats_process(state_dir) as broker:
+        async with served(world.at(nats_url=broker.url())) as (visitor, console):
+            await visitor.until("/", "All is well")
+            broker.end()
+            await visitor.until("/", "cannot connect to NATS")
+            world.write(projects=1, worktrees=0, renames=0)
+            ((waiting,),) = world.rows("SELECT count(*) FROM outbox")
+            async with asyncio.timeout(30):
+                while not console.samples.kept or console.samples.kept[-1].waiting != waiting:
+                    await asyncio.sleep(0.05)
+            broker.start()

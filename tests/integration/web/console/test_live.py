@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import orjson
 import psycopg
@@ -13,6 +14,8 @@ import pytest
 from publisher.web import connections
 from publisher.web.console import live
 from publisher.web.console.sources import feed
+from publisher.web.console.sources.database import Database
+from publisher.web.console.sources.lines import Line
 from registry.errors import Unavailable
 from tests.support.web.console import served
 from tests.support.world import World
@@ -114,3 +117,21 @@ async def badge(events: AsyncIterator[tuple[str, str]]) -> str:
     name, data = await anext(events)
     assert (name, 'data-live-into="health"' in data) == ("live", True)
     return data
+
+
+async def test_what_many_look_at_is_read_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+    read = feed.lines_of
+
+    async def counted(database: Database, ids: list[int]) -> dict[int, Line]:
+        asked.append(ids)
+        return await read(database, ids)
+
+    monkeypatch.setattr(feed, "lines_of", counted)
+    async with served(world) as (visitor, _), AsyncExitStack() as stack:
+        pages = [await stack.enter_async_context(visitor.live("/live/events?after=0")) for _ in range(50)]
+        register(world, "one")
+        async with asyncio.timeout(30):
+            found = [await anext(events) for events in pages]
+    assert all(name == "rows" and ">one<" in data for name, data in found)
+    assert len(asked) == 1
