@@ -71,8 +71,9 @@ async def server_findings(conn: AsyncConnection, client: Client) -> list[Finding
     with translated_nats("cannot ask for the account's limits"):
         account = await client.jetstream().account_info()
     version = client.connected_server_version
+    numbers = f"{version.major}.{version.minor}.{version.patch}"
     return [
-        *versions(conn.info.server_version, (version.major, version.minor), str(version)),
+        *versions(conn.info.server_version, (version.major, version.minor), numbers),
         *_readers(readers),
         *_archiver(archiver),
         *_disk(directory, size, age_seconds),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import psycopg
@@ -30,7 +31,7 @@ async def found(world: World, database: str | None = None) -> list[str]:
         findings = [*await server_findings(conn, world.nats), *await column_findings(conn)]
     first, *others = findings
     assert first.is_well
-    assert first.text.startswith("PostgreSQL ")
+    assert re.fullmatch(r"PostgreSQL \d+\.\d+ and nats-server \d+\.\d+\.\d+", first.text)
     assert not any(finding.is_well for finding in others)
     return [finding.text for finding in others]
 
