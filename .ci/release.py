@@ -126,7 +126,7 @@ def tried(python: Path, folder: Path) -> None:
 
 def licences(python: Path) -> str:
     """The table of packages and their licences. Ends the program at one that is not known to be fine."""
-    command = ["pip-licenses", f"--python={python}", "--format=json", "--with-urls", "--from=mixed"]
+    command = [tool("pip-licenses"), f"--python={python}", "--format=json", "--with-urls", "--from=mixed"]
     packages = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     strange = [f"{found['Name']}: {found['License']}" for found in packages if not is_fine(found)]
     if strange:
@@ -143,14 +143,14 @@ def is_fine(package: dict[str, str]) -> bool:
 
 def sbom(python: Path, file: Path) -> None:
     """Write the bill of materials of an installation, the same one for the same packages."""
-    command = ["cyclonedx-py", "environment", str(python), "--pyproject", str(ROOT / "pyproject.toml")]
+    command = [tool("cyclonedx-py"), "environment", str(python), "--pyproject", str(ROOT / "pyproject.toml")]
     command += ["--output-reproducible", "--of", "JSON", "-o", str(file)]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
 
 def audit() -> None:
     """Look the pinned packages up among known vulnerabilities, as far as they can be asked. Ends the program at one."""
-    command = ["pip-audit", "--require-hashes", "--disable-pip", "--progress-spinner=off", "-f", "json"]
+    command = [tool("pip-audit"), "--require-hashes", "--disable-pip", "--progress-spinner=off", "-f", "json"]
     done = subprocess.run([*command, "-r", "constraints.txt"], cwd=ROOT, capture_output=True, text=True, check=False)
     try:
         packages = json.loads(done.stdout)["dependencies"]
@@ -161,6 +161,11 @@ def audit() -> None:
     if found:
         raise SystemExit("known vulnerabilities: " + "; ".join(found))
     print(f"vulnerabilities: {len(asked)} of the pinned packages are known to the database that can be reached here")
+
+
+def tool(name: str) -> str:
+    """A program of the virtual environment that runs this, whether its folder is in the path or not."""
+    return str(Path(sys.executable).with_name(name))
 
 
 def sha256(file: Path) -> str:

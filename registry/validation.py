@@ -34,6 +34,7 @@ RULES = {
 }
 """What the patterns mean, for people."""
 MOST_CHARACTERS = 80
+MOST_TOLD = 400
 MOST_LEVELS = 100
 """How deep metadata may be nested, as in `require_object` of the database: pydantic reads no more than 200."""
 MOST_VALUES = 10_000_000
@@ -54,7 +55,13 @@ def from_validation(error: ValidationError, what: str) -> Invalid:
         parts.append(field if field.isprintable() and len(field) <= MOST_CHARACTERS else printable(field))
     if field and first["type"] not in {"missing", "extra_forbidden"}:
         parts.append(printable(first["input"]))
-    return Invalid(": ".join([*parts, rule[0].lower() + rule[1:]]))
+    return Invalid(": ".join([*parts, told(rule[0].lower() + rule[1:])]))
+
+
+def told(text: str) -> str:
+    """What a library says of a value, with some of the value in it: one line of at most `MOST_TOLD` characters."""
+    short = text if len(text) <= MOST_TOLD else f"{text[:MOST_TOLD]}…"
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
 
 
 def nearest_time(value: Any) -> Any:

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, Va
 from registry import exact
 from registry.errors import Invalid
 from registry.events.reference import URN
-from registry.validation import from_validation, printable
+from registry.validation import from_validation, printable, told
 
 
 class Envelope(BaseModel):
@@ -113,7 +113,7 @@ def attributes_of(payload: bytes) -> dict[str, Any]:
         if datetime.fromisoformat(attributes["time"]).tzinfo is None:
             raise Invalid(f"event: time: {printable(attributes['time'])}: it must have a zone")
     except ValueError as error:
-        raise Invalid(f"event: it cannot be read: {error}") from error
+        raise Invalid(f"event: it cannot be read: {told(str(error))}") from error
     if not isinstance(attributes.get("data") or {}, dict):
         raise Invalid("event: data: it must be an object")
     return attributes

@@ -12,7 +12,7 @@ from registry.errors import Conflict, Invalid
 from registry.events.envelope import attributes_of
 from registry.events.filter import what_happened
 from registry.models import Project, Worktree, WorktreeType
-from registry.validation import from_validation
+from registry.validation import from_validation, told
 
 HEARTBEAT = "heartbeat"
 """The action of the event of the registry that changes nothing."""
@@ -48,12 +48,12 @@ class State:
         data = envelope.get("data")
         is_row_gone = action == "deleted" and entity in {"project", "worktree"}
         if data is None and not is_row_gone:
-            raise DataElsewhere(f"event {envelope['id']} has its data in the database only")
+            raise DataElsewhere(f"event {told(envelope['id'])} has its data in the database only")
         try:
             self._take(entity, action, entity_id, data or {})
         except (KeyError, TypeError, AttributeError, ValueError) as error:  # what pydantic raises is a ValueError
             reason = from_validation(error, "data") if isinstance(error, ValidationError) else repr(error)
-            raise DataElsewhere(f"event {envelope['id']} does not tell the row: {reason}") from error
+            raise DataElsewhere(f"event {told(envelope['id'])} does not tell the row: {told(str(reason))}") from error
 
     def _take(self, entity: str, action: str | None, entity_id: str | None, data: dict[str, Any]) -> None:
         if entity == "project" and action == "deleted":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from registry.errors import RegistryError
+from registry.errors import Invalid, RegistryError
 from registry.events import VERSIONS, parse
+from registry.events.envelope import attributes_of
 from registry.queries import QUERIES
 from tests.support.fuzz.mutations import foreign
-from tests.support.fuzz.readers import EVENTS, READERS, Reader
+from tests.support.fuzz.readers import ENVELOPE, EVENTS, ID, READERS, Reader
 
 SHORT, LONG = 300, 100_000
 MOST_CHARACTERS = 5_000
@@ -59,3 +62,14 @@ def test_the_seeds_are_valid_or_refused_as_promised(name: str) -> None:
 def test_seeds_of_events_and_queries_are_read() -> None:
     assert {parse(seed).name for seed in EVENTS} == set(VERSIONS)
     assert set(READERS) >= {f"query {name}" for name in QUERIES}
+
+
+def test_what_a_library_says_of_a_value_is_one_short_line() -> None:
+    time = "[" * 3000
+    with pytest.raises(Invalid) as of_time:
+        attributes_of(json.dumps(ENVELOPE | {"type": "imi.worktree.merged.v1", "data": {}, "time": time}).encode())
+    with pytest.raises(Invalid) as of_id:
+        parse(EVENTS[0].replace(ID.encode(), b"\\n", 1))
+    for said in (str(of_time.value), str(of_id.value)):
+        assert "\n" not in said
+        assert len(said) < 600
