@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 FILE_VARIABLE = "IMI_CONFIG"
 """Names a TOML file with settings. None is looked for: what a folder holds may be somebody else's."""
 
+MOST_FILE_BYTES = 1024 * 1024
+
+Days = Annotated[float, Field(le=36_500)]
+Seconds = Annotated[float, Field(le=86_400)]
+Count = Annotated[int, Field(le=2**63 - 1)]
+"""What servers and clocks can hold; neither can an infinite time."""
 
 DatabasePart = Literal["publisher", "applier", "reader"]
 """What may work on the database as a user of its own."""
@@ -110,40 +116,40 @@ class Settings(BaseSettings):
         default=None, pattern=SENDER, description="Sender as whom commands of the command line are sent over NATS."
     )
     stream_replicas: int = Field(default=1, ge=1, le=5, description="Replicas of streams that are created.")
-    stream_max_age_days: float = Field(
+    stream_max_age_days: Days = Field(
         default=0, ge=0, description="Age limit in days of events in a stream that is created; 0 keeps them."
     )
-    stream_max_bytes: int = Field(
+    stream_max_bytes: Count = Field(
         default=-1, ge=-1, description="Size limit in bytes of the event stream that is created; -1 is none."
     )
-    commands_max_messages: int = Field(
+    commands_max_messages: Count = Field(
         default=100_000, ge=1, description="Most commands that wait; a sender of one more is told to try later."
     )
-    commands_max_bytes: int = Field(
+    commands_max_bytes: Count = Field(
         default=128 * 1024 * 1024, ge=64 * 1024, description="Most bytes of commands that wait; reserved by NATS."
     )
-    command_max_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, description="Most bytes of one command.")
-    dead_letters_max_messages: int = Field(
+    command_max_bytes: Count = Field(default=2 * 1024 * 1024, ge=1024, description="Most bytes of one command.")
+    dead_letters_max_messages: Count = Field(
         default=100_000, ge=1, description="Most dead letters that are kept; the oldest go first."
     )
-    dead_letters_max_bytes: int = Field(
+    dead_letters_max_bytes: Count = Field(
         default=256 * 1024 * 1024, ge=64 * 1024, description="Most bytes of dead letters; reserved by NATS."
     )
     parts: Literal["all", "publisher", "applier"] = Field(
         default="all",
         description="What serve does: all, or the applier alone, or all but it, each under an account of its own.",
     )
-    outbox_retention_days: float = Field(
+    outbox_retention_days: Days = Field(
         default=90, ge=0, description="Days that events stay in the outbox after they were published; 0 keeps them."
     )
     batch_size: int = Field(default=1000, ge=1, le=1000, description="Most events in one atomic batch.")
-    heartbeat_seconds: float = Field(
+    heartbeat_seconds: Seconds = Field(
         default=0.5, gt=0, description="How often an idle leader proves that it is alive, in seconds."
     )
-    stale_seconds: float = Field(
+    stale_seconds: Seconds = Field(
         default=2.0, gt=0, description="A leader whose heartbeat is older than this many seconds is deposed."
     )
-    canary_seconds: float | None = Field(
+    canary_seconds: Seconds | None = Field(
         default=None,
         ge=0,
         description="How often a service writes a heartbeat and looks whether it comes out of the stream, in seconds; "
@@ -248,10 +254,15 @@ def of_file() -> dict[str, object]:
         return {}
     try:
         with open(os.path.expanduser(path), "rb") as file:
-            found = tomllib.load(file)
+            text = file.read(MOST_FILE_BYTES + 1)  # it may be a device without an end
+        found = tomllib.loads(text.decode()) if len(text) <= MOST_FILE_BYTES else None
+    except RecursionError:
+        raise Invalid(f'setting config: file "{path}": it is nested too deep') from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise Invalid(f'setting config: file "{path}": {reason}') from None
+    if found is None:
+        raise Invalid(f'setting config: file "{path}": it has more than {MOST_FILE_BYTES:,} bytes')
     for name in found:
         if name not in Settings.model_fields:
             near = difflib.get_close_matches(name, Settings.model_fields, 1)
