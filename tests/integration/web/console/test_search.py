@@ -1,0 +1,53 @@
+"""The search box: names, also misspelt, paths, agents, ids of all kinds, and texts in the latest events."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+from uuid import uuid4
+
+import psycopg
+
+from registry.client import RegistryClient, Sending
+from tests.integration.web.console.test_reading import registered
+from tests.support.web.console import Visitor, served
+from tests.support.world import World
+
+
+async def found(visitor: Visitor, text: str) -> str:
+    answer = await visitor.get(f"/search?q={quote(text)}")
+    assert answer.status == 200
+    return answer.text
+
+
+async def test_whatever_is_known_of_a_thing_leads_to_it(world: World) -> None:
+    project, worktree = registered(world)
+    with psycopg.connect(world.database) as conn:
+        query = "SELECT event_id::text, id FROM outbox WHERE action = 'logged'"
+        event, number = conn.execute(query).fetchone() or ("", 0)
+    async with served(world) as (visitor, _):
+        await visitor.until("/events", "activity.logged")
+        for text in ("flume", "FLUMe", "flumme", "a/flume", project):
+            assert f'href="/projects/{project}"' in await found(visitor, text), text
+        for text in ("feat-x", "feat/x", "/srv/flume/feat", worktree):
+            assert f'href="/worktrees/{worktree}"' in await found(visitor, text), text
+        assert 'href="/events?agent=ada"' in await found(visitor, "ad")
+        for text in (event, "Half of it", "src/a.py", str(number)):
+            assert f'href="/events/{number}"' in await found(visitor, text), text
+        assert "No project, worktree or agent is called so." in await found(visitor, "nothing-like-it")
+
+
+async def test_a_command_and_its_conversation_are_found_by_their_ids(world: World) -> None:
+    command, conversation = uuid4(), uuid4()
+    async with served(world) as (visitor, _):
+        async with RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
+            data = {"name": "flume", "remote_origin": "git@github.com:a/flume.git"}
+            await client.send("project.register", data, Sending(command_id=command, correlation_id=conversation))
+        assert f'href="/commands/{command}"' in await found(visitor, str(command))
+        assert "project.registered" in await found(visitor, str(conversation))
+
+
+async def test_a_search_is_bounded(world: World) -> None:
+    async with served(world, works=False) as (visitor, _):
+        answer = await visitor.get(f"/search?q={'a' * 201}")
+        assert answer.status == 400
+        assert "at most 200 are allowed" in answer.text
