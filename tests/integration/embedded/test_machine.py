@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-import nats
-import nats.errors
 import psutil
 import pytest
 
@@ -52,6 +54,14 @@ except OSError:
 """
 
 
+class Running(NamedTuple):
+    """An `up`, and where it is."""
+
+    folder: Path
+    pid: int
+    endpoints: dict[str, str]
+
+
 def pages(http_url: str, most: int = 60) -> dict[str, str]:
     """What the page and all that it links to say, by path."""
     found: dict[str, str] = {}
@@ -69,41 +79,46 @@ def pages(http_url: str, most: int = 60) -> dict[str, str]:
     return found
 
 
-def test_no_page_has_a_secret(state_dir: Path) -> None:
-    with up(state_dir) as (process, endpoints):
-        told = pages(endpoints["http_url"])
-        secrets = [(state_dir / name).read_text().strip() for name in SECRETS]
-        assert stop(process) == 0
-    assert len(told) > 8, "the pages link to each other"
-    for path, text in told.items():
-        assert not any(secret in text for secret in secrets), path
-        assert str(state_dir / "postgres.password") not in text, path
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
-def test_another_account_reads_nothing_and_ends_nothing() -> None:
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    """A running `up` in a folder that it made, below one that everybody may enter."""
     with scratch_directory() as parent:
         parent.chmod(0o755)
         folder = parent / "registry"
-        with up(folder) as (process, _):
-            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-            pids = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
-            names = [str(path.relative_to(folder)) for path in folder.iterdir()]
-            assert {*SECRETS, "endpoints.json"} <= {*names}
-            looked = subprocess.run(
-                [sys.executable, "-I", "-S", "-c", LOOK, str(folder), *names, *map(str, pids)],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert looked.stdout == ""
+        with up(folder) as (process, endpoints):
+            yield Running(folder, process.pid, endpoints)
             assert stop(process) == 0
 
 
-async def test_who_has_no_token_is_nobody_for_nats(state_dir: Path) -> None:
-    with up(state_dir) as (process, endpoints):
-        address = endpoints["nats_url"].rpartition("@")[2]
-        for url in (f"nats://{address}", f"nats://guess@{address}", f"nats://u:p@{address}"):
-            with pytest.raises((nats.errors.Error, OSError)):
-                await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=0, connect_timeout=5)
-        assert stop(process) == 0
+def test_no_page_has_a_secret(running: Running) -> None:
+    told = pages(running.endpoints["http_url"])
+    secrets = [(running.folder / name).read_text().strip() for name in SECRETS]
+    assert len(told) > 8, "the pages link to each other"
+    for path, text in told.items():
+        assert not any(secret in text for secret in secrets), path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
+def test_another_account_reads_nothing_and_ends_nothing(running: Running) -> None:
+    assert stat.S_IMODE(running.folder.stat().st_mode) == 0o700
+    pids = [running.pid, *(child.pid for child in psutil.Process(running.pid).children(recursive=True))]
+    names = [path.name for path in running.folder.iterdir()]
+    assert {*SECRETS, "endpoints.json"} <= {*names}
+    looked = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", LOOK, str(running.folder), *names, *map(str, pids)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert looked.stdout == ""
+
+
+@pytest.mark.parametrize("options", [{}, {"auth_token": "guess"}, {"user": "operator", "pass": "word"}])
+def test_who_has_no_token_is_nobody_for_nats(running: Running, options: dict[str, str]) -> None:
+    host, port = running.endpoints["nats_url"].rpartition("@")[2].split(":")
+    assert host == "127.0.0.1"
+    with socket.create_connection((host, int(port)), timeout=20) as client, client.makefile("rwb") as lines:
+        assert lines.readline().startswith(b"INFO")
+        lines.write(f"CONNECT {json.dumps({'verbose': False} | options)}\r\nPING\r\n".encode())
+        lines.flush()
+        assert lines.readline() == b"-ERR 'Authorization Violation'\r\n"
