@@ -14,30 +14,39 @@ class FairQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._lanes: dict[str, deque[T]] = {}
-        self._turns: deque[str] = deque()
+        self._next: deque[str] = deque()
         """Lanes that have something, in the order in which they are served."""
-        self._waiting = asyncio.Semaphore(0)
+        self._there: asyncio.Queue[None] = asyncio.Queue()
+        """One for each item: who waits, waits for these."""
 
     def put(self, item: T, lane: str) -> None:
         """Put `item` at the end of its lane."""
         if lane not in self._lanes:
             self._lanes[lane] = deque()
-            self._turns.append(lane)
+            self._next.append(lane)
         self._lanes[lane].append(item)
-        self._waiting.release()
+        self._there.put_nowait(None)
 
     async def get(self) -> T:
         """Wait for an item, and take it."""
-        await self._waiting.acquire()
-        lane = self._turns.popleft()
+        await self._there.get()
+        return self._take()
+
+    def get_nowait(self) -> T:
+        """Take an item; the queue is not empty."""
+        self._there.get_nowait()
+        return self._take()
+
+    def empty(self) -> bool:
+        """Whether there is nothing to take now."""
+        return self._there.empty()
+
+    def _take(self) -> T:
+        lane = self._next.popleft()
         items = self._lanes[lane]
         item = items.popleft()
         if items:
-            self._turns.append(lane)
+            self._next.append(lane)
         else:
             del self._lanes[lane]
         return item
-
-    def is_empty(self) -> bool:
-        """Whether there is nothing that `get` would give without waiting."""
-        return self._waiting.locked()

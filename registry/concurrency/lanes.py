@@ -51,8 +51,8 @@ class Lanes(Generic[T]):
     async def next_few(self, most: int) -> list[Job[T]]:
         """Wait for a job that waits for no other; returns it with those that are there as well, `most` in all."""
         jobs = [await self._ready.get()]
-        while len(jobs) < most and not self._ready.is_empty():
-            jobs.append(await self._ready.get())
+        while len(jobs) < most and not self._ready.empty():
+            jobs.append(self._ready.get_nowait())
         return jobs
 
     def again(self, job: Job[T], delay_seconds: float) -> None:

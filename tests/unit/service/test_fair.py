@@ -39,7 +39,7 @@ def test_each_lane_keeps_its_order_and_no_lane_waits_for_more_than_one_of_each_o
                     waits[lane] = Counter()
                 queue.put((lane, put[lane]), lane)
                 put[lane] += 1
-            elif not queue.is_empty():
+            elif not queue.empty():
                 served, number = await queue.get()
                 assert number == got[served], "in order"
                 got[served] += 1
@@ -60,7 +60,7 @@ async def test_a_taker_that_is_cancelled_takes_nothing() -> None:
     taker.cancel()
     queue.put(1, "a")
     assert await queue.get() == 1
-    assert queue.is_empty()
+    assert queue.empty()
 
 
 async def test_jobs_of_one_key_keep_their_order_whoever_sends_them() -> None:
@@ -75,3 +75,19 @@ async def test_jobs_of_one_key_keep_their_order_whoever_sends_them() -> None:
         order.append(job.item)
         lanes.done(job)
     assert order == [0, 1, 2, 3]
+
+
+async def test_one_taker_gets_all_that_is_there_while_others_wait() -> None:
+    """Many commands go into one transaction only when one worker gets many."""
+    lanes: Lanes[int] = Lanes()
+    takers = [asyncio.create_task(lanes.next_few(8)) for _ in range(4)]
+    await asyncio.sleep(0)
+    for number in range(8):
+        lanes.add(Job(number, {str(number)}))
+    async with asyncio.timeout(20):
+        done, waiting = await asyncio.wait(takers, return_when=asyncio.FIRST_COMPLETED)
+    taken = sorted(job.item for task in done for job in task.result())
+    for task in waiting:
+        task.cancel()
+    assert taken == list(range(8)), "none is left for a taker that was woken for one of them"
+    assert max(len(task.result()) for task in done) > 1
