@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     commands_max_messages: Count = Field(
         default=100_000, ge=1, description="Most commands that wait; a sender of one more is told to try later."
     )
+    commands_max_per_sender: Count = Field(
+        default=0, ge=0, description="Most commands of one kind that wait of one sender; 0 is no limit but that of all."
+    )
     commands_max_bytes: Count = Field(
         default=128 * 1024 * 1024, ge=64 * 1024, description="Most bytes of commands that wait; reserved by NATS."
     )

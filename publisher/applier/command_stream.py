@@ -176,6 +176,8 @@ class CommandStream:
             num_replicas=limits.stream_replicas,
             discard=DiscardPolicy.NEW,
             max_msgs=limits.commands_max_messages,
+            max_msgs_per_subject=limits.commands_max_per_sender or -1,
+            discard_new_per_subject=limits.commands_max_per_sender > 0,
             max_bytes=limits.commands_max_bytes,
             max_msg_size=min(limits.command_max_bytes, room, limits.commands_max_bytes // 2),
         )

@@ -27,6 +27,7 @@ from registry.commands import Outcome
 from registry.commands.envelope import NO_ID
 from registry.commands.reading import Command, read, reply_address
 from registry.concurrency.backoff import doubled
+from registry.concurrency.fair import FairQueue
 from registry.concurrency.lanes import Job, Lanes
 from registry.concurrency.outage import is_told
 from registry.concurrency.tasks import run_until
@@ -87,7 +88,7 @@ class Workers:
         self._metrics = metrics
         self._actors = actors
         self._lanes: Lanes[Work] = Lanes()
-        self._alone: asyncio.Queue[Job[Work]] = asyncio.Queue()
+        self._alone: FairQueue[Job[Work]] = FairQueue()
         self._looking = asyncio.Lock()
 
     async def run(self) -> None:
@@ -103,7 +104,8 @@ class Workers:
             try:
                 command = self._read(received)
                 work = _traced(Work(command, received)) if tracing.is_on() else Work(command, received)
-                self._lanes.add(Job(work, keys(command)))
+                sender = self._names.sender_of(received.subject) or command.source
+                self._lanes.add(Job(work, keys(command), sender))
             except Invalid as error:
                 await self._refuse(received, error)
 
@@ -149,7 +151,7 @@ class Workers:
                 if len(job.item.received.payload) <= SMALL_BYTES:
                     jobs.append(job)
                 else:
-                    self._alone.put_nowait(job)
+                    self._alone.put(job, job.sender)
         return jobs
 
     async def _take_one(self) -> Jobs:
@@ -162,7 +164,7 @@ class Workers:
         except RegistryError:
             for job in jobs:
                 self._metrics.retried(job.item.command.id, job.item.command.name, None)
-                self._alone.put_nowait(job)
+                self._alone.put(job, job.sender)
         else:
             for job, outcome in zip(jobs, outcomes, strict=True):
                 await self._done(job, outcome)
@@ -200,7 +202,7 @@ class Workers:
 
     def _again(self, job: Job[Work], delay_seconds: float) -> None:
         """Have a job carried out alone after a while; those behind it go on waiting."""
-        asyncio.get_running_loop().call_later(delay_seconds, self._alone.put_nowait, job)
+        asyncio.get_running_loop().call_later(delay_seconds, self._alone.put, job, job.sender)
 
     async def _done(self, job: Job[Work], outcome: Outcome) -> None:
         self._metrics.settled(job.item.command.id)

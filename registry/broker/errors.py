@@ -34,7 +34,7 @@ OVER_LIMIT = {10002, 10023, 10028, 10047, 10167}
 """`err_code`: a message is not stored, since the account or the server has no more room, or too much to do."""
 STORE_FAILED = 10077
 """`err_code`: a message is not stored; which of two causes it has stands in the text alone."""
-STREAM_IS_FULL = {"maximum messages exceeded", "maximum bytes exceeded"}
+STREAM_IS_FULL = {"maximum messages exceeded", "maximum bytes exceeded", "maximum messages per subject exceeded"}
 """Texts with `STORE_FAILED` that tell of a limit of the stream: the server looked before it stored anything."""
 
 

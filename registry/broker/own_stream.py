@@ -32,6 +32,8 @@ Config = dict[str, Any]
 async def open_own(client: Client, wanted: StreamConfig) -> None:
     """Create the stream, or give the one that exists the limits that it has not. Raises `Unavailable`, `Conflict`."""
     ours = {name: getattr(wanted, name) for name in ("max_msgs", "max_bytes", "max_msg_size")}
+    if wanted.discard_new_per_subject:
+        ours["max_msgs_per_subject"] = wanted.max_msgs_per_subject
     with translated_nats(f"cannot open stream {wanted.name}"):
         try:
             found = await _ask(client, "INFO", {"name": wanted.name})
@@ -40,6 +42,8 @@ async def open_own(client: Client, wanted: StreamConfig) -> None:
             return
         _check(found, wanted)
         changes = _changes(found, ours) | {"discard": wanted.discard.value if wanted.discard else "old"}
+        if changes.get("max_msgs_per_subject", NONE) != found.get("max_msgs_per_subject", NONE):
+            changes["discard_new_per_subject"] = bool(wanted.discard_new_per_subject)
         news = {name: value for name, value in changes.items() if found.get(name) != value}
         if not news:
             return
@@ -69,7 +73,8 @@ def _changes(found: Config, ours: dict[str, int]) -> Config:
         before = {}
     theirs = {name for name in ours if found.get(name, NONE) not in (NONE, before.get(name))}
     taken = {name: value for name, value in ours.items() if name not in theirs}
-    return taken | {"metadata": metadata | {OURS: json.dumps(taken)}}
+    no_more = {name: NONE for name in before.keys() - ours.keys() if found.get(name) == before[name]}
+    return taken | no_more | {"metadata": metadata | {OURS: json.dumps(taken)}}
 
 
 async def _store(client: Client, action: str, config: Config) -> None:

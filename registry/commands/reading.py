@@ -35,6 +35,8 @@ class Command(NamedTuple):
     reply_to: str | None
     problem: str | None
     actor_is_verified: bool = False
+    source: str = ""
+    """Who says that he sends it."""
 
 
 def read(payload: bytes, name: str, parse: Callable[[bytes, list[str]], Any] = exact.loads) -> Command:
@@ -70,6 +72,7 @@ def read(payload: bytes, name: str, parse: Callable[[bytes, list[str]], Any] = e
         idempotency_key=envelope.idempotencykey,
         reply_to=envelope.replyto,
         problem=problem,
+        source=envelope.source,
     )
 
 

@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import Set
 from typing import Generic, TypeVar
 
+from registry.concurrency.fair import FairQueue
+
 T = TypeVar("T")
 
 
 class Job(Generic[T]):
     """An item on its way, and what it is about."""
 
-    def __init__(self, item: T, keys: Set[str]) -> None:
+    def __init__(self, item: T, keys: Set[str], sender: str = "") -> None:
         self.item = item
         self.keys = keys
+        self.sender = sender
+        """Whose it is: senders are served in turn."""
         self.attempts = 0
         """Tries that failed and that count against it; how it is counted is for whoever carries it out."""
         self.tries = 0
@@ -23,11 +27,11 @@ class Job(Generic[T]):
 
 
 class Lanes(Generic[T]):
-    """Jobs in the order they came in; those that share a key leave one after the other, each when it is done."""
+    """Jobs that share a key leave one after the other, each when it is done; of others, the senders take turns."""
 
     def __init__(self) -> None:
         self._last: dict[str, Job[T]] = {}
-        self._ready: asyncio.Queue[Job[T]] = asyncio.Queue()
+        self._ready: FairQueue[Job[T]] = FairQueue()
 
     def add(self, job: Job[T]) -> None:
         """Take a job in, behind all that were added before."""
@@ -38,7 +42,7 @@ class Lanes(Generic[T]):
                 job._waits_for += 1
             self._last[key] = job
         if job._waits_for == 0:
-            self._ready.put_nowait(job)
+            self._ready.put(job, job.sender)
 
     async def next(self) -> Job[T]:
         """Wait for a job that waits for no other."""
@@ -53,7 +57,7 @@ class Lanes(Generic[T]):
 
     def again(self, job: Job[T], delay_seconds: float) -> None:
         """Hand out a job once more, after a while; those behind it go on waiting."""
-        asyncio.get_running_loop().call_later(delay_seconds, self._ready.put_nowait, job)
+        asyncio.get_running_loop().call_later(delay_seconds, self._ready.put, job, job.sender)
 
     def done(self, job: Job[T]) -> None:
         """Let those go on that waited for this job alone."""
@@ -64,4 +68,4 @@ class Lanes(Generic[T]):
         for follower in followers:
             follower._waits_for -= 1
             if follower._waits_for == 0:
-                self._ready.put_nowait(follower)
+                self._ready.put(follower, follower.sender)

@@ -95,6 +95,9 @@ async def test_an_id_that_is_taken_is_answered_and_kept_as_a_dead_letter(world: 
         forged = envelope("project.register", PROJECT | {"name": "q"}, id=command_id)
         outcome = await world.ask("project.register", forged)
         await world.commands_done()
+        async with asyncio.timeout(20):  # it is counted once the server has said that the command is gone
+            while not metrics.dead_letters:
+                await asyncio.sleep(0.01)
 
     assert metrics.dead_letters == 1
     assert (outcome["verdict"], outcome["code"]) == ("rejected", "CONFLICT")

@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.postgres.postgres14 import binaries_of_14
 from tests.support.roles import matrix
-from tests.support.roles.postgres14 import binaries_of_14
 
 FUNCTIONS_OF_THE_OWNER = """
 SELECT p.proname::text

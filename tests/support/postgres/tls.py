@@ -1,0 +1,126 @@
+"""PostgreSQL over TCP with TLS, passwords and client certificates, as an administrator sets it up."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from publisher.embedded.account import account
+from publisher.embedded.postgres import DATABASE, POSTGRES_STOP, postgres
+from publisher.embedded.process import GUARD, launch, server_lock, stop
+from registry.database import migrate
+from tests.support.nats.certificates import CertificateAuthority
+from tests.support.postgres.postgres14 import binaries_of_14
+from tests.support.services import OTHER_POSTGRES, scratch_directory, wait_until
+
+BY_PASSWORD, BY_CERTIFICATE, PASSWORD = "by_password", "by_certificate", "s3cret pass:w\\ord"
+"""Logins, who own the database together; the second has no password."""
+HBA = f"""
+local all all trust
+hostssl all {BY_CERTIFICATE} 127.0.0.1/32 cert
+hostssl all all 127.0.0.1/32 scram-sha-256
+"""
+
+
+class TlsServer(NamedTuple):
+    """A server that takes nobody without TLS, with a registry in its database."""
+
+    port: int
+    authority: CertificateAuthority
+    folder: Path
+
+    def url(self, user: str, host: str = "localhost", **parameters: str | Path) -> str:
+        """A URL of the database; `parameters` are libpq's."""
+        address = {"hostaddr": "127.0.0.1"} if host != "127.0.0.1" else {}
+        query = "&".join(f"{name}={value}" for name, value in (address | parameters).items())
+        return f"postgresql://{user}@{host}:{self.port}/{DATABASE}?{query}"
+
+    def verified(self, user: str, **parameters: str | Path) -> str:
+        """A URL whose server must show a certificate of the authority for its name."""
+        return self.url(user, **({"sslmode": "verify-full", "sslrootcert": self.authority.certificate} | parameters))
+
+    def passfile(self, password: str) -> Path:
+        """A file as `PGPASSFILE` names it; replaced as a whole when there is one."""
+        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+        fresh = self.folder / "pgpass.new"
+        fresh.write_text(f"*:*:*:{BY_PASSWORD}:{escaped}\n")
+        fresh.chmod(0o600)
+        return fresh.replace(self.folder / "pgpass")
+
+    def as_administrator(self) -> psycopg.Connection[tuple[object, ...]]:
+        """A superuser's connection, by the socket."""
+        return psycopg.connect(
+            host=str(self.folder / "run"), port=self.port, user="imi", dbname=DATABASE, autocommit=True
+        )
+
+
+@contextmanager
+def tls_server() -> Iterator[TlsServer]:
+    """It, on loopback, for the block; skips the test where no PostgreSQL with TLS is to be had."""
+    binaries = OTHER_POSTGRES[-1].parent if OTHER_POSTGRES else binaries_of_14()
+    with scratch_directory() as folder:
+        with (
+            postgres(folder, settings={"fsync": "off"}, bin_dir=binaries) as server,
+            psycopg.connect(server.url) as conn,
+        ):
+            _prepare(conn)
+        authority = CertificateAuthority(folder / "ca")
+        with _over_tcp(folder, binaries, authority) as port:
+            yield TlsServer(port, authority, folder)
+
+
+def _prepare(conn: psycopg.Connection[tuple[object, ...]]) -> None:
+    conn.execute("CREATE ROLE owner NOLOGIN")
+    conn.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(BY_PASSWORD), PASSWORD))
+    conn.execute(f"CREATE ROLE {BY_CERTIFICATE} LOGIN".encode())
+    conn.execute(f"GRANT owner TO {BY_PASSWORD}, {BY_CERTIFICATE}".encode())
+    conn.execute(f"ALTER DATABASE {DATABASE} OWNER TO owner; GRANT CREATE ON SCHEMA public TO owner".encode())
+    conn.commit()
+    conn.execute("SET ROLE owner")
+    conn.commit()
+    migrate.apply(conn)
+
+
+@contextmanager
+def _over_tcp(folder: Path, binaries: Path, authority: CertificateAuthority) -> Iterator[int]:
+    certificate, key = authority.sign("server")
+    data = folder / "postgres"
+    (data / "pg_hba.conf").write_text(HBA)
+    for name, source in {"server.crt": certificate, "server.key": key, "root.crt": authority.certificate}.items():
+        (data / name).write_bytes(source.read_bytes())
+        (data / name).chmod(0o600)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": str(folder / "run"),
+        "ssl": "on",
+        "ssl_ca_file": "root.crt",
+        "fsync": "off",
+    }
+    runner, binaries = account(folder, binaries, GUARD)
+    runner.own(data)
+    command = [str(binaries / "postgres"), "-D", str(data)]
+    command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    with server_lock(folder / "postgres.lock", "PostgreSQL") as lock:
+        server = launch("PostgreSQL", folder / "postgres.log", command, lock, POSTGRES_STOP, runner)
+    try:
+        wait_until(lambda: _answers(port), seconds=60)
+        yield port
+    finally:
+        stop(server, folder / "postgres.lock", POSTGRES_STOP)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            return True
+    except OSError:
+        return False
