@@ -30,6 +30,9 @@ class Place:
     """What all its work trees share: its identity."""
     git_dir: Path
     """What is this work tree's own; it stays the same when `git worktree move` moves the work tree."""
+    has_files: bool
+    """Whether the files of the work tree begin here: not beside a bare repository, nor where `core.worktree` names
+    another folder, which may be any."""
 
     @property
     def is_main(self) -> bool:
@@ -88,11 +91,10 @@ def origin(path: Path) -> str | None:
 
 def place(path: Path) -> Place:
     """Where the work tree whose top is `path` has its data. Raises `Invalid` when `path` is none."""
-    directories = [
-        Path(run(path, "rev-parse", "--path-format=absolute", option, at_most=path))
-        for option in ("--git-common-dir", "--git-dir")
-    ]
-    return Place(*directories)
+    common_dir = run(path, "rev-parse", "--path-format=absolute", "--git-common-dir", at_most=path)
+    asked = ("--is-inside-work-tree", "--show-prefix", "--path-format=absolute", "--git-dir")
+    is_inside, below_top, git_dir = run(path, "rev-parse", *asked, at_most=path).split("\n", 2)
+    return Place(Path(common_dir), Path(git_dir), (is_inside, below_top) == ("true", ""))
 
 
 def is_work_tree(path: Path) -> bool:

@@ -80,6 +80,8 @@ class WorktreeSync:
         place = await asyncio.to_thread(git.place, linked.path)
         if place.common_dir != self._repository.common_dir:
             return  # another repository is there now, and is synced as that one
+        if not place.has_files:
+            raise Unusable(f'"{text_of(linked.path)}": core.worktree says that its files are elsewhere')
         seen = await asyncio.to_thread(Seen.at, linked.path, place.git_dir)
         if before is None:
             before = next((one for one in known if self._is_moved(one, linked, seen)), None)

@@ -99,6 +99,21 @@ def test_what_git_reads_is_told_as_git_says(
     assert {outcome for _, outcome in outcomes(sync(cli, code))} == {"unchanged"}
 
 
+@pytest.mark.parametrize("place", ["..", "/usr/share", "below"])
+def test_files_of_a_repository_that_it_has_elsewhere_are_not_looked_at(
+    cli: CommandLine, code: Path, place: str
+) -> None:
+    main = checkout(code / "engine", ORIGIN)
+    (main / "below").mkdir()
+    git(main, "config", "core.worktree", str(main / place))
+    for _ in range(2):
+        assert sync(cli, code, 1)["engine", "worktree"] == (
+            "failed",
+            f'"{main}": core.worktree says that its files are elsewhere',
+        )
+    assert worktrees(cli) == {}
+
+
 def test_while_a_branch_is_rebased_its_worktree_keeps_it(cli: CommandLine, code: Path) -> None:
     # given
     main = checkout(code / "engine", ORIGIN)
