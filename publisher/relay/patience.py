@@ -9,7 +9,7 @@ BEARING_SECONDS = (1.0, 60.0)
 """First and longest. Doubled each time the lead was taken for this, since the next leader may meet the same: a full
 stream, or a NATS that takes seconds for each batch."""
 WELL_SECONDS = 10.0
-"""After a leader has published for so long, the first holds again."""
+"""So long after it last saw a leader hindered, the first holds again. What this one led itself counts, too."""
 
 
 class Patience:
@@ -24,7 +24,7 @@ class Patience:
 
     def begins(self) -> None:
         """Note that this process stands by from now on."""
-        self._hindered_since, self._well_since = None, self._now()
+        self._hindered_since = None
 
     def is_over(self, *, is_hindered: bool) -> bool:
         """Note what the leader says now; returns whether it has said for too long that something hinders it."""

@@ -43,5 +43,6 @@ def test_a_leader_that_publishes_now_and_then_is_no_reason_to_begin_anew() -> No
     assert borne(patience, clock) == 2 * FIRST
 
     clock.seconds += WELL_SECONDS + 1
+    patience.begins()
     assert not patience.is_over(is_hindered=False)
     assert borne(patience, clock) == FIRST
