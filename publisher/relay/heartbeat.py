@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from publisher.outbox.cursor import Cursor, beat
 from registry.concurrency.tasks import end, first_error
 
-HINDERED_SECONDS = 1.0
+HINDERED_SECONDS = 1.5
 """A leader that waits so long for NATS says so: a standby that reaches the stream takes over."""
 
 

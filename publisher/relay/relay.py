@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from time import monotonic
 
 import psycopg
 import structlog
@@ -23,6 +22,7 @@ from publisher.part import Part
 from publisher.relay.drain import Drain
 from publisher.relay.heartbeat import Heartbeat
 from publisher.relay.metrics import RelayMetrics
+from publisher.relay.patience import Patience
 from publisher.relay.recovery import Recovery
 from publisher.relay.term import Term
 from publisher.settings import Settings
@@ -35,9 +35,6 @@ from registry.errors import RegistryError, Unavailable
 log = structlog.get_logger()
 
 STANDBY_POLL_SECONDS = 0.2
-HINDERED_SECONDS = (1.0, 60.0)
-"""A leader that says for so long that it cannot publish is followed by a standby that reaches the stream. Doubled each
-time that did not help, as when the stream is full, up to the longest."""
 REACH_SECONDS = 2.0
 """How long a standby tries to reach the stream."""
 SILENCE_SECONDS = 1.0
@@ -52,7 +49,7 @@ class Relay(Part):
     def __init__(self, settings: Settings, metrics: RelayMetrics) -> None:
         super().__init__(settings, metrics)
         self._metrics = metrics
-        self._patience_seconds = HINDERED_SECONDS[0]
+        self._patience = Patience()
 
     async def work(self) -> None:
         """Stand by, then lead, until that ends.
@@ -71,7 +68,7 @@ class Relay(Part):
     async def _stand_by(self, conn: AsyncConnection) -> Cursor:
         """Wait for the lead."""
         stream = self._profile.event_stream
-        hindered_since: float | None = None
+        self._patience.begins()
         while (cursor := await try_lead(conn, stream, self._name)) is None:
             if self._metrics.role != "standby":
                 self._metrics.outage.note("standing by", stream=stream)
@@ -79,13 +76,8 @@ class Relay(Part):
                 self.settled.set()
             holder = await holder_of_lead(conn, stream, self._settings.stale_seconds)
             await end_if_hanging(conn, holder)
-            if holder is None or not holder.is_hindered:
-                hindered_since, self._patience_seconds = None, HINDERED_SECONDS[0]
-            elif hindered_since is None:
-                hindered_since = monotonic()
-            elif monotonic() - hindered_since >= self._patience_seconds:
+            if holder is not None and self._patience.is_over(is_hindered=holder.is_hindered):
                 await self._follow(conn, holder)
-                hindered_since = None
             self._report(holder)
             await asyncio.sleep(STANDBY_POLL_SECONDS)
         self._metrics.took_over(cursor.epoch)
@@ -98,7 +90,7 @@ class Relay(Part):
         if not holder.is_publisher or not await self._reaches_stream():
             return
         log.warning("the leader cannot publish, this one can: taking over", leader=str(holder))
-        self._patience_seconds = min(2 * self._patience_seconds, HINDERED_SECONDS[1])
+        self._patience.took_over()
         await end_session(conn, holder)
 
     async def _reaches_stream(self) -> bool:

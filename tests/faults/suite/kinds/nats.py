@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import nats.errors
+import nats.js.errors
 
 from tests.faults.suite.fault import fault
 from tests.faults.suite.installation import Installation
@@ -104,7 +108,8 @@ async def follower_parted(there: Installation, rng: random.Random) -> AsyncItera
 async def steps_down(there: Installation, rng: random.Random) -> AsyncIterator[None]:
     async with connected(there.cluster.url) as client:
         await client.publish(f"$JS.API.STREAM.LEADER.STEPDOWN.{there.event_stream}", b"")
-        await client.flush()
+        with suppress(nats.errors.Error, TimeoutError):
+            await client.flush()
     yield
 
 
@@ -121,8 +126,9 @@ async def consumers_deleted(there: Installation, rng: random.Random) -> AsyncIte
     async with connected(there.cluster.url) as client:
         jetstream = client.jetstream()
         for stream in (there.event_stream, there.command_stream):
-            for consumer in await jetstream.consumers_info(stream):
-                await jetstream.delete_consumer(stream, consumer.name)
+            with suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):  # as many as NATS deletes in its time
+                for consumer in await jetstream.consumers_info(stream):
+                    await jetstream.delete_consumer(stream, consumer.name)
     yield
 
 
