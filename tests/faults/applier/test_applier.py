@@ -148,7 +148,7 @@ FAULT = """
 CREATE SEQUENCE tries;
 CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.name = 'hard' AND nextval('tries') <= {times} THEN
+    IF NEW.name = 'hard' AND nextval('public.tries') <= {times} THEN
         RAISE EXCEPTION 'as the server would say it' USING ERRCODE = '{state}';
     END IF;
     RETURN NEW;
