@@ -43,7 +43,7 @@ def newer(tmp_path: Path) -> Path:
 def variables(world: World, code: Path) -> dict[str, str]:
     """The environment of a process of the code in a folder."""
     places = {"DATABASE_URL": world.database, "NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
-    return places | {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}
+    return places | {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1", "IMI_CANARY_SECONDS": "0"}
 
 
 def migrated(world: World, code: Path, *arguments: str) -> str:
