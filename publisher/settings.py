@@ -115,6 +115,18 @@ class Settings(BaseSettings):
     command_sender: str | None = Field(
         default=None, pattern=SENDER, description="Sender as whom commands of the command line are sent over NATS."
     )
+    bloodbank_grammar: Literal["auto", "plain", "v1"] = Field(
+        default="auto",
+        description="Names in profile bloodbank: plain, or with v1 in them; auto takes what is bound to its streams.",
+    )
+    bloodbank_proposed: bool = Field(
+        default=False,
+        description="Whether what we propose to the shared stream's contract is agreed: events and commands that it "
+        "has no name for are published, too.",
+    )
+    bloodbank_paths: bool = Field(
+        default=True, description="Whether absolute paths stay in the data of events in profile bloodbank."
+    )
     stream_replicas: int = Field(default=1, ge=1, le=5, description="Replicas of streams that are created.")
     stream_max_age_days: Days = Field(
         default=0, ge=0, description="Age limit in days of events in a stream that is created; 0 keeps them."
@@ -291,8 +303,13 @@ def _no_json(error: SettingsError) -> Invalid:
 
 def profile_of(settings: Settings) -> Profile:
     """The naming profile that the settings choose. Raises `Invalid` for event versions that it does not have."""
+    from registry.profiles.bloodbank import Shared
     from registry.profiles.profile import profile_named  # here, so that a command that needs none starts 75 ms sooner
 
     return profile_named(
-        settings.profile, prefix=settings.prefix, source=settings.source, event_versions=settings.event_versions
+        settings.profile,
+        prefix=settings.prefix,
+        source=settings.source,
+        event_versions=settings.event_versions,
+        shared=Shared(settings.bloodbank_grammar, settings.bloodbank_proposed, settings.bloodbank_paths),
     )

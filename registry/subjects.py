@@ -25,6 +25,11 @@ class CommandNames:
     dead_letter_stream: str
     dead_letter_root: str
 
+    @property
+    def filters(self) -> list[str]:
+        """Subjects the applier takes, each with a wildcard."""
+        return [self.filter]
+
     def command_subject(self, name: str, sender: str | None = None) -> str:
         """Subject a command is published to, by anybody or by `sender` alone."""
         return f"{self.command_root}.{name}" if sender is None else f"{self.command_root}.{name}.{sender}"
