@@ -116,17 +116,10 @@ class Settings(BaseSettings):
         default=None, pattern=SENDER, description="Sender as whom commands of the command line are sent over NATS."
     )
     bloodbank_grammar: Literal["auto", "plain", "v1"] = Field(
-        default="auto",
-        description="Names in profile bloodbank: plain, or with v1 in them; auto takes what is bound to its streams.",
+        default="auto", description="Its names, plain or with v1."
     )
-    bloodbank_proposed: bool = Field(
-        default=False,
-        description="Whether what we propose to the shared stream's contract is agreed: events and commands that it "
-        "has no name for are published, too.",
-    )
-    bloodbank_paths: bool = Field(
-        default=True, description="Whether absolute paths stay in the data of events in profile bloodbank."
-    )
+    bloodbank_proposed: bool = Field(default=False, description="Whether its contract has what docs/bloodbank.md asks.")
+    bloodbank_paths: bool = Field(default=True, description="Whether its events tell absolute paths.")
     stream_replicas: int = Field(default=1, ge=1, le=5, description="Replicas of streams that are created.")
     stream_max_age_days: Days = Field(
         default=0, ge=0, description="Age limit in days of events in a stream that is created; 0 keeps them."
@@ -306,10 +299,6 @@ def profile_of(settings: Settings) -> Profile:
     from registry.profiles.bloodbank import Shared
     from registry.profiles.profile import profile_named  # here, so that a command that needs none starts 75 ms sooner
 
-    return profile_named(
-        settings.profile,
-        prefix=settings.prefix,
-        source=settings.source,
-        event_versions=settings.event_versions,
-        shared=Shared(settings.bloodbank_grammar, settings.bloodbank_proposed, settings.bloodbank_paths),
-    )
+    shared = Shared(settings.bloodbank_grammar, settings.bloodbank_proposed, settings.bloodbank_paths)
+    names = {"prefix": settings.prefix, "source": settings.source}
+    return profile_named(settings.profile, **names, event_versions=settings.event_versions, shared=shared)

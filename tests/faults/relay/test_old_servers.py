@@ -126,19 +126,8 @@ async def test_a_stream_of_our_own_is_fenced_without_atomic_batches(world: World
 
 
 async def test_no_message_follows_somebody_elses_in_the_place_of_a_refused_one(world: World) -> None:
-    messages = [
-        Message(
-            f"{world.prefix}.evt.v1.project.updated.-",
-            b"{}",
-            n,
-            str(uuid4()),
-            1,
-            False,
-            "row",
-            FIRST_TIME,
-        )
-        for n in (1, 2)
-    ]
+    subject = f"{world.prefix}.evt.v1.project.updated.-"
+    messages = [Message(subject, b"{}", n, str(uuid4()), 1, False, "row", FIRST_TIME) for n in (1, 2)]
 
     async with open_stream(world.nats_url, "test", world.profile, world.settings()) as stream:
         await world.nats.jetstream().publish(messages[0].subject, b"{}")
