@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -25,9 +26,8 @@ class CommandNames:
     dead_letter_stream: str
     dead_letter_root: str
 
-    @property
-    def filters(self) -> list[str]:
-        """Subjects the applier takes, each with a wildcard."""
+    def taken_from(self, bound: Sequence[str]) -> list[str]:  # noqa: ARG002
+        """Subjects the applier takes from a stream to which `bound` are bound."""
         return [self.filter]
 
     def command_subject(self, name: str, sender: str | None = None) -> str:

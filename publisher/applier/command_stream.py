@@ -32,7 +32,6 @@ from registry.broker.errors import NOT_UNIQUE, translated_nats
 from registry.broker.own_stream import open_own
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
 from registry.errors import Conflict, NotFound
-from registry.profiles.grammar import is_bound
 from registry.profiles.profile import Profile
 
 REQUEST_TIMEOUT_SECONDS = 5.0
@@ -89,7 +88,7 @@ class CommandStream:
 
     async def try_lead(self) -> bool:
         """Take the lead if nobody has it or who has it is gone. Raises `Conflict`, `Unavailable`."""
-        filters = [subject for subject in self._profile.commands.filters if self._is_bound(subject)]
+        filters = self._profile.commands.taken_from(self._bound)
         config = ConsumerConfig(
             name=self._consumer,
             durable_name=self._consumer,
@@ -203,7 +202,3 @@ class CommandStream:
             raise Conflict(f"stream {self.name} cannot carry commands: {'; '.join(problems)}")
         self._bound = found.subjects or []
         self._profile = self._profile.on_streams(None, self._bound)
-
-    def _is_bound(self, subjects: str) -> bool:
-        """Whether the stream takes what a wildcard of ours has: a consumer can have no other."""
-        return not self._profile.is_shared or is_bound(self._bound, subjects.removesuffix("*") + "any")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from registry import exact
 from registry.commands import Outcome, command_type
 from registry.commands.reading import Command
 from registry.errors import Invalid
-from registry.profiles.grammar import Grammar
+from registry.profiles.grammar import Grammar, is_bound
 from registry.profiles.words import COMMANDS, DOMAIN, command_word, is_listed_command, our_command
 from registry.subjects import CommandNames
 
@@ -31,11 +31,19 @@ _KEYS = UUID("6a1d0c52-7c1e-4a54-8f0e-2f5d0b3f4a10")
 class PipelineCommandNames(CommandNames):
     """Names of commands there; those that we are asked with are the registry's own."""
 
-    @property
-    def filters(self) -> list[str]:
-        """The subjects of our entities: those of others in the same domain are not ours to take."""
-        entities = dict.fromkeys(name.partition(".")[0] for name in COMMANDS)
-        return [f"{self.command_root}.{entity}.*" for entity in entities]
+    def taken_from(self, bound: Sequence[str]) -> list[str]:
+        """The subjects of our entities, as far as the stream takes them: a consumer can have no others.
+
+        Those of others in the same domain are not ours to take.
+        """
+        found: list[str] = []
+        for entity in dict.fromkeys(name.partition(".")[0] for name in COMMANDS):
+            subjects = f"{self.command_root}.{entity}"
+            words = [word for name in COMMANDS for word in (command_word(name), name) if word.startswith(f"{entity}.")]
+            named = [f"{self.command_root}.{word}" for word in dict.fromkeys(words)]
+            is_whole = is_bound(bound, f"{subjects}.any")
+            found += [f"{subjects}.*"] if is_whole else [subject for subject in named if is_bound(bound, subject)]
+        return found
 
     def command_subject(self, name: str, sender: str | None = None) -> str:  # noqa: ARG002  # it has none there
         """Subject a command is published to, in the pipeline's words."""

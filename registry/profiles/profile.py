@@ -19,6 +19,8 @@ from registry.profiles.pipeline import SOURCE_ROOT
 from registry.subjects import DEFAULT_SOURCE, CommandNames, LetterNames
 from registry.validation import PREFIX, RULES, SOURCE, printable
 
+__all__ = ["MOST_EVENT_LEVELS", "PROFILES", "Profile", "Shared", "encoded", "profile_named", "spoken"]
+
 DETAIL_CHARACTERS = 500
 MOST_EVENT_LEVELS = 120
 """How deep the data of an event may be nested: a row's metadata has 100 at most, and readers of JSON 128 altogether."""

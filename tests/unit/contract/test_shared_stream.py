@@ -170,6 +170,15 @@ def test_commands_about_one_worktree_have_one_ordering_key() -> None:
     assert key("worktree.merge", worktree_id=EVENT) == f"worktree:{EVENT}"
 
 
+def test_no_command_is_taken_that_is_not_ours() -> None:
+    names = profile().commands
+    root = "bloodbank.cmd.workspace"
+    every = [f"{root}.{entity}.*" for entity in ("worktree", "project", "worktree_type", "activity")]
+    assert names.taken_from(["bloodbank.cmd.>"]) == every
+    assert names.taken_from([f"{root}.worktree.>", f"{root}.branch.>"]) == every[:1]
+    assert names.taken_from([f"{root}.worktree.create", f"{root}.branch.*"]) == [f"{root}.worktree.create"]
+
+
 @pytest.mark.parametrize(
     ("bound", "expected"),
     [
