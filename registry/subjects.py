@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -24,6 +25,10 @@ class CommandNames:
     reply_root: str
     dead_letter_stream: str
     dead_letter_root: str
+
+    def taken_from(self, bound: Sequence[str]) -> list[str]:  # noqa: ARG002
+        """Subjects the applier takes from a stream to which `bound` are bound."""
+        return [self.filter]
 
     def command_subject(self, name: str, sender: str | None = None) -> str:
         """Subject a command is published to, by anybody or by `sender` alone."""

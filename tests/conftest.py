@@ -129,8 +129,12 @@ def second(world: World, admin_url: str, owner: Role, template_database: str) ->
 
 @pytest.fixture(params=["imi", "bloodbank"])
 async def profile(request: pytest.FixtureRequest, world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """Each naming profile: settings that the test loads have it, and the stream that others create is there."""
+    """Each naming profile: settings that the test loads have it, and the stream that others create is there.
+
+    All events go into it. What its contract has no name for is told apart in the tests about that.
+    """
     monkeypatch.setenv("IMI_PROFILE", request.param)
+    monkeypatch.setenv("IMI_BLOODBANK_PROPOSED", "true")
     await world.create_shared_stream()
     yield request.param
     if request.param == "bloodbank":

@@ -463,6 +463,9 @@ CREATE OR REPLACE FUNCTION public.forget_published(p_keep interval, p_most integ
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+    first_recorded bigint;
+    withheld_events bigint;
 BEGIN
     WITH oldest AS (
         SELECT
@@ -515,10 +518,37 @@ BEGIN
     )
     SELECT (SELECT count(*) FROM removed), (SELECT count(*) FROM chosen)
     INTO events, batches;
+
+    -- What no stream got is in no batch. It is as old as what was published before and behind it, so it goes when its
+    -- time is over and every batch that is left tells of later events alone.
+    IF EXISTS (SELECT FROM public.publisher_cursor WHERE withheld > 0) THEN
+        SELECT min(lower(part)) INTO first_recorded
+        FROM public.published_batch AS batch
+        CROSS JOIN LATERAL unnest(batch.ids) AS part;
+
+        WITH passed AS (
+            SELECT event.id
+            FROM public.outbox AS event
+            WHERE (first_recorded IS NULL OR event.id < first_recorded)
+                AND event.occurred_at < now() - p_keep
+                AND NOT EXISTS (
+                    SELECT FROM public.publisher_cursor AS other WHERE NOT other.published @> event.id
+                )
+            ORDER BY event.id
+            LIMIT p_most
+        ), removed AS (
+            DELETE FROM public.outbox
+            USING passed
+            WHERE outbox.id = passed.id
+            RETURNING outbox.id
+        )
+        SELECT count(*) INTO withheld_events FROM removed;
+        events := events + withheld_events;
+    END IF;
 END;
 $function$;
 REVOKE EXECUTE ON FUNCTION forget_published(interval,integer) FROM PUBLIC;
-COMMENT ON FUNCTION forget_published(interval,integer) IS 'Removes the oldest events that were published longer ago than this, about so many at once, and says how many, and of how many batches.';
+COMMENT ON FUNCTION forget_published(interval,integer) IS 'Removes the oldest events that were published longer ago than this, or that no stream got and are older, about so many at once of each, and says how many, and of how many batches.';
 
 CREATE OR REPLACE FUNCTION public.get_agent_recent_work(p_agent_id text, p_limit integer DEFAULT 50)
  RETURNS TABLE(activity_id uuid, activity_type text, description text, file_path text, created_at timestamp with time zone, worktree_name text, project_name text, worktree_type text)

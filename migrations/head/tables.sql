@@ -174,6 +174,7 @@ CREATE TABLE publisher_cursor (
     complete_sequence bigint NOT NULL DEFAULT 0,
     dead_ids bigint NOT NULL DEFAULT 0,
     hindrance text,
+    withheld bigint NOT NULL DEFAULT 0,
     CONSTRAINT publisher_cursor_pkey PRIMARY KEY (stream)
 ) WITH (fillfactor=20);
 COMMENT ON TABLE publisher_cursor IS 'One row per stream that is fed from the outbox.';
@@ -185,6 +186,7 @@ COMMENT ON COLUMN publisher_cursor.forgotten_sequence IS 'The record of events u
 COMMENT ON COLUMN publisher_cursor.complete_sequence IS 'What was published up to this sequence is in published, what came since in published_batch.';
 COMMENT ON COLUMN publisher_cursor.dead_ids IS 'How many of the ids in published will never appear: they were of transactions that were rolled back.';
 COMMENT ON COLUMN publisher_cursor.hindrance IS 'Why the publisher cannot publish, in its own words; NULL when nothing hinders it.';
+COMMENT ON COLUMN publisher_cursor.withheld IS 'How many of the ids in published are of events that do not go into this stream.';
 
 CREATE SEQUENCE publisher_doorbell MINVALUE 0 START 0;
 

@@ -65,7 +65,7 @@ class Applier(Part):
         async with connecting as client:
             stream = CommandStream(client, self._profile, self._settings)
             await stream.open()
-            dead_letters = DeadLetters(client, self._profile, self._settings)
+            dead_letters = DeadLetters(client, stream.profile, self._settings)
             await dead_letters.open()
             self._metrics.count_dead_letters = dead_letters.count
             try:
@@ -95,4 +95,4 @@ class Applier(Part):
         self._metrics.became("leader")
         self.settled.set()
         actors = Actors(self._settings.actors)
-        await Workers(self._database_url, self._name, stream, dead_letters, self._profile, self._metrics, actors).run()
+        await Workers(self._database_url, self._name, stream, dead_letters, stream.profile, self._metrics, actors).run()

@@ -59,14 +59,19 @@ class CommandStream:
 
     def __init__(self, client: Client, profile: Profile, settings: Settings) -> None:
         self.name = profile.commands.stream
-        self._filter = profile.commands.filter
-        self._is_shared = profile.is_shared
+        self._profile = profile
         self._settings = settings
         self._client = client
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
         self._consumer = f"{CONSUMER}{uuid4().hex[:12]}"
         self._pull = Pull(client, self.name, self._consumer, WINDOW)
         self._idle_since: dict[str, float] = {}
+        self._bound: list[str] = []
+
+    @property
+    def profile(self) -> Profile:
+        """The names in it; once it is open, as they are spoken there."""
+        return self._profile
 
     async def open(self) -> None:
         """Find the stream, or create it where it is ours. Raises `Conflict`, `NotFound`, `Unavailable`."""
@@ -74,20 +79,22 @@ class CommandStream:
             with translated_nats(f"cannot open stream {self.name}"):
                 found = (await self._js.stream_info(self.name)).config
         except NotFound:
-            if self._is_shared:
+            if self._profile.is_shared:
                 raise NotFound(f"stream {self.name} does not exist; in this profile others create it") from None
         else:
             self._check(found)
-        if not self._is_shared:
+        if not self._profile.is_shared:
             await open_own(self._client, self._wanted())
 
     async def try_lead(self) -> bool:
         """Take the lead if nobody has it or who has it is gone. Raises `Conflict`, `Unavailable`."""
+        filters = self._profile.commands.taken_from(self._bound)
         config = ConsumerConfig(
             name=self._consumer,
             durable_name=self._consumer,
             description="The applier of the iMi project registry; it comes and goes with the process that leads",
-            filter_subject=self._filter,
+            filter_subject=filters[0] if len(filters) == 1 else None,
+            filter_subjects=filters if len(filters) > 1 else None,
             deliver_policy=DeliverPolicy.ALL,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=LONGEST_SECONDS,
@@ -170,7 +177,7 @@ class CommandStream:
         return StreamConfig(
             name=self.name,
             description="Commands to the iMi project registry that are not carried out yet",
-            subjects=[self._filter],
+            subjects=[self._profile.commands.filter],
             retention=RetentionPolicy.WORK_QUEUE,
             storage=StorageType.FILE,
             num_replicas=limits.stream_replicas,
@@ -188,7 +195,10 @@ class CommandStream:
             problems.append(f"retention is {getattr(found.retention, 'value', found.retention)}, expected workqueue")
         if found.sealed or found.mirror is not None:
             problems.append("it takes no messages (sealed, or a mirror)")
-        if not self._is_shared and found.subjects != [self._filter]:
-            problems.append(f"subjects are {found.subjects}, expected {[self._filter]}")
+        wanted = [self._profile.commands.filter]
+        if not self._profile.is_shared and found.subjects != wanted:
+            problems.append(f"subjects are {found.subjects}, expected {wanted}")
         if problems:
             raise Conflict(f"stream {self.name} cannot carry commands: {'; '.join(problems)}")
+        self._bound = found.subjects or []
+        self._profile = self._profile.on_streams(None, self._bound)

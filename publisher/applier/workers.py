@@ -224,11 +224,11 @@ class Workers:
         """
         command = job.item.command
         self._metrics.answered(command.name, outcome.verdict, job.item.received.stored_at)
-        payload = outcome.model_dump_json().encode()
         if command.reply_to is not None:
-            await self._stream.answer(command.reply_to, payload)
+            await self._stream.answer(command.reply_to, outcome.model_dump_json().encode())
         if command.reply_to is None or not self._profile.is_shared:
-            await self._stream.answer(self._names.reply_subject(command.name, command.id), payload)
+            subject = self._names.reply_subject(command.name, command.id)
+            await self._stream.answer(subject, self._profile.reply(command, outcome))
 
     async def _bury(self, received: Received, reason: str, attempts: int, **ids: str) -> None:
         """Keep a message as a dead letter; `ids` are those of the command in it, if it is one."""

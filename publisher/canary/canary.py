@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection
 
 from publisher.canary.health import CanaryHealth
-from publisher.canary.heartbeat import SESSION, Heartbeat, stage, subject_of, write
+from publisher.canary.heartbeat import ACTION, ENTITY, SESSION, Heartbeat, stage, subject_of, write
 from publisher.outbox.connection import connect
 from publisher.part import Part
 from publisher.settings import Settings
@@ -53,8 +53,8 @@ class Canary(Part):
         self.settled.set()  # from the start: a service is ready without it
 
     async def work(self) -> None:
-        """Write and wait until cancelled; return when it is switched off."""
-        if not self._interval_seconds:
+        """Write and wait until cancelled; return when it is switched off, or heartbeats do not go into the stream."""
+        if not self._interval_seconds or not self._profile.publishes(ENTITY, ACTION):
             return
         await self._after.wait()
         self._told.begins()

@@ -70,11 +70,17 @@ def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port:
     from publisher import tracing
     from publisher.service import serve as run_service
     from publisher.settings import PART_URLS
+    from registry.errors import Invalid
 
     settings = settings_of(database_url=database_url, nats_url=nats_url, http_port=http_port)
     if not any(getattr(settings, name) for name in PART_URLS):
         required(settings, "database_url")
     required(settings, "nats_url")
+    if settings.canary_seconds and settings.profile != "imi":
+        raise Invalid(
+            f'setting canary_seconds: value "{settings.canary_seconds:g}": profile {settings.profile} has no '
+            "heartbeats: the contract of its stream has no name for them; it must be 0"
+        )
     if settings.canary_seconds is None and settings.profile == "imi":
         settings = settings.model_copy(update={"canary_seconds": CANARY_SECONDS})
     with tracing.started():

@@ -22,6 +22,7 @@ from publisher.doctor.findings import Counts, Examined, Finding, Findings, of_ch
 from publisher.doctor.listening import listening_findings
 from publisher.doctor.schema import schema_findings
 from publisher.doctor.server import server_findings
+from publisher.doctor.shared import shared_findings
 from publisher.doctor.stream import stream_findings
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
 from publisher.outbox.blocked import blocked, locked
@@ -139,6 +140,7 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -
     if holder is not None and not holder.is_publisher:
         findings += [Finding(False, stranger_leads(holder, stream), check="publisher")]
     (ours,) = (one for one in known if one.stream == stream)
+    findings += of_check("shared streams", await shared_findings(client, settings, ours))
     if not ours.is_fed:
         nothing = Finding(False, f"nothing was ever published to {stream}: start up or serve", check="publisher")
         return Examined([*findings, nothing], known=ours)
@@ -154,7 +156,7 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -
 async def _counts(conn: AsyncConnection, known: Known) -> Counts:
     with translated():
         references, commands = await (await conn.execute(COUNTED)).fetchone() or (0, 0)
-    return Counts(known.published, references, known.dead_ids, commands)
+    return Counts(known.published, references, known.dead_ids, commands, known.withheld)
 
 
 async def _publisher(conn: AsyncConnection, known: Known, stale_seconds: float) -> Finding:

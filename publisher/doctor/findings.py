@@ -38,6 +38,8 @@ class Counts(NamedTuple):
     """Outbox ids whose transactions were rolled back."""
     commands: int = 0
     """Commands that the ledger remembers."""
+    withheld: int = 0
+    """Events that do not go into the stream."""
 
 
 class Examined(NamedTuple):
@@ -76,8 +78,10 @@ class Findings(Health):
         counts, known = self._last.counts, self._last.known
         if counts is None or known is None:
             return {}
+        withheld = {"Events that stay in the outbox": f"{counts.withheld:,}"} if counts.withheld else {}
         return {
             "Events published, in all": f"{counts.published:,}",
+            **withheld,
             "Events that wait": known.told,
             "Events without their data": f"{counts.references:,}",
             "Outbox ids that were rolled back": f"{counts.dead_ids:,}",

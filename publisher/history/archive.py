@@ -54,6 +54,10 @@ ORDER BY id
 LIMIT %(limit)s
 """
 
+HAS_WITHHELD = "SELECT EXISTS (SELECT FROM public.publisher_cursor WHERE stream = %(stream)s AND withheld > 0)"
+
+EVERY = "SELECT id FROM public.outbox WHERE id > %(after)s ORDER BY id LIMIT %(limit)s"
+
 IS_EMPTY = """
 SELECT NOT EXISTS (SELECT FROM public.outbox)
     AND NOT EXISTS (SELECT FROM public.projects)
@@ -71,13 +75,14 @@ COPY public.outbox (
 RECORD = "INSERT INTO public.published_batch (stream, last_sequence, ids) VALUES (%s, %s, %s::int8range[])"
 
 CURSOR = """
-INSERT INTO public.publisher_cursor (stream, published, stream_sequence, complete_sequence)
-VALUES (%(stream)s, int8multirange(int8range(1, %(last_id)s + 1)), %(events)s, %(events)s)
+INSERT INTO public.publisher_cursor (stream, published, stream_sequence, complete_sequence, withheld)
+VALUES (%(stream)s, int8multirange(int8range(1, %(last_id)s + 1)), %(events)s, %(events)s, %(withheld)s)
 ON CONFLICT (stream) DO UPDATE
 SET
     published = EXCLUDED.published,
     stream_sequence = EXCLUDED.stream_sequence,
-    complete_sequence = EXCLUDED.complete_sequence
+    complete_sequence = EXCLUDED.complete_sequence,
+    withheld = EXCLUDED.withheld
 """
 
 
@@ -167,8 +172,10 @@ async def import_history(conn: AsyncConnection, settings: Settings, lines: Itera
     Raises `Conflict` unless the installation is empty and no publisher leads (it would publish what arrives in the
     order of ids, not in that of the file), `Invalid` naming the line that is no event.
     """
-    stream = profile_of(settings).event_stream
-    ids: list[int] = []
+    profile = profile_of(settings)
+    stream = profile.event_stream
+    ids: list[int] = []  # of events that go into the stream
+    last_id = withheld = 0
     with translated():
         async with conn.transaction():
             (is_empty,) = await (await conn.execute(IS_EMPTY)).fetchone() or (False,)
@@ -180,22 +187,34 @@ async def import_history(conn: AsyncConnection, settings: Settings, lines: Itera
                 for number, line in enumerate(lines, start=1):
                     row = _row(line, number)
                     await copy.write_row(row)
-                    ids.append(row[0])
-            if not ids:
+                    last_id = max(last_id, row[0])
+                    if profile.publishes(row[3], row[4]):
+                        ids.append(row[0])
+                    else:
+                        withheld += 1
+            if not last_id:
                 raise Unusable("there is no event to import")
             await restore_tables(conn)
-            last_id = max(ids)
             await conn.execute("SELECT setval('public.outbox_id_seq', %s)", [last_id])
             for end in range(BATCH_EVENTS, len(ids) + BATCH_EVENTS, BATCH_EVENTS):
                 batch = ids[end - BATCH_EVENTS : end]
                 last_sequence = end - BATCH_EVENTS + len(batch)
                 await conn.execute(RECORD, [stream, last_sequence, range_array(runs(batch))])
-            await conn.execute(CURSOR, {"stream": stream, "last_id": last_id, "events": len(ids)})
-    return len(ids)
+            values = {"stream": stream, "last_id": last_id, "events": len(ids), "withheld": withheld}
+            await conn.execute(CURSOR, values)
+    return len(ids) + withheld
 
 
 async def _history(conn: AsyncConnection, stream: str) -> AsyncIterator[OutboxRow]:
-    """Every event that is kept: the recorded ones in their order, then those that wait."""
+    """Every event that is kept: the recorded ones in their order, then those that wait.
+
+    Where some do not go into the stream, all by their ids, which is the order of each row.
+    """
+    (has_withheld,) = await (await conn.execute(HAS_WITHHELD, {"stream": stream})).fetchone() or (False,)
+    if has_withheld:
+        async for row in every_row(conn, EVERY, {}):
+            yield row
+        return
     after, end = Position(0), Position(2**62)
     while places := await record.places(conn, stream, after, end):
         async for row in record.rows(conn, [place.outbox_id for place in places], EventFilter(), WHOLE_BYTES):

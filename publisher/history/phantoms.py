@@ -5,6 +5,7 @@ So it is after a failover to a replica that lacked the last transactions: consum
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from nats.aio.client import Client
@@ -17,11 +18,12 @@ from publisher.outbox.known import Known
 from publisher.outbox.rows import known_events
 from publisher.settings import Settings, profile_of
 from publisher.stream.shared_stream import SharedStream
+from registry.broker.bound import bound_subjects
 from registry.broker.errors import translated_nats
-from registry.errors import Invalid, NotFound
+from registry.errors import Conflict, Invalid, NotFound
 from registry.events.envelope import attributes_of
 from registry.events.filter import what_happened
-from registry.profiles.profile import Profile
+from registry.profiles.profile import Profile, spoken
 
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
@@ -105,7 +107,7 @@ async def read_phantom(jetstream: JetStreamContext, stream: str, sequence: int) 
         entity_id,
         envelope.get("partitionkey"),
         envelope["time"],
-        envelope.get("data"),
+        None if "dataref" in envelope else envelope.get("data"),
     )
 
 
@@ -115,6 +117,10 @@ async def unknown_sequences(
     """Sequences of events of a lost database, and how many messages are of nobody we know. Raises `Unavailable`."""
     profile = profile_of(settings)
     if profile.is_shared:
+        try:
+            profile = await spoken(profile, partial(bound_subjects, client))
+        except Conflict:
+            return [], 0  # nothing of ours is in a stream that does not take our subjects
         after = max(known.forgotten, state.last_seq - TAIL_LOOKED_AT)
         return await _unknown_in_tail(conn, SharedStream(client, profile, settings), after), 0
     return await _unrecorded(conn, client.jetstream(), profile, known, state.first_seq, state.last_seq)

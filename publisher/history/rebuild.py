@@ -53,7 +53,7 @@ async def rebuild(settings: Settings, progress: Progress = lambda _done, _total:
             await end_if_hanging(conn, holder)
             raise Conflict(f"a publisher leads stream {stream.name}: stop up or serve, then rebuild ({holder})")
         heartbeat = Heartbeat(conn, cursor, settings.heartbeat_seconds)
-        rebuilding = _Rebuild(Term(settings, profile, RelayMetrics(), conn, stream, cursor, heartbeat), progress)
+        rebuilding = _Rebuild(Term(settings, stream.profile, RelayMetrics(), conn, stream, cursor, heartbeat), progress)
         async with heartbeat.beating():
             return await (rebuilding.republish() if profile.is_shared else rebuilding.restore())
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import nats.errors
@@ -25,6 +26,7 @@ from publisher.outbox.connection import READER
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
+from registry.broker.bound import bound_subjects
 from registry.broker.connection import connect_nats, flushed
 from registry.broker.errors import translated_nats
 from registry.concurrency.outage import Outage, is_told
@@ -40,7 +42,7 @@ from registry.history.pages import (
 )
 from registry.history.snapshot import snapshot_subject
 from registry.position import Position
-from registry.profiles.profile import Profile, encoded
+from registry.profiles.profile import Profile, encoded, spoken
 
 log = structlog.get_logger()
 
@@ -128,8 +130,9 @@ class HistoryService(Part):
         async with acquired(self._pool) as conn:
             known = await _recorded(conn, self._profile, request.before)
             places = await record.places(conn, self._profile.event_stream, request.after, request.before)
+            profile = await spoken(self._profile, partial(bound_subjects, client))
             async with self._building:
-                events, is_all = await self._page(conn, places, request.filter, client.max_payload)
+                events, is_all = await self._page(conn, profile, places, request.filter, client.max_payload)
         if not is_all:
             rest: Position | None = events[-1].position
         else:
@@ -137,7 +140,12 @@ class HistoryService(Part):
         return HistoryPage(events, rest, known.forgotten).encode()
 
     async def _page(
-        self, conn: AsyncConnection[Any], places: list[record.Place], wanted: EventFilter, max_payload: int
+        self,
+        conn: AsyncConnection[Any],
+        profile: Profile,
+        places: list[record.Place],
+        wanted: EventFilter,
+        max_payload: int,
     ) -> tuple[list[Replayed], bool]:
         """The first events at `places` that go into one message, at least one; and whether those are all there are."""
         sequences = {place.outbox_id: place.sequence for place in places}
@@ -145,7 +153,7 @@ class HistoryService(Part):
         room = max_payload
         async with aclosing(record.rows(conn, list(sequences), wanted, max_payload)) as rows:
             async for row in rows:
-                sent = encoded(self._profile, row, max_payload)
+                sent = encoded(profile, row, max_payload)
                 if events and len(sent.payload) + len(sent.subject) + 64 > room - 512:
                     return events, False
                 room -= len(sent.payload) + len(sent.subject) + 64

@@ -35,7 +35,10 @@ LIMIT %(limit)s
 """
 
 HAS_FORGOTTEN = """
-SELECT coalesce(bool_or(forgotten_sequence > 0), false) FROM public.publisher_cursor
+SELECT
+    coalesce(bool_or(forgotten_sequence > 0), false)
+    OR (coalesce(bool_or(withheld > 0), false) AND coalesce((SELECT min(id) FROM public.outbox), 2) > 1)
+FROM public.publisher_cursor
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import NamedTuple
@@ -24,6 +25,7 @@ WITH moved AS (
     SET
         published = coalesce(%(published)s::int8multirange, published),
         dead_ids = coalesce(%(dead_ids)s, dead_ids),
+        withheld = coalesce(%(withheld)s, withheld),
         hindrance = %(hindrance)s,
         complete_sequence = %(complete_sequence)s,
         stream_sequence = %(stream_sequence)s,
@@ -84,6 +86,8 @@ class Cursor:
     """`stream_sequence` as the database has it."""
     dead_ids: int = 0
     """How many of the ids in `published` were found never to appear."""
+    withheld: int = 0
+    """How many of the ids in `published` are of events that do not go into this stream."""
     hindrance: str | None = None
     """Why nothing can be published now, for whoever looks from elsewhere; None when nothing hinders."""
     place: str | None = None
@@ -107,6 +111,13 @@ class Cursor:
         )
 
 
+def withhold(cursor: Cursor, ids: Sequence[int]) -> None:
+    """Pass `ids`, of committed events that do not go into the stream. The record does not tell them: the set does."""
+    cursor.published.add_all(ids)
+    cursor.withheld += len(ids)
+    cursor.complete_sequence = None
+
+
 async def advance(conn: AsyncConnection, cursor: Cursor) -> None:
     """Store `cursor`, which is also the leader's heartbeat, and record in which order its events were published.
 
@@ -118,6 +129,7 @@ async def advance(conn: AsyncConnection, cursor: Cursor) -> None:
     values = {
         "published": cursor.published.as_multirange() if is_whole else None,
         "dead_ids": cursor.dead_ids if is_whole else None,
+        "withheld": cursor.withheld if is_whole else None,
         "hindrance": cursor.hindrance,
         "complete_sequence": complete_sequence,
         "stream_sequence": cursor.stream_sequence,

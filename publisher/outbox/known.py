@@ -36,8 +36,9 @@ SELECT
     coalesce(extract(epoch FROM clock_timestamp() - known.heartbeat_at), 0)::float8,
     known.hindrance,
     coalesce(known.dead_ids, 0),
+    coalesce(known.withheld, 0),
     (SELECT coalesce(sum(upper(part) - lower(part)), 0) FROM unnest(known.ids) AS part)::bigint
-        - coalesce(known.dead_ids, 0),
+        - coalesce(known.dead_ids, 0) - coalesce(known.withheld, 0),
     (
         SELECT extract(epoch FROM clock_timestamp() - batch.published_at)::float8
         FROM public.published_batch AS batch
@@ -108,6 +109,8 @@ class Known(NamedTuple):
     """Why the publisher cannot publish, as it said last; None when nothing hinders it."""
     dead_ids: int
     """Ids that were handed out and will never be events: their transactions were rolled back."""
+    withheld: int
+    """Events that do not go into the stream: its contract has no name for them."""
     published: int
     """Events that went out since there is this database."""
     published_seconds_ago: float | None

@@ -22,7 +22,8 @@ UPDATE public.publisher_cursor AS cursor
 SET epoch = epoch + 1, heartbeat_at = clock_timestamp(), leader = %(leader)s
 WHERE stream = %(stream)s AND lock_number = %(number)s
 RETURNING
-    public.published_ids(cursor), stream_sequence, epoch, pg_current_xact_id()::text::bigint, dead_ids, hindrance
+    public.published_ids(cursor), stream_sequence, epoch, pg_current_xact_id()::text::bigint, dead_ids, hindrance,
+    withheld
 """
 
 # The lock's key is taken from the stream's name, so that each stream fed from this database has its own leader, and
@@ -174,7 +175,7 @@ async def try_lead(conn: AsyncConnection, stream: str, leader: str) -> Cursor | 
         if row is None:  # the lock has another number meanwhile
             await conn.execute(UNLOCK, {"stream": stream, "number": number})
             return None
-    published, stream_sequence, epoch, transaction_id, dead_ids, hindrance = row
+    published, stream_sequence, epoch, transaction_id, dead_ids, hindrance, withheld = row
     return Cursor(
         stream,
         _ranges(published),
@@ -183,6 +184,7 @@ async def try_lead(conn: AsyncConnection, stream: str, leader: str) -> Cursor | 
         transaction_id,
         dead_ids=dead_ids,
         hindrance=hindrance,
+        withheld=withheld,
     )
 
 

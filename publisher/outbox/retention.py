@@ -40,7 +40,7 @@ async def remove_old(conn: AsyncConnection, keep: timedelta) -> Removed:
         with translated():
             row = await (await conn.execute(STEP, {"keep": keep, "step": STEP_EVENTS})).fetchone()
         events, batches = row or (0, 0)
-        if not batches:
+        if not (events or batches):
             await forget_removed(conn)
             return total
         total = Removed(total.events + events, total.batches + batches)

@@ -92,6 +92,8 @@ class Completion:
         messages: dict[int, Message] = {}
         part_bytes, last_batch, rest = 0, None, places
         async for row in record.rows(self._term.conn, list(batch_of), EventFilter(), self._term.stream.max_payload):
+            if not self._term.profile.publishes(row.entity, row.action):
+                continue  # it was published while more was: a stream that is made anew does not get it again
             batch = batch_of[row.id]
             if part_bytes > MAX_BATCH_BYTES and batch != last_batch:
                 end = next(number for number, place in enumerate(rest) if place.batch == batch)

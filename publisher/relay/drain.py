@@ -12,7 +12,7 @@ from time import monotonic, time_ns
 
 import structlog
 
-from publisher.outbox.cursor import Batch, advance
+from publisher.outbox.cursor import Batch, advance, withhold
 from publisher.outbox.doorbell import set_doorbell, wait_for_ring
 from publisher.outbox.faults import note
 from publisher.outbox.page import Page, flush, next_page
@@ -64,6 +64,8 @@ class Drain:
         self._term = term
         self._waiting: list[Message] = []
         self._waiting_bytes = 0
+        self._has_withheld = False
+        """Whether the cursor passed events that do not go into the stream, and was not stored since."""
         self._flush_needed: str | None = None
         self._in_flight: InFlight | None = None
         self._page_limit = FIRST_PAGE
@@ -89,7 +91,7 @@ class Drain:
                 has_news = True
             if is_next:
                 single -= await self._send_next(1 if single > 0 else self._term.settings.batch_size)
-            if has_news or self._is_heartbeat_due or self._gaps.needs_mark(page):
+            if has_news or self._has_withheld or self._is_heartbeat_due or self._gaps.needs_mark(page):
                 await self._store(page)
             if self._in_flight is None and not page.rows and page.end is None:
                 await self._rest(page)
@@ -131,6 +133,9 @@ class Drain:
         """
         size, alone = 0, 0
         for number, row in enumerate(page.rows, start=1):
+            if not self._term.profile.publishes(row.entity, row.action):
+                self._withhold(row.id)
+                continue
             if row.data is None:
                 if number > 1 and self._waiting_bytes > PAGE_BYTES // 2:
                     return page._replace(rows=page.rows[: number - 1], is_full=True), alone + 1
@@ -148,6 +153,12 @@ class Drain:
                 break
         self._waiting_bytes += size
         return page, alone
+
+    def _withhold(self, outbox_id: int) -> None:
+        """Pass an event that does not go into the stream; it stays in the outbox as any other."""
+        withhold(self._term.cursor, [outbox_id])
+        self._term.metrics.withheld()
+        self._has_withheld = True
 
     async def _report_omission(self, outbox_id: int, omission: Omission) -> None:
         """Count an event that goes out as a reference, and note it for `doctor` and the status page."""
@@ -226,6 +237,7 @@ class Drain:
     async def _store(self, page: Page) -> None:
         """Store the cursor; it is the heartbeat, too, and its transaction is the mark for all ids handed out so far."""
         await advance(self._term.conn, self._term.cursor)
+        self._has_withheld = False
         self._gaps.mark(page.allocated, self._term.cursor.transaction_id)
         unpublished = len(self._waiting) + self._gaps.missing(page.allocated)
         self._term.metrics.progressed(unpublished, self._gaps.seen.gap_count(), len(self._term.cursor.published))

@@ -38,6 +38,9 @@ class RelayMetrics(LeadHealth):
         self._unknown = self._counter("unknown_events", "Events in the stream that this database does not hold")
         self._oversized = self._counter("oversized_events", "Events sent as a reference because of max_payload")
         self._faulty = self._counter("faulty_events", "Events sent as a reference because their row cannot be told")
+        self._withheld = self._counter(
+            "withheld_events", "Events that stay in the outbox: the stream has no name for them"
+        )
         self._waiting = self._gauge("waiting_ids", "Outbox ids handed out and neither published nor dead")
         self._gaps = self._gauge("gaps", "Ranges of outbox ids that are still in flight")
         self._dead = self._counter("dead_ids", "Outbox ids that will never appear: their transactions rolled back")
@@ -82,6 +85,10 @@ class RelayMetrics(LeadHealth):
     def declared_dead(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Note ids that will never appear, of transactions that rolled back."""
         self._dead.inc(sum(end - start for start, end in ranges))
+
+    def withheld(self) -> None:
+        """Note an event that does not go into the stream."""
+        self._withheld.inc()
 
     def took_over(self, epoch: int) -> None:
         """Note that this process leads now, and nobody of an earlier epoch."""

@@ -150,7 +150,7 @@ class Relay(Part):
 
     async def _drain(self, conn: AsyncConnection, stream: EventStream, cursor: Cursor, heartbeat: Heartbeat) -> None:
         """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""
-        term = Term(self._settings, self._profile, self._metrics, conn, stream, cursor, heartbeat)
+        term = Term(self._settings, stream.profile, self._metrics, conn, stream, cursor, heartbeat)
         single = 0
         while True:
             found = await Recovery(term).run()

@@ -81,6 +81,11 @@ class EventStream:
         self._acknowledgements = Acknowledgements(client, self.name)
 
     @property
+    def profile(self) -> Profile:
+        """The names in it; once it is open, as they are spoken there."""
+        return self._profile
+
+    @property
     def is_connected(self) -> bool:
         """Whether the connection to NATS stands, as far as is known."""
         return self._client.is_connected

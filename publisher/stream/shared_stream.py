@@ -66,6 +66,7 @@ class SharedStream(EventStream):
             problems.append("no_ack is true, expected false")
         if problems:
             raise Conflict(f"stream {self.name} cannot carry the registry's events: {'; '.join(problems)}")
+        self._profile = self._profile.on_streams(found.subjects or [], None)
 
 
 def waves(messages: Sequence[Message]) -> Iterator[list[Message]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
@@ -14,6 +15,7 @@ from nats.aio.client import Client
 
 from registry.arguments import checked_arguments
 from registry.broker.access import ANYBODY, Access
+from registry.broker.bound import bound_subjects
 from registry.broker.connection import connect_nats
 from registry.broker.durable import checked_durable
 from registry.broker.errors import translated_nats
@@ -29,12 +31,13 @@ from registry.client.snapshot import take_snapshot
 from registry.client.subscriber import Subscriber
 from registry.client.wanted import Wanted
 from registry.dead_letters import DeadLetterDesk
-from registry.errors import Invalid
+from registry.errors import Invalid, Unusable
 from registry.events.filter import EventFilter
 from registry.history.pages import Replayed
 from registry.history.snapshot import Snapshot
 from registry.position import Start
-from registry.profiles.profile import Profile, profile_named
+from registry.profiles.bloodbank import Shared
+from registry.profiles.profile import Profile, profile_named, spoken
 from registry.subjects import DEFAULT_SOURCE, Names
 from registry.validation import RULES, SENDER, printable
 
@@ -68,6 +71,8 @@ class RegistryClient(CommandClient):
         prefix: str = "imi",
         profile: Literal["imi", "bloodbank"] = "imi",
         source: str = DEFAULT_SOURCE,
+        grammar: Literal["auto", "plain", "v1"] = "auto",
+        proposed: bool = False,
         name: str = "imi-client",
         access: Access = ANYBODY,
         sender: str | None = None,
@@ -75,15 +80,20 @@ class RegistryClient(CommandClient):
         """Connect to NATS at `nats_url`; lost connections are restored. Raises `Invalid`, `Unavailable`.
 
         `prefix`, `profile` and `source` are the registry's own settings of these names (on a shared stream, events of
-        another source are passed over); nothing is read from the environment. `name` tells the server's monitoring, and
+        another source are passed over); nothing is read from the environment. `grammar` and `proposed` are those of
+        `IMI_BLOODBANK_GRAMMAR` and `IMI_BLOODBANK_PROPOSED`: without the latter a shared stream has events of worktrees
+        alone. `name` tells the server's monitoring, and
         in `source` of each command, who this is. `access` says how the server knows it, and what is wanted of TLS.
         Commands are sent as `sender`, on subjects that end with it and that the server keeps for this user.
         """
         access.check()
         if sender is not None and not re.fullmatch(SENDER, sender):
             raise Invalid(f"sender: {printable(sender)}: {RULES[SENDER]}")
-        naming = profile_named(profile, prefix=prefix, source=source)
+        if sender is not None and profile == "bloodbank":
+            raise Invalid(f"sender: {printable(sender)}: the contract of the shared stream has no subjects of senders")
+        naming = profile_named(profile, prefix=prefix, source=source, shared=Shared(grammar, proposed))
         async with connect_nats(nats_url, name, access) as client:
+            naming = await spoken(naming, partial(bound_subjects, client))
             yield cls(client, naming, f"urn:imi:client:{quote(name)}", Names(prefix), sender)
 
     @checked_arguments
@@ -169,7 +179,15 @@ class RegistryClient(CommandClient):
 
     @asynccontextmanager
     async def projection(self) -> AsyncIterator[Projection]:
-        """A local copy of the registry that is kept up to date for the block. Raises `Unavailable`."""
+        """A local copy of the registry that is kept up to date for the block. Raises `Unavailable`.
+
+        Raises `Unusable` on a shared stream that has not all events: what they tell would be missing in it.
+        """
+        if not self._profile.has_all_events:
+            raise Unusable(
+                f"projection: stream {self._profile.event_stream} has events of worktrees alone, so projects and types "
+                "would be those of long ago; take snapshots, or ask with client.queries"
+            )
         async with projection(self._client, self._profile) as kept:
             yield kept
 

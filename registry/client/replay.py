@@ -233,6 +233,7 @@ async def replay(
         raise Invalid(f"until sequence {until} is not 1 or more")
     since = start.time if isinstance(start, Since) else None
     filter_ = EventFilter.of(**wanted, since=since, until=until if isinstance(until, datetime) else None)
+    profile.check_wanted(filter_.entity, filter_.action)
     subject = profile.event_filter(filter_.entity, filter_.action, filter_.project_id)
     patience = None if follow else PATIENCE_SECONDS
     async with ordered_reader(client, profile.event_stream, subject, patience_seconds=patience) as reader:

@@ -57,7 +57,7 @@ class CommandSender:
         client: Client,
         names: CommandNames,
         source: str,
-        complete: Callable[[dict[str, Any]], dict[str, Any]],
+        complete: Callable[[str, dict[str, Any]], dict[str, Any]],
         sender: str | None = None,
     ) -> None:
         self._client = client
@@ -148,7 +148,7 @@ class CommandSender:
             "idempotencykey": sending.idempotency_key,
         }
         given = {name: value for name, value in attributes.items() if value is not None}
-        return self._complete(given | {"data": data})
+        return self._complete(name, given | {"data": data})
 
     def _encoded(self, name: str, envelope: dict[str, Any]) -> bytes:
         """A command as it is sent. Raises `Invalid` for what is no text, and for one that the server does not take."""

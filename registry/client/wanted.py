@@ -12,6 +12,7 @@ class Wanted:
     """A filter as it applies to the stream of one profile: by subject first, then by headers and payload."""
 
     def __init__(self, profile: Profile, wanted: EventFilter) -> None:
+        profile.check_wanted(wanted.entity, wanted.action)
         self.subject = profile.event_filter(wanted.entity, wanted.action, wanted.project_id)
         """The narrowest subject wildcard that has all events that match."""
         self._profile = profile

@@ -69,7 +69,7 @@ class EventFilter:
             and (self.action is None or action in (self.action, None))
             and (self.project_id is None or envelope.get("partitionkey") == self.project_id)
             and (self.worktree_id is None or self.worktree_id in (entity_id, _field(data, "worktree_id")))
-            and (self.agent_id is None or not data or self._has_agent(data))
+            and (self.agent_id is None or "dataref" in envelope or self._has_agent(data))
             and (self.correlation_id is None or envelope.get("correlationid") == self.correlation_id)
             and (self.since is None or occurred_at >= self.since)
             and (self.until is None or occurred_at < self.until)
@@ -107,14 +107,16 @@ def _check_fields(wanted: dict[str, Any]) -> None:
 
 
 def what_happened(envelope: dict[str, Any]) -> tuple[str, str | None, str | None]:
-    """Entity, action and id of the changed row of an event in either profile.
+    """Entity, action and id of the changed row of an event in either profile; the id is None where it has no UUID.
 
-    The action is None where a reference on the shared stream leaves it open, the id where the row has no UUID.
+    On the shared stream the subject is that of NATS, and several of our actions have one name there.
     """
-    entity, _, entity_id = envelope["subject"].partition("/")
+    action: str | None
     if envelope["type"].startswith("bloodbank."):
+        entity, _, entity_id = str(envelope.get("ordering_key", "")).partition(":")
         action = (envelope.get("data") or {}).get("change")
     else:
+        entity, _, entity_id = envelope["subject"].partition("/")
         action = envelope["type"].split(".")[2]
     if entity_id in {"", "-"}:
         return entity, action, None

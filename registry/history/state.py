@@ -45,7 +45,7 @@ class State:
         entity, action, entity_id = what_happened(envelope)
         if entity not in {"project", "worktree", "worktree_type", "registry"} or action == HEARTBEAT:
             return
-        data = envelope.get("data")
+        data = None if "dataref" in envelope else envelope.get("data")
         is_row_gone = action == "deleted" and entity in {"project", "worktree"}
         if data is None and not is_row_gone:
             raise DataElsewhere(f"event {told(envelope['id'])} has its data in the database only")

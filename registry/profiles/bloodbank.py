@@ -1,38 +1,69 @@
 """The `bloodbank` naming profile: our events as messages of the pipeline's existing shared event stream.
 
-The stream, its subjects and its validator belong to others. It knows five actions of a worktree; ours are mapped to
-them, and `data.change` says which of ours it was.
+The stream, its subjects and its contract belong to others. The contract has names for some of what can happen here
+(`words.py`); what it has none for is published when a setting says that what is proposed is agreed. docs/bloodbank.md
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from registry import exact
-from registry.commands import command_type
+from registry.commands import Outcome
+from registry.commands.reading import Command
 from registry.errors import Invalid
 from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity
 from registry.events.reference import reference, too_large
-from registry.subjects import Names
+from registry.profiles.grammar import GRAMMARS, PLAIN, Grammar, spoken_in
+from registry.profiles.paths import without_paths
+from registry.profiles.pipeline import (
+    PRODUCER,
+    SERVICE,
+    SOURCE_ROOT,
+    PipelineCommandNames,
+    actor_of,
+    read_command,
+    written_command,
+    written_reply,
+)
+from registry.profiles.words import (
+    COMMANDS,
+    EVENTS,
+    HEARTBEAT,
+    LISTED_ENTITIES,
+    command_word,
+    event_action,
+    is_listed_command,
+    is_listed_event,
+)
+from registry.subjects import CommandNames, Names
 
 STREAM = "BLOODBANK_EVENTS"
-SUBJECTS = "bloodbank.evt.workspace.>"
+COMMAND_STREAM = "BLOODBANK_COMMANDS"
+SOURCE = f"{SOURCE_ROOT}{PRODUCER}"
+"""CloudEvents `source` of a registry that has no other."""
 SOURCE_HEADER = "Imi-Source"
 """Tells our messages from those of another registry in the same stream."""
-PRODUCER = "imi-registry"
-SERVICE = "imi"
-DOMAIN = "workspace"
-WORKTREE_ACTIONS = {"created": "created", "removed": "closed", "merged": "completed", "released": "released"}
-"""Our action of a worktree to the validator's; every other one is `updated`."""
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+GrammarName = Literal["auto", "plain", "v1"]
 
 
-def shared_action(entity: str, action: str) -> str:
-    """The action in the shared stream's vocabulary."""
-    return WORKTREE_ACTIONS.get(action, "updated") if entity == "worktree" else action
+class Shared(NamedTuple):
+    """The settings of this profile alone."""
+
+    grammar: GrammarName = "auto"
+    """How names are made; `auto` takes it from what is bound to the streams."""
+    proposed: bool = False
+    """Whether names that are proposed to the contract, and not in it, are used."""
+    paths: bool = True
+    """Whether absolute paths stay in the data of events."""
+
+
+SHARED = Shared()
 
 
 class BloodbankProfile:
@@ -42,47 +73,95 @@ class BloodbankProfile:
     """
 
     is_shared = True
+    commands: CommandNames
     event_stream = STREAM
-    event_subjects = SUBJECTS
 
-    def __init__(self, prefix: str, source: str, event_versions: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, prefix: str, source: str, event_versions: Mapping[str, int] | None = None, shared: Shared = SHARED
+    ) -> None:
         if event_versions:
             raise Invalid("setting event_versions: profile bloodbank has version 1 of each event only")
         self.source = source
         self.requests = Names(prefix).requests
         self.letters = Names(prefix).letters
-        self.commands = replace(
-            Names(prefix).commands,
-            stream="BLOODBANK_COMMANDS",
-            filter=f"bloodbank.cmd.{DOMAIN}.>",
-            command_root=f"bloodbank.cmd.{DOMAIN}",
-            reply_root=f"bloodbank.rpy.{DOMAIN}",
+        self._prefix = prefix
+        self._shared = shared
+        grammar = GRAMMARS.get(shared.grammar, PLAIN)
+        self._take(grammar, grammar)
+
+    def _take(self, events: Grammar, commands: Grammar) -> None:
+        self._grammar, self._command_grammar = events, commands
+        self.event_subjects = f"{events.root('evt')}.>"
+        self.commands = PipelineCommandNames(
+            stream=COMMAND_STREAM,
+            filter=f"{commands.root('cmd')}.>",
+            command_root=commands.root("cmd"),
+            reply_root=commands.root("rpy"),
+            dead_letter_stream=Names(self._prefix).commands.dead_letter_stream,
+            dead_letter_root=Names(self._prefix).commands.dead_letter_root,
         )
+
+    @property
+    def has_all_events(self) -> bool:
+        """Whether whatever changes the tables is in the stream."""
+        return self._shared.proposed
+
+    def on_streams(self, events: Sequence[str] | None, commands: Sequence[str] | None) -> BloodbankProfile:
+        """This profile in the grammar of what is bound to the streams; None leaves the grammar of one as it is.
+
+        Raises `Conflict` naming the stream, and what it does not take.
+        """
+        found = BloodbankProfile(self._prefix, self.source, None, self._shared)
+        among = [GRAMMARS[self._shared.grammar]] if self._shared.grammar in GRAMMARS else list(GRAMMARS.values())
+        found._take(
+            self._grammar if events is None else spoken_in(STREAM, events, self._event_subjects, among),
+            self._command_grammar
+            if commands is None
+            else spoken_in(COMMAND_STREAM, commands, self._command_subjects, among),
+        )
+        return found
+
+    def publishes(self, entity: str, action: str) -> bool:
+        """Whether such an event goes into the stream."""
+        if self._shared.proposed:
+            return f"{entity}.{action}" != HEARTBEAT
+        return is_listed_event(entity)
+
+    def check_wanted(self, entity: str | None, action: str | None) -> None:
+        """Raise `Invalid` for events that are not in the stream."""
+        entities = {name.partition(".")[0] for name in EVENTS if action is None or name.endswith(f".{action}")}
+        if not any(self.publishes(one, action or "") for one in entities if entity in (None, one)):
+            wanted = ".".join(filter(None, [entity, action]))
+            raise Invalid(
+                f"events {wanted}: stream {STREAM} has none of these, its contract has no name for them; it has "
+                f"those of {', '.join(sorted(LISTED_ENTITIES))}, and all but heartbeats with IMI_BLOODBANK_PROPOSED "
+                "(proposed=True)"
+            )
 
     def encode(self, row: OutboxRow, max_bytes: int) -> Message:
         """The message of one outbox row in this profile; too large a one goes out with `dataref`, as in `imi`.
 
-        `row.data` is embedded as PostgreSQL wrote it, behind one more member: `change`.
+        `row.data` is embedded as PostgreSQL wrote it, behind one more member: `change`. Of a reference, data is an
+        object, too: it names what was changed.
         """
-        kind = f"{DOMAIN}.{row.entity}.{shared_action(row.entity, row.action)}"
         entity_id = row.entity_id or "-"
-        envelope = self._envelope(row, kind, entity_id)
+        envelope = self._envelope(row, entity_id)
         omission, payload = row.omission, b""
         if omission is None:
-            payload = orjson.dumps(envelope | {"data": orjson.Fragment(_with_change(row))})
+            payload = orjson.dumps(envelope | {"data": orjson.Fragment(self._data(row))})
             size = len(payload) + HEADER_BYTES
             omission = too_large(size, max_bytes) if size > max_bytes else None
         if omission is not None:
-            payload = orjson.dumps(envelope | reference(row.event_id, omission))
-        subject = f"bloodbank.evt.{kind}"
-        is_reference = omission is not None
+            named = {"change": row.action, f"{row.entity}_id": row.entity_id, "project_id": row.project_id}
+            known = {name: value for name, value in named.items() if value is not None}
+            payload = orjson.dumps(envelope | reference(row.event_id, omission) | {"data": known})
         return Message(
-            subject,
+            str(envelope["subject"]),
             payload,
             row.id,
             row.event_id,
             row.transaction_id,
-            is_reference,
+            omission is not None,
             entity_id,
             row.occurred_at,
             omission,
@@ -91,75 +170,73 @@ class BloodbankProfile:
 
     def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:  # noqa: ARG002
         """The subjects that have all events of `entity` and `action`, and others; none of them names a project."""
-        named = shared_action(entity, action) if entity and action else "*"
-        return f"bloodbank.evt.{DOMAIN}.{entity or '*'}.{named}"
+        named = event_action(entity, action) if entity and action else "*"
+        return f"{self._grammar.root('evt')}.{entity or '*'}.{named}"
 
     def identity(self, headers: Mapping[str, str]) -> tuple[int, str] | tuple[None, None]:
         """Outbox id and event id of an event of this registry, which its source tells from one of another."""
         return identity(headers) if headers.get(SOURCE_HEADER) == self.source else (None, None)
 
     def parse_command(self, payload: bytes, twice: list[str]) -> Any:
-        """A command of the pipeline with its attributes called as in `imi`.
+        """A command of the pipeline with its attributes called as in `imi`."""
+        return read_command(payload, twice)
 
-        `command_id` is the same in every attempt, `id` need not be; the type is
-        `bloodbank.workspace.<entity>.<verb>`, and the actor an object.
-        """
-        attributes = exact.loads(payload, twice)
-        if not isinstance(attributes, dict):
-            return attributes
-        ours = dict(attributes)
-        for name, known in (("command_id", "id"), ("idempotency_key", "idempotencykey")):
-            if name in attributes:
-                ours[known] = attributes[name]
-        kind = attributes.get("type")
-        if isinstance(kind, str) and kind.startswith(f"bloodbank.{DOMAIN}."):
-            ours["type"] = command_type(kind.removeprefix(f"bloodbank.{DOMAIN}."))
-        if isinstance(attributes.get("actor"), dict):
-            ours["actor"] = attributes["actor"].get("agent_id")
-        return ours
+    def complete_command(self, name: str, attributes: dict[str, Any]) -> dict[str, Any]:
+        """A command of ours with the attributes that the pipeline wants. Raises `Invalid` where it has no name."""
+        return written_command(name, attributes, self._command_grammar, is_proposal_taken=self._shared.proposed)
 
-    def complete_command(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """A command of ours with the attributes that the pipeline wants in addition."""
-        key = attributes.get("idempotencykey", attributes["id"])
-        return attributes | {"command_id": attributes["id"], "idempotency_key": key, "delivery": 1}
+    def reply(self, command: Command, outcome: Outcome) -> bytes:
+        """What is published to the reply subject."""
+        return orjson.dumps(written_reply(command, outcome, self.source, self._command_grammar))
 
-    def _envelope(self, row: OutboxRow, kind: str, entity_id: str) -> dict[str, object]:
+    def _envelope(self, row: OutboxRow, entity_id: str) -> dict[str, object]:
         """All attributes of an event but its data."""
-        agent = {"type": "agent", "agent_id": row.actor}
-        service = {"type": "service", "agent_id": PRODUCER}
+        word = f"{row.entity}.{event_action(row.entity, row.action)}"
         envelope: dict[str, object] = {
             "specversion": "1.0",
             "id": row.event_id,
             "source": self.source,
-            "type": f"bloodbank.{kind}",
-            "subject": f"{row.entity}/{entity_id}",
             "time": row.occurred_at,
             "datacontenttype": "application/json",
-            "dataschema": Names().data_schema(row.entity, row.action),
-            "schemaref": f"{kind}.v1",
+            **self._grammar.names("evt", word),
+            "correlationid": row.correlation_id or row.event_id,
+            "causationid": row.causation_id,
             "producer": PRODUCER,
             "service": SERVICE,
-            "domain": DOMAIN,
             "kind": "event",
-            "actor": agent if row.actor else service,
+            "actor": actor_of(row.actor, PRODUCER),
             "ordering_key": f"{row.entity}:{entity_id}",
-            "correlationid": row.correlation_id or row.event_id,
             "sequence": f"{row.id:019d}",
             "transactionid": str(row.transaction_id),
         }
-        if row.causation_id is not None:
-            envelope["causationid"] = row.causation_id
         if row.project_id is not None:
             envelope["partitionkey"] = row.project_id
         if row.actor and row.actor_is_verified:
             envelope["actorverified"] = True
-        if row.traceparent is not None:
+        if row.traceparent is not None and _TRACEPARENT.fullmatch(row.traceparent):
             envelope["traceparent"] = row.traceparent
         return envelope
 
+    def _data(self, row: OutboxRow) -> str:
+        """The data of `row`, an object, with the member `change`."""
+        members = (row.data or "{}")[1:]
+        separator = "" if members == "}" else ", "
+        data = f'{{"change": "{row.action}"{separator}{members}'
+        return data if self._shared.paths else without_paths(data)
 
-def _with_change(row: OutboxRow) -> str:
-    """The data of `row`, an object, with the member `change`."""
-    members = (row.data or "{}")[1:]
-    separator = "" if members == "}" else ", "
-    return f'{{"change": "{row.action}"{separator}{members}'
+    def _event_subjects(self, grammar: Grammar) -> list[str]:
+        """What this profile publishes, in a grammar."""
+        names = [name.split(".") for name in EVENTS]
+        return [
+            f"{grammar.root('evt')}.{entity}.{event_action(entity, action)}"
+            for entity, action in names
+            if self.publishes(entity, action)
+        ]
+
+    def _command_subjects(self, grammar: Grammar) -> list[str]:
+        """What it is asked on, in a grammar."""
+        return [
+            f"{grammar.root('cmd')}.{command_word(name)}"
+            for name in COMMANDS
+            if self._shared.proposed or is_listed_command(name)
+        ]

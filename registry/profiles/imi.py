@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import orjson
 
 from registry import exact
+from registry.commands import Outcome
+from registry.commands.reading import Command
 from registry.events.message import HEADER_BYTES, Message, OutboxRow, identity
 from registry.events.reference import reference, too_large
 from registry.profiles.versions import check_versions, converted
@@ -21,6 +23,7 @@ class ImiProfile:
     """
 
     is_shared = False
+    has_all_events = True
 
     def __init__(self, prefix: str, source: str, event_versions: Mapping[str, int] | None = None) -> None:
         names = Names(prefix)
@@ -34,6 +37,17 @@ class ImiProfile:
         self._versions = event_versions or {}
         check_versions(self._versions)
         self._kinds: dict[tuple[str, str], _Kind] = {}
+
+    def on_streams(self, events: Sequence[str] | None, commands: Sequence[str] | None) -> Self:  # noqa: ARG002
+        """This profile: its streams are its own."""
+        return self
+
+    def publishes(self, entity: str, action: str) -> bool:  # noqa: ARG002
+        """Every event goes into the stream."""
+        return True
+
+    def check_wanted(self, entity: str | None, action: str | None) -> None:
+        """Every event is there."""
 
     def encode(self, row: OutboxRow, max_bytes: int) -> Message:
         """The message of one outbox row. Data of version 1 is embedded as PostgreSQL wrote it, never parsed.
@@ -98,9 +112,13 @@ class ImiProfile:
         """A command as it is."""
         return exact.loads(payload, twice)
 
-    def complete_command(self, attributes: dict[str, Any]) -> dict[str, Any]:
+    def complete_command(self, name: str, attributes: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """A command as it is."""
         return attributes
+
+    def reply(self, command: Command, outcome: Outcome) -> bytes:  # noqa: ARG002
+        """The outcome as it is."""
+        return outcome.model_dump_json().encode()
 
     def _new_kind(self, entity: str, action: str) -> _Kind:
         version = self._versions.get(f"{entity}.{action}", 1)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
+from registry.commands import Outcome
+from registry.commands.reading import Command
 from registry.errors import Invalid, RegistryError
 from registry.events.message import FIRST_TIME, LAST_TIME, Message, OutboxRow
 from registry.events.reference import INVALID, INVALID_TIME, Omission
-from registry.profiles.bloodbank import BloodbankProfile
+from registry.profiles.bloodbank import SHARED, BloodbankProfile, Shared
+from registry.profiles.bloodbank import SOURCE as SHARED_SOURCE
 from registry.profiles.imi import ImiProfile
+from registry.profiles.pipeline import SOURCE_ROOT
 from registry.subjects import DEFAULT_SOURCE, CommandNames, LetterNames
 from registry.validation import PREFIX, RULES, SOURCE, printable
+
+__all__ = ["MOST_EVENT_LEVELS", "PROFILES", "Profile", "Shared", "encoded", "profile_named", "spoken"]
 
 DETAIL_CHARACTERS = 500
 MOST_EVENT_LEVELS = 120
@@ -30,6 +36,11 @@ class Profile(Protocol):
     is_shared: bool
     """The stream exists, belongs to others too, and is neither created nor altered here."""
     event_stream: str
+
+    @property
+    def has_all_events(self) -> bool:
+        """Whether whatever changes the tables is in the stream."""
+
     event_subjects: str
     """Wildcard of all subjects that our events have."""
     source: str
@@ -38,6 +49,18 @@ class Profile(Protocol):
     """What the subjects of the publisher's own services begin with."""
     commands: CommandNames
     letters: LetterNames
+
+    def on_streams(self, events: Sequence[str] | None, commands: Sequence[str] | None) -> Self:
+        """This profile as it is spoken in the streams that have these subjects; None: of one it is not known.
+
+        Raises `Conflict` for a stream that does not take ours.
+        """
+
+    def publishes(self, entity: str, action: str) -> bool:
+        """Whether such an event goes into the stream."""
+
+    def check_wanted(self, entity: str | None, action: str | None) -> None:
+        """Raise `Invalid` for events that a reader wants, None for any, and that the stream does not have."""
 
     def encode(self, row: OutboxRow, max_bytes: int) -> Message:
         """The message of an outbox row; one larger than the server's limit of `max_bytes` has no data.
@@ -57,8 +80,11 @@ class Profile(Protocol):
         Names that an object in it has twice are put into `twice`.
         """
 
-    def complete_command(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """The attributes of a command of ours to those it is sent with."""
+    def complete_command(self, name: str, attributes: dict[str, Any]) -> dict[str, Any]:
+        """The attributes of a command of ours to those it is sent with. Raises `Invalid` for one that cannot be."""
+
+    def reply(self, command: Command, outcome: Outcome) -> bytes:
+        """The outcome of a command as it is published to its reply subject."""
 
 
 PROFILES: dict[str, type[ImiProfile] | type[BloodbankProfile]] = {"imi": ImiProfile, "bloodbank": BloodbankProfile}
@@ -114,10 +140,25 @@ def _token(name: str) -> str:
     return re.sub("[^A-Za-z0-9_-]", "_", name)[:100] or "_"
 
 
+async def spoken(profile: Profile, look: Callable[[str], Awaitable[list[str] | None]]) -> Profile:
+    """`profile` as it is spoken in its streams; `look` tells what is bound to one, None where it cannot.
+
+    Raises `Conflict` for a stream that does not take our subjects.
+    """
+    if not profile.is_shared:
+        return profile
+    return profile.on_streams(await look(profile.event_stream), await look(profile.commands.stream))
+
+
 def profile_named(
-    name: str, *, prefix: str = "imi", source: str = DEFAULT_SOURCE, event_versions: Mapping[str, int] | None = None
+    name: str,
+    *,
+    prefix: str = "imi",
+    source: str = DEFAULT_SOURCE,
+    event_versions: Mapping[str, int] | None = None,
+    shared: Shared = SHARED,
 ) -> Profile:
-    """The profile `name` for one registry; the parameters are the settings of the same names.
+    """The profile `name` for one registry; the parameters are the settings of the same names, `shared` several.
 
     Raises `Invalid` naming setting, value and rule.
     """
@@ -125,7 +166,21 @@ def profile_named(
         raise Invalid(f"setting profile: value {printable(name)}: it must be {' or '.join(PROFILES)}")
     _check("prefix", prefix, PREFIX)
     _check("source", source, SOURCE)
-    return PROFILES[name](prefix, source, event_versions)
+    if name == "bloodbank":
+        return BloodbankProfile(prefix, _shared_source(source), event_versions, shared)
+    return ImiProfile(prefix, source, event_versions)
+
+
+def _shared_source(source: str) -> str:
+    """The `source` of a registry in the shared stream, where it names a service of the pipeline."""
+    if source == DEFAULT_SOURCE:
+        return SHARED_SOURCE
+    if not re.fullmatch(rf"{SOURCE_ROOT}[a-z0-9][a-z0-9._-]*", source):
+        raise Invalid(
+            f"setting source: value {printable(source)}: it must be {SOURCE_ROOT} and the name of a service, in small "
+            "letters, in profile bloodbank"
+        )
+    return source
 
 
 def _check(setting: str, value: str, pattern: str) -> None:

@@ -95,6 +95,8 @@ async def registry_client(settings: Settings, command: str) -> AsyncIterator[Reg
         prefix=settings.prefix,
         profile=settings.profile,
         source=settings.source,
+        grammar=settings.bloodbank_grammar,
+        proposed=settings.bloodbank_proposed,
         name=f"imi-registry {command}",
         access=settings.nats_access,
         sender=settings.command_sender,

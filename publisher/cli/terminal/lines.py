@@ -10,6 +10,7 @@ from rich.text import Text
 from publisher.cli.arguments.times import printed
 from registry.errors import Invalid
 from registry.events.envelope import attributes_of
+from registry.events.filter import what_happened
 
 STYLES = {
     "registered": "bold green",
@@ -44,7 +45,8 @@ def event_line(envelope: dict[str, Any], after_ms: float | None = None, *, width
     `width` too narrow for all of it the blanks between columns go first, then date and zone, then the time: what is
     left is what happened, and to what.
     """
-    _, entity, action, *_ = f"{envelope['type']}...".split(".")
+    entity, action, _ = what_happened(envelope)
+    action = action or "?"
     time = printed(datetime.fromisoformat(envelope["time"]), "milliseconds")
     when = f"{time} " if after_ms is None else f"{time[11:23]} {after_ms:6.1f} ms "
     what, detail = f"{entity}.{action}", _detail(entity, action, envelope.get("data") or {})

@@ -21,6 +21,7 @@ from publisher.web.console.sources.feed import Feed
 from publisher.web.console.sources.picture import Pictures
 from publisher.web.console.sources.proof import Proofs
 from publisher.web.console.sources.samples import Samples
+from registry.profiles.profile import Profile
 
 MOST_FLASHES = 100
 
@@ -38,7 +39,6 @@ class Console:
     ) -> None:
         """`others` are the parts of this process beside relay and applier."""
         self.settings = settings
-        self.profile = profile_of(settings)
         self.relay = relay
         self.applier = applier
         self.findings = findings
@@ -47,7 +47,7 @@ class Console:
         self.broker = Broker(settings, relay.registry)
         self.samples = Samples(relay, self.database)
         self.pictures = Pictures(self.database)
-        self.feed = Feed(self.database, self.profile.event_stream)
+        self.feed = Feed(self.database, profile_of(settings).event_stream)
         token = settings.http_token
         self.sessions = Sessions(token.get_secret_value() if token else None)
         self.log = ActionLog()
@@ -57,6 +57,11 @@ class Console:
         self._flashes: dict[str, str] = {}
         self.closing = asyncio.Event()
         """Set when the service ends, so that no answer that goes on and on keeps it."""
+
+    @property
+    def profile(self) -> Profile:
+        """The names in the streams."""
+        return self.broker.profile
 
     def flash(self, session: Session, text: str) -> None:
         """Tell somebody something on the next page that they see."""

@@ -87,15 +87,18 @@ async def test_on_the_shared_queue_only_our_commands_are_taken_and_nothing_is_al
         )
         (reply,) = await replies.fetch(1, timeout=20)
         await reply.ack_sync()
-        async with RegistryClient.connect(world.nats_url, prefix=world.prefix, profile="bloodbank") as client:
+        async with RegistryClient.connect(
+            world.nats_url, prefix=world.prefix, profile="bloodbank", proposed=True
+        ) as client:
             again = await client.register_project(**PROJECT, sending=Sending(actor="bob"))
         async with asyncio.timeout(20):
             while (state := (await world.nats.jetstream().stream_info(QUEUE)).state).messages > 1:
                 await asyncio.sleep(0.01)
 
     # then
-    outcome = orjson.loads(reply.data)
-    assert reply.subject == f"bloodbank.rpy.workspace.project.register.{command_id}"
+    assert reply.subject == "bloodbank.rpy.workspace.project.create"
+    assert orjson.loads(reply.data)["causationid"] == command_id
+    outcome = orjson.loads(reply.data)["data"]
     assert (outcome["command_id"], outcome["verdict"]) == (command_id, "applied")
     assert str(again) == outcome["result"]["project_id"]
     assert state.messages == 1  # theirs; the outcome for who gave an inbox is not left lying in the queue
@@ -110,7 +113,9 @@ async def test_a_shared_queue_that_does_not_exist_yet_is_waited_for(world: World
             StreamConfig(name=QUEUE, subjects=["bloodbank.cmd.>"], retention=RetentionPolicy.WORK_QUEUE)
         )
 
-        async with RegistryClient.connect(world.nats_url, prefix=world.prefix, profile="bloodbank") as client:
+        async with RegistryClient.connect(
+            world.nats_url, prefix=world.prefix, profile="bloodbank", proposed=True
+        ) as client:
             await client.register_project(**PROJECT)
 
         assert metrics.problems() == []

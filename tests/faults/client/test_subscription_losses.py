@@ -214,6 +214,7 @@ async def test_a_shared_stream_that_is_created_anew_is_read_from_its_start(
 ) -> None:
     """What its events' sequences are there nobody knows, so those handled before come again: nothing is skipped."""
     monkeypatch.setenv("IMI_PROFILE", "bloodbank")
+    monkeypatch.setenv("IMI_BLOODBANK_PROPOSED", "true")
     await world.create_shared_stream()
     handled: list[bytes] = []
     seen = Seen()
@@ -223,7 +224,9 @@ async def test_a_shared_stream_that_is_created_anew_is_read_from_its_start(
         seen.note(delivery)
 
     try:
-        async with RegistryClient.connect(world.nats_url, prefix=world.prefix, profile="bloodbank") as client:
+        async with RegistryClient.connect(
+            world.nats_url, prefix=world.prefix, profile="bloodbank", proposed=True
+        ) as client:
             async with world.relay():
                 change_projects(world.database, 8)
                 await world.drained()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from uuid import UUID, uuid4
 
+import orjson
 import psycopg
 import pytest
 from nats.aio.client import Client
@@ -24,22 +25,24 @@ from registry.errors import Conflict, NotFound
 from registry.events import VERSIONS
 from registry.events.message import FIRST_TIME, Message
 from registry.profiles.bloodbank import STREAM
+from registry.profiles.words import EVENTS
 from tests.integration.contract.test_contract import VALIDATORS
 from tests.support import services
 from tests.support.every_event import change_everything, do_everything
 from tests.support.nats.old import old_nats_binary
+from tests.support.nats.reading import messages
 from tests.support.outbox_reader import add_project
+from tests.support.pipeline_contract import faults
 from tests.support.relay_process import RelayProcess
 from tests.support.workload import writing
 from tests.support.world import Published, World
 
 WEEK_SECONDS = 7 * 86400
-REFERENCE_OR_DATA = {"data", "dataref", "datarefreason"}
-OPTIONAL_ATTRIBUTES = REFERENCE_OR_DATA | {"partitionkey", "causationid"}
+OPTIONAL_ATTRIBUTES = {"partitionkey", "dataref", "datarefreason"}
 SHARED_ATTRIBUTES = {
     *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "schemaref"),
     *("producer", "service", "domain", "kind", "actor", "ordering_key", "correlationid", "sequence"),
-    "transactionid",
+    *("transactionid", "causationid", "data"),
 }
 """What the pipeline's envelope has, all of it always (where a writer gave no traceparent)."""
 
@@ -65,6 +68,7 @@ async def world(world: World) -> AsyncIterator[World]:
 async def shared(world: World, monkeypatch: pytest.MonkeyPatch) -> StreamConfig:
     """The profile of the pipeline, and its event stream as it exists there."""
     monkeypatch.setenv("IMI_PROFILE", "bloodbank")
+    monkeypatch.setenv("IMI_BLOODBANK_PROPOSED", "true")
     config = StreamConfig(name=STREAM, subjects=["bloodbank.evt.>"], max_age=WEEK_SECONDS)
     return (await world.nats.jetstream().add_stream(config)).config
 
@@ -88,13 +92,18 @@ async def other_producer(client: Client) -> AsyncIterator[Counter[str]]:
 
 async def ours(world: World) -> list[Published]:
     """Our messages in the shared stream, in its order."""
-    return [message for message in await world.published() if message.subject.startswith("bloodbank.evt.workspace.")]
+    return [
+        Published(found.metadata.sequence.stream, found.subject, dict(found.headers or {}), orjson.loads(found.data))
+        async for found in messages(world.nats, STREAM)
+        if found.subject.startswith("bloodbank.evt.workspace.")
+    ]
 
 
 def assert_same_as_outbox(database: str, messages: list[Published]) -> None:
-    """Every event once, and each row's in the order of its ids."""
+    """Every event but heartbeats once, and each row's in the order of its ids."""
     with psycopg.connect(database) as conn:
-        rows = conn.execute("SELECT event_id::text, id, coalesce(entity_id::text, '-') FROM outbox").fetchall()
+        query = "SELECT event_id::text, id, coalesce(entity_id::text, '-') FROM outbox WHERE action <> 'heartbeat'"
+        rows = conn.execute(query).fetchall()
     assert Counter(message.envelope["id"] for message in messages) == Counter(row[0] for row in rows)
     of_event = {row[0]: (row[1], row[2]) for row in rows}
     of_row: dict[str, list[int]] = defaultdict(list)
@@ -117,19 +126,8 @@ async def test_a_stream_of_our_own_is_fenced_without_atomic_batches(world: World
 
 
 async def test_no_message_follows_somebody_elses_in_the_place_of_a_refused_one(world: World) -> None:
-    messages = [
-        Message(
-            f"{world.prefix}.evt.v1.project.updated.-",
-            b"{}",
-            n,
-            str(uuid4()),
-            1,
-            False,
-            "row",
-            FIRST_TIME,
-        )
-        for n in (1, 2)
-    ]
+    subject = f"{world.prefix}.evt.v1.project.updated.-"
+    messages = [Message(subject, b"{}", n, str(uuid4()), 1, False, "row", FIRST_TIME) for n in (1, 2)]
 
     async with open_stream(world.nats_url, "test", world.profile, world.settings()) as stream:
         await world.nats.jetstream().publish(messages[0].subject, b"{}")
@@ -150,7 +148,7 @@ async def test_kills_on_the_shared_stream_lose_double_and_reorder_nothing(
     world: World, shared: StreamConfig, kills: int
 ) -> None:
     async with other_producer(world.nats) as sent:
-        await kill_repeatedly(world, kills=kills, profile="bloodbank")
+        await kill_repeatedly(world, kills=kills, profile="bloodbank", bloodbank_proposed="true")
         async with world.relay() as metrics:
             await world.drained(60)
             assert metrics.problems() == []
@@ -198,11 +196,10 @@ async def test_every_event_carries_the_shared_streams_attributes(world: World, s
             actions = conn.execute("SELECT entity, action, entity_id::text, data FROM outbox ORDER BY id").fetchall()
         await world.drained()
 
-    expected = {"created": "created", "removed": "closed", "merged": "completed", "released": "released"}
     messages = await ours(world)
     assert len(messages) == len(actions)
     for message, (entity, action, entity_id, data) in zip(messages, actions, strict=True):
-        shared_action = expected.get(action, "updated") if entity == "worktree" else action
+        shared_action = EVENTS[f"{entity}.{action}"]
         envelope = message.envelope
         assert message.subject == f"bloodbank.evt.workspace.{entity}.{shared_action}"
         assert message.headers["Nats-Msg-Id"] == envelope["id"]
@@ -211,6 +208,7 @@ async def test_every_event_carries_the_shared_streams_attributes(world: World, s
         assert envelope["actor"] == {"type": "agent", "agent_id": "ada"}
         assert envelope["ordering_key"] == f"{entity}:{entity_id or '-'}"
         assert envelope["data"] == data | {"change": action}
+        assert faults(message.subject, envelope, is_proposed=True) == []
     assert (await world.nats.jetstream().stream_info(STREAM)).config == shared
 
 
@@ -224,24 +222,23 @@ async def test_everything_that_can_happen_conforms_on_the_shared_stream(world: W
 
     # then
     assert_same_as_outbox(world.database, messages)
+    names = set()
     for message in messages:
         envelope = message.envelope
         assert envelope.keys() - OPTIONAL_ATTRIBUTES == SHARED_ATTRIBUTES
-        assert envelope.keys() & REFERENCE_OR_DATA in ({"data"}, {"dataref", "datarefreason"})
+        assert ("dataref" in envelope) == ("datarefreason" in envelope)
         assert message.headers["Nats-Msg-Id"] == envelope["id"]
         assert UUID(envelope["correlationid"]) in {UUID(envelope["id"]), UUID(int=99)}
-        assert envelope["schemaref"] == f"{envelope['type'].removeprefix('bloodbank.')}.v1"
-        assert message.subject == envelope["type"].replace("bloodbank.", "bloodbank.evt.")
-        schema = VALIDATORS[envelope["dataschema"]]
-        if "data" in envelope:
+        assert faults(message.subject, envelope, is_proposed=True) == []
+        name = f"{envelope['type'].split('.')[2]}.{envelope['data']['change']}"
+        names.add(name)
+        schema = VALIDATORS[f"urn:imi:registry:event:{name}:v1"]
+        if "dataref" not in envelope:
             schema.validate(envelope["data"])
             told = schema.schema["properties"].keys() - {"backfill"}
             assert envelope["data"].keys() == told | {"change"}
-            assert f".{envelope['data']['change']}:" in envelope["dataschema"]
 
-    assert {message.envelope["dataschema"] for message in messages} == {
-        f"urn:imi:registry:event:{name}:v1" for name in VERSIONS
-    }
+    assert names == VERSIONS.keys() - {"registry.heartbeat"}
     references = [message for message in messages if "dataref" in message.envelope]
     assert len(references) == metrics.registry.get_sample_value("imi_relay_oversized_events_total") > 0
 
@@ -273,7 +270,7 @@ async def test_another_registry_in_the_same_stream_is_not_taken_for_a_restored_d
 ) -> None:
     headers = {
         "Imi-Outbox-Id": "1",
-        "Imi-Source": "urn:imi:other",
+        "Imi-Source": "urn:33god:service:other",
         "Nats-Msg-Id": "11111111-1111-4111-8111-111111111111",
     }
     await world.nats.jetstream().publish("bloodbank.evt.workspace.project.registered", b"{}", headers=headers)

@@ -17,7 +17,12 @@ pytestmark = pytest.mark.parametrize("profile", ["imi", "bloodbank"], indirect=T
 
 
 async def show(world: World, reference: object, *options: str) -> subprocess.CompletedProcess[str]:
-    settings = {"NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix, "IMI_PROFILE": world.settings().profile}
+    settings = {
+        "NATS_URL": world.nats_url,
+        "IMI_PREFIX": world.prefix,
+        "IMI_PROFILE": world.settings().profile,
+        "IMI_BLOODBANK_PROPOSED": "true",
+    }
     return await asyncio.to_thread(run, "events", "show", str(reference), *options, **settings)
 
 

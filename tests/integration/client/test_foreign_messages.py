@@ -18,8 +18,8 @@ from tests.support.world import World
 FOREIGN: list[tuple[bytes, dict[str, str] | None]] = [
     (b"", None),
     (b"\xff", {OUTBOX_ID_HEADER: "1"}),
-    (b"{}", {OUTBOX_ID_HEADER: "nonsense", EVENT_ID_HEADER: "too", "Imi-Source": "urn:imi:registry"}),
-    (b"{}", {"Imi-Source": "urn:imi:other"}),
+    (b"{}", {OUTBOX_ID_HEADER: "nonsense", EVENT_ID_HEADER: "too", "Imi-Source": "urn:33god:service:imi-registry"}),
+    (b"{}", {"Imi-Source": "urn:33god:service:other"}),
 ]
 
 Read = Callable[[RegistryClient, str | None, list[str], asyncio.Event], Awaitable[None]]
@@ -51,7 +51,12 @@ async def test_messages_of_others_are_passed_over(
     ready = asyncio.Event()
     async with (
         world.relay(),
-        RegistryClient.connect(world.nats_url, prefix=world.prefix, profile=profile) as client,  # type: ignore[arg-type]
+        RegistryClient.connect(
+            world.nats_url,
+            prefix=world.prefix,
+            profile=profile,  # type: ignore[arg-type]
+            proposed=True,
+        ) as client,
         asyncio.TaskGroup() as tasks,
     ):
         running = tasks.create_task(read(client, action, seen, ready))

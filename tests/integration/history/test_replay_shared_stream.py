@@ -33,13 +33,14 @@ def nats_url() -> Iterator[str]:
 async def world(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """In the profile bloodbank, with the shared stream."""
     monkeypatch.setenv("IMI_PROFILE", "bloodbank")
+    monkeypatch.setenv("IMI_BLOODBANK_PROPOSED", "true")
     await world.create_shared_stream()
     yield world
     await world.nats.jetstream().delete_stream(STREAM)
 
 
 def connect(world: World) -> AbstractAsyncContextManager[RegistryClient]:
-    return RegistryClient.connect(world.nats_url, prefix=world.prefix, profile="bloodbank")
+    return RegistryClient.connect(world.nats_url, prefix=world.prefix, profile="bloodbank", proposed=True)
 
 
 async def told(world: World, start: Start | None = None, **wanted: object) -> list[Replayed]:

@@ -16,11 +16,9 @@ from registry.commands import COMMANDS, CommandEnvelope, Outcome, validated
 from registry.commands.reading import Command, read
 from registry.concurrency.lanes import Job, Lanes
 from registry.errors import Invalid
-from registry.profiles.bloodbank import BloodbankProfile
 from registry.subjects import Names
 from tests.support.commands import envelope
 
-PIPELINE = BloodbankProfile("imi", "urn:imi:registry")
 PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
 
 
@@ -120,32 +118,6 @@ def test_the_digest_is_of_type_and_data_and_not_of_their_order() -> None:
 
 def test_only_the_fields_that_were_given_go_to_the_database() -> None:
     assert validated("project.register", PROJECT) == PROJECT
-
-
-def test_the_pipelines_attributes_are_read_as_ours() -> None:
-    # given
-    attributes = {
-        "specversion": "1.0",
-        "id": "not the same in the next attempt",
-        "command_id": str(UUID(int=7)),
-        "idempotency_key": "k",
-        "delivery": 3,
-        "source": "urn:flume",
-        "type": "bloodbank.workspace.project.register",
-        "actor": {"type": "agent", "agent_id": "ada"},
-        "data": PROJECT,
-    }
-    # when
-    found = read(orjson.dumps(attributes), "project.register", PIPELINE.parse_command)
-    # then
-    assert (found.id, found.idempotency_key, found.actor, found.problem) == (UUID(int=7), "k", "ada", None)
-
-
-def test_a_command_of_ours_has_the_pipelines_attributes_too() -> None:
-    attributes = PIPELINE.complete_command(orjson.loads(envelope("project.register", PROJECT, idempotencykey="k")))
-    assert attributes["command_id"] == attributes["id"]
-    assert attributes["idempotency_key"] == "k"
-    assert read(orjson.dumps(attributes), "project.register", PIPELINE.parse_command).problem is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from typing import Any, get_type_hints
 
 import orjson
 import pytest
-from jsonschema import Draft202012Validator
 
 from publisher.settings import load
 from registry.commands import COMMANDS, Code, Verdict
@@ -17,11 +16,8 @@ from registry.events.activity import ActivityLogged, ActivityLoggedV2
 from registry.events.command import CommandApplied, CommandRejected, ErrorCode
 from registry.events.envelope import Envelope
 from registry.events.message import OutboxRow
-from registry.profiles.bloodbank import BloodbankProfile
 from registry.profiles.imi import ImiProfile
 from registry.profiles.versions import members
-from registry.schemas.files import folder
-from registry.schemas.files import load as load_schemas
 from registry.subjects import Names
 
 EVENT = "7d1f3f0c-5a59-4f08-8f5c-0f1f6a1e2b3c"
@@ -171,14 +167,6 @@ def test_outcome_events_say_what_the_answer_to_a_command_says() -> None:
     assert {*applied["verdict"].__args__, *rejected["verdict"].__args__} == set(Verdict.__args__)  # type: ignore[attr-defined]
     (example,) = CommandApplied.model_config["json_schema_extra"]["examples"]  # type: ignore[index,call-overload,misc]
     assert example["type"] in COMMANDS
-
-
-@pytest.mark.parametrize("name", VERSIONS)
-def test_data_in_the_other_profile_keeps_to_the_same_schema(name: str) -> None:
-    (example,) = VERSIONS[name][0].model_config["json_schema_extra"]["examples"]  # type: ignore[index,call-overload,misc]
-    envelope = orjson.loads(BloodbankProfile("imi", "s").encode(row(name, str_of(example)), 1 << 20).payload)
-    documents = {document.get("$id"): document for document in load_schemas(folder()).values()}
-    Draft202012Validator(documents[envelope["dataschema"]]).validate(envelope["data"])
 
 
 def test_the_envelope_model_has_every_attribute_that_is_written() -> None:

@@ -10,7 +10,7 @@ from registry.profiles.bloodbank import SOURCE_HEADER
 from registry.profiles.profile import PROFILES, profile_named
 
 EVENT_ID = "7d1f3f0c-5a59-4f08-8f5c-0f1f6a1e2b3c"
-OURS = {OUTBOX_ID_HEADER: "42", EVENT_ID_HEADER: EVENT_ID, SOURCE_HEADER: "urn:imi:registry"}
+OURS = {OUTBOX_ID_HEADER: "42", EVENT_ID_HEADER: EVENT_ID, SOURCE_HEADER: "urn:33god:service:imi-registry"}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,6 @@ def test_a_message_without_the_ids_is_none_of_ours(name: str, missing: str) -> N
 
 def test_in_a_shared_stream_the_source_tells_our_events_from_those_of_another_registry() -> None:
     profile = profile_named("bloodbank")
-    assert profile.identity(OURS | {SOURCE_HEADER: "urn:imi:other"}) == (None, None)
+    assert profile.identity(OURS | {SOURCE_HEADER: "urn:33god:service:other"}) == (None, None)
     assert profile.identity({key: value for key, value in OURS.items() if key != SOURCE_HEADER}) == (None, None)
-    assert profile_named("bloodbank", source="urn:imi:other").identity(OURS) == (None, None)
+    assert profile_named("bloodbank", source="urn:33god:service:other").identity(OURS) == (None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from time import perf_counter
 
 from nats.aio.client import Client
@@ -11,10 +12,12 @@ from prometheus_client import CollectorRegistry
 from publisher.part import Part
 from publisher.settings import Settings
 from publisher.web.console.sources.health import QuietHealth
+from registry.broker.bound import bound_subjects
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
 from registry.client.sender import CommandSender
-from registry.errors import Unavailable
+from registry.errors import Conflict, Unavailable
+from registry.profiles.profile import Profile, spoken
 
 LOOK_SECONDS = 5.0
 ANSWER_SECONDS = 3
@@ -61,6 +64,7 @@ class Broker(Part):
         async with connect_nats(
             self._nats_url, self._name, self._nats_access, reconnect=False, on_closed=on_closed
         ) as client:
+            self._profile = await self._spoken(client)
             self._client = client
             try:
                 while not lost.is_set():
@@ -70,6 +74,18 @@ class Broker(Part):
             finally:
                 self._client = None
                 self.answer_seconds = None
+
+    @property
+    def profile(self) -> Profile:
+        """The names in the streams, as they are spoken there."""
+        return self._profile
+
+    async def _spoken(self, client: Client) -> Profile:
+        """The names as they are; relay and applier tell of a stream that does not take them, and end."""
+        try:
+            return await spoken(self._profile, partial(bound_subjects, client))
+        except Conflict:
+            return self._profile
 
     async def _look(self, client: Client) -> None:
         began = perf_counter()

@@ -19,6 +19,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def client(world: World) -> AsyncIterator[RegistryClient]:
     async with RegistryClient.connect(
-        world.nats_url, prefix=world.prefix, profile=world.settings().profile, name="here"
+        world.nats_url, prefix=world.prefix, profile=world.settings().profile, proposed=True, name="here"
     ) as connected:
         yield connected
