@@ -72,7 +72,7 @@ NOTHING_ELSE = [
     ("name", "content", "told"),
     [
         ("nkey", "", "it must hold the seed of a user"),
-        ("nkey", SEED[:-1] + ("A" if SEED[-1] != "A" else "B"), "it must hold the seed of a user"),
+        ("nkey", SEED[:20] + ("A" if SEED[20] != "A" else "B") + SEED[21:], "it must hold the seed of a user"),
         ("nkey", Key("account").seed, "it must hold the seed of a user"),
         ("nkey", Key("user").public, "it must hold the seed of a user"),
         ("nkey", "ü" * 58, "it must hold the seed of a user"),
