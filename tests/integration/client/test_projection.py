@@ -38,7 +38,7 @@ async def test_a_projection_follows_everything(world: World, profile: str) -> No
     async with (
         world.relay(),
         world.history(),
-        RegistryClient.connect(world.nats_url, prefix=world.prefix, profile=profile) as client,
+        RegistryClient.connect(world.nats_url, prefix=world.prefix, profile=profile, proposed=True) as client,
         client.projection() as one,
     ):
         assert len(one.projects) == 2

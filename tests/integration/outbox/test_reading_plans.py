@@ -85,10 +85,10 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def body_of(conn: AsyncConnection, function: str, parameters: dict[str, Any]) -> str:
-    """The one query that a function of plpgsql consists of."""
+    """The query that a function of plpgsql begins with."""
     row = await (await conn.execute("SELECT prosrc FROM pg_proc WHERE proname = %s", [function])).fetchone()
     assert row is not None
-    query = str(row[0]).removeprefix("\nBEGIN\n").split("INTO events")[0]
+    query = str(row[0]).partition("BEGIN\n")[2].split("INTO events")[0]
     return re.sub("|".join(parameters), lambda match: f"%({match[0]})s", query)
 
 

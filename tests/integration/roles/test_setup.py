@@ -12,6 +12,7 @@ from tests.support.databases import Role, name_of, new_database, plain_role
 from tests.support.roles.cluster import as_login, connect, create_roles, login, migrated
 from tests.support.schema.migrations import MIGRATIONS, NAMES, catalogs, migration, psql
 
+NEXT = migrate.load()[-1].version + 1
 REGISTER = b"SELECT register_project('p', 'git@github.com:o/p.git')"
 
 
@@ -146,7 +147,7 @@ def test_what_is_handed_over_belongs_to_nobody_who_can_log_in_and_goes_on(cluste
         assert done.code == 0, done.err
 
         with psycopg.connect(as_owner) as conn:
-            later = migration(7, "CREATE TABLE IF NOT EXISTS later (a integer);")
+            later = migration(NEXT, "CREATE TABLE IF NOT EXISTS later (a integer);")
             assert migrate.apply(conn, migrations=[*migrate.load(), later]) == [later.name]
             conn.execute(REGISTER)
         with connect(as_superuser) as admin:
@@ -158,11 +159,10 @@ def test_what_is_handed_over_belongs_to_nobody_who_can_log_in_and_goes_on(cluste
                 " UNION SELECT datdba::regrole::text FROM pg_database WHERE datname = current_database()"
             ).fetchall()
             assert owners == [("imi_owner",)]
-            assert admin.execute("SELECT DISTINCT applied_by FROM schema_migrations WHERE version = 7").fetchone() == (
-                user_of(as_owner),
-            )
+            applied = admin.execute("SELECT DISTINCT applied_by FROM schema_migrations WHERE version = %s", [NEXT])
+            assert applied.fetchone() == (user_of(as_owner),)
             admin.execute("DROP TABLE later")
-            admin.execute("DELETE FROM schema_migrations WHERE version = 7")
+            admin.execute("DELETE FROM schema_migrations WHERE version = %s", [NEXT])
         with psycopg.connect(as_owner) as conn:
             migrate.rollback(conn)
         with connect(as_superuser) as admin:
@@ -207,7 +207,7 @@ def test_files_run_by_psql_give_the_rights_too_and_the_way_back_takes_all(cluste
 
 
 def test_a_superuser_who_migrates_makes_what_is_new_the_owners(cluster: str) -> None:
-    later = migration(7, "CREATE TABLE IF NOT EXISTS later (a integer);")
+    later = migration(NEXT, "CREATE TABLE IF NOT EXISTS later (a integer);")
     with migrated(cluster) as (as_owner, as_superuser):
         with psycopg.connect(as_superuser) as conn:
             migrate.apply(conn, migrations=[*migrate.load(), later])
