@@ -41,6 +41,7 @@ async def explained(conn: AsyncConnection, cursor: Cursor) -> dict[str, Any]:
     values = {
         "published": None,
         "dead_ids": None,
+        "withheld": None,
         "hindrance": None,
         "complete_sequence": cursor.complete_sequence,
         "stream_sequence": cursor.stream_sequence + 1,
