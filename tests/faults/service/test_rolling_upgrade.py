@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 from pathlib import Path
@@ -46,11 +47,15 @@ def variables(world: World, code: Path) -> dict[str, str]:
     return places | {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1", "IMI_CANARY_SECONDS": "0"}
 
 
-def migrated(world: World, code: Path, *arguments: str) -> str:
-    """What `imi-registry migrate up` of that code says."""
-    command = [*COMMAND, "migrate", "up", *arguments]
-    ran = subprocess.run(command, env=environment(**variables(world, code)), capture_output=True, text=True, check=True)
-    return ran.stdout
+async def migrated(world: World, code: Path, *arguments: str) -> str:
+    """What `imi-registry migrate up` of that code says. The writers go on meanwhile: it waits for their commits."""
+
+    def run() -> str:
+        command = [*COMMAND, "migrate", "up", *arguments]
+        values = environment(**variables(world, code))
+        return subprocess.run(command, env=values, capture_output=True, text=True, check=True).stdout
+
+    return await asyncio.to_thread(run)
 
 
 async def test_processes_are_replaced_one_by_one_and_nothing_is_lost(world: World, newer: Path) -> None:
@@ -70,7 +75,7 @@ async def test_processes_are_replaced_one_by_one_and_nothing_is_lost(world: Worl
             await load.reach(commits=20)
 
             # when: migrated before, an old one comes back, then each is replaced
-            told = migrated(world, newer)
+            told = await migrated(world, newer)
             assert f"applied {NEWEST + 1:03}_review_policy.sql" in told
             assert f"{NEWEST + 2:03}_without_the_view.sql waits" in told
             running[0].kill()
@@ -86,8 +91,9 @@ async def test_processes_are_replaced_one_by_one_and_nothing_is_lost(world: Worl
                 await load.reach(commits=20)
 
             # and afterwards
-            assert migrated(world, newer, "--afterwards").startswith(f"applied {NEWEST + 2:03}_without_the_view.sql")
-            assert migrated(world, newer) == "nothing to apply\n"
+            told = await migrated(world, newer, "--afterwards")
+            assert told.startswith(f"applied {NEWEST + 2:03}_without_the_view.sql")
+            assert await migrated(world, newer) == "nothing to apply\n"
             await load.reach(commits=20)
 
         # then
