@@ -33,7 +33,11 @@ ALTER TABLE publisher_cursor ADD COLUMN IF NOT EXISTS dead_ids bigint NOT NULL D
 
 ALTER TABLE publisher_cursor ADD COLUMN IF NOT EXISTS hindrance text;
 
+-- Where a stream is of somebody who has no name for some events: docs/bloodbank.md.
+ALTER TABLE publisher_cursor ADD COLUMN IF NOT EXISTS withheld bigint NOT NULL DEFAULT 0;
+
 COMMENT ON COLUMN publisher_cursor.dead_ids IS 'How many of the ids in published will never appear: they were of transactions that were rolled back.';
+COMMENT ON COLUMN publisher_cursor.withheld IS 'How many of the ids in published are of events that do not go into this stream.';
 COMMENT ON COLUMN publisher_cursor.hindrance IS 'Why the publisher cannot publish, in its own words; NULL when nothing hinders it.';
 COMMENT ON COLUMN publisher_cursor.published IS 'Outbox ids that are in the stream, or will never appear, as of complete_sequence; published_ids() tells all.';
 COMMENT ON COLUMN publisher_cursor.complete_sequence IS 'What was published up to this sequence is in published, what came since in published_batch.';
@@ -64,6 +68,9 @@ LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    first_recorded bigint;
+    withheld_events bigint;
 BEGIN
     WITH oldest AS (
         SELECT
@@ -116,10 +123,37 @@ BEGIN
     )
     SELECT (SELECT count(*) FROM removed), (SELECT count(*) FROM chosen)
     INTO events, batches;
+
+    -- What no stream got is in no batch. It is as old as what was published before and behind it, so it goes when its
+    -- time is over and every batch that is left tells of later events alone.
+    IF EXISTS (SELECT FROM public.publisher_cursor WHERE withheld > 0) THEN
+        SELECT min(lower(part)) INTO first_recorded
+        FROM public.published_batch AS batch
+        CROSS JOIN LATERAL unnest(batch.ids) AS part;
+
+        WITH passed AS (
+            SELECT event.id
+            FROM public.outbox AS event
+            WHERE (first_recorded IS NULL OR event.id < first_recorded)
+                AND event.occurred_at < now() - p_keep
+                AND NOT EXISTS (
+                    SELECT FROM public.publisher_cursor AS other WHERE NOT other.published @> event.id
+                )
+            ORDER BY event.id
+            LIMIT p_most
+        ), removed AS (
+            DELETE FROM public.outbox
+            USING passed
+            WHERE outbox.id = passed.id
+            RETURNING outbox.id
+        )
+        SELECT count(*) INTO withheld_events FROM removed;
+        events := events + withheld_events;
+    END IF;
 END;
 $$;
 
-COMMENT ON FUNCTION forget_published(interval, integer) IS 'Removes the oldest events that were published longer ago than this, about so many at once, and says how many, and of how many batches.';
+COMMENT ON FUNCTION forget_published(interval, integer) IS 'Removes the oldest events that were published longer ago than this, or that no stream got and are older, about so many at once of each, and says how many, and of how many batches.';
 
 REVOKE EXECUTE ON FUNCTION forget_published(interval, integer) FROM PUBLIC;
 
