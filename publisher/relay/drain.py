@@ -146,12 +146,12 @@ class Drain:
             if message.omission is not None:
                 await self._report_omission(message.outbox_id, message.omission)
             self._waiting.append(message)
+            self._waiting_bytes += message.size
             size += message.size
-            is_enough = size > PAGE_BYTES or (alone and self._waiting_bytes + size > PAGE_BYTES)
+            is_enough = size > PAGE_BYTES or (alone and self._waiting_bytes > PAGE_BYTES)
             if is_enough and number < len(page.rows):
                 page = page._replace(rows=page.rows[:number], is_full=True)
                 break
-        self._waiting_bytes += size
         return page, alone
 
     def _withhold(self, outbox_id: int) -> None:
