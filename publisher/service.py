@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Protocol
 
@@ -29,6 +28,7 @@ from publisher.web.console.application import application
 from publisher.web.console.console import Console
 from publisher.web.guard import Guard, known_hosts
 from registry.broker.connection import connect_nats
+from registry.concurrency.signals import ENDING, ignore_ending, tell_loop
 from registry.concurrency.tasks import run_until
 from registry.database import migrate
 from registry.database.connection import connect_blocking
@@ -120,7 +120,7 @@ async def serve(
                 ],
             )
         finally:
-            _ignore_signals()
+            ignore_ending()
 
 
 def _publishing(settings: Settings, reader: Settings, metrics: RelayMetrics, findings: Findings) -> list[Part]:
@@ -182,22 +182,10 @@ async def check_nats(settings: Settings) -> None:
         pass
 
 
-def _ignore_signals() -> None:
-    """From here on it ends; whoever asks once more gets what was asked for."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
-
-
 def _stop_on_signals() -> asyncio.Event:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, stop.set)
+    for number in ENDING:
+        tell_loop(number, stop.set)
     return stop
 
 

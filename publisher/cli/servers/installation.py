@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from publisher.cli.servers.session import database, located, required, settings_of
+from registry.concurrency.signals import ignore_ending
 from registry.errors import Conflict, Invalid, Unusable
 
 if TYPE_CHECKING:
     from publisher.embedded.process import EmbeddedServer
     from publisher.settings import Settings
-
-
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextmanager
@@ -47,9 +44,8 @@ def embedded(
         settings = settings_of(database_url=db_server.url, **overrides).at_other_nats(broker.url)
         try:
             yield settings, [db_server, broker], publish
-        finally:  # whoever asks once more gets what was asked for; stopped halfway, servers would be left
-            for number in STOPPING:
-                signal.signal(number, signal.SIG_IGN)
+        finally:
+            ignore_ending()
 
 
 @contextmanager

@@ -8,10 +8,12 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from publisher.cli.arguments.folders import expanded
+from registry.concurrency.signals import ENDING, tell_loop
 from registry.errors import Invalid, Unusable
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from registry.database import Registry
 
 T = TypeVar("T")
-
-ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 UP_FOLDER: ContextVar[Path | None] = ContextVar("UP_FOLDER", default=None)
 """The state directory given with --state-dir, if any."""
@@ -185,25 +185,23 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def _until_ended(work: Coroutine[Any, Any, T]) -> T:
     """`work`, cancelled by a signal that is to end it: an exception out of a handler would leave connections open."""
     ended_by: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGINT)}
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    task = asyncio.current_task()
 
     def end(number: int) -> None:
         ended_by.append(number)
         if task is not None:
             task.cancel()
 
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            loop.add_signal_handler(number, end, number)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # SIGINT: the runner does it
+        tell_loop(number, partial(end, number))
     try:
         return await work
     except asyncio.CancelledError:
         if ended_by:
             raise SystemExit(128 + ended_by[0]) from None
         raise
-    finally:  # now, since a loop that is closed lets them end the program at once
+    finally:  # now, since the loop is closed next
         for number, handler in handlers.items():
             if signal.getsignal(number) is not signal.SIG_IGN:  # as a service that has ended leaves them
-                loop.remove_signal_handler(number)
                 signal.signal(number, handler)
