@@ -5,6 +5,7 @@ So it is after a failover to a replica that lacked the last transactions: consum
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,6 +30,9 @@ LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
 TAIL_LOOKED_AT = 100_000
 """In a shared stream holes tell nothing: the headers of ours among its last so many messages do."""
+
+STILL_SECONDS = 0.5
+"""A publisher at work records more than once in so much time."""
 
 # Where the record has a hole, a message of somebody else stands in the stream, or an event of a lost database.
 HOLES = """
@@ -56,6 +60,8 @@ WHERE first_sequence <= last_sequence
 ORDER BY first_sequence
 LIMIT 100
 """
+
+RECORDED = "SELECT stream_sequence FROM public.publisher_cursor WHERE stream = %s"
 
 
 class Phantom(NamedTuple):
@@ -123,7 +129,7 @@ async def unknown_sequences(
             return [], 0  # nothing of ours is in a stream that does not take our subjects
         after = max(known.forgotten, state.last_seq - TAIL_LOOKED_AT)
         return await _unknown_in_tail(conn, SharedStream(client, profile, settings), after), 0
-    return await _unrecorded(conn, client.jetstream(), profile, known, state.first_seq, state.last_seq)
+    return await _unrecorded(conn, client.jetstream(), profile, known.stream, state.first_seq, state.last_seq)
 
 
 async def _unknown_in_tail(conn: AsyncConnection, stream: SharedStream, after: int) -> list[int]:
@@ -143,19 +149,20 @@ async def _unknown_in_tail(conn: AsyncConnection, stream: SharedStream, after: i
 
 
 async def _unrecorded(
-    conn: AsyncConnection, jetstream: JetStreamContext, profile: Profile, known: Known, first: int, last: int
+    conn: AsyncConnection, jetstream: JetStreamContext, profile: Profile, stream: str, first: int, last: int
 ) -> tuple[list[int], int]:
     """Messages that the record does not name: sequences of events of a lost database, and how many are of nobody."""
+    recorded = await _end_of_record(conn, stream, last)
     with translated():
-        holes = await (await conn.execute(HOLES, {"stream": known.stream})).fetchall()
-    unrecorded = [sequence for low, high in holes for sequence in range(max(low, first), high + 1)]
-    unrecorded += range(max(known.last + 1, first), last + 1)
+        holes = await (await conn.execute(HOLES, {"stream": stream})).fetchall()
+    unrecorded = [sequence for low, high in holes for sequence in range(max(low, first), min(high, recorded) + 1)]
+    unrecorded += range(max(recorded + 1, first), last + 1)
     unknown: list[int] = []
     foreign = 0
     for sequence in unrecorded[:LOOKED_AT]:
         try:
-            with translated_nats(f"cannot read stream {known.stream}"):
-                message = await jetstream.get_msg(known.stream, sequence)
+            with translated_nats(f"cannot read stream {stream}"):
+                message = await jetstream.get_msg(stream, sequence)
         except NotFound:
             continue
         outbox_id, event_id = profile.identity(message.headers or {})
@@ -164,3 +171,23 @@ async def _unrecorded(
         elif not await known_events(conn, [(outbox_id, event_id)]):
             unknown.append(sequence)
     return unknown, foreign
+
+
+async def _end_of_record(conn: AsyncConnection, stream: str, last: int) -> int:
+    """Sequence up to which the record tells what was published, once that is `last` or stands still.
+
+    What a publisher has just sent is in the stream before it is in the record, and is not worth a look.
+    """
+    recorded = await _recorded(conn, stream)
+    while recorded < last:
+        await asyncio.sleep(STILL_SECONDS)
+        before, recorded = recorded, await _recorded(conn, stream)
+        if recorded == before:
+            break
+    return recorded
+
+
+async def _recorded(conn: AsyncConnection, stream: str) -> int:
+    with translated():
+        row = await (await conn.execute(RECORDED, [stream])).fetchone()
+    return int(row[0]) if row else 0

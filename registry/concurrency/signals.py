@@ -12,8 +12,9 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def tell_loop(number: int, told: Callable[[], object]) -> None:
     """Call `told` in the running event loop at each signal `number`, until something else is done with it.
 
-    Not by the loop's own handlers: those leave a signal to its default, which is to end at once, for the moment in which
-    another takes their place, and for good when the loop is closed. A SIGHUP that is ignored, as under nohup, stays so.
+    Not by the loop's own handlers: those leave a signal to its default, which is to end at once, for the moment in
+    which another takes their place, and for good when the loop is closed. A SIGHUP that is ignored, as under nohup,
+    stays so.
     """
     loop = asyncio.get_running_loop()
     if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
