@@ -1,4 +1,4 @@
-"""What the record does not name is looked at, message by message: but not what a publisher at work is about to record."""
+"""Messages that the record does not name are looked at, but not those that a publisher at work is about to record."""
 
 from __future__ import annotations
 
