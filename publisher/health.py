@@ -47,6 +47,10 @@ class Health:
         """What somebody should look at although this part does its work."""
         return []
 
+    def to_do(self) -> str:
+        """What somebody should do about it, where this part knows; else empty."""
+        return ""
+
     def facts(self) -> dict[str, str]:
         """What the status page shows beside that, by name."""
         return {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Protocol
 
 import structlog
 
@@ -14,6 +13,8 @@ from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
 from publisher.canary import Canary, CanaryHealth
 from publisher.doctor import Examination, Findings
+from publisher.embedded.supervised import Supervised
+from publisher.embedded.watch import ServersHealth, watched
 from publisher.gauges.measurement import Gauges, OutboxMeasurement, StreamMeasurement
 from publisher.health import Health
 from publisher.history.service import HistoryService
@@ -32,37 +33,22 @@ from registry.concurrency.signals import ENDING, ignore_ending, tell_loop
 from registry.concurrency.tasks import run_until
 from registry.database import migrate
 from registry.database.connection import connect_blocking
-from registry.errors import Unavailable
 
 log = structlog.get_logger()
-
-WATCH_SECONDS = 0.5
-
-
-class Child(Protocol):
-    """A server this process started and cannot do without."""
-
-    name: str
-
-    def is_running(self) -> bool:
-        """Whether it is still there."""
-
-    def exit_reason(self) -> str:
-        """Its last words."""
 
 
 async def serve(
     settings: Settings,
     *,
     ready: Callable[[str], Awaitable[None] | None] | None = None,
-    children: Sequence[Child] = (),
+    children: Sequence[Supervised] = (),
     work: Callable[[], Coroutine[object, object, None]] | None = None,
 ) -> None:
     """Run until SIGTERM, SIGINT or SIGHUP, or until `work` is done where it is given.
 
     `ready` is called with the status page's URL once every part has settled: events flow, and who asks is answered.
-    Servers that are away are waited for in the first second as in the last. Raises `RegistryError` for what waiting
-    cannot heal, among it the end of one of `children`.
+    Servers that are away are waited for in the first second as in the last; of `children`, which this process has
+    started, one that dies is started again. Raises `RegistryError` for what that cannot heal.
     """
     as_part = {part: settings.as_part(part) for part in database_parts(settings)}
     memory.give_back()
@@ -79,6 +65,9 @@ async def serve(
     for lead in {metrics, applier_metrics} - {part.health for part in parts}:
         lead.became("elsewhere")
     others = [part.health for part in [contact, *parts] if part.health not in (metrics, applier_metrics)]
+    servers = ServersHealth(metrics.registry) if children else None
+    if servers is not None:
+        others.append(servers)
     with server.bind(settings.http_host, settings.http_port) as listener:
         host, port = listener.getsockname()[:2]
         hosts = known_hosts(host, settings.http_hosts)
@@ -116,7 +105,7 @@ async def serve(
                     *console.work(),
                     announce_url(),
                     announce_then_work(),
-                    *[_watch(child) for child in children],
+                    *([watched(child, servers) for child in children] if servers is not None else []),
                 ],
             )
         finally:
@@ -187,9 +176,3 @@ def _stop_on_signals() -> asyncio.Event:
     for number in ENDING:
         tell_loop(number, stop.set)
     return stop
-
-
-async def _watch(child: Child) -> None:
-    while child.is_running():  # noqa: ASYNC110  # the end of another process is no event of this loop
-        await asyncio.sleep(WATCH_SECONDS)
-    raise Unavailable(f"{child.name} ended: {child.exit_reason()}")

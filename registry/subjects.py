@@ -59,13 +59,19 @@ class CommandNames:
 
 @dataclass(frozen=True)
 class LetterNames:
-    """What the dead letters of subscriptions are called; those of each durable name have a stream of their own."""
+    """What the dead letters of subscriptions are called; those of each durable name have a stream of their own.
+
+    And beside them what people did, with dead letters and with anything else.
+    """
 
     stream_root: str
     subject_root: str
     record_stream: str
     """Stream that records what was done with dead letters."""
     record_root: str
+    action_stream: str
+    """Stream that holds the log of actions."""
+    action_root: str
 
     @property
     def all_subjects(self) -> str:
@@ -88,6 +94,10 @@ class LetterNames:
         """Subject of the dead letter of one event: there is one at most."""
         return f"{self.subject_root}.{durable}.letter.{event_id}"
 
+    def failing_subject(self, durable: str, event_id: str) -> str:
+        """Subject under which it is kept how often a handler failed on an event that is no dead letter yet."""
+        return f"{self.subject_root}.{durable}.failing.{event_id}"
+
     def redelivery_subject(self, durable: str, event_id: str) -> str:
         """Subject on which it is asked that a dead letter is handled once more."""
         return f"{self.subject_root}.{durable}.redeliver.{event_id}"
@@ -95,6 +105,10 @@ class LetterNames:
     def record_subject(self, durable: str, action: str) -> str:
         """Subject under which it is recorded that somebody did something with a dead letter."""
         return f"{self.record_root}.{durable}.{action}"
+
+    def action_subject(self, means: str) -> str:
+        """Subject under which an action is logged that somebody took by `means`: `console` or `cli`."""
+        return f"{self.action_root}.{means}"
 
 
 @dataclass(frozen=True)
@@ -128,6 +142,8 @@ class Names:
             subject_root=f"{self.prefix}.sub.v1",
             record_stream=f"{self.prefix.upper()}_DEAD_LETTER_RECORD",
             record_root=f"{self.prefix}.dlr.v1",
+            action_stream=f"{self.prefix.upper()}_ACTIONS",
+            action_root=f"{self.prefix}.act.v1",
         )
 
     @property

@@ -11,6 +11,7 @@ import typer
 from publisher.cli.arguments.options import Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
 from publisher.cli.arguments.times import printed
 from publisher.cli.arguments.usage import confirm
+from publisher.cli.servers.noted import noted
 from publisher.cli.servers.session import acting_as, located, registry_client, run
 from publisher.cli.terminal.text import emit_document, emit_json, write
 from registry.errors import Invalid, NotFound
@@ -151,6 +152,7 @@ def retry(
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that are there now, oldest first.")] = False,
+    actor: Actor = None,
     yes: Yes = False,
     nats_url: NatsUrl = None,
     _state_dir: UpFolder = None,
@@ -161,13 +163,17 @@ def retry(
     """
     if everything == (number is not None):
         raise Invalid("give either the number of a dead letter, or --all")
+    who = acting_as(actor)
     if number is not None:
         letter = _with_dead_letters(lambda dead_letters: dead_letters.retry(number), nats_url)
         write(f"sent to {letter.subject} again")
+        noted(nats_url, who, "dead letter: retry", f"commands {number}", "sent once more")
         return
 
     async def find(dead_letters: DeadLetters) -> list[int]:
         return [letter.number async for letter in dead_letters.all()]
+
+    sent: list[int] = []
 
     async def work(dead_letters: DeadLetters) -> None:
         for each in numbers:
@@ -176,6 +182,7 @@ def retry(
             except NotFound:
                 write(f"{each} is gone meanwhile")
                 continue
+            sent.append(each)
             write(f"{each} sent to {letter.subject} again")
 
     numbers = _with_dead_letters(find, nats_url)
@@ -183,19 +190,27 @@ def retry(
         write("no dead letters")
         return
     confirm(f"Send {len(numbers)} dead letters once more?", yes)
-    _with_dead_letters(work, nats_url)
+    try:
+        _with_dead_letters(work, nats_url)
+    finally:  # what was sent before NATS was lost, too
+        if sent:
+            noted(nats_url, who, "dead letters: retry all", "commands", f"{len(sent)} dead letters sent once more")
 
 
 @dead_letters_app.command("drop")
-def drop(number: Number, yes: Yes = False, nats_url: NatsUrl = None, _state_dir: UpFolder = None) -> None:
+def drop(
+    number: Number, actor: Actor = None, yes: Yes = False, nats_url: NatsUrl = None, _state_dir: UpFolder = None
+) -> None:
     """Delete a dead letter for good.
 
     Example: imi-registry commands dead-letters drop 1 --yes
     """
+    who = acting_as(actor)
     letter = _with_dead_letters(lambda dead_letters: dead_letters.get(number), nats_url)
     confirm(f"Delete dead letter {number} ({letter.reason})?", yes)
     _with_dead_letters(lambda dead_letters: dead_letters.drop(number), nats_url)
     write(f"dropped dead letter {number}")
+    noted(nats_url, who, "dead letter: drop", f"commands {number}", "dropped")
 
 
 def _with_dead_letters(work: Callable[[DeadLetters], Awaitable[T]], nats_url: str | None) -> T:

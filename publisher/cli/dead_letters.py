@@ -10,6 +10,7 @@ import typer
 from publisher.cli.arguments.options import MOST, Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
 from publisher.cli.arguments.times import printed
 from publisher.cli.arguments.usage import confirm
+from publisher.cli.servers.noted import noted
 from publisher.cli.servers.session import acting_as, located, registry_client, run
 from publisher.cli.terminal.text import emit_json, write
 from registry.errors import Invalid, NotFound
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Act = Callable[[int], Awaitable["DeadLetter"]]
+Wanted = tuple[str | None, str | None, str | None, str | None]  # entity, action, project, reason
 
 app = typer.Typer(help="Events that subscriptions could not handle.", no_args_is_help=True)
 
@@ -66,7 +68,7 @@ def list_(
     _check(durable, entity, action)
 
     async def work(client: RegistryClient) -> list[DeadLetter]:
-        return await _matching(client, durable, entity, action, project, reason)
+        return await _matching(client, durable, (entity, action, project, reason))
 
     found = _with_client(work, nats_url)
     if as_json:
@@ -145,7 +147,7 @@ def redeliver(
     def act(desk: DeadLetterDesk) -> Act:
         return lambda each: desk.redeliver(durable, each, actor=who)
 
-    _each(act, durable, number, everything, wanted, nats_url, yes, "Redeliver", "will be handled once more")
+    _each(act, durable, number, everything, wanted, nats_url, yes, who, "Redeliver", "will be handled once more")
 
 
 @app.command("drop")
@@ -172,7 +174,7 @@ def drop(
     def act(desk: DeadLetterDesk) -> Act:
         return lambda each: desk.drop(durable, each, actor=who)
 
-    _each(act, durable, number, everything, wanted, nats_url, yes, "Delete", "is deleted")
+    _each(act, durable, number, everything, wanted, nats_url, yes, who, "Delete", "is deleted")
 
 
 @app.command("record")
@@ -219,9 +221,10 @@ def _each(
     durable: str,
     number: int | None,
     everything: bool,
-    wanted: tuple[str | None, str | None, str | None, str | None],
+    wanted: Wanted,
     nats_url: str | None,
     yes: bool,
+    who: str,
     verb: str,
     done: str,
 ) -> None:
@@ -235,7 +238,7 @@ def _each(
     async def find(client: RegistryClient) -> list[DeadLetter]:
         if number is not None:
             return [await client.dead_letters.get(durable, number)]
-        return await _matching(client, durable, *wanted)
+        return await _matching(client, durable, wanted)
 
     async def work(client: RegistryClient) -> None:
         for letter in found:
@@ -247,7 +250,9 @@ def _each(
                 write(f"{letter.number} is gone meanwhile")
                 continue
             write(f"{letter.number}, {letter.event_name} at sequence {letter.sequence}, {done}")
+            numbers.append(letter.number)
 
+    numbers: list[int] = []
     found = _with_client(find, nats_url)
     if not found:
         write("no dead letters")
@@ -256,7 +261,12 @@ def _each(
         confirm(f"{verb} {len(found)} dead letters of {durable}?", yes)
     elif verb == "Delete":
         confirm(f"Delete dead letter {number} of {durable} ({found[0].failure.reason})?", yes)
-    _with_client(work, nats_url)
+    try:
+        _with_client(work, nats_url)
+    finally:  # what was done before NATS was lost, too
+        if numbers:
+            about = f"{durable} {number}" if number is not None else durable
+            noted(nats_url, who, f"dead letters: {verb.lower()}", about, f"{len(numbers)} of {len(found)}: {done}")
 
 
 def _check(durable: str | None, entity: str | None = None, action: str | None = None) -> None:
@@ -269,20 +279,14 @@ def _check(durable: str | None, entity: str | None = None, action: str | None = 
     check_filter(entity, action, None)
 
 
-async def _matching(
-    client: RegistryClient,
-    durable: str | None,
-    entity: str | None,
-    action: str | None,
-    project: str | None,
-    reason: str | None,
-) -> list[DeadLetter]:
+async def _matching(client: RegistryClient, durable: str | None, wanted: Wanted) -> list[DeadLetter]:
     from publisher.cli.arguments import references_over_nats
 
-    wanted: dict[str, Any] = {"entity": entity, "action": action}
+    entity, action, project, reason = wanted
+    fields: dict[str, Any] = {"entity": entity, "action": action}
     if project is not None:
-        wanted["project_id"] = await references_over_nats.project_id(client, project)
-    given = {name: value for name, value in wanted.items() if value is not None}
+        fields["project_id"] = await references_over_nats.project_id(client, project)
+    given = {name: value for name, value in fields.items() if value is not None}
     return [letter async for letter in client.dead_letters.find(durable, reason=reason, **given)]
 
 

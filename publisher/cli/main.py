@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 
 from publisher.cli import (
+    actions,
     activity,
     commands,
     config,
@@ -58,6 +59,7 @@ app.add_typer(history.app, name="history")
 app.command("rebuild-stream")(history.rebuild_stream)
 app.command("status")(status.status)
 app.command("doctor")(history.doctor)
+app.command("actions")(actions.actions)
 app.command("phantoms")(history.phantoms)
 app.command("import-sqlite")(import_sqlite.import_sqlite)
 app.add_typer(config.app, name="config")

@@ -9,11 +9,12 @@ import json
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from publisher.embedded.account import Account
 from publisher.embedded.binaries import nats_binary
-from publisher.embedded.process import EmbeddedServer, launch, server_lock, stop, wait_until_ready
+from publisher.embedded.process import FIRST, EmbeddedServer, Start, launch, server_lock, stop, wait_until_ready
 from publisher.embedded.state_dir import secret, starting, write_private
 from registry.errors import Unavailable
 
@@ -30,7 +31,11 @@ ANY_PORT = -1
 
 @contextmanager
 def nats_server(
-    state_dir: Path, *, settings: Mapping[str, Setting] | None = None, binary: Path | None = None
+    state_dir: Path,
+    *,
+    settings: Mapping[str, Setting] | None = None,
+    binary: Path | None = None,
+    start: Start = FIRST,
 ) -> Iterator[EmbeddedServer]:
     """nats-server with JetStream stored in `state_dir`, on loopback with a token, on the port it had before if free.
 
@@ -38,21 +43,23 @@ def nats_server(
     Raises as `postgres` does.
     """
     directory = state_dir.resolve()
-    executable = binary or nats_binary()
+    nats_on = partial(_nats_on, directory, binary or nats_binary(), settings or {}, start)
     with ExitStack() as stack:
         port = _remembered_port(directory / "nats.port")
         try:
-            server = stack.enter_context(_nats_on(port, directory, executable, settings or {}))
+            server = stack.enter_context(nats_on(port))
         except Unavailable:
-            if port == ANY_PORT:
+            if port == ANY_PORT or start.is_again:
                 raise
             # Most likely somebody else has the port by now. Whatever else it was is said by the second try.
-            server = stack.enter_context(_nats_on(ANY_PORT, directory, executable, settings or {}))
+            server = stack.enter_context(nats_on(ANY_PORT))
         yield server
 
 
 @contextmanager
-def _nats_on(port: int, directory: Path, executable: Path, settings: Mapping[str, Setting]) -> Iterator[EmbeddedServer]:
+def _nats_on(
+    directory: Path, executable: Path, settings: Mapping[str, Setting], start: Start, port: int
+) -> Iterator[EmbeddedServer]:
     with starting("nats-server"):
         if not executable.is_file():
             raise Unavailable(f'nats-server: program "{executable}" does not exist')
@@ -61,13 +68,13 @@ def _nats_on(port: int, directory: Path, executable: Path, settings: Mapping[str
             directory / "nats.conf",
             json.dumps(_nats_configuration(port, directory, token, settings), ensure_ascii=False),
         )
-        with server_lock(directory / "nats.lock", "nats-server") as lock:
+        with server_lock(directory / "nats.lock", "nats-server", start=start) as lock:
             for stale in directory.glob("*.ports"):
                 stale.unlink()
             command = [str(executable), "-c", str(directory / "nats.conf")]
             server = launch("nats-server", directory / "nats.log", command, lock, NATS_STOP, Account())
     try:
-        wait_until_ready(server, lambda: _listening_port(directory, server.pid) is not None)
+        wait_until_ready(server, lambda: _listening_port(directory, server.pid) is not None, start)
         taken = _listening_port(directory, server.pid)
         write_private(directory / "nats.port", str(taken))
         server.url = f"nats://{token}@127.0.0.1:{taken}"

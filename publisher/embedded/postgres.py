@@ -21,7 +21,17 @@ from psycopg.conninfo import make_conninfo
 
 from publisher.embedded.account import Account, account
 from publisher.embedded.binaries import postgres_binaries
-from publisher.embedded.process import GUARD, START_SECONDS, EmbeddedServer, launch, server_lock, stop, wait_until_ready
+from publisher.embedded.process import (
+    FIRST,
+    GUARD,
+    START_SECONDS,
+    EmbeddedServer,
+    Start,
+    launch,
+    server_lock,
+    stop,
+    wait_until_ready,
+)
 from publisher.embedded.state_dir import SOCKET, check_socket_path, secret, starting, write_private
 from registry.database.connection import connect_blocking
 from registry.errors import Conflict, Unavailable, Unusable
@@ -57,7 +67,11 @@ POSTGRES_SETTINGS = {
 
 @contextmanager
 def postgres(
-    state_dir: Path, *, settings: Mapping[str, str] | None = None, bin_dir: Path | None = None
+    state_dir: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    bin_dir: Path | None = None,
+    start: Start = FIRST,
 ) -> Iterator[EmbeddedServer]:
     """PostgreSQL with its data and socket in `state_dir`, no TCP, and the database `imi_registry` in it.
 
@@ -69,24 +83,29 @@ def postgres(
     check_socket_path(directory)
     with starting("PostgreSQL"):
         password = secret(directory / "postgres.password", needed_by=directory / "postgres")
-        server = _start_postgres(directory, bin_dir or postgres_binaries(), settings or {}, password)
+        server = _start_postgres(directory, bin_dir or postgres_binaries(), settings or {}, password, start)
     try:
-        wait_until_ready(server, lambda: _postmaster_ready(directory / "postgres", server.pid))
-        _create_database(directory / "run", password)
+        wait_until_ready(server, lambda: _postmaster_ready(directory / "postgres", server.pid), start)
+        if not start.is_again:
+            _create_database(directory / "run", password)
         yield server
     finally:
         stop(server, directory / "postgres.lock", POSTGRES_STOP)
 
 
-def _start_postgres(directory: Path, binaries: Path, settings: Mapping[str, str], password: str) -> EmbeddedServer:
+def _start_postgres(
+    directory: Path, binaries: Path, settings: Mapping[str, str], password: str, start: Start
+) -> EmbeddedServer:
     if not (binaries / "postgres").is_file():
         raise Unavailable(f'PostgreSQL: no program "postgres" in "{binaries}"')
     data, run = directory / "postgres", directory / "run"
-    with server_lock(directory / "postgres.lock", "PostgreSQL") as lock:
+    with server_lock(directory / "postgres.lock", "PostgreSQL", start=start) as lock:
         run.mkdir(mode=0o700, exist_ok=True)
         runner, binaries = account(directory, binaries, GUARD)
         runner.own(run)
         if not data.exists():
+            if start.is_again:  # an empty database at the same place would be taken for the one that is gone
+                raise Unusable(f'state directory "{directory}": the data of its PostgreSQL is gone: "{data}"')
             _initdb(directory, binaries, runner, lock, password, durable=settings.get("fsync") != "off")
         runner.own(data)
         _check_version(data, binaries)

@@ -14,8 +14,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Event
 
 from publisher.embedded import guard
 from publisher.embedded.account import Account
@@ -30,6 +31,19 @@ GUARD_SIGNALS = 128
 _POLL_SECONDS = 0.005
 
 Steps = list[tuple[signal.Signals, float]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a server is started."""
+
+    is_again: bool = False
+    """Whether it ran a moment ago: then it is started where it was and on what it had, or not at all."""
+    given_up: Event = field(default_factory=Event)
+    """Set by another thread that does not want the server any more."""
+
+
+FIRST = Start()
 
 
 @dataclass
@@ -64,15 +78,18 @@ class EmbeddedServer:
         return not self.is_running()
 
     def exit_reason(self) -> str:
-        """The server's own last word since this start: its last fatal log line, what killed it, or its last line."""
+        """What ended it: SIGKILL, of which it knew nothing, its last fatal line since this start, or its last line."""
         try:
             with self.log.open("rb") as log:
                 log.seek(self._log_start if self.log.stat().st_size >= self._log_start else 0)
                 lines = log.read().decode(errors="replace").strip().splitlines()
         except OSError as error:
             return f'log "{self.log}" cannot be read: {error.strerror}'
+        killed = self._killed_by()
+        if self._guard.poll() == GUARD_SIGNALS + signal.SIGKILL:  # a fatal line is then some client's of before
+            return killed[-1]
         fatal = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "[FTL]", "error:"))]
-        return (fatal or self._killed_by() or lines or [f'no reason in log "{self.log}"'])[-1].strip()
+        return (fatal or killed or lines or [f'no reason in log "{self.log}"'])[-1].strip()
 
     def _killed_by(self) -> list[str]:
         status = self._guard.poll() or 0
@@ -117,10 +134,12 @@ def launch(name: str, log: Path, command: list[str], lock: int, stop: Steps, run
     return server
 
 
-def wait_until_ready(server: EmbeddedServer, ready: Callable[[], bool]) -> None:
+def wait_until_ready(server: EmbeddedServer, ready: Callable[[], bool], start: Start = FIRST) -> None:
     """Return when `ready()`; raises `Unavailable` with the server's own words when it ends or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while not ready():
+        if start.given_up.is_set():
+            raise Unavailable(f"{server.name} was given up while it started")
         if server.wait(_POLL_SECONDS):
             raise Unavailable(f"{server.name} did not start: {server.exit_reason()}")
         if time.monotonic() > deadline:
@@ -152,14 +171,14 @@ def _released(path: Path, seconds: float) -> bool:
 
 
 @contextmanager
-def server_lock(path: Path, name: str, seconds: float | None = None) -> Iterator[int]:
+def server_lock(path: Path, name: str, seconds: float | None = None, start: Start = FIRST) -> Iterator[int]:
     """Lock that a server's processes inherit. Waits for a predecessor that is just being stopped by its guard."""
     seconds = PREDECESSOR_SECONDS if seconds is None else seconds
     held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + seconds
     try:
         while not try_lock(held):
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or start.given_up.is_set():
                 raise Conflict(f'state directory "{path.parent}": its {name} is still running after {seconds:g} s')
             time.sleep(_POLL_SECONDS)
         yield held

@@ -2,7 +2,7 @@
 
 The order of what is done makes that nothing is lost. An event is acknowledged when NATS has its dead letter, a dead
 letter is dropped when the handler has returned, a request when its letter is dropped or is stored anew. What ends in
-between is done again.
+between is done again. Failures are kept beside the letters until then: who reads next counts on from there.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ class Poison:
         self._outage = Outage("dead letters", durable=durable)
         self._buried = self._redelivered = 0
         self._failures: dict[str, Failure] = {}
-        """Of events in hand, by event id: kept when a connection is lost and they come again."""
+        """Of events in hand, by event id: they stay when a connection is lost and the events come again."""
+        self._kept: dict[str, int] = {}
+        """Of these, the number of the message that has them."""
+        self._can_keep = True
         self._under_way: dict[str, Again] = {}
         self._begun: set[str] = set()
         """Of these, what the handler has in hand now."""
@@ -72,7 +75,17 @@ class Poison:
         """Make the stream where there is none. Raises `Conflict` for one of somebody else, `Unavailable`."""
         await self._stream.open()
 
-    def fails(self, item: Item, error: Exception) -> bool:
+    async def recall(self, done: int) -> None:
+        """Learn what failed in the hands of who read before, of events behind sequence `done`. Raises `Unavailable`."""
+        self._can_keep = True
+        async for failing in self._stream.failing():
+            if failing.sequence <= done:  # whoever was done with it could not say so
+                self._to_drop.add(failing.number)
+            elif failing.number not in self._to_drop:
+                self._kept[failing.event_id] = failing.number
+                self._failures.setdefault(failing.event_id, failing.failure)
+
+    async def fails(self, item: Item, error: Exception) -> bool:
         """Note that the handler failed; True when it is not to be tried again.
 
         An `Unavailable` says that waiting helps, so it is not counted.
@@ -90,7 +103,28 @@ class Poison:
         self._failures[_event_id(self._profile, item)] = failure
         if len(self._failures) > MOST_FAILING:
             del self._failures[next(iter(self._failures))]
-        return isinstance(item, Again) or failure.attempts >= self._max_attempts
+        if isinstance(item, Again) or failure.attempts >= self._max_attempts:
+            return True
+        await self._keep(item)
+        return False
+
+    async def _keep(self, item: Held) -> None:
+        """Let who reads next know of the failures; where that cannot be done, no more is tried in this turn."""
+        if not self._can_keep:
+            return
+        event_id = _event_id(self._profile, item)
+        try:
+            self._kept[event_id] = await self._stream.keep(self._letter(event_id, item))
+        except RegistryError as error:
+            self._can_keep = False
+            self._outage.failed(error, sequence=item.delivery.sequence)
+
+    def _forget(self, event_id: str) -> None:
+        """Count no more: the event is handled, or a dead letter."""
+        self._failures.pop(event_id, None)
+        number = self._kept.pop(event_id, None)
+        if number is not None:
+            self._to_drop.add(number)
 
     async def bury(self, item: Item) -> bool:
         """Store an event as a dead letter, as it failed last; False when that cannot be done now, which is logged."""
@@ -116,7 +150,7 @@ class Poison:
                 buried=self._buried,
                 **item.delivery.ids,
             )
-        self._failures.pop(event_id, None)
+        self._forget(event_id)
         if isinstance(item, Again):
             await self._settle(item, {item.request.number})
         return True
@@ -124,7 +158,7 @@ class Poison:
     async def handled(self, item: Item) -> None:
         """Note that the handler returned; a dead letter is dropped."""
         if self._failures:
-            self._failures.pop(_event_id(self._profile, item), None)
+            self._forget(_event_id(self._profile, item))
         if isinstance(item, Again):
             self._redelivered += 1
             if is_told(self._redelivered):

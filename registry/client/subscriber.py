@@ -102,6 +102,8 @@ class Subscriber:
                 if self._poison is not None:
                     await self._poison.open()
                 turn = await self._durable.take_over(self._hand.done)
+                if self._poison is not None:
+                    await self._poison.recall(turn.done)
                 self._outage.over(consumer=turn.consumer, after=turn.done)
                 await self._read(turn)
             except (Unavailable, NotFound) as error:
@@ -201,7 +203,7 @@ class Subscriber:
         job.attempts += 1
         told = {"sequence": delivery.sequence, "error": said, "retry_seconds": delay} | delivery.ids
         self._failing.failed(error, is_bug=True, **told)
-        if self._poison is not None and self._poison.fails(job.item, error) and await self._poison.bury(job.item):
+        if self._poison is not None and await self._poison.fails(job.item, error) and await self._poison.bury(job.item):
             await self._finished(job)
         else:
             self._lanes.again(job, delay)

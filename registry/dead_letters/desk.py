@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import orjson
 from nats.aio.client import Client
@@ -86,6 +87,11 @@ class DeadLetterDesk:
             if await self._is_there(durable):
                 raise
             raise self._none(durable) from error
+
+    @checked_arguments
+    async def of_event(self, durable: str, event_id: UUID) -> DeadLetter | None:
+        """The dead letter that a subscription has of an event. Raises `NotFound` where none ever was, `Unavailable`."""
+        return await self._stream(durable).of_event(str(event_id))
 
     @checked_arguments
     async def redeliver(self, durable: str, number: int, *, actor: str) -> DeadLetter:

@@ -6,19 +6,11 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
-import orjson
 from nats.aio.client import Client
-from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
-from registry.broker.errors import translated_nats
-from registry.broker.own_stream import REQUEST_TIMEOUT_SECONDS, open_own
-from registry.broker.stored import first_message
+from registry.broker.journal import Journal
 from registry.dead_letters.letter import DeadLetter
-from registry.errors import NotFound
 from registry.subjects import LetterNames
-
-MOST_RECORDED = 100_000
-MOST_BYTES = 64 * 1024 * 1024
 
 Action = Literal["redeliver", "drop"]
 
@@ -44,16 +36,12 @@ class Records:
     """What was done with the dead letters of all subscriptions."""
 
     def __init__(self, client: Client, names: LetterNames) -> None:
-        self._client = client
         self._names = names
-        self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
-        self._is_open = False
+        description = "What people did with dead letters: who, when, what"
+        self._journal = Journal(client, names.record_stream, names.record_root, description)
 
     async def add(self, actor: str, action: Action, letter: DeadLetter) -> None:
         """Record that `actor` does this now. Raises `Unavailable`, `Conflict`: then it is not to be done."""
-        if not self._is_open:
-            await open_own(self._client, self._config())
-            self._is_open = True
         said = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "actor": actor,
@@ -65,36 +53,12 @@ class Records:
             "sequence": letter.sequence,
             "reason": letter.failure.reason,
         }
-        subject = self._names.record_subject(letter.durable, action)
-        with translated_nats(f"cannot record what is done in stream {self._names.record_stream}"):
-            await self._js.publish(subject, orjson.dumps(said))
+        await self._journal.write(self._names.record_subject(letter.durable, action), said)
 
     async def all(self, durable: str | None = None) -> AsyncIterator[Record]:
         """What was done, oldest first. Raises `Unavailable`."""
-        wanted = self._names.record_subject(durable or "*", "*")
-        name, number = self._names.record_stream, 0
-        while True:
+        async for said in self._journal.all(self._names.record_subject(durable or "*", "*")):
             try:
-                message = await first_message(self._js, name, number + 1, wanted)
-            except NotFound:  # nothing was ever done
-                return
-            if message is None:
-                return
-            number = int(message.seq or 0)
-            try:
-                said = orjson.loads(message.data or b"")
                 yield Record(**said | {"at": datetime.fromisoformat(said["at"])})
             except (ValueError, TypeError, KeyError):  # of somebody else
                 continue
-
-    def _config(self) -> StreamConfig:
-        return StreamConfig(
-            name=self._names.record_stream,
-            description="What people did with dead letters: who, when, what",
-            subjects=[f"{self._names.record_root}.>"],
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.OLD,
-            max_msgs=MOST_RECORDED,
-            max_bytes=MOST_BYTES,
-            allow_direct=True,
-        )

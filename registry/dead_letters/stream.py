@@ -1,6 +1,7 @@
 """The stream of one subscription's dead letters: a message for each, and one for each that is to be handled once more.
 
-Both are keyed by the id of the event: the same event buried again, or asked for again, takes the place of what was
+And one for each event that fails and may become one, with its failures so far: a restart does not begin to count anew.
+All are keyed by the id of the event: the same event buried again, or asked for again, takes the place of what was
 there. No `Nats-Msg-Id` is sent, so nothing that is sent can be taken for a repetition and be dropped. When the stream
 is full it takes no more: the event then stays with its subscription. docs/adr/0010-durable-subscriptions.md.
 """
@@ -58,9 +59,30 @@ class LetterStream:
 
         Returning says that NATS has it.
         """
-        subject = self._names.letter_subject(self.durable, letter.event_id)
+        await self._store(self._names.letter_subject(self.durable, letter.event_id), letter)
+
+    async def keep(self, failing: DeadLetter) -> int:
+        """Store how an event failed that may become a dead letter; returns the number of the message.
+
+        Its payload is left out. Raises `Unavailable`, also when the stream is full.
+        """
+        subject = self._names.failing_subject(self.durable, failing.event_id)
+        return await self._store(subject, failing._replace(payload=b"", headers={}))
+
+    async def failing(self) -> AsyncIterator[DeadLetter]:
+        """Events that failed and are no dead letters, without their payload; `number` is that of the message.
+
+        Raises `NotFound` when there is no such stream, `Unavailable`.
+        """
+        number = 0
+        while (message := await self._next(number + 1, self._names.failing_subject(self.durable, ANY))) is not None:
+            number = int(message.seq or 0)
+            yield self._letter(message)
+
+    async def _store(self, subject: str, letter: DeadLetter) -> int:
         with translated_nats(f"cannot bury an event in stream {self.name}"):
-            await self._js.publish(subject, letter.payload, headers=headers_of(letter, self._client.max_payload))
+            headers = headers_of(letter, self._client.max_payload)
+            return int((await self._js.publish(subject, letter.payload, headers=headers)).seq)
 
     async def count(self) -> int:
         """How many dead letters there are. Raises `NotFound` when there is no such stream, `Unavailable`."""

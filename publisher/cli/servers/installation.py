@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,14 @@ from registry.concurrency.signals import ignore_ending
 from registry.errors import Conflict, Invalid, Unusable
 
 if TYPE_CHECKING:
-    from publisher.embedded.process import EmbeddedServer
+    from publisher.embedded.supervised import Supervised
     from publisher.settings import Settings
 
 
 @contextmanager
 def embedded(
     state_dir: Path, **overrides: object
-) -> Iterator[tuple[Settings, list[EmbeddedServer], Callable[[Settings, str], None]]]:
+) -> Iterator[tuple[Settings, list[Supervised], Callable[[Settings, str], None]]]:
     """Embedded servers in `state_dir`, migrated; the settings that name them; and the writer of `endpoints.json`.
 
     Raises `Unusable` before anything is made where the extra `embedded` is not installed.
@@ -30,14 +31,15 @@ def embedded(
     from publisher.embedded.nats_server import nats_server
     from publisher.embedded.postgres import postgres
     from publisher.embedded.state_dir import owned
+    from publisher.embedded.supervised import Supervised
     from registry.database import migrate
 
     check_installed()
     with (
         owned(state_dir) as owned_dir,
         published(owned_dir) as publish,
-        postgres(owned_dir) as db_server,
-        nats_server(owned_dir) as broker,
+        Supervised(partial(postgres, owned_dir)) as db_server,
+        Supervised(partial(nats_server, owned_dir)) as broker,
     ):
         with database(db_server.url) as conn:
             migrate.apply(conn, afterwards=True)  # the folder has one owner, so nothing else runs

@@ -50,7 +50,7 @@ class Console:
         self.feed = Feed(self.database, profile_of(settings).event_stream)
         token = settings.http_token
         self.sessions = Sessions(token.get_secret_value() if token else None)
-        self.log = ActionLog()
+        self.log = ActionLog(self.broker)
         self.proofs = Proofs(settings)
         self.shared: dict[str, Any] = {}
         """What was made for one page and is the same for all who look at it."""
@@ -75,7 +75,8 @@ class Console:
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the parts of the service, each until it is cancelled."""
-        return [self.database.run(), self.broker.run(), self.samples.run(), self.feed.run(), self._close_at_the_end()]
+        reading = [self.database.run(), self.broker.run(), self.samples.run(), self.feed.run()]
+        return [*reading, self.log.run(), self._close_at_the_end()]
 
     async def _close_at_the_end(self) -> None:
         try:

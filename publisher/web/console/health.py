@@ -63,9 +63,10 @@ class Check(NamedTuple):
 
 def checks(console: Console) -> list[Check]:
     """All of them, the worst first."""
+    starts_again = next((health.to_do() for health in console.others if health.to_do()), "")
     found = [
-        _server("PostgreSQL", console.database),
-        _server("NATS", console.broker),
+        _server("PostgreSQL", console.database, starts_again),
+        _server("NATS", console.broker, starts_again),
         _lead("Relay", console.relay, "publishes what is committed"),
         _lead("Applier", console.applier, "takes commands"),
         *(_part(health) for health in console.others if health is not console.findings),
@@ -87,9 +88,9 @@ def summary(console: Console) -> Check:
     return Check("All is well", WELL, [])
 
 
-def _server(name: str, source: Database | Broker) -> Check:
+def _server(name: str, source: Database | Broker, starts_again: str) -> Check:
     if source.quiet.reason():
-        return Check(name, BAD, [source.quiet.reason()], TO_DO[name])
+        return Check(name, BAD, [source.quiet.reason()], starts_again or TO_DO[name])
     if source.answer_seconds is None:
         return Check(name, UNKNOWN, ["was not asked yet"])
     return Check(name, WELL, [f"answers within {1000 * source.answer_seconds:.1f} ms"])
@@ -109,8 +110,8 @@ def _part(health: Health) -> Check:
     name = NAMES.get(health.part, health.part.replace("_", " ").capitalize())
     problems, notes = health.problems(), health.notes()
     if problems:
-        return Check(name, BAD, problems, _hint(problems))
-    return Check(name, NOTE if notes else WELL, notes or ["does its work"])
+        return Check(name, BAD, problems, health.to_do() or _hint(problems))
+    return Check(name, NOTE if notes else WELL, notes or ["does its work"], health.to_do() if notes else "")
 
 
 def _examined(console: Console) -> Iterator[Check]:

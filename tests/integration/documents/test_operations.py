@@ -28,8 +28,8 @@ PARTS = ["relay", "applier", "start", "queries", "history", "retention", "canary
 PARTS += ["outbox_measurement", "stream_measurement", "console_database", "console_broker"]
 NOT_HERE = {"imi_database_disk_free_bytes", "imi_database_disk_full_days", "imi_jetstream_storage_limit_bytes"}
 NOT_HERE |= {"imi_outbox_growth_bytes_per_day", "imi_consumer_pending_events", "imi_consumer_oldest_seconds"}
-NOT_HERE |= {"imi_consumer_unacknowledged_events", "imi_event_dead_letters"}
-"""Absent where there is nothing to tell: a socket, ten minutes, a limit, a durable consumer, one with dead letters."""
+NOT_HERE |= {"imi_consumer_unacknowledged_events", "imi_event_dead_letters", "imi_embedded_servers_interruptions"}
+"""Absent with nothing to tell: a socket, ten minutes, a limit, a durable consumer, one with dead letters, `up`."""
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool of Prometheus")
 

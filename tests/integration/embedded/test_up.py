@@ -175,18 +175,6 @@ def test_a_second_owner_is_refused(state_dir: Path) -> None:
         assert stop(process) == 0
 
 
-def test_the_death_of_an_embedded_server_ends_it_with_a_reason(state_dir: Path) -> None:
-    with up(state_dir) as (process, _):
-        (server,) = [found for found in servers_of(state_dir) if found.name() == "nats-server"]
-        server.kill()
-        assert process.wait(TIMEOUT_SECONDS) == 3
-        assert (
-            f'nats-server ended: killed by signal 9 (SIGKILL); its log is "{state_dir}/nats.log"'
-            in process.communicate()[1]
-        )
-        assert servers_of(state_dir) == []
-
-
 @pytest.mark.parametrize("what", ["a file", "a folder that cannot be made"])
 def test_a_state_directory_that_cannot_be_is_refused(state_dir: Path, what: str) -> None:
     blocked = state_dir / "file"

@@ -50,6 +50,14 @@ async def _one(request: Request) -> Response:
     )
 
 
+async def _payload(request: Request) -> Response:
+    """The bytes of the payload, as a file."""
+    where, number = _named(request)
+    letter = await letters.letter_of(console_of(request), where, number)
+    headers = HEADERS | {"content-disposition": f'attachment; filename="dead-letter-{number}"'}
+    return Response(letter.payload, media_type="application/octet-stream", headers=headers)
+
+
 async def _ask_one(request: Request) -> Response:
     where, number = _named(request)
     letter = await letters.letter_of(console_of(request), where, number)
@@ -141,6 +149,7 @@ ROUTES = [
     Route("/dead-letters/all/{deed}", _ask_all, methods=["GET"]),
     Route("/dead-letters/all/{deed}", _do_all, methods=["POST"]),
     Route("/dead-letters/{where}/{number}", _one),
+    Route("/dead-letters/{where}/{number}/payload", _payload),
     Route("/dead-letters/{where}/{number}/{deed}", _ask_one, methods=["GET"]),
     Route("/dead-letters/{where}/{number}/{deed}", _do_one, methods=["POST"]),
 ]

@@ -63,7 +63,8 @@ async def _sign_out(request: Request) -> Response:
 async def _log(request: Request) -> Response:
     if session_of(request) is None:
         raise Forbidden("the log of actions is for those who may act: sign in first")
-    return page(request, "log.html", actions=console_of(request).log.latest())
+    entries, problem = await console_of(request).log.shown()
+    return page(request, "log.html", entries=entries, problem=problem)
 
 
 def _own_path(path: str) -> str:

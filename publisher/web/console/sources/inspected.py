@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from publisher.history.position import position_at
 from publisher.outbox import record
 from publisher.web.console.sources.database import Connection
 from publisher.web.console.sources.lines import NO_NEWS, Line
 from publisher.web.console.sources.outbox import lines_of
+from publisher.web.console.sources.readers import Reader, readers_of
 from registry import exact
 from registry.client.lookup import find_event
 from registry.concurrency.tasks import in_time
@@ -59,6 +61,15 @@ class Inspected:
     problem: str
     """Why the stream does not tell."""
     changes: list[Change]
+    readers: list[Reader]
+    """Durable consumers that want it, of one that is in the stream."""
+
+    @property
+    def stored_after_ms(self) -> float | None:
+        """From the change until the stream had it, by two clocks."""
+        if self.stored_at is None:
+            return None
+        return (self.stored_at - self.line.occurred_at).total_seconds() * 1000
 
 
 async def inspected(console: Console, outbox_id: int) -> Inspected:
@@ -77,16 +88,18 @@ async def inspected(console: Console, outbox_id: int) -> Inspected:
     )
     line = line._replace(sequence=sequence)
     subject, payload, headers = message.subject, message.payload, _headers(message)
-    stored_at, is_in_stream = None, False
+    stored_at, is_in_stream, readers = None, False, list[Reader]()
     if sequence is not None and not problem:
         try:
             looked = find_event(console.broker.client, console.profile, sequence)
             found = await in_time(looked, NATS_SECONDS, "NATS")
             subject, payload, stored_at = found.subject, found.payload, found.stored_at
             headers, is_in_stream = dict(found.headers or headers), found.headers is not None
+            asked = readers_of(console.broker.client, console.profile, subject, sequence, UUID(line.event_id))
+            readers = await in_time(asked, NATS_SECONDS, "NATS")
         except RegistryError as error:
             problem = str(error)
-    return Inspected(line, subject, payload, headers, stored_at, is_in_stream, problem, changes_of(payload))
+    return Inspected(line, subject, payload, headers, stored_at, is_in_stream, problem, changes_of(payload), readers)
 
 
 async def _read(conn: Connection, *, profile: Profile, line: Line, max_payload: int) -> tuple[Message, int | None]:

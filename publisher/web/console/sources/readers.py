@@ -1,0 +1,73 @@
+"""What became of one event behind the stream: which consumers are past it, were given it, wait for it, put it aside."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from nats.aio.client import Client
+from nats.js.api import ConsumerConfig, ConsumerInfo
+
+from registry.broker.errors import translated_nats
+from registry.dead_letters import DeadLetterDesk
+from registry.errors import Unprepared
+from registry.profiles.profile import Profile
+
+MOST_READERS = 20
+REQUEST_SECONDS = 3.0
+
+
+class Reader(NamedTuple):
+    """A durable consumer that wants the event."""
+
+    name: str
+    state: str
+    """`past it`, `was given it` or `waits for it`."""
+    durable: str = ""
+    """The subscription whose dead letter it is, where it is one."""
+    letter: int | None = None
+    """Number of the dead letter."""
+
+
+async def readers_of(client: Client, profile: Profile, subject: str, sequence: int, event_id: UUID) -> list[Reader]:
+    """The first of them by name. Raises `NotFound`, `Unavailable`."""
+    js = client.jetstream(timeout=REQUEST_SECONDS)
+    with translated_nats(f"cannot list the consumers of stream {profile.event_stream}"):
+        listed = await js.consumers_info(profile.event_stream)
+    wanted = [info for info in listed if info.config.durable_name and takes(info.config, subject)]
+    desk = DeadLetterDesk(client, profile)
+    try:
+        with_letters = set(await desk.durables()) if wanted else set()
+    except Unprepared:  # an account that may not list streams
+        with_letters = set()
+    found: list[Reader] = []
+    for info in sorted(wanted, key=lambda one: one.name)[:MOST_READERS]:
+        durable = info.name.rpartition("-")[0]  # the consumers of a subscription are numbered
+        letter = await desk.of_event(durable, event_id) if durable in with_letters else None
+        reader = Reader(info.name, _state(info, sequence))
+        found.append(reader if letter is None else reader._replace(durable=durable, letter=letter.number))
+    return found
+
+
+def takes(config: ConsumerConfig, subject: str) -> bool:
+    """Whether a consumer is given messages of this subject."""
+    filters = [config.filter_subject] if config.filter_subject else list(config.filter_subjects or [])
+    return not filters or any(_fits(one.split("."), subject.split(".")) for one in filters)
+
+
+def _fits(pattern: list[str], tokens: list[str]) -> bool:
+    if pattern[-1] == ">":
+        if len(tokens) < len(pattern):
+            return False
+        pattern, tokens = pattern[:-1], tokens[: len(pattern) - 1]
+    if len(pattern) != len(tokens):
+        return False
+    return all(wanted in ("*", token) for wanted, token in zip(pattern, tokens, strict=True))
+
+
+def _state(info: ConsumerInfo, sequence: int) -> str:
+    if info.ack_floor is not None and info.ack_floor.stream_seq >= sequence:
+        return "past it"
+    if info.delivered is not None and info.delivered.stream_seq >= sequence:
+        return "was given it"
+    return "waits for it"
