@@ -71,7 +71,7 @@ Each was a fault of the product; it is mended, and has a test of its own.
 - What a writer with `synchronous_commit = off` or `local` wrote was published before the synchronous standby had it.
   `tests/faults/relay/test_failover.py`
 - Anybody who may connect to PostgreSQL could fill its queue of notifications, and then commits failed of writers whose
-  change rang for the publisher. `tests/faults/relay/test_full_notification_queue.py`
+  change rang for the publisher. `tests/faults/service/test_full_notification_queue.py`
 - A publisher that was cut off from NATS alone kept the lead for ever; one that hung as PostgreSQL's clock was set back,
   for as long as it was set back. `tests/faults/suite/takeover.py`, `tests/faults/relay/test_clocks.py`
 """
