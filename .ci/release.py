@@ -2,10 +2,12 @@
 
     python .ci/release.py build [--to DIST]
     python .ci/release.py release [--to DIST]
+    python .ci/release.py audit
 
 `release` writes beside them: `sbom.cdx.json` (CycloneDX: each package with version and licence), `licences.md` and
 `SHA256SUMS`. It fails when the wheel made of the source package differs from that of the checkout, when the wheel does
-not work in an empty folder, and when a package has a licence that is not in `LICENCES`.
+not work in an empty folder, and when a package has a licence that is not in `LICENCES`. `audit`, a part of `release`,
+looks every pinned package up among known vulnerabilities, where a database of them can be reached.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import tarfile
 import tempfile
 import venv
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LICENCES = {
@@ -53,9 +56,12 @@ EXPLAINED = dict.fromkeys(["psycopg", "psycopg-binary", "psycopg-pool"], "LGPL-3
 def main(arguments: list[str]) -> int:
     """Do what is asked; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", choices=["build", "release"])
+    parser.add_argument("what", choices=["build", "release", "audit"])
     parser.add_argument("--to", type=Path, default=ROOT / "dist")
     asked = parser.parse_args(arguments)
+    if asked.what == "audit":
+        audit()
+        return 0
     wheel, source = build(asked.to)
     if asked.what == "release":
         release(asked.to, wheel, source)
@@ -149,18 +155,37 @@ def sbom(python: Path, file: Path) -> None:
 
 
 def audit() -> None:
-    """Look the pinned packages up among known vulnerabilities, as far as they can be asked. Ends the program at one."""
+    """Look all pinned packages up among known vulnerabilities. Ends the program where one has any.
+
+    Skipped, with a line that says so, where no database of vulnerabilities can be reached from here.
+    """
+    asked: set[str] = set()
+    found: set[str] = set()
+    for pins in sorted(ROOT.glob("constraints*.txt"), key=lambda file: len(file.name)):  # what users install is first
+        packages = audited(pins)
+        if not packages:
+            print("vulnerabilities: skipped, no database of them can be reached from here")
+            return
+        asked.update(package["name"] for package in packages)
+        found.update(
+            f"{package['name']} {package['version']}: {fault['id']}"
+            for package in packages
+            for fault in package["vulns"]
+        )
+    if found:
+        raise SystemExit("known vulnerabilities: " + "; ".join(sorted(found)))
+    print(f"vulnerabilities: none is known of the {len(asked)} pinned packages")
+
+
+def audited(pins: Path) -> list[dict[str, Any]]:
+    """The packages of a file that a database was asked about, each with `vulns`; none where there is no database."""
     command = [tool("pip-audit"), "--require-hashes", "--disable-pip", "--progress-spinner=off", "-f", "json"]
-    done = subprocess.run([*command, "-r", "constraints.txt"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "-r", str(pins)], cwd=ROOT, capture_output=True, text=True, check=False)
     try:
         packages = json.loads(done.stdout)["dependencies"]
-    except ValueError:
-        packages = []
-    asked = [package for package in packages if "skip_reason" not in package]
-    found = [f"{package['name']}: {fault['id']}" for package in asked for fault in package["vulns"]]
-    if found:
-        raise SystemExit("known vulnerabilities: " + "; ".join(found))
-    print(f"vulnerabilities: {len(asked)} of the pinned packages are known to the database that can be reached here")
+    except ValueError:  # it says on standard error what it could not reach
+        return []
+    return [package for package in packages if "skip_reason" not in package]
 
 
 def tool(name: str) -> str:

@@ -160,14 +160,14 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF current_setting('imi.doorbell', true) IS DISTINCT FROM 'off' THEN
+    IF current_setting('imi.doorbell', true) IS DISTINCT FROM 'off' AND pg_notification_queue_usage() < 0.5 THEN
         PERFORM pg_notify('imi_outbox', '');
     END IF;
     RETURN NULL;
 END;
 $$;
 
-COMMENT ON FUNCTION outbox_ring() IS 'Wakes a sleeping publisher. A transaction that is to be prepared (two-phase commit) may not notify: it sets imi.doorbell to off, and its events wait for the next poll.';
+COMMENT ON FUNCTION outbox_ring() IS 'Wakes a sleeping publisher. A transaction that is to be prepared (two-phase commit) may not notify: it sets imi.doorbell to off, and its events wait for the next poll. So do those of others while the queue of notifications is half full: a full one fails the commit of whoever notifies.';
 
 -- The condition is read after the row's insert, which allocated its id. The publisher sets the doorbell first and reads
 -- the ids allocated then, so that one of both always sees the other: no wake-up is lost, and nobody pays for NOTIFY, nor

@@ -1229,14 +1229,14 @@ CREATE OR REPLACE FUNCTION public.outbox_ring()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    IF current_setting('imi.doorbell', true) IS DISTINCT FROM 'off' THEN
+    IF current_setting('imi.doorbell', true) IS DISTINCT FROM 'off' AND pg_notification_queue_usage() < 0.5 THEN
         PERFORM pg_notify('imi_outbox', '');
     END IF;
     RETURN NULL;
 END;
 $function$;
 REVOKE EXECUTE ON FUNCTION outbox_ring() FROM PUBLIC;
-COMMENT ON FUNCTION outbox_ring() IS 'Wakes a sleeping publisher. A transaction that is to be prepared (two-phase commit) may not notify: it sets imi.doorbell to off, and its events wait for the next poll.';
+COMMENT ON FUNCTION outbox_ring() IS 'Wakes a sleeping publisher. A transaction that is to be prepared (two-phase commit) may not notify: it sets imi.doorbell to off, and its events wait for the next poll. So do those of others while the queue of notifications is half full: a full one fails the commit of whoever notifies.';
 
 CREATE OR REPLACE FUNCTION public.outbox_truncated()
  RETURNS trigger

@@ -1,4 +1,4 @@
-"""Whether a notification arrives: through a pooler of transactions none does."""
+"""Whether a notification arrives: through a pooler of transactions none does, nor while PostgreSQL's queue is full."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from publisher.outbox.connection import connect, translated
 HEARD_SECONDS = 2.0
 """A notification takes a few milliseconds."""
 NAME = "imi-registry doctor probe"
+FULL = 0.5
+"""So full, no writer rings any more (`outbox_ring` in migrations/003_outbox.sql)."""
+OLDEST = "SELECT * FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' ORDER BY xact_start"
+USAGE = "SELECT pg_catalog.pg_notification_queue_usage()"
 
 
 async def listening_findings(database_url: str) -> list[Finding]:
@@ -19,6 +23,9 @@ async def listening_findings(database_url: str) -> list[Finding]:
     async with connect(database_url, NAME) as hearing, connect(database_url, NAME) as ringing:
         hearing.prepare_threshold = ringing.prepare_threshold = None  # a pooler may give them each other's
         with translated():
+            (usage,) = await (await hearing.execute(USAGE)).fetchone() or (0.0,)
+            if usage >= FULL:
+                return [_full(usage)]
             await hearing.execute(f"LISTEN {channel}")
             await ringing.execute(f"NOTIFY {channel}")
             try:
@@ -35,3 +42,14 @@ async def listening_findings(database_url: str) -> list[Finding]:
             "for the next poll, and sessions get each other's settings; give the URL of PostgreSQL itself",
         )
     ]
+
+
+def _full(usage: float) -> Finding:
+    return Finding(
+        False,
+        f"PostgreSQL's queue of notifications is {usage:.0%} full: a session, of whichever database, listens and stays "
+        "in one transaction. Nobody rings for the publisher meanwhile, which looks by itself with each heartbeat; who "
+        f"notifies by himself may fail to commit. Find it by {OLDEST}, and let it end, or SELECT "
+        "pg_terminate_backend(PID)",
+        is_hindrance=False,
+    )

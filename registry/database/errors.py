@@ -30,6 +30,10 @@ _UNPREPARED_STATES = {"0A000", "26000"}
 _UNPREPARED_CLASSES = {"3F", "42"}
 
 
+_PLACES_OF_A_FULL_QUEUE = {("54000", "PreCommit_Notify")}
+"""SQLSTATE and function of PostgreSQL: a session that listens and idles in a transaction has filled the queue of
+notifications. It shares its SQLSTATE with values that are too large."""
+
 _CLASSES_OF_A_VALUE = {"22", "54", "XX"}
 """What belongs to the value at hand: text that is none, text of more than 1 GB, a page or a TOAST chunk damaged."""
 _OUT_OF_MEMORY = "53200"
@@ -64,6 +68,8 @@ def from_database(error: psycopg.Error) -> RegistryError:
         why = "a standby, or default_transaction_read_only is on"
         return Unavailable(f"{text}: the database takes no writes now ({why})")
     if state is None or _is_one_of(state, _TRANSIENT_STATES, _TRANSIENT_CLASSES):
+        return Unavailable(text)
+    if (state, error.diag.source_function) in _PLACES_OF_A_FULL_QUEUE:
         return Unavailable(text)
     if _is_one_of(state, _UNPREPARED_STATES, _UNPREPARED_CLASSES):
         return Unprepared(f"{text} (SQLSTATE {state})")

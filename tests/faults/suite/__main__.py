@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tests.faults.suite import page, results
+from tests.faults.suite.ending import run_in_order
 from tests.faults.suite.fault import FAULTS
 from tests.faults.suite.run import Outcome, attack
 from tests.support.services import scratch_directory
@@ -40,7 +40,7 @@ def main(
     folder = history / seed
     print(f"seed {seed}: {faults} faults; history in {folder}", flush=True)
     with scratch_directory() as directory:
-        outcome = asyncio.run(attack(seed, faults, directory, folder, only))
+        outcome = run_in_order(attack(seed, faults, directory, folder, only))
     _show(outcome)
     if record:
         results.add(results.of(outcome))
@@ -57,6 +57,7 @@ def _show(outcome: Outcome) -> None:
         print(f"{count:6} {name}")
     for what, count in run.broken.items():
         print(f"{count:6} {what}")
+    print(f"{outcome.verdict.taken_back:6} entries that promoted standbys lacked")
     print("clean" if outcome.verdict.is_clean else f"NOT CLEAN: {outcome.verdict}")
 
 

@@ -3,6 +3,10 @@
 The truth is the ledger, a table of the writers' own: each transaction writes its entries there, too, so PostgreSQL
 itself tells which were committed. Commands cannot do that; of those the outcome tells, and one of unknown outcome may
 be told or not.
+
+A standby that lacks something and is promoted takes it back, as docs/high-availability.md says. What it lacked is
+known, since the lost primary was asked, too: it may have been told, once and in order among its like, and is committed
+no more. Of commands nobody knows: one that was under way meanwhile may be told twice, or not at all.
 """
 
 from __future__ import annotations
@@ -12,9 +16,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tests.faults.suite import history
 from tests.faults.suite.entries import Entry
+
+
+class Allowed(NamedTuple):
+    """What may be told, and what must be."""
+
+    confirmed: set[Entry]
+    """Committed: told once."""
+    unknown: set[Entry]
+    """Told once, or not at all."""
+    doubtful: set[Entry]
+    """Told any number of times."""
+    eras: dict[Entry, int]
+    """Of those that were taken back, by which promotion: their numbers were given again to others."""
 
 
 @dataclass
@@ -48,6 +66,8 @@ class Verdict:
     """Message ids that the stream holds more than once, whatever the message is."""
     entries: int
     """Committed ones."""
+    taken_back: int
+    """Those that a promoted standby lacked."""
 
     @property
     def is_clean(self) -> bool:
@@ -60,37 +80,49 @@ class Verdict:
 def judge(folder: Path) -> Verdict:
     """Judge the history in `folder`."""
     committed = set(history.entries(folder, history.LEDGER))
-    confirmed, unknown, durable = set(committed), set[Entry](), set[Entry]()
+    losses = list(history.read(folder, history.TAKEN_BACK))
+    taken_back = {Entry(*entry): era for era, loss in enumerate(losses, start=1) for entry in loss["entries"]}
+    confirmed, unknown, durable, doubtful = set(committed), set(taken_back), set[Entry](), set[Entry]()
     for line in history.read(folder, history.WRITTEN):
         if line["outcome"] == "committed" and line["is_durable"]:
             durable.update(Entry(*entry) for entry in line["entries"])
     for line in history.read(folder, history.COMMANDED):
-        (confirmed if line["outcome"] == "applied" else unknown).add(Entry(*line["entry"]))
+        is_doubtful = any(_is_of(line, loss) for loss in losses)
+        (doubtful if is_doubtful else confirmed if line["outcome"] == "applied" else unknown).add(Entry(*line["entry"]))
+    allowed = Allowed(confirmed, unknown, doubtful, taken_back)
     handled = history.entries(folder, history.HANDLED)
-    subscriber = compare(confirmed, unknown, handled)
+    subscriber = compare(allowed, handled)
     repeated, subscriber.duplicated = len(subscriber.duplicated), []
     ids = Counter(line["id"] for line in history.read(folder, history.MESSAGES))
     return Verdict(
-        stream=compare(confirmed, unknown, history.entries(folder, history.STREAM)),
-        replay=compare(confirmed, unknown, history.entries(folder, history.REPLAY)),
+        stream=compare(allowed, history.entries(folder, history.STREAM)),
+        replay=compare(allowed, history.entries(folder, history.REPLAY)),
         subscriber=subscriber,
         repeated=repeated,
-        forgotten=sorted(durable - committed),
+        forgotten=sorted(durable - committed - taken_back.keys()),
         same_id=[id_ for id_, times in ids.items() if times > 1],
         entries=len(confirmed),
+        taken_back=len(taken_back.keys() - committed),
     )
 
 
-def compare(confirmed: set[Entry], unknown: set[Entry], told: Iterable[Entry]) -> Told:
+def _is_of(command: dict[str, Any], loss: dict[str, Any]) -> bool:
+    """Whether a command may have been carried out by a database that was then replaced by one that lacks it."""
+    is_over = command["outcome"] == "applied" and command["answered_at"] < loss["began_at"]
+    return bool(command["sent_at"] < loss["over_at"] and not is_over)
+
+
+def compare(allowed: Allowed, told: Iterable[Entry]) -> Told:
     """Compare; `told` is in the order of telling."""
+    confirmed, unknown, doubtful, eras = allowed
     told = list(told)
     known = set(told)
-    rows: dict[str, list[Entry]] = {}
+    rows: dict[tuple[str, int], list[Entry]] = {}
     for entry in dict.fromkeys(told):
-        rows.setdefault(entry.row, []).append(entry)
+        rows.setdefault((entry.row, eras.get(entry, 0)), []).append(entry)
     return Told(
         lost=sorted(confirmed - known),
-        phantoms=sorted(known - confirmed - unknown),
-        duplicated=[entry for entry, times in Counter(told).items() if times > 1],
+        phantoms=sorted(known - confirmed - unknown - doubtful),
+        duplicated=[entry for entry, times in Counter(told).items() if times > 1 and entry not in doubtful],
         reordered=[pair for entries in rows.values() for pair in pairwise(entries) if pair[0].number > pair[1].number],
     )

@@ -27,6 +27,8 @@ class Fault(NamedTuple):
     """How often it is chosen, compared with others."""
 
 
+ALONE = "everything"
+"""The target of a kind that no other may accompany."""
 FAULTS: dict[str, Fault] = {}
 """Every kind by its name; `tests/faults/suite/kinds` declares them."""
 

@@ -12,6 +12,8 @@ from tests.faults.suite.entries import Entry
 
 SCHEDULE, LEDGER, STREAM, MESSAGES, REPLAY = "schedule", "ledger", "stream", "messages", "replay"
 WRITTEN, COMMANDED, HANDLED = "written", "commanded", "handled"
+TAKEN_BACK = "taken-back"
+"""Promotions of a standby that lacked something: from when to when, and which entries it lacked."""
 
 
 class Notes:

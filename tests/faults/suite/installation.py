@@ -5,7 +5,6 @@ Each party reaches each server by a line of its own, a proxy: so the network of 
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,15 +19,19 @@ from registry.subjects import Names
 from tests.faults.suite import writers
 from tests.support.nats.cluster import SIZE, Cluster, cluster
 from tests.support.pgbouncer import BINARY, PgBouncer, pooler
+from tests.support.postgres.queue import SMALL as SMALL_QUEUE
 from tests.support.proxy import Proxy, nats_proxy, postgres_proxy, proxied
 from tests.support.relay_process import RelayProcess, ServiceProcess
 from tests.support.servers.clock import Clock
+from tests.support.servers.disks import Disk, can_mount, disk
 from tests.support.servers.replicas import Pair, multi_host, pair
+from tests.support.threads import in_thread
 
 PREFIX = "imi"
 MAX_CONNECTIONS = 80
 POOLED_CONNECTIONS = 3
-POSTGRES_SETTINGS = {"max_connections": str(MAX_CONNECTIONS), "max_prepared_transactions": "5"}
+POSTGRES_SETTINGS = {"max_connections": str(MAX_CONNECTIONS), "max_prepared_transactions": "5"} | SMALL_QUEUE
+POSTGRES_DISK, NATS_DISK = "pg0", "node0"
 NATS_SETTINGS = {"max_payload": 8 * 1024 * 1024}
 PUBLISHERS, APPLIERS = ("publisher-0", "publisher-1"), ("applier-0", "applier-1")
 SUBSCRIBER, WRITERS = "subscriber", "writers"
@@ -92,6 +95,8 @@ class Installation:
     """Of PostgreSQL."""
     pooler: PgBouncer | None
     """In front of the primary; None where PgBouncer is not installed."""
+    disks: dict[str, Disk]
+    """By the folder of the server that is alone on it, of one of each kind; empty where none can be mounted."""
     lines: dict[str, Lines] = field(default_factory=dict)
     parties: dict[str, Party] = field(default_factory=dict)
 
@@ -111,6 +116,8 @@ async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation
     """Start all of it; servers store in `directory`."""
     async with AsyncExitStack() as stack:
         clock = Clock(directory)
+        names = (POSTGRES_DISK, NATS_DISK) if can_mount() else ()
+        disks = {name: stack.enter_context(disk(directory / name)) for name in names}
         database = stack.enter_context(pair(directory, POSTGRES_SETTINGS, clock.binaries))
         with psycopg.connect(database.url) as conn:
             migrate.apply(conn)
@@ -118,7 +125,7 @@ async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation
         await database.add_standby()
         nodes = await stack.enter_async_context(cluster(directory, **NATS_SETTINGS))
         found = await _pooler(stack, database) if BINARY is not None else None
-        there = Installation(folder, database, nodes, clock, found)
+        there = Installation(folder, database, nodes, clock, found, disks)
         for name in (*PUBLISHERS, *APPLIERS, SUBSCRIBER, WRITERS):
             there.lines[name] = await _lines(stack, there)
         for name, spawn in _spawns(there).items():
@@ -132,7 +139,7 @@ async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation
 async def _pooler(stack: AsyncExitStack, database: Pair) -> PgBouncer:
     proxy = await stack.enter_async_context(proxied(database.open))
     parts = conninfo_to_dict(database.url) | {"host": "127.0.0.1", "port": proxy.port}
-    return await asyncio.to_thread(stack.enter_context, pooler(make_conninfo(**parts), POOLED_CONNECTIONS))
+    return await in_thread(stack.enter_context, pooler(make_conninfo(**parts), POOLED_CONNECTIONS))
 
 
 async def _lines(stack: AsyncExitStack, there: Installation) -> Lines:

@@ -20,9 +20,9 @@ what attacks it, and what came of it. What to do when something is lost: [high-a
 standby and a cluster of three nats-servers work, each on lines of its own, while eight writers change shared rows by
 SQL and by commands: some roll back, some hold transactions open, one writes through PgBouncer, some do not wait for
 the disk, some write more than a batch holds. Faults come in random order, two at once now and then, for up to twelve
-seconds. The judge reads what the writers' own table holds, every message of the stream with a bare NATS client, a
-replay, and what the subscriber noted: neither the outbox nor the relay's record is believed. A run that fails keeps
-its history.
+seconds, in the long form for minutes, too. The judge reads what the writers' own table holds, every message of the
+stream with a bare NATS client, a replay, and what the subscriber noted: neither the outbox nor the relay's record is
+believed. A run that fails keeps its history.
 """
 PROMISES = [
     (
@@ -70,6 +70,8 @@ Each was a fault of the product; it is mended, and has a test of its own.
   first recorded run met it once, as `handled again` shows.) `tests/faults/client/test_cluster.py`
 - What a writer with `synchronous_commit = off` or `local` wrote was published before the synchronous standby had it.
   `tests/faults/relay/test_failover.py`
+- Anybody who may connect to PostgreSQL could fill its queue of notifications, and then commits failed of writers whose
+  change rang for the publisher. `tests/faults/service/test_full_notification_queue.py`
 - A publisher that was cut off from NATS alone kept the lead for ever; one that hung as PostgreSQL's clock was set back,
   for as long as it was set back. `tests/faults/suite/takeover.py`, `tests/faults/relay/test_clocks.py`
 """
@@ -97,18 +99,20 @@ def write() -> None:
 def _runs(runs: list[Run]) -> list[str]:
     faults, entries = sum(run.faults for run in runs), sum(run.entries for run in runs)
     parts = [f"\n## Runs\n\nRuns: {len(runs)}, faults: {faults:,}, numbered changes: {entries:,}; the latest:\n\n"]
-    parts.append("| date | commit | seed | faults | changes | messages | broken promises | handled again | minutes |\n")
-    parts.append("|---|---|---|--:|--:|--:|--:|--:|--:|\n")
+    titles = ["faults", "changes", "messages", "broken promises", "handled again", "taken back", "minutes"]
+    parts.append(f"| date | commit | seed | {' | '.join(titles)} |\n|---|---|---|{'--:|' * len(titles)}\n")
     parts += [
         f"| {run.date} | {run.commit} | {run.seed} | {run.faults} | {run.entries:,} | {run.messages:,} "
-        f"| {sum(run.broken.values())} | {run.repeated:,} | {run.seconds / 60:.0f} |\n"
+        f"| {sum(run.broken.values())} | {run.repeated:,} | {run.taken_back:,} | {run.seconds / 60:.0f} |\n"
         for run in runs[-LATEST_RUNS:]
     ]
     for run in runs[-1:]:
         parts.append(
             f"\nThe last one with {run.servers}. Events flowed again at the latest {run.slowest_recovery_seconds:g} s\n"
             f"after a fault was over ({run.slowest_recovery_of}).\n`handled again` counts events that the "
-            "subscriber noted, and had not acknowledged when it was killed.\n"
+            "subscriber noted, and had not acknowledged when it was killed;\n`taken back` changes that were committed "
+            "while PostgreSQL did not wait for its standby, and that this one lacked when it was promoted:\n"
+            "[high-availability.md](high-availability.md#what-asynchronous-replication-costs).\n"
         )
     return parts
 

@@ -34,6 +34,8 @@ class Run(BaseModel):
     """In the event stream at the end."""
     repeated: int
     """Events that the subscriber handled more than once, after it was killed."""
+    taken_back: int = 0
+    """Changes that a standby lacked as it was promoted."""
     slowest_recovery_seconds: float
     slowest_recovery_of: str
     broken: dict[str, int]
@@ -89,6 +91,7 @@ def of(outcome: Outcome) -> Run:
         entries=outcome.verdict.entries,
         messages=outcome.messages,
         repeated=outcome.verdict.repeated,
+        taken_back=outcome.verdict.taken_back,
         slowest_recovery_seconds=round(outcome.recovery_seconds[slowest], 1),
         slowest_recovery_of=slowest,
         broken=broken(outcome.verdict),

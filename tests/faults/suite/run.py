@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
-import psycopg
 from nats.aio.client import Client
 
 from registry.client import RegistryClient
@@ -24,7 +23,7 @@ from tests.faults.suite.entries import Entry, entry_of
 from tests.faults.suite.history import LEDGER, MESSAGES, REPLAY, STREAM, Notes
 from tests.faults.suite.installation import PREFIX, WRITERS, Installation, installed
 from tests.faults.suite.schedule import Attack, plan
-from tests.faults.suite.writers import COMMAND_ROWS, Setting, Writers
+from tests.faults.suite.writers import COMMAND_ROWS, Setting, Writers, ledger
 from tests.support.nats.reading import connected, messages
 
 PAUSE_SECONDS = 0.05
@@ -112,7 +111,7 @@ async def collect(there: Installation) -> int:
     async with connected(there.cluster.url) as client:
         async with asyncio.timeout(REST_SECONDS):
             await _until_no_command_waits(there)
-        committed = _ledger(there)
+        committed = ledger(there.database.url)
         _note(there, LEDGER, list(enumerate(committed)))
         wanted = set(committed)
         try:
@@ -157,11 +156,6 @@ async def _stored(client: Client, stream: str) -> list[Stored]:
 async def _until_no_command_waits(there: Installation) -> None:
     while (await there.cluster.info(there.command_stream)).state.messages:
         await asyncio.sleep(0.1)
-
-
-def _ledger(there: Installation) -> list[Entry]:
-    with psycopg.connect(there.database.url) as conn:
-        return [Entry(*row) for row in conn.execute("SELECT row, number, token FROM entry_ledger")]
 
 
 def _note(there: Installation, name: str, entries: list[tuple[int, Entry]]) -> None:

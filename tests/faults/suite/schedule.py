@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 from collections import Counter
@@ -16,7 +17,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from tests.faults.suite import kinds
-from tests.faults.suite.fault import FAULTS, Fault
+from tests.faults.suite.fault import ALONE, FAULTS, Fault
 from tests.faults.suite.history import HANDLED, SCHEDULE, Notes
 from tests.faults.suite.installation import PREFIX, Installation
 from tests.faults.suite.writers import CONNECT, LOST, MARKER, Writers, change
@@ -28,7 +29,14 @@ CALM = 5
 """After so many steps it is awaited that commands are answered and the subscriber has caught up, too."""
 FLOWING_SECONDS = 90.0
 """A run fails when events do not flow this long after a fault is over."""
+HEALED_SECONDS = 180.0
+"""A run fails when harm and healing take so much longer than the fault is to last."""
 POLL_SECONDS = 0.05
+OWED_SHARE = 0.3
+LONG_FORM = 100
+"""A run of so many faults has those of minutes, too."""
+MINUTES_SECONDS = 30.0
+"""What may last longer than this is to last for minutes: at least half of its longest."""
 LOOKED_AT_BYTES = 4 * 1024 * 1024
 """So much of the end of the subscriber's notes is searched for a marker."""
 
@@ -43,24 +51,34 @@ class Step(NamedTuple):
 
 
 def plan(seed: str, faults: int, only: str = "") -> list[Step]:
-    """So many faults, of those kinds that have `only` in their names; the same for the same seed."""
-    kinds_of_run = [fault for fault in FAULTS.values() if only in fault.name]
+    """So many faults, of those kinds that have `only` in their names; the same for the same seed.
+
+    In a long one each kind comes once at least.
+    """
+    longest = math.inf if only or faults >= LONG_FORM else MINUTES_SECONDS
+    kinds_of_run = [fault for fault in FAULTS.values() if only in fault.name and fault.longest_seconds <= longest]
     steps: list[Step] = []
     left = faults
+    owed = random.Random(seed).sample(kinds_of_run, len(kinds_of_run)) if faults >= LONG_FORM else []
     while left:
         rng = random.Random(f"{seed}/{len(steps)}")
-        chosen = [_choose(rng, kinds_of_run)]
-        others = [fault for fault in kinds_of_run if fault.target != chosen[0].target]
-        if left > 1 and others and rng.random() < TWO_AT_ONCE:
+        is_owed = bool(owed) and (left <= 2 * len(owed) or rng.random() < OWED_SHARE)
+        chosen = [owed.pop() if is_owed else _choose(rng, kinds_of_run)]
+        others = [fault for fault in kinds_of_run if fault.target not in (chosen[0].target, ALONE)]
+        if left > 1 and others and chosen[0].target != ALONE and rng.random() < TWO_AT_ONCE:
             chosen.append(_choose(rng, others))
-        longest = min(fault.longest_seconds for fault in chosen)
-        steps.append(Step(len(steps), chosen, longest * rng.random() ** 2, rng))
+        steps.append(Step(len(steps), chosen, min(_seconds(rng, fault) for fault in chosen), rng))
         left -= len(chosen)
     return steps
 
 
 def _choose(rng: random.Random, among: list[Fault]) -> Fault:
     return rng.choices(among, [fault.weight for fault in among])[0]
+
+
+def _seconds(rng: random.Random, fault: Fault) -> float:
+    share = rng.random()
+    return fault.longest_seconds * (share**2 if fault.longest_seconds <= MINUTES_SECONDS else (1 + share) / 2)
 
 
 class Attack:
@@ -91,7 +109,7 @@ class Attack:
     async def _harm(self, step: Step) -> None:
         names = [fault.name for fault in step.faults]
         self._notes.add(event="harm", step=step.number, faults=names, seconds=round(step.seconds, 3))
-        async with AsyncExitStack() as stack:
+        async with asyncio.timeout(step.seconds + HEALED_SECONDS), AsyncExitStack() as stack:
             for fault in step.faults:
                 await stack.enter_async_context(fault.context(self._there, step.rng))
             await asyncio.sleep(step.seconds)  # how long the fault lasts

@@ -19,14 +19,15 @@ from psycopg import AsyncConnection
 
 from tests.faults.suite import page, results
 from tests.faults.suite.checker import judge
+from tests.faults.suite.ending import run_in_order
 from tests.faults.suite.installation import PUBLISHERS, Installation, installed
+from tests.faults.suite.leading import leading_publisher
 from tests.faults.suite.run import collect
 from tests.faults.suite.schedule import subject_of_markers
 from tests.faults.suite.writers import CONNECT, MARKER, change
 from tests.support.nats.reading import connected
 from tests.support.services import scratch_directory
 
-LEADER = "SELECT leader FROM publisher_cursor"
 LOST_SECONDS = 60.0
 
 
@@ -112,12 +113,9 @@ async def _leader_with_standby(there: Installation) -> str:
     """Name of the publisher that leads, once the other one stands by."""
     async with asyncio.timeout(LOST_SECONDS):
         while True:
-            async with await AsyncConnection.connect(there.database.url, **CONNECT) as conn:
-                found = await (await conn.execute(LEADER)).fetchone()
-            pids = {f" {there.parties[name].process.pid}": name for name in PUBLISHERS}
-            leads = [name for pid, name in pids.items() if found is not None and found[0].endswith(pid)]
-            if leads and all([await _is_ready(there, name) for name in PUBLISHERS]):
-                return leads[0]
+            leader = await leading_publisher(there)
+            if leader is not None and all([await _is_ready(there, name) for name in PUBLISHERS]):
+                return leader
             await asyncio.sleep(0.1)
 
 
@@ -146,32 +144,38 @@ app = typer.Typer(pretty_exceptions_enable=False)
 @app.command()
 def main(
     times: Annotated[int, typer.Option(min=1, help="How often each way is measured.")] = 50,
+    only: Annotated[str, typer.Option(help="Ways with this in their names alone; the others' figures stay.")] = "",
     record: Annotated[bool, typer.Option("--record", help="Write the figures to docs/reliability.json.")] = False,
 ) -> None:
     """Lose the leading publisher in every way, and measure how long nothing is published."""
+    ways = [way for way in WAYS if only in way.name]
+    if not ways:
+        raise typer.BadParameter(f'"{only}" is in none of {", ".join(way.name for way in WAYS)}', param_hint="--only")
     folder = Path("fault-history") / f"takeover-{secrets.token_hex(4)}"
     with scratch_directory() as directory:
-        measured = asyncio.run(measure(WAYS, times, directory, folder))
-    found = results.read()
-    found.takeovers = []
-    for way in WAYS:
-        seconds = [round(value, 3) for value in measured[way.name]]
+        measured = run_in_order(measure(ways, times, directory, folder))
+    for way in ways:
+        seconds = measured[way.name]
         print(
             f"{way.name}: median {median(seconds):.2f} s, maximum {max(seconds):.2f} s, target {way.limit_seconds:g} s"
         )
-        found.takeovers.append(
-            results.Takeovers(
-                way=way.name,
-                limit_seconds=way.limit_seconds,
-                date=results.today(),
-                commit=results.commit(),
-                seconds=seconds,
-            )
-        )
     if record:
+        found = results.read()
+        taken = {one.way: one for one in found.takeovers} | {way.name: _taken(way, measured[way.name]) for way in ways}
+        found.takeovers = [taken[way.name] for way in WAYS if way.name in taken]
         results.store(found)
         page.write()
     shutil.rmtree(folder)
+
+
+def _taken(way: Way, seconds: list[float]) -> results.Takeovers:
+    return results.Takeovers(
+        way=way.name,
+        limit_seconds=way.limit_seconds,
+        date=results.today(),
+        commit=results.commit(),
+        seconds=[round(value, 3) for value in seconds],
+    )
 
 
 if __name__ == "__main__":

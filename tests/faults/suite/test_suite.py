@@ -12,7 +12,7 @@ from tests.faults.suite import page, results
 from tests.faults.suite.checker import Verdict, judge
 from tests.faults.suite.entries import Entry
 from tests.faults.suite.fault import FAULTS
-from tests.faults.suite.history import COMMANDED, HANDLED, LEDGER, REPLAY, STREAM, WRITTEN, Notes
+from tests.faults.suite.history import COMMANDED, HANDLED, LEDGER, REPLAY, STREAM, TAKEN_BACK, WRITTEN, Notes
 from tests.faults.suite.run import attack
 from tests.faults.suite.schedule import plan
 
@@ -48,8 +48,14 @@ def noted(
     told: list[Entry],
     handled: list[Entry] | None = None,
     unknown: tuple[Entry, ...] = (),
+    commanded: tuple[tuple[Entry, float], ...] = (),
+    taken_back: tuple[Entry, ...] | None = None,
 ) -> Verdict:
-    """The verdict about a run in which this was noted."""
+    """The verdict about a run in which this was noted.
+
+    `commanded` are commands that were applied, each a second after a time; `taken_back` is what a standby lacked that
+    was promoted at the time 10 and left behind at 5.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     lists = {LEDGER: committed, STREAM: told, REPLAY: told, HANDLED: told if handled is None else handled}
@@ -59,8 +65,14 @@ def noted(
         notes.close()
     notes = Notes(folder, COMMANDED)
     for entry in unknown:
-        notes.add(entry=entry, outcome="unknown")
+        notes.add(entry=entry, outcome="unknown", sent_at=100.0, answered_at=103.0)
+    for entry, at in commanded:
+        notes.add(entry=entry, outcome="applied", sent_at=at, answered_at=at + 1)
     notes.close()
+    if taken_back is not None:
+        notes = Notes(folder, TAKEN_BACK)
+        notes.add(began_at=5.0, over_at=10.0, entries=taken_back)
+        notes.close()
     return judge(folder)
 
 
@@ -75,6 +87,34 @@ def test_what_is_lost_phantom_doubled_or_out_of_order_is_found(tmp_path: Path) -
     assert judged(A1, A2, B1, A1).stream.duplicated == [A1]
     assert judged(A2, A1, B1).replay.reordered == [(A2, A1)]
     assert not noted(tmp_path / "run", committed=[], told=[]).is_clean
+
+
+def test_what_a_promoted_standby_lacked_may_be_told_once_and_in_order(tmp_path: Path) -> None:
+    again = Entry("a", 2, "z")
+
+    def judged(*told: Entry, taken_back: tuple[Entry, ...] | None = (A2, A3)) -> Verdict:
+        return noted(tmp_path / "run", committed=[A1, again], told=list(told), taken_back=taken_back)
+
+    assert judged(A1, A2, A3, again).is_clean
+    assert judged(A1, again).is_clean
+    assert judged(A1, A2, A3).stream.lost == [again]
+    assert judged(A1, A2, A2, again).stream.duplicated == [A2]
+    assert judged(A1, A3, A2, again).stream.reordered == [(A3, A2)]
+    assert judged(A1, A2, again, B1).stream.phantoms == [B1]
+    assert judged(A1, A2, again, taken_back=()).stream.phantoms == [A2]
+    assert judged(A1, A2, again).taken_back == 2
+
+
+@pytest.mark.parametrize(("at", "is_known"), [(1.0, True), (4.5, False), (7.0, False), (11.0, True)])
+def test_of_a_command_that_was_under_way_while_a_standby_was_left_behind_nothing_is_known(
+    tmp_path: Path, at: float, is_known: bool
+) -> None:
+    def judged(*told: Entry) -> Verdict:
+        return noted(tmp_path / "run", committed=[A1], told=list(told), commanded=((B1, at),), taken_back=())
+
+    assert judged(A1, B1).is_clean
+    assert judged(A1).stream.lost == ([B1] if is_known else [])
+    assert judged(A1, B1, B1).stream.duplicated == ([B1] if is_known else [])
 
 
 def test_a_subscriber_may_be_told_again_and_must_be_told_all_in_order(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -23,6 +24,8 @@ ROWS = [f"s{number}" for number in range(8)]
 COMMAND_ROWS = ["c0", "c1"]
 MARKER = "marker"
 """The row by which the schedule sees that events flow."""
+IDLE = "idle"
+"""The row that a transaction changes and then keeps locked for minutes."""
 ROLLED_BACK, HELD_OPEN, BULK, TWICE = 0.15, 0.02, 0.003, 0.1
 BULK_ENTRIES = 1_200
 """More than one batch of the stream holds."""
@@ -68,7 +71,7 @@ class Setting(NamedTuple):
 def prepare(conn: psycopg.Connection[Any]) -> None:
     """Make the ledger, and the rows that are written."""
     conn.execute(TABLES)
-    for row in [*ROWS, *COMMAND_ROWS, MARKER]:
+    for row in [*ROWS, *COMMAND_ROWS, MARKER, IDLE]:
         project = conn.execute("SELECT register_project(%s, %s)", [row, origin_of(row)]).fetchone()
         conn.execute("INSERT INTO entry_number (row) VALUES (%s)", [row])
     conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'feat/w', '/w/w')", project)
@@ -117,7 +120,7 @@ class Writers:
         while not self._stopping.is_set():
             number += 1
             entry = Entry(row, number, uuid4().hex[:12])
-            outcome = "refused"
+            outcome, sent_at = "refused", monotonic()
             try:
                 await client.update_project(remote_origin=origin_of(row), description=entry.text, sending=ASKED)
                 outcome, self.applied = "applied", self.applied + 1
@@ -128,7 +131,7 @@ class Writers:
                 continue
             finally:
                 if outcome != "refused":
-                    self._commanded.add(entry=entry, outcome=outcome)
+                    self._commanded.add(entry=entry, outcome=outcome, sent_at=sent_at, answered_at=monotonic())
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _transaction(self, conn: AsyncConnection, rng: random.Random, setting: Setting) -> None:
@@ -153,6 +156,12 @@ class Writers:
             outcome = "rolled back"
         finally:
             self._written.add(outcome=outcome, is_durable=setting.is_durable, entries=made)
+
+
+def ledger(database_url: str) -> list[Entry]:
+    """The entries that were committed, as that database has it."""
+    with psycopg.connect(database_url) as conn:
+        return [Entry(*row) for row in conn.execute("SELECT row, number, token FROM entry_ledger")]
 
 
 async def write_bulk(database_url: str, entries: int) -> None:

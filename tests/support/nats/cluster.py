@@ -17,6 +17,7 @@ from nats.js.api import StreamInfo
 from tests.support.nats.process import NatsProcess, configure, free_port
 from tests.support.nats.reading import connected
 from tests.support.proxy import Proxy, tcp_proxy
+from tests.support.threads import in_thread
 
 SIZE = 3
 NOWHERE = "127.0.0.1:1"
@@ -40,17 +41,17 @@ class Cluster:
         for number in numbers:
             self.nodes[number].signal(signal.SIGKILL)
         for number in numbers:
-            await asyncio.to_thread(self.nodes[number].wait)
+            await in_thread(self.nodes[number].wait)
 
     async def stop(self, number: int, by: signal.Signals = signal.SIGTERM) -> None:
         """End a node in order; SIGUSR2 lets it send its clients away first."""
         self.nodes[number].signal(by)
-        await asyncio.to_thread(self.nodes[number].wait)
+        await in_thread(self.nodes[number].wait)
 
     async def start(self, *numbers: int) -> None:
         """Start nodes again on what they stored."""
         for number in numbers:
-            await asyncio.to_thread(self.nodes[number].start)
+            await in_thread(self.nodes[number].start)
 
     def cut_last_block(self, number: int, stream: str, cut_bytes: int) -> None:
         """Take some bytes from the end of what a node that does not run stored of a stream."""
@@ -115,7 +116,7 @@ async def cluster(directory: Path, **configuration: Any) -> AsyncIterator[Cluste
         nodes = []
         for number in range(SIZE):
             folder = directory / f"node{number}"
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
             file = folder / "nats.conf"
             to = [f"nats://127.0.0.1:{routes[number, other].port}" for other in range(number)] or [f"nats://{NOWHERE}"]
             listen = f"127.0.0.1:{route_ports[number]}"
@@ -129,8 +130,8 @@ async def cluster(directory: Path, **configuration: Any) -> AsyncIterator[Cluste
                 **configuration,
             )
             nodes.append(NatsProcess(file, folder))
-            await asyncio.to_thread(nodes[-1].start)
             stack.callback(nodes[-1].end)
+            await in_thread(nodes[-1].start)
         found = Cluster(nodes, routes)
         await _until_ready(found)
         yield found

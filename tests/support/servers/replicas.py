@@ -6,8 +6,8 @@ import asyncio
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -19,9 +19,11 @@ from publisher.embedded.binaries import postgres_binaries
 from publisher.embedded.postgres import postgres
 from publisher.embedded.process import server_lock
 from tests.support.servers.restartable import Restartable
+from tests.support.threads import in_thread
 
 SYNCHRONOUS = "synchronous_standby_names"
 PROMOTE = "SELECT pg_promote()"
+POLL_SECONDS = 0.05
 
 
 class Pair:
@@ -30,7 +32,7 @@ class Pair:
     def __init__(self, directory: Path, settings: Mapping[str, str], bin_dir: Path | None) -> None:
         self._folders = [directory / "pg0", directory / "pg1"]
         for folder in self._folders:
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
         self._settings = settings
         self._bin_dir = bin_dir
         self._servers = {0: self._start(0)}
@@ -85,9 +87,35 @@ class Pair:
         async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
             await conn.execute(promote)
 
+    async def wait_for_nobody(self) -> None:
+        """Let commits not wait for the standby from now on."""
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
+            await conn.execute(f"ALTER SYSTEM SET {SYNCHRONOUS} = ''")
+            await conn.execute("SELECT pg_reload_conf()")
+
+    @asynccontextmanager
+    async def lost_primary(self) -> AsyncIterator[str]:
+        """URL of the primary that was lost last, and takes no writes: what it held when it was lost."""
+        other = 1 - self._primary
+        (self._folders[other] / "postgres" / "standby.signal").touch()
+        server = await in_thread(self._start, other)
+        try:
+            yield self.urls[other]
+        finally:
+            await server.stop(is_crash=False)
+
+    async def start_what_ended(self) -> None:
+        """Start again what ended by itself, as on a full disk, and return once both servers answer."""
+        for number, server in self._servers.items():
+            while not await _answers(self.urls[number]):
+                if not server.is_running:
+                    await server.stop(is_crash=False)
+                    await server.start()
+                await asyncio.sleep(POLL_SECONDS)
+
     async def add_standby(self, *, is_synchronous: bool = True) -> None:
         """Make the folder of the other server a standby of the primary."""
-        await asyncio.to_thread(self._add_standby, is_synchronous)
+        await in_thread(self._add_standby, is_synchronous)
 
     def _add_standby(self, is_synchronous: bool) -> None:
         other = 1 - self._primary
@@ -130,6 +158,13 @@ def pair(directory: Path, settings: Mapping[str, str], bin_dir: Path | None = No
         yield servers
     finally:
         servers.close()
+
+
+async def _answers(url: str) -> bool:
+    with suppress(psycopg.OperationalError):
+        async with await psycopg.AsyncConnection.connect(url, connect_timeout=5):
+            return True
+    return False
 
 
 def multi_host(urls: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 import psutil
 
 from publisher.embedded.process import EmbeddedServer
+from tests.support.threads import in_thread
 
 
 class Restartable:
@@ -26,11 +26,16 @@ class Restartable:
         """End it in order, or by a signal that leaves it no time."""
         if is_crash:
             os.kill(self._server.pid, by)
-        await asyncio.to_thread(self._stack.close)
+        await in_thread(self._stack.close)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended, by whatever cause."""
+        return self._server.is_running()
 
     async def start(self) -> None:
         """Start it again on what it stored."""
-        self._server = await asyncio.to_thread(self._stack.enter_context, self._start())
+        self._server = await in_thread(self._stack.enter_context, self._start())
         assert self._server.url == self.url
 
     def processes(self) -> list[psutil.Process]:

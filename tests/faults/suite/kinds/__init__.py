@@ -1,5 +1,15 @@
 """The kinds of faults; importing this declares them."""
 
-from tests.faults.suite.kinds import nats, network, others, pooler, postgresql, processes
+from tests.faults.suite.kinds import failover, limits, nats, network, others, pooler, postgresql, processes, streams
 
-__all__ = ["nats", "network", "others", "pooler", "postgresql", "processes"]
+__all__ = [
+    "failover",
+    "limits",
+    "nats",
+    "network",
+    "others",
+    "pooler",
+    "postgresql",
+    "processes",
+    "streams",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import signal
 from collections.abc import AsyncIterator
@@ -10,6 +9,7 @@ from collections.abc import AsyncIterator
 from tests.faults.suite.fault import fault
 from tests.faults.suite.installation import Installation
 from tests.support.pgbouncer import BINARY
+from tests.support.threads import in_thread
 
 if BINARY is not None:
 
@@ -18,7 +18,7 @@ if BINARY is not None:
         assert there.pooler is not None
         there.pooler.kill()
         yield
-        await asyncio.to_thread(there.pooler.start)
+        await in_thread(there.pooler.start)
 
     @fault("pgbouncer frozen", "pgbouncer", longest_seconds=6)
     async def frozen(there: Installation, rng: random.Random) -> AsyncIterator[None]:

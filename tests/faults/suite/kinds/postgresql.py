@@ -1,4 +1,4 @@
-"""Faults of PostgreSQL: ended in every way, frozen, full of connections, and sessions that hold what others need."""
+"""Faults of PostgreSQL: ended in every way, frozen, and sessions that hold what others need."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from uuid import uuid4
 import psutil
 import psycopg
 
-from tests.faults.suite.fault import fault
-from tests.faults.suite.installation import MAX_CONNECTIONS, Installation
-from tests.faults.suite.writers import ROWS
+from tests.faults.suite.fault import ALONE, fault
+from tests.faults.suite.installation import Installation
+from tests.faults.suite.writers import IDLE, ROWS, change
 
 POSTGRESQL = "postgresql"
 
@@ -33,20 +33,6 @@ def _declare(name: str, by: signal.Signals | None) -> None:
 _declare("postgresql stopped fast", None)
 _declare("postgresql stopped immediately", signal.SIGQUIT)
 _declare("postgresql killed", signal.SIGKILL)
-
-
-@fault("primary lost and synchronous standby promoted", POSTGRESQL, longest_seconds=1, weight=2)
-async def promoted(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-    await there.database.fail_over()
-    yield
-    await there.database.add_standby()
-
-
-@fault("synchronous standby killed", POSTGRESQL, longest_seconds=4)
-async def standby_killed(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-    await there.database.stop_standby()
-    yield
-    await there.database.start_standby()
 
 
 @fault("postgresql frozen", POSTGRESQL, longest_seconds=8)
@@ -76,27 +62,21 @@ async def sessions_ended(there: Installation, rng: random.Random) -> AsyncIterat
     yield
 
 
-@fault("no connection left", POSTGRESQL, longest_seconds=5)
-async def no_connection_left(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-    taken = []
-    with suppress(psycopg.OperationalError):
-        for _ in range(MAX_CONNECTIONS):
-            taken.append(await psycopg.AsyncConnection.connect(there.database.url))
-    if rng.random() < 0.5:  # who leads must find another connection
-        await taken[0].execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'imi-registry%'"
-        )
-    yield
-    for conn in taken:
-        await conn.close()
-
-
 @fault("rows locked by an idle transaction", POSTGRESQL, longest_seconds=6)
 async def idle_in_transaction(there: Installation, rng: random.Random) -> AsyncIterator[None]:
     conn = await psycopg.AsyncConnection.connect(there.database.url)
     await conn.execute("UPDATE projects SET metadata = '{}' WHERE name = %s", [rng.choice(ROWS)])
     yield
     await conn.close()
+
+
+@fault("transaction idle for minutes", ALONE, longest_seconds=120, weight=0.3)
+async def idle_for_minutes(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    """It has changed a row of its own, and ends either way."""
+    async with await psycopg.AsyncConnection.connect(there.database.url) as conn:
+        await change(conn, IDLE)
+        yield
+        await (conn.commit() if rng.random() < 0.5 else conn.rollback())
 
 
 @fault("transaction prepared", POSTGRESQL, longest_seconds=6)

@@ -1,0 +1,48 @@
+"""Whether a pinned package has a known vulnerability: `.ci/release.py` asks pip-audit, and ends at one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.service.test_licences import release
+
+VULNERABLE = {"name": "a", "version": "1", "vulns": [{"id": "CVE-1"}]}
+FINE = {"name": "b", "version": "2", "vulns": []}
+NOT_KNOWN = {"name": "c", "skip_reason": "not found"}
+
+
+@pytest.fixture
+def pip_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The program that is asked; what is written into it is what it answers."""
+    program = tmp_path / "pip-audit"
+    monkeypatch.setattr(release, "tool", lambda _name: str(program))
+    return program
+
+
+def answers(program: Path, text: str) -> None:
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit 1\n")
+    program.chmod(0o755)
+
+
+def test_a_package_with_a_known_vulnerability_ends_the_release_with_its_name(pip_audit: Path) -> None:
+    answers(pip_audit, json.dumps({"dependencies": [VULNERABLE, FINE, NOT_KNOWN]}))
+    with pytest.raises(SystemExit, match=r"known vulnerabilities: a 1: CVE-1$"):
+        release.audit()
+
+
+def test_packages_without_one_are_counted(pip_audit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers(pip_audit, json.dumps({"dependencies": [FINE, NOT_KNOWN]}))
+    release.audit()
+    assert capsys.readouterr().out == "vulnerabilities: none is known of the 1 pinned packages\n"
+
+
+@pytest.mark.parametrize("text", ["", json.dumps({"dependencies": [NOT_KNOWN]})], ids=["no answer", "nothing known"])
+def test_the_audit_is_skipped_where_no_database_can_be_reached(
+    pip_audit: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers(pip_audit, text)
+    release.audit()
+    assert "skipped" in capsys.readouterr().out
