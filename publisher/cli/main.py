@@ -20,6 +20,7 @@ from publisher.cli import (
     events,
     history,
     overview,
+    probe,
     project,
     schemas,
     service,
@@ -58,6 +59,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(history.app, name="history")
 app.command("rebuild-stream")(history.rebuild_stream)
 app.command("status")(status.status)
+app.command("probe")(probe.probe)
 app.command("doctor")(history.doctor)
 app.command("actions")(actions.actions)
 app.command("phantoms")(history.phantoms)
