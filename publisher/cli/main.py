@@ -20,7 +20,6 @@ from publisher.cli import (
     events,
     history,
     overview,
-    probe,
     project,
     schemas,
     service,
@@ -30,6 +29,7 @@ from publisher.cli import (
     worktree_type,
 )
 from publisher.cli.database import import_sqlite, maintain, migrate, roles
+from publisher.cli.servers import probe
 from publisher.cli.terminal.text import say, write
 from publisher.text import visible
 from registry.errors import Invalid, RegistryError, Unavailable, Unprepared, Unusable
