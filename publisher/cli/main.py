@@ -29,6 +29,7 @@ from publisher.cli import (
     worktree_type,
 )
 from publisher.cli.database import import_sqlite, maintain, migrate, roles
+from publisher.cli.servers import probe
 from publisher.cli.terminal.text import say, write
 from publisher.text import visible
 from registry.errors import Invalid, RegistryError, Unavailable, Unprepared, Unusable
@@ -58,6 +59,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(history.app, name="history")
 app.command("rebuild-stream")(history.rebuild_stream)
 app.command("status")(status.status)
+app.command("probe")(probe.probe)
 app.command("doctor")(history.doctor)
 app.command("actions")(actions.actions)
 app.command("phantoms")(history.phantoms)

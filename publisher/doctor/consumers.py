@@ -13,6 +13,7 @@ from publisher.doctor.findings import Finding
 from publisher.settings import Settings, profile_of
 from publisher.stream.consumers import durable_consumers, lag_of
 from publisher.stream.event_stream import EventStream
+from publisher.stream.replicas import replicas_away
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.errors import translated_nats
 from registry.errors import Conflict, NotFound, Unprepared
@@ -51,11 +52,11 @@ def cluster(stream: str, found: ClusterInfo | None) -> Iterator[Finding]:
         return
     if not found.leader:
         yield Finding(False, f"stream {stream} has no leader: nothing is stored; start what is missing of NATS")
-    away = [peer.name for peer in found.replicas or [] if peer.offline or not peer.current]
+    away = replicas_away(found)
     if away:
         yield Finding(
             False,
-            f"replicas of stream {stream} on {', '.join(map(str, away))} are away or behind: one more loss may stop it",
+            f"replicas of stream {stream} on {', '.join(away)} are away or behind: one more loss may stop it",
             is_hindrance=False,
         )
 

@@ -8,6 +8,7 @@ from nats.js.api import StreamInfo
 
 from publisher.gauges.level import Level
 from publisher.stream.consumers import durable_consumers, lag_of
+from publisher.stream.replicas import replicas_away
 from registry.broker.errors import translated_nats
 from registry.dead_letters import DeadLetterDesk
 from registry.errors import NotFound, Unprepared
@@ -36,6 +37,12 @@ async def measure(client: Client, profile: Profile) -> list[Level]:
             "imi_stream_last_sequence",
             "Sequence of a stream's last message",
             {name: info.state.last_seq for name, info in found.items()},
+            "stream",
+        ),
+        Level(
+            "imi_stream_replicas_missing",
+            "Replicas of a stream that are away, or behind",
+            {name: len(replicas_away(info.cluster)) for name, info in found.items()},
             "stream",
         ),
     ]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from nats.aio.client import Client
+
+from publisher.gauges import streams
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
+from registry.errors import Unavailable
 from tests.support.nats.cluster import SIZE, cluster
 from tests.support.nats.reading import connected
 from tests.support.world import World
@@ -52,3 +56,17 @@ async def test_a_consumer_whose_leader_is_lost_is_not_taken_for_one_that_is_gone
                 await until_handled(2 + waiting)
                 await end([subscription])
             assert len(handled) == len(set(handled))
+
+            # and the gauge of the alert ImiReplicaMissing tells
+            async with connected(nodes.nodes_up()) as up, asyncio.timeout(60):
+                while await replicas_missing(up, there) != 1:
+                    await asyncio.sleep(0.1)
+
+
+async def replicas_missing(client: Client, there: World) -> float | None:
+    """What is exported of the event stream; None while it cannot be measured."""
+    try:
+        levels = await streams.measure(client, there.profile)
+    except Unavailable:
+        return None
+    return next(level.values for level in levels if level.name == "imi_stream_replicas_missing")[there.stream]

@@ -1,0 +1,100 @@
+"""The compose file: what Docker Compose makes of it, and that all it names is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from publisher.settings import Settings, variables
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+ONCE = {"logins", "setup", "imi"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the compose file in a copy of deploy/, with its secrets."""
+    folder = tmp_path_factory.mktemp("copy") / "deploy"
+    shutil.copytree(DEPLOY, folder, ignore=shutil.ignore_patterns("secrets", ".env", "local.conf"))
+    subprocess.run(["sh", "prepare.sh"], cwd=folder / "compose", check=True, capture_output=True)
+    return folder / "compose"
+
+
+@pytest.fixture(scope="module")
+def composition() -> dict[str, Any]:
+    return dict(yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text()))
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs Docker Compose 2 as docker-compose")
+def test_docker_compose_takes_it(prepared: Path) -> None:
+    command = ["docker-compose", "--profile=people", "config", "--format=json"]
+    done = subprocess.run(command, cwd=prepared, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    services = json.loads(done.stdout)["services"]
+    assert services["publisher-2"]["environment"]["IMI_HTTP_HOSTS"] == "publisher-2"
+    assert services["nats-3"]["environment"]["NATS_SERVER_NAME"] == "nats-3"
+
+
+def test_every_file_is_there(prepared: Path, composition: dict[str, Any]) -> None:
+    files = [one["file"] for kind in ("configs", "secrets") for one in composition[kind].values()]
+    assert len(files) > 20
+    assert [name for name in files if not (prepared / name).is_file()] == []
+
+
+def test_secrets_are_made_once_and_no_one_else_reads_them(prepared: Path) -> None:
+    folder = prepared / "secrets"
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    subprocess.run(["sh", "prepare.sh"], cwd=prepared, check=True, capture_output=True)
+
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert folder.stat().st_mode & 0o077 == 0
+    passwords = [text for name, text in before.items() if name.startswith(("db_", "nats_", "grafana_"))]
+    assert len(passwords) == len(set(passwords)) == 13
+    assert min(len(one) for one in passwords) == 48
+
+
+@pytest.mark.parametrize("part", ["publisher", "applier"])
+def test_a_part_has_its_own_users_and_knows_nothing_of_the_others(prepared: Path, part: str) -> None:
+    settings = tomllib.loads((prepared / "secrets" / f"{part}.toml").read_text())
+    assert settings.keys() <= Settings.model_fields.keys()
+    loaded = Settings(**settings)
+    users = {name: urlsplit(url).username for name, url in settings.items() if name.endswith("_database_url")}
+    assert users == {f"{part}_database_url": part, "reader_database_url": "reader"}
+    assert (loaded.nats_user, loaded.nats_inbox_prefix) == (part, f"_INBOX.{part}")
+    assert loaded.stream_replicas == 3
+
+
+def test_services_may_do_little_and_come_back(composition: dict[str, Any]) -> None:
+    services = composition["services"]
+    assert len(services) == 12
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["restart"] == ("no" if name in ONCE else "unless-stopped"), name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        assert all("privileged" not in key for key in service), name
+        assert re.search(r"[:}]|imi-registry", service["image"]), name
+
+
+def test_each_variable_is_a_setting(composition: dict[str, Any]) -> None:
+    known = {name for field in Settings.model_fields for name in variables(field)} | {"IMI_CONFIG"}
+    for name in ("publisher-1", "publisher-2", "applier", "setup", "imi"):
+        assert composition["services"][name]["environment"].keys() <= known
+
+
+def test_prometheus_asks_every_process(composition: dict[str, Any]) -> None:
+    scraped = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())["scrape_configs"][0]
+    targets = {target.split(":")[0] for one in scraped["static_configs"] for target in one["targets"]}
+    assert targets == {
+        name for name, one in composition["services"].items() if "IMI_PARTS" in one.get("environment", {})
+    }
