@@ -15,6 +15,7 @@ import uvloop
 
 from benchmarks import (
     commands,
+    console,
     drain,
     footprint,
     gaps,
@@ -36,6 +37,7 @@ RESULTS, PLOT = "performance.json", "performance.svg"
 BENCHMARKS: dict[str, Callable[[Servers, Sizes], Awaitable[Report]]] = {
     "drain": drain.run,
     "latency": latency.run,
+    "console": console.run,
     "writers": writers.run,
     "commands": commands.run,
     "replay": replay.run,

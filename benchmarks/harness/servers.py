@@ -61,6 +61,12 @@ class Servers:
     @asynccontextmanager
     async def service(self, database_url: str, prefix: str) -> AsyncIterator[int]:
         """`imi-registry serve` as a user runs it, once it is ready; yields its process id."""
+        async with self.console(database_url, prefix) as (process_id, _):
+            yield process_id
+
+    @asynccontextmanager
+    async def console(self, database_url: str, prefix: str) -> AsyncIterator[tuple[int, str]]:
+        """The same; yields the URL of its pages, too."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "publisher", "serve", "--http-port", "0"),
             env=os.environ
@@ -72,13 +78,14 @@ class Servers:
         told = []
         async for line in process.stderr:
             told.append(line.decode())
-            if "ready" in told[-1]:
+            if '"ready"' in told[-1]:
+                http_url = orjson.loads(told[-1])["http_url"]
                 break
         else:
             raise RuntimeError(f"serve ended: {''.join(told)}")
         reading = asyncio.create_task(_discard(process.stderr))
         try:
-            yield process.pid
+            yield process.pid, http_url
         finally:
             process.send_signal(signal.SIGTERM)
             await process.wait()

@@ -17,6 +17,7 @@ class Sizes:
     latency_rates: tuple[int, ...] = (1, 100, 1000)
     """Commits per second."""
     latency_seconds: float = 10.0
+    open_pages: int = 50
     writer_clients: tuple[int, ...] = (1, 16, 64)
     writer_seconds: float = 5.0
     bulk_rows: int = 10_000
@@ -45,6 +46,7 @@ QUICK = Sizes(
     peer_backlog=500,
     latency_rates=(100,),
     latency_seconds=1.0,
+    open_pages=4,
     writer_clients=(1, 4),
     writer_seconds=1.0,
     bulk_rows=500,

@@ -55,8 +55,8 @@ class ServersHealth(Health):
     def to_do(self) -> str:
         """What to do about a server that does not answer."""
         return (
-            "Nothing: imi-registry up starts it again by itself, and what waits goes on. If it dies over and over, "
-            "its log in the state directory says why."
+            "Nothing to do: imi-registry up starts it again by itself, and what waits goes on. If it dies over and "
+            "over, its log in the state directory says why."
         )
 
 

@@ -23,10 +23,14 @@ AGAIN_MS = 400
 """After which a browser asks again."""
 
 
+Sent = ServerSentEvent | bytes
+"""An event, or several as they go over the wire: made once for all who get the same."""
+
+
 class Live(EventSourceResponse):
     """Server-sent events; whoever does not read them is not waited for."""
 
-    def __init__(self, events: AsyncGenerator[ServerSentEvent, None]) -> None:
+    def __init__(self, events: AsyncGenerator[Sent, None]) -> None:
         super().__init__(_bounded(events), headers=HEADERS, ping=15, send_timeout=10)
 
     @staticmethod
@@ -45,7 +49,7 @@ async def pause(console: Console, seconds: float) -> bool:
     return True
 
 
-async def _bounded(events: AsyncGenerator[ServerSentEvent, None]) -> AsyncIterator[ServerSentEvent]:
+async def _bounded(events: AsyncGenerator[Sent, None]) -> AsyncIterator[Sent]:
     ends_at = monotonic() + connections.CONNECTION_SECONDS - LEFT_SECONDS
     yield ServerSentEvent(comment="begin", retry=AGAIN_MS)
     async with aclosing(events):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,9 @@ POLICY = (
 )
 HEADERS = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
 """Beside those of the guard. With no referrer at all a browser would not tell with a form where it comes from."""
+
+PARTS_AT_ONCE = 32
+"""Values and texts of a template: some tenths of a millisecond."""
 
 PAGES = (
     ("/", "Overview"),
@@ -67,6 +71,16 @@ def templates() -> Environment:
 def fragment(template: str, **values: Any) -> str:
     """A piece of a page."""
     return templates().get_template(template).render(**values)
+
+
+async def fragment_apart(template: str, **values: Any) -> str:
+    """The same, made a bit at a time: what else this process has to do, as publishing events, goes on in between."""
+    parts: list[str] = []
+    for number, part in enumerate(templates().get_template(template).generate(**values)):
+        parts.append(part)
+        if number % PARTS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return "".join(parts)
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:

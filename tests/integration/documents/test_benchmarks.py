@@ -8,11 +8,20 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import commands, latency, queries, replay, snapshot, writers
+from benchmarks import commands, console, latency, queries, replay, snapshot, writers
 from benchmarks.harness.servers import Servers, running
 from benchmarks.harness.sizes import QUICK
 
-SMALL = replace(QUICK, replayed=200, commands=40, growth_backlog=100, projects=50, worktrees=100, activities=200)
+SMALL = replace(
+    QUICK,
+    latency_seconds=0.3,
+    replayed=200,
+    commands=40,
+    growth_backlog=100,
+    projects=50,
+    worktrees=100,
+    activities=200,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +30,7 @@ def servers() -> Iterator[Servers]:
         yield started
 
 
-@pytest.mark.parametrize("benchmark", [commands, latency, queries, replay, snapshot, writers])
+@pytest.mark.parametrize("benchmark", [commands, console, latency, queries, replay, snapshot, writers])
 async def test_a_benchmark_measures_each_side_and_judges_each_target(servers: Servers, benchmark: ModuleType) -> None:
     report = await benchmark.run(servers, SMALL)
     assert report.targets

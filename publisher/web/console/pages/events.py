@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from time import monotonic
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,10 +15,11 @@ from starlette.routing import Route
 
 from publisher.web.console.console import Console, console_of
 from publisher.web.console.health import summary
-from publisher.web.console.live import Live
+from publisher.web.console.live import Live, Sent, pause
 from publisher.web.console.numbers import number_of
 from publisher.web.console.render import HEADERS, fragment, is_piece, page, piece
 from publisher.web.console.sources import outbox
+from publisher.web.console.sources.feed import News
 from publisher.web.console.sources.inspected import inspected
 from publisher.web.console.sources.lines import Line
 from publisher.web.console.sources.wanted import AGES, Wanted
@@ -24,6 +27,11 @@ from registry.events.catalogue import VERSIONS
 
 NEWS_SECONDS = 3.0
 """How long news are waited for; whether all is well is looked at as often."""
+MISSED_SECONDS = 3.0
+"""Where more is published than is sent, a page loads its list as often, not for each of the parts."""
+BADGE_SECONDS = 0.5
+MOST_ROWS, MOST_MADE = 1000, 64
+"""Rows, and answers, that are kept for the next page that wants them."""
 FIELDS = ("entity", "action", "project", "worktree", "agent", "correlation", "since", "until")
 
 
@@ -70,31 +78,62 @@ async def _envelope(request: Request) -> Response:
 
 async def _news(
     console: Console, wanted: Wanted, after: int | None, *, tells_health: bool
-) -> AsyncGenerator[ServerSentEvent, None]:
+) -> AsyncGenerator[Sent, None]:
     badge = ""
-    async with console.feed.watched(after):
+    told: Told = console.shared.setdefault("told", Told(console))
+    async with console.feed.watched(after) as place:
         while not console.closing.is_set():
-            news = await console.feed.after(after, NEWS_SECONDS)
+            known, news = after, await console.feed.after(after, NEWS_SECONDS, place)
             after = news.last
-            if tells_health and badge != (badge := fragment("health_live.html", health=summary(console))):
+            if tells_health and badge != (badge := told.badge()):
                 yield ServerSentEvent(badge, event="live")
             if news.missed:
                 yield ServerSentEvent("", event="missed", id=str(after))
-                continue
-            lines = [line for line in reversed(news.lines) if wanted.matches(line)]
-            if lines:
-                yield ServerSentEvent(rows_of(console, lines), event="rows", id=str(after))
+                await pause(console, MISSED_SECONDS)
+            elif news.lines:
+                sent = await told.rows(wanted, known, news)
+                if sent:
+                    yield sent
 
 
-def rows_of(console: Console, lines: list[Line]) -> str:
-    """Rows of the table, each made once for all who look."""
-    made: dict[int, str] = console.shared.setdefault("rows", {})
-    if len(made) > 1000:
-        made.clear()
-    for line in lines:
-        if line.id not in made:
-            made[line.id] = fragment("events/event_row.html", line=line, unpublished=line.id + 1)
-    return "".join(made[line.id] for line in lines)
+class Told:
+    """What pages that are open are told, made once for all that get the same."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._rows: dict[int, str] = {}
+        self._sent: dict[tuple[Wanted, int | None, int], bytes] = {}
+        self._making = asyncio.Lock()
+        self._badge = ""
+        self._badge_until = 0.0
+
+    def badge(self) -> str:
+        """Whether all is well."""
+        if monotonic() >= self._badge_until:
+            self._badge = fragment("health_live.html", health=summary(self._console))
+            self._badge_until = monotonic() + BADGE_SECONDS
+        return self._badge
+
+    async def rows(self, wanted: Wanted, known: int | None, news: News) -> bytes:
+        """The rows of news that are wanted, for who knows what was published up to `known`; empty when none is."""
+        key = (wanted, known, news.last)
+        async with self._making:
+            if key not in self._sent:
+                if len(self._sent) > MOST_MADE:
+                    self._sent.clear()
+                lines = [line for line in reversed(news.lines) if wanted.matches(line)]
+                rows = "".join([await self._row(line) for line in lines])
+                self._sent[key] = ServerSentEvent(rows, event="rows", id=str(news.last)).encode() if rows else b""
+        return self._sent[key]
+
+    async def _row(self, line: Line) -> str:
+        row = self._rows.get(line.id)
+        if row is None:
+            if len(self._rows) > MOST_ROWS:
+                self._rows.clear()
+            row = self._rows[line.id] = fragment("events/event_row.html", line=line, unpublished=line.id + 1)
+            await asyncio.sleep(0)  # an event that is to be published does not wait for all of them
+        return row
 
 
 async def _live(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -13,8 +14,8 @@ from starlette.routing import Route
 
 from publisher.web.console.console import Console, console_of
 from publisher.web.console.health import checks, summary
-from publisher.web.console.live import Live, pause
-from publisher.web.console.render import fragment, page
+from publisher.web.console.live import Live, Sent, pause
+from publisher.web.console.render import fragment_apart, page
 from publisher.web.console.sparks import spark
 
 TICK_SECONDS = 2.0
@@ -44,24 +45,27 @@ class _Shown:
     """The parts of the page that change, made once for all who look."""
 
     def __init__(self) -> None:
-        self.key: tuple[object, ...] = ()
-        self.text = ""
+        self._key: tuple[object, ...] = ()
+        self._sent = b""
+        self._making = asyncio.Lock()
 
-    def of(self, console: Console, key: tuple[object, ...], **values: Any) -> str:
-        if key != self.key:
-            self.text = fragment("overview_live.html", health=summary(console), **values, **figures(console))
-            self.key = key
-        return self.text
+    async def of(self, console: Console, key: tuple[object, ...], **values: Any) -> bytes:
+        async with self._making:
+            if key != self._key:
+                values |= figures(console)
+                text = await fragment_apart("overview_live.html", health=summary(console), **values)
+                self._key, self._sent = key, ServerSentEvent(text, event="live").encode()
+        return self._sent
 
 
-async def _events(console: Console) -> AsyncGenerator[ServerSentEvent, None]:
+async def _events(console: Console) -> AsyncGenerator[Sent, None]:
     shown: _Shown = console.shared.setdefault("overview", _Shown())
     while True:
         picture = await console.pictures.latest()
         found = checks(console)
         last = console.samples.kept[-1] if console.samples.kept else None
         key = (picture.number, last and last.at, tuple((check.name, check.state) for check in found))
-        yield ServerSentEvent(shown.of(console, key, picture=picture, checks=found), event="live")
+        yield await shown.of(console, key, picture=picture, checks=found)
         if last is not None:
             yield ServerSentEvent(orjson.dumps(tuple(last)).decode(), event="sample")
         if await pause(console, TICK_SECONDS):

@@ -20,6 +20,8 @@ from registry.errors import RegistryError
 POLL_SECONDS = 0.4
 MOST_LINES = 60
 """At once; more cannot be read, nor shown."""
+PLACES = 16
+"""Moments between two looks at which those are told who look on."""
 KEPT = 300
 """Lines that a page gets which was away for a moment."""
 
@@ -67,27 +69,30 @@ class Feed:
         """Events up to this sequence were not all kept."""
         self._last: int | None = None
         self._viewers = 0
+        self._next_place = 0
         self._watched = asyncio.Event()
         self._changed = asyncio.Condition()
 
     @property
-    def is_watched(self) -> bool:
-        """Whether anybody looks."""
-        return self._viewers > 0
+    def viewers(self) -> int:
+        """How many look."""
+        return self._viewers
 
     @asynccontextmanager
-    async def watched(self, after: int | None) -> AsyncIterator[None]:
-        """Somebody looks inside the block, who knows what was published up to sequence `after`."""
+    async def watched(self, after: int | None) -> AsyncIterator[int]:
+        """Somebody looks inside the block, who knows what was published up to sequence `after`; yields their place."""
+        place, self._next_place = self._next_place, (self._next_place + 1) % PLACES
         self._viewers += 1
         if self._last is None and after is not None:
             self._lines.clear()
             self._last = self._missed_at = after
         self._watched.set()
         try:
-            yield
+            yield place
         finally:
             self._viewers -= 1
             if not self._viewers:
+                self._next_place = 0
                 self._watched.clear()
                 self._last = None
 
@@ -101,8 +106,11 @@ class Feed:
                 self._last = None  # what came meanwhile is in the list that a page loads
             await asyncio.sleep(POLL_SECONDS)
 
-    async def after(self, sequence: int | None, seconds: float) -> News:
-        """What was published behind `sequence`, or None: from now on; waits so long for it."""
+    async def after(self, sequence: int | None, seconds: float, place: int = 0) -> News:
+        """What was published behind `sequence`, or None: from now on; waits so long for it.
+
+        Each `place` is told at a moment of its own, so that the process does nothing for many at once.
+        """
         async with self._changed:
             if sequence is None:
                 sequence = self._last
@@ -111,6 +119,8 @@ class Feed:
                     await self._changed.wait_for(lambda: self._last is not None and self._last > (sequence or 0))
             except TimeoutError:
                 return News([], False, sequence or 0)
+        if place:
+            await asyncio.sleep(place * POLL_SECONDS / PLACES)
         if sequence is None:
             sequence = self._last or 0
         lines = [line for line in self._lines if (line.sequence or 0) > sequence]

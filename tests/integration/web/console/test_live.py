@@ -13,6 +13,8 @@ import pytest
 
 from publisher.web import connections
 from publisher.web.console import live
+from publisher.web.console.pages import events as events_page
+from publisher.web.console.render import fragment
 from publisher.web.console.sources import feed
 from publisher.web.console.sources.database import Database
 from publisher.web.console.sources.lines import Line
@@ -60,6 +62,25 @@ async def test_more_than_anybody_can_read_is_told_as_missed(world: World, monkey
             assert (await anext(events))[0] == "missed"
 
 
+async def test_what_many_are_told_is_made_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(template: str, **values: object) -> str:
+        made.append(template)
+        return fragment(template, **values)
+
+    monkeypatch.setattr(events_page, "fragment", counted)
+    async with served(world) as (visitor, console), AsyncExitStack() as stack:
+        pages = [await stack.enter_async_context(visitor.live("/live/events?after=0")) for _ in range(20)]
+        async with asyncio.timeout(40):
+            while console.feed.viewers < len(pages):
+                await asyncio.sleep(0.01)
+            register(world, "one")
+            told = {await anext(page) for page in pages}
+    assert len(told) == 1
+    assert made == ["events/event_row.html"]
+
+
 async def test_nothing_is_read_while_nobody_looks(world: World) -> None:
     async with served(world) as (visitor, console):
         async with visitor.live("/live/events?after=0") as events:
@@ -67,7 +88,7 @@ async def test_nothing_is_read_while_nobody_looks(world: World) -> None:
             async with asyncio.timeout(20):
                 await anext(events)
         async with asyncio.timeout(20):
-            while console.feed.is_watched:
+            while console.feed.viewers:
                 await asyncio.sleep(0.01)
 
 
