@@ -21,6 +21,7 @@ from benchmarks import (
     gaps,
     growth,
     latency,
+    outages,
     queries,
     replay,
     snapshot,
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Callable[[Servers, Sizes], Awaitable[Report]]] = {
     "gaps": gaps.run,
     "queries": queries.run,
     "footprint": footprint.run,
+    "outages": outages.run,
 }
 
 

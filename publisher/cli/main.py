@@ -28,7 +28,7 @@ from publisher.cli import (
     worktree,
     worktree_type,
 )
-from publisher.cli.database import import_sqlite, maintain, migrate, roles
+from publisher.cli.database import capacity, import_sqlite, maintain, migrate, roles
 from publisher.cli.servers import probe
 from publisher.cli.terminal.text import say, write
 from publisher.text import visible
@@ -63,6 +63,7 @@ app.command("probe")(probe.probe)
 app.command("doctor")(history.doctor)
 app.command("actions")(actions.actions)
 app.command("phantoms")(history.phantoms)
+app.command("capacity")(capacity.capacity)
 app.command("import-sqlite")(import_sqlite.import_sqlite)
 app.add_typer(config.app, name="config")
 app.add_typer(schemas.app, name="schemas")

@@ -7,6 +7,7 @@ next batch, store the cursor. Nothing waits for a gap and nothing is sent twice:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time_ns
 
@@ -132,14 +133,16 @@ class Drain:
         A row read alone may take seconds, so the heartbeat is stored in between.
         """
         size, alone = 0, 0
+        withheld: list[int] = []
         for number, row in enumerate(page.rows, start=1):
             if not self._term.profile.publishes(row.entity, row.action):
-                self._withhold(row.id)
+                withheld.append(row.id)
                 continue
             if row.data is None:
-                if number > 1 and self._waiting_bytes > PAGE_BYTES // 2:
-                    return page._replace(rows=page.rows[: number - 1], is_full=True), alone + 1
                 alone += 1
+                if number > 1 and self._waiting_bytes > PAGE_BYTES // 2:
+                    page = page._replace(rows=page.rows[: number - 1], is_full=True)
+                    break
                 row = await with_data(self._term.conn, row, self._term.stream.max_payload)
                 await self._keep_lead()
             message = encoded(self._term.profile, row, self._term.stream.max_payload)
@@ -152,13 +155,15 @@ class Drain:
             if is_enough and number < len(page.rows):
                 page = page._replace(rows=page.rows[:number], is_full=True)
                 break
+        self._withhold(withheld)
         return page, alone
 
-    def _withhold(self, outbox_id: int) -> None:
-        """Pass an event that does not go into the stream; it stays in the outbox as any other."""
-        withhold(self._term.cursor, [outbox_id])
-        self._term.metrics.withheld()
-        self._has_withheld = True
+    def _withhold(self, ids: Sequence[int]) -> None:
+        """Pass events that do not go into the stream; they stay in the outbox as any other."""
+        if ids:
+            withhold(self._term.cursor, ids)
+            self._term.metrics.withheld(len(ids))
+            self._has_withheld = True
 
     async def _report_omission(self, outbox_id: int, omission: Omission) -> None:
         """Count an event that goes out as a reference, and note it for `doctor` and the status page."""

@@ -86,9 +86,9 @@ class RelayMetrics(LeadHealth):
         """Note ids that will never appear, of transactions that rolled back."""
         self._dead.inc(sum(end - start for start, end in ranges))
 
-    def withheld(self) -> None:
-        """Note an event that does not go into the stream."""
-        self._withheld.inc()
+    def withheld(self, events: int) -> None:
+        """Note events that do not go into the stream."""
+        self._withheld.inc(events)
 
     def took_over(self, epoch: int) -> None:
         """Note that this process leads now, and nobody of an earlier epoch."""

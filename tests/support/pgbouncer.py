@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode in front of a test database; from Debian's package `pgbouncer`."""
+"""PgBouncer in front of a test database, in transaction mode mostly; from Debian's package `pgbouncer`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVER_CONNECTIONS = 2
 class PgBouncer:
     """A pooler in front of `database_url` that is ended and started again; `url` is what its clients connect to."""
 
-    def __init__(self, database_url: str, directory: Path, server_connections: int) -> None:
+    def __init__(self, database_url: str, directory: Path, server_connections: int, mode: str) -> None:
         parts = {key: str(value) for key, value in conninfo_to_dict(database_url).items()}
         name = parts["dbname"]
         given = ("host", "port", "dbname", "user", "password")
@@ -33,7 +33,7 @@ class PgBouncer:
         self._configuration = directory / "pgbouncer.ini"
         self._configuration.write_text(
             f"[databases]\n{name} = {server}\n"
-            "[pgbouncer]\npool_mode = transaction\nauth_type = any\nlisten_addr =\nlisten_port = 6432\n"
+            f"[pgbouncer]\npool_mode = {mode}\nauth_type = any\nlisten_addr =\nlisten_port = 6432\n"
             f"default_pool_size = {server_connections}\nmax_client_conn = 200\n"
             f"unix_socket_dir = {self._sockets}\nquery_wait_timeout = 20\nserver_login_retry = 1\n"
         )
@@ -59,11 +59,13 @@ class PgBouncer:
 
 
 @contextmanager
-def pooler(database_url: str, server_connections: int = SERVER_CONNECTIONS) -> Iterator[PgBouncer]:
+def pooler(
+    database_url: str, server_connections: int = SERVER_CONNECTIONS, mode: str = "transaction"
+) -> Iterator[PgBouncer]:
     """A running pooler that has so many connections to `database_url` for all clients together."""
     assert BINARY is not None
     with scratch_directory() as directory:
-        found = PgBouncer(database_url, directory, server_connections)
+        found = PgBouncer(database_url, directory, server_connections, mode)
         try:
             yield found
         finally:

@@ -1,1 +1,1 @@
-"""Commands on the database as a whole: its schema, its upkeep, and what comes in from elsewhere."""
+"""Commands on the database as a whole: its schema, its upkeep, what comes in from elsewhere, how large it grows."""

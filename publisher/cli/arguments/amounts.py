@@ -1,0 +1,37 @@
+"""Rates and times as people write them: `200/s`, `90d`."""
+
+from __future__ import annotations
+
+import re
+
+from registry.errors import Invalid
+from registry.validation import printable
+
+UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+MOST_PER_SECOND = 1e8
+MOST_DAYS = 36_500
+NUMBER = r"(\d{1,15}(?:\.\d{1,9})?)"
+
+
+def rate_per_second(option: str, text: str) -> float:
+    """`200/s`, `50/min`, `1000/h` or `9.5/d`, a second. Raises `Invalid` naming `option`, the value and the rule."""
+    found = re.fullmatch(rf"{NUMBER}/(s|min|h|d)", text.strip(), re.ASCII)
+    rate = float(found[1]) / UNITS[found[2]] if found else 0.0
+    if not 0 < rate <= MOST_PER_SECOND:
+        raise Invalid(
+            f"{option}: value {printable(text)}: it must be a number above 0 for each s, min, h or d, as 200/s or "
+            f"50/min, and at most {MOST_PER_SECOND:,.0f}/s"
+        )
+    return rate
+
+
+def duration_seconds(option: str, text: str) -> float:
+    """`90d`, `12h`, `30min` or `45s`, in seconds. Raises `Invalid` naming `option`, the value and the rule."""
+    found = re.fullmatch(rf"{NUMBER}\s*(s|min|h|d)", text.strip(), re.ASCII)
+    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
+    if not 0 < seconds <= MOST_DAYS * UNITS["d"]:
+        raise Invalid(
+            f"{option}: value {printable(text)}: it must be a number above 0 of s, min, h or d, as 90d or 12h, and at "
+            f"most {MOST_DAYS}d"
+        )
+    return seconds
