@@ -14,7 +14,7 @@ from tests.support.web.hostile import RAW, TEXT, fill
 from tests.support.world import World
 
 MOST_PAGES = 150
-NOT_PAGES = ("/static/", "/metrics", "/readyz", "/healthz", "/envelope")
+NOT_PAGES = ("/static/", "/metrics", "/readyz", "/healthz", "/envelope", "/payload")
 
 
 async def crawled(visitor: Visitor, *starts: str) -> dict[str, tuple[int, str]]:

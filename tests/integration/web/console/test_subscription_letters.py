@@ -123,6 +123,8 @@ async def test_an_event_tells_who_is_past_it_who_waits_for_it_and_who_put_it_asi
         assert " ms after the change" in text
         letter = await visitor.get(f"/dead-letters/{DURABLE}/{number}/payload")
         assert letter.body == (await jetstream.get_msg(world.stream, 1)).data
+        assert letter.headers["content-disposition"].startswith("attachment")  # whatever it is, no browser shows it
+        assert letter.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
