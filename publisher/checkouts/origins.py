@@ -50,6 +50,8 @@ def repository_name(url: str) -> str:
 def _host_name(alias: str, config: Path) -> str | None:
     """`HostName` of the first `Host` in the ssh configuration that `alias` fits and that has one."""
     try:
+        if not config.is_file():  # a named pipe would be waited for
+            return None
         lines = config.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
