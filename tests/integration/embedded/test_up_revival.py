@@ -24,7 +24,7 @@ from tests.support.servers.up import servers_of, stop, up
 from tests.support.services import wait_until
 from tests.support.workload import writing
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 90.0
 NATS, POSTGRES = "nats-server", "postgres"
 
 
