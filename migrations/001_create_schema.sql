@@ -65,11 +65,19 @@ $$;
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
 DO $$
+DECLARE
+    place record;
 BEGIN
-    PERFORM set_config('search_path', 'public, ' || quote_ident(n.nspname), true)
+    SELECT quote_ident(n.nspname) AS name, has_schema_privilege(n.oid, 'USAGE') AS is_open INTO STRICT place
     FROM pg_extension e
     JOIN pg_namespace n ON n.oid = e.extnamespace
     WHERE e.extname = 'pg_trgm';
+    IF NOT place.is_open THEN
+        RAISE EXCEPTION 'role % may not use the schema %, which has the extension pg_trgm; nothing was changed; run: GRANT USAGE ON SCHEMA % TO %',
+            current_user, place.name, place.name, quote_ident(current_user)
+            USING ERRCODE = '42501';
+    END IF;
+    PERFORM set_config('search_path', 'public, ' || place.name, true);
 END;
 $$;
 

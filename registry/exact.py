@@ -133,7 +133,7 @@ def _written(value: Any, place: str) -> Any:
         return value if _SMALLEST_INT <= value <= _LARGEST_INT else Decimal(value)
     if isinstance(value, float | Decimal):
         _check_finite(value, place)
-    return _checked_text(value, place)
+    return float(value) if isinstance(value, float) else _checked_text(value, place)
 
 
 def _checked(value: Any, place: str) -> Any:
@@ -185,7 +185,7 @@ def _is_number(value: Any) -> bool:
 
 def _decimal(value: int | float | Decimal) -> Decimal:
     """The number as its digits tell it; of a double the shortest that mean it, as everybody writes them."""
-    return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    return Decimal(repr(float(value))) if isinstance(value, float) else Decimal(value)
 
 
 def _integer(digits: str) -> int | Decimal:

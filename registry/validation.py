@@ -138,7 +138,9 @@ def _members(value: dict[str, Any] | list[Any] | tuple[Any, ...]) -> Iterable[An
 
 def printable(value: Any) -> str:
     """A value for a message: one line of at most `MOST_CHARACTERS`, no credential; of what is nested, its type."""
-    if value is None or isinstance(value, bool | float):
+    if isinstance(value, float):
+        return orjson.dumps(float(value)).decode()  # of a class of its own, as NumPy's, it is none to orjson
+    if value is None or isinstance(value, bool):
         return orjson.dumps(value).decode()
     if isinstance(value, int):
         return str(value) if abs(value) < 10**MOST_CHARACTERS else "(int)"

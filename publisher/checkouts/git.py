@@ -205,8 +205,8 @@ def _main_path(path: Path, listed: Path, common_dir: Path) -> Path | None:
 def _default_branch(path: Path, known: str | None, is_bare: bool, checked_out: str | None) -> str:
     """The branch that work is merged into, by the best evidence there is.
 
-    What is checked out comes last: it is as likely somebody's work. `origin/HEAD` is what a clone was told; it may
-    name a branch that is gone since.
+    What is checked out comes last: it is as likely somebody's work. `origin/HEAD` is what a clone was told; where it
+    names a branch that is gone since, the only one there is took its place. What is `known` may have been renamed.
     """
     refs = (ask(path, "for-each-ref", "--format=%(refname)", LOCAL, REMOTE) or "").split("\n")
     remote = {ref.removeprefix(REMOTE) for ref in refs if ref.startswith(REMOTE)} - {"HEAD"}
@@ -214,6 +214,11 @@ def _default_branch(path: Path, known: str | None, is_bare: bool, checked_out: s
     remote_head = ask(path, "symbolic-ref", "--quiet", f"{REMOTE}HEAD") or ""
     if remote_head.removeprefix(REMOTE) in remote:
         return remote_head.removeprefix(REMOTE)
+    only = next(iter(remote)) if len(remote) == 1 else None
+    if remote_head and only:
+        return only
+    if known is not None and known not in remote | local:
+        known = _renamed(path, known) or known
     if is_bare:
         bare_head = (ask(path, "rev-parse", "--symbolic-full-name", "main-worktree/HEAD") or "").removeprefix(LOCAL)
         if bare_head in local:
@@ -222,8 +227,15 @@ def _default_branch(path: Path, known: str | None, is_bare: bool, checked_out: s
         for branch in (known, *USUAL_BRANCHES):
             if branch in branches:
                 return branch
-    only = next(iter(remote)) if len(remote) == 1 else None
     return known or only or checked_out or FALLBACK_BRANCH
+
+
+def _renamed(path: Path, branch: str) -> str | None:
+    """What `branch` was renamed to by `git branch --move`, however often, by the reflogs; None where none tells."""
+    renamed = f"--grep-reflog=Branch: renamed {LOCAL}{branch} to "
+    asked = ("log", "--walk-reflogs", "--branches", "--fixed-strings", renamed, "--format=%gD", "--")
+    entries = ask(path, *asked)
+    return entries.split("\n")[0].rpartition("@{")[0] or None if entries else None
 
 
 def _distance(path: Path, default_branch: str, has_commits: bool = True) -> tuple[int | None, int | None]:

@@ -26,7 +26,8 @@ def type_of(types: Sequence[WorktreeType], folder_name: str, branch: str, defaul
 def name_of(linked: Linked, known: Sequence[Worktree], paths: set[str]) -> tuple[str, str]:
     """The name under which a work tree is registered, and why it is not: "" when it is.
 
-    That is the name of its folder, with those of the folders it is in as far as another worktree has that name already.
+    That is the name of its folder, with those of the folders it is in as far as another worktree has that name already,
+    or it is blank.
     `known` are the worktrees of its project, active or not, `paths` those of its repository.
     """
     if linked.branch is None:
@@ -35,6 +36,8 @@ def name_of(linked: Linked, known: Sequence[Worktree], paths: set[str]) -> tuple
     parts = linked.path.parts[1:]
     for depth in range(1, len(parts) + 1):
         name = "/".join(parts[-depth:])
+        if not name.strip():
+            continue
         taken = names.get(name)
         if taken is None:
             return name, ""

@@ -4,7 +4,8 @@ What could run one, and what keeps it from it (git-config(1), git(1) "Environmen
 
 - `core.fsmonitor`, hooks, filters of `.gitattributes`: the settings below, and `without_filters`.
 - a submodule's own settings, of which git would ask there: `status` is told to stay out, see `git.uncommitted`.
-- `gpg.program`, pagers, editors, aliases, external diffs: none of the commands we ask uses them. `git log` would.
+- `gpg.program`: `git log` is told to show no signature. Pagers, editors, aliases, external diffs: none of the commands
+  we ask uses them.
 - what fetches: a partial clone does so for an object it lacks, by `core.sshCommand`, `remote.*.uploadpack`, `ext::` or
   a credential helper. No protocol is allowed.
 - a variable `GIT_…`: only those in `KEPT` are handed on, and those that a git hook sets for its own repository are not.
@@ -49,6 +50,7 @@ SETTINGS = (
     f"core.hooksPath={os.devnull}",
     f"diff.orderFile={os.devnull}",
     "core.alternateRefsCommand=",
+    "log.showSignature=false",
     "diff.renameLimit=1000",
     "status.renameLimit=1000",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,6 +69,8 @@ class WorktreeSync:
         path = text_of(linked.path)
         known = await self._registry.list_worktrees(project_id=self._project.id, include_inactive=True)
         before = next((one for one in known if one.active and one.path == path), None)
+        if before is None:
+            before = await asyncio.to_thread(self._behind_a_link, linked, known)
         found = await asyncio.to_thread(presence, linked.path, Seen.before(before))
         if found == "there":
             await self._sync_existing(linked, before, known)
@@ -97,6 +100,15 @@ class WorktreeSync:
         after = await self._store_state(linked, before)
         self._report.add_change(linked.path, "worktree", before, after, CHANGES)
 
+    def _behind_a_link(self, linked: Linked, known: Sequence[Worktree]) -> Worktree | None:
+        """The worktree whose path leads there by a link, as a person may name it; git names folders without links."""
+        there = os.path.realpath(linked.path)
+        for worktree in known:
+            is_ours = worktree.active and not is_elsewhere(worktree) and worktree.path not in self._paths
+            if is_ours and os.path.realpath(worktree.path) == there:
+                return worktree
+        return None
+
     def _is_moved(self, worktree: Worktree, linked: Linked, seen: Seen) -> bool:
         """Whether this is what was registered, by `git worktree move`: the same data of git, and the same branch."""
         before = Seen.before(worktree)
@@ -111,6 +123,9 @@ class WorktreeSync:
             self._report.add(linked.path, "worktree", "skipped", reason)
             return
         await self._take_over(linked)
+        taken = next((one for one in known if one.active and one.name == name), None)
+        if taken is not None and taken.branch_name != linked.branch:  # other work, and no folder that was moved
+            await retire(self._registry, taken, "its folder is gone", self._report)
         kind = naming.type_of(self._types, linked.path.name, linked.branch, self._project.default_branch)
         worktree_id = await self._registry.register_worktree(
             self._project.id, kind, name, linked.branch, str(linked.path), metadata=seen.metadata()

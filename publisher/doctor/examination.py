@@ -40,7 +40,7 @@ from registry.events.reference import UNREADABLE
 INTERVAL_SECONDS = (0.5, 5.0)
 """How often a service looks while something is not well, and when all is."""
 PAUSE_FACTOR = 25
-"""It pauses at least so many times as long as it looked."""
+"""It pauses at least so many times as long as it looked; to wait for somebody's lock is no work."""
 MOMENT_SECONDS = 1.0
 """What waits longer than a publisher that works would let it wait."""
 SESSION = LOOKER
@@ -64,10 +64,12 @@ class Examination(Part):
         async with connections(self._settings) as (conn, client):
             while True:
                 began = monotonic()
-                self._findings.found(await examined(conn, client, self._settings))
+                found = await examined(conn, client, self._settings)
+                self._findings.found(found)
                 self.settled.set()
+                looked_seconds = 0.0 if found.counts is None else monotonic() - began
                 pause_seconds = INTERVAL_SECONDS[0 if self._findings.problems() else 1]
-                await asyncio.sleep(max(pause_seconds, PAUSE_FACTOR * (monotonic() - began)))
+                await asyncio.sleep(max(pause_seconds, PAUSE_FACTOR * looked_seconds))
 
     def interrupted(self) -> None:
         """Settled as well: it says why it knows nothing."""

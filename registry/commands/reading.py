@@ -17,7 +17,7 @@ from registry.commands.extent import check_extent
 from registry.errors import Invalid
 from registry.validation import INBOX, from_validation, printable
 
-_REPLY_TO = re.compile(rb'"replyto"\s*:\s*"(_INBOX[A-Za-z0-9_.-]+)"')
+_REPLY_TO = re.compile(rb"""["']replyto["']\s*:\s*["'](_INBOX[A-Za-z0-9_.-]+)["']""")
 
 
 class Command(NamedTuple):
@@ -77,16 +77,20 @@ def read(payload: bytes, name: str, parse: Callable[[bytes, list[str]], Any] = e
 
 
 def reply_address(payload: bytes) -> str | None:
-    """The inbox that a message names which is no command: of JSON its `replyto`, else the one that stands in the text.
+    """The inbox that a message names which is no command: `replyto` of an object, else the one that stands in the text.
 
-    A sender must hear of a command that is cut off, or has NaN in it, too.
+    A sender must hear of a command that is cut off, has NaN in it, is in a list, or was made JSON twice, too.
     """
     try:
         check_extent(payload)
         attributes = exact.loads(payload)
-        found = [attributes.get("replyto")] if isinstance(attributes, dict) else []
     except (ValueError, Invalid):
-        found = [match.decode() for match in set(_REPLY_TO.findall(payload))]
+        attributes = None
+    if isinstance(attributes, dict):
+        found = [attributes.get("replyto")]
+    else:
+        text = attributes.encode() if isinstance(attributes, str) else payload
+        found = [match.decode() for match in set(_REPLY_TO.findall(text))]
     inboxes = [inbox for inbox in found if isinstance(inbox, str) and _is_inbox(inbox)]
     return inboxes[0] if len(inboxes) == 1 else None
 

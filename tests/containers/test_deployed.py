@@ -27,6 +27,8 @@ PROCESSES = {"publisher-1": 9464, "publisher-2": 9465}
 NODES = ["nats-1", "nats-2", "nats-3"]
 UP = [*NODES, *PROCESSES, "applier", "prometheus"]
 """With what they depend on; Grafana is in no package that can be had here."""
+COUNT = 50
+"""Projects that are written at a time."""
 PATIENCE_SECONDS = 240.0
 
 pytestmark = [
@@ -128,11 +130,11 @@ class Composition:
         password = (self.folder / "secrets" / "db_postgres").read_text()
         return self.compose("exec", "-T", "-e", f"PGPASSWORD={password}", "postgres", *command).strip()
 
-    def write(self, prefix: str, count: int = 50) -> None:
-        """As many projects, each in a transaction of its own."""
+    def write(self, prefix: str) -> None:
+        """Some projects, each in a transaction of its own."""
         origin = f"'git@github.com:o/{prefix}' || n || '.git'"
         self.sql(
-            f"DO $$ BEGIN FOR n IN 1..{count} LOOP PERFORM register_project('{prefix}' || n, {origin}); COMMIT; "
+            f"DO $$ BEGIN FOR n IN 1..{COUNT} LOOP PERFORM register_project('{prefix}' || n, {origin}); COMMIT; "
             "END LOOP; END $$"
         )
 
@@ -144,14 +146,14 @@ class Composition:
                     return name
         return ""
 
-    def settled(self) -> None:
-        """Wait until no event waits to be published."""
-        until("events wait", lambda: int(self.sql("SELECT count(*) FROM outbox_backlog")) == 0)
-
     def published(self) -> list[dict[str, Any]]:
         """Every event in the stream."""
         lines = self.imi("events", "replay", "--from-start", "--json").splitlines()
         return [json.loads(line) for line in lines]
+
+    def registered(self) -> list[str]:
+        """Names of the projects whose registration is in the stream, in its order."""
+        return [event["data"]["name"] for event in self.published() if event["type"] == "imi.project.registered.v1"]
 
     def alerts(self) -> set[str]:
         """Names of the alerts that fire."""
@@ -186,32 +188,34 @@ def test_a_node_and_a_publisher_are_lost_and_no_event_is(composition: Compositio
     until("Prometheus asks all three", lambda: len(targets_up()) == 3)
 
     # when: a node is killed, and the writers go on
-    stream = json.loads(composition.imi("status", "--json"))
-    assert stream["levels"]["imi_stream_replicas_missing"]["IMI_EVENTS"] == 0
+    levels = json.loads(composition.imi("status", "--json"))["levels"]
+    assert levels["imi_stream_replicas_missing"]["IMI_EVENTS"] == 0
     composition.compose("kill", NODES[0])
     composition.write("during")
-    composition.settled()
+    until("events flow without the node", lambda: composition.registered() == written("before", "during"))
     until("the alert fires", lambda: "ImiReplicaMissing" in composition.alerts())
 
     # and: the publisher that leads is killed, too
     lost = composition.leader()
     composition.compose("kill", lost)
     composition.write("after")
-    composition.settled()
-    assert composition.leader() not in {"", lost}
+    until("the other one publishes", lambda: composition.registered() == written("before", "during", "after"))
+    until("the other one leads", lambda: composition.leader() not in {"", lost})
 
-    # then: all is there, once, in order; and once they are back, the alert ends
+    # then: once they are back, the alert ends, and all is there, once, in order
     composition.compose("up", "--detach", "--no-build", *UP)
     until("the alert ends", lambda: "ImiReplicaMissing" not in composition.alerts())
-    composition.settled()
+    assert composition.registered() == written("before", "during", "after")
     events = composition.published()
-    names = [event["data"]["name"] for event in events if event["type"] == "imi.project.registered.v1"]
-    wanted = [f"{prefix}{n}" for prefix in ("before", "during", "after") for n in range(1, 51)]
-    assert names == ["flume", *wanted]
     sequences = [event["sequence"] for event in events]
     assert sequences == sorted(set(sequences))
     assert len({event["id"] for event in events}) == len(events)
     composition.imi("history", "verify")
+
+
+def written(*prefixes: str) -> list[str]:
+    """Names of the projects that were registered so far, in their order."""
+    return ["flume", *(f"{prefix}{number}" for prefix in prefixes for number in range(1, COUNT + 1))]
 
 
 def ready(port: int) -> bool:

@@ -33,7 +33,7 @@ from registry.database.adoption.original import (
 )
 from registry.database.adoption.owners import owners_of, restore_owners
 from registry.database.migration import Migration, split
-from registry.errors import Unavailable
+from registry.errors import Conflict, Unavailable
 
 _CREATED = re.compile(r"CREATE (?:OR REPLACE FUNCTION|TABLE IF NOT EXISTS|UNIQUE INDEX IF NOT EXISTS) (\w+)")
 _NEEDED_OF_002 = {"normalize_remote_origin", "normalize_path", "quote_origin"}
@@ -94,10 +94,11 @@ LEFT JOIN public.agent_activities AS a ON a.worktree_id = w.id
 WHERE w.project_id = %s::uuid
 """
 
+# Behind the greatest id that has one behind it: a type can have been given the last one there is.
 _NEXT_TYPE: LiteralString = """
 SELECT 1 + greatest(
-    (SELECT max(id) FROM public.worktree_types),
-    pg_sequence_last_value(pg_get_serial_sequence('public.worktree_types', 'id')::regclass)::integer
+    (SELECT max(id) FROM public.worktree_types WHERE id < 2147483647),
+    nullif(pg_sequence_last_value(pg_get_serial_sequence('public.worktree_types', 'id')::regclass), 2147483647)::integer
 )
 """
 
@@ -162,7 +163,10 @@ def _lock(conn: Connection[Any]) -> None:
 
 def _prepare(conn: Connection[Any], migrations: Sequence[Migration], *, merge_duplicates: bool) -> Plan:
     """Make our tables in the scratch schema, and fill them as far as that goes."""
-    conn.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH)))
+    try:
+        conn.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH)))
+    except psycopg.errors.DuplicateSchema as error:
+        raise Conflict(f"database {conn.info.dbname}: the schema {SCRATCH} is in the way; rename it") from error
     _create_tables(conn, migrations)
     refuse_other_columns(conn)
     conn.execute(conversion.KEPT)

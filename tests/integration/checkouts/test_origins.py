@@ -115,13 +115,18 @@ def test_the_origin_of_a_known_checkout_is_taken_away(cli: CommandLine, code: Pa
             'Match exec "touch PWNED"\n HostName example.org\nHost w?rk\nhostname=GitHub.com',
         ),
         ("gh:ada/iMi", ""),
+        ("git@work:ada/iMi", "Include hosts.d/* nowhere\nHost other\n HostName example.org\n"),
+        ("git@work:ada/iMi", "Host wor?\n Include ~/.ssh/hosts.d/[a-z]ork\n"),
+        ("git@tab:ada/iMi", '\tHost\t"tab" x\n\tHostName\t=\t"GitHub.com"\n'),
+        ("git@work:ada/iMi", "Match host x*,work\n HostName github.com\n"),
     ],
 )
 def test_hosts_by_other_names(cli: CommandLine, code: Path, url: str, config: str) -> None:
     # given
     ssh = Path(os.environ["HOME"]) / ".ssh"
-    ssh.mkdir()
+    (ssh / "hosts.d").mkdir(parents=True)
     (ssh / "config").write_text(config)
+    (ssh / "hosts.d" / "work").write_text("Host work\n HostName github.com\n")
     main = checkout(code / "clone", url)
     git(main, "config", "url.https://github.com/.insteadOf", "gh:")
     # when
@@ -131,7 +136,23 @@ def test_hosts_by_other_names(cli: CommandLine, code: Path, url: str, config: st
     assert project["remote_origin"] == "git@github.com:ada/imi.git"
 
 
-def test_a_host_that_nobody_explains_is_named(cli: CommandLine, code: Path) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "Host other\n Include hosts\n",
+        "Host work other !work\n HostName github.com\n",
+        'Match host work exec "touch PWNED"\n HostName github.com\n',
+        "Match final\n HostName github.com\n",
+        "Include config nowhere\nHost work\n HostName example.org\n",
+        'Host "work\n HostName github.com\n',
+    ],
+)
+def test_a_host_that_nobody_explains_is_named(cli: CommandLine, code: Path, config: str) -> None:
+    ssh = Path(os.environ["HOME"]) / ".ssh"
+    ssh.mkdir()
+    (ssh / "config").write_text(config)
+    (ssh / "hosts").write_text("HostName github.com\n")
     checkout(code / "clone", "git@work:ada/engine.git")
     (detail,) = {detail for _, detail in sync(cli, code).values()}
     assert detail == 'origin is not on GitHub: ssh host "work" has no HostName in ~/.ssh/config'

@@ -124,5 +124,5 @@ def test_a_pipe_that_git_does_not_read_is_no_matter(tmp_path: Path) -> None:
 
 def test_an_ssh_configuration_that_is_a_pipe_is_none(tmp_path: Path) -> None:
     (tmp_path / ".ssh").mkdir()
-    os.mkfifo(tmp_path / origins.SSH_CONFIG)
+    os.mkfifo(tmp_path / ".ssh" / "config")
     assert origins.on_github("git@work:ada/engine.git", tmp_path) == "git@work:ada/engine.git"

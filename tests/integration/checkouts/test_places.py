@@ -31,6 +31,13 @@ def test_work_trees_in_folders_of_the_same_name(cli: CommandLine, code: Path) ->
     assert {outcome for _, outcome in outcomes(sync(cli, code))} == {"unchanged"}
 
 
+def test_a_folder_whose_name_is_blank_is_called_by_the_one_that_it_is_in(cli: CommandLine, code: Path) -> None:
+    main = checkout(code / "engine", ORIGIN)
+    blank = linked(main, code / "\u00a0", "feat/blank")
+    sync(cli, code)
+    assert worktrees(cli)[str(blank)]["name"] == f"{code.name}/\u00a0"
+
+
 @pytest.mark.parametrize("way", ["remove", "rm", "rm and prune"])
 def test_a_work_tree_that_is_gone_is_retired_with_an_event(
     cli: CommandLine, code: Path, database: str, way: str
@@ -58,6 +65,25 @@ def test_a_work_tree_that_is_gone_is_retired_with_an_event(
     git(main, "worktree", "add", "--quiet", str(feature), "feat/x")
     assert sync(cli, code)["../wts/feat-x", "worktree"] == ("registered", "feat/x")
     assert "gone" not in worktrees(cli)[str(feature)]["metadata"]["checkout"]
+
+
+def test_a_work_tree_in_whose_place_other_work_is_done_elsewhere_is_retired(
+    cli: CommandLine, code: Path, database: str
+) -> None:
+    # given
+    main = checkout(code / "engine", ORIGIN)
+    feature = linked(main, code / "a" / "feat-x", "feat/x")
+    sync(cli, code)
+    # when git gives the next one the same data folder, and it has the same name
+    git(main, "worktree", "remove", str(feature))
+    other = linked(main, code / "b" / "feat-x", "feat/other")
+    # then
+    rows = sync(cli, code)
+    assert rows["a/feat-x", "worktree"] == ("retired", "its folder is gone")
+    assert rows["b/feat-x", "worktree"] == ("registered", "feat/other")
+    assert active(cli) == {str(main): "main", str(other): "feat/other"}
+    assert [one["path"] for one in events(database, "removed")] == [str(feature)]
+    assert {outcome for _, outcome in outcomes(sync(cli, code))} == {"unchanged"}
 
 
 def test_a_clone_that_is_gone_is_retired(cli: CommandLine, code: Path) -> None:
@@ -192,6 +218,23 @@ def test_what_another_host_registered_is_its_own_affair(
     # then
     assert active(cli) == {str(theirs): "main", str(ours): "main"}
     assert projects(cli)["engine"]["trunk_path"] == str(theirs)
+
+
+@pytest.mark.parametrize("name", ["feat-x", "mine"])
+def test_what_was_registered_behind_a_link_is_the_same_worktree(cli: CommandLine, code: Path, name: str) -> None:
+    # given
+    main = checkout(code / "engine", ORIGIN)
+    feature = linked(main, code / "feat-x", "feat/x")
+    link = code.parent / "link"
+    link.symlink_to(code)
+    cli("project", "register", link / "engine")
+    given = ("--project", "engine", "--branch", "feat/x", "--name", name)
+    registered = cli("worktree", "register", link / "feat-x", *given, "--json").json
+    # then
+    assert sync(cli, code)["feat-x", "worktree"] == ("updated", "path, last_commit_hash, last_commit_message")
+    assert active(cli) == {str(main): "main", str(feature): "feat/x"}
+    assert worktrees(cli)[str(feature)]["id"] == registered["id"]
+    assert {outcome for _, outcome in outcomes(sync(cli, code))} == {"unchanged"}
 
 
 def test_what_was_registered_by_hand_and_is_not_there_yet_is_left_alone(cli: CommandLine, code: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.commandline import CommandLine
 from tests.support.git.repositories import ORIGIN, checkout, commit, git
 from tests.support.git.syncing import projects, sync, worktrees
@@ -30,6 +32,38 @@ def test_what_is_checked_out_at_first_is_not_the_trunk_when_there_is_a_main(cli:
     assert projects(cli)["engine"]["default_branch"] == "master"
 
 
+def test_the_trunk_is_renamed_before_it_was_ever_pushed(cli: CommandLine, code: Path) -> None:
+    # given
+    main = checkout(code / "engine", ORIGIN)
+    git(main, "branch", "main-again")
+    sync(cli, code)
+    # when
+    git(main, "branch", "--move", "main", "master-plan")
+    git(main, "branch", "--move", "master-plan", "trunk")
+    git(main, "checkout", "--quiet", "-b", "feat/x")
+    commit(main)
+    # then
+    sync(cli, code)
+    assert projects(cli)["engine"]["default_branch"] == "trunk"
+    (work,) = cli("inflight", "--json").json
+    assert (work["branch_name"], work["ahead"]) == ("feat/x", 1)
+
+
+def test_the_trunk_is_renamed_here_and_at_an_origin_that_does_not_say_which_it_is(cli: CommandLine, code: Path) -> None:
+    # given
+    main = checkout(code / "engine", ORIGIN, branch="develop")
+    git(main, "update-ref", "refs/remotes/origin/develop", "develop")
+    sync(cli, code)
+    # when
+    git(main, "branch", "--move", "develop", "trunk")
+    git(main, "update-ref", "-d", "refs/remotes/origin/develop")
+    for branch in ("trunk", "main", "feat/y"):
+        git(main, "update-ref", f"refs/remotes/origin/{branch}", "trunk")
+    # then
+    sync(cli, code)
+    assert projects(cli)["engine"]["default_branch"] == "trunk"
+
+
 def cloned(code: Path, branch: str = "master") -> Path:
     """A clone of a repository whose default branch is `branch`."""
     upstream = checkout(code.parent / "upstream", branch=branch)
@@ -39,7 +73,8 @@ def cloned(code: Path, branch: str = "master") -> Path:
     return code / "engine"
 
 
-def test_the_default_branch_is_renamed_at_the_origin(cli: CommandLine, code: Path) -> None:
+@pytest.mark.parametrize("name", ["main", "develop"])
+def test_the_default_branch_is_renamed_at_the_origin(cli: CommandLine, code: Path, name: str) -> None:
     # given
     main = cloned(code)
     git(main, "config", "--unset", f"url.{code.parent / 'upstream'}.insteadOf")
@@ -47,11 +82,11 @@ def test_the_default_branch_is_renamed_at_the_origin(cli: CommandLine, code: Pat
     sync(cli, code)
     assert projects(cli)["engine"]["default_branch"] == "master"
     # when origin/HEAD names a branch that is gone
-    git(code.parent / "upstream", "branch", "--move", "master", "main")
+    git(code.parent / "upstream", "branch", "--move", "master", name)
     git(main, "fetch", "--quiet", "--prune", str(code.parent / "upstream"), "+refs/heads/*:refs/remotes/origin/*")
     # then
     sync(cli, code)
-    assert projects(cli)["engine"]["default_branch"] == "main"
+    assert projects(cli)["engine"]["default_branch"] == name
 
 
 def test_a_local_branch_with_the_name_of_a_remote_one(cli: CommandLine, code: Path) -> None:

@@ -29,7 +29,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def kill(server: Supervised) -> None:
     os.kill(server.pid, signal.SIGKILL)
-    wait_until(lambda: not server.is_running())
+    wait_until(lambda: not server.is_running(), 60)
 
 
 def test_it_comes_back_with_its_data_unless_that_is_gone(state_dir: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_start_that_takes_long_is_given_up_with_the_block(state_dir: Path) -> 
         mark.touch()
         kill(server)
         revived = threads.submit(server.revive)
-        wait_until(lambda: "sleep" in below())
+        wait_until(lambda: "sleep" in below(), 60)
         # when
         server.give_up()
         # then long before it is given up for its own sake

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -20,24 +20,12 @@ import pytest
 
 from publisher.embedded.state_dir import try_lock
 from tests.support.audit import audit, wait_until_published
-from tests.support.servers.up import servers_of, stop, up
+from tests.support.servers.up import server_of, servers_of, stop, up
 from tests.support.services import wait_until
 from tests.support.workload import writing
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 90.0
 NATS, POSTGRES = "nats-server", "postgres"
-
-
-def server_of(state_dir: Path, name: str, *dead: psutil.Process) -> psutil.Process:
-    """The server of this name that is none of the dead, once it is there."""
-    found: list[psutil.Process] = []
-
-    def is_there() -> bool:
-        found[:] = [each for each in servers_of(state_dir) if each.name() == name and each not in dead]
-        return bool(found)
-
-    wait_until(is_there, WAIT_SECONDS)
-    return found[0]
 
 
 def page(http_url: str, path: str) -> str:
@@ -79,8 +67,13 @@ def a_guard_dies(state_dir: Path) -> None:
 def a_backend_dies(state_dir: Path) -> None:
     """PostgreSQL starts over by itself."""
     server = server_of(state_dir, POSTGRES)
-    backends = [each for each in server.children() if "imi imi_registry" in " ".join(each.cmdline())]
-    backends[0].kill()
+    is_killed = False
+    for each in server.children():
+        with suppress(psutil.NoSuchProcess):  # they come and go
+            if not is_killed and "imi imi_registry" in " ".join(each.cmdline()):
+                each.kill()
+                is_killed = True
+    assert is_killed
     assert server.is_running()
 
 

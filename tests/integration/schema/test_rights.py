@@ -170,6 +170,15 @@ def test_the_extension_may_be_in_any_schema_and_be_moved(
         conn.execute("SELECT register_project('other', 'git@github.com:o/other.git')")
 
 
+def test_an_extension_in_a_schema_that_is_closed_is_refused_by_its_name(owned_database: str, superuser: Conn) -> None:
+    superuser.execute('CREATE SCHEMA "Their Extensions"; CREATE EXTENSION pg_trgm SCHEMA "Their Extensions"')
+    refused = pytest.raises(RegistryError, match='may not use the schema "Their Extensions", which has the extension')
+    with psycopg.connect(owned_database) as conn, refused as told:
+        migrate.apply(conn)
+    superuser.execute(str(told.value).split("run: ")[1].split(" (SQLSTATE")[0].encode())
+    by_migrate(owned_database)
+
+
 def test_the_owner_of_a_database_upgrades_the_original_schema(owned_database: str) -> None:
     original.create(owned_database, "convertible", "identity")
     with psycopg.connect(owned_database, autocommit=True) as conn:

@@ -94,8 +94,8 @@ def touch(folder: Path, seconds: int) -> None:
 
 
 def answers(folder: Path) -> tuple[Repository, State]:
-    """All that is read of a checkout."""
-    return reader.repository(folder), reader.state(folder, "main")
+    """All that is read of a checkout; a branch that is no more is looked for."""
+    return reader.repository(folder, "gone"), reader.state(folder, "main")
 
 
 def plain_git(folder: Path, *arguments: str) -> None:

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from registry.broker.connection import flushed
 from tests.support.processes import COMMAND, environment
 from tests.support.services import wait_until
 
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 90
+"""Of what takes two seconds on a machine that has nothing else to do."""
 
 
 @contextmanager
@@ -60,6 +61,25 @@ def servers_of(state_dir: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def server_of(state_dir: Path, name: str, *dead: psutil.Process) -> psutil.Process:
+    """The server of this name that is none of the dead, once it is there."""
+    found: list[psutil.Process] = []
+
+    def is_there() -> bool:
+        found[:] = [each for each in servers_of(state_dir) if _name_of(each) == name and each not in dead]
+        return bool(found)
+
+    wait_until(is_there, TIMEOUT_SECONDS)
+    return found[0]
+
+
+def _name_of(process: psutil.Process) -> str:
+    """The name of a process, empty when it has ended meanwhile."""
+    with suppress(psutil.NoSuchProcess):
+        return str(process.name())
+    return ""
 
 
 def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:

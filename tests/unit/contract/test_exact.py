@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from registry import exact
 from registry.errors import Invalid
+from registry.validation import printable
 
 NUMBERS = st.builds(
     "{}{}{}{}".format,
@@ -89,6 +90,23 @@ def test_what_has_a_usual_form_is_given_in_it() -> None:
     value = {"ids": (UUID(int=1),), "at": datetime(2026, 1, 21, tzinfo=UTC), "set": {1}}
 
     assert exact.checked(value, "metadata") == {"ids": [str(UUID(int=1))], "at": "2026-01-21T00:00:00Z", "set": [1]}
+
+
+class Float(float):
+    """As NumPy's `float64` is one."""
+
+    def __repr__(self) -> str:
+        return f"Float({float(self)})"
+
+
+def test_a_float_of_another_class_is_the_number() -> None:
+    value = {"a": [Float(1.5), 2**70]}
+
+    assert exact.dumps(exact.checked(value, "metadata")) == exact.dumps(value) == b'{"a":[1.5,1180591620717411303424]}'
+    assert exact.same(Float(1.5), 1.5)
+    assert printable(Float(1.5)) == "1.5"
+    with pytest.raises(Invalid, match="it must be a finite number"):
+        exact.checked({"a": Float("nan")}, "metadata")
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,15 @@ def test_what_resembles_it_is_refused_by_the_name_of_its_table(
     assert catalogs(empty_database) == before
 
 
+def test_a_schema_of_the_name_that_the_upgrade_takes_is_named(db: Conn, empty_database: str) -> None:
+    db.execute("CREATE SCHEMA imi_adoption")
+    before = catalogs(empty_database)
+    for attempt in (migrate.plan, migrate.apply):
+        with pytest.raises(Conflict, match="the schema imi_adoption is in the way; rename it"):
+            attempt(db)
+    assert catalogs(empty_database) == before
+
+
 def test_tables_of_the_same_columns_that_are_no_registry_of_either_kind_are_refused(db: Conn) -> None:
     for table, constraint in [
         ("projects", "projects_unique_active_remote"),

@@ -109,6 +109,16 @@ def test_clients_go_on_with_what_they_know(db: Conn) -> None:
     assert db.execute("SELECT id FROM worktree_types WHERE name = 'new'").fetchone() == (8,), new_type
 
 
+def test_a_type_that_has_the_last_id_there_is_keeps_it(db: Conn) -> None:
+    db.execute("UPDATE worktrees SET type_id = 1; DELETE FROM worktree_types WHERE name = 'spike'")
+    db.execute(
+        "INSERT INTO worktree_types (id, name, branch_prefix, worktree_prefix) VALUES (2147483647, 'z', 'z/', 'z-')"
+    )
+    migrate.apply(db)
+    assert db.execute("SELECT id FROM worktree_types WHERE name = 'z'").fetchall() == [(2147483647,)]
+    assert db.execute("SELECT add_worktree_type('new', 'new/', 'new-')").fetchone() == (8,)
+
+
 HOSTILE = {
     "search_path": "pg_temp",
     "quote_all_identifiers": "on",

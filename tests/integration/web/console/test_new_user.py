@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from tests.integration.web.console.test_dead_letters import bury, registration
 from tests.support.processes import run
-from tests.support.servers.up import servers_of, stop, up
+from tests.support.servers.up import server_of, stop, up
 from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, window
 from tests.support.world import World
 
@@ -40,8 +40,7 @@ async def test_what_happens_is_seen_and_what_is_wrong_is_said_with_what_to_do(st
             # NATS is killed: the page says so and what to do, and all goes on by itself
             await page.get_by_role("link", name="Overview", exact=True).click()
             await expect(page.locator("[data-live-state]")).to_have_text("live")
-            (broker,) = [each for each in servers_of(state_dir) if each.name() == "nats-server"]
-            broker.kill()
+            server_of(state_dir, "nats-server").kill()
             checks = page.get_by_role("main")
             await expect(checks).to_contain_text("nats-server died at ")
             await expect(checks).to_contain_text("imi-registry up starts it again by itself")
