@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from publisher.health import Health
@@ -17,6 +18,9 @@ from publisher.settings import Settings, profile_of
 from registry.concurrency.backoff import Backoff
 from registry.concurrency.tasks import first_error
 from registry.errors import Invalid, RegistryError, Unavailable
+
+HEARD_SECONDS = 1.0
+"""So often NATS is asked whether it is there, by parts that answer over it."""
 
 
 class Part:
@@ -61,6 +65,21 @@ class Part:
     async def work(self) -> None:
         """Do the work, on connections of its own, until an error ends it. Returning says that there is none."""
         raise NotImplementedError
+
+    async def answer(self, heard: Callable[[], Awaitable[None]]) -> None:
+        """Let those be answered who ask over NATS until cancelled. While it is away nobody is, and the health says so.
+
+        `heard` returns when NATS answers, and raises `Unavailable`.
+        """
+        while True:
+            try:
+                await heard()
+            except Unavailable as error:
+                self.health.failed(error)
+            else:
+                self.health.well()
+                self.settled.set()
+            await asyncio.sleep(HEARD_SECONDS)
 
     def interrupted(self) -> None:
         """Called when an error has ended `work`, which is to be done again."""

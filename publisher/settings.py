@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
@@ -12,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
+from registry import exact
 from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
@@ -43,6 +44,15 @@ Count = Annotated[int, Field(le=2**63 - 1)]
 DatabasePart = Literal["publisher", "applier", "reader"]
 """What may work on the database as a user of its own."""
 PART_URLS = tuple(f"{part}_database_url" for part in get_args(DatabasePart))
+
+
+class _Environment(EnvSettingsSource):
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ARG002
+        """A value in JSON. `Invalid` also for a name that comes twice; of a `ValueError` pydantic may say nothing."""
+        try:
+            return exact.loads_given(value)
+        except ValueError as error:
+            raise Invalid(f'setting {field_name}: value "{redacted(value)}": it must be JSON: {error}') from None
 
 
 class Settings(BaseSettings):
@@ -175,12 +185,12 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # by name
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, environment, file."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, of_file())
+        return init_settings, _Environment(settings_cls), InitSettingsSource(settings_cls, of_file())
 
     @field_validator("database_url", *PART_URLS)
     @classmethod
@@ -239,14 +249,15 @@ def load(**overrides: object) -> Settings:
     if "database_url" in given:  # who names a database means no other, as the users of the parts would
         given = dict.fromkeys(PART_URLS) | given
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # values are validated by pydantic, that is the point
-    except SettingsError as error:
-        raise _no_json(error) from None
+        found = Settings(**given)  # type: ignore[arg-type]  # values are validated by pydantic, that is the point
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]).lower().removeprefix("imi_")
         rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
         raise Invalid(f'setting {field}: value "{redacted(str(first["input"]))}": {rule}') from None
+    if found.event_versions:  # which there are only the profile knows
+        profile_of(found)
+    return found
 
 
 def of_file() -> dict[str, object]:
@@ -277,15 +288,6 @@ def variables(name: str) -> list[str]:
     """The environment variables of a setting; the first one that is set counts."""
     alias = Settings.model_fields[name].validation_alias
     return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [f"IMI_{name.upper()}"]
-
-
-def _no_json(error: SettingsError) -> Invalid:
-    """A variable of the environment whose value is to be JSON; pydantic names its field in the text alone."""
-    named = re.search(r'field "(\w+)"', str(error))
-    if named is None:
-        return Invalid(f"{error}: {error.__cause__}")
-    value = os.environ.get(f"IMI_{named[1].upper()}", "")
-    return Invalid(f'setting {named[1]}: value "{redacted(value)}": it must be JSON: {error.__cause__}')
 
 
 def profile_of(settings: Settings) -> Profile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import orjson
@@ -78,6 +78,22 @@ def nearest_time(value: Any) -> Any:
 
 Time = Annotated[AwareDatetime, BeforeValidator(nearest_time)]
 """A time out of a row."""
+
+
+def in_utc(time: datetime) -> datetime:
+    """A time, which has a zone, in UTC: the nearest of one that is in none of the years 1 to 9999 there."""
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        return EARLIEST if time.year == EARLIEST.year else LATEST
+
+
+def shifted(time: datetime, by: timedelta) -> datetime:
+    """A time so much later, or earlier, and no later or earlier than there is any."""
+    try:
+        return time + by
+    except OverflowError:
+        return EARLIEST if by < timedelta() else LATEST
 
 
 def check_text(text: str, place: str) -> None:

@@ -17,13 +17,18 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
+from publisher.checkouts import pipes
 from registry.errors import RegistryError, Unusable
 
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 60.0
+PATIENCE_SECONDS = 2.0
+"""A git that takes longer may wait for a named pipe."""
 OLDEST = (2, 31)
 """The first with `rev-parse --path-format` and with `locked` and `prunable` in `worktree list`."""
 KEPT = {"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_CEILING_DIRECTORIES"}
@@ -99,7 +104,7 @@ def printable(path: str | Path) -> str:
 
 @cache
 def _version(program: str) -> tuple[int, ...]:
-    done = subprocess.run([program, "version"], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    done = _answer(Path(os.sep), [program, "version"], _environment())
     found = re.match(rb"git version (\d+)\.(\d+)", done.stdout)
     if found is None:
         raise RegistryError(f"cannot run git: {program} says {done.stdout.decode('utf-8', 'replace').strip()!r}")
@@ -112,26 +117,63 @@ def _version(program: str) -> tuple[int, ...]:
 
 def _call(folder: Path, arguments: tuple[str, ...], at_most: Path | None) -> subprocess.CompletedProcess[bytes]:
     version()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in KEPT}
-    environment |= ENVIRONMENT
+    environment = _environment()
     if at_most is not None:
         environment["GIT_CEILING_DIRECTORIES"] = str(Path(os.path.realpath(at_most)).parent)
     settings = [part for setting in SETTINGS for part in ("-c", setting)]
+    return _answer(folder, ["git", "--no-pager", *settings, "-C", str(folder), *arguments], environment, arguments)
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in KEPT}
+    return kept | ENVIRONMENT
+
+
+def _answer(
+    folder: Path, command: Sequence[str], environment: dict[str, str], arguments: tuple[str, ...] = ("version",)
+) -> subprocess.CompletedProcess[bytes]:
+    """What git says. Raises `Unusable` when it waits for a named pipe, `RegistryError` when it does not end."""
     try:
-        return subprocess.run(
-            ["git", "--no-pager", *settings, "-C", str(folder), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-            env=environment,
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
         )
     except OSError as error:
         raise RegistryError(f"cannot run git: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise RegistryError(
-            f'"{printable(folder)}": git {_name(arguments)} did not end within {TIMEOUT_SECONDS} s'
-        ) from error
+    with process:
+        try:
+            return _completed(process, folder, arguments)
+        finally:
+            process.kill()
+
+
+def _completed(
+    process: subprocess.Popen[bytes], folder: Path, arguments: tuple[str, ...]
+) -> subprocess.CompletedProcess[bytes]:
+    for patience_seconds in (PATIENCE_SECONDS, TIMEOUT_SECONDS - PATIENCE_SECONDS):
+        try:
+            output, errors = process.communicate(timeout=patience_seconds)
+        except subprocess.TimeoutExpired:
+            pipe = pipes.awaited(folder, _settings_in)
+            if pipe is not None and process.poll() is None:
+                raise Unusable(
+                    f'"{printable(folder)}": git waits for "{printable(pipe)}", which is a named pipe and no file; '
+                    "remove it"
+                ) from None
+        else:
+            return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    raise RegistryError(f'"{printable(folder)}": git {_name(arguments)} did not end within {TIMEOUT_SECONDS:g} s')
+
+
+def _settings_in(config: Path) -> Iterator[tuple[str, str]]:
+    """Those of `pipes.SETTINGS` in one file, with their values, whatever other files there are."""
+    alone = _environment() | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    command = ["git", "-C", os.sep, "config", "--file", str(config), "--no-includes", "--type=path", "-z"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        asked = [*command, "--get-regexp", pipes.SETTINGS]
+        done = subprocess.run(asked, capture_output=True, timeout=TIMEOUT_SECONDS, check=False, env=alone)
+        for entry in filter(None, os.fsdecode(done.stdout).split("\0")):
+            name, _, value = entry.partition("\n")
+            yield name, value
 
 
 def _text(output: bytes) -> str:

@@ -56,6 +56,8 @@ def _found(file: Path, alias: str, place: _Place, level: int = 0) -> str | None:
 def _settings(file: Path) -> Iterator[tuple[str, list[str]]]:
     """Keyword, in lower case, and values of each line, up to one that ssh would refuse the file for."""
     try:
+        if not file.is_file():  # a named pipe would be waited for
+            return
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return

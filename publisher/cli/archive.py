@@ -11,7 +11,6 @@ import typer
 from publisher.cli.arguments.options import DatabaseUrl, StateDir, UpFolder
 from publisher.cli.servers.installation import installation
 from publisher.cli.servers.session import located_schema, run
-from publisher.cli.servers.waiting import connected
 from publisher.cli.terminal.text import say
 
 if TYPE_CHECKING:
@@ -28,11 +27,12 @@ def export(
     Example: imi-registry events export history.jsonl.zst
     """
     from publisher.history import archive
+    from publisher.outbox.connection import connect
 
     settings = located_schema(database_url)
 
     async def work() -> int:
-        async with connected(settings, "imi-registry export") as conn:
+        async with connect(settings.database_url or "", "imi-registry export") as conn:
             with archive.writing(file) as write:
                 return await archive.export_history(conn, settings, write)
 
@@ -51,9 +51,10 @@ def import_(
     Example: imi-registry events import history.jsonl.zst --state-dir ~/.imi
     """
     from publisher.history import archive
+    from publisher.outbox.connection import connect
 
     async def work(settings: Settings, lines: Iterable[bytes]) -> int:
-        async with connected(settings, "imi-registry import") as conn:
+        async with connect(settings.database_url or "", "imi-registry import") as conn:
             return await archive.import_history(conn, settings, lines)
 
     with (

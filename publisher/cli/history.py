@@ -175,9 +175,9 @@ def doctor(
     with installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings:
         located_schema(settings.database_url)
         if watch:
-            run(_watch(settings, as_json=as_json))
+            run(_watch(settings, as_json=as_json), tells_blockers=False)
             return
-        findings = run(examination.examine(settings))
+        findings = run(examination.examine(settings), tells_blockers=False)
     if as_json:
         _emit(findings)
     else:

@@ -48,7 +48,7 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
             say(f"console: {http_url}/sign-in?{urlencode({'token': token})}")
 
         with tracing.started():
-            run(run_service(settings, ready=ready, children=servers))
+            run(run_service(settings, ready=ready, children=servers), tells_blockers=False)
     say("stopped")
 
 
@@ -84,7 +84,7 @@ def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port:
     if settings.canary_seconds is None and settings.profile == "imi":
         settings = settings.model_copy(update={"canary_seconds": CANARY_SECONDS})
     with tracing.started():
-        run(run_service(settings))
+        run(run_service(settings), tells_blockers=False)
 
 
 def demo(
@@ -120,7 +120,7 @@ def demo(
                 out.print(f"subscribed to {settings.prefix}.evt.v1.>; writing with plain SQL\n", style="dim")
                 results.append(await Demo(settings, scan, line_printer(out)).run())
 
-            run(run_service(settings, children=servers, work=work))
+            run(run_service(settings, children=servers, work=work), tells_blockers=False)
     if not results:
         say("stopped before the end")
         raise typer.Exit(1)

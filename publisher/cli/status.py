@@ -54,9 +54,9 @@ def status(
     """
     settings = located("database_url", "nats_url", database_url=database_url, nats_url=nats_url)
     if watch and not as_json:
-        run(_watch(settings))
+        run(_watch(settings), tells_blockers=False)
         return
-    found = run(_look(settings))
+    found = run(_look(settings), tells_blockers=False)
     if as_json:
         emit_json(
             {

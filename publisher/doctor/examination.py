@@ -20,20 +20,21 @@ from publisher.doctor.database import database_findings
 from publisher.doctor.dead_letters import dead_letter_findings
 from publisher.doctor.findings import Counts, Examined, Finding, Findings, of_check
 from publisher.doctor.listening import listening_findings
-from publisher.doctor.schema import schema_findings
+from publisher.doctor.schema import missing_findings, schema_findings
 from publisher.doctor.server import server_findings
 from publisher.doctor.shared import shared_findings
 from publisher.doctor.stream import stream_findings
+from publisher.doctor.stream_settings import stream_settings_findings
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
 from publisher.outbox.blocked import blocked, locked
-from publisher.outbox.connection import READER, connect, translated
+from publisher.outbox.connection import LOOKER, connect, translated
 from publisher.outbox.faults import Fault, noted
 from publisher.outbox.known import Known, known_stream, known_streams
 from publisher.outbox.lead import holder_of_lead, stranger_leads
 from publisher.part import Part
 from publisher.settings import Settings, profile_of
 from registry.broker.connection import connect_nats
-from registry.errors import Unavailable
+from registry.errors import Unavailable, Unprepared
 from registry.events.reference import UNREADABLE
 
 INTERVAL_SECONDS = (0.5, 5.0)
@@ -42,8 +43,7 @@ PAUSE_FACTOR = 25
 """It pauses at least so many times as long as it looked; to wait for somebody's lock is no work."""
 MOMENT_SECONDS = 1.0
 """What waits longer than a publisher that works would let it wait."""
-SESSION = READER + "SET lock_timeout = '2s';"
-"""A table that somebody has locked keeps the publisher waiting, but not who looks."""
+SESSION = LOOKER
 FAULTS_LISTED = 20
 
 COUNTED = "SELECT (SELECT count(*) FROM public.outbox_fault), (SELECT count(*) FROM public.command_ledger)"
@@ -92,7 +92,10 @@ async def _examine(settings: Settings) -> list[Finding]:
         found = await examined(conn, client, settings)
         if found.counts is None:  # blocked, or nothing was ever published: there is nothing more to look at
             return found.findings
-        return [*found.findings, *await _around(conn, client, settings)]
+        try:
+            return [*found.findings, *await _around(conn, client, settings)]
+        except Unprepared as error:
+            return [*found.findings, *await _missing(conn, error)]
 
 
 async def _around(conn: AsyncConnection, client: Client, settings: Settings) -> list[Finding]:
@@ -104,6 +107,7 @@ async def _around(conn: AsyncConnection, client: Client, settings: Settings) -> 
         *of_check("schema", await schema_findings(conn)),
         *of_check("roles", await asyncio.to_thread(account_findings, url)),
         *of_check("consumers", await consumer_findings(client, settings)),
+        *of_check("stream settings", await stream_settings_findings(client, settings)),
     ]
 
 
@@ -123,11 +127,21 @@ async def examined(conn: AsyncConnection, client: Client, settings: Settings) ->
     if not obstacles:
         try:
             return await _examined(conn, client, settings)
+        except Unprepared as error:
+            return Examined(await _missing(conn, error))
         except Unavailable as error:
             if not isinstance(error.__cause__, LockNotAvailable):
                 raise
             obstacles = await locked(conn) or [str(error)]
     return Examined([Finding(False, obstacle, check="servers") for obstacle in obstacles])
+
+
+async def _missing(conn: AsyncConnection, error: Unprepared) -> list[Finding]:
+    """What of the schema is gone, so that `error` came of it. Raises `error` where nothing is."""
+    missing = await missing_findings(conn)
+    if not missing:
+        raise error
+    return of_check("schema", missing)
 
 
 async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -> Examined:

@@ -22,12 +22,13 @@ from publisher.health import Health
 from publisher.history.position import position_at
 from publisher.history.snapshot import send_snapshot
 from publisher.outbox import record
-from publisher.outbox.connection import READER
+from publisher.outbox.blocked import holder_named
+from publisher.outbox.connection import LOOKER
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
 from registry.broker.bound import bound_subjects
-from registry.broker.connection import connect_nats, flushed
+from registry.broker.connection import connect_nats, flushed, heard
 from registry.broker.errors import translated_nats
 from registry.concurrency.outage import Outage, is_told
 from registry.database.connection import acquired, direct, pool
@@ -74,7 +75,7 @@ class HistoryService(Part):
         async with (
             pool(
                 self._database_url,
-                direct(READER),
+                direct(LOOKER),
                 min_size=0,
                 max_size=CONNECTIONS,
                 timeout=CONNECTION_SECONDS,
@@ -97,9 +98,7 @@ class HistoryService(Part):
             await serve(origin_subject(self._profile), self._origin)
             await serve(snapshot_subject(self._profile), self._snapshot)
             await flushed(client)
-            self.health.well()
-            self.settled.set()
-            await asyncio.Event().wait()
+            await self.answer(partial(heard, client))
 
     async def _answer(
         self, client: Client, message: Msg, answer: Callable[[Client, Msg], Awaitable[bytes | None]]
@@ -127,7 +126,7 @@ class HistoryService(Part):
 
     async def _history(self, client: Client, message: Msg) -> bytes:
         request = HistoryRequest.decode(message.data)
-        async with acquired(self._pool) as conn:
+        async with acquired(self._pool) as conn, holder_named(conn):
             known = await _recorded(conn, self._profile, request.before)
             places = await record.places(conn, self._profile.event_stream, request.after, request.before)
             profile = await spoken(self._profile, partial(bound_subjects, client))
@@ -164,8 +163,10 @@ class HistoryService(Part):
         try:
             published = datetime.fromisoformat(message.data.decode())
         except ValueError:
-            raise Invalid(f"time {message.data[:80]!r} is none in RFC 3339") from None
-        async with acquired(self._pool) as conn:
+            published = None
+        if published is None or published.tzinfo is None:
+            raise Invalid(f"time {message.data[:80]!r} is none in RFC 3339")
+        async with acquired(self._pool) as conn, holder_named(conn):
             return str(await position_at(conn, self._profile.event_stream, published)).encode()
 
     async def _snapshot(self, client: Client, message: Msg) -> None:

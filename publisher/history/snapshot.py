@@ -15,7 +15,8 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from psycopg import AsyncConnection
 
-from publisher.outbox.connection import connect, translated
+from publisher.outbox.blocked import holder_named
+from publisher.outbox.connection import LOOKER, connect, translated
 from registry.broker.errors import translated_nats
 from registry.database.errors import is_of_a_value
 from registry.database.projects import PROJECTS
@@ -91,7 +92,7 @@ async def send_snapshot(database_url: str, client: Client, stream: str, inbox: s
     confirmations = await client.subscribe(client.new_inbox())
     try:
         with translated_nats("snapshot given up, its reader does not confirm"):
-            async with connect(database_url, "imi-registry snapshot") as conn:
+            async with connect(database_url, "imi-registry snapshot", LOOKER) as conn, holder_named(conn):
                 sent = False
                 async for chunk in _chunks(snapshot_lines(conn, stream), min(client.max_payload // 2, CHUNK_BYTES)):
                     if sent:

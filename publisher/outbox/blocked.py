@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
 
 from publisher.outbox.lead import PUBLISHER
 from registry.database.blockers import Session
 from registry.database.errors import translated
+from registry.errors import Unavailable
 
 PATIENCE_SECONDS = 3.0
 """Waiting no longer than that is how writers take turns."""
@@ -61,8 +67,24 @@ async def blocked(conn: AsyncConnection, patience_seconds: float = PATIENCE_SECO
     return [f"{waiting} waits for {Session(*holder)}, which holds a lock that it needs" for waiting, *holder in found]
 
 
-async def locked(conn: AsyncConnection) -> list[str]:
+async def locked(conn: AsyncConnection[Any]) -> list[str]:
     """Who has locked which tables against reading, a sentence each. Raises `Unavailable`."""
     with translated():
         found = await (await conn.execute(LOCKED)).fetchall()
     return [f"{Session(*holder)} has locked {tables}: end that session" for tables, *holder in found]
+
+
+@asynccontextmanager
+async def holder_named(conn: AsyncConnection[Any]) -> AsyncIterator[None]:
+    """Inside, a table that is locked for longer than the session of `conn` waits is an `Unavailable` that says by whom.
+
+    What was begun on `conn` is rolled back then.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        with translated():
+            await conn.rollback()
+        raise Unavailable("; ".join(await locked(conn)) or str(error)) from error

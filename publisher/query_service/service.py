@@ -25,7 +25,7 @@ from publisher.settings import Settings
 from registry import exact
 from registry import queries as asked
 from registry.broker.answers import TOO_LARGE, header_code
-from registry.broker.connection import connect_nats, flushed
+from registry.broker.connection import connect_nats, flushed, heard
 from registry.broker.errors import translated_nats
 from registry.concurrency.tasks import in_time
 from registry.database import Registry
@@ -70,9 +70,7 @@ class QueryService(Part):
         ):
             with translated_nats("cannot offer queries"):
                 await self._offer(client, Desk(registry, large, client))
-            self.health.well()
-            self.settled.set()
-            await asyncio.Event().wait()
+            await self.answer(partial(heard, client))
 
     async def _offer(self, client: Client, desk: Desk) -> None:
         names = Names(self._settings.prefix)

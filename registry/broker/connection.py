@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from registry.broker.access import ANYBODY, Access
 from registry.broker.errors import connect_reason, from_nats, reason_of, translated_nats
 from registry.broker.permitted import PermittedClient, refused_subscription_of
+from registry.broker.silence import is_silence, waits_for_tls
 from registry.concurrency.outage import Outage
 from registry.errors import Invalid, Unavailable
 from registry.urls import redacted
@@ -123,9 +124,19 @@ class _Dialer:
             cause = _hidden(client) or self._cause or error  # NoServersError hides why; what nats-py reported does not
             where = redacted(",".join(servers))
             reason = f"{connect_reason(cause)}{self._access.remark(cause)}"
+            if is_silence(cause):
+                reason += await self._why_silent(servers)
             raise Unavailable(f"cannot connect to NATS at {where}: {reason}") from error
         client.options["dont_randomize"] = False  # from now on: not all clients are to move to the same server
         return client
+
+    async def _why_silent(self, servers: list[str]) -> str:
+        """Why nothing came in time, in words: TLS is waited for by who takes a connection and says no word in it."""
+        is_taken = getattr(self._client._transport, "_io_reader", None) is not None
+        may_wait = is_taken and not self._client.is_heard and not self._access.tls_handshake_first
+        if may_wait and len(servers) == 1 and await waits_for_tls(servers[0]):
+            return " (it waits for TLS before its first word: see nats_tls_handshake_first)"
+        return " (is it stopped, or overloaded?)"
 
     async def _on_error(self, error: Exception) -> None:
         self._cause = error
@@ -164,6 +175,17 @@ def _identity(access: Access) -> dict[str, Any]:
     if access.token is not None or access.token_file is not None:
         return {"token": access.token_now}
     return {}
+
+
+async def heard(client: Client) -> None:
+    """Return when the server answers now. Raises `Unavailable`, at once when the connection is lost.
+
+    A connection that is restored is lost, and made again, without a word.
+    """
+    if not client.is_connected:
+        raise Unavailable("the connection to NATS is lost, and is made again as soon as NATS takes it")
+    with translated_nats("NATS does not answer"):
+        await client.flush(CONNECT_TIMEOUT_SECONDS)
 
 
 async def flushed(client: Client) -> None:

@@ -84,8 +84,6 @@ def connect_reason(error: Exception) -> str:
         text = str(error.reason or error).replace("_", " ").lower()
         hint = "; does it speak TLS before its first word? see nats_tls_handshake_first"
         return f"TLS: {text}{hint if error.reason in NOT_TLS else ''}"
-    if isinstance(error, TimeoutError) and not (isinstance(error, OSError) and error.strerror):
-        return "no answer in time (it waits for TLS where it has handshake_first: see nats_tls_handshake_first)"
     return reason_of(error)
 
 

@@ -26,6 +26,7 @@ VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([
 
 NO_MORE_SUBSCRIPTIONS = "maximum subscriptions exceeded"
 """What a server says, and goes on, when the account has as many as it may."""
+FLUSH_SECONDS = 10
 REMEMBERED = 32
 """Refused subjects that are kept. A sender may name any number of subjects for his answers."""
 
@@ -105,6 +106,22 @@ class PermittedClient(Client):
         for one in waiting:
             if not one.done():
                 one.set_exception(refusal)
+
+    async def flush(self, timeout: int = FLUSH_SECONDS) -> None:
+        """As nats-py's, which cancels what waits for an answer that is late: over that, its reader would end later."""
+        if self.is_closed or self._reading_task is None or self._reading_task.done():
+            await super().flush(timeout)
+            return
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        await self._send_ping(answer)
+        await asyncio.wait([answer], timeout=timeout)
+        if not answer.done():
+            raise nats.errors.FlushTimeoutError
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the server has said its first word."""
+        return bool(self._server_info)
 
     def refusal(self, *subjects: str) -> NotPermitted | None:
         """What the server refused last, of `subjects` where some are given."""

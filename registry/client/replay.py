@@ -24,6 +24,7 @@ from registry.events.filter import EventFilter
 from registry.history.pages import HistoryLost, Replayed, origin_subject
 from registry.position import After, FromSequence, FromStart, Last, Position, Since, Start, check_start
 from registry.profiles.profile import Profile
+from registry.validation import in_utc
 
 PATIENCE_SECONDS = 20.0
 """A replay that ends by itself gives up when the server is away for so long; one that follows never does."""
@@ -181,7 +182,7 @@ class Replay:
 
     async def _start_since(self, time: datetime) -> None:
         """An event is published after it occurred, so what occurred since then was published since then."""
-        published = min(max(time.astimezone(UTC), FIRST_STORED), LAST_STORED) - CLOCK_SKEW
+        published = min(max(in_utc(time), FIRST_STORED), LAST_STORED) - CLOCK_SKEW
         await self._reader.start(published)
         self._position = Position(self._reader.position)
         first, _ = await self._reader.state()

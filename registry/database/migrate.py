@@ -17,7 +17,6 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from registry.database import adoption
-from registry.database.drift import replaced
 from registry.database.errors import from_database
 from registry.database.migration import ROLLBACK, Migration, load, package_directory, split, waiting
 from registry.database.roles.ownership import as_owner
@@ -109,13 +108,14 @@ def upgrade(
     packaged = load() if migrations is None else migrations
     with _exclusive(conn):
         pending = _pending(conn, packaged, afterwards=afterwards)
-        changed = adoption.Plan(replaced=replaced(conn, pending))
+        not_ours, changed = adoption.replaced(conn, packaged, pending), adoption.Plan()
         if _is_original(conn, pending):
             with conn.transaction(), adoption.adopt(conn, packaged, merge_duplicates=merge_duplicates) as changed:
                 _apply_all(conn, pending)
         else:
             with as_owner(conn):
                 _apply_all(conn, pending)
+        changed.replaced += not_ours
         return [migration.name for migration in pending], changed
 
 
@@ -123,11 +123,12 @@ def plan(conn: psycopg.Connection[Any], *, merge_duplicates: bool = False) -> ad
     """What `apply` changes in rows that are there, and what is to be decided before it; nothing in a schema of ours."""
     packaged = load()
     try:
-        if not _is_original(conn, pending := _pending(conn, packaged)):
-            return adoption.Plan(replaced=replaced(conn, pending))
-        return adoption.plan(conn, packaged, merge_duplicates=merge_duplicates)
+        is_original = _is_original(conn, pending := _pending(conn, packaged))
+        found = adoption.plan(conn, packaged, merge_duplicates=merge_duplicates) if is_original else adoption.Plan()
+        found.replaced += adoption.replaced(conn, packaged, pending)
     except psycopg.Error as error:
         raise from_database(error) from error
+    return found
 
 
 def status(conn: psycopg.Connection[Any], *, migrations: Sequence[Migration] | None = None) -> list[MigrationStatus]:
@@ -178,9 +179,8 @@ def rollback(conn: psycopg.Connection[Any]) -> None:
 @contextmanager
 def _exclusive(conn: psycopg.Connection[Any]) -> Iterator[None]:
     """Hold the migration lock of the database; inside, `conn.transaction()` is a transaction of its own."""
-    if conn.info.transaction_status != TransactionStatus.IDLE:
-        state = conn.info.transaction_status.name.lower()
-        raise Invalid(f"cannot migrate: the connection must have no open transaction, it is {state}")
+    if (state := conn.info.transaction_status) != TransactionStatus.IDLE:
+        raise Invalid(f"cannot migrate: the connection must have no open transaction, it is {state.name.lower()}")
     autocommit = conn.autocommit
     conn.autocommit = True
     try:

@@ -10,6 +10,7 @@ import orjson
 from registry.errors import Invalid
 from registry.events import VERSIONS, upcast
 from registry.events.message import OutboxRow
+from registry.validation import printable
 
 # Numbers are only passed over: one of any size or length must not stop the relay.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
@@ -20,7 +21,7 @@ def check_versions(versions: Mapping[str, int]) -> None:
     for name, version in versions.items():
         if not 1 <= version <= len(VERSIONS.get(name, ())):
             known = f"it has versions 1 to {len(VERSIONS[name])}" if name in VERSIONS else "there is no such event"
-            raise Invalid(f'setting event_versions: value "{name}": {version}: {known}')
+            raise Invalid(f"setting event_versions: value {printable(name)}: {printable(version)}: {known}")
 
 
 def converted(row: OutboxRow, version: int) -> str:

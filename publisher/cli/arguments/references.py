@@ -11,6 +11,7 @@ from uuid import UUID
 
 from publisher.checkouts import git
 from publisher.cli.arguments.folders import absolute
+from publisher.outbox.on_blocked import ON_BLOCKED
 from registry.database import Registry
 from registry.database.part import ids_with_prefix
 from registry.errors import Conflict, NotFound
@@ -68,7 +69,7 @@ async def history_id(database_url: str, entity: Literal["project", "worktree"], 
         return UUID(reference)
     except ValueError:
         pass
-    async with Registry.connect(database_url, max_connections=1) as registry:
+    async with Registry.connect(database_url, max_connections=1, on_blocked=ON_BLOCKED.get()) as registry:
         if entity == "project":
             return (await project(registry, reference)).id
         return (await worktree(registry, reference)).id

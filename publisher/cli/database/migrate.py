@@ -77,6 +77,8 @@ def up(
         upgrade.print_decisions(adopted, write)
         for one in adopted.replaced:
             write(f"{'would replace' if dry_run else 'replaced'} {one}, which is not that of the migrations")
+        if adopted.replaced and dry_run:
+            write("what was changed in these by hand will be gone; pg_dump --schema-only before keeps it")
         for name in names:
             write(f"{'would apply' if dry_run else 'applied'} {name}")
         if not names:

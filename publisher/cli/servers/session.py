@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from publisher.cli.arguments.folders import expanded
+from publisher.cli.servers.waiting import say_blocker
+from publisher.outbox.on_blocked import ON_BLOCKED
 from registry.concurrency.signals import ENDING, tell_loop
 from registry.errors import Invalid, Unusable
 
@@ -109,7 +111,6 @@ def with_registry(work: Callable[[Registry], Awaitable[T]], database_url: str | 
 
     Where it waits for a lock, the user is told behind whom.
     """
-    from publisher.cli.servers.waiting import say_blocker
     from registry.database import Registry
 
     settings = located("database_url", database_url=database_url)
@@ -172,18 +173,23 @@ def located_schema(database_url: str | None) -> Settings:
     return settings
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` on the fastest event loop there is; SIGTERM and SIGHUP cancel it, as Ctrl-C does."""
+def run(work: Coroutine[Any, Any, T], *, tells_blockers: bool = True) -> T:
+    """Run `work` on the fastest event loop there is; SIGTERM and SIGHUP cancel it, as Ctrl-C does.
+
+    Where it waits for a lock in PostgreSQL the user is told behind whom, unless `work` says so in its own way.
+    """
     runner: Callable[[Coroutine[Any, Any, T]], T]
     try:
         from uvloop import run as runner
     except ImportError:
         from asyncio import run as runner
-    return runner(_until_ended(work))
+    return runner(_until_ended(work, tells_blockers=tells_blockers))
 
 
-async def _until_ended(work: Coroutine[Any, Any, T]) -> T:
+async def _until_ended(work: Coroutine[Any, Any, T], *, tells_blockers: bool) -> T:
     """`work`, cancelled by a signal that is to end it: an exception out of a handler would leave connections open."""
+    if tells_blockers:
+        ON_BLOCKED.set(say_blocker)
     ended_by: list[int] = []
     handlers = {number: signal.getsignal(number) for number in ENDING}
     task = asyncio.current_task()

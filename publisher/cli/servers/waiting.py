@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from publisher.cli.terminal.text import say
 from registry.errors import RegistryError
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection
-
-    from publisher.settings import Settings
     from registry.database.blockers import Session
 
 
 def say_blocker(session: Session) -> None:
     """On standard error, who has to end a transaction first."""
     say(f"waiting for {session}, which holds a lock that is needed here")
-
-
-@asynccontextmanager
-async def connected(settings: Settings, name: str) -> AsyncIterator[AsyncConnection[Any]]:
-    """A connection of the publisher's own, on which a command works; where it waits, the user is told behind whom."""
-    from publisher.outbox.connection import connect
-    from registry.database.blockers import blockers_told
-
-    url = settings.database_url or ""
-    async with connect(url, name) as conn, blockers_told(url, conn.info.backend_pid, say_blocker):
-        yield conn
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class Plan:
     changes: list[Change] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
-    """Functions, views and triggers under the names of ours that are not ours, in a database without the original."""
+    """Functions, views and triggers under the names of ours that are not ours; of the original all are."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

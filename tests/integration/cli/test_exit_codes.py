@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import psycopg
 import pytest
 
-from tests.support.commandline import CommandLine, command_line
+from tests.support.commandline import CommandLine
 
 ORIGIN = "git@github.com:ada/engine.git"
 REGISTER = ["project", "register", "--origin", ORIGIN]
@@ -21,16 +19,14 @@ LONG = "x" * 10_000
 
 
 @pytest.fixture
-def cli(
-    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
+def cli(cli: CommandLine, database: str, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:1")
     with psycopg.connect(database) as conn:
         conn.execute(
             "SELECT register_worktree(register_project('engine', %s), 'feat', 'feat-x', 'feat/x', '/x/feat-x', 'ada')",
             [ORIGIN],
         )
-    return command_line(monkeypatch, capsys, DATABASE_URL=database, NATS_URL="nats://127.0.0.1:1")
+    return cli
 
 
 REFUSED_BY_A_RULE = [

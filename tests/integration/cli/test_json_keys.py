@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.support.commandline import CommandLine, command_line
+from tests.support.commandline import CommandLine
 from tests.unit.cli.test_cli_help import COMMANDS
 
 NOT_SHOWN = {"changed", "remote_origin"}
@@ -75,17 +74,14 @@ NO_THING = {
 
 
 @pytest.fixture
-def cli(
-    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
+def cli(cli: CommandLine, database: str) -> CommandLine:
     with psycopg.connect(database) as conn:
         conn.execute("SELECT register_project('motor', 'git@github.com:ada/motor.git')")
         conn.execute(
             "SELECT log_activity('ada', register_worktree(register_project('engine', 'git@github.com:ada/engine.git'),"
             " 'feat', 'feat-x', 'feat/x', '/x/feat-x'), 'other', 'Looked')"
         )
-    return command_line(monkeypatch, capsys, DATABASE_URL=database)
+    return cli
 
 
 def keys_of_events(database: str) -> dict[str, set[str]]:

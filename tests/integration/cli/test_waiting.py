@@ -14,17 +14,18 @@ from psycopg.conninfo import conninfo_to_dict
 from registry.database import migrate
 from tests.support.processes import COMMAND, environment
 from tests.support.services import wait_until
+from tests.support.world import World
 
 NOW = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SSZ')"
 ADVISORY = f"SELECT pg_advisory_lock({migrate._LOCK})"
 
 
 @contextmanager
-def started(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def started(url: str, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """A command that runs meanwhile."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
-        env=environment(DATABASE_URL=url),
+        env=environment(DATABASE_URL=url, **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -45,6 +46,8 @@ def started(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         (["project", "update", "p", "--description", "d"], "SELECT FROM projects FOR UPDATE", "updated"),
         (["project", "list"], "LOCK TABLE projects", "p"),
         (["events", "export", "-"], "LOCK TABLE outbox", "1 events exported\n"),
+        (["history", "show", "project", "p"], "LOCK TABLE outbox", "registered"),
+        (["history", "verify"], "LOCK TABLE outbox", "1 projects are what the events tell"),
     ],
     ids=" ".join,
 )
@@ -71,6 +74,20 @@ def test_who_holds_the_lock_is_told_while_it_is_waited_for(
             out, err = process.communicate(timeout=60)
     assert (process.returncode, err.removeprefix(done)) == (0, "")
     assert done in out + err
+
+
+def test_a_rebuild_says_who_holds_the_lock_that_it_waits_for(world: World) -> None:
+    places = {"NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
+    with psycopg.connect(world.database, application_name="psql of Ada") as stranger:
+        stranger.execute("LOCK TABLE publisher_cursor")
+        pid = stranger.info.backend_pid
+        with started(world.database, "rebuild-stream", **places) as process:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            stranger.close()
+            _, err = process.communicate(timeout=60)
+    assert line.startswith(f'waiting for pid {pid} (application "psql of Ada", user ')
+    assert "has published nothing" in err
 
 
 def test_ctrl_c_ends_a_command_that_waits_and_its_session(database: str) -> None:

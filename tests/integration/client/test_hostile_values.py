@@ -107,6 +107,8 @@ def hostile() -> list[Any]:
         FromSequence("1"),  # type: ignore[arg-type]
         Since(datetime.min.replace(tzinfo=UTC)),
         Since(datetime.max.replace(tzinfo=UTC)),
+        Since(datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))),
+        Since(datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))),
         Since("now"),  # type: ignore[arg-type]
         Last(0),
         Last(10**30),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from publisher.embedded.postgres import postgres
+from tests.support.commandline import CommandLine, command_line
 from tests.support.roles.cluster import no_roles_afterwards
 from tests.support.services import POSTGRES_SETTINGS, scratch_directory
 
@@ -23,3 +24,8 @@ def cluster(own_server: str) -> Iterator[str]:
     """The server of `own_server` without any of our roles."""
     with no_roles_afterwards(own_server) as url:
         yield url
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return command_line(monkeypatch, capsys)

@@ -7,18 +7,13 @@ import pytest
 
 from registry.database import migrate
 from registry.database.roles import ROLES, roles_of
-from tests.support.commandline import CommandLine, command_line
+from tests.support.commandline import CommandLine
 from tests.support.databases import Role, name_of, new_database, plain_role
 from tests.support.roles.cluster import as_login, connect, create_roles, login, migrated
 from tests.support.schema.migrations import MIGRATIONS, NAMES, catalogs, migration, psql
 
 NEXT = migrate.load()[-1].version + 1
 REGISTER = b"SELECT register_project('p', 'git@github.com:o/p.git')"
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    return command_line(monkeypatch, capsys)
 
 
 def execute(url: str, statement: bytes) -> None:

@@ -11,7 +11,7 @@ from psycopg import sql
 from registry.database import Registry
 from registry.database.connection import connect_blocking
 from registry.errors import Unavailable
-from tests.support.commandline import CommandLine, command_line
+from tests.support.commandline import CommandLine
 from tests.support.nats.certificates import CertificateAuthority
 from tests.support.postgres.tls import BY_CERTIFICATE, BY_PASSWORD, PASSWORD, TlsServer, tls_server
 from tests.support.world import World
@@ -21,11 +21,6 @@ from tests.support.world import World
 def server() -> Iterator[TlsServer]:
     with tls_server() as running:
         yield running
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    return command_line(monkeypatch, capsys)
 
 
 def is_encrypted(url: str) -> bool:

@@ -6,9 +6,10 @@ import psycopg
 import pytest
 
 from publisher.doctor import examine
+from registry.database import adoption, migrate
 from registry.database.drift import differing
 from tests.support.commandline import CommandLine, command_line
-from tests.support.schema.migrations import NAMES
+from tests.support.schema.migrations import NAMES, migration
 from tests.support.world import World
 
 VIEW = "CREATE OR REPLACE VIEW v_inflight_work AS SELECT w.id FROM worktrees w"
@@ -65,6 +66,26 @@ async def test_doctor_tells_what_was_changed_by_hand(world: World) -> None:
         "view v_inflight_work is missing",
     ]
     assert [text.rpartition("/")[2] for text in told] == ["functions.sql", "views.sql"]
+
+
+def test_a_later_migration_says_which_functions_it_replaces_that_were_changed_by_hand(database: str) -> None:
+    packaged = migrate.load()
+    later = migration(
+        packaged[-1].version + 1,
+        """
+        CREATE OR REPLACE FUNCTION guard_project() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+        CREATE OR REPLACE FUNCTION public.mine() RETURNS integer LANGUAGE sql AS $f$ SELECT 2 $f$;
+        CREATE OR REPLACE FUNCTION fresh() RETURNS integer LANGUAGE sql AS $f$ SELECT 3 $f$;
+        """,
+    )
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
+        assert adoption.replaced(conn, [*packaged, later], [later]) == ["function mine"]
+        conn.execute(BY_HAND["function guard_project"][0].encode())
+        _, changed = migrate.upgrade(conn, migrations=[*packaged, later])
+        assert changed.replaced == ["function guard_project", "function mine"]
+        assert conn.execute("SELECT mine()").fetchone() == (2,)
+        assert adoption.replaced(conn, [*packaged, later], []) == []
 
 
 def test_migrate_says_what_it_replaces(

@@ -45,9 +45,14 @@ class NatsProcess:
         self._process.wait()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal: SIGHUP reads the configuration again, SIGUSR2 sends clients away and ends."""
+        """Send it a signal: SIGHUP reads the configuration again, SIGUSR2 sends clients away and ends.
+
+        After SIGSTOP it has stopped, with all its threads.
+        """
         assert self._process is not None
         os.kill(self._process.pid, number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def wait(self) -> None:
         """Wait until it has ended."""

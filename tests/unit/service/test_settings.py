@@ -35,12 +35,53 @@ def test_prefixed_variables_win_and_arguments_win_over_all(monkeypatch: pytest.M
         ("IMI_PREFIX", "a.b"),
         ("IMI_STALE_SECONDS", "-1"),
         ("IMI_EVENT_VERSIONS", "{"),
+        ("IMI_ACTORS", "flume"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(Invalid, match=f'{name.removeprefix("IMI_").lower()}: value "{value}": '):
         load()
+
+
+VERSIONS = {
+    '{"activity.logged": 9}': 'setting event_versions: value "activity.logged": 9: it has versions 1 to 2',
+    '{"activity.slept": 1}': 'setting event_versions: value "activity.slept": 1: there is no such event',
+    '{"activity.logged": 1e400}': 'setting event_versions: value "activity.logged": (int): it has versions 1 to 2',
+}
+
+
+@pytest.mark.parametrize(("value", "message"), VERSIONS.items(), ids=range(len(VERSIONS)))
+def test_a_version_of_an_event_that_does_not_exist_is_refused_by_whoever_loads_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str, message: str
+) -> None:
+    monkeypatch.setenv("IMI_EVENT_VERSIONS", value)
+    with pytest.raises(Invalid) as caught:
+        load()
+    assert str(caught.value) == message
+    done = command_line(monkeypatch, capsys)("config", "show")
+    assert (done.code, message in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("event_versions", '{"activity.logged": 2, "activity.logged": 1}'),
+        ("actors", '{"ada": ["*"], "bob": [], "ada": []}'),
+    ],
+)
+def test_a_name_that_comes_twice_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"IMI_{name.upper()}", value)
+    twice = value.split('"')[1]
+    with pytest.raises(Invalid) as caught:
+        load()
+    rule = f'it must be JSON: the name "{twice}" comes twice in one object'
+    assert str(caught.value) == f'setting {name}: value "{value}": {rule}'
+
+
+def test_the_shared_stream_has_no_other_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Invalid, match="setting event_versions: profile bloodbank has version 1 of each event only"):
+        load(profile="bloodbank", event_versions={"activity.logged": 2})
 
 
 def test_a_bad_url_is_reported_without_its_password() -> None:

@@ -23,6 +23,7 @@ from registry.events.filter import EventFilter
 from registry.events.message import Message
 from registry.position import Position
 from registry.profiles.profile import Profile, encoded
+from registry.validation import shifted
 
 if TYPE_CHECKING:
     from publisher.web.console.console import Console
@@ -119,7 +120,7 @@ async def _sequence(conn: Connection, profile: Profile, line: Line) -> int | Non
         state = await record.state(conn, stream, line.id)
         if not state.is_published:
             return None
-        after = await position_at(conn, stream, line.occurred_at - EARLIER)
+        after = await position_at(conn, stream, shifted(line.occurred_at, -EARLIER))
     except NotFound:
         return None
     for _ in range(PAGES):

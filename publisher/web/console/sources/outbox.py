@@ -8,6 +8,7 @@ from typing import NamedTuple
 from publisher.web.console.sources.database import Database
 from publisher.web.console.sources.lines import COLUMNS, SAID, SMALL, Line
 from publisher.web.console.sources.wanted import CONDITION, Wanted
+from registry.validation import shifted
 
 PAGE_LINES = 50
 LOOKED_AT = 10_000
@@ -97,10 +98,10 @@ async def page_of(database: Database, stream: str, wanted: Wanted, before: int |
     ends = await ends_of(database, stream)
     before = min(before or ends.last + 1, ends.last + 1)
     if wanted.until is not None:
-        before = min(before, await place_of(database, wanted.until + SLACK))
+        before = min(before, await place_of(database, shifted(wanted.until, SLACK)))
     lowest = ends.first
     if wanted.since is not None:
-        lowest = max(lowest, await place_of(database, wanted.since - SLACK))
+        lowest = max(lowest, await place_of(database, shifted(wanted.since, -SLACK)))
     floor = max(lowest, before - LOOKED_AT)
     values = wanted.values() | {"before": before, "floor": floor, "limit": PAGE_LINES + 1}
     lines = await database.rows(Line, LINES, values)

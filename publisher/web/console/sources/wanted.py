@@ -11,7 +11,7 @@ from uuid import UUID
 from publisher.web.console.sources.lines import Line
 from registry.errors import Invalid
 from registry.events.catalogue import check_filter
-from registry.validation import check_text, printable
+from registry.validation import check_text, in_utc, printable
 
 MOST_CHARACTERS = 200
 AGES = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
@@ -122,4 +122,4 @@ def _time(name: str, text: str) -> datetime:
         raise Invalid(
             f"{name}: {printable(text)}: it must be a time, as 2026-01-21T10:00, or one of {', '.join(AGES)}"
         ) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return in_utc(time if time.tzinfo else time.replace(tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""What the tests of this room have in common: the command line in an empty folder, and something registered."""
+"""What the tests of this room have in common: something registered."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.commandline import CommandLine, command_line
+from tests.support.commandline import CommandLine
 from tests.support.git.repositories import ORIGIN, checkout, linked
-
-
-@pytest.fixture
-def cli(
-    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return command_line(monkeypatch, capsys, DATABASE_URL=database)
 
 
 @pytest.fixture

@@ -56,6 +56,19 @@ def test_each_row_is_what_it_was_but_for_what_the_dry_run_told(db: Conn) -> None
     assert all_rows(db) == changed(before, plan)
 
 
+def test_the_functions_and_views_of_the_original_are_told_before_they_are_replaced(db: Conn, cli: CommandLine) -> None:
+    by_hand = "CREATE OR REPLACE FUNCTION sync_uncommitted_changes() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'"
+    db.execute(by_hand.encode())
+    told = migrate.plan(db).replaced
+    assert {"function register_project", "view v_inflight_work", "function sync_uncommitted_changes"} <= set(told)
+    dry = cli("migrate", "up", "--dry-run").out
+    assert [line for line in dry.splitlines() if line.startswith("would replace ")] == [
+        f"would replace {one}, which is not that of the migrations" for one in told
+    ]
+    assert "pg_dump --schema-only before keeps it" in dry
+    assert cli("migrate", "up", "--json").json["replaced"] == told
+
+
 def test_what_is_told_is_what_had_to_change(db: Conn) -> None:
     told = {
         (change.table, change.id[-3:], change.field): (change.old, change.new) for change in migrate.plan(db).changes

@@ -65,6 +65,9 @@ async def test_events_are_listed_newest_first_and_filtered_by_the_url(world: Wor
         assert await kinds(agent="grace") == []
         assert await kinds(since="1h") == everything
         assert await kinds(until="1h") == []
+        for first, last in (("0001-01-01", "9999-12-31"), ("0001-01-01T00:00+14:00", "9999-12-31T23:59:59-12:00")):
+            assert await kinds(since=first, until=last) == everything
+            assert await kinds(since=last) == await kinds(until=first) == []
         assert await kinds(before="3") == everything[2:]
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from tests.support.commandline import CommandLine, command_line
+from tests.support.commandline import CommandLine
 
 
 class Thing(NamedTuple):
@@ -20,14 +19,6 @@ class Thing(NamedTuple):
     project_id: str
     worktree: str
     worktree_id: str
-
-
-@pytest.fixture
-def cli(
-    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return command_line(monkeypatch, capsys, DATABASE_URL=database)
 
 
 @pytest.fixture

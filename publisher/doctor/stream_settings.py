@@ -1,0 +1,177 @@
+"""Settings of streams that somebody made by hand and by which events or commands are lost or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from nats.aio.client import Client
+from nats.js.api import DiscardPolicy, StreamConfig, SubjectTransform
+
+from publisher.doctor.findings import Finding
+from publisher.settings import Settings, profile_of
+from registry.broker.errors import translated_nats
+from registry.dead_letters import DeadLetterDesk
+from registry.errors import NotFound, Unprepared
+from registry.profiles.profile import Profile
+
+
+class Rule(NamedTuple):
+    """A setting, the values of it that do harm, what harm, and what it is to be."""
+
+    field: str
+    does_harm: Callable[[StreamConfig], object]
+    harm: str
+    wanted: str
+
+
+def _is_limited(config: StreamConfig) -> bool:
+    limits = (config.max_msgs, config.max_bytes, config.max_msgs_per_subject)
+    return any(limit is not None and limit > 0 for limit in limits)
+
+
+def _replaces(config: StreamConfig) -> bool:
+    return config.max_msgs_per_subject > 0 and not config.discard_new_per_subject
+
+
+ASYNC = Rule(
+    "persist_mode",
+    lambda config: config.persist_mode == "async",
+    "what was acknowledged is lost when nats-server dies",
+    "default, in a stream made anew",
+)
+NO_ACK = Rule("no_ack", lambda config: config.no_ack, "who publishes waits in vain to hear that it is stored", "false")
+EVENTS = (
+    ASYNC,
+    Rule(
+        "discard",
+        lambda config: config.discard == DiscardPolicy.NEW and _is_limited(config),
+        "once the stream is full it refuses events, and none goes out any more",
+        "old",
+    ),
+    Rule(
+        "max_msgs_per_subject",
+        _replaces,
+        "an older event of the same subject is dropped, also where a consumer has not read it",
+        "-1",
+    ),
+    Rule(
+        "subject_transform",
+        lambda config: config.subject_transform,
+        "events lie under subjects by which no consumer asks for them",
+        "none",
+    ),
+)
+"""Of a stream of events, whosever it is, beside those that `check` refuses in it."""
+OWN_EVENTS = (
+    NO_ACK,
+    Rule(
+        "max_msgs",
+        lambda config: (config.max_msgs or 0) > 0,
+        "beyond that the oldest event is dropped, also where a consumer has not read it",
+        "-1 (IMI_STREAM_MAX_BYTES and IMI_STREAM_MAX_AGE_DAYS are the limits of the stream)",
+    ),
+    Rule(
+        "deny_delete",
+        lambda config: config.deny_delete,
+        "rebuild-stream cannot give events their old sequences",
+        "false, in a stream made anew",
+    ),
+    Rule(
+        "deny_purge",
+        lambda config: config.deny_purge,
+        "rebuild-stream cannot give events their old sequences",
+        "false, in a stream made anew",
+    ),
+)
+"""Of a stream of events that is ours, beside those."""
+COMMANDS = (
+    ASYNC,
+    NO_ACK,
+    Rule(
+        "discard",
+        lambda config: config.discard != DiscardPolicy.NEW and _is_limited(config),
+        "once the stream is full it drops its oldest commands, though their senders were told that they are taken",
+        "new (the next start of an applier does it)",
+    ),
+    Rule(
+        "max_age",
+        lambda config: (config.max_age or 0) > 0,
+        "a command that waits longer (s) is dropped, though its sender was told that it is taken",
+        "0",
+    ),
+    Rule("max_msgs_per_subject", _replaces, "a command is dropped once others of its subject come", "-1"),
+    Rule(
+        "subject_transform",
+        lambda config: config.subject_transform,
+        "commands lie under subjects by which no applier asks for them",
+        "none",
+    ),
+)
+DEAD_LETTERS = (
+    ASYNC,
+    NO_ACK,
+    Rule(
+        "max_age",
+        lambda config: (config.max_age or 0) > 0,
+        "a dead letter is dropped after that time (s), whether somebody has looked at it or not",
+        "0",
+    ),
+)
+
+
+async def stream_settings_findings(client: Client, settings: Settings) -> list[Finding]:
+    """Look at each stream of the profile, of those of others at that of the events. Raises `Unavailable`."""
+    profile, findings = profile_of(settings), list[Finding]()
+    rules: dict[str, tuple[Rule, ...]] = {profile.event_stream: EVENTS}
+    if not profile.is_shared:
+        rules[profile.event_stream] += OWN_EVENTS
+        rules[profile.commands.stream] = COMMANDS
+    rules[profile.commands.dead_letter_stream] = DEAD_LETTERS
+    rules |= dict.fromkeys(await _of_subscriptions(client, profile), DEAD_LETTERS)
+    for stream, looked_at in rules.items():
+        try:
+            with translated_nats(f"cannot read stream {stream}"):
+                config = (await client.jetstream().stream_info(stream)).config
+        except (NotFound, Unprepared):  # told by who needs it, or an account that may not ask
+            continue
+        findings += harmful(stream, config, looked_at)
+        if stream == profile.event_stream:
+            findings += too_small(stream, config, client.max_payload)
+    return findings
+
+
+def harmful(stream: str, config: StreamConfig, rules: Iterable[Rule]) -> Iterator[Finding]:
+    """One finding for each of `rules` by which `config` does harm."""
+    for rule in rules:
+        if rule.does_harm(config):
+            yield _told(stream, rule.field, getattr(config, rule.field), rule.harm, rule.wanted)
+
+
+def too_small(stream: str, config: StreamConfig, max_payload: int) -> Iterator[Finding]:
+    """Whether a stream refuses messages that its server takes, in bytes: the publisher knows the server's limit."""
+    most = config.max_msg_size
+    if most is not None and 0 < most < max_payload:
+        harm = f"an event that is larger is refused, and none goes out behind it; the server takes {max_payload}"
+        yield _told(stream, "max_msg_size", most, harm, "-1")
+
+
+def _told(stream: str, field: str, value: object, harm: str, wanted: str) -> Finding:
+    text = f"{field} of stream {stream} is {_printed(value)}: {harm}; set it to {wanted}: nats stream edit {stream}"
+    return Finding(False, text, is_hindrance=False)
+
+
+def _printed(value: object) -> str:
+    if isinstance(value, SubjectTransform):
+        return f"{value.src} to {value.dest}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(getattr(value, "value", value)).lower()
+
+
+async def _of_subscriptions(client: Client, profile: Profile) -> list[str]:
+    """The streams with the dead letters of subscriptions."""
+    try:
+        return [profile.letters.stream(durable) for durable in await DeadLetterDesk(client, profile).durables()]
+    except Unprepared:  # an account that may not list streams
+        return []

@@ -1,0 +1,99 @@
+"""Settings of streams by which events, commands or dead letters are lost or refused: each is made, and named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from nats.js.api import DiscardPolicy, StreamConfig, SubjectTransform
+
+from publisher.doctor.stream_settings import (
+    COMMANDS,
+    DEAD_LETTERS,
+    EVENTS,
+    OWN_EVENTS,
+    Rule,
+    harmful,
+    stream_settings_findings,
+)
+from tests.support.world import World
+
+
+async def found(world: World) -> list[str]:
+    return [one.text for one in await stream_settings_findings(world.nats, world.settings())]
+
+
+async def change(world: World, stream: str, **settings: Any) -> None:
+    jetstream = world.nats.jetstream()
+    await jetstream.update_stream((await jetstream.stream_info(stream)).config.evolve(**settings))
+
+
+async def test_settings_of_streams_that_lose_or_refuse_are_named(world: World) -> None:
+    # given
+    async with world.relay(), world.applier():
+        world.write(1)
+        await world.drained()
+    assert await found(world) == []
+    events, names = world.stream, world.names.commands
+
+    # when
+    await change(world, events, max_msgs=5000, discard=NEW, max_msg_size=1000, max_msgs_per_subject=7)
+    # then
+    assert [text.split(":")[0] for text in await found(world)] == [
+        f"discard of stream {events} is new",
+        f"max_msgs_per_subject of stream {events} is 7",
+        f"max_msgs of stream {events} is 5000",
+        f"max_msg_size of stream {events} is 1000",
+    ]
+
+    # when
+    await change(world, events, max_msgs=-1, discard=DiscardPolicy.OLD, max_msg_size=-1, max_msgs_per_subject=-1)
+    await change(world, names.stream, discard=DiscardPolicy.OLD, max_age=3600)
+    await change(world, names.dead_letter_stream, max_age=86400.0)
+    # then
+    discard, age, letters = await found(world)
+    assert discard.startswith(f"discard of stream {names.stream} is old: once the stream is full it drops its oldest")
+    assert age.startswith(f"max_age of stream {names.stream} is 3600: a command that waits longer (s) is dropped")
+    assert age.endswith(f"; set it to 0: nats stream edit {names.stream}")
+    assert letters.startswith(f"max_age of stream {names.dead_letter_stream} is 86400: a dead letter is dropped")
+
+
+NEW = DiscardPolicy.NEW
+HARMFUL: list[tuple[tuple[Rule, ...], StreamConfig, str]] = [
+    (OWN_EVENTS, StreamConfig(no_ack=True), "no_ack of stream S is true"),
+    (OWN_EVENTS, StreamConfig(deny_delete=True), "deny_delete of stream S is true"),
+    (OWN_EVENTS, StreamConfig(deny_purge=True), "deny_purge of stream S is true"),
+    (EVENTS, StreamConfig.from_response({"persist_mode": "async"}), "persist_mode of stream S is async"),
+    (
+        EVENTS,
+        StreamConfig(subject_transform=SubjectTransform("a.>", "b.>")),
+        "subject_transform of stream S is a.> to b.>",
+    ),
+    (
+        COMMANDS,
+        StreamConfig(discard=NEW, max_msgs_per_subject=3),
+        "max_msgs_per_subject of stream S is 3",
+    ),
+    (DEAD_LETTERS, StreamConfig(no_ack=True), "no_ack of stream S is true"),
+]
+HARMLESS: list[tuple[tuple[Rule, ...], StreamConfig]] = [
+    (EVENTS, StreamConfig(discard=NEW, max_msgs=-1, max_bytes=-1)),
+    (EVENTS, StreamConfig(max_bytes=10_000, discard=DiscardPolicy.OLD)),
+    (EVENTS, StreamConfig.from_response({"persist_mode": "default", "max_age": 0})),
+    (
+        COMMANDS,
+        StreamConfig(discard=NEW, max_msgs=5, max_msgs_per_subject=3, discard_new_per_subject=True),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rules", "config", "told"), HARMFUL, ids=range(len(HARMFUL)))
+def test_each_setting_that_does_harm_is_named_with_its_value(
+    rules: tuple[Rule, ...], config: StreamConfig, told: str
+) -> None:
+    assert [one.text.split(":")[0] for one in harmful("S", config, rules)] == [told]
+
+
+@pytest.mark.parametrize(("rules", "config"), HARMLESS, ids=range(len(HARMLESS)))
+def test_what_does_no_harm_is_not_named(rules: tuple[Rule, ...], config: StreamConfig) -> None:
+    assert list(harmful("S", config, rules)) == []
