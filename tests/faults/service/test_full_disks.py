@@ -7,11 +7,8 @@ itself, or ends when it was its log that found no room. Both are restarted here.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -22,6 +19,7 @@ from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from tests.faults.relay.test_server_restarts import failing_more
 from tests.support.commands import envelope
+from tests.support.servers.disks import Disk, can_mount, disk
 from tests.support.servers.restartable import Restartable
 from tests.support.workload import writing
 from tests.support.world import World
@@ -30,36 +28,24 @@ SMALL_POSTGRES = {"min_wal_size": "32MB", "max_wal_size": "48MB", "shared_buffer
 
 
 @pytest.fixture
-def small_disk(state_dir: Path) -> Iterator[Path]:
-    """A file system of 160 MB with nothing in it."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=160m,mode=755", "imi-test", str(state_dir)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
-    yield state_dir
-    subprocess.run(["umount", "--lazy", str(state_dir)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Take all the room there is; removing the file gives it back."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(1024 * 1024))
-    assert os.statvfs(disk).f_bavail == 0
-    return filler
+def own_disk(state_dir: Path) -> Iterator[Disk]:
+    """A file system with nothing in it."""
+    if not can_mount():
+        pytest.skip("a file system cannot be mounted here")
+    with disk(state_dir / "disk") as found:
+        yield found
 
 
 async def test_events_written_while_the_disk_of_nats_is_full_are_published_after_its_restart(
-    world: World, small_disk: Path
+    world: World, own_disk: Disk
 ) -> None:
-    with Restartable(lambda: nats_server(small_disk)) as server:
+    with Restartable(lambda: nats_server(own_disk.folder)) as server:
         there = world.at(nats_url=server.url)
 
         async with there.relay() as metrics:
             async with writing(world.database, writers=4) as load:
                 await load.reach(commits=50)
-                filler = fill(small_disk)
+                own_disk.fill()
                 async with asyncio.timeout(60):
                     while not metrics.problems():
                         await asyncio.sleep(0.01)
@@ -68,7 +54,7 @@ async def test_events_written_while_the_disk_of_nats_is_full_are_published_after
                     assert metrics.problems() != []
                     await asyncio.sleep(0.01)
                 await server.stop(is_crash=False)
-                filler.unlink()
+                own_disk.make_room()
                 await server.start()
             await world.drained(60)
             # The server keeps the first part of a batch that it failed to write.
@@ -78,9 +64,9 @@ async def test_events_written_while_the_disk_of_nats_is_full_are_published_after
 
 
 async def test_events_committed_before_the_disk_of_postgresql_was_full_are_all_published(
-    world: World, small_disk: Path
+    world: World, own_disk: Disk
 ) -> None:
-    with Restartable(lambda: postgres(small_disk, settings=SMALL_POSTGRES)) as server:
+    with Restartable(lambda: postgres(own_disk.folder, settings=SMALL_POSTGRES)) as server:
         there = world.at(database=server.url)
 
         with psycopg.connect(server.url) as conn:
@@ -88,10 +74,10 @@ async def test_events_committed_before_the_disk_of_postgresql_was_full_are_all_p
         async with there.relay() as metrics:
             async with writing(server.url, writers=4) as load:
                 await load.reach(commits=50)
-                filler = fill(small_disk)
+                own_disk.fill()
                 await failing_more(load)
                 await server.stop(is_crash=False)
-                filler.unlink()
+                own_disk.make_room()
                 await server.start()
                 await load.reach(commits=50)
             await there.assert_exactly_once(at_least=100, timeout_seconds=60)
@@ -100,7 +86,7 @@ async def test_events_committed_before_the_disk_of_postgresql_was_full_are_all_p
 
 
 async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_applied_once(
-    world: World, small_disk: Path
+    world: World, own_disk: Disk
 ) -> None:
     def registration(number: int) -> bytes:
         origin = f"git@github.com:a/p{number % 20}.git"
@@ -108,7 +94,7 @@ async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_
         data = {"name": "p", "remote_origin": origin, "metadata": metadata}
         return envelope("project.register", data)
 
-    with Restartable(lambda: postgres(small_disk, settings=SMALL_POSTGRES)) as server:
+    with Restartable(lambda: postgres(own_disk.folder, settings=SMALL_POSTGRES)) as server:
         there = world.at(database=server.url)
         with psycopg.connect(server.url, autocommit=True) as conn:
             migrate.apply(conn)
@@ -118,7 +104,7 @@ async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_
                 for number in range(100):
                     await world.send("project.register", registration(number))
                 await world.commands_done()
-                filler = fill(small_disk)
+                own_disk.fill()
                 with pytest.raises(psycopg.errors.DiskFull):
                     conn.execute("INSERT INTO more SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
 
@@ -129,7 +115,7 @@ async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_
                     while "No space left on device" not in str(metrics.problems()):
                         await asyncio.sleep(0.01)
                 waiting = there.outcome_events()
-                filler.unlink()
+                own_disk.make_room()
 
                 # then
                 await world.commands_done(60)

@@ -59,6 +59,12 @@ PROMISES = [
     ),
 ]
 
+TAKEOVERS_SINCE = """
+Since then a publisher that is parted from NATS alone is waited for half a second longer. A machine busy with other
+things (2 cores, a load of 18, commit 4ddc004) took 4.50 s in the median of 18 times, and 7.24 s at most; a quiet one
+was not at hand.
+"""
+
 
 FOUND = """
 ## What it found
@@ -138,6 +144,7 @@ def _takeovers(takeovers: list[Takeovers]) -> list[str]:
             f"| {one.way} | {len(one.seconds)} | {median(one.seconds):.2f} s | {max(one.seconds):.2f} s "
             f"| {one.limit_seconds:g} s | {one.date}, commit {one.commit} |\n"
         )
+    parts.append(TAKEOVERS_SINCE)
     return parts
 
 

@@ -22,25 +22,25 @@ class Disk:
     """A file system; `disk` mounts it. As root only, see `can_mount`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def fill(self) -> None:
         """Leave no room on it."""
         while not self._shrunk():
             pass  # something was written meanwhile
-        with (self._folder / FILLER).open("wb", buffering=0) as file, suppress(OSError):
+        with (self.folder / FILLER).open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(CHUNK_BYTES))
 
     def make_room(self) -> None:
         """Let it have room again."""
-        _mount(self._folder, f"remount,size={ROOMY}")
-        (self._folder / FILLER).unlink(missing_ok=True)
+        _mount(self.folder, f"remount,size={ROOMY}")
+        (self.folder / FILLER).unlink(missing_ok=True)
 
     def _shrunk(self) -> bool:
-        found = os.statvfs(self._folder)
+        found = os.statvfs(self.folder)
         used_kib = (found.f_blocks - found.f_bfree) * found.f_frsize // 1024
-        return _mount(self._folder, f"remount,size={used_kib + SPARE_KIB}k")
+        return _mount(self.folder, f"remount,size={used_kib + SPARE_KIB}k")
 
 
 @contextmanager

@@ -95,14 +95,23 @@ class Pair:
 
     @asynccontextmanager
     async def lost_primary(self) -> AsyncIterator[str]:
-        """URL of the primary that was lost last, and takes no writes: what it held when it was lost."""
-        other = 1 - self._primary
-        (self._folders[other] / "postgres" / "standby.signal").touch()
-        server = await in_thread(self._start, other)
+        """URL of the primary that was lost last, recovered, where nobody else looks for it; behind that it is gone."""
+        lost = await in_thread(self._set_apart)
+        server = await in_thread(self._start_in, lost)
         try:
-            yield self.urls[other]
+            yield server.url
         finally:
             await server.stop(is_crash=False)
+            await in_thread(shutil.rmtree, lost)
+
+    def _set_apart(self) -> Path:
+        folder = self._folders[1 - self._primary]
+        lost = folder / "lost"
+        lost.mkdir()
+        with server_lock(folder / "postgres.lock", "PostgreSQL"):  # its processes end a while after it was killed
+            (folder / "postgres").rename(lost / "postgres")
+        shutil.copy(folder / "postgres.password", lost / "postgres.password")
+        return lost
 
     async def start_what_ended(self) -> None:
         """Start again what ended by itself, as on a full disk, and return once both servers answer."""
@@ -142,7 +151,10 @@ class Pair:
             conn.execute("SELECT pg_reload_conf()")
 
     def _start(self, number: int) -> Restartable:
-        return Restartable(lambda: postgres(self._folders[number], settings=self._settings, bin_dir=self._bin_dir))
+        return self._start_in(self._folders[number])
+
+    def _start_in(self, folder: Path) -> Restartable:
+        return Restartable(lambda: postgres(folder, settings=self._settings, bin_dir=self._bin_dir))
 
     def close(self) -> None:
         """Stop both."""
