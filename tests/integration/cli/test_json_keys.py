@@ -53,6 +53,8 @@ NO_THING = {
     "doctor",
     "status",
     "config show",
+    "actions",
+    "capacity",
     "import-sqlite",
     "history verify",
     "history audit",
