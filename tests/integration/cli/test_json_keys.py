@@ -49,6 +49,8 @@ PARTLY = {
 ENVELOPES = {"events tail", "events replay", "events show", "events snapshot", "history show"}
 """Envelopes, rows of the same models, and changes: tests of their own."""
 NO_THING = {
+    "actions",
+    "capacity",
     "stats",
     "doctor",
     "status",
