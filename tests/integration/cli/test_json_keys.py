@@ -55,8 +55,6 @@ NO_THING = {
     "doctor",
     "status",
     "config show",
-    "actions",
-    "capacity",
     "import-sqlite",
     "history verify",
     "history audit",
