@@ -30,6 +30,10 @@ ONE_ROW = {
 }
 
 
+ONE_ROW_ROUNDS = 5
+"""A round of single rows takes a tenth of a second: more rounds tell more."""
+
+
 class Clients:
     """Connections to one database, each with a thread of its own, that stay for all rounds."""
 
@@ -104,7 +108,7 @@ async def measure(clients: Mapping[str, Clients], sizes: Sizes, report: Report) 
     for figure, statement in ONE_ROW.items():
         values = await interleaved(
             {name: partial(client.microseconds, statement, sizes.cpu_transactions) for name, client in clients.items()},
-            2 * sizes.rounds,
+            ONE_ROW_ROUNDS * sizes.rounds,
         )
         _add(report, figure, "µs", values, at_least=0.95)
         logged = await interleaved(

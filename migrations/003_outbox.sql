@@ -547,7 +547,9 @@ BEGIN
 END;
 $$;
 
--- last_sync_at goes with the git state when that changed. Joined to the left: a statement may delete the project as well.
+-- The columns of a merge are told by "merged" when the worktree was not merged before, by "reactivated" when they are cleared
+-- by that, and else by "updated". last_sync_at goes with the git state if that changed, else it is a stamp as updated_at.
+-- The names are joined to the left: the statement may have deleted the project as well.
 CREATE OR REPLACE FUNCTION outbox_worktree_updated()
 RETURNS trigger
 LANGUAGE plpgsql

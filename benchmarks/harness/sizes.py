@@ -22,8 +22,8 @@ class Sizes:
     writer_seconds: float = 5.0
     bulk_rows: int = 10_000
     cpu_clients: int = 4
-    cpu_transactions: int = 2_000
-    """Transactions of one side in one round."""
+    cpu_transactions: int = 200
+    """Transactions of one side in one round; short ones, so that what else runs meets every side."""
     commands: int = 5_000
     command_clients: int = 16
     replayed: int = 1_000_000
