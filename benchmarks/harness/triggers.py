@@ -21,8 +21,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'worktree', 'git_state_updated', project_id, id, '{}'
-    FROM new_rows;
+    VALUES ('worktree', 'git_state_updated', NEW.project_id, NEW.id, '{}');
     RETURN NULL;
 END;
 $$
