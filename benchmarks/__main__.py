@@ -25,6 +25,7 @@ from benchmarks import (
     queries,
     replay,
     snapshot,
+    writer_cpu,
     writers,
 )
 from benchmarks.harness import machine, page, results
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Servers, Sizes], Awaitable[Report]]] = {
     "latency": latency.run,
     "console": console.run,
     "writers": writers.run,
+    "writer-cpu": writer_cpu.run,
     "commands": commands.run,
     "replay": replay.run,
     "snapshot": snapshot.run,

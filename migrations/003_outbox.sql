@@ -373,11 +373,10 @@ $$;
 
 
 -- ---------------------------------------------------------------------------------------------------------------
--- What changed: column -> previous value, for the columns that differ; NULL when none does.
+-- What changed: column -> previous value, for the columns that differ; an empty object when none does.
 -- Each column stands in one function: the one of the aspect that reports it.
 -- ---------------------------------------------------------------------------------------------------------------
 
--- An empty object when the value is the same.
 CREATE OR REPLACE FUNCTION outbox_change(p_column text, p_old anyelement, p_new anyelement)
 RETURNS jsonb
 LANGUAGE sql
@@ -393,16 +392,13 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT nullif(
-        public.outbox_change('name', o.name, n.name)
-        || public.outbox_change('metadata', o.metadata, n.metadata)
-        || public.outbox_change('created_at', o.created_at, n.created_at)
-        || public.outbox_change('trunk_path', o.trunk_path, n.trunk_path)
-        || public.outbox_change('description', o.description, n.description)
-        || public.outbox_change('remote_origin', o.remote_origin, n.remote_origin)
-        || public.outbox_change('default_branch', o.default_branch, n.default_branch),
-        '{}'
-    )
+    SELECT public.outbox_change('name', o.name, n.name)
+    || public.outbox_change('metadata', o.metadata, n.metadata)
+    || public.outbox_change('created_at', o.created_at, n.created_at)
+    || public.outbox_change('trunk_path', o.trunk_path, n.trunk_path)
+    || public.outbox_change('description', o.description, n.description)
+    || public.outbox_change('remote_origin', o.remote_origin, n.remote_origin)
+    || public.outbox_change('default_branch', o.default_branch, n.default_branch)
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_changes(o worktrees, n worktrees)
@@ -410,16 +406,13 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT nullif(
-        public.outbox_change('name', o.name, n.name)
-        || public.outbox_change('path', o.path, n.path)
-        || public.outbox_change('type_id', o.type_id, n.type_id)
-        || public.outbox_change('metadata', o.metadata, n.metadata)
-        || public.outbox_change('created_at', o.created_at, n.created_at)
-        || public.outbox_change('project_id', o.project_id, n.project_id)
-        || public.outbox_change('branch_name', o.branch_name, n.branch_name),
-        '{}'
-    )
+    SELECT public.outbox_change('name', o.name, n.name)
+    || public.outbox_change('path', o.path, n.path)
+    || public.outbox_change('type_id', o.type_id, n.type_id)
+    || public.outbox_change('metadata', o.metadata, n.metadata)
+    || public.outbox_change('created_at', o.created_at, n.created_at)
+    || public.outbox_change('project_id', o.project_id, n.project_id)
+    || public.outbox_change('branch_name', o.branch_name, n.branch_name)
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_git_changes(o worktrees, n worktrees)
@@ -427,15 +420,12 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT nullif(
-        public.outbox_change('behind_trunk', o.behind_trunk, n.behind_trunk)
-        || public.outbox_change('ahead_of_trunk', o.ahead_of_trunk, n.ahead_of_trunk)
-        || public.outbox_change('last_commit_hash', o.last_commit_hash, n.last_commit_hash)
-        || public.outbox_change('last_commit_message', o.last_commit_message, n.last_commit_message)
-        || public.outbox_change('has_uncommitted_changes', o.has_uncommitted_changes, n.has_uncommitted_changes)
-        || public.outbox_change('uncommitted_files_count', o.uncommitted_files_count, n.uncommitted_files_count),
-        '{}'
-    )
+    SELECT public.outbox_change('behind_trunk', o.behind_trunk, n.behind_trunk)
+    || public.outbox_change('ahead_of_trunk', o.ahead_of_trunk, n.ahead_of_trunk)
+    || public.outbox_change('last_commit_hash', o.last_commit_hash, n.last_commit_hash)
+    || public.outbox_change('last_commit_message', o.last_commit_message, n.last_commit_message)
+    || public.outbox_change('has_uncommitted_changes', o.has_uncommitted_changes, n.has_uncommitted_changes)
+    || public.outbox_change('uncommitted_files_count', o.uncommitted_files_count, n.uncommitted_files_count)
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_merge_changes(o worktrees, n worktrees)
@@ -443,12 +433,9 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT nullif(
-        public.outbox_change('merged_at', o.merged_at, n.merged_at)
-        || public.outbox_change('merged_by', o.merged_by, n.merged_by)
-        || public.outbox_change('merge_commit_hash', o.merge_commit_hash, n.merge_commit_hash),
-        '{}'
-    )
+    SELECT public.outbox_change('merged_at', o.merged_at, n.merged_at)
+    || public.outbox_change('merged_by', o.merged_by, n.merged_by)
+    || public.outbox_change('merge_commit_hash', o.merge_commit_hash, n.merge_commit_hash)
 $$;
 
 CREATE OR REPLACE FUNCTION outbox_worktree_type_changes(o worktree_types, n worktree_types)
@@ -456,31 +443,27 @@ RETURNS jsonb
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT nullif(
-        public.outbox_change('icon', o.icon, n.icon)
-        || public.outbox_change('name', o.name, n.name)
-        || public.outbox_change('color', o.color, n.color)
-        || public.outbox_change('metadata', o.metadata, n.metadata)
-        || public.outbox_change('created_at', o.created_at, n.created_at)
-        || public.outbox_change('is_builtin', o.is_builtin, n.is_builtin)
-        || public.outbox_change('description', o.description, n.description)
-        || public.outbox_change('branch_prefix', o.branch_prefix, n.branch_prefix)
-        || public.outbox_change('worktree_prefix', o.worktree_prefix, n.worktree_prefix),
-        '{}'
-    )
+    SELECT public.outbox_change('icon', o.icon, n.icon)
+    || public.outbox_change('name', o.name, n.name)
+    || public.outbox_change('color', o.color, n.color)
+    || public.outbox_change('metadata', o.metadata, n.metadata)
+    || public.outbox_change('created_at', o.created_at, n.created_at)
+    || public.outbox_change('is_builtin', o.is_builtin, n.is_builtin)
+    || public.outbox_change('description', o.description, n.description)
+    || public.outbox_change('branch_prefix', o.branch_prefix, n.branch_prefix)
+    || public.outbox_change('worktree_prefix', o.worktree_prefix, n.worktree_prefix)
 $$;
 
 
 -- ---------------------------------------------------------------------------------------------------------------
--- Triggers. Statement-level with transition tables; they see functions, plain DML, COPY, ON CONFLICT, MERGE, cascades.
+-- Triggers. They see functions, plain DML, COPY, ON CONFLICT, MERGE and cascades alike.
 --
--- A plan is cached from the row counts of its first calls, so the planner is told what holds for every call:
--- enable_nestloop = off joins old with new rows by hash (10,000 x 10,000 otherwise),
--- enable_seqscan = off looks joined names up by key even when their table was small at first,
--- jit = off because the switches above make a plan look expensive (measured: 600 ms of compilation for one row).
+-- An update is told row by row: a list of actions, and beside it what each reports, in the order of a row's events; an aspect
+-- that did not change reports nothing. Stamps go with the first event of the row; alone they are none: a sync that found
+-- nothing new. What is inserted or deleted is told by statement, by transition tables.
 --
--- Most statements change one row, and then setting a plan up costs more than running it: few nodes, and few columns in
--- each. So a row is one value from the join on. Nothing above unnest() sorts or joins: the events of a row stay in its order.
+-- A plan is cached from the row counts of its first calls: enable_seqscan = off looks joined names up by key even when their
+-- table was small then.
 -- ---------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION outbox_project_inserted()
@@ -499,47 +482,30 @@ BEGIN
 END;
 $$;
 
--- updated_at goes with the first event of its row; alone it is none.
 CREATE OR REPLACE FUNCTION outbox_project_updated()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
-SET enable_nestloop = off
-SET jit = off
 AS $$
+DECLARE
+    actions CONSTANT text[] := '{reactivated, updated, deactivated}';
+    changes CONSTANT jsonb[] := ARRAY[
+        CASE WHEN NEW.active AND NOT OLD.active THEN '{"active": false}'::jsonb ELSE '{}' END,
+        public.outbox_project_changes(OLD, NEW),
+        CASE WHEN OLD.active AND NOT NEW.active THEN '{"active": true}'::jsonb ELSE '{}' END
+    ];
+    stamps jsonb := public.outbox_change('updated_at', OLD.updated_at, NEW.updated_at);
 BEGIN
-    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'project', event.action, (event.p).id, (event.p).id, public.outbox_project_data(
-        event.p,
-        event.changed || CASE WHEN event.action = event.first THEN event.touched ELSE '{}' END
-    )
-    FROM (
-        SELECT
-            c.p, c.touched,
-            CASE
-                WHEN c.is_reactivated THEN 'reactivated' WHEN c.plain IS NOT NULL THEN 'updated' ELSE 'deactivated'
-            END AS first,
-            unnest('{reactivated, updated, deactivated}'::text[]) AS action,
-            unnest(ARRAY[
-                CASE WHEN c.is_reactivated THEN '{"active": false}'::jsonb END,
-                c.plain,
-                CASE WHEN c.is_deactivated THEN '{"active": true}'::jsonb END
-            ]) AS changed
-        FROM (
-            SELECT
-                ROW(n.*)::public.projects AS p,
-                n.active AND NOT o.active AS is_reactivated,
-                o.active AND NOT n.active AS is_deactivated,
-                public.outbox_project_changes(ROW(o.*)::public.projects, ROW(n.*)::public.projects) AS plain,
-                public.outbox_change('updated_at', o.updated_at, n.updated_at) AS touched
-            FROM old_rows o
-            JOIN new_rows n ON n.id = o.id
-            OFFSET 0
-        ) c
-    ) event
-    WHERE event.changed IS NOT NULL;
+    FOR event IN 1 .. 3 LOOP
+        CONTINUE WHEN changes[event] = '{}';
+        INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+        VALUES (
+            'project', actions[event], NEW.id, NEW.id, public.outbox_project_data(NEW, changes[event] || stamps)
+        );
+        stamps := '{}';
+    END LOOP;
     RETURN NULL;
 END;
 $$;
@@ -581,87 +547,50 @@ BEGIN
 END;
 $$;
 
--- Each aspect of the change is one event. The columns of a merge are told by "merged" when the worktree was not
--- merged before, by "reactivated" when they are cleared by that, and else by "updated".
--- updated_at goes with the first event of its row, last_sync_at with that of the git state or else the first;
--- alone they are none: a sync that found nothing new.
+-- The columns of a merge are told by "merged" when the worktree was not merged before, by "reactivated" when they are cleared
+-- by that, and else by "updated". last_sync_at goes with the git state if that changed, else it is a stamp as updated_at.
+-- The names are joined to the left: the statement may have deleted the project as well.
 CREATE OR REPLACE FUNCTION outbox_worktree_updated()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
-SET enable_nestloop = off
 SET enable_seqscan = off
-SET jit = off
 AS $$
+DECLARE
+    is_merged CONSTANT boolean := OLD.merged_at IS NULL AND NEW.merged_at IS NOT NULL;
+    is_reactivated CONSTANT boolean := NEW.active AND NOT OLD.active;
+    is_closed CONSTANT boolean := OLD.active AND NOT NEW.active;
+    merging CONSTANT jsonb := public.outbox_worktree_merge_changes(OLD, NEW);
+    git CONSTANT jsonb := public.outbox_worktree_git_changes(OLD, NEW);
+    synced CONSTANT jsonb := public.outbox_change('last_sync_at', OLD.last_sync_at, NEW.last_sync_at);
+    actions CONSTANT text[] := ARRAY[
+        'reactivated', 'updated', CASE WHEN NEW.agent_id IS NULL THEN 'released' ELSE 'claimed' END,
+        'git_state_updated', 'merged', 'removed'
+    ];
+    changes CONSTANT jsonb[] := ARRAY[
+        CASE WHEN is_reactivated THEN merging || '{"active": false}' ELSE '{}' END,
+        public.outbox_worktree_changes(OLD, NEW) || CASE WHEN is_merged OR is_reactivated THEN '{}' ELSE merging END,
+        public.outbox_change('agent_id', OLD.agent_id, NEW.agent_id),
+        CASE WHEN git = '{}' THEN git ELSE git || synced END,
+        CASE WHEN is_merged THEN merging || CASE WHEN is_closed THEN '{"active": true}'::jsonb ELSE '{}' END ELSE '{}' END,
+        CASE WHEN is_closed AND NOT is_merged THEN '{"active": true}'::jsonb ELSE '{}' END
+    ];
+    stamps jsonb := public.outbox_change('updated_at', OLD.updated_at, NEW.updated_at)
+        || CASE WHEN git = '{}' THEN synced ELSE '{}' END;
 BEGIN
-    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'worktree', event.action, (event.w).project_id, (event.w).id, public.outbox_worktree_data(
-        event.w,
-        (SELECT name FROM public.projects WHERE id = (event.w).project_id),
-        (SELECT remote_origin FROM public.projects WHERE id = (event.w).project_id),
-        (SELECT name FROM public.worktree_types WHERE id = (event.w).type_id),
-        event.changed
-        || CASE WHEN event.action = event.first THEN event.touched ELSE '{}' END
-        || CASE WHEN event.action = event.sync THEN event.synced ELSE '{}' END
-    )
-    FROM (
-        SELECT
-            part.w, part.touched, part.synced, part.first,
-            CASE WHEN part.git IS NULL THEN part.first ELSE 'git_state_updated' END AS sync,
-            unnest(ARRAY[
-                'reactivated', 'updated', part.agent_action, 'git_state_updated', 'merged', 'removed'
-            ]) AS action,
-            unnest(ARRAY[part.reactivated, part.updated, part.agent, part.git, part.merged, part.removed]) AS changed
-        FROM (
-            SELECT
-                c.w, c.touched, c.synced, c.agent, c.agent_action, c.git,
-                CASE
-                    WHEN NOT c.is_reactivated THEN NULL
-                    WHEN c.merge IS NULL OR c.is_merged THEN '{"active": false}'
-                    ELSE c.merge || '{"active": false}'
-                END AS reactivated,
-                CASE
-                    WHEN c.merge IS NULL OR c.is_merged OR c.is_reactivated THEN c.plain
-                    ELSE coalesce(c.plain, '{}') || c.merge
-                END AS updated,
-                CASE
-                    WHEN NOT c.is_merged THEN NULL
-                    WHEN c.is_closed THEN c.merge || '{"active": true}'
-                    ELSE c.merge
-                END AS merged,
-                CASE WHEN c.is_closed AND NOT c.is_merged THEN '{"active": true}'::jsonb END AS removed,
-                CASE
-                    WHEN c.is_reactivated THEN 'reactivated'
-                    WHEN c.plain IS NOT NULL OR c.merge IS NOT NULL AND NOT c.is_merged THEN 'updated'
-                    WHEN c.agent IS NOT NULL THEN c.agent_action
-                    WHEN c.git IS NOT NULL THEN 'git_state_updated'
-                    WHEN c.is_merged THEN 'merged'
-                    ELSE 'removed'
-                END AS first
-            FROM (
-                SELECT
-                    ROW(n.*)::public.worktrees AS w,
-                    o.merged_at IS NULL AND n.merged_at IS NOT NULL AS is_merged,
-                    n.active AND NOT o.active AS is_reactivated,
-                    o.active AND NOT n.active AS is_closed,
-                    public.outbox_worktree_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS plain,
-                    public.outbox_worktree_git_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS git,
-                    public.outbox_worktree_merge_changes(
-                        ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees
-                    ) AS merge,
-                    nullif(public.outbox_change('agent_id', o.agent_id, n.agent_id), '{}') AS agent,
-                    CASE WHEN n.agent_id IS NULL THEN 'released' ELSE 'claimed' END AS agent_action,
-                    public.outbox_change('updated_at', o.updated_at, n.updated_at) AS touched,
-                    public.outbox_change('last_sync_at', o.last_sync_at, n.last_sync_at) AS synced
-                FROM old_rows o
-                JOIN new_rows n ON n.id = o.id
-                OFFSET 0
-            ) c
-        ) part
-    ) event
-    WHERE event.changed IS NOT NULL;
+    FOR event IN 1 .. 6 LOOP
+        CONTINUE WHEN changes[event] = '{}';
+        INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+        SELECT 'worktree', actions[event], NEW.project_id, NEW.id, public.outbox_worktree_data(
+            NEW, p.name, p.remote_origin, t.name, changes[event] || stamps
+        )
+        FROM (SELECT) one
+        LEFT JOIN public.projects p ON p.id = NEW.project_id
+        LEFT JOIN public.worktree_types t ON t.id = NEW.type_id;
+        stamps := '{}';
+    END LOOP;
     RETURN NULL;
 END;
 $$;
@@ -717,23 +646,14 @@ LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
-SET enable_nestloop = off
-SET jit = off
 AS $$
+DECLARE
+    changed CONSTANT jsonb := public.outbox_worktree_type_changes(OLD, NEW);
 BEGIN
-    INSERT INTO public.outbox (entity, action, data)
-    SELECT 'worktree_type', 'updated', public.outbox_worktree_type_data(c.t, c.plain)
-    FROM (
-        SELECT
-            ROW(n.*)::public.worktree_types AS t,
-            public.outbox_worktree_type_changes(
-                ROW(o.*)::public.worktree_types, ROW(n.*)::public.worktree_types
-            ) AS plain
-        FROM old_rows o
-        JOIN new_rows n ON n.id = o.id
-        OFFSET 0
-    ) c
-    WHERE c.plain IS NOT NULL;
+    IF changed <> '{}' THEN
+        INSERT INTO public.outbox (entity, action, data)
+        VALUES ('worktree_type', 'updated', public.outbox_worktree_type_data(NEW, changed));
+    END IF;
     RETURN NULL;
 END;
 $$;
@@ -832,8 +752,8 @@ CREATE OR REPLACE TRIGGER projects_outbox_insert
     AFTER INSERT ON projects REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION outbox_project_inserted();
 CREATE OR REPLACE TRIGGER projects_outbox_update
-    AFTER UPDATE ON projects REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION outbox_project_updated();
+    AFTER UPDATE ON projects
+    FOR EACH ROW EXECUTE FUNCTION outbox_project_updated();
 CREATE OR REPLACE TRIGGER projects_outbox_delete
     AFTER DELETE ON projects REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION outbox_project_deleted();
@@ -845,8 +765,8 @@ CREATE OR REPLACE TRIGGER worktrees_outbox_insert
     AFTER INSERT ON worktrees REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_inserted();
 CREATE OR REPLACE TRIGGER worktrees_outbox_update
-    AFTER UPDATE ON worktrees REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_updated();
+    AFTER UPDATE ON worktrees
+    FOR EACH ROW EXECUTE FUNCTION outbox_worktree_updated();
 CREATE OR REPLACE TRIGGER worktrees_outbox_delete
     AFTER DELETE ON worktrees REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_deleted();
@@ -858,8 +778,8 @@ CREATE OR REPLACE TRIGGER worktree_types_outbox_insert
     AFTER INSERT ON worktree_types REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_type_inserted();
 CREATE OR REPLACE TRIGGER worktree_types_outbox_update
-    AFTER UPDATE ON worktree_types REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_type_updated();
+    AFTER UPDATE ON worktree_types
+    FOR EACH ROW EXECUTE FUNCTION outbox_worktree_type_updated();
 CREATE OR REPLACE TRIGGER worktree_types_outbox_delete
     AFTER DELETE ON worktree_types REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_type_deleted();

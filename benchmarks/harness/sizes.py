@@ -21,6 +21,9 @@ class Sizes:
     writer_clients: tuple[int, ...] = (1, 16, 64)
     writer_seconds: float = 5.0
     bulk_rows: int = 10_000
+    cpu_clients: int = 4
+    cpu_transactions: int = 200
+    """Transactions of one side in one round; short ones, so that what else runs meets every side."""
     commands: int = 5_000
     command_clients: int = 16
     replayed: int = 1_000_000
@@ -50,6 +53,8 @@ QUICK = Sizes(
     writer_clients=(1, 4),
     writer_seconds=1.0,
     bulk_rows=500,
+    cpu_clients=2,
+    cpu_transactions=50,
     commands=100,
     command_clients=4,
     replayed=2_000,

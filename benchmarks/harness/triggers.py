@@ -21,8 +21,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'worktree', 'git_state_updated', project_id, id, '{}'
-    FROM new_rows;
+    VALUES ('worktree', 'git_state_updated', NEW.project_id, NEW.id, '{}');
     RETURN NULL;
 END;
 $$
@@ -30,6 +29,7 @@ $$
 
 BY_HAND = """
 DROP TRIGGER worktrees_outbox_update ON worktrees;
+DROP TRIGGER agent_activities_outbox_insert ON agent_activities;
 
 CREATE FUNCTION write_old_and_new()
 RETURNS trigger
@@ -48,6 +48,20 @@ $$;
 CREATE TRIGGER write_old_and_new
     AFTER UPDATE ON worktrees
     FOR EACH ROW EXECUTE FUNCTION write_old_and_new();
+
+CREATE FUNCTION write_new()
+RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    INSERT INTO outbox (entity, action, entity_id, data) VALUES ('activity', 'logged', NEW.id, to_jsonb(NEW));
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER write_new
+    AFTER INSERT ON agent_activities
+    FOR EACH ROW EXECUTE FUNCTION write_new();
 """
 
 
@@ -63,5 +77,6 @@ def write_ids_alone(conn: psycopg.Connection) -> None:
 
 
 def write_old_and_new(conn: psycopg.Connection) -> None:
-    """Each updated row of worktrees writes its old and new columns: neither compared nor joined with any name."""
+    """Each updated row of worktrees writes its old and new columns, each activity its own: not compared, without any
+    name."""
     conn.execute(BY_HAND)

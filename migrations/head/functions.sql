@@ -1093,16 +1093,13 @@ CREATE OR REPLACE FUNCTION public.outbox_project_changes(o projects, n projects)
  LANGUAGE sql
  STABLE
 AS $function$
-    SELECT nullif(
-        public.outbox_change('name', o.name, n.name)
-        || public.outbox_change('metadata', o.metadata, n.metadata)
-        || public.outbox_change('created_at', o.created_at, n.created_at)
-        || public.outbox_change('trunk_path', o.trunk_path, n.trunk_path)
-        || public.outbox_change('description', o.description, n.description)
-        || public.outbox_change('remote_origin', o.remote_origin, n.remote_origin)
-        || public.outbox_change('default_branch', o.default_branch, n.default_branch),
-        '{}'
-    )
+    SELECT public.outbox_change('name', o.name, n.name)
+    || public.outbox_change('metadata', o.metadata, n.metadata)
+    || public.outbox_change('created_at', o.created_at, n.created_at)
+    || public.outbox_change('trunk_path', o.trunk_path, n.trunk_path)
+    || public.outbox_change('description', o.description, n.description)
+    || public.outbox_change('remote_origin', o.remote_origin, n.remote_origin)
+    || public.outbox_change('default_branch', o.default_branch, n.default_branch)
 $function$;
 COMMENT ON FUNCTION outbox_project_changes(projects,projects) IS NULL;
 
@@ -1170,40 +1167,24 @@ CREATE OR REPLACE FUNCTION public.outbox_project_updated()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET "TimeZone" TO 'UTC'
- SET enable_nestloop TO 'off'
- SET jit TO 'off'
 AS $function$
+DECLARE
+    actions CONSTANT text[] := '{reactivated, updated, deactivated}';
+    changes CONSTANT jsonb[] := ARRAY[
+        CASE WHEN NEW.active AND NOT OLD.active THEN '{"active": false}'::jsonb ELSE '{}' END,
+        public.outbox_project_changes(OLD, NEW),
+        CASE WHEN OLD.active AND NOT NEW.active THEN '{"active": true}'::jsonb ELSE '{}' END
+    ];
+    stamps jsonb := public.outbox_change('updated_at', OLD.updated_at, NEW.updated_at);
 BEGIN
-    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'project', event.action, (event.p).id, (event.p).id, public.outbox_project_data(
-        event.p,
-        event.changed || CASE WHEN event.action = event.first THEN event.touched ELSE '{}' END
-    )
-    FROM (
-        SELECT
-            c.p, c.touched,
-            CASE
-                WHEN c.is_reactivated THEN 'reactivated' WHEN c.plain IS NOT NULL THEN 'updated' ELSE 'deactivated'
-            END AS first,
-            unnest('{reactivated, updated, deactivated}'::text[]) AS action,
-            unnest(ARRAY[
-                CASE WHEN c.is_reactivated THEN '{"active": false}'::jsonb END,
-                c.plain,
-                CASE WHEN c.is_deactivated THEN '{"active": true}'::jsonb END
-            ]) AS changed
-        FROM (
-            SELECT
-                ROW(n.*)::public.projects AS p,
-                n.active AND NOT o.active AS is_reactivated,
-                o.active AND NOT n.active AS is_deactivated,
-                public.outbox_project_changes(ROW(o.*)::public.projects, ROW(n.*)::public.projects) AS plain,
-                public.outbox_change('updated_at', o.updated_at, n.updated_at) AS touched
-            FROM old_rows o
-            JOIN new_rows n ON n.id = o.id
-            OFFSET 0
-        ) c
-    ) event
-    WHERE event.changed IS NOT NULL;
+    FOR event IN 1 .. 3 LOOP
+        CONTINUE WHEN changes[event] = '{}';
+        INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+        VALUES (
+            'project', actions[event], NEW.id, NEW.id, public.outbox_project_data(NEW, changes[event] || stamps)
+        );
+        stamps := '{}';
+    END LOOP;
     RETURN NULL;
 END;
 $function$;
@@ -1274,16 +1255,13 @@ CREATE OR REPLACE FUNCTION public.outbox_worktree_changes(o worktrees, n worktre
  LANGUAGE sql
  STABLE
 AS $function$
-    SELECT nullif(
-        public.outbox_change('name', o.name, n.name)
-        || public.outbox_change('path', o.path, n.path)
-        || public.outbox_change('type_id', o.type_id, n.type_id)
-        || public.outbox_change('metadata', o.metadata, n.metadata)
-        || public.outbox_change('created_at', o.created_at, n.created_at)
-        || public.outbox_change('project_id', o.project_id, n.project_id)
-        || public.outbox_change('branch_name', o.branch_name, n.branch_name),
-        '{}'
-    )
+    SELECT public.outbox_change('name', o.name, n.name)
+    || public.outbox_change('path', o.path, n.path)
+    || public.outbox_change('type_id', o.type_id, n.type_id)
+    || public.outbox_change('metadata', o.metadata, n.metadata)
+    || public.outbox_change('created_at', o.created_at, n.created_at)
+    || public.outbox_change('project_id', o.project_id, n.project_id)
+    || public.outbox_change('branch_name', o.branch_name, n.branch_name)
 $function$;
 COMMENT ON FUNCTION outbox_worktree_changes(worktrees,worktrees) IS NULL;
 
@@ -1358,15 +1336,12 @@ CREATE OR REPLACE FUNCTION public.outbox_worktree_git_changes(o worktrees, n wor
  LANGUAGE sql
  STABLE
 AS $function$
-    SELECT nullif(
-        public.outbox_change('behind_trunk', o.behind_trunk, n.behind_trunk)
-        || public.outbox_change('ahead_of_trunk', o.ahead_of_trunk, n.ahead_of_trunk)
-        || public.outbox_change('last_commit_hash', o.last_commit_hash, n.last_commit_hash)
-        || public.outbox_change('last_commit_message', o.last_commit_message, n.last_commit_message)
-        || public.outbox_change('has_uncommitted_changes', o.has_uncommitted_changes, n.has_uncommitted_changes)
-        || public.outbox_change('uncommitted_files_count', o.uncommitted_files_count, n.uncommitted_files_count),
-        '{}'
-    )
+    SELECT public.outbox_change('behind_trunk', o.behind_trunk, n.behind_trunk)
+    || public.outbox_change('ahead_of_trunk', o.ahead_of_trunk, n.ahead_of_trunk)
+    || public.outbox_change('last_commit_hash', o.last_commit_hash, n.last_commit_hash)
+    || public.outbox_change('last_commit_message', o.last_commit_message, n.last_commit_message)
+    || public.outbox_change('has_uncommitted_changes', o.has_uncommitted_changes, n.has_uncommitted_changes)
+    || public.outbox_change('uncommitted_files_count', o.uncommitted_files_count, n.uncommitted_files_count)
 $function$;
 COMMENT ON FUNCTION outbox_worktree_git_changes(worktrees,worktrees) IS NULL;
 
@@ -1398,12 +1373,9 @@ CREATE OR REPLACE FUNCTION public.outbox_worktree_merge_changes(o worktrees, n w
  LANGUAGE sql
  STABLE
 AS $function$
-    SELECT nullif(
-        public.outbox_change('merged_at', o.merged_at, n.merged_at)
-        || public.outbox_change('merged_by', o.merged_by, n.merged_by)
-        || public.outbox_change('merge_commit_hash', o.merge_commit_hash, n.merge_commit_hash),
-        '{}'
-    )
+    SELECT public.outbox_change('merged_at', o.merged_at, n.merged_at)
+    || public.outbox_change('merged_by', o.merged_by, n.merged_by)
+    || public.outbox_change('merge_commit_hash', o.merge_commit_hash, n.merge_commit_hash)
 $function$;
 COMMENT ON FUNCTION outbox_worktree_merge_changes(worktrees,worktrees) IS NULL;
 
@@ -1412,18 +1384,15 @@ CREATE OR REPLACE FUNCTION public.outbox_worktree_type_changes(o worktree_types,
  LANGUAGE sql
  STABLE
 AS $function$
-    SELECT nullif(
-        public.outbox_change('icon', o.icon, n.icon)
-        || public.outbox_change('name', o.name, n.name)
-        || public.outbox_change('color', o.color, n.color)
-        || public.outbox_change('metadata', o.metadata, n.metadata)
-        || public.outbox_change('created_at', o.created_at, n.created_at)
-        || public.outbox_change('is_builtin', o.is_builtin, n.is_builtin)
-        || public.outbox_change('description', o.description, n.description)
-        || public.outbox_change('branch_prefix', o.branch_prefix, n.branch_prefix)
-        || public.outbox_change('worktree_prefix', o.worktree_prefix, n.worktree_prefix),
-        '{}'
-    )
+    SELECT public.outbox_change('icon', o.icon, n.icon)
+    || public.outbox_change('name', o.name, n.name)
+    || public.outbox_change('color', o.color, n.color)
+    || public.outbox_change('metadata', o.metadata, n.metadata)
+    || public.outbox_change('created_at', o.created_at, n.created_at)
+    || public.outbox_change('is_builtin', o.is_builtin, n.is_builtin)
+    || public.outbox_change('description', o.description, n.description)
+    || public.outbox_change('branch_prefix', o.branch_prefix, n.branch_prefix)
+    || public.outbox_change('worktree_prefix', o.worktree_prefix, n.worktree_prefix)
 $function$;
 COMMENT ON FUNCTION outbox_worktree_type_changes(worktree_types,worktree_types) IS NULL;
 
@@ -1490,23 +1459,14 @@ CREATE OR REPLACE FUNCTION public.outbox_worktree_type_updated()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET "TimeZone" TO 'UTC'
- SET enable_nestloop TO 'off'
- SET jit TO 'off'
 AS $function$
+DECLARE
+    changed CONSTANT jsonb := public.outbox_worktree_type_changes(OLD, NEW);
 BEGIN
-    INSERT INTO public.outbox (entity, action, data)
-    SELECT 'worktree_type', 'updated', public.outbox_worktree_type_data(c.t, c.plain)
-    FROM (
-        SELECT
-            ROW(n.*)::public.worktree_types AS t,
-            public.outbox_worktree_type_changes(
-                ROW(o.*)::public.worktree_types, ROW(n.*)::public.worktree_types
-            ) AS plain
-        FROM old_rows o
-        JOIN new_rows n ON n.id = o.id
-        OFFSET 0
-    ) c
-    WHERE c.plain IS NOT NULL;
+    IF changed <> '{}' THEN
+        INSERT INTO public.outbox (entity, action, data)
+        VALUES ('worktree_type', 'updated', public.outbox_worktree_type_data(NEW, changed));
+    END IF;
     RETURN NULL;
 END;
 $function$;
@@ -1519,77 +1479,41 @@ CREATE OR REPLACE FUNCTION public.outbox_worktree_updated()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET "TimeZone" TO 'UTC'
- SET enable_nestloop TO 'off'
  SET enable_seqscan TO 'off'
- SET jit TO 'off'
 AS $function$
+DECLARE
+    is_merged CONSTANT boolean := OLD.merged_at IS NULL AND NEW.merged_at IS NOT NULL;
+    is_reactivated CONSTANT boolean := NEW.active AND NOT OLD.active;
+    is_closed CONSTANT boolean := OLD.active AND NOT NEW.active;
+    merging CONSTANT jsonb := public.outbox_worktree_merge_changes(OLD, NEW);
+    git CONSTANT jsonb := public.outbox_worktree_git_changes(OLD, NEW);
+    synced CONSTANT jsonb := public.outbox_change('last_sync_at', OLD.last_sync_at, NEW.last_sync_at);
+    actions CONSTANT text[] := ARRAY[
+        'reactivated', 'updated', CASE WHEN NEW.agent_id IS NULL THEN 'released' ELSE 'claimed' END,
+        'git_state_updated', 'merged', 'removed'
+    ];
+    changes CONSTANT jsonb[] := ARRAY[
+        CASE WHEN is_reactivated THEN merging || '{"active": false}' ELSE '{}' END,
+        public.outbox_worktree_changes(OLD, NEW) || CASE WHEN is_merged OR is_reactivated THEN '{}' ELSE merging END,
+        public.outbox_change('agent_id', OLD.agent_id, NEW.agent_id),
+        CASE WHEN git = '{}' THEN git ELSE git || synced END,
+        CASE WHEN is_merged THEN merging || CASE WHEN is_closed THEN '{"active": true}'::jsonb ELSE '{}' END ELSE '{}' END,
+        CASE WHEN is_closed AND NOT is_merged THEN '{"active": true}'::jsonb ELSE '{}' END
+    ];
+    stamps jsonb := public.outbox_change('updated_at', OLD.updated_at, NEW.updated_at)
+        || CASE WHEN git = '{}' THEN synced ELSE '{}' END;
 BEGIN
-    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'worktree', event.action, (event.w).project_id, (event.w).id, public.outbox_worktree_data(
-        event.w,
-        (SELECT name FROM public.projects WHERE id = (event.w).project_id),
-        (SELECT remote_origin FROM public.projects WHERE id = (event.w).project_id),
-        (SELECT name FROM public.worktree_types WHERE id = (event.w).type_id),
-        event.changed
-        || CASE WHEN event.action = event.first THEN event.touched ELSE '{}' END
-        || CASE WHEN event.action = event.sync THEN event.synced ELSE '{}' END
-    )
-    FROM (
-        SELECT
-            part.w, part.touched, part.synced, part.first,
-            CASE WHEN part.git IS NULL THEN part.first ELSE 'git_state_updated' END AS sync,
-            unnest(ARRAY[
-                'reactivated', 'updated', part.agent_action, 'git_state_updated', 'merged', 'removed'
-            ]) AS action,
-            unnest(ARRAY[part.reactivated, part.updated, part.agent, part.git, part.merged, part.removed]) AS changed
-        FROM (
-            SELECT
-                c.w, c.touched, c.synced, c.agent, c.agent_action, c.git,
-                CASE
-                    WHEN NOT c.is_reactivated THEN NULL
-                    WHEN c.merge IS NULL OR c.is_merged THEN '{"active": false}'
-                    ELSE c.merge || '{"active": false}'
-                END AS reactivated,
-                CASE
-                    WHEN c.merge IS NULL OR c.is_merged OR c.is_reactivated THEN c.plain
-                    ELSE coalesce(c.plain, '{}') || c.merge
-                END AS updated,
-                CASE
-                    WHEN NOT c.is_merged THEN NULL
-                    WHEN c.is_closed THEN c.merge || '{"active": true}'
-                    ELSE c.merge
-                END AS merged,
-                CASE WHEN c.is_closed AND NOT c.is_merged THEN '{"active": true}'::jsonb END AS removed,
-                CASE
-                    WHEN c.is_reactivated THEN 'reactivated'
-                    WHEN c.plain IS NOT NULL OR c.merge IS NOT NULL AND NOT c.is_merged THEN 'updated'
-                    WHEN c.agent IS NOT NULL THEN c.agent_action
-                    WHEN c.git IS NOT NULL THEN 'git_state_updated'
-                    WHEN c.is_merged THEN 'merged'
-                    ELSE 'removed'
-                END AS first
-            FROM (
-                SELECT
-                    ROW(n.*)::public.worktrees AS w,
-                    o.merged_at IS NULL AND n.merged_at IS NOT NULL AS is_merged,
-                    n.active AND NOT o.active AS is_reactivated,
-                    o.active AND NOT n.active AS is_closed,
-                    public.outbox_worktree_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS plain,
-                    public.outbox_worktree_git_changes(ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees) AS git,
-                    public.outbox_worktree_merge_changes(
-                        ROW(o.*)::public.worktrees, ROW(n.*)::public.worktrees
-                    ) AS merge,
-                    nullif(public.outbox_change('agent_id', o.agent_id, n.agent_id), '{}') AS agent,
-                    CASE WHEN n.agent_id IS NULL THEN 'released' ELSE 'claimed' END AS agent_action,
-                    public.outbox_change('updated_at', o.updated_at, n.updated_at) AS touched,
-                    public.outbox_change('last_sync_at', o.last_sync_at, n.last_sync_at) AS synced
-                FROM old_rows o
-                JOIN new_rows n ON n.id = o.id
-                OFFSET 0
-            ) c
-        ) part
-    ) event
-    WHERE event.changed IS NOT NULL;
+    FOR event IN 1 .. 6 LOOP
+        CONTINUE WHEN changes[event] = '{}';
+        INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+        SELECT 'worktree', actions[event], NEW.project_id, NEW.id, public.outbox_worktree_data(
+            NEW, p.name, p.remote_origin, t.name, changes[event] || stamps
+        )
+        FROM (SELECT) one
+        LEFT JOIN public.projects p ON p.id = NEW.project_id
+        LEFT JOIN public.worktree_types t ON t.id = NEW.type_id;
+        stamps := '{}';
+    END LOOP;
     RETURN NULL;
 END;
 $function$;

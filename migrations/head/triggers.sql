@@ -30,7 +30,7 @@ CREATE TRIGGER projects_outbox_insert AFTER INSERT ON public.projects REFERENCIN
 
 CREATE TRIGGER projects_outbox_truncate AFTER TRUNCATE ON public.projects FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
 
-CREATE TRIGGER projects_outbox_update AFTER UPDATE ON public.projects REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION outbox_project_updated();
+CREATE TRIGGER projects_outbox_update AFTER UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION outbox_project_updated();
 
 CREATE TRIGGER projects_remember_worktrees BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION remember_worktrees_of_project();
 
@@ -50,7 +50,7 @@ CREATE TRIGGER worktree_types_outbox_insert AFTER INSERT ON public.worktree_type
 
 CREATE TRIGGER worktree_types_outbox_truncate AFTER TRUNCATE ON public.worktree_types FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
 
-CREATE TRIGGER worktree_types_outbox_update AFTER UPDATE ON public.worktree_types REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_type_updated();
+CREATE TRIGGER worktree_types_outbox_update AFTER UPDATE ON public.worktree_types FOR EACH ROW EXECUTE FUNCTION outbox_worktree_type_updated();
 
 CREATE TRIGGER worktree_types_restore_builtin AFTER TRUNCATE ON public.worktree_types FOR EACH STATEMENT EXECUTE FUNCTION restore_builtin_worktree_types();
 
@@ -66,7 +66,7 @@ CREATE TRIGGER worktrees_outbox_insert AFTER INSERT ON public.worktrees REFERENC
 
 CREATE TRIGGER worktrees_outbox_truncate AFTER TRUNCATE ON public.worktrees FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
 
-CREATE TRIGGER worktrees_outbox_update AFTER UPDATE ON public.worktrees REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION outbox_worktree_updated();
+CREATE TRIGGER worktrees_outbox_update AFTER UPDATE ON public.worktrees FOR EACH ROW EXECUTE FUNCTION outbox_worktree_updated();
 
 CREATE TRIGGER worktrees_remember AFTER DELETE ON public.worktrees REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION remember_worktrees();
 

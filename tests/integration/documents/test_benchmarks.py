@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import commands, console, latency, outages, queries, replay, snapshot, writers
+from benchmarks import commands, console, latency, outages, queries, replay, snapshot, writer_cpu, writers
 from benchmarks.harness.servers import Servers, running
 from benchmarks.harness.sizes import QUICK
 
@@ -30,7 +30,9 @@ def servers() -> Iterator[Servers]:
         yield started
 
 
-@pytest.mark.parametrize("benchmark", [commands, console, latency, outages, queries, replay, snapshot, writers])
+@pytest.mark.parametrize(
+    "benchmark", [commands, console, latency, outages, queries, replay, snapshot, writers, writer_cpu]
+)
 async def test_a_benchmark_measures_each_side_and_judges_each_target(servers: Servers, benchmark: ModuleType) -> None:
     report = await benchmark.run(servers, SMALL)
     assert report.targets

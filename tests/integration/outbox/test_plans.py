@@ -94,10 +94,12 @@ def fill(database: str) -> None:
         )
 
 
+# Updates are told row by row: a hundred rows show what ten thousand would.
 STATEMENTS = [
-    "UPDATE worktrees SET ahead_of_trunk = ahead_of_trunk + 1, agent_id = 'a', name = name || '+'",
+    "UPDATE worktrees SET ahead_of_trunk = ahead_of_trunk + 1, agent_id = 'a', name = name || '+'"
+    " WHERE path LIKE '/p%00/w'",
     "UPDATE worktrees SET last_commit_hash = 'h' WHERE name = 'one'",
-    "UPDATE projects SET description = 'words', default_branch = 'trunk'",
+    "UPDATE projects SET description = 'words', default_branch = 'trunk' WHERE name LIKE 'p%00'",
     "INSERT INTO worktrees (project_id, type_id, name, branch_name, path)"
     " SELECT id, 1, 'n', 'b', trunk_path || '/n' FROM projects",
     "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)"

@@ -166,6 +166,25 @@ def test_a_statement_whose_trigger_touches_the_row_again_tells_both_changes_in_o
     assert row == (False, "a")
 
 
+def test_a_worktree_that_changes_in_the_statement_that_deletes_its_project_is_told_without_its_names(
+    conn: Conn, outbox: OutboxReader, worktree: UUID
+) -> None:
+    conn.execute(
+        "WITH gone AS (DELETE FROM projects RETURNING id)"
+        " UPDATE worktrees w SET ahead_of_trunk = 1 FROM gone WHERE w.project_id = gone.id"
+    )
+    changed, *deleted = outbox.new()
+    assert (changed.name, changed.entity_id, changed.data["project_name"]) == (
+        "worktree.git_state_updated",
+        worktree,
+        None,
+    )
+    assert [(event.name, event.data["project_name"]) for event in deleted] == [
+        ("project.deleted", "alpha"),
+        ("worktree.deleted", "alpha"),
+    ]
+
+
 def test_events_of_one_transaction_are_in_the_order_of_its_statements(
     conn: Conn, outbox: OutboxReader, worktree: UUID
 ) -> None:
