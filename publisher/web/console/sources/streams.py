@@ -12,6 +12,7 @@ from publisher.stream.consumers import Lag, lag_of
 from publisher.web.console.sources.broker import Broker
 from registry.broker.errors import translated_nats
 from registry.concurrency.tasks import in_time
+from registry.dead_letters.desk import DeadLetterDesk
 from registry.errors import NotFound, RegistryError
 from registry.profiles.profile import Profile
 
@@ -87,7 +88,7 @@ class Streams(NamedTuple):
 async def streams_of(broker: Broker, profile: Profile) -> Streams:
     """The streams of this registry. Raises `Unavailable`."""
     js = broker.client.jetstream(timeout=REQUEST_SECONDS)
-    names = {
+    expected = {
         profile.event_stream: "events",
         profile.commands.stream: "commands that wait",
         profile.commands.dead_letter_stream: "dead letters of commands",
@@ -96,12 +97,14 @@ async def streams_of(broker: Broker, profile: Profile) -> Streams:
     async def asked() -> Streams:
         found: list[Stream] = []
         missing: list[tuple[str, str]] = []
-        for name, what in names.items():
+        others = await _made_when_needed(broker, profile)
+        for name, what in (expected | others).items():
             try:
                 with translated_nats(f"cannot look at stream {name}"):
                     info = await js.stream_info(name)
             except NotFound:
-                missing.append((name, "is not there: it is made when the service first needs it"))
+                if name in expected:
+                    missing.append((name, "is not there: it is made when the service first needs it"))
                 continue
             except RegistryError as error:
                 missing.append((name, str(error)))
@@ -110,6 +113,19 @@ async def streams_of(broker: Broker, profile: Profile) -> Streams:
         return Streams(found, missing)
 
     return await in_time(asked(), ANSWER_SECONDS, "NATS")
+
+
+async def _made_when_needed(broker: Broker, profile: Profile) -> dict[str, str]:
+    """What is in the streams that are there when something had to be put aside, or somebody did something."""
+    letters = profile.letters
+    try:
+        durables = await DeadLetterDesk(broker.client, profile).durables()
+    except RegistryError:  # an account that may not list streams
+        durables = []
+    return {letters.stream(durable): f"dead letters of {durable}" for durable in durables} | {
+        letters.record_stream: "what was done with dead letters",
+        letters.action_stream: "the log of actions",
+    }
 
 
 async def _stream(js: JetStreamContext, info: StreamInfo, what: str) -> Stream:

@@ -6,6 +6,8 @@ import re
 
 from nats.js.api import ConsumerConfig
 
+from publisher.actions import Actions, entry_of
+from registry.dead_letters.stream import LetterStream
 from tests.support.web.console import served
 from tests.support.world import World
 
@@ -33,3 +35,21 @@ async def test_a_stream_that_is_not_there_is_told_so(world: World) -> None:
     async with served(world, works=False) as (visitor, _):
         text = await visitor.until("/streams", "is not there")
         assert "Nothing was published yet." in text
+
+
+async def test_streams_that_are_made_when_they_are_needed_are_there_then(world: World) -> None:
+    letters = world.profile.letters
+    async with served(world) as (visitor, _):
+        before = (await visitor.get("/streams")).text
+        await LetterStream(world.nats, letters, "indexer").open()
+        await Actions(world.nats, letters).add(entry_of("cli", "jarad", "dead letter: drop", "commands 1", "dropped"))
+        text = (await visitor.get("/streams")).text
+
+    for name, what in (
+        (letters.stream("indexer"), "dead letters of indexer"),
+        (letters.action_stream, "the log of actions"),
+    ):
+        assert name not in before
+        assert f">{name}<" in text
+        assert what in text
+    assert letters.record_stream not in text
