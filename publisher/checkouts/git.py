@@ -10,14 +10,11 @@ from pathlib import Path
 
 from publisher.checkouts.origins import on_github
 from publisher.checkouts.run_git import ask, printable, run, version, without_filters
+from publisher.checkouts.trunk import LOCAL, REMOTE, Branches
 from registry.errors import Unusable
 
-FALLBACK_BRANCH = "main"
 MAX_MESSAGE_LENGTH = 1000
 """Of the first line of a commit message that is stored: one of 5 MB could not be published."""
-USUAL_BRANCHES = ("main", "master")
-REMOTE = "refs/remotes/origin/"
-LOCAL = "refs/heads/"
 ATTRIBUTES = ("HEAD ", "branch ", "bare", "detached", "locked", "prunable")
 """How the lines of `worktree list --porcelain` begin, below the path."""
 
@@ -59,6 +56,8 @@ class Repository:
     origin: str | None
     """URL of the remote `origin`, see `origin`."""
     default_branch: str
+    stale_head: str | None
+    """The branch that `origin/HEAD` names, where that is gone and nothing tells which of several took its place."""
     trunk: Path
     """The main work tree, else the one of the default branch, else the folder of the bare repository."""
     worktrees: tuple[Linked, ...]
@@ -102,6 +101,12 @@ def is_work_tree(path: Path) -> bool:
     return ask(path, "rev-parse", "--is-inside-work-tree", at_most=path) == "true"
 
 
+def is_called_bare(path: Path) -> bool:
+    """Whether files were checked out at `path`, and `core.bare` says since that its repository has none."""
+    is_bare = ask(path, "rev-parse", "--is-bare-repository", at_most=path) == "true"
+    return is_bare and _has_index(place(path).common_dir)
+
+
 def repository(path: Path, known_branch: str | None = None) -> Repository:
     """The repository that `path` is in. Raises `Unusable` when it is in none.
 
@@ -110,7 +115,8 @@ def repository(path: Path, known_branch: str | None = None) -> Repository:
     common_dir = Path(run(path, "rev-parse", "--path-format=absolute", "--git-common-dir"))
     main, *others = _listed(path)
     is_bare = "bare" in main
-    branch = _default_branch(path, known_branch, is_bare, _branch(main))
+    branches = Branches.of(path)
+    branch = branches.default(known_branch, _branch(main), is_bare=is_bare and not _has_index(common_dir))
     worktrees = [_linked(entry, common_dir) for entry in others]
     main_path = _main_path(path, Path(main["worktree"]), common_dir)
     of_default_branch = [one.path for one in worktrees if one.branch == branch]
@@ -118,7 +124,7 @@ def repository(path: Path, known_branch: str | None = None) -> Repository:
     if main_path is not None and not is_bare:
         worktrees.insert(0, Linked(main_path, _branch(main)))
         trunk = main_path
-    return Repository(common_dir, origin(path), branch, trunk, tuple(worktrees))
+    return Repository(common_dir, origin(path), branch, branches.stale_head(branch), trunk, tuple(worktrees))
 
 
 def worktree(path: Path, of: Repository) -> Linked:
@@ -183,6 +189,11 @@ def _linked(entry: dict[str, str], common_dir: Path) -> Linked:
     return Linked(Path(os.path.normpath(kept_in / entry["worktree"])), _branch(entry), "locked" in entry)
 
 
+def _has_index(common_dir: Path) -> bool:
+    """Whether files were ever checked out where the repository itself is: not so beside one that was made bare."""
+    return (common_dir / "index").exists()
+
+
 def _branch(entry: dict[str, str]) -> str | None:
     return entry["branch"].removeprefix(LOCAL) if "branch" in entry else None
 
@@ -200,42 +211,6 @@ def _main_path(path: Path, listed: Path, common_dir: Path) -> Path | None:
         return None
     top = ask(path, "rev-parse", "--path-format=absolute", "--show-toplevel")
     return Path(top) if top else None
-
-
-def _default_branch(path: Path, known: str | None, is_bare: bool, checked_out: str | None) -> str:
-    """The branch that work is merged into, by the best evidence there is.
-
-    What is checked out comes last: it is as likely somebody's work. `origin/HEAD` is what a clone was told; where it
-    names a branch that is gone since, the only one there is took its place. What is `known` may have been renamed.
-    """
-    refs = (ask(path, "for-each-ref", "--format=%(refname)", LOCAL, REMOTE) or "").split("\n")
-    remote = {ref.removeprefix(REMOTE) for ref in refs if ref.startswith(REMOTE)} - {"HEAD"}
-    local = {ref.removeprefix(LOCAL) for ref in refs if ref.startswith(LOCAL)}
-    remote_head = ask(path, "symbolic-ref", "--quiet", f"{REMOTE}HEAD") or ""
-    if remote_head.removeprefix(REMOTE) in remote:
-        return remote_head.removeprefix(REMOTE)
-    only = next(iter(remote)) if len(remote) == 1 else None
-    if remote_head and only:
-        return only
-    if known is not None and known not in remote | local:
-        known = _renamed(path, known) or known
-    if is_bare:
-        bare_head = (ask(path, "rev-parse", "--symbolic-full-name", "main-worktree/HEAD") or "").removeprefix(LOCAL)
-        if bare_head in local:
-            return bare_head
-    for branches in (remote, local):
-        for branch in (known, *USUAL_BRANCHES):
-            if branch in branches:
-                return branch
-    return known or only or checked_out or FALLBACK_BRANCH
-
-
-def _renamed(path: Path, branch: str) -> str | None:
-    """What `branch` was renamed to by `git branch --move`, however often, by the reflogs; None where none tells."""
-    renamed = f"--grep-reflog=Branch: renamed {LOCAL}{branch} to "
-    asked = ("log", "--walk-reflogs", "--branches", "--fixed-strings", renamed, "--format=%gD", "--")
-    entries = ask(path, *asked)
-    return entries.split("\n")[0].rpartition("@{")[0] or None if entries else None
 
 
 def _distance(path: Path, default_branch: str, has_commits: bool = True) -> tuple[int | None, int | None]:

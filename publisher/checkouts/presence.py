@@ -3,13 +3,16 @@
 Git forgets a work tree that was removed, and cannot tell one that is gone from one on a disk that is not mounted. So a
 sync keeps, as `checkout` in the metadata of a worktree, on which host it saw it, where its git data is, and on which
 mount. Only what this host saw may this host call gone.
+
+Of a repository that was renamed, it also keeps that a checkout had the latest origin: where that has a former one
+later, the repository was renamed back. A checkout that nobody updated has a former one all the time.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,11 +32,13 @@ class Seen:
     """What is its own of the repository's data: it stays the same when git moves the work tree."""
     mount: str
     """Mount point of the file system it is on."""
+    latest_origin: str | None = None
+    """The latest origin that its project had when this one had it; None while the project had no other."""
 
     @classmethod
-    def at(cls, path: Path, git_dir: Path) -> Seen:
+    def at(cls, path: Path, git_dir: Path, latest_origin: str | None) -> Seen:
         """How the work tree at `path` is seen now."""
-        return cls(socket.gethostname(), str(git_dir), str(_mount(path)))
+        return cls(socket.gethostname(), str(git_dir), str(_mount(path)), latest_origin)
 
     @classmethod
     def before(cls, worktree: Worktree | None) -> Seen | None:
@@ -41,24 +46,26 @@ class Seen:
         kept = worktree.metadata.get(KEY) if worktree is not None else None
         if not isinstance(kept, dict):
             return None
-        host, git_dir, mount = (kept.get(name) for name in ("host", "git_dir", "mount"))
+        host, git_dir, mount, latest = (kept.get(name) for name in ("host", "git_dir", "mount", "latest_origin"))
         if isinstance(host, str) and isinstance(git_dir, str) and isinstance(mount, str):
-            return cls(host, git_dir, mount)
+            return cls(host, git_dir, mount, latest if isinstance(latest, str) else None)
         return None
 
     def is_linked_to(self, common_dir: Path) -> bool:
         """Whether it is a linked work tree of the repository whose data is in `common_dir`."""
         return Path(self.git_dir).parent == common_dir / "worktrees"
 
-    def metadata(self) -> dict[str, Any]:
-        """What is kept of it."""
-        return {KEY: asdict(self)}
+    def metadata(self, before: Seen | None = None) -> dict[str, Any]:
+        """What is kept of it; where it does not have the latest origin now, also which it had `before`."""
+        latest = self.latest_origin or (before.latest_origin if before is not None else None)
+        kept = asdict(replace(self, latest_origin=latest))
+        return {KEY: {name: value for name, value in kept.items() if value is not None}}
 
 
 def gone(worktree: Worktree, why: str) -> dict[str, Any]:
     """What is kept of a worktree that a sync retires."""
     seen = Seen.before(worktree)
-    return {KEY: (asdict(seen) if seen is not None else {}) | {"gone": why}}
+    return {KEY: (seen.metadata()[KEY] if seen is not None else {}) | {"gone": why}}
 
 
 def is_elsewhere(worktree: Worktree) -> bool:

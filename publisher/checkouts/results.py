@@ -11,12 +11,15 @@ from pydantic import BaseModel
 from publisher.checkouts.run_git import printable
 
 Outcome = Literal["registered", "updated", "unchanged", "retired", "skipped", "failed"]
-Kind = Literal["project", "worktree", "folder"]
+Kind = Literal["project", "branch", "worktree", "folder"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one project (then `path` is its trunk) or worktree; `detail` says why, or what changed."""
+    """What became of one project, or its default branch (then `path` is its trunk), or worktree.
+
+    `detail` says why, or what changed.
+    """
 
     path: str
     kind: Kind

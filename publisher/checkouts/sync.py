@@ -23,6 +23,7 @@ from registry.errors import NotFound, RegistryError, Unavailable
 from registry.models import Project, WorktreeType
 
 UNLISTED = "git lists no work tree there; git worktree repair, in it, may tell git"
+CALLED_BARE = "core.bare is true, so that git takes its files for none; git config core.bare false, in it, tells git"
 
 
 class Sync:
@@ -85,6 +86,8 @@ class Sync:
         before = await self._registry.project_of_origin(origin) if origin is not None else None
         if before is None:
             before = await self._project_here(folder, origin)
+        elif before.active and origin not in (None, before.remote_origin):
+            await self._follow_back(before, folder, origin)
         if before is None and url is None:
             self._report.add(folder, "project", "skipped", 'no remote "origin"')
             return
@@ -93,9 +96,13 @@ class Sync:
             return
         repository = await asyncio.to_thread(git.repository, folder, before.default_branch if before else None)
         project = await self._project(repository, before)
-        await WorktreeSync(self._registry, self._types, project, repository, self._report).run()
-        for unlisted in await asyncio.to_thread(_unlisted, repository, [folder, *others]):
-            self._report.add(unlisted, "worktree", "skipped", UNLISTED)
+        if repository.stale_head is not None:
+            self._report.add(repository.trunk, "branch", "skipped", _doubt(repository.stale_head, project))
+        has_latest = origin == project.remote_origin and "former_origins" in project.metadata
+        latest = origin if has_latest else None
+        await WorktreeSync(self._registry, self._types, project, repository, latest, self._report).run()
+        for unlisted, why in await asyncio.to_thread(_unlisted, repository, [folder, *others]):
+            self._report.add(unlisted, "worktree", "skipped", why)
 
     async def _normalized(self, url: str | None) -> str | None:
         return None if url is None else await self._registry.normalize_remote_origin(url)
@@ -109,14 +116,35 @@ class Sync:
         project = await self._project_of_worktrees(folder, repository)
         if project is None or origin is None:
             return project
+        if await self._is_kept_by_another(project, repository):
+            return None
+        await self._registry.change_project_origin(project.id, origin)
+        return project
+
+    async def _follow_back(self, project: Project, folder: Path, origin: str) -> None:
+        """Give `project` a former origin again where its repository was renamed back.
+
+        Only a checkout that had the latest one tells that. One that was never updated has the former one all the time:
+        GitHub leads it to the repository.
+        """
+        repository = await asyncio.to_thread(git.repository, folder)
+        paths = {str(one.path) for one in repository.worktrees}
+        here = [one for one in await self._registry.list_worktrees(project_id=project.id) if one.path in paths]
+        seen = [Seen.before(one) for one in here if not is_elsewhere(one)]
+        if not any(one is not None and one.latest_origin == project.remote_origin for one in seen):
+            return
+        if not await self._is_kept_by_another(project, repository):
+            await self._registry.change_project_origin(project.id, origin)
+
+    async def _is_kept_by_another(self, project: Project, repository: Repository) -> bool:
+        """Whether another checkout of this host has the origin that the registry knows of `project`."""
         paths = {str(one.path) for one in repository.worktrees}
         for worktree in await self._registry.list_worktrees(project_id=project.id):
             if worktree.path not in paths and not is_elsewhere(worktree):
-                there = await self._normalized(await asyncio.to_thread(git.origin, Path(worktree.path)))
-                if there not in (None, origin):
-                    return None
-        await self._registry.change_project_origin(project.id, origin)
-        return project
+                there = await asyncio.to_thread(git.origin, Path(worktree.path))
+                if await self._normalized(there) == project.remote_origin:
+                    return True
+        return False
 
     async def _project_of_worktrees(self, folder: Path, repository: Repository) -> Project | None:
         """The project of which worktrees are registered at the paths of this repository, and with its commits."""
@@ -193,7 +221,20 @@ class Sync:
                 await retire(self._registry, worktree, "its folder is gone", self._report)
 
 
-def _unlisted(repository: Repository, folders: Sequence[Path]) -> list[Path]:
-    """Those of its `folders` that were moved or copied by hand, or whose data of git is damaged, or another one's."""
+def _doubt(stale_head: str, project: Project) -> str:
+    """Why the default branch may be another one, and how git gets to know it."""
+    return (
+        f'origin/HEAD names "{stale_head}", which origin has no more: "{project.default_branch}" is kept; git remote '
+        "set-head origin --auto asks origin which branch it is now"
+    )
+
+
+def _unlisted(repository: Repository, folders: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Those of its `folders` that git does not list although there are files, and why.
+
+    They were moved or copied by hand, their data of git is damaged or another one's, or git is told that they are bare.
+    """
     listed = {os.path.realpath(one.path) for one in repository.worktrees}
-    return [folder for folder in folders if os.path.realpath(folder) not in listed and git.is_work_tree(folder)]
+    rest = [folder for folder in folders if os.path.realpath(folder) not in listed]
+    unlisted = [(folder, UNLISTED) for folder in rest if git.is_work_tree(folder)]
+    return unlisted + [(folder, CALLED_BARE) for folder in rest if git.is_called_bare(folder)]

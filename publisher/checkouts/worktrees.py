@@ -43,12 +43,15 @@ class WorktreeSync:
         types: Sequence[WorktreeType],
         project: Project,
         repository: Repository,
+        latest_origin: str | None,
         report: Report,
     ) -> None:
+        """`latest_origin` is that of the repository, where it is the latest of a project that had others."""
         self._registry = registry
         self._types = types
         self._project = project
         self._repository = repository
+        self._latest_origin = latest_origin
         self._report = report
         self._paths = {str(one.path) for one in repository.worktrees}
 
@@ -85,7 +88,7 @@ class WorktreeSync:
             return  # another repository is there now, and is synced as that one
         if not place.has_files:
             raise Unusable(f'"{text_of(linked.path)}": core.worktree says that its files are elsewhere')
-        seen = await asyncio.to_thread(Seen.at, linked.path, place.git_dir)
+        seen = await asyncio.to_thread(Seen.at, linked.path, place.git_dir, self._latest_origin)
         if before is None:
             before = next((one for one in known if self._is_moved(one, linked, seen)), None)
         if before is None:
@@ -95,7 +98,7 @@ class WorktreeSync:
             before.id,
             branch_name=linked.branch,
             path=str(linked.path),
-            metadata=None if is_elsewhere(before) else seen.metadata(),
+            metadata=None if is_elsewhere(before) else seen.metadata(Seen.before(before)),
         )
         after = await self._store_state(linked, before)
         self._report.add_change(linked.path, "worktree", before, after, CHANGES)

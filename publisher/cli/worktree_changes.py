@@ -187,7 +187,7 @@ def git_state(
 
     Example: imi-registry worktree git-state --sync ~/code/engine/feat-search
     """
-    from publisher.checkouts import git
+    from publisher.checkouts import git, trunk
 
     given = (uncommitted, ahead, behind, commit, message)
     if sync == any(value is not None for value in given):
@@ -197,7 +197,7 @@ def git_state(
         values = given
         if sync:
             project = await registry.get_project(worktree.project_id)
-            read = git.state(Path(worktree.path), project.default_branch if project else git.FALLBACK_BRANCH)
+            read = git.state(Path(worktree.path), project.default_branch if project else trunk.FALLBACK_BRANCH)
             values = (read.uncommitted_files, read.ahead, read.behind, read.told_hash, read.commit_message)
         await registry.update_worktree_git_state(worktree.id, None, *values)
 

@@ -16,7 +16,6 @@ from publisher.outbox.known import known_stream
 from publisher.settings import Settings, profile_of
 from registry import exact
 from registry.broker.connection import connect_nats
-from registry.errors import NotFound
 from registry.events.project import ProjectChanges
 from registry.events.worktree import WorktreeChanges
 from registry.events.worktree_type import WorktreeTypeChanges
@@ -92,15 +91,12 @@ class Compensated(NamedTuple):
 
 
 async def run(settings: Settings, *, compensate: bool) -> tuple[list[Phantom], list[Compensated]]:
-    """All phantoms, and what was written for them. Raises `NotFound` when nothing was ever published, `Unavailable`."""
+    """All phantoms, and what was written for them. Raises `NotFound` when there is no stream, `Unavailable`."""
     async with (
         connect(settings.database_url or "", ACTOR) as conn,
         connect_nats(settings.nats_url or "", ACTOR, settings.nats_access, reconnect=False) as client,
     ):
-        stream = profile_of(settings).event_stream
-        known = await known_stream(conn, stream)
-        if known is None:
-            raise NotFound(f"this database has published nothing to stream {stream}")
+        known = await known_stream(conn, profile_of(settings).event_stream)
         found = await phantoms_of(conn, client, settings, known)
         return found, await write(conn, found) if compensate else []
 

@@ -51,11 +51,13 @@ RETURNING ctid::text
 
 PLACE = "SELECT ctid::text FROM public.publisher_cursor WHERE stream = %(stream)s AND epoch = %(epoch)s"
 
+GONE = "SELECT NOT EXISTS (SELECT FROM public.publisher_cursor WHERE stream = %(stream)s)"
+
 FORGET_BEYOND = "DELETE FROM public.published_batch WHERE stream = %(stream)s AND last_sequence > %(stream_sequence)s"
 
 
 class Deposed(RegistryError):
-    """Another publisher leads this stream now; what this one knows is out of date."""
+    """Another publisher leads this stream now, or the cursor is gone; what this one knows is out of date."""
 
 
 class Batch(NamedTuple):
@@ -145,7 +147,7 @@ async def advance(conn: AsyncConnection, cursor: Cursor) -> None:
         while row is None:
             found = await (await conn.execute(PLACE, values)).fetchone()
             if found is None:
-                raise _deposed(cursor)
+                raise await _deposed(conn, cursor)
             row = await (await conn.execute(ADVANCE, values | {"place": found[0]})).fetchone()
     cursor.transaction_id, cursor.place = row
     cursor.stored_at = monotonic()
@@ -159,8 +161,8 @@ async def beat(conn: AsyncConnection, cursor: Cursor) -> None:
     values = {"hindrance": cursor.hindrance, "stream": cursor.stream, "epoch": cursor.epoch}
     with translated():
         row = await (await conn.execute(BEAT, values)).fetchone()
-    if row is None:
-        raise _deposed(cursor)
+        if row is None:
+            raise await _deposed(conn, cursor)
     (cursor.place,) = row
     cursor.stored_at = monotonic()
 
@@ -171,5 +173,7 @@ async def forget_beyond(conn: AsyncConnection, cursor: Cursor) -> None:
         await conn.execute(FORGET_BEYOND, {"stream": cursor.stream, "stream_sequence": cursor.stream_sequence})
 
 
-def _deposed(cursor: Cursor) -> Deposed:
-    return Deposed(f"stream {cursor.stream}: epoch {cursor.epoch} is over, another publisher leads")
+async def _deposed(conn: AsyncConnection, cursor: Cursor) -> Deposed:
+    is_gone = await (await conn.execute(GONE, {"stream": cursor.stream})).fetchone() == (True,)
+    why = "its row of publisher_cursor is gone" if is_gone else "another publisher leads"
+    return Deposed(f"stream {cursor.stream}: epoch {cursor.epoch} is over, {why}")

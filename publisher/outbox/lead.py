@@ -37,7 +37,36 @@ UPDATE public.publisher_cursor
 SET lock_number = %(new_number)s
 WHERE stream = %(stream)s AND lock_number = %(number)s
 """
-BEGIN = "INSERT INTO public.publisher_cursor (stream) VALUES (%(stream)s) ON CONFLICT DO NOTHING"
+
+# Where a cursor is gone, as with its table, the record tells what was published (dead ids are found again). The stream
+# does not: all that it has lost to its limits would be published once more.
+BEGIN = """
+INSERT INTO public.publisher_cursor (stream, stream_sequence, forgotten_sequence)
+SELECT
+    %(stream)s,
+    coalesce(newest.last_sequence, 0),
+    coalesce(
+        oldest.last_sequence - (SELECT sum(upper(part) - lower(part)) FROM unnest(oldest.ids) AS part),
+        0
+    )
+FROM (SELECT) AS nothing
+LEFT JOIN LATERAL (
+    SELECT last_sequence
+    FROM public.published_batch
+    WHERE stream = %(stream)s
+    ORDER BY last_sequence DESC
+    LIMIT 1
+) AS newest ON true
+LEFT JOIN LATERAL (
+    SELECT last_sequence, ids
+    FROM public.published_batch
+    WHERE stream = %(stream)s
+    ORDER BY last_sequence
+    LIMIT 1
+) AS oldest ON true
+ON CONFLICT DO NOTHING
+RETURNING stream_sequence
+"""
 
 # PostgreSQL shows the first columns of a session to everybody. Who may not move the cursor never led.
 #
@@ -169,12 +198,14 @@ async def try_lead(conn: AsyncConnection, stream: str, leader: str) -> Cursor | 
     with translated():
         async with conn.transaction():
             await conn.execute("SET LOCAL synchronous_commit = on")
-            await conn.execute(BEGIN, {"stream": stream})
+            begun = await (await conn.execute(BEGIN, {"stream": stream})).fetchone()
             values = {"stream": stream, "leader": leader, "number": number}
             row = await (await conn.execute(LEAD, values)).fetchone()
         if row is None:  # the lock has another number meanwhile
             await conn.execute(UNLOCK, {"stream": stream, "number": number})
             return None
+    if begun is not None and begun[0]:
+        log.warning("the cursor was gone: it begins anew from the record", stream=stream, stream_sequence=begun[0])
     published, stream_sequence, epoch, transaction_id, dead_ids, hindrance, withheld = row
     return Cursor(
         stream,

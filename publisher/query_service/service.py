@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from functools import partial
 from time import monotonic
 
@@ -24,11 +25,12 @@ from publisher.query_service.reader import Reader, encoded, is_shortened
 from publisher.settings import Settings
 from registry import exact
 from registry import queries as asked
-from registry.broker.answers import TOO_LARGE, header_code
+from registry.broker.answers import TOO_LARGE, header_code, header_text
 from registry.broker.connection import connect_nats, flushed, heard
 from registry.broker.errors import translated_nats
 from registry.concurrency.tasks import in_time
 from registry.database import Registry
+from registry.database.blockers import Session
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
 from registry.queries import QUERIES, Request
 from registry.subjects import Names
@@ -53,6 +55,10 @@ MOST_BYTES_A_CHARACTER = 4
 """Of a piece of JSON text within JSON: a character beyond ASCII has up to 4, a quotation mark 2."""
 ANSWER_BYTES = 1024
 """What an answer has beside such a piece, and headers."""
+
+
+HOLDERS: ContextVar[list[Session]] = ContextVar("HOLDERS")
+"""Whose locks keep the query that is answered waiting: who asked is told. In a log the examination tells it."""
 
 
 class QueryService(Part):
@@ -99,7 +105,7 @@ async def _registry(database_url: str, connections: int) -> AsyncIterator[Regist
             max_connections=connections,
             timeout=POOL_SECONDS,
             passes_on=True,
-            on_blocked=None,  # the examination tells it
+            on_blocked=lambda session: HOLDERS.get([]).append(session),
         )
         try:
             registry = await stack.enter_async_context(connecting)
@@ -129,7 +135,7 @@ class Desk:
             try:
                 answer = await self._answer(query, message.data, reader)
             except RegistryError as error:
-                raise ServiceError(header_code(error), f"query {query}: {error}") from error
+                raise ServiceError(header_code(error), f"query {query}: {header_text(error)}") from error
             payload = b"" if is_shortened(answer) else encoded(answer)
             del answer
             if not payload or len(payload) > self._max_bytes:
@@ -148,6 +154,8 @@ class Desk:
         request = parse(query, data)
         if monotonic() < self._outage_ends_at:
             raise Unavailable(self._outage)
+        holders: list[Session] = []
+        HOLDERS.set(holders)
         try:
             return await in_time(self._found(query, request, reader), ANSWER_SECONDS, DATABASE)
         except Unprepared:  # of what this query reads; others may read
@@ -156,6 +164,8 @@ class Desk:
             if not await self._is_database_well():
                 self._outage = str(error)
                 self._outage_ends_at = monotonic() + OUTAGE_SECONDS
+            elif holders:
+                raise Unavailable(f"{error}: {holders[0]} holds a lock that it needs; end that session") from error
             raise
 
     async def _found(self, query: str, request: Request, reader: Reader) -> BaseModel:

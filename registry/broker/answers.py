@@ -39,9 +39,14 @@ def header_code(error: RegistryError) -> str:
     return next(entry.header for entry in _TABLE if isinstance(error, entry.error))
 
 
+def header_text(error: RegistryError) -> str:
+    """What the error says, as one line: names that others gave are in it, as that of a role of PostgreSQL."""
+    return " ".join(str(error).split())
+
+
 def refusal_headers(error: RegistryError) -> dict[str, str]:
     """Headers of the answer that tells `error`."""
-    return {ERROR_CODE: header_code(error), ERROR_TEXT: " ".join(str(error).split())}
+    return {ERROR_CODE: header_code(error), ERROR_TEXT: header_text(error)}
 
 
 def raise_refusal(headers: Mapping[str, str] | None) -> None:

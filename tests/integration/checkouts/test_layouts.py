@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from publisher.checkouts.sync import CALLED_BARE
 from tests.support.commandline import CommandLine
 from tests.support.git.repositories import ORIGIN, checkout, commit, git, linked
 from tests.support.git.syncing import active, outcomes, projects, sync
@@ -52,3 +53,34 @@ def test_a_bare_repository_says_which_branch_is_its_trunk(cli: CommandLine, code
     assert active(cli) == {str(code / "develop"): "develop", str(code / "main"): "main"}
     project = projects(cli)["engine"]
     assert (project["default_branch"], project["trunk_path"]) == ("develop", str(code / "develop"))
+
+
+def test_files_of_a_repository_that_is_called_bare_are_told_and_left_alone(cli: CommandLine, code: Path) -> None:
+    # given
+    main = checkout(code / "engine", ORIGIN)
+    feature = linked(main, code / "feat-x", "feat/x")
+    git(main, "checkout", "--quiet", "-b", "fix/y")
+    sync(cli, code)
+    before = active(cli)
+    assert before == {str(main): "fix/y", str(feature): "feat/x"}
+    # when
+    git(main, "config", "core.bare", "true")
+    commit(feature)
+    # then
+    rows = sync(cli, code)
+    assert rows["engine", "worktree"] == ("skipped", CALLED_BARE)
+    assert rows["feat-x", "worktree"] == ("updated", "ahead_of_trunk, last_commit_hash, last_commit_message")
+    assert (active(cli), projects(cli)["engine"]["default_branch"]) == (before, "main")
+    # when
+    git(main, "config", "core.bare", "false")
+    assert {outcome for _, outcome in outcomes(sync(cli, code))} == {"unchanged"}
+
+
+def test_beside_a_repository_that_was_made_bare_nothing_is_missed(cli: CommandLine, code: Path) -> None:
+    # given
+    (code / "engine").mkdir()
+    git(code / "engine", "clone", "--quiet", "--bare", str(checkout(code.parent / "upstream")), ".git")
+    git(code / "engine", "remote", "set-url", "origin", ORIGIN)
+    git(code / "engine", "worktree", "add", "--quiet", "main")
+    # then
+    assert outcomes(sync(cli, code)) == [("engine/main", "registered"), ("engine/main", "registered")]

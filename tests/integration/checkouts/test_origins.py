@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 
 from tests.support.commandline import CommandLine
 from tests.support.git.repositories import ORIGIN, checkout, commit, git, linked
-from tests.support.git.syncing import active, events, outcomes, projects, sync
+from tests.support.git.syncing import active, events, outcomes, projects, sync, worktrees
+
+MOTOR = "git@github.com:grace/motor.git"
+
+
+def former_origins_told(database: str) -> list[str]:
+    """What events tell to have been the origin before."""
+    changes = [one["changed"] for one in events(database, "updated")]
+    return [one["remote_origin"] for one in changes if "remote_origin" in one]
 
 
 def test_a_repository_that_was_renamed_stays_one_project(cli: CommandLine, code: Path, database: str) -> None:
@@ -31,8 +40,7 @@ def test_a_repository_that_was_renamed_stays_one_project(cli: CommandLine, code:
     (project,) = projects(cli).values()
     assert (project["id"], project["remote_origin"]) == (before, "git@github.com:grace/motor.git")
     assert active(cli) == {str(main): "main", str(feature): "feat/x"}
-    (updated,) = events(database, "updated")
-    assert updated["changed"]["remote_origin"] == ORIGIN
+    assert former_origins_told(database) == [ORIGIN]
     # then a checkout elsewhere that has the former origin is one of it
     other = checkout(code / "old-clone", ORIGIN)
     sync(cli, code)
@@ -42,6 +50,71 @@ def test_a_repository_that_was_renamed_stays_one_project(cli: CommandLine, code:
     assert str(other) in active(cli)
     # then that origin may be given to another one, by name
     assert cli("project", "register", "--origin", ORIGIN, "--json").json["id"] != before
+
+
+def origin(cli: CommandLine) -> str:
+    """That of the one project there is."""
+    (project,) = projects(cli).values()
+    return str(project["remote_origin"])
+
+
+def test_a_repository_that_is_renamed_back_has_its_first_origin_again(
+    cli: CommandLine, code: Path, database: str
+) -> None:
+    # given
+    main = checkout(code / "engine", ORIGIN)
+    sync(cli, code)
+    git(main, "remote", "set-url", "origin", MOTOR)
+    sync(cli, code)
+    # when it has none for a while
+    git(main, "remote", "remove", "origin")
+    sync(cli, code)
+    git(main, "remote", "add", "origin", f"https://user:s3cret@github.com/{ORIGIN.partition(':')[2]}")
+    # then
+    assert sync(cli, code)["engine", "project"] == ("updated", "remote_origin")
+    (project,) = projects(cli).values()
+    assert (project["remote_origin"], project["metadata"]["former_origins"]) == (ORIGIN, [MOTOR])
+    assert former_origins_told(database) == [ORIGIN, MOTOR]
+    assert "s3cret" not in str(worktrees(cli))
+    assert {outcome for _, outcome in outcomes(sync(cli, code))} == {"unchanged"}
+    # then one of two clones does not say so alone
+    second = checkout(code / "second", ORIGIN)
+    sync(cli, code)
+    git(main, "remote", "set-url", "origin", MOTOR)
+    sync(cli, code)
+    assert origin(cli) == ORIGIN
+    git(second, "remote", "set-url", "origin", MOTOR)
+    sync(cli, code)
+    assert origin(cli) == MOTOR
+
+
+def test_a_clone_that_was_never_updated_does_not_rename_its_project_back(
+    cli: CommandLine, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given clones on two hosts, one of which was told that the repository was renamed
+    here = socket.gethostname()
+    checkout(code / "theirs" / "old", ORIGIN)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: "elsewhere")
+        sync(cli, code / "theirs")
+    main = checkout(code / "ours" / "engine", ORIGIN)
+    sync(cli, code / "ours")
+    git(main, "remote", "set-url", "origin", MOTOR)
+    sync(cli, code / "ours")
+    # when
+    for host in ("elsewhere", here, "elsewhere"):
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "gethostname", lambda host=host: host)
+            sync(cli, code / ("ours" if host == here else "theirs"))
+    # then
+    assert origin(cli) == MOTOR
+    # then one here, beside the one that is renamed once more, makes no fork of it
+    checkout(code / "ours" / "old", ORIGIN)
+    sync(cli, code / "ours")
+    git(main, "remote", "set-url", "origin", "git@github.com:grace/turbine.git")
+    for _ in range(2):
+        sync(cli, code / "ours")
+        assert origin(cli) == "git@github.com:grace/turbine.git"
 
 
 def test_a_project_is_given_another_origin_by_hand(cli: CommandLine, code: Path) -> None:
@@ -109,6 +182,7 @@ def test_the_origin_of_a_known_checkout_is_taken_away(cli: CommandLine, code: Pa
     ("url", "config"),
     [
         ("git@github.com-work:ada/iMi.git", ""),
+        ("https://github.com/ada/iMi.GIT/", ""),
         ("work:ada/iMi.git", "Host home\n HostName example.org\nHost work other\n  HostName github.com\n"),
         (
             "ssh://git@work:2222/ada/iMi",

@@ -89,6 +89,27 @@ def test_the_default_branch_is_renamed_at_the_origin(cli: CommandLine, code: Pat
     assert projects(cli)["engine"]["default_branch"] == name
 
 
+def test_a_trunk_that_origin_lost_and_nothing_tells_which_took_its_place_is_told(cli: CommandLine, code: Path) -> None:
+    # given
+    main, upstream = cloned(code, "main"), code.parent / "upstream"
+    git(main, "config", "--unset", f"url.{upstream}.insteadOf")
+    git(main, "remote", "set-url", "origin", ORIGIN)
+    assert ("engine", "branch") not in sync(cli, code)
+    # when
+    git(upstream, "branch", "--move", "main", "trunk")
+    git(upstream, "branch", "feat/y")
+    git(main, "fetch", "--quiet", "--prune", str(upstream), "+refs/heads/*:refs/remotes/origin/*")
+    # then
+    outcome, detail = sync(cli, code)["engine", "branch"]
+    assert (outcome, projects(cli)["engine"]["default_branch"]) == ("skipped", "main")
+    assert detail.startswith('origin/HEAD names "main", which origin has no more: "main" is kept; git remote set-head')
+    # when it is told
+    git(main, "remote", "set-head", "origin", "trunk")
+    rows = sync(cli, code)
+    assert rows["engine", "project"] == ("updated", "default_branch")
+    assert ("engine", "branch") not in rows
+
+
 def test_a_local_branch_with_the_name_of_a_remote_one(cli: CommandLine, code: Path) -> None:
     main = cloned(code)
     git(main, "config", "--unset", f"url.{code.parent / 'upstream'}.insteadOf")

@@ -76,18 +76,23 @@ def test_who_holds_the_lock_is_told_while_it_is_waited_for(
     assert done in out + err
 
 
-def test_a_rebuild_says_who_holds_the_lock_that_it_waits_for(world: World) -> None:
+@pytest.mark.parametrize(
+    ("command", "said"), [("rebuild-stream", "has published nothing"), ("phantoms", "stream not found")]
+)
+def test_a_command_of_both_servers_says_who_holds_the_lock_that_it_waits_for(
+    world: World, command: str, said: str
+) -> None:
     places = {"NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
     with psycopg.connect(world.database, application_name="psql of Ada") as stranger:
         stranger.execute("LOCK TABLE publisher_cursor")
         pid = stranger.info.backend_pid
-        with started(world.database, "rebuild-stream", **places) as process:
+        with started(world.database, command, **places) as process:
             assert process.stderr is not None
             line = process.stderr.readline()
             stranger.close()
             _, err = process.communicate(timeout=60)
     assert line.startswith(f'waiting for pid {pid} (application "psql of Ada", user ')
-    assert "has published nothing" in err
+    assert said in err
 
 
 def test_ctrl_c_ends_a_command_that_waits_and_its_session(database: str) -> None:

@@ -10,9 +10,10 @@ import orjson
 import psycopg
 import pytest
 
+from registry.client.history import ask
 from registry.client.replay import replay
 from registry.errors import Conflict, Invalid, NotFound, Unavailable
-from registry.history.pages import HistoryLost
+from registry.history.pages import HistoryLost, origin_subject
 from registry.position import After, FromSequence, FromStart, Last, Position, Since
 from tests.support.histories import row, write_disorderly
 from tests.support.world import World
@@ -251,3 +252,10 @@ async def test_following_goes_on_into_live_events(world: World) -> None:
                 while told[-1].sequence < expected:
                     told.append(await anext(events))
             assert [event.sequence for event in told] == list(range(first or expected - 5, expected + 1))
+
+
+async def test_a_time_that_is_none_or_of_no_zone_is_refused(world: World) -> None:
+    async with world.history():
+        for time in (b"2026-01-21T10:00:00", b"yesterday", b"", b"\xff"):
+            with pytest.raises(Invalid, match="is none in RFC 3339"):
+                await ask(world.nats, origin_subject(world.profile), time)
