@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 import psutil
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import SerializationFailure
 
 from publisher.embedded.binaries import postgres_binaries
 from publisher.embedded.postgres import postgres
@@ -24,6 +25,7 @@ from tests.support.threads import in_thread
 SYNCHRONOUS = "synchronous_standby_names"
 PROMOTE = "SELECT pg_promote()"
 POLL_SECONDS = 0.05
+PROMOTED_SECONDS = 60
 
 
 class Pair:
@@ -85,7 +87,18 @@ class Pair:
         del self._servers[self._primary]
         self._primary = 1 - self._primary
         async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
-            await conn.execute(promote)
+            with suppress(SerializationFailure):  # what it still recovers may cancel who waits; it goes on
+                await conn.execute(promote)
+        await asyncio.wait_for(self._is_primary(), PROMOTED_SECONDS)
+
+    async def _is_primary(self) -> None:
+        """Return when the server takes writes."""
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
+            is_standby = True
+            while is_standby:
+                await asyncio.sleep(POLL_SECONDS)
+                with suppress(SerializationFailure):
+                    ((is_standby,),) = await (await conn.execute("SELECT pg_is_in_recovery()")).fetchall()
 
     async def wait_for_nobody(self) -> None:
         """Let commits not wait for the standby from now on."""
