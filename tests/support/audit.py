@@ -133,7 +133,7 @@ async def is_published(conn: psycopg.AsyncConnection, stream: str) -> bool:
     return is_called and [(part.lower, part.upper) for part in published or []] == [(1, last_id + 1)]
 
 
-async def wait_until_published(database_url: str, stream: str, timeout_seconds: float = 30) -> None:
+async def wait_until_published(database_url: str, stream: str, timeout_seconds: float = 120) -> None:
     """Wait until `is_published`."""
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
         try:

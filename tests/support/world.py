@@ -108,7 +108,7 @@ class World:
 
     # Events
 
-    async def drained(self, timeout_seconds: float = 30) -> None:
+    async def drained(self, timeout_seconds: float = 120) -> None:
         """Wait until every outbox id that was handed out is published, or dead."""
         await audit.wait_until_published(self.database, self.stream, timeout_seconds)
 
@@ -133,7 +133,7 @@ class World:
         return await audit.audit(self.database, self.nats_url, self.prefix)
 
     async def assert_exactly_once(
-        self, *, foreign: int = 0, at_least: int = 1, timeout_seconds: float = 30
+        self, *, foreign: int = 0, at_least: int = 1, timeout_seconds: float = 120
     ) -> audit.Audit:
         """Wait until all is published, then fail unless the stream is what the outbox is."""
         await self.drained(timeout_seconds)
@@ -178,7 +178,7 @@ class World:
         outcome: dict[str, Any] = orjson.loads(answer.data)
         return outcome
 
-    async def commands_done(self, timeout_seconds: float = 30) -> None:
+    async def commands_done(self, timeout_seconds: float = 120) -> None:
         """Wait until every command is carried out, or a dead letter."""
         async with asyncio.timeout(timeout_seconds):
             while (await self.nats.jetstream().stream_info(self.names.commands.stream)).state.messages:

@@ -197,11 +197,11 @@ async def test_two_relays_that_both_publish_are_kept_apart_by_the_stream_alone(w
             while names.event_stream not in [info.config.name for info in await client.jetstream().streams_info()]:
                 await asyncio.sleep(0.01)  # the second one shall not race for creating it
         running.append(tasks.create_task(other.run()))
-        async with writing(world.database, writers=6, pause_seconds=0.005) as load:
+        async with writing(world.database, writers=6, pause_seconds=0.005) as load, asyncio.timeout(120):
             await load.reach(commits=150)
+            while not (one.refused and other.refused):
+                await asyncio.sleep(0.05)
         await end(running)
-    assert one.refused > 0
-    assert other.refused > 0
 
     async with world.relay():
         await world.assert_exactly_once(at_least=150)

@@ -33,7 +33,9 @@ async def messages(client: Client, stream: str) -> AsyncIterator[Msg]:
     state = (await jetstream.stream_info(stream)).state
     if not state.messages:
         return
-    config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True)
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True, inactive_threshold=300
+    )
     subscription = await jetstream.pull_subscribe("", stream=stream, config=config)
     page_size = max(1, min(500, FETCH_BYTES * state.messages // max(state.bytes, 1)))
     last, left = 0, state.messages
