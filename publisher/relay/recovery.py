@@ -5,6 +5,9 @@ Nothing else tells whether a batch whose acknowledgement never came was stored: 
 
 from __future__ import annotations
 
+import asyncio
+from time import monotonic
+
 import structlog
 
 from publisher.outbox.cursor import advance, forget_beyond
@@ -15,6 +18,10 @@ from publisher.relay.term import Term
 from publisher.stream.event_stream import REBUILD, StreamLost
 
 log = structlog.get_logger()
+
+BELIEVED_SECONDS = 15.0
+"""Longer than replicas take to find a leader."""
+LOOK_SECONDS = 0.5
 
 
 class Recovery:
@@ -30,8 +37,7 @@ class Recovery:
         was published, `Unavailable`, `Deposed`.
         """
         cursor = self._term.cursor
-        with self._term.heartbeat.waiting(f"stream {cursor.stream} does not tell its end"):
-            last_sequence = await self._term.stream.last_sequence()
+        last_sequence = await self._last_sequence()
         if last_sequence < cursor.stream_sequence:
             await self._complete(last_sequence)
             last_sequence = cursor.stream_sequence
@@ -55,6 +61,22 @@ class Recovery:
             cursor.stream_sequence = max(cursor.stream_sequence, last_sequence)
         await advance(self._term.conn, cursor)
         return found
+
+    async def _last_sequence(self) -> int:
+        """Sequence at which the stream ends.
+
+        A replica that was parted from the others answers for a while as if it led them: an end that it does not have,
+        or has otherwise, is believed when it stays so.
+        """
+        cursor, stream = self._term.cursor, self._term.stream
+        with self._term.heartbeat.waiting(f"stream {cursor.stream} does not tell its end"):
+            last = await stream.last_sequence()
+            if self._term.settings.stream_replicas > 1:
+                until = monotonic() + BELIEVED_SECONDS
+                while last < cursor.stream_sequence and monotonic() < until:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    last = await stream.last_sequence()
+        return last
 
     async def _complete(self, last: int) -> None:
         """Publish again what the stream lost behind sequence `last`, as after a power failure. Raises `StreamLost`."""
