@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from publisher.doctor import examine
 from registry.database import migrate
@@ -13,7 +16,7 @@ from tests.support.nats.cluster import Cluster, cluster
 from tests.support.nats.reading import connected
 from tests.support.relay_process import RelayProcess, relay_process
 from tests.support.servers.replicas import SYNCHRONOUS, Pair, pair
-from tests.support.world import World
+from tests.support.world import Published, World
 
 PAGE = (Path(__file__).parents[3] / "docs" / "high-availability.md").read_text()
 
@@ -100,8 +103,11 @@ async def test_any_machine_of_the_example_may_be_lost(world: World, state_dir: P
                 await nodes.info(there.stream)  # as soon as the stream has a leader
                 there = there.at(nats_url=nodes.url)
                 await there.assert_exactly_once(at_least=4)
-                async with connected(nodes.url) as client:
-                    published = await there.at(nats=client).published()
+                published: list[Published] = []
+                async with connected(nodes.url) as client, asyncio.timeout(60):
+                    while not published:
+                        with suppress(NatsTimeoutError):  # of a node that has just come back
+                            published = await there.at(nats=client).published()
                 told = [one.envelope["data"]["name"] for one in published if ".project." in one.subject]
                 assert told == ["before", "without-a-standby", "with-a-new-standby", "with-half-of-everything"]
                 findings = [one for one in await examine(there.settings()) if one.check in {"publisher", "stream"}]
