@@ -16,9 +16,10 @@ import structlog
 from publisher.outbox.cursor import Batch, advance, withhold
 from publisher.outbox.doorbell import set_doorbell, wait_for_ring
 from publisher.outbox.faults import note
-from publisher.outbox.page import Page, flush, next_page
+from publisher.outbox.page import Page, next_page
 from publisher.outbox.rows import SLICE_BYTES, with_data
 from publisher.relay.batching import MAX_BATCH_BYTES, take
+from publisher.relay.durability import Durability
 from publisher.relay.gaps import Gaps
 from publisher.relay.spans import trace
 from publisher.relay.term import Term
@@ -67,7 +68,7 @@ class Drain:
         self._waiting_bytes = 0
         self._has_withheld = False
         """Whether the cursor passed events that do not go into the stream, and was not stored since."""
-        self._flush_needed: str | None = None
+        self._durability = Durability()
         self._in_flight: InFlight | None = None
         self._page_limit = FIRST_PAGE
         self._pages_in_a_row = 0
@@ -86,7 +87,8 @@ class Drain:
             has_news = self._close_gaps(page)
             is_next = bool(self._waiting) and not self._is_cut(page)
             if is_next:
-                await self._flush()
+                # The broker's disk works on the batch in flight meanwhile.
+                await self._durability.ensure(self._term.conn)
             if self._in_flight is not None:
                 await self._acknowledge(self._in_flight)
                 has_news = True
@@ -112,8 +114,7 @@ class Drain:
         page, alone = await self._encode(found)
         self._term.metrics.ages.observe("read", [row.occurred_at for row in page.rows])
         self._gaps.see(row.id for row in page.rows)
-        if page.rows and page.flush_needed is not None:
-            self._flush_needed = page.flush_needed
+        self._durability.see(page)
         if len(page.rows) < len(found.rows) or alone * ALONE > len(page.rows):
             self._page_limit = max(limit // 2, 1)
         elif limit == self._page_limit and page.is_full:
@@ -201,15 +202,6 @@ class Drain:
             self._term.metrics.declared_dead(dead)
             log.info("outbox ids will never appear", ranges=[[low, high - 1] for low, high in dead[:RANGES_LOGGED]])
         return bool(dead)
-
-    async def _flush(self) -> None:
-        """Wait until what was read is on PostgreSQL's disk: else a crash could take back what the stream tells.
-
-        The broker's disk works on the batch in flight meanwhile.
-        """
-        if self._flush_needed is not None:
-            await flush(self._term.conn, self._flush_needed)
-            self._flush_needed = None
 
     async def _send_next(self, limit: int) -> int:
         batch, self._waiting = take(self._waiting, limit)
