@@ -18,6 +18,7 @@ from registry.errors import RegistryError
 
 LOOK_SECONDS = 1.0
 """What takes no longer is not looked at, and what does so often."""
+FORGOTTEN_LOOKS = 5
 
 # PostgreSQL shows these columns of a session to everybody, but for the last: that is null of another role's session,
 # unless who asks may see it (pg_read_all_stats).
@@ -53,19 +54,23 @@ class Session(NamedTuple):
 
 
 class Told:
-    """Tells each session that is in the way once, and again when it comes back."""
+    """Tells each session that is in the way once, and again when it comes back after `FORGOTTEN_LOOKS`.
+
+    Who waits in attempts, as a migration does, is in nobody's way between them.
+    """
 
     def __init__(self, tell: Callable[[Session], None]) -> None:
         self._tell = tell
-        self._last: list[Session] = []
+        self._looks_without: dict[Session, int] = {}
 
     def found(self, sessions: Iterable[Session]) -> None:
         """Those that are in the way now."""
-        now = list(sessions)
-        for session in now:
-            if session not in self._last:
+        looks_without = {session: looks + 1 for session, looks in self._looks_without.items()}
+        for session in sessions:
+            if session not in looks_without:
                 self._tell(session)
-        self._last = now
+            looks_without[session] = 0
+        self._looks_without = {one: looks for one, looks in looks_without.items() if looks < FORGOTTEN_LOOKS}
 
 
 def blockers(conn: Connection[Any], pid: int) -> list[Session]:

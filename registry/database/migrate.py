@@ -1,15 +1,16 @@
 """Bring a database to the schema of this version of the package, and back: the files of `migrations/`.
 
-Every file is one transaction (`BEGIN; … COMMIT;`), runs with plain psql as well, and is safe to run twice.
-What was applied is recorded in `schema_migrations` in the transaction of the file itself.
+Every file is one transaction (`BEGIN; … COMMIT;`), runs with plain psql as well, and is safe to run twice. What was
+applied is recorded in `schema_migrations` in the transaction of the file itself, or at its end, where some statements
+stand behind the transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import psycopg
@@ -18,13 +19,14 @@ from psycopg.rows import tuple_row
 
 from registry.database import adoption
 from registry.database.errors import from_database
-from registry.database.migration import ROLLBACK, Migration, load, package_directory, split, waiting
+from registry.database.migration import ROLLBACK, Migration, load, package_directory, waiting
 from registry.database.roles.ownership import as_owner
-from registry.errors import Conflict, Invalid
+from registry.database.stepping.lock import exclusive
+from registry.database.stepping.script import run_alone, run_transaction, script
+from registry.errors import Conflict
 
 __all__ = ["ROLLBACK", "Migration", "MigrationStatus", "apply", "check", "load", "rollback", "status"]
 
-_LOCK = 0x696D695F6D696772  # session advisory lock: one migration of a database at a time
 _RECORD_COLUMNS = frozenset({"version", "name", "checksum", "applied_at", "applied_by"})
 # `compatible_down_to`: a program that knows the migrations up to that one works with this one applied, too; NULL: none
 # does. By name, since a table that an earlier version made has no such column.
@@ -103,18 +105,21 @@ def upgrade(
 ) -> tuple[list[str], adoption.Plan]:
     """As `apply`, and returns as well what was changed in a database with the original schema, in one transaction.
 
+    What stands beside the transaction of a migration follows when that one is done.
+
     With `merge_duplicates` projects of one repository become one. Raises as `apply` does.
     """
     packaged = load() if migrations is None else migrations
-    with _exclusive(conn):
+    with exclusive(conn):
         pending = _pending(conn, packaged, afterwards=afterwards)
         not_ours, changed = adoption.replaced(conn, packaged, pending), adoption.Plan()
+        rest: Sequence[Migration] = pending
         if _is_original(conn, pending):
             with conn.transaction(), adoption.adopt(conn, packaged, merge_duplicates=merge_duplicates) as changed:
                 _apply_all(conn, pending)
-        else:
-            with as_owner(conn):
-                _apply_all(conn, pending)
+            rest = [one for one in pending if not script(one.name, one.sql).is_one_transaction]
+        with as_owner(conn):
+            _apply_all(conn, rest)
         changed.replaced += not_ours
         return [migration.name for migration in pending], changed
 
@@ -156,7 +161,7 @@ def status(conn: psycopg.Connection[Any], *, migrations: Sequence[Migration] | N
 def check(conn: psycopg.Connection[Any], *, migrations: Sequence[Migration] | None = None) -> None:
     """Raise `Conflict`, in one line, unless the schema is that of this version, or a later one it works with."""
     found = status(conn, migrations=migrations)
-    _refuse_mismatch(conn, found)
+    refuse_mismatch(conn, found)
     pending = [item.name for item in found if item.state == "pending"]
     if len(pending) == len(found):
         raise Conflict(f"database {conn.info.dbname} has no registry schema on record; run: imi-registry migrate")
@@ -172,33 +177,15 @@ def rollback(conn: psycopg.Connection[Any]) -> None:
 
     Safe to run twice. Raises `Conflict` when something else depends on the registry: nothing is removed then.
     """
-    with _exclusive(conn), conn.transaction():
-        _run(conn, Migration(999, ROLLBACK, (package_directory() / ROLLBACK).read_text(encoding="utf-8")))
-
-
-@contextmanager
-def _exclusive(conn: psycopg.Connection[Any]) -> Iterator[None]:
-    """Hold the migration lock of the database; inside, `conn.transaction()` is a transaction of its own."""
-    if (state := conn.info.transaction_status) != TransactionStatus.IDLE:
-        raise Invalid(f"cannot migrate: the connection must have no open transaction, it is {state.name.lower()}")
-    autocommit = conn.autocommit
-    conn.autocommit = True
-    try:
-        conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        yield
-    except psycopg.Error as error:
-        raise from_database(error) from error
-    finally:
-        if not conn.closed:
-            conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
-            conn.autocommit = autocommit
+    with exclusive(conn):
+        run_transaction(conn, script(ROLLBACK, (package_directory() / ROLLBACK).read_text(encoding="utf-8")))
 
 
 def _pending(
     conn: psycopg.Connection[Any], packaged: Sequence[Migration], *, afterwards: bool = False
 ) -> list[Migration]:
     found = status(conn, migrations=packaged)
-    _refuse_mismatch(conn, found)
+    refuse_mismatch(conn, found)
     names = {item.name for item in found if item.state == "pending" or (afterwards and item.state == "waiting")}
     pending = [migration for migration in packaged if migration.name in names]
     _is_original(conn, pending)
@@ -211,14 +198,21 @@ def _pending(
 
 def _apply_all(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> None:
     for migration in pending:
-        with conn.transaction():
-            _run(conn, migration)
-            conn.execute(_CREATE_RECORD)
-            conn.execute(
-                "INSERT INTO public.schema_migrations (version, name, checksum, applied_by, compatible_down_to)"
-                " VALUES (%s, %s, %s, session_user, %s)",
-                (migration.version, migration.name, migration.checksum, migration.compatible_down_to),
-            )
+        parts = script(migration.name, migration.sql)
+        run_transaction(conn, parts, partial(_record, conn, migration) if parts.is_one_transaction else None)
+        if not parts.is_one_transaction and conn.info.transaction_status == TransactionStatus.IDLE:
+            run_alone(conn, parts.name, parts.behind)
+            with conn.transaction():
+                _record(conn, migration)
+
+
+def _record(conn: psycopg.Connection[Any], migration: Migration) -> None:
+    conn.execute(_CREATE_RECORD)
+    conn.execute(
+        "INSERT INTO public.schema_migrations (version, name, checksum, applied_by, compatible_down_to)"
+        " VALUES (%s, %s, %s, session_user, %s)",
+        (migration.version, migration.name, migration.checksum, migration.compatible_down_to),
+    )
 
 
 def _is_original(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> bool:
@@ -229,7 +223,8 @@ def _is_original(conn: psycopg.Connection[Any], pending: Sequence[Migration]) ->
         return adoption.is_original(conn)
 
 
-def _refuse_mismatch(conn: psycopg.Connection[Any], found: Sequence[MigrationStatus]) -> None:
+def refuse_mismatch(conn: psycopg.Connection[Any], found: Sequence[MigrationStatus]) -> None:
+    """Raise `Conflict` for a database that this version must not touch: it is newer, or a file was changed."""
     unknown = [item.name for item in found if item.state == "unknown"]
     if unknown:
         raise Conflict(
@@ -281,20 +276,3 @@ def _recorded(conn: psycopg.Connection[Any]) -> dict[int, _Recorded]:
             return {version: _Recorded(*values) for version, *values in cursor}
     except psycopg.Error as error:
         raise from_database(error) from error
-
-
-def _run(conn: psycopg.Connection[Any], migration: Migration) -> None:
-    """Run a file within the transaction of the caller, in place of the one it opens itself."""
-    statements = split(migration.sql)
-    texts = [statement.text.upper() for statement in statements]
-    if len(texts) < 2 or texts[0] != "BEGIN" or texts[-1] != "COMMIT":
-        raise Invalid(f"migration {migration.name}: expected one transaction, BEGIN; … COMMIT;")
-    conn.execute("SET LOCAL search_path = public")
-    for statement in statements[1:-1]:
-        try:
-            conn.execute(statement.text.encode())
-        except psycopg.Error as error:
-            known = from_database(error)
-            before = int(error.diag.statement_position or 1) - 1
-            line = statement.line + statement.text.count("\n", 0, before)
-            raise type(known)(f"migration {migration.name} line {line}: {known}") from error

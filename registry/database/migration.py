@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,8 @@ from registry.errors import Invalid
 ROLLBACK = "999_rollback.sql"
 FROZEN = "frozen.json"
 """Checksum of each released file, by its name: these are never edited."""
+DOWN = "down"
+"""The folder of the ways back: each file is called as the migration that it takes back."""
 _FILE_NAME = re.compile(r"(\d{3})_[a-z0-9_]+\.sql")
 _PHASE = re.compile(r"^-- phase: *(.*?) *$", re.MULTILINE)
 _COMPATIBLE = re.compile(r"^-- compatible down to: *(.*?) *$", re.MULTILINE)
@@ -34,11 +36,13 @@ class Migration:
     version: int
     name: str
     sql: str
+    down: str | None = None
+    """What takes it back; None for those of the first release, which are taken back as a whole."""
 
     @property
     def checksum(self) -> str:
         """SHA-256 of the text, the same for either kind of line end."""
-        return hashlib.sha256(self.sql.encode()).hexdigest()
+        return _checksum(self.sql)
 
     @property
     def compatible_down_to(self) -> int | None:
@@ -80,7 +84,10 @@ class Statement(NamedTuple):
 
 
 def load(directory: Path | None = None) -> list[Migration]:
-    """The migrations of `directory` (default: this package's) in order; the rollback is none of them."""
+    """The migrations of `directory` (default: this package's) in order, with their ways back.
+
+    The rollback is none of them. Raises `Invalid` for a file whose name, number or text is not as it must be.
+    """
     folder = directory or package_directory()
     found: dict[int, Migration] = {}
     for path in sorted(folder.glob("*.sql")):
@@ -89,24 +96,35 @@ def load(directory: Path | None = None) -> list[Migration]:
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
             raise Invalid(f"migration {path.name}: expected a name like 001_create_schema.sql")
-        migration = Migration(int(match[1]), path.name, path.read_text(encoding="utf-8"))
+        down = folder / DOWN / path.name
+        back = down.read_text(encoding="utf-8") if down.exists() else None
+        migration = Migration(int(match[1]), path.name, path.read_text(encoding="utf-8"), back)
         if migration.version in found:
             raise Invalid(f"migrations {found[migration.version].name} and {path.name} have the same number")
         found[migration.version] = migration
     if not found:
         raise Invalid(f"no migrations in {folder}")
+    names = {migration.name for migration in found.values()}
+    for path in sorted((folder / DOWN).glob("*.sql")):
+        if path.name not in names:
+            raise Invalid(f"migration {DOWN}/{path.name}: there is no {path.name} that it takes back")
     _refuse_edited(folder, found.values())
     return list(found.values())
 
 
-def _refuse_edited(folder: Path, migrations: Iterable[Migration]) -> None:
+def _refuse_edited(folder: Path, migrations: Collection[Migration]) -> None:
     """Raise `Invalid` for a released file whose text is not the one that was released, or that is gone."""
     if not (folder / FROZEN).exists():
         return
     checksums = {migration.name: migration.checksum for migration in migrations}
+    checksums |= {f"{DOWN}/{one.name}": _checksum(one.down) for one in migrations if one.down is not None}
     for name, released in json.loads((folder / FROZEN).read_text()).items():
         if checksums.get(name) != released:
             raise Invalid(f"migration {name} was released and must stay as it was; put changes into a new file")
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def package_directory() -> Path:

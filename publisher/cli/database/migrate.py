@@ -137,6 +137,37 @@ def status(
     )
 
 
+@app.command("down")
+def down(
+    to: Annotated[int, typer.Option("--to", metavar="NUMBER", help="The last migration to keep, as 006.", min=1)],
+    database_url: DatabaseUrl = None,
+    _state_dir: UpFolder = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be taken back.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take back the migrations behind one, newest first, with what they brought; all other data stays.
+
+    Writers go on meanwhile. Processes of this version of the package are stopped first: they need what is taken back.
+
+    Example: imi-registry migrate down --to 006 --yes
+    """
+    from registry.database.stepping import back
+
+    with database(database_url) as conn:
+        names = back.down(conn, to=to, dry_run=True)
+        if names and not dry_run:
+            confirm(f'Take back {", ".join(names)} in database "{conn.info.dbname}"?', yes)
+            names = back.down(conn, to=to)
+    if as_json:
+        emit_document(json.dumps({"taken_back": [] if dry_run else names, "pending": names if dry_run else []}))
+        return
+    for name in names:
+        write(f"{'would take back' if dry_run else 'took back'} {name}")
+    if not names:
+        write("nothing to take back")
+
+
 @app.command("rollback")
 def rollback(
     database_url: DatabaseUrl = None,

@@ -60,6 +60,7 @@ NO_THING = {
     "history audit",
     "phantoms",
     "roles show",
+    "migrate down",
     "migrate up",
     "migrate status",
     "schemas list",

@@ -11,13 +11,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from registry.database import migrate
+from registry.database.stepping.lock import LOCK
 from tests.support.processes import COMMAND, environment
 from tests.support.services import wait_until
 from tests.support.world import World
 
 NOW = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SSZ')"
-ADVISORY = f"SELECT pg_advisory_lock({migrate._LOCK})"
+ADVISORY = f"SELECT pg_advisory_lock({LOCK})"
 
 
 @contextmanager

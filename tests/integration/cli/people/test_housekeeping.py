@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from registry.database.migration import load
 from tests.support.commandline import CommandLine
 from tests.support.outbox_reader import events
 
@@ -62,3 +63,19 @@ def test_nothing_is_destroyed_unless_confirmed(
     assert cli(*command, stdin="y\n").code == 0
     # then
     assert (events(database), counts()) != (before, rows)
+
+
+def test_migrations_are_taken_back_only_when_that_is_confirmed_and_can_be(cli: CommandLine, database: str) -> None:
+    names = [one.name for one in load()]
+    assert cli("migrate", "down", "--to", len(names)).out == "nothing to take back\n"
+    refused = cli("migrate", "down", "--to", 1, "--yes")
+    assert (refused.code, f"{names[5]} has no way back of its own" in refused.err) == (1, True)
+    assert "migration 900: there is no such migration" in cli("migrate", "down", "--to", 900, "--yes").err
+
+    later = names[:5:-1]
+    dry = cli("migrate", "down", "--to", 6, "--dry-run", "--json").json
+    assert dry == {"taken_back": [], "pending": later}
+    if later:
+        assert cli("migrate", "down", "--to", "006", stdin="n\n").code == 1
+    assert cli("migrate", "down", "--to", "006", "--yes", "--json").json == {"taken_back": later, "pending": []}
+    assert [item["state"] for item in cli("migrate", "status", "--json").json][6:] == ["pending"] * len(later)

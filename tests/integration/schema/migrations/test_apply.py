@@ -11,6 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from registry.database import migrate
+from registry.database.stepping.lock import LOCK
 from registry.errors import Conflict, Invalid, Unavailable
 from tests.support.schema.migrations import MIGRATIONS, NAMES, catalogs, migration, psql, run_sql
 
@@ -110,7 +111,7 @@ def test_eight_processes_at_once_apply_each_migration_once(empty_database: str) 
 def test_a_lock_that_cannot_be_had_in_time_is_worth_a_retry(empty_database: str) -> None:
     first = migration(1, "CREATE TABLE a ();")
     with psycopg.connect(empty_database) as holder, psycopg.connect(empty_database) as conn:
-        holder.execute("SELECT pg_advisory_lock(%s)", (migrate._LOCK,))
+        holder.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         conn.execute("SET lock_timeout = '10ms'")
         conn.commit()
         with pytest.raises(Unavailable, match="lock timeout"):
