@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import psycopg
 from psycopg import Connection
 
+from benchmarks.harness.cpu import process_seconds
 from benchmarks.harness.measure import Report, Target, interleaved, ratio
 from benchmarks.harness.servers import Servers
 from benchmarks.harness.sizes import Sizes
@@ -51,18 +51,18 @@ class Clients:
         """CPU time of the servers of all connections, each transaction of one statement; `transactions` in all."""
         each = max(transactions // len(self._conns), 1)
         with ThreadPoolExecutor(len(self._conns)) as threads:
-            before = sum(map(_cpu_seconds, self._conns))
+            before = self._cpu_seconds()
             list(threads.map(partial(self._run, statement, each), self._conns, range(len(self._conns))))
-            spent = sum(map(_cpu_seconds, self._conns)) - before
+            spent = self._cpu_seconds() - before
         self._done += each
         return 1e6 * spent / (each * len(self._conns))
 
     async def microseconds_a_row(self, statement: str) -> float:
         """CPU time of one bulk statement, by its rows."""
         conn = self._conns[0]
-        before = _cpu_seconds(conn)
+        before = process_seconds(conn.info.backend_pid)
         changed = (await asyncio.to_thread(conn.execute, statement.encode())).rowcount
-        return 1e6 * (_cpu_seconds(conn) - before) / changed
+        return 1e6 * (process_seconds(conn.info.backend_pid) - before) / changed
 
     async def wal_bytes(self, statement: str, transactions: int) -> float:
         """Bytes of WAL a transaction of one statement writes, by one connection."""
@@ -71,6 +71,9 @@ class Clients:
         await asyncio.to_thread(self._run, statement, transactions, conn, 0)
         self._done += transactions
         return (_wal_position(conn) - before) / transactions
+
+    def _cpu_seconds(self) -> float:
+        return sum(process_seconds(conn.info.backend_pid) for conn in self._conns)
 
     def _run(self, statement: str, transactions: int, conn: Connection, client: int) -> None:
         """Rows in an order that looks random, no two clients at the same one."""
@@ -136,11 +139,6 @@ def _add(report: Report, figure: str, unit: str, values: Mapping[str, list[float
                 at_least=at_least,
             )
         )
-
-
-def _cpu_seconds(conn: Connection) -> float:
-    """CPU time of the connection's server process up to now: the first figure of `schedstat` is nanoseconds."""
-    return int(Path(f"/proc/{conn.info.backend_pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def _wal_position(conn: Connection) -> int:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -113,18 +114,29 @@ async def fill_seconds(client: Client, prefix: str, messages: int, timeout_secon
 
     The times are the server's own, so that no start of a process is in them.
     """
-    subject = f"$JS.API.STREAM.INFO.{Names(prefix).event_stream}"
     async with asyncio.timeout(timeout_seconds):
         while True:
-            state = orjson.loads((await client.request(subject, timeout=5)).data).get("state", {"messages": 0})
+            state = await _state(client, prefix)
             if state["messages"] >= messages:
                 return (_time(state["last_ts"]) - _time(state["first_ts"])).total_seconds()
             await asyncio.sleep(0.05)
 
 
+async def messages_in(client: Client, prefix: str) -> int:
+    """How many messages the prefix's event stream holds; 0 before it is there."""
+    return int((await _state(client, prefix))["messages"])
+
+
 async def drop_stream(client: Client, prefix: str) -> None:
     """Delete the prefix's event stream and what it stores."""
     await client.jetstream().delete_stream(Names(prefix).event_stream)
+
+
+async def _state(client: Client, prefix: str) -> dict[str, Any]:
+    """The stream's own account; of one that is not there yet, that it is empty."""
+    subject = f"$JS.API.STREAM.INFO.{Names(prefix).event_stream}"
+    state: dict[str, Any] = orjson.loads((await client.request(subject, timeout=5)).data).get("state", {"messages": 0})
+    return state
 
 
 def _time(text: str) -> datetime:

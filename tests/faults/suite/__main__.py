@@ -38,6 +38,8 @@ def main(
         raise typer.BadParameter(f'"{only}" is in none of {", ".join(sorted(FAULTS))}', param_hint="--only")
     seed = seed or secrets.token_hex(4)
     folder = history / seed
+    if folder.exists():
+        raise typer.BadParameter(f"{folder} is the history of an earlier run: move it", param_hint="--seed")
     print(f"seed {seed}: {faults} faults; history in {folder}", flush=True)
     with scratch_directory() as directory:
         outcome = run_in_order(attack(seed, faults, directory, folder, only))
