@@ -13,6 +13,7 @@ from typer.main import get_command
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from publisher.cli.arguments.deferred import loaded
 from publisher.cli.main import app
 
 PAGE = Path(__file__).resolve().with_name("cli-reference.md")
@@ -44,7 +45,7 @@ def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
         yield path, command
         return
     for name, child in children.items():
-        yield from _commands(child, (*path, name))
+        yield from _commands(loaded(child), (*path, name))
 
 
 def _section(path: tuple[str, ...], command: Any, shared: set[str]) -> Iterator[str]:

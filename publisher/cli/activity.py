@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 2**31 - 1
 
-app = typer.Typer(help="The log of what agents did.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("log")

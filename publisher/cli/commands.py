@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(help="Send commands over NATS, and look after dead letters.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 dead_letters_app = typer.Typer(help="Messages that could not be carried out.", no_args_is_help=True)
 app.add_typer(dead_letters_app, name="dead-letters")
 

@@ -13,7 +13,7 @@ from publisher.cli.terminal.text import emit_json
 if TYPE_CHECKING:
     from publisher.settings import Settings
 
-app = typer.Typer(help="The settings of this run.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 HIDDEN = "…"
 

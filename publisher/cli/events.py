@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from registry.client.lookup import FoundEvent
 
 
-app = typer.Typer(help="The change feed, live and past.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 class Pace(StrEnum):

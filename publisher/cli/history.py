@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from publisher.doctor import Finding
     from publisher.settings import Settings
 
-app = typer.Typer(help="What happened to one thing, and whether the events tell all.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 PROBLEMS = 1
 

@@ -1,4 +1,4 @@
-"""`imi-registry`: the command line. Commands import what they need when they run, so that `--help` is quick."""
+"""`imi-registry`: the command line. A command is imported when it is called, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -12,24 +12,7 @@ from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
-from publisher.cli import (
-    actions,
-    activity,
-    commands,
-    config,
-    events,
-    history,
-    overview,
-    project,
-    schemas,
-    service,
-    status,
-    sync,
-    worktree,
-    worktree_type,
-)
-from publisher.cli.database import capacity, import_sqlite, maintain, migrate, roles
-from publisher.cli.servers import probe
+from publisher.cli.arguments.deferred import Deferred, DeferringGroup
 from publisher.cli.terminal.text import say, write
 from publisher.text import visible
 from registry.errors import Invalid, RegistryError, Unavailable, Unprepared, Unusable
@@ -42,39 +25,96 @@ SIZE = re.compile(r"[1-9][0-9]{0,4}")
 """Columns or lines that a terminal can have."""
 OUTPUT_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
+
+class Commands(DeferringGroup):
+    """All there are, in the order of `--help`, each with its line there: one imports nothing that another one needs."""
+
+    deferred = (
+        Deferred("up", "service:up", "Run everything here: PostgreSQL, NATS, relay, console."),
+        Deferred("serve", "service:serve", "Run relay and status page against your servers (DATABASE_URL, NATS_URL)."),
+        Deferred("demo", "service:demo", "See it work: change a real registry and watch the events arrive."),
+        Deferred(
+            "rebuild-stream",
+            "history:rebuild_stream",
+            "Publish a stream that was deleted, or restored from an older backup, again from the database.",
+        ),
+        Deferred("status", "status:status", "Show on one screen what waits, who is behind, and what is not well."),
+        Deferred(
+            "probe",
+            "servers.probe:probe",
+            "Ask the service on this machine whether it lives, or with --ready, whether it does its work.",
+        ),
+        Deferred(
+            "doctor",
+            "history:doctor",
+            "Look whether database, stream and history fit together, and say what to do where they do not.",
+        ),
+        Deferred(
+            "actions",
+            "actions:actions",
+            "Tell who did what in consoles and, with dead letters, on command lines.",
+        ),
+        Deferred(
+            "phantoms",
+            "history:phantoms",
+            "List events that consumers saw and the database does not hold, as after a failover to a replica that "
+            "lagged.",
+        ),
+        Deferred(
+            "capacity",
+            "database.capacity:capacity",
+            "Estimate disks, WAL, processors and publishers for a rate of writes.",
+        ),
+        Deferred(
+            "import-sqlite",
+            "database.import_sqlite:import_sqlite",
+            "Import repositories, worktrees, types and activities of iMi's SQLite database, all in one transaction.",
+        ),
+        Deferred(
+            "migrate",
+            "database.migrate:app",
+            "Bring the database to this version's schema (that is: migrate up), and back.",
+        ),
+        Deferred(
+            "roles",
+            "database.roles:app",
+            "Who may do what in the database: roles with least rights, and the logins that have them.",
+        ),
+        Deferred("events", "events:app", "The change feed, live and past."),
+        Deferred("history", "history:app", "What happened to one thing, and whether the events tell all."),
+        Deferred("config", "config:app", "The settings of this run."),
+        Deferred("schemas", "schemas:app", "The contract: JSON Schemas of events and commands, AsyncAPI."),
+        Deferred("project", "project:app", "Projects: one per GitHub repository."),
+        Deferred("worktree", "worktree:app", "Worktrees: who works where, and what is not merged yet."),
+        Deferred("type", "worktree_type:app", "Worktree types: feat, fix, and your own."),
+        Deferred("activity", "activity:app", "The log of what agents did."),
+        Deferred("commands", "commands:app", "Send commands over NATS, and look after dead letters."),
+        Deferred(
+            "inflight",
+            "overview:inflight",
+            "List worktrees with work that is not committed or not merged, latest first.",
+        ),
+        Deferred("search", "overview:search", "Find projects by name or repository, best first."),
+        Deferred("stats", "overview:stats", "Count what is registered."),
+        Deferred("path", "overview:path", "Print where a project, or a worktree of it, is or belongs on disk."),
+        Deferred(
+            "sync",
+            "sync:sync",
+            "Register the git checkouts in a folder with their linked work trees, and update what changed in them.",
+        ),
+        Deferred("maintain", "database.maintain:app", "Housekeeping of the database."),
+    )
+
+
 app = typer.Typer(
     name="imi-registry",
+    cls=Commands,
     help="The iMi project registry: PostgreSQL schema, and its change feed on NATS JetStream.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("up")(service.up)
-app.command("serve")(service.serve)
-app.command("demo")(service.demo)
-app.add_typer(migrate.app, name="migrate")
-app.add_typer(roles.app, name="roles")
-app.add_typer(events.app, name="events")
-app.add_typer(history.app, name="history")
-app.command("rebuild-stream")(history.rebuild_stream)
-app.command("status")(status.status)
-app.command("probe")(probe.probe)
-app.command("doctor")(history.doctor)
-app.command("actions")(actions.actions)
-app.command("phantoms")(history.phantoms)
-app.command("capacity")(capacity.capacity)
-app.command("import-sqlite")(import_sqlite.import_sqlite)
-app.add_typer(config.app, name="config")
-app.add_typer(schemas.app, name="schemas")
-app.add_typer(project.app, name="project")
-app.add_typer(worktree.app, name="worktree")
-app.add_typer(worktree_type.app, name="type")
-app.add_typer(activity.app, name="activity")
-app.add_typer(commands.app, name="commands")
-app.add_typer(overview.app)
-app.add_typer(sync.app)
-app.add_typer(maintain.app, name="maintain")
 
 
 def _print_version(is_asked: bool) -> None:

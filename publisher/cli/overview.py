@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from registry.database import Registry
     from registry.models import ProjectInflightWork, ProjectMatch, RegistryStats
 
-app = typer.Typer()
 
-
-@app.command()
 def inflight(
     project: ProjectOption = None,
     database_url: DatabaseUrl = None,
@@ -58,7 +55,6 @@ def inflight(
     )
 
 
-@app.command()
 def search(
     query: Annotated[str, typer.Argument(help="Part of a name or of owner/repo; typing errors are forgiven.")],
     database_url: DatabaseUrl = None,
@@ -97,7 +93,6 @@ def search(
     )
 
 
-@app.command()
 def stats(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """Count what is registered.
 
@@ -122,7 +117,6 @@ def stats(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
     )
 
 
-@app.command()
 def path(
     reference: ProjectReference,
     worktree: Annotated[

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from registry.database import Registry
     from registry.models import Project, Worktree
 
-app = typer.Typer(help="Projects: one per GitHub repository.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Branch = Annotated[str | None, typer.Option("--branch", help="Default branch.", show_default=False)]
 TrunkPath = Annotated[

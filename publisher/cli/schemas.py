@@ -16,7 +16,7 @@ from registry.errors import Conflict, NotFound, Unusable
 READABLE = 20
 """Columns that a description needs beside the names; a narrower terminal gets the names alone."""
 
-app = typer.Typer(help="The contract: JSON Schemas of events and commands, AsyncAPI.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Old = Annotated[Path, typer.Argument(help="Folder or file as it was released.")]
 New = Annotated[Path, typer.Argument(help="Folder or file as it shall be.")]

@@ -20,12 +20,9 @@ if TYPE_CHECKING:
     from publisher.checkouts.results import Result
     from registry.database import Registry
 
-app = typer.Typer()
-
 STYLES = {"registered": "green", "updated": "cyan", "retired": "yellow", "skipped": "dim", "failed": "red"}
 
 
-@app.command()
 def sync(
     folder: Annotated[
         Path, typer.Argument(help="Where the checkouts are, at any depth.", show_default="this folder")

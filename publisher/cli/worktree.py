@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from registry.database import Registry
     from registry.models import Worktree
 
-app = typer.Typer(help="Worktrees: who works where, and what is not merged yet.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("register")

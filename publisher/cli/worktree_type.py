@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registry.database import Registry
     from registry.models import WorktreeType
 
-app = typer.Typer(help="Worktree types: feat, fix, and your own.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 NewName = Annotated[str, typer.Argument(metavar="TYPE", help="Name of the type.")]
 Name = Annotated[str, typer.Argument(metavar="TYPE", help="Name of the type.", autocompletion=completion.types)]

@@ -23,7 +23,7 @@ from registry.errors import Invalid
 
 ALL_INBOXES = "_INBOX"
 INBOX_PREFIX = re.compile(r"_INBOX[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
-"""What an applier takes for an inbox begins so (`registry/validation.py`): nothing of the registry can be named so."""
+"""What an applier takes for an inbox begins so (`registry/validation/`): nothing of the registry can be named so."""
 DOMAIN = re.compile(r"[A-Za-z0-9_-]+")
 MOST_PREFIX_CHARACTERS = 100
 _JWT = re.compile(rb"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")

@@ -11,7 +11,7 @@ MOST_BYTES = 8 * 1024 * 1024
 MOST_VALUES = 100_000
 """Members, elements, objects and lists of one command together."""
 MOST_LEVELS = 950
-"""Metadata may have 100 (`registry/validation.py`): a command with more is rejected under its id, up to here."""
+"""Metadata may have 100 (`registry/validation/`): a command with more is rejected under its id, up to here."""
 RULE = "payload is not JSON that is read here"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NO_BRACKET = bytes(set(range(256)) - set(b"{}[]"))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from registry.events.base import Data, NoChanges, Registration, example
-from registry.validation import Time
+from registry.validation.time import Time
 
 ActivityType = Literal[
     "created", "modified", "deleted", "committed", "pushed", "merged", "synced", "claimed", "released", "other"

@@ -6,7 +6,7 @@ from typing import Any, Required
 from uuid import UUID
 
 from registry.events.base import BEFORE, Changes, Data, NoChanges, Registration, example
-from registry.validation import Time
+from registry.validation.time import Time
 
 _PROJECT = {
     "project_id": "0f6ef0f1-6f0b-4b4e-9d60-3a0c4f0b8f11",

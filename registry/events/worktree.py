@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import NonNegativeInt
 
 from registry.events.base import BEFORE, Changes, Data, NoChanges, Registration, example
-from registry.validation import Time
+from registry.validation.time import Time
 
 WorktreeStatus = Literal["uncommitted", "ahead", "behind", "diverged", "clean"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from registry.events.base import Changes, Data, NoChanges, Registration, example
-from registry.validation import Time
+from registry.validation.time import Time
 
 _TYPE = {
     "type_id": 7,

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import computed_field
 
 from registry.models.row import Row
-from registry.validation import Time
+from registry.validation.time import Time
 
 ActivityType = Literal[
     "created", "modified", "deleted", "committed", "pushed", "merged", "synced", "claimed", "released", "other"

@@ -14,7 +14,7 @@ from publisher.cli.terminal.text import write
 if TYPE_CHECKING:
     from registry.database import Registry
 
-app = typer.Typer(help="Housekeeping of the database.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Days = Annotated[int, typer.Option("--days", help="Older than this.", min=0, max=36_500)]
 

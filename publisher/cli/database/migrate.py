@@ -14,9 +14,7 @@ from publisher.cli.servers.session import database
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_document, say, write
 
-app = typer.Typer(
-    help="Bring the database to this version's schema (that is: migrate up), and back.", invoke_without_command=True
-)
+app = typer.Typer(invoke_without_command=True)
 
 
 UNDECIDED = 1

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
     from registry.database.roles import Roles, Step
 
-app = typer.Typer(
-    help="Who may do what in the database: roles with least rights, and the logins that have them.",
-    invoke_without_command=True,
-)
+app = typer.Typer(invoke_without_command=True)
 
 LEFT = 1
 

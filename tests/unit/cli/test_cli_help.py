@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from publisher.cli.arguments.deferred import loaded
 from publisher.cli.main import app
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command that does something, with the words that call it."""
     for name, child in getattr(command, "commands", {}).items():
-        yield from commands(child, (*path, name))
+        yield from commands(loaded(child), (*path, name))
     if path and not hasattr(command, "commands"):
         yield path, command
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import AwareDatetime, BeforeValidator, ValidationError
 
 from registry.errors import Invalid
 from registry.urls import without_credentials
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 NOT_BLANK = r"\S"
 ONE_WORD = r"^\S+$"
@@ -74,10 +76,6 @@ def nearest_time(value: Any) -> Any:
     if value == "-infinity" or value.endswith(" BC"):
         return EARLIEST
     return LATEST if value == "infinity" or _BEYOND.match(value) else value
-
-
-Time = Annotated[AwareDatetime, BeforeValidator(nearest_time)]
-"""A time out of a row."""
 
 
 def in_utc(time: datetime) -> datetime:
