@@ -29,7 +29,7 @@ CALM = 5
 """After so many steps it is awaited that commands are answered and the subscriber has caught up, too."""
 FLOWING_SECONDS = 90.0
 """A run fails when events do not flow this long after a fault is over."""
-HEALED_SECONDS = 180.0
+HEALED_SECONDS = 360.0
 """A run fails when harm and healing take so much longer than the fault is to last."""
 POLL_SECONDS = 0.05
 OWED_SHARE = 0.3
