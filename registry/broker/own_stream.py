@@ -38,7 +38,7 @@ async def open_own(client: Client, wanted: StreamConfig) -> None:
         ours[OF_A_SUBJECT] = wanted.max_msgs_per_subject
     with translated_nats(f"cannot open stream {wanted.name}"):
         try:
-            answer = await _ask(client, "INFO", wanted.name, {})
+            answer = await _ask(client, "INFO", wanted.name or "", {})
         except nats.js.errors.NotFoundError:
             await _store(client, "CREATE", wanted.as_dict() | {"metadata": {OURS: json.dumps(ours)}})
             return
