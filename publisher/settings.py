@@ -25,7 +25,7 @@ from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
 from registry.urls import is_cut_in_password, redacted
-from registry.validation import PREFIX, RULES, SENDER, SOURCE
+from registry.validation import PREFIX, RULES, SENDER, SOURCE, printable
 
 if TYPE_CHECKING:
     from registry.profiles.profile import Profile
@@ -135,7 +135,7 @@ class Settings(BaseSettings):
         default=100_000, ge=1, description="Most commands that wait; a sender of one more is told to try later."
     )
     commands_max_per_sender: Count = Field(
-        default=0, ge=0, description="Most commands of one kind that wait of one sender; 0 is no limit but that of all."
+        default=5_000, ge=0, description="Most commands of one kind that wait of one sender; 0 is no such limit."
     )
     commands_max_bytes: Count = Field(
         default=128 * 1024 * 1024, ge=64 * 1024, description="Most bytes of commands that wait; reserved by NATS."
@@ -280,7 +280,7 @@ def of_file() -> dict[str, object]:
         if name not in Settings.model_fields:
             near = difflib.get_close_matches(name, Settings.model_fields, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise Invalid(f'setting config: file "{path}": there is no setting "{name}"{hint}')
+            raise Invalid(f'setting config: file "{path}": there is no setting {printable(name)}{hint}')
     return found
 
 

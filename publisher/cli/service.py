@@ -16,7 +16,7 @@ from publisher.cli.servers.installation import embedded
 from publisher.cli.servers.session import required, run, settings_of
 from publisher.cli.terminal.text import console, emit_document, line_printer, say
 
-PORT_FILE = "http.port"
+PORT_FILE, TOKEN_FILE = "http.port", "http.token"
 CANARY_SECONDS = 30.0
 """What `serve` does unless the setting says something else; the events of a shared stream are for others to read."""
 
@@ -35,10 +35,10 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
     from publisher.service import serve as run_service
 
     with embedded(state_dir, http_port=http_port) as (settings, servers, publish):
-        if settings.http_token is None:
-            settings = settings.model_copy(update={"http_token": SecretStr(secret(state_dir / "http.token"))})
         if not settings.http_port:
             settings = settings.model_copy(update={"http_port": _port_as_before(state_dir, settings.http_host)})
+        if settings.http_token is None:
+            settings = settings.model_copy(update={"http_token": SecretStr(secret(state_dir / TOKEN_FILE))})
         token = settings.http_token.get_secret_value() if settings.http_token else ""
 
         def ready(http_url: str) -> None:
@@ -53,12 +53,16 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
 
 
 def _port_as_before(state_dir: Path, host: str) -> int:
-    """The port that pages which are still open know, where it is free; else 0."""
+    """The port that pages which are still open know, where it is free; else 0, and the token of before is gone.
+
+    Browsers send a session to whoever listens there now.
+    """
     try:
         port = int((state_dir / PORT_FILE).read_text())
         with socket.create_server((host, port)):
             return port
     except (OSError, ValueError, OverflowError):
+        (state_dir / TOKEN_FILE).unlink(missing_ok=True)
         return 0
 
 

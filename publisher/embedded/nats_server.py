@@ -39,6 +39,8 @@ def nats_server(
 ) -> Iterator[EmbeddedServer]:
     """nats-server with JetStream stored in `state_dir`, on loopback with a token, on the port it had before if free.
 
+    On another port the token is another one, too.
+
     `settings` override `NATS_SETTINGS` (names of its configuration file; `jetstream.NAME` inside that block).
     Raises as `postgres` does.
     """
@@ -51,7 +53,9 @@ def nats_server(
         except Unavailable:
             if port == ANY_PORT or start.is_again:
                 raise
-            # Most likely somebody else has the port by now. Whatever else it was is said by the second try.
+            # Most likely somebody else has the port by now. Whatever else it was is said by the second try. Who listens
+            # there may have been told the token, by a client of before: another one, or it would open this server.
+            (directory / "nats.token").unlink(missing_ok=True)
             server = stack.enter_context(nats_on(ANY_PORT))
         yield server
 

@@ -10,12 +10,13 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import structlog
 import zstandard
 from psycopg import AsyncConnection
 
+from publisher.history.lines import plain_lines, unpacked_lines
 from publisher.history.restore import restore_tables
 from publisher.outbox import record
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
@@ -37,7 +38,6 @@ log = structlog.get_logger()
 
 NO_LIMIT = 2**62
 BATCH_EVENTS = 1000
-PACKED_BYTES = 64 * 1024
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 # What was never published to the stream, in the order in which it will be.
@@ -119,29 +119,11 @@ def reading(file: Path) -> Iterator[Iterable[bytes]]:
     """The lines of what `writing` wrote. Raises `Invalid`."""
     try:
         with file.open("rb") as plain:
-            if file.suffix == ".zst":
-                yield _unpacked(plain)
-            else:
-                yield plain
+            yield unpacked_lines(plain) if file.suffix == ".zst" else plain_lines(plain)
     except OSError as error:
         raise Unusable(f'cannot read "{file}": {error.strerror}') from error
     except zstandard.ZstdError as error:
         raise Unusable(f'cannot read "{file}": not one whole zstd frame: {error}') from error
-
-
-def _unpacked(plain: BinaryIO) -> Iterator[bytes]:
-    """The lines of one zstd frame. Raises `ZstdError`, also where it was cut off: the library's readers do not."""
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    rest = b""
-    while packed := plain.read(PACKED_BYTES):
-        *lines, rest = (rest + frame.decompress(packed)).split(b"\n")
-        yield from (line + b"\n" for line in lines)
-    if not frame.eof:
-        raise zstandard.ZstdError("it ends too early")
-    if frame.unused_data:
-        raise zstandard.ZstdError("something follows it")
-    if rest:
-        yield rest
 
 
 async def export_history(conn: AsyncConnection, settings: Settings, write: Callable[[bytes], object]) -> int:

@@ -118,7 +118,8 @@ class Access:
         jwt, seed = _JWT.search(content), _SEED.search(content)
         if jwt is None or seed is None:
             raise Invalid(f'nats_creds "{path}": it must hold the JWT and the seed of a user, as nsc writes them')
-        return Credentials(jwt[1].decode(), UserKey.parse(seed[1], f'nats_creds "{path}"'), _expiry(jwt[1], path))
+        expires_at = _expiry(jwt[1], path)
+        return Credentials(jwt[1].decode(), UserKey.parse(seed[1], f'nats_creds "{path}"'), expires_at)
 
     def user_key(self) -> UserKey:
         """The key in `nkey` now. Raises `Invalid`."""
@@ -195,7 +196,7 @@ def _certificate_fault(error: OSError) -> str:
 def _expiry(jwt: bytes, path: Path) -> datetime | None:
     """When the JWT ends, if ever. Raises `Invalid` when it is none."""
     try:
-        _, claims, _ = jwt.split(b".")
+        _, claims, _ = jwt.decode("ascii").encode().split(b".")
         expires = orjson.loads(base64.urlsafe_b64decode(claims + b"=" * (-len(claims) % 4))).get("exp")
         return datetime.fromtimestamp(expires, UTC) if expires else None
     except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error):

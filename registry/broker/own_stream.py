@@ -1,7 +1,8 @@
 """A stream of ours beside that of the events: made with its limits, and given them where it has none.
 
 A limit that somebody set by hand stays. Which ones are ours stands in the stream's metadata, so that another setting
-counts from the next start on.
+counts from the next start on. A limit for one subject is not set while a subject holds more than half of it: the server
+would remove the oldest of what is beyond, though the stream refuses what comes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ OURS = "imi-limits"
 """Member of a stream's metadata: the limits that were set here, as JSON."""
 NONE = -1
 """A limit that is not set."""
+OF_A_SUBJECT = "max_msgs_per_subject"
 Config = dict[str, Any]
 
 
@@ -33,16 +35,19 @@ async def open_own(client: Client, wanted: StreamConfig) -> None:
     """Create the stream, or give the one that exists the limits that it has not. Raises `Unavailable`, `Conflict`."""
     ours = {name: getattr(wanted, name) for name in ("max_msgs", "max_bytes", "max_msg_size")}
     if wanted.discard_new_per_subject:
-        ours["max_msgs_per_subject"] = wanted.max_msgs_per_subject
+        ours[OF_A_SUBJECT] = wanted.max_msgs_per_subject
     with translated_nats(f"cannot open stream {wanted.name}"):
         try:
-            found = await _ask(client, "INFO", {"name": wanted.name})
+            answer = await _ask(client, "INFO", wanted.name or "", {})
         except nats.js.errors.NotFoundError:
             await _store(client, "CREATE", wanted.as_dict() | {"metadata": {OURS: json.dumps(ours)}})
             return
+        found: Config = answer["config"]
         _check(found, wanted)
+        if await _would_remove(client, answer, ours):
+            ours[OF_A_SUBJECT] = found.get(OF_A_SUBJECT, NONE)
         changes = _changes(found, ours) | {"discard": wanted.discard.value if wanted.discard else "old"}
-        if changes.get("max_msgs_per_subject", NONE) != found.get("max_msgs_per_subject", NONE):
+        if changes.get(OF_A_SUBJECT, NONE) != found.get(OF_A_SUBJECT, NONE):
             changes["discard_new_per_subject"] = bool(wanted.discard_new_per_subject)
         news = {name: value for name, value in changes.items() if found.get(name) != value}
         if not news:
@@ -64,6 +69,31 @@ def _check(found: Config, wanted: StreamConfig) -> None:
         raise Conflict(f"stream {wanted.name} cannot be used: {'; '.join(problems)}")
 
 
+async def _would_remove(client: Client, answer: Config, ours: dict[str, int]) -> bool:
+    """Whether the limit for one subject is lower than the stream's, and some subject may hold more; says so.
+
+    What comes in between is room enough for: half of the limit.
+    """
+    found, limit = answer["config"], ours.get(OF_A_SUBJECT, NONE)
+    has_it = 0 < found.get(OF_A_SUBJECT, NONE) <= limit
+    if limit <= 0 or has_it or answer["state"]["messages"] <= limit // 2:
+        return False
+    told = await _ask(client, "INFO", found["name"], {"subjects_filter": ">"})
+    held: dict[str, int] = told["state"].get("subjects") or {}
+    subject = max(held, key=held.__getitem__, default="")
+    is_all = told.get("total", 0) <= len(held)  # of very many subjects it tells a part
+    if is_all and held.get(subject, 0) <= limit // 2:
+        return False
+    log.warning(
+        "limit waits for the next start: a subject holds more than half of it",
+        stream=found["name"],
+        limit=limit,
+        subject=subject,
+        messages=held.get(subject, 0),
+    )
+    return True
+
+
 def _changes(found: Config, ours: dict[str, int]) -> Config:
     """The limits of `ours` that the stream has not, and is to have: those that nobody set by hand."""
     metadata = found.get("metadata") or {}
@@ -80,7 +110,7 @@ def _changes(found: Config, ours: dict[str, int]) -> Config:
 async def _store(client: Client, action: str, config: Config) -> None:
     """Create or update the stream; without a limit of bytes where the server, which reserves them, has no such room."""
     try:
-        await _ask(client, action, config)
+        await _ask(client, action, config["name"], config)
     except nats.js.errors.APIError as error:
         if error.err_code not in NO_ROOM or config.get("max_bytes", NONE) == NONE:
             raise
@@ -90,15 +120,14 @@ async def _store(client: Client, action: str, config: Config) -> None:
             max_bytes=config["max_bytes"],
             reason=error.description,
         )
-        await _ask(client, action, config | {"max_bytes": NONE})
+        await _ask(client, action, config["name"], config | {"max_bytes": NONE})
 
 
-async def _ask(client: Client, action: str, config: Config) -> Config:
-    """The configuration as JetStream answers it: as it is, so that nothing in it that is not ours gets lost."""
-    request = b"" if action == "INFO" else orjson.dumps(config)
-    subject = f"{api_of(client)}.STREAM.{action}.{config['name']}"
-    answer = orjson.loads((await client.request(subject, request, timeout=REQUEST_TIMEOUT_SECONDS)).data)
+async def _ask(client: Client, action: str, name: str, request: Config) -> Config:
+    """What JetStream answers about a stream: as it is, so that nothing in it that is not ours gets lost."""
+    subject = f"{api_of(client)}.STREAM.{action}.{name}"
+    answered = await client.request(subject, orjson.dumps(request), timeout=REQUEST_TIMEOUT_SECONDS)
+    answer: Config = orjson.loads(answered.data)
     if "error" in answer:
         nats.js.errors.APIError.from_error(answer["error"])
-    found: Config = answer["config"]
-    return found
+    return answer

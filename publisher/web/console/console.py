@@ -21,9 +21,12 @@ from publisher.web.console.sources.feed import Feed
 from publisher.web.console.sources.picture import Pictures
 from publisher.web.console.sources.proof import Proofs
 from publisher.web.console.sources.samples import Samples
+from publisher.web.rates import Rate
 from registry.profiles.profile import Profile
 
 MOST_FLASHES = 100
+TRIES, ACTS = (10, 6.0), (60, 0.2)
+"""So many at once, then one each so many seconds."""
 
 
 class Console:
@@ -50,6 +53,10 @@ class Console:
         self.feed = Feed(self.database, profile_of(settings).event_stream)
         token = settings.http_token
         self.sessions = Sessions(token.get_secret_value() if token else None)
+        self.tries = Rate(*TRIES)
+        """Wrong tokens, by address."""
+        self.acts = Rate(*ACTS)
+        """What is done, by session."""
         self.log = ActionLog(self.broker)
         self.proofs = Proofs(settings)
         self.shared: dict[str, Any] = {}

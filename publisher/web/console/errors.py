@@ -17,6 +17,7 @@ TITLES = {
     408: "The form did not arrive in time",
     409: "This contradicts what is there",
     413: "This form is too large",
+    429: "This was too much at once",
     500: "This is a bug of the console",
     503: "A server does not answer",
 }

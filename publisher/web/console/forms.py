@@ -8,9 +8,10 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from publisher.web.console.console import session_of
+from publisher.web.console.console import console_of, session_of
 from publisher.web.console.errors import Forbidden
 from publisher.web.console.session import Session, is_same
+from publisher.web.rates import Rate
 
 BODY_SECONDS = 5.0
 """As much as the head of a request may take: who sends slower holds a connection for no longer."""
@@ -35,15 +36,27 @@ async def fields_of(request: Request) -> dict[str, str]:
 
 
 async def acting(request: Request) -> tuple[Session, dict[str, str]]:
-    """Who wants something done, and the fields of their form. Raises `Forbidden` for everybody who may not."""
+    """Who wants something done, and the fields of their form. Raises `Forbidden` for everybody who may not.
+
+    Raises `HTTPException` for who has done very much just now.
+    """
     check_is_ours(request)
     session = session_of(request)
     if session is None:
         raise Forbidden("sign in with the token first: up prints a link, serve takes it from IMI_HTTP_TOKEN")
+    check_rate(console_of(request).acts, session.cookie, "actions")
     fields = await fields_of(request)
     if not is_same(fields.pop(TOKEN, ""), session.form_token):
         raise Forbidden("the form is of another session: go back, load the page again, and send it once more")
     return session, fields
+
+
+def check_rate(rate: Rate, who: str, what: str) -> None:
+    """Count one more of what `who` does. Raises `HTTPException` where it was too much."""
+    seconds = rate.wait_seconds(who)
+    if seconds:
+        said = f"too many {what}: try again in {seconds} s"
+        raise HTTPException(429, said, headers={"retry-after": str(seconds)})
 
 
 def check_is_ours(request: Request) -> None:

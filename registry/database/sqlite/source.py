@@ -1,4 +1,8 @@
-"""The old database: its tables as they are, read and never written."""
+"""The old database: its tables as they are, read and never written.
+
+A file may come from anywhere. What is not stored in it but computed while it is read has no bounds, in time or in
+memory, so a view or a column of that kind is none of iMi's.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,12 @@ COLUMNS = {
     "agent_activities": ("id", "agent_id", "worktree_id", "activity_type", "file_path", "description", "created_at"),
 }
 """What is read of each table."""
+IS_TABLE = """
+SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND name = ? COLLATE NOCASE)
+"""
+"""Neither a view nor a virtual table: these have no page."""
+MOST_BYTES = 16 * 1024 * 1024
+"""Of a value or a row: far more than any text that the registry takes."""
 OPTIONAL = {"worktree_types"}
 """Old files have none."""
 
@@ -65,20 +75,27 @@ def opened(file: Path) -> Iterator[Source]:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file.resolve()))}?mode=ro", uri=True)) as conn:
             conn.text_factory = _text
+            conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
+            conn.execute("PRAGMA trusted_schema = OFF")
             conn.execute("BEGIN")  # one state of the file, whoever writes it meanwhile
             yield Source(conn, _sizes(conn))
     except sqlite3.Error as error:
         raise Invalid(f'file "{file}": {error}') from error
+    except UnicodeDecodeError as error:  # in what SQLite says of a damaged schema, which Python reads as text
+        raise Invalid(f'file "{file}": its schema is damaged') from error
 
 
 def _sizes(conn: sqlite3.Connection) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for table, columns in COLUMNS.items():
-        there = {row[1] for row in conn.execute(f'PRAGMA table_info("{table}")')}
+        there = {row[1]: row[6] for row in conn.execute(f'PRAGMA table_xinfo("{table}")')}
         if not there and table in OPTIONAL:
             continue
-        if not there:
+        if not there or not conn.execute(IS_TABLE, [table]).fetchone()[0]:
             raise Invalid(f"it has no table {table}: this is not iMi's database")
+        computed = [column for column in columns if there.get(column)]
+        if computed:
+            raise Invalid(f"table {table}: column {computed[0]} is computed, not stored: this is not iMi's database")
         missing = [column for column in columns if column not in there]
         if missing:
             raise Invalid(f"table {table} has no column {missing[0]}: this is not iMi's database")

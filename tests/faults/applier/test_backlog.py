@@ -19,6 +19,9 @@ MOST_GROWTH_MIB = 20
 CHUNK = 2_000
 """Messages sent before the server confirms one: it drops what exceeds 10,000, or 128 MiB."""
 
+UNLIMITED = {"commands_max_messages": 2_000_000, "commands_max_bytes": 2**31, "commands_max_per_sender": 0}
+"""A stream that takes a backlog of any length: by default it refuses it, long before that."""
+
 PROC = Path("/proc/self/status")
 
 
@@ -37,7 +40,7 @@ async def fill(world: World, commands: int, padding: int, first: int = 0) -> Non
 
 async def peak_of_applying(world: World, applied: int) -> float:
     """The most memory, in MiB, that `imi-registry serve` took until it got to `applied` commands; it is killed then."""
-    with world.process() as process:
+    with world.process(**UNLIMITED) as process:
         async with asyncio.timeout(300):
             while world.rows("SELECT count(*) FROM command_ledger")[0][0] < applied:
                 assert process.is_running, process.log()
@@ -55,13 +58,13 @@ async def test_a_backlog_of_any_length_takes_no_more_memory_than_a_small_one(
 ) -> None:
     jetstream, stream = world.nats.jetstream(), world.names.commands.stream
 
-    async with world.applier():
+    async with world.applier(**UNLIMITED):
         pass  # it has created the stream
 
     # given
     await fill(world, small, padding)
     expected = await peak_of_applying(world, small)
-    async with world.applier():
+    async with world.applier(**UNLIMITED):
         await world.commands_done()
     await fill(world, backlog, padding, first=small)
     assert (await jetstream.stream_info(stream)).state.messages == backlog

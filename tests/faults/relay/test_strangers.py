@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.lead import try_lead
@@ -103,6 +105,44 @@ async def test_a_forged_doorbell_changes_nothing(world: World, stranger: str) ->
                 conn.execute("SELECT setval('publisher_doorbell', 0)")
         found = await world.assert_exactly_once()
         assert found is not None
+
+
+async def test_what_everybody_may_see_tells_nothing_of_the_registry(world: World, stranger: str) -> None:
+    """Sessions, locks and notifications are the server's: whoever may connect sees that there is a publisher."""
+    told: list[str] = []
+    async with world.relay(), world.applier():
+        with psycopg.connect(stranger, autocommit=True) as conn:
+            conn.execute("LISTEN imi_outbox")
+            world.write()
+            world.rows("SELECT register_project('s3cret', 'git@github.com:o/s3cret.git')")
+            await world.assert_exactly_once()
+            told += [notify.payload for notify in conn.notifies(timeout=1)]
+            assert told, "the doorbell is heard by everybody"
+            told += conn.execute("SELECT s::text FROM pg_stat_activity AS s WHERE usename <> current_user").fetchall()
+            told += conn.execute("SELECT l::text FROM pg_locks AS l").fetchall()
+            told += conn.execute("SELECT s::text FROM pg_stats AS s WHERE schemaname = 'public'").fetchall()
+            told += conn.execute("SELECT s::text FROM pg_settings AS s").fetchall()
+    assert len(told) > 20
+    secrets = ("s3cret", conninfo_to_dict(world.database)["password"], world.nats_url, "register_project")
+    assert [one for one in told if any(str(secret) in str(one) for secret in secrets)] == []
+
+
+async def test_a_stranger_who_takes_every_connection_keeps_nothing_back(world: World, stranger: str) -> None:
+    async with world.relay(), world.applier():
+        with psycopg.connect(world.database, autocommit=True) as writer, ExitStack() as taken:
+            database = sql.Identifier(name_of(world.database))
+            writer.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 20").format(database))
+            with suppress(psycopg.OperationalError):
+                while True:
+                    taken.enter_context(psycopg.connect(stranger))
+            with pytest.raises(psycopg.OperationalError, match="too many connections"):
+                psycopg.connect(world.database)
+            before = (await world.nats.jetstream().stream_info(world.stream)).state.last_seq
+            writer.execute("SELECT register_project('p', 'git@github.com:o/p.git')")
+            async with asyncio.timeout(60):
+                while (await world.nats.jetstream().stream_info(world.stream)).state.last_seq == before:
+                    await asyncio.sleep(0.02)
+        await world.assert_exactly_once()
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import pytest
-from nats.js.api import StreamConfig
+from nats.js.api import StreamConfig, StreamInfo
 
+from publisher.applier.command_stream import CommandStream
 from publisher.embedded.nats_server import nats_server
 from publisher.history.rebuild import rebuild
 from registry.client import Access, RegistryClient
@@ -105,6 +106,28 @@ async def test_a_full_stream_of_commands_is_busy(world: World, client: RegistryC
         await client.post("project.register", {"name": "q", "remote_origin": "git@github.com:a/q.git"})
     async with world.applier():
         await world.commands_done()
+
+
+async def test_a_limit_that_is_lowered_under_what_waits_removes_nothing(world: World, client: RegistryClient) -> None:
+    """A server removes the oldest commands of a subject with more than it may hold, though it refuses new ones."""
+    jetstream, name = world.nats.jetstream(), world.names.commands.stream
+
+    async def opened(**settings: object) -> StreamInfo:
+        await CommandStream(world.nats, world.profile, world.settings(**settings)).open()
+        return await jetstream.stream_info(name)
+
+    await opened(commands_max_per_sender=0)
+    for number in range(6):
+        await client.post("project.register", {"name": "p", "remote_origin": f"git@github.com:a/p{number}.git"})
+
+    found = await opened(commands_max_per_sender=4, commands_max_messages=5, commands_max_bytes=64 * 1024)
+
+    assert (found.state.messages, found.config.max_msgs, found.config.max_msgs_per_subject) == (6, 5, -1)
+    async with world.applier(commands_max_per_sender=0):
+        await world.commands_done()
+    assert world.rows("SELECT count(*) FROM projects") == [(6,)]
+    found = await opened(commands_max_per_sender=4)
+    assert (found.config.max_msgs_per_subject, found.config.discard_new_per_subject) == (4, True)
 
 
 async def test_commands_queries_snapshot_and_replay_work(world: World, client: RegistryClient) -> None:

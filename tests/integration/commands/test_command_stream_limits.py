@@ -129,7 +129,7 @@ async def test_what_somebody_set_by_hand_stays_and_what_a_setting_set_follows_it
     assert (found.max_msgs, found.max_bytes, found.max_age, found.description) == (20, 777_777, 86400.0, "ours")
     assert found.metadata is not None
     assert found.metadata["team"] == "core"
-    assert json.loads(found.metadata[OURS]).keys() == {"max_msgs", "max_msg_size"}
+    assert json.loads(found.metadata[OURS]).keys() == {"max_msgs", "max_msg_size", "max_msgs_per_subject"}
 
 
 @pytest.mark.parametrize("how", ["other subjects", "sealed", "mirror"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from publisher.settings import load
 from registry.client import RegistryClient
+from registry.commands.catalogue import COMMANDS
 from registry.errors import Busy
 from tests.support.commands import envelope
 from tests.support.world import World
@@ -44,9 +46,20 @@ async def test_a_sender_of_one_command_is_served_beside_one_who_floods(world: Wo
     assert place < FLOOD / 2, "of 201, in the order in which they were carried out"
 
 
+def test_one_sender_cannot_fill_the_stream_whatever_it_sends() -> None:
+    limits = load()
+    assert limits.commands_max_per_sender * len(COMMANDS) < limits.commands_max_messages * 3 / 4
+
+
+async def test_a_sender_has_a_limit_where_nobody_set_one(world: World) -> None:
+    async with world.applier():
+        config = (await world.nats.jetstream().stream_info(world.names.commands.stream)).config
+    assert (config.max_msgs_per_subject, config.discard_new_per_subject) == (load().commands_max_per_sender, True)
+
+
 async def test_a_sender_who_has_enough_waiting_is_busy_and_others_are_not(world: World) -> None:
     limited = {"commands_max_per_sender": 2}
-    async with world.applier():
+    async with world.applier(commands_max_per_sender=0):
         pass  # a stream without that limit
     async with world.applier(**limited):
         pass  # it has it now
@@ -62,7 +75,7 @@ async def test_a_sender_who_has_enough_waiting_is_busy_and_others_are_not(world:
     async with world.applier(**limited):
         await world.commands_done()
     assert world.rows("SELECT count(*) FROM projects") == [(3,)]
-    async with world.applier():
+    async with world.applier(commands_max_per_sender=0):
         config = (await world.nats.jetstream().stream_info(world.names.commands.stream)).config
     assert (config.max_msgs_per_subject, config.discard_new_per_subject) == (-1, False)
 

@@ -18,3 +18,25 @@ def test_what_a_page_names_is_there() -> None:
     named = {(page.name, path) for page in PAGES for path in NAMED.findall(page.read_text())}
     assert len(named) > 100
     assert [one for one in sorted(named) if one[1] not in ELSEWHERE and not any(ROOT.glob(one[1]))] == []
+
+
+def test_tests_that_a_page_names_are_there() -> None:
+    written = {
+        name for file in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)\(", file.read_text())
+    }
+    named = {(page.name, name) for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    assert len(named) > 20
+    assert [one for one in sorted(named) if one[1] not in written] == []
+
+
+def test_each_thing_that_a_stranger_may_try_at_each_place_has_a_test() -> None:
+    section = (ROOT / "docs" / "security.md").read_text().partition("## Strangers\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\|( [\w ]+|) \| (.+?) \| (.+?) \|$", section, re.MULTILINE)[1:]
+    assert [what for _, what, tests in rows if "test_" in tests or "of these" in tests] == [
+        *("read a secret", "forge an event", "suppress one", "stop the service", "run a program")
+    ] * 3
+    assert [who.strip() for who, _, _ in rows if who.strip()] == [
+        "account of the machine",
+        "login of the database",
+        "user of NATS",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -10,20 +11,25 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import psutil
+import psycopg
 import pytest
 
+from registry.client import RegistryClient
 from tests.support.servers.up import stop, up
 from tests.support.services import scratch_directory
 
 SECRETS = ("postgres.password", "nats.token", "http.token")
 STRANGER = 1
 """Another account than that of root or nobody."""
+CONNECTIONS = 300
+"""To each port: more than the pages take at once."""
 LOOK = """
 import os, socket, sys
 os.setgroups([]); os.setgid(1); os.setuid(1)
@@ -122,3 +128,18 @@ def test_who_has_no_token_is_nobody_for_nats(running: Running, options: dict[str
         lines.write(f"CONNECT {json.dumps({'verbose': False} | options)}\r\nPING\r\n".encode())
         lines.flush()
         assert lines.readline() == b"-ERR 'Authorization Violation'\r\n"
+
+
+async def test_who_holds_connections_and_says_nothing_keeps_no_event_back(running: Running) -> None:
+    """Another account reaches the ports on loopback: of NATS, and of the pages."""
+    with ExitStack() as held:
+        for url in (running.endpoints["nats_url"], running.endpoints["http_url"]):
+            host, _, port = url.rpartition("//")[2].rpartition("@")[2].partition(":")
+            for _ in range(CONNECTIONS):
+                held.enter_context(socket.create_connection((host, int(port)), timeout=60))
+        nats_url = running.endpoints["nats_url"]
+        async with RegistryClient.connect(nats_url) as client, client.tail(entity="project") as events:
+            with psycopg.connect(running.endpoints["database_url"]) as writer:
+                writer.execute("SELECT register_project('p', 'git@github.com:o/p.git')")
+            async with asyncio.timeout(120):
+                assert (await anext(events)).event.name == "project.registered"

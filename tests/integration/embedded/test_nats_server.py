@@ -45,11 +45,16 @@ async def test_stream_and_port_are_there_after_a_restart(state_dir):
         await client.close()
 
 
-def test_nats_takes_another_port_when_its_own_is_taken(state_dir):
+async def test_nats_takes_another_port_and_token_when_its_own_port_is_taken(state_dir):
+    """Who took it is told the token by clients of before that come back."""
     with nats_server(state_dir) as server:
-        before = urlsplit(server.url).port
-    with socket.create_server(("127.0.0.1", before)), nats_server(state_dir) as server:
-        assert urlsplit(server.url).port != before
+        before = urlsplit(server.url)
+    with socket.create_server(("127.0.0.1", before.port)), nats_server(state_dir) as server:
+        now = urlsplit(server.url)
+        assert now.port != before.port
+        with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+            await connect(f"nats://{before.username}@127.0.0.1:{now.port}")
+        await (await connect(server.url)).close()
 
 
 def test_bad_nats_setting_is_reported_with_the_servers_own_words(state_dir):

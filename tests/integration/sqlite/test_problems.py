@@ -84,6 +84,12 @@ def test_a_thousand_activities_with_one_that_is_wrong(database: str, old: OldDat
         (b"not a database at all, but long enough to look like one" * 40, "file is not a database"),
         ("CREATE TABLE x (y)", "it has no table repositories"),
         ("CREATE TABLE repositories (id TEXT)", "table repositories has no column name"),
+        ("CREATE VIEW repositories AS SELECT 1 AS id", "it has no table repositories"),
+        (
+            "CREATE TABLE repositories (id TEXT, name AS (hex(zeroblob(1000000000))), path, remote_url, default_branch,"
+            " created_at, updated_at, active)",
+            "table repositories: column name is computed",
+        ),
     ],
 )
 def test_what_is_not_imis_database_is_refused(tmp_path: Path, content: str | bytes | None, text: str) -> None:
@@ -95,6 +101,14 @@ def test_what_is_not_imis_database_is_refused(tmp_path: Path, content: str | byt
             conn.executescript(content)
     with pytest.raises((Invalid, NotFound), match=text), opened(file):
         pass
+
+
+def test_a_value_that_is_larger_than_any_is_not_read(database: str, old: OldDatabase) -> None:
+    everything(old)
+    with closing(sqlite3.connect(old.file)) as conn, conn:
+        conn.execute("UPDATE agent_activities SET description = hex(zeroblob(10000000))")
+    with pytest.raises(Invalid, match=r"^table agent_activities: string or blob too big$"):
+        run(database, old)
 
 
 def test_on_the_command_line(

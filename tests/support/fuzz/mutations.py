@@ -1,9 +1,15 @@
-"""Foreign bytes: what a sender that is broken, newer, or hostile may make of a message that was valid once."""
+"""Foreign bytes: what a sender that is broken, newer, or hostile may make of a message that was valid once.
+
+Twice: `foreign` as a strategy, which makes what fails small and takes a millisecond or two for each; `mutated` by plain
+chance, so that a hundred thousand for each reader take a quarter of an hour.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -75,6 +81,67 @@ def _with_other_bytes(draw: st.DrawFn, seed: bytes) -> bytes:
         start = draw(st.integers(min_value=0, max_value=len(made)))
         end = min(len(made), start + draw(st.sampled_from([0, 0, 1, 1, 2, 8, 1 << 20])))
         made[start:end] = draw(st.sampled_from(PIECES) | st.binary(max_size=4))
+    return bytes(made)
+
+
+def mutated(chance: Random, seeds: Sequence[bytes]) -> bytes:
+    """As `foreign`."""
+    seed = chance.choice(seeds)
+    match chance.choice(["value", "value", "name", "bytes", "bytes", "json", "any"]):
+        case "value":
+            return _revalued(chance, seed)
+        case "name":
+            return _renamed(chance, seed)
+        case "bytes":
+            return _spliced(chance, seed)
+        case "json":
+            return json.dumps(_value(chance)).encode()
+        case _:
+            return chance.randbytes(chance.randrange(65))
+
+
+def _revalued(chance: Random, seed: bytes) -> bytes:
+    document = _document(seed)
+    places = list(_places(document))
+    if not places:
+        return _spliced(chance, seed)
+    holder, key = chance.choice(places)
+    holder[key] = _value(chance)
+    return json.dumps(document).encode()
+
+
+def _renamed(chance: Random, seed: bytes) -> bytes:
+    document = _document(seed)
+    holders = [holder for holder in _holders(document) if isinstance(holder, dict) and holder]
+    if not holders:
+        return _spliced(chance, seed)
+    holder = chance.choice(holders)
+    name = chance.choice(sorted(holder))
+    value = holder.pop(name)
+    holder[chance.choice(["", name.upper(), f"{name} ", name * 40, *sorted(holder)])] = value
+    return json.dumps(document).encode()
+
+
+def _value(chance: Random, depth: int = 0) -> Any:
+    match chance.randrange(8 if depth < 3 else 6):
+        case 0:
+            return chance.randrange(-(2**70), 2**70)
+        case 1:
+            return "".join(chr(chance.choice([chance.randrange(128), chance.randrange(0x110000)])) for _ in range(4))
+        case 6:
+            return [_value(chance, depth + 1) for _ in range(chance.randrange(4))]
+        case 7:
+            return {str(_value(chance, 3)): _value(chance, depth + 1) for _ in range(chance.randrange(4))}
+        case _:
+            return copy.deepcopy(chance.choice(WEIRD))
+
+
+def _spliced(chance: Random, seed: bytes) -> bytes:
+    made = bytearray(seed)
+    for _ in range(chance.randint(1, 3)):
+        start = chance.randint(0, len(made))
+        end = min(len(made), start + chance.choice([0, 0, 1, 1, 2, 8, 1 << 20]))
+        made[start:end] = chance.choice(PIECES) if chance.random() < 0.5 else chance.randbytes(chance.randrange(5))
     return bytes(made)
 
 

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import zstandard
+from nats.js.api import RawStreamMsg
 
 from publisher.checkouts.git import _changed_files
 from publisher.checkouts.origins import on_github, why_not_on_github
 from publisher.cli.arguments.times import moment
-from publisher.history.archive import _row, _unpacked
+from publisher.history.archive import _row
+from publisher.history.lines import plain_lines, unpacked_lines
 from publisher.query_service.service import parse as parse_query
 from publisher.text import visible, visible_json
 from publisher.web.console.json_view import marked
 from registry import exact
 from registry.broker.answers import raise_refusal
+from registry.broker.journal import _line
 from registry.broker.nkey import UserKey
 from registry.commands.reading import read, reply_address
 from registry.dead_letters.letter import letter_in, redelivery_in
@@ -34,6 +37,8 @@ from registry.position import Position
 from registry.profiles.bloodbank import BloodbankProfile
 from registry.queries import QUERIES
 from registry.urls import redacted, safe_to_tell
+from tests.support.fuzz import files
+from tests.support.fuzz.files import in_file
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 
@@ -110,7 +115,7 @@ def take_row(data: bytes) -> None:
 
 
 def unpack(data: bytes) -> None:
-    list(_unpacked(io.BytesIO(data)))
+    list(unpacked_lines(io.BytesIO(data)))
 
 
 def read_letter(data: bytes) -> None:
@@ -173,7 +178,13 @@ READERS = {
     "time": Reader(of_text(moment), [b"2026-01-21T10:00:00Z", b"30m", b"9999-12-31"], (Invalid,)),
     "text to be shown": Reader(of_text(show), [b"caf\xc3\xa9 \x1b[31m\xe2\x80\xae"], ()),
     "JSON to be shown as text": Reader(of_text(lambda text: visible_json(text, "latin-1")), EVENTS, ()),
-    "TOML": Reader(of_text(tomllib.loads), [b'database_url = "x"\nbatch_size = 3'], (ValueError,)),
+    "TOML": Reader(of_text(tomllib.loads), [b'database_url = "x"\nbatch_size = 3'], (ValueError, RecursionError)),
+    "settings in a file": Reader(in_file(files.settings), [files.SETTINGS]),
+    "credentials of NATS": Reader(in_file(files.credentials), [files.CREDS], (Invalid,)),
+    "configuration of ssh": Reader(in_file(files.ssh, ".ssh/config"), [files.SSH], ()),
+    "old database": Reader(in_file(files.old_rows), [files.old_database()], (Invalid,)),
+    "lines of an export": Reader(lambda data: list(plain_lines(io.BytesIO(data))), EVENTS),
+    "line of a journal": Reader(lambda data: _line(RawStreamMsg(data=data)), REDELIVERIES, ()),
 }
 
 

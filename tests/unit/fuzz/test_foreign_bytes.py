@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,10 +12,11 @@ from registry.errors import Invalid, RegistryError
 from registry.events import VERSIONS, parse
 from registry.events.envelope import attributes_of
 from registry.queries import QUERIES
-from tests.support.fuzz.mutations import foreign
+from tests.support.fuzz.mutations import foreign, mutated
 from tests.support.fuzz.readers import ENVELOPE, EVENTS, ID, READERS, Reader
 
 SHORT, LONG = 300, 100_000
+"""Messages for each reader."""
 MOST_CHARACTERS = 5_000
 
 
@@ -33,24 +35,24 @@ def check(reader: Reader, data: bytes) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_reader_raises_what_it_promises_and_nothing_else(name: str) -> None:
-    fuzz(READERS[name], SHORT)
+    @settings(max_examples=SHORT, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(foreign(READERS[name].seeds))
+    def attempt(data: bytes) -> None:
+        check(READERS[name], data)
+
+    attempt()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", READERS)
 def test_a_reader_raises_what_it_promises_over_many_more(name: str) -> None:
-    fuzz(READERS[name], LONG)
-
-
-def fuzz(reader: Reader, times: int) -> None:
-    """Try so many foreign messages."""
-
-    @settings(max_examples=times, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(foreign(reader.seeds))
-    def attempt(data: bytes) -> None:
-        check(reader, data)
-
-    attempt()
+    for number in range(LONG):
+        data = mutated(Random(number), READERS[name].seeds)
+        try:
+            check(READERS[name], data)
+        except BaseException as error:
+            error.add_note(f"message {number}: {data[:2000]!r}")
+            raise
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
 
+from publisher.web.console.console import TRIES
+from publisher.web.rates import Rate
 from tests.support.web.console import TOKEN, Visitor, served
 from tests.support.world import World
 
@@ -28,6 +31,31 @@ async def test_a_wrong_token_is_no_session(world: World) -> None:
         assert "not the token" in answer.text
         assert not visitor.cookie
         assert "Read-only" in (await visitor.get("/")).text
+
+
+async def test_who_tries_many_tokens_is_not_heard_for_a_while(world: World) -> None:
+    async with served(world, works=False) as (visitor, console):
+        console.tries = Rate(TRIES[0], 600)
+        for _ in range(TRIES[0] + 1):
+            assert (await visitor.sign_in()).status == 303, "the right one is no try"
+        tried = await asyncio.gather(*[visitor.sign_in(token=f"wrong {number}") for number in range(TRIES[0])])
+        assert {answer.status for answer in tried} == {403}
+        for token in ("wrong", TOKEN):
+            answer = await visitor.sign_in(token=token)
+            assert (answer.status, 0 < int(answer.headers["retry-after"]) <= 600) == (429, True)
+            assert "too many wrong tokens: try again in" in answer.text
+        assert (await visitor.get("/log")).status == 200, "who has signed in before goes on"
+
+
+async def test_a_session_does_so_much_at_once_and_no_more(world: World) -> None:
+    async with served(world, works=False) as (visitor, console):
+        console.acts = Rate(2, 600)
+        await visitor.sign_in()
+        other = Visitor(visitor.port)
+        await other.sign_in()
+        statuses = [(await visitor.post("/sign-out", {"form": "wrong"})).status for _ in range(3)]
+        assert statuses == [403, 403, 429]
+        assert (await other.act("/", "/sign-out", {})).status == 303
 
 
 @pytest.mark.parametrize("cookie", ["", "a", "a.b.c.d", "..", "Y29uc29sZQ==.9999999999.0.00", "é.1.2.3"])

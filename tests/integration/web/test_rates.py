@@ -1,0 +1,50 @@
+"""How often somebody may do something."""
+
+from __future__ import annotations
+
+import pytest
+
+from publisher.web import rates
+from publisher.web.rates import Rate
+
+
+class Clock:
+    """A time that stands until it is moved."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_so_many_at_once_and_then_one_each_so_many_seconds() -> None:
+    clock = Clock()
+    rate = Rate(3, 10, clock)
+    assert [rate.wait_seconds("a") for _ in range(5)] == [0, 0, 0, 10, 10]
+    assert rate.wait_seconds("b") == 0
+    clock.now += 9
+    assert rate.wait_seconds("a") == 1
+    clock.now += 1
+    assert [rate.wait_seconds("a") for _ in range(2)] == [0, 10]
+    clock.now += 1000
+    assert [rate.wait_seconds("a") for _ in range(4)] == [0, 0, 0, 10]
+
+
+def test_what_is_taken_back_does_not_count() -> None:
+    rate = Rate(1, 10, Clock())
+    for _ in range(3):
+        assert rate.wait_seconds("a") == 0
+        rate.took_back("a")
+    rate.took_back("nobody")
+
+
+def test_of_very_many_no_more_are_remembered_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "MOST_KNOWN", 3)
+    clock = Clock()
+    rate = Rate(1, 10, clock)
+    assert [rate.wait_seconds(who) for who in "abcde"] == [0] * 5
+    assert rate.wait_seconds("a") == 10
+    assert len(rate._full_until) == 3
+    clock.now += 11
+    assert rate.wait_seconds("f") == 0
+    assert len(rate._full_until) == 1
