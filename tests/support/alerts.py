@@ -22,7 +22,8 @@ MINUTES = (30, 420)
 """After which it is looked: what rises is told within the hour, what lasts after its time."""
 FIRING = 'ALERTS{alertstate="firing"}'
 
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool of Prometheus")
+HAS_PROMTOOL = shutil.which("promtool") is not None
+needs_promtool = pytest.mark.skipif(not HAS_PROMTOOL, reason="needs promtool of Prometheus")
 
 
 async def firing(*scrapes: str) -> set[str]:

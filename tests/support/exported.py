@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from publisher.applier.metrics import ApplierMetrics
+from publisher.gauges.level import Level
 from publisher.gauges.measurement import Gauges, OutboxMeasurement, StreamMeasurement
 from publisher.relay.metrics import RelayMetrics
 from tests.support.world import World, running
@@ -46,6 +47,13 @@ class Exported:
             while self.value(name) is not None:
                 await asyncio.sleep(0.02)
         return self.text()
+
+
+def exported_levels(levels: Sequence[Level]) -> str:
+    """What is exported of these levels."""
+    gauges = Gauges("measurement", CollectorRegistry())
+    gauges.measured(levels)
+    return Exported(gauges.registry).text()
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ from registry.client import Delivery, RegistryClient
 from tests.support.alerts import firing, needs_promtool
 from tests.support.client.subscriptions import change_projects, subscribed
 from tests.support.databases import Role, name_of, new_database
-from tests.support.exported import Exported, exporting
+from tests.support.exported import Exported, exported_levels, exporting
 from tests.support.nats.process import nats_process
 from tests.support.nats.reading import connected
 from tests.support.proxy import postgres_proxy
@@ -52,13 +52,6 @@ def insert(world: World, **columns: str) -> None:
     text = f"INSERT INTO outbox ({', '.join(given)}) VALUES ({', '.join(given.values())})"  # noqa: S608  # of constants
     with psycopg.connect(world.database, autocommit=True) as conn:
         conn.execute(text.encode())
-
-
-def shown(levels: list[Level]) -> str:
-    """What is exported of these levels."""
-    registry = CollectorRegistry()
-    Gauges("test", registry).measured(levels)
-    return Exported(registry).text()
 
 
 async def test_none_fires_while_all_is_well_and_a_service_that_is_killed_is_missed(world: World) -> None:
@@ -222,7 +215,7 @@ async def test_a_disk_that_is_full_in_some_days_is_told(world: World) -> None:
             pytest.skip("the disk of PostgreSQL cannot be seen from here")
         now, size = gauges._sizes[-1]
         gauges._sizes.appendleft(Size(now - DAY_SECONDS, size - int(free / 6)))
-        text = shown(await gauges.measure(conn, known))
+        text = exported_levels(await gauges.measure(conn, known))
     assert "ImiDatabaseDiskFull" in await firing(text)
 
 
