@@ -11,8 +11,8 @@ from publisher.gauges import streams
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
 from registry.errors import Unavailable
-from tests.support.alerts import HAS_PROMTOOL, firing
-from tests.support.exported import exported_levels
+from tests.support.metrics.alerts import HAS_PROMTOOL, firing
+from tests.support.metrics.exported import exported_levels
 from tests.support.nats.cluster import SIZE, cluster
 from tests.support.nats.reading import connected
 from tests.support.world import World

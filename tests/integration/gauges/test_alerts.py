@@ -28,10 +28,10 @@ from publisher.outbox.connection import connect
 from publisher.outbox.known import known_stream
 from publisher.stream import consumers
 from registry.client import Delivery, RegistryClient
-from tests.support.alerts import firing, needs_promtool
 from tests.support.client.subscriptions import change_projects, subscribed
 from tests.support.databases import Role, name_of, new_database
-from tests.support.exported import Exported, exported_levels, exporting
+from tests.support.metrics.alerts import firing, needs_promtool
+from tests.support.metrics.exported import Exported, exported_levels, exporting
 from tests.support.nats.process import nats_process
 from tests.support.nats.reading import connected
 from tests.support.proxy import postgres_proxy

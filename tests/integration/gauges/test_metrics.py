@@ -12,7 +12,7 @@ from publisher.canary import Canary, CanaryHealth
 from publisher.gauges import measurement
 from registry.client import RegistryClient
 from registry.errors import Conflict
-from tests.support.exported import Exported, exporting
+from tests.support.metrics.exported import Exported, exporting
 from tests.support.outbox.changes import rename_project
 from tests.support.world import World, running
 

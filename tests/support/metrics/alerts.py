@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
+RULES = Path(__file__).parents[3] / "deploy" / "prometheus" / "alerts.yml"
 MINUTES = (30, 420)
 """After which it is looked: what rises is told within the hour, what lasts after its time."""
 FIRING = 'ALERTS{alertstate="firing"}'
