@@ -10,7 +10,7 @@ from publisher.applier.dead_letters import DeadLetters
 from publisher.doctor.findings import Finding
 from publisher.settings import Settings, profile_of
 from registry.dead_letters import DeadLetterDesk
-from registry.errors import NotFound, Unprepared
+from registry.errors import NotFound
 
 LISTED = 5
 
@@ -18,10 +18,7 @@ LISTED = 5
 async def dead_letter_findings(client: Client, settings: Settings) -> list[Finding]:
     """Count both. Raises `Unavailable`."""
     profile = profile_of(settings)
-    try:
-        counts = await DeadLetterDesk(client, profile).counts()
-    except Unprepared:  # an account that may not list streams
-        counts = {}
+    counts = await DeadLetterDesk(client, profile).counts(if_permitted=True)
     findings = list(_of_events({durable: count for durable, count in counts.items() if count}))
     try:
         waiting = await DeadLetters(client, profile, settings).count()

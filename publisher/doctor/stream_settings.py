@@ -13,7 +13,6 @@ from publisher.settings import Settings, profile_of
 from registry.broker.errors import translated_nats
 from registry.dead_letters import DeadLetterDesk
 from registry.errors import NotFound, Unprepared
-from registry.profiles.profile import Profile
 
 
 class Rule(NamedTuple):
@@ -128,7 +127,8 @@ async def stream_settings_findings(client: Client, settings: Settings) -> list[F
         rules[profile.event_stream] += OWN_EVENTS
         rules[profile.commands.stream] = COMMANDS
     rules[profile.commands.dead_letter_stream] = DEAD_LETTERS
-    rules |= dict.fromkeys(await _of_subscriptions(client, profile), DEAD_LETTERS)
+    durables = await DeadLetterDesk(client, profile).durables(if_permitted=True)
+    rules |= dict.fromkeys(map(profile.letters.stream, durables), DEAD_LETTERS)
     for stream, looked_at in rules.items():
         try:
             with translated_nats(f"cannot read stream {stream}"):
@@ -167,11 +167,3 @@ def _printed(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return str(getattr(value, "value", value)).lower()
-
-
-async def _of_subscriptions(client: Client, profile: Profile) -> list[str]:
-    """The streams with the dead letters of subscriptions."""
-    try:
-        return [profile.letters.stream(durable) for durable in await DeadLetterDesk(client, profile).durables()]
-    except Unprepared:  # an account that may not list streams
-        return []

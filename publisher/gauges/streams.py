@@ -11,7 +11,7 @@ from publisher.stream.consumers import durable_consumers, lag_of
 from publisher.stream.replicas import replicas_away
 from registry.broker.errors import translated_nats
 from registry.dead_letters import DeadLetterDesk
-from registry.errors import NotFound, Unprepared
+from registry.errors import NotFound
 from registry.profiles.profile import Profile
 
 MOST_CONSUMERS = 100
@@ -52,10 +52,7 @@ async def measure(client: Client, profile: Profile) -> list[Level]:
 
 
 async def _dead_letters(client: Client, profile: Profile) -> Level:
-    try:
-        counts = await DeadLetterDesk(client, profile).counts()
-    except Unprepared:  # an account that may not list streams
-        counts = {}
+    counts = await DeadLetterDesk(client, profile).counts(if_permitted=True)
     values = dict(sorted(counts.items())[:MOST_CONSUMERS])
     return Level("imi_event_dead_letters", "Events that a subscription could not handle", values, "durable")
 

@@ -17,7 +17,7 @@ from registry.broker.permitted import api_of
 from registry.dead_letters.letter import DeadLetter
 from registry.dead_letters.record import Action, Record, Records
 from registry.dead_letters.stream import LetterStream
-from registry.errors import Invalid, NotFound
+from registry.errors import Invalid, NotFound, Unprepared
 from registry.events.filter import EventFilter
 from registry.profiles.profile import Profile
 from registry.validation import printable
@@ -31,8 +31,21 @@ class DeadLetterDesk:
         self._names = profile.letters
         self._records = Records(client, profile.letters)
 
-    async def durables(self) -> list[str]:
-        """The subscriptions that have a stream of dead letters, by name. Raises `Unavailable`."""
+    async def durables(self, *, if_permitted: bool = False) -> list[str]:
+        """The subscriptions that have a stream of dead letters, by name. Raises `Unavailable`.
+
+        An account that may not list streams gets `Unprepared`; `if_permitted` none, for who tells of other things, too.
+        """
+        try:
+            names = await self._stream_names()
+        except Unprepared:
+            if not if_permitted:
+                raise
+            return []
+        prefix = self._names.stream("")
+        return sorted(self._names.durable_of(name) for name in names if name.startswith(prefix))
+
+    async def _stream_names(self) -> list[str]:
         found: list[str] = []
         subject = f"{api_of(self._client)}.STREAM.NAMES"
         while True:
@@ -42,18 +55,22 @@ class DeadLetterDesk:
             page = orjson.loads(answer.data)
             found += page.get("streams") or []
             if len(found) >= page.get("total", 0) or not page.get("streams"):
-                break
-        prefix = self._names.stream("")
-        return sorted(self._names.durable_of(name) for name in found if name.startswith(prefix))
+                return found
 
-    async def counts(self) -> dict[str, int]:
-        """How many dead letters each subscription has. Raises `Unavailable`."""
+    async def counts(self, *, if_permitted: bool = False) -> dict[str, int]:
+        """How many dead letters each subscription has. Raises `Unavailable`.
+
+        `if_permitted` leaves out what the account may not look at.
+        """
         counts = {}
-        for durable in await self.durables():
+        for durable in await self.durables(if_permitted=if_permitted):
             try:
                 counts[durable] = await self._stream(durable).count()
             except NotFound:  # deleted meanwhile
                 continue
+            except Unprepared:
+                if not if_permitted:
+                    raise
         return counts
 
     @checked_arguments

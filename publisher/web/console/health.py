@@ -46,6 +46,7 @@ TO_DO = {
     "Transactions": "End the transaction that is named: until then its events, and those that came after, wait.",
     "Triggers": "Switch it on again; imi-registry history verify then tells what was missed.",
 }
+SERVERS = ("PostgreSQL", "NATS")
 NAMES = {"start": "First contact", "outbox_measurement": "Outbox figures", "stream_measurement": "Stream figures"}
 LINKS = {"Dead letters": "/dead-letters", "Event stream": "/streams", "Publisher": "/streams"}
 
@@ -59,6 +60,8 @@ class Check(NamedTuple):
     texts: list[str]
     to_do: str = ""
     link: str = ""
+    because: str = ""
+    """The server that does not answer, where this fails over it: what to do is told there."""
 
 
 def checks(console: Console) -> list[Check]:
@@ -72,7 +75,17 @@ def checks(console: Console) -> list[Check]:
         *(_part(health) for health in console.others if health is not console.findings),
         *_examined(console),
     ]
-    return sorted(found, key=lambda check: ORDER.index(check.state))
+    away = [check for check in found if check.name in SERVERS and check.state == BAD]
+    return sorted((_explained(check, away) for check in found), key=lambda check: ORDER.index(check.state))
+
+
+def _explained(check: Check, away: list[Check]) -> Check:
+    """What fails over a server that is away says so, and not the same reason once more."""
+    for server in away:
+        if check.state == BAD and check.name not in SERVERS and check.to_do == TO_DO[server.name]:
+            texts = [text.replace(server.texts[0], f"waits for {server.name}") for text in check.texts]
+            return check._replace(texts=texts, to_do="", because=server.name)
+    return check
 
 
 def summary(console: Console) -> Check:

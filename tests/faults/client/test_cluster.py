@@ -11,6 +11,8 @@ from publisher.gauges import streams
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
 from registry.errors import Unavailable
+from tests.support.metrics.alerts import HAS_PROMTOOL, firing
+from tests.support.metrics.exported import exported_levels
 from tests.support.nats.cluster import SIZE, cluster
 from tests.support.nats.reading import connected
 from tests.support.world import World
@@ -57,10 +59,13 @@ async def test_a_consumer_whose_leader_is_lost_is_not_taken_for_one_that_is_gone
                 await end([subscription])
             assert len(handled) == len(set(handled))
 
-            # and the gauge of the alert ImiReplicaMissing tells
+            # and the gauge of the alert ImiReplicaMissing tells, and the alert fires
             async with connected(nodes.nodes_up()) as up, asyncio.timeout(60):
                 while await replicas_missing(up, there) != 1:
                     await asyncio.sleep(0.1)
+                text = exported_levels(await streams.measure(up, there.profile))
+            if HAS_PROMTOOL:
+                assert "ImiReplicaMissing" in await firing(text)
 
 
 async def replicas_missing(client: Client, there: World) -> float | None:

@@ -14,11 +14,15 @@ import nats.errors
 import pytest
 from structlog.testing import capture_logs
 
+from publisher.doctor.dead_letters import dead_letter_findings
+from publisher.doctor.stream_settings import stream_settings_findings
 from publisher.embedded.binaries import nats_binary
 from registry.broker.connection import connect_nats
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
-from registry.errors import RegistryError, Unavailable
+from registry.dead_letters import DeadLetterDesk
+from registry.dead_letters.stream import LetterStream
+from registry.errors import RegistryError, Unavailable, Unprepared
 from tests.support.commands import envelope
 from tests.support.nats.reading import connected
 from tests.support.parts import part_named, until
@@ -150,6 +154,37 @@ async def test_a_reader_that_may_not_ask_for_messages_names_the_subject(world: W
         with pytest.raises(Unavailable, match=r"permissions violation for publish to \$js.api.consumer.msg.next\."):
             async with client.replay() as events:
                 await anext(events)
+
+
+async def test_who_may_not_list_streams_is_told_so_or_knows_no_dead_letters(world: World, accounts: Accounts) -> None:
+    there = world.at(nats_url=accounts.url("service"))
+    async with connected(accounts.url("all")) as client:
+        await LetterStream(client, there.profile.letters, "indexer").open()
+    await restarted(accounts, {"publish": ["$JS.API.STREAM.NAMES"]})
+
+    async with connect_nats(there.nats_url, "test") as client:
+        desk = DeadLetterDesk(client, there.profile)
+        for ask in (desk.durables, desk.counts):
+            with pytest.raises(Unprepared, match=r"permissions violation for publish to \$JS.API.STREAM.NAMES"):
+                await ask()
+        assert await desk.durables(if_permitted=True) == []
+        assert await desk.counts(if_permitted=True) == {}
+        assert await stream_settings_findings(client, there.settings()) == []
+        assert await dead_letter_findings(client, there.settings()) == []
+
+
+async def test_who_may_not_look_at_a_stream_of_dead_letters_does_not_count_it(world: World, accounts: Accounts) -> None:
+    there = world.at(nats_url=accounts.url("service"))
+    async with connected(accounts.url("all")) as client:
+        await LetterStream(client, there.profile.letters, "indexer").open()
+    await restarted(accounts, {"publish": [f"$JS.API.STREAM.INFO.{there.profile.letters.stream('indexer')}"]})
+
+    async with connect_nats(there.nats_url, "test") as client:
+        desk = DeadLetterDesk(client, there.profile)
+        assert await desk.durables() == ["indexer"]
+        with pytest.raises(Unprepared):
+            await desk.counts()
+        assert await desk.counts(if_permitted=True) == {}
 
 
 async def test_a_subscriber_that_may_not_acknowledge_says_so(world: World, accounts: Accounts) -> None:

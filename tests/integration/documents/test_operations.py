@@ -78,6 +78,14 @@ async def test_the_page_lists_every_metric_and_no_other(exported: str) -> None:
     assert documented() - found <= NOT_HERE
 
 
+def test_each_metric_has_a_test_that_reads_it() -> None:
+    """Of parts, one is enough: what interrupts and fails them is counted in one place."""
+    files = set(ROOT.glob("tests/**/*.py")) - {Path(__file__)}
+    text = "\n".join(file.read_text() for file in files)
+    text += "".join(f"imi_{part}_interruptions imi_{part}_crashes " for part in PARTS)
+    assert {name for name in documented() if name not in text} == set()
+
+
 @needs_promtool
 async def test_promtool_has_nothing_to_say_about_the_metrics(exported: str) -> None:
     assert await asyncio.to_thread(promtool, "check", "metrics", stdin=exported) == (0, "")

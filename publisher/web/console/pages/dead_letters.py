@@ -14,7 +14,7 @@ from publisher.web.console.forms import acting
 from publisher.web.console.numbers import number_of
 from publisher.web.console.render import HEADERS, page
 from publisher.web.console.sources import letters
-from registry.errors import Invalid, RegistryError, Unavailable
+from registry.errors import Invalid, RegistryError
 from registry.validation import check_text, printable
 
 MOST_CHARACTERS = 200
@@ -27,15 +27,11 @@ async def _list(request: Request) -> Response:
     where, text = request.query_params.get("of", letters.COMMANDS), _text(request.query_params.get("q", ""))
     after = number_of(request.query_params.get("after") or "0", "after")
     found = await letters.page_of(console, where, text, after)
-    try:
-        others = await letters.durables(console)
-    except Unavailable:  # an account that may not list streams
-        others = {}
     return page(
         request,
         "dead_letters/dead_letters.html",
         found=found,
-        others=others,
+        others=await letters.durables(console),
         where=where,
         text=text,
         query=urlencode({"of": where, "q": text}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sse_starlette import ServerSentEvent
@@ -16,21 +16,35 @@ from publisher.web.console.console import Console, console_of
 from publisher.web.console.health import checks, summary
 from publisher.web.console.live import Live, Sent, pause
 from publisher.web.console.render import fragment_apart, page
-from publisher.web.console.sparks import spark
+from publisher.web.console.sources.samples import Sample
+from publisher.web.console.sparks import Spark, spark
 
 TICK_SECONDS = 2.0
 
 
-def figures(console: Console) -> dict[str, Any]:
-    """The samples as sparklines, and for a script all of them in columns."""
+class Lines(NamedTuple):
+    """The samples as sparklines, and all of them in columns, as JSON for a script that draws its own."""
+
+    rate: Spark
+    median: Spark
+    slowest: Spark
+    waiting: Spark
+    columns: str
+
+
+def lines(console: Console) -> Lines:
+    """What a page is sent with; one that is open is told the last sample alone."""
     kept = list(console.samples.kept)
-    columns = [list(column) for column in zip(*kept, strict=True)] if kept else [[], [], [], [], []]
+    columns = [list(column) for column in zip(*kept, strict=True)] if kept else [[] for _ in Sample._fields]
+    rate, median, slowest, waiting = (spark(column) for column in columns[1:])
+    return Lines(rate, median, slowest, waiting, orjson.dumps(columns).decode())
+
+
+def figures(console: Console) -> dict[str, Any]:
+    """What the tiles say in numbers: the last sample, and the last one that knows how long events took."""
+    kept = console.samples.kept
     return {
-        "rate": spark(columns[1]),
-        "median": spark(columns[2]),
-        "slowest": spark(columns[3]),
-        "waiting": spark(columns[4]),
-        "columns": orjson.dumps(columns).decode(),
+        "last": kept[-1] if kept else None,
         "last_known": next((sample for sample in reversed(kept) if sample.median_ms is not None), None),
     }
 
@@ -38,10 +52,11 @@ def figures(console: Console) -> dict[str, Any]:
 async def _overview(request: Request) -> Response:
     console = console_of(request)
     picture = await console.pictures.latest()
-    return page(request, "overview.html", picture=picture, checks=checks(console), **figures(console))
+    values = figures(console) | {"picture": picture, "checks": checks(console), "lines": lines(console)}
+    return page(request, "overview.html", **values)
 
 
-class _Shown:
+class Shown:
     """The parts of the page that change, made once for all who look."""
 
     def __init__(self) -> None:
@@ -50,16 +65,17 @@ class _Shown:
         self._making = asyncio.Lock()
 
     async def of(self, console: Console, key: tuple[object, ...], **values: Any) -> bytes:
+        """All of them, as they go over the wire; made anew when `key` is another one than before."""
         async with self._making:
             if key != self._key:
-                values |= figures(console)
+                values |= figures(console) | {"lines": None}
                 text = await fragment_apart("overview_live.html", health=summary(console), **values)
                 self._key, self._sent = key, ServerSentEvent(text, event="live").encode()
         return self._sent
 
 
 async def _events(console: Console) -> AsyncGenerator[Sent, None]:
-    shown: _Shown = console.shared.setdefault("overview", _Shown())
+    shown: Shown = console.shared.setdefault("overview", Shown())
     while True:
         picture = await console.pictures.latest()
         found = checks(console)

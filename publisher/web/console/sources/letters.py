@@ -68,8 +68,8 @@ class Page(NamedTuple):
 
 
 async def durables(console: Console) -> dict[str, int]:
-    """Subscriptions with dead letters, and how many. Raises `Unavailable`."""
-    return await DeadLetterDesk(console.broker.client, console.profile).counts()
+    """Subscriptions with dead letters, and how many, as far as we may know. Raises `Unavailable`."""
+    return await DeadLetterDesk(console.broker.client, console.profile).counts(if_permitted=True)
 
 
 async def page_of(console: Console, where: str, text: str, after: int = 0) -> Page:

@@ -118,10 +118,7 @@ async def streams_of(broker: Broker, profile: Profile) -> Streams:
 async def _made_when_needed(broker: Broker, profile: Profile) -> dict[str, str]:
     """What is in the streams that are there when something had to be put aside, or somebody did something."""
     letters = profile.letters
-    try:
-        durables = await DeadLetterDesk(broker.client, profile).durables()
-    except RegistryError:  # an account that may not list streams
-        durables = []
+    durables = await DeadLetterDesk(broker.client, profile).durables(if_permitted=True)
     return {letters.stream(durable): f"dead letters of {durable}" for durable in durables} | {
         letters.record_stream: "what was done with dead letters",
         letters.action_stream: "the log of actions",

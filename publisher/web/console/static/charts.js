@@ -5,6 +5,7 @@
   const holder = document.querySelector("[data-samples]");
   if (!holder || !window.uPlot) return;
   const KEPT = 300;
+  const SPANNED = 5; // samples, as in sparks.py
   const columns = JSON.parse(holder.dataset.samples);
   const KINDS = {
     rate: { columns: [1], colors: ["--accent"], words: ["events a second"] },
@@ -18,7 +19,19 @@
   }
 
   function dataOf(kind) {
-    return [columns[0], ...kind.columns.map((index) => columns[index])];
+    return [columns[0], ...kind.columns.map((index) => spanned(columns[index]))];
+  }
+
+  // A line goes on over a few samples that know nothing (undefined), and ends where it was quiet for longer (null).
+  function spanned(values) {
+    const found = [...values];
+    for (let at = 0; at < found.length; at += 1) {
+      let end = at;
+      while (end < found.length && found[end] === null) end += 1;
+      if (end - at <= SPANNED) found.fill(undefined, at, end);
+      at = end;
+    }
+    return found;
   }
 
   function draw(place) {
@@ -26,7 +39,7 @@
     const said = document.createElement("span");
     said.className = "chart-said small muted";
     const series = kind.columns.map((_, at) => ({
-      stroke: () => color(kind.colors[at]), width: 1.6, label: kind.words[at], points: { show: false }, spanGaps: true,
+      stroke: () => color(kind.colors[at]), width: 1.6, label: kind.words[at], points: { show: false },
     }));
     const chart = new window.uPlot({
       width: place.clientWidth, height: 64, legend: { show: false },

@@ -74,7 +74,7 @@
       const name = part.dataset.liveInto;
       const old = name ? document.getElementById(name) : place.querySelector(`[data-live="${part.dataset.live}"]`);
       if (!old || old.contains(document.activeElement) || old.innerHTML === part.innerHTML) continue;
-      const charts = [...old.querySelectorAll(".chart[data-drawn]")];
+      const charts = [...old.querySelectorAll(".chart")]; // which are told each sample by itself
       old.innerHTML = part.innerHTML;
       for (const chart of charts) {
         const fresh = old.querySelector(`[data-chart="${chart.dataset.chart}"]`);

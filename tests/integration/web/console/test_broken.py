@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 from tests.support.nats.process import nats_process
@@ -18,7 +19,11 @@ async def test_nats_killed_is_told_with_what_to_do_and_all_goes_on_when_it_is_ba
         async with served(world.at(nats_url=broker.url())) as (visitor, _):
             await visitor.until("/", "All is well")
             broker.end()
-            assert "Start NATS, or look into its log" in await visitor.until("/", "cannot connect to NATS")
+            text = await visitor.until("/", "waits for NATS")
+            assert text.count("Start NATS, or look into its log") == 2, "once above all, once with the check"
+            assert re.search(
+                r"<strong>NATS:</strong> cannot connect to NATS at [^<]* <span[^>]*>\(.*Relay.* too\)", text
+            )
             world.write(projects=1, worktrees=0, renames=0)
             assert "waits</span>" in await visitor.until("/events", "project.registered")
             assert "The stream does not tell" in (await visitor.get("/events/1")).text

@@ -13,11 +13,18 @@ import pytest
 
 from publisher.web import connections
 from publisher.web.console import live
+from publisher.web.console.health import checks
 from publisher.web.console.pages import events as events_page
+from publisher.web.console.pages.events import Told
+from publisher.web.console.pages.overview import Shown
 from publisher.web.console.render import fragment
 from publisher.web.console.sources import feed
 from publisher.web.console.sources.database import Database
+from publisher.web.console.sources.feed import News
 from publisher.web.console.sources.lines import Line
+from publisher.web.console.sources.outbox import PAGE_LINES, page_of
+from publisher.web.console.sources.wanted import Wanted
+from registry.concurrency.tasks import end
 from registry.errors import Unavailable
 from tests.support.web.console import served
 from tests.support.world import World
@@ -81,6 +88,35 @@ async def test_what_many_are_told_is_made_once(world: World, monkeypatch: pytest
     assert made == ["events/event_row.html"]
 
 
+async def test_what_pages_are_told_is_made_in_pieces_between_which_others_have_their_turn(world: World) -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    world.write(projects=4, worktrees=10, renames=0)
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        conn.execute("UPDATE worktrees SET ahead_of_trunk = 1")
+    async with served(world, works=False) as (visitor, console):
+        await visitor.until("/", "40 <small>worktrees in flight")
+        picture = await console.pictures.latest()
+        lines = (await page_of(console.database, world.stream, Wanted.of({}), None)).lines
+        others = asyncio.ensure_future(take_turns())
+        try:
+            rows = await Told(console).rows(Wanted.of({}), None, News(lines[::-1], missed=False, last=len(lines)))
+            assert rows.count(b"<tr") == PAGE_LINES
+            assert turns >= PAGE_LINES - 1, "one between two rows"
+            turns = 0
+            told = await Shown().of(console, (1,), picture=picture, checks=checks(console))
+            assert told.count(b"<tr>") > len(picture.in_flight) == 40
+            assert turns >= 20
+        finally:
+            await end([others])
+
+
 async def test_nothing_is_read_while_nobody_looks(world: World) -> None:
     async with served(world) as (visitor, console):
         async with visitor.live("/live/events?after=0") as events:
@@ -101,6 +137,8 @@ async def test_the_overview_comes_again_and_again_with_samples(world: World) -> 
                 if len(found) == 2:
                     break
         assert 'data-live="checks"' in found["live"]
+        assert "data-samples" not in found["live"], "what a page has drawn it keeps; it is told the new sample"
+        assert "<path" not in found["live"]
         assert len(orjson.loads(found["sample"])) == 5
 
 
