@@ -22,6 +22,7 @@ from playwright.async_api import Browser, Page
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from publisher.embedded.postgres import postgres
+from publisher.logs import configure
 from registry.concurrency.tasks import end
 from registry.database import migrate
 from registry.database.connection import connect_blocking
@@ -87,6 +88,7 @@ class Scene(NamedTuple):
             slider = page.get_by_role("slider")
             await slider.fill(str(int(await slider.get_attribute("max") or 0) // 2))
             await page.locator("#state ins").first.wait_for()
+            await slider.blur()
             await page.screenshot(path=to)
 
     async def broken(self, to: Path) -> None:
@@ -127,8 +129,6 @@ async def scene(folder: Path) -> AsyncIterator[tuple[Scene, NatsProcess]]:
         there = Invented(database.url, broker.url())
         there.fill()
         url = await stack.enter_async_context(serving(database.url, broker.url(), token))
-        await there.command()
-        await stack.enter_async_context(there.followed())
         working = asyncio.ensure_future(there.live())
         stack.push_async_callback(end, [working])
         browser = await stack.enter_async_context(chromium())
@@ -162,12 +162,15 @@ async def serving(database_url: str, nats_url: str, token: str) -> AsyncIterator
 async def main(everything: Path | None) -> None:
     """Take them all."""
     with tempfile.TemporaryDirectory(prefix="imi-pictures-") as folder:
-        async with scene(Path(folder)) as (found, broker):
+        async with scene(Path(folder)) as (found, broker), AsyncExitStack() as followed:
             await asyncio.sleep(LIVED_SECONDS)
+            if everything is None:
+                await found.overview(HERE / "console.png")
+            await found.there.command()
+            await followed.enter_async_context(found.there.followed())
             if everything is not None:
                 await found.every_page(everything, found.paths())
             else:
-                await found.overview(HERE / "console.png")
                 await found.events(HERE / "console-events.png")
                 await found.worktree(HERE / "console-worktree.png")
             broker.end()
@@ -184,4 +187,5 @@ if __name__ == "__main__":
     given = parser.parse_args().all
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
+    configure("critical")  # the subscriptions of the scene have much to say
     asyncio.run(main(given))

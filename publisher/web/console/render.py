@@ -28,6 +28,9 @@ POLICY = (
 HEADERS = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
 """Beside those of the guard. With no referrer at all a browser would not tell with a form where it comes from."""
 
+MS_A_SECOND = 1000
+FEW = 10
+"""Of fewer the tenths are told."""
 PARTS_AT_ONCE = 32
 """Values and texts of a template: some tenths of a millisecond."""
 
@@ -62,6 +65,8 @@ def templates() -> Environment:
         "short": short,
         "json": marked,
         "duration": duration,
+        "milliseconds": milliseconds,
+        "rate": rate,
         "size": size,
     }
     environment.globals |= {"file": url_of, "pages": PAGES}
@@ -143,6 +148,18 @@ def duration(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def milliseconds(value: float) -> str:
+    """A short time, with as many digits as say something."""
+    if value >= MS_A_SECOND:
+        return f"{value / MS_A_SECOND:.1f} s"
+    return f"{value:.1f} ms" if value < FEW else f"{value:.0f} ms"
+
+
+def rate(value: float) -> str:
+    """How often in a second: a small one with its tenths."""
+    return f"{value:.1f}" if 0 < value < FEW else f"{value:,.0f}"
 
 
 def size(count_of_bytes: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
+from publisher.doctor.consumers import consumer_findings
 from publisher.gauges import streams
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
@@ -64,6 +65,8 @@ async def test_a_consumer_whose_leader_is_lost_is_not_taken_for_one_that_is_gone
                 while await replicas_missing(up, there) != 1:
                     await asyncio.sleep(0.1)
                 text = exported_levels(await streams.measure(up, there.profile))
+                found = await consumer_findings(up, there.settings(stream_replicas=SIZE))
+            assert [one for one in found if f"on node{lost} are away or behind: one more loss may stop it" in one.text]
             if HAS_PROMTOOL:
                 assert "ImiReplicaMissing" in await firing(text)
 

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from publisher.canary import Canary, CanaryHealth
 from publisher.canary import health as canary_health
+from publisher.doctor.server import server_findings
 from publisher.gauges import measurement
 from publisher.gauges.level import Level
 from publisher.gauges.measurement import Gauges
@@ -228,4 +229,7 @@ async def test_a_nats_account_that_is_nearly_full_is_told(world: World, state_di
             await client.jetstream().publish("full", b"x" * 900_000)
             async with exporting(there, relays=False, applies=False) as exported:
                 text = await exported.until(lambda limit: limit == 1_000_000, "imi_jetstream_storage_limit_bytes")
+            async with connect(world.database, "test") as conn:
+                told = [finding.text for finding in await server_findings(conn, client)]
     assert "ImiJetStreamFull" in await firing(text)
+    assert [one for one in told if one.startswith("the NATS account has used 1 of 1 MB of its storage")]

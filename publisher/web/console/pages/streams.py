@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from publisher.outbox.known import Known, known_streams
 from publisher.web.console.console import Console, console_of
+from publisher.web.console.health import TO_DO
 from publisher.web.console.render import page
 from publisher.web.console.sources.streams import Streams, streams_of
 from registry.errors import RegistryError
@@ -23,7 +24,8 @@ async def _streams(request: Request) -> Response:
     except RegistryError as error:
         found, problem = Streams([], []), str(error)
     fed, unknown = await _fed(console)
-    return page(request, "streams.html", streams=found, problem=problem, fed=fed, unknown=unknown)
+    values = {"streams": found, "problem": problem, "to_do": TO_DO["NATS"], "fed": fed, "unknown": unknown}
+    return page(request, "streams.html", **values)
 
 
 async def _fed(console: Console) -> tuple[list[Known], str]:

@@ -18,7 +18,9 @@ PAUSE_FACTOR = 20
 WAIT_SECONDS = 0.03
 """A page waits so long for a newer one, then it is sent with the one that there is; the next comes by itself."""
 
-IN_FLIGHT = """
+MOST_IN_FLIGHT = 40
+
+IN_FLIGHT = f"""
 SELECT
     w.id,
     w.project_id,
@@ -35,7 +37,7 @@ FROM public.worktrees AS w
 JOIN public.projects AS p ON p.id = w.project_id
 WHERE public.is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
 ORDER BY w.updated_at DESC, w.id
-LIMIT 40
+LIMIT {MOST_IN_FLIGHT}
 """
 
 AGENTS = """
@@ -83,6 +85,12 @@ class Picture(NamedTuple):
     problem: str = ""
     """Why there is no newer one."""
     number: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether more is in flight than is listed; the list and the figures are not of quite the same moment."""
+        listed = len(self.in_flight)
+        return listed == MOST_IN_FLIGHT and self.stats is not None and self.stats.in_flight_worktrees > listed
 
 
 class Pictures:
