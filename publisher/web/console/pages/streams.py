@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +25,13 @@ async def _streams(request: Request) -> Response:
     except RegistryError as error:
         found, problem = Streams([], []), str(error)
     fed, unknown = await _fed(console)
-    values = {"streams": found, "problem": problem, "to_do": TO_DO["NATS"], "fed": fed, "unknown": unknown}
+    values: dict[str, Any] = {
+        "streams": found,
+        "problem": problem,
+        "to_do": TO_DO["NATS"],
+        "fed": fed,
+        "unknown": unknown,
+    }
     return page(request, "streams.html", **values)
 
 
