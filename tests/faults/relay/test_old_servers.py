@@ -150,9 +150,10 @@ async def test_kills_on_the_shared_stream_lose_double_and_reorder_nothing(
     async with other_producer(world.nats) as sent:
         await kill_repeatedly(world, kills=kills, profile="bloodbank", bloodbank_proposed="true")
         async with world.relay() as metrics:
-            await world.drained(60)
+            await world.drained(600)
             assert metrics.problems() == []
     messages = await ours(world)
+    print(f"{kills} kills: {len(messages):,} events of ours among {sent['artifact']:,} messages of others")
     assert_same_as_outbox(world.database, messages)
 
     theirs = (await world.nats.jetstream().stream_info(STREAM)).state.messages - len(messages)
@@ -178,14 +179,14 @@ async def kill_repeatedly(world: World, *, kills: int, **settings: object) -> No
         async with writing(world.database, writers=8, seed=kills) as load:
             for _ in range(kills):
                 for relay in relays:
-                    await relay.ready()
+                    await relay.ready(300)
                 await load.reach(commits=rng.randrange(1, 80))
                 at = rng.randrange(2)
                 relays[at].kill()
                 await relays[at].exit_code()
                 relays[at] = start()
         if settings.get("profile") != "bloodbank":
-            await world.drained(60)
+            await world.drained(600)
 
 
 async def test_every_event_carries_the_shared_streams_attributes(world: World, shared: StreamConfig) -> None:

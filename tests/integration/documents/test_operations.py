@@ -87,8 +87,38 @@ def test_each_metric_has_a_test_that_reads_it() -> None:
 
 
 @needs_promtool
-async def test_promtool_has_nothing_to_say_about_the_metrics(exported: str) -> None:
+async def test_promtool_takes_the_metrics_and_evaluates_every_expression_over_them(
+    exported: str, tmp_path: Path
+) -> None:
+    """One that reads well may mean two series of the same labels: then it never has a value, and no alert fires."""
     assert await asyncio.to_thread(promtool, "check", "metrics", stdin=exported) == (0, "")
+    write_rules(tmp_path / "rules.yml")
+    series = [{"series": name, "values": "0+1x90"} for name in sorted(series_in(exported))]
+    at_the_end = {"eval_time": "80m", "expr": "vector(1)", "exp_samples": [{"labels": "{}", "value": 1}]}
+    case = {"interval": "1m", "input_series": series, "promql_expr_test": [at_the_end]}
+    test = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [case]}
+    (tmp_path / "test.yml").write_text(json.dumps(test))
+    assert len(series) > 100
+    code, output = await asyncio.to_thread(promtool, "test", "rules", "test.yml", cwd=tmp_path)
+    assert code == 0, output
+
+
+def series_in(exported: str) -> set[str]:
+    """Each sample as PromQL names it."""
+    return {
+        f"{one.name}{{{','.join(f'{name}={json.dumps(value)}' for name, value in one.labels.items())}}}"
+        for family in text_string_to_metric_families(exported)
+        for one in family.samples
+    }
+
+
+def write_rules(file: Path) -> None:
+    """Rules with every expression of alerts and dashboard; JSON is YAML."""
+    rules = [
+        {"record": f"x:{number}", "expr": text.replace("$__rate_interval", "5m")}
+        for number, text in enumerate(expressions())
+    ]
+    file.write_text(json.dumps({"groups": [{"name": "x", "rules": rules}]}))
 
 
 def alerts() -> dict[str, str]:
@@ -128,11 +158,7 @@ def test_each_alert_fires_when_it_should_and_not_when_it_should_not() -> None:
 
 @needs_promtool
 def test_promtool_reads_every_expression_of_the_dashboard(tmp_path: Path) -> None:
-    rules = [
-        {"record": f"x:{number}", "expr": text.replace("$__rate_interval", "1m")}
-        for number, text in enumerate(expressions())
-    ]
     file = tmp_path / "rules.yml"
-    file.write_text(json.dumps({"groups": [{"name": "x", "rules": rules}]}))  # JSON is YAML
+    write_rules(file)
     code, output = promtool("check", "rules", str(file))
     assert code == 0, output

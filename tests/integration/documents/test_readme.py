@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import shlex
+import subprocess
 import sys
 from itertools import count
 from pathlib import Path
@@ -29,12 +30,15 @@ def block(language: str, containing: str) -> str:
 
 
 async def test_the_python_example_prints_what_changes(world: World) -> None:
-    program = block("python", "client.tail(").replace("nats://127.0.0.1:4222", world.nats_url)
-    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{world.prefix}")')
+    program = block("python", "client.tail(").replace(
+        "connect(nats_url)", f'connect(nats_url, prefix="{world.prefix}")'
+    )
 
     async with world.relay(), asyncio.timeout(30):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
+            *(sys.executable, "-u", "-c", program),
+            stdout=asyncio.subprocess.PIPE,
+            env=environment(NATS_URL=world.nats_url),
         )
         assert process.stdout is not None
         try:
@@ -55,6 +59,17 @@ async def test_the_python_example_prints_what_changes(world: World) -> None:
         finally:
             process.kill()
             await process.wait()
+
+
+def test_the_address_of_nats_is_read_from_the_endpoints(tmp_path: Path) -> None:
+    endpoints = {"database_url": "postgresql:///x", "nats_url": "nats://t0ken@127.0.0.1:4222", "http_url": "http://x"}
+    (command,) = re.findall(r"^\$ export NATS_URL=\$\((.*)\)$", README, re.MULTILINE)
+    for indent in (None, 2):
+        (tmp_path / "endpoints.json").write_text(json.dumps(endpoints, indent=indent))
+        told = subprocess.run(  # noqa: S602  # of the page
+            command.replace("~/.imi", str(tmp_path)), shell=True, capture_output=True, text=True, check=True
+        )
+        assert told.stdout.strip() == endpoints["nats_url"]
 
 
 def test_the_commands_that_use_a_running_up_run(
