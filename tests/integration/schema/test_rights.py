@@ -54,9 +54,24 @@ CALLS = {
     "maintenance_vacuum": "SELECT maintenance_vacuum()",
     "deleted_worktree": "SELECT * FROM deleted_worktree(gen_random_uuid())",
     "forget_deleted_worktrees": "SELECT forget_deleted_worktrees(now())",
+    "counted_totals": "SELECT * FROM counted_totals()",
+    "may_use_counts": "SELECT may_use_counts()",
+    "worktree_counts": "SELECT * FROM worktree_counts(%(project)s)",
 }
 # They take no right on a table, or the owner's: see what each says of it.
-OPEN = {"days_ago", "maintenance_vacuum", "deleted_worktree", "forget_deleted_worktrees"}
+OPEN = {
+    "days_ago",
+    "maintenance_vacuum",
+    "deleted_worktree",
+    "forget_deleted_worktrees",
+    "may_use_counts",
+    "worktree_counts",
+}
+# They read the counts that are kept, on which a right on the four tables is none.
+COUNTS = {
+    "kept_totals": "SELECT * FROM kept_totals()",
+    "differing_counts": "SELECT * FROM differing_counts()",
+}
 # The applier's, which reads and writes the ledger and the outbox.
 SERVICE = {
     "apply_command",
@@ -74,6 +89,8 @@ OWNER = {
     "backfill_outbox": "SELECT backfill_outbox()",
     "registry_heartbeat": "SELECT registry_heartbeat('s')",
     "backfill_outbox_lock": "SELECT backfill_outbox_lock('projects', %(project)s::text, false)",
+    "recount_registry": "CALL recount_registry()",
+    "fold_counts": "CALL fold_counts()",
 }
 
 
@@ -196,7 +213,7 @@ def test_a_writer_with_rights_on_the_four_tables_can_call_every_function(
             "GRANT SELECT, INSERT, UPDATE, DELETE ON projects, worktrees, worktree_types, agent_activities TO {}"
         ).format(sql.Identifier(nobody))
     )
-    assert set(CALLS) | SERVICE | set(OWNER) == functions_of_the_registry(superuser)
+    assert set(CALLS) | SERVICE | set(COUNTS) | set(OWNER) == functions_of_the_registry(superuser)
 
     superuser.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(nobody)))
     for call in CALLS.values():
@@ -213,10 +230,10 @@ def test_functions_give_nobody_a_right_he_has_not(owned_database: str, superuser
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             superuser.execute(CALLS[name].encode(), ids)
     for call in OWNER.values():
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for function"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"permission denied for (function|procedure)"):
             superuser.execute(call.encode(), ids)
     for name in OPEN:
-        superuser.execute(CALLS[name].encode())
+        superuser.execute(CALLS[name].encode(), ids)
     superuser.execute("RESET ROLE")
     assert superuser.execute("SELECT count(*) FROM deleted_worktrees").fetchone() == (1,), "its activity is there"
 
