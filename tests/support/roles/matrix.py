@@ -18,7 +18,8 @@ from psycopg import sql
 
 from publisher.embedded.postgres import postgres
 from registry.database import migrate
-from tests.integration.schema.test_rights import CALLS, COUNTS, OWNER, populate
+from tests.integration.schema.test_rights import populate
+from tests.support.roles.calls import CALLS, COUNTS, OWNER
 from tests.support.services import scratch_directory
 
 PAGE = Path(__file__).parents[3] / "docs/security.md"
