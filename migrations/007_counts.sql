@@ -2,7 +2,7 @@
 -- v_projects_summary no longer read whole tables.
 --
 -- A writer appends what it adds and takes to count_delta, and waits for nobody; now and then one folds what lies there into
--- the counts. Who reads adds both, in one snapshot. Why it is built this way: docs/adr/0013-counts.md.
+-- the counts. Who reads adds both, in one snapshot. Why it is built this way: docs/adr/0014-counts.md.
 -- compatible down to: 006
 
 BEGIN;
