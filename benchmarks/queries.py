@@ -18,8 +18,8 @@ from benchmarks.harness.sizes import Sizes
 SEARCH_LIMIT_MS = 10.0
 ROUNDS = 2
 """The first fills the caches and is thrown away."""
-WHOLE_TABLE = {"get_registry_stats", "get_inflight_work (all)", "cleanup_old_activities", "prune_inactive_worktrees"}
-"""These count or list whole tables: reading them in full is their work."""
+WHOLE_TABLE = {"v_projects_summary (all)", "cleanup_old_activities", "prune_inactive_worktrees"}
+"""These list or look through whole tables: reading them in full is their work."""
 
 Parameters = Callable[[Random], tuple[object, ...]]
 
@@ -100,6 +100,8 @@ def _calls(sizes: Sizes) -> dict[str, tuple[str, Parameters]]:
         "get_agent_recent_work": ("SELECT * FROM get_agent_recent_work(%s)", agent),
         "get_inflight_work (one project)": ("SELECT * FROM get_inflight_work(%s)", project),
         "get_inflight_work (all)": ("SELECT * FROM get_inflight_work()", lambda _: ()),
+        "v_projects_summary (one project)": ("SELECT * FROM v_projects_summary WHERE id = %s", project),
+        "v_projects_summary (all)": ("SELECT * FROM v_projects_summary", lambda _: ()),
         "search_projects": ("SELECT * FROM search_projects(%s)", text),
         "get_registry_stats": ("SELECT * FROM get_registry_stats()", lambda _: ()),
         "register_project": ("SELECT register_project(%s, %s)", new_project),

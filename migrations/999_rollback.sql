@@ -31,6 +31,9 @@ BEGIN
             ('command_ledger', 'command_id'),
             ('published_batch', 'last_sequence'),
             ('outbox_fault', 'detail'),
+            ('registry_counts', 'is_only'),
+            ('project_counts', 'in_flight_worktrees'),
+            ('count_delta', 'is_all_stale'),
             ('schema_migrations', 'checksum')
     ) AS own (table_name, column_name)
     WHERE to_regclass('public.' || own.table_name) IS NOT NULL
@@ -62,6 +65,9 @@ DROP FUNCTION IF EXISTS
     outbox_worktree_type_changes(worktree_types, worktree_types),
     outbox_activity_data(agent_activities, uuid, text, text);
 
+-- 007: what has rows of the tables
+DROP FUNCTION IF EXISTS kept_totals(), counted_totals();
+
 -- 005
 DROP FUNCTION IF EXISTS published_ids(publisher_cursor);
 
@@ -73,6 +79,9 @@ DROP TYPE IF EXISTS outbox_project, outbox_worktree, outbox_worktree_type, outbo
 -- Their triggers, indexes and sequences go with them.
 DROP TABLE IF EXISTS
     schema_migrations,
+    count_delta,
+    project_counts,
+    registry_counts,
     command_ledger,
     published_batch,
     publisher_cursor,
@@ -86,6 +95,22 @@ DROP TABLE IF EXISTS
     projects;
 
 DROP SEQUENCE IF EXISTS publisher_doorbell;
+
+-- 007
+DROP FUNCTION IF EXISTS
+    differing_counts(),
+    may_use_counts(),
+    worktree_counts(uuid),
+    count_projects_inserted(),
+    count_project_updated(),
+    count_projects_deleted(),
+    count_worktrees_inserted(),
+    count_worktree_updated(),
+    count_worktrees_deleted(),
+    count_activities_inserted(),
+    count_activities_deleted(),
+    count_truncated();
+DROP PROCEDURE IF EXISTS fold_counts(), recount_registry();
 
 -- 006. The roles themselves belong to the server, and perhaps to other registries on it.
 DROP FUNCTION IF EXISTS grant_role_rights(), role_rights();

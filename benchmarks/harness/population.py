@@ -55,6 +55,7 @@ def load(conn: psycopg.Connection, projects: int, worktrees: int, activities: in
         ),
     )
     conn.execute("RESET session_replication_role")
+    conn.execute("CALL recount_registry()")
 
 
 def names(projects: int) -> list[str]:

@@ -400,6 +400,260 @@ END;
 $function$;
 COMMENT ON FUNCTION command_worktree(jsonb) IS 'The worktree that the data of a command names by worktree_id, or by path while it is active.';
 
+CREATE OR REPLACE FUNCTION public.count_activities_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO public.count_delta (activities)
+    SELECT -count(*)
+    FROM old_rows;
+    IF random() < 0.00025 THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_activities_deleted() FROM PUBLIC;
+COMMENT ON FUNCTION count_activities_deleted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.count_activities_inserted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+AS $function$
+BEGIN
+    INSERT INTO public.count_delta (activities)
+    SELECT pg_catalog.count(*)
+    FROM new_rows;
+    IF pg_catalog.random() OPERATOR(pg_catalog.<) 0.00025::double precision THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_activities_inserted() FROM PUBLIC;
+COMMENT ON FUNCTION count_activities_inserted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.count_project_updated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO public.count_delta (active_projects)
+    VALUES (CASE WHEN NEW.active THEN 1 ELSE -1 END);
+    IF random() < 0.00025 THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_project_updated() FROM PUBLIC;
+COMMENT ON FUNCTION count_project_updated() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.count_projects_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO public.count_delta (projects, active_projects)
+    SELECT -count(*), -count(*) FILTER (WHERE o.active)
+    FROM old_rows o;
+    IF random() < 0.00025 THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_projects_deleted() FROM PUBLIC;
+COMMENT ON FUNCTION count_projects_deleted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.count_projects_inserted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO public.count_delta (projects, active_projects)
+    SELECT count(*), count(*) FILTER (WHERE n.active)
+    FROM new_rows n;
+    IF random() < 0.00025 THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_projects_inserted() FROM PUBLIC;
+COMMENT ON FUNCTION count_projects_inserted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.count_truncated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO public.count_delta (is_all_stale) VALUES (true);
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_truncated() FROM PUBLIC;
+COMMENT ON FUNCTION count_truncated() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.count_worktree_updated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+AS $function$
+BEGIN
+    IF NEW.project_id OPERATOR(pg_catalog.=) OLD.project_id THEN
+        INSERT INTO public.count_delta (
+            project_id, active_worktrees, uncommitted_worktrees, in_flight_worktrees, last_worktree_at, is_stale
+        )
+        VALUES (
+            NEW.project_id,
+            NEW.active::integer OPERATOR(pg_catalog.-) OLD.active::integer,
+            (NEW.active AND NEW.has_uncommitted_changes)::integer
+                OPERATOR(pg_catalog.-) (OLD.active AND OLD.has_uncommitted_changes)::integer,
+            public.is_in_flight(
+                NEW.active, NEW.merged_at, NEW.has_uncommitted_changes, NEW.ahead_of_trunk, NEW.behind_trunk
+            )::integer OPERATOR(pg_catalog.-) public.is_in_flight(
+                OLD.active, OLD.merged_at, OLD.has_uncommitted_changes, OLD.ahead_of_trunk, OLD.behind_trunk
+            )::integer,
+            NEW.updated_at,
+            NEW.updated_at OPERATOR(pg_catalog.<) OLD.updated_at
+        );
+    ELSE
+        INSERT INTO public.count_delta (
+            project_id, active_worktrees, uncommitted_worktrees, in_flight_worktrees, last_worktree_at, is_stale
+        )
+        VALUES
+            (
+                OLD.project_id,
+                OPERATOR(pg_catalog.-) OLD.active::integer,
+                OPERATOR(pg_catalog.-) (OLD.active AND OLD.has_uncommitted_changes)::integer,
+                OPERATOR(pg_catalog.-) public.is_in_flight(
+                    OLD.active, OLD.merged_at, OLD.has_uncommitted_changes, OLD.ahead_of_trunk, OLD.behind_trunk
+                )::integer,
+                NULL,
+                true
+            ),
+            (
+                NEW.project_id,
+                NEW.active::integer,
+                (NEW.active AND NEW.has_uncommitted_changes)::integer,
+                public.is_in_flight(
+                    NEW.active, NEW.merged_at, NEW.has_uncommitted_changes, NEW.ahead_of_trunk, NEW.behind_trunk
+                )::integer,
+                NEW.updated_at,
+                false
+            );
+    END IF;
+    IF pg_catalog.random() OPERATOR(pg_catalog.<) 0.00025::double precision THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_worktree_updated() FROM PUBLIC;
+COMMENT ON FUNCTION count_worktree_updated() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.count_worktrees_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    appended bigint;
+BEGIN
+    INSERT INTO public.count_delta (
+        project_id, worktrees, active_worktrees, uncommitted_worktrees, in_flight_worktrees, is_stale
+    )
+    SELECT
+        o.project_id,
+        -count(*),
+        -count(*) FILTER (WHERE o.active),
+        -count(*) FILTER (WHERE o.active AND o.has_uncommitted_changes),
+        -count(*) FILTER (
+            WHERE public.is_in_flight(o.active, o.merged_at, o.has_uncommitted_changes, o.ahead_of_trunk, o.behind_trunk)
+        ),
+        true
+    FROM old_rows o
+    GROUP BY o.project_id;
+    GET DIAGNOSTICS appended = ROW_COUNT;
+    IF random() < 0.00025 * appended THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_worktrees_deleted() FROM PUBLIC;
+COMMENT ON FUNCTION count_worktrees_deleted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.count_worktrees_inserted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    appended bigint;
+BEGIN
+    INSERT INTO public.count_delta (
+        project_id, worktrees, active_worktrees, uncommitted_worktrees, in_flight_worktrees, last_worktree_at
+    )
+    SELECT
+        n.project_id,
+        count(*),
+        count(*) FILTER (WHERE n.active),
+        count(*) FILTER (WHERE n.active AND n.has_uncommitted_changes),
+        count(*) FILTER (
+            WHERE public.is_in_flight(n.active, n.merged_at, n.has_uncommitted_changes, n.ahead_of_trunk, n.behind_trunk)
+        ),
+        max(n.updated_at)
+    FROM new_rows n
+    GROUP BY n.project_id;
+    GET DIAGNOSTICS appended = ROW_COUNT;
+    IF random() < 0.00025 * appended THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_worktrees_inserted() FROM PUBLIC;
+COMMENT ON FUNCTION count_worktrees_inserted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.counted_totals()
+ RETURNS SETOF registry_counts
+ LANGUAGE sql
+ STABLE ROWS 1
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT true, p.projects, p.active_projects, w.worktrees, w.active_worktrees, w.in_flight_worktrees, a.activities
+    FROM (
+        SELECT count(*) AS projects, count(*) FILTER (WHERE active) AS active_projects FROM public.projects
+    ) p
+    CROSS JOIN (
+        SELECT
+            count(*) AS worktrees,
+            count(*) FILTER (WHERE active) AS active_worktrees,
+            count(*) FILTER (
+                WHERE public.is_in_flight(active, merged_at, has_uncommitted_changes, ahead_of_trunk, behind_trunk)
+            ) AS in_flight_worktrees
+        FROM public.worktrees
+    ) w
+    CROSS JOIN (SELECT count(*) AS activities FROM public.agent_activities) a
+$function$;
+COMMENT ON FUNCTION counted_totals() IS 'What registry_counts should be: everything counted, row by row.';
+
 CREATE OR REPLACE FUNCTION public.days_ago(p_days integer)
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -445,6 +699,114 @@ AS $function$
     SELECT * FROM public.deleted_worktrees d WHERE d.id = p_worktree_id
 $function$;
 COMMENT ON FUNCTION deleted_worktree(uuid) IS 'What a deleted worktree was called; no row while it exists.';
+
+CREATE OR REPLACE FUNCTION public.differing_counts()
+ RETURNS TABLE(what text, kept bigint, counted bigint)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT f.what, f.kept, f.counted
+    FROM public.kept_totals() k
+    CROSS JOIN public.counted_totals() n
+    CROSS JOIN LATERAL (
+        VALUES
+            ('projects', k.projects, n.projects),
+            ('active projects', k.active_projects, n.active_projects),
+            ('worktrees', k.worktrees, n.worktrees),
+            ('active worktrees', k.active_worktrees, n.active_worktrees),
+            ('worktrees in flight', k.in_flight_worktrees, n.in_flight_worktrees),
+            ('activities', k.activities, n.activities)
+    ) AS f (what, kept, counted)
+    WHERE f.kept <> f.counted
+        AND NOT EXISTS (SELECT FROM public.count_delta WHERE is_all_stale)
+$function$;
+COMMENT ON FUNCTION differing_counts() IS 'Which counts that are kept are wrong; none while everything is to be counted anew. It counts everything.';
+
+CREATE OR REPLACE PROCEDURE public.fold_counts()
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $procedure$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' OR NOT pg_try_advisory_xact_lock(7596844004854953326) THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM public.count_delta WHERE is_all_stale) THEN
+        CALL public.recount_registry();
+        RETURN;
+    END IF;
+    WITH told AS (
+        DELETE FROM public.count_delta
+        WHERE is_all_stale IS NULL
+        RETURNING *
+    ),
+    by_project AS (
+        SELECT
+            t.project_id,
+            coalesce(sum(t.active_worktrees), 0) AS active_worktrees,
+            coalesce(sum(t.uncommitted_worktrees), 0) AS uncommitted_worktrees,
+            coalesce(sum(t.in_flight_worktrees), 0) AS in_flight_worktrees,
+            max(t.last_worktree_at) AS last_worktree_at,
+            bool_or(t.is_stale) AS is_stale
+        FROM told t
+        WHERE t.project_id IS NOT NULL
+        GROUP BY t.project_id
+    ),
+    changed AS (
+        SELECT
+            t.project_id,
+            coalesce(c.active_worktrees, 0) + t.active_worktrees AS active_worktrees,
+            coalesce(c.uncommitted_worktrees, 0) + t.uncommitted_worktrees AS uncommitted_worktrees,
+            coalesce(c.in_flight_worktrees, 0) + t.in_flight_worktrees AS in_flight_worktrees,
+            CASE
+                WHEN t.is_stale THEN (
+                    SELECT max(w.updated_at) FROM public.worktrees w WHERE w.project_id = t.project_id
+                )
+                ELSE greatest(c.last_worktree_at, t.last_worktree_at)
+            END AS last_worktree_at
+        FROM by_project t
+        LEFT JOIN public.project_counts c ON c.project_id = t.project_id
+    ),
+    gone AS (
+        DELETE FROM public.project_counts c
+        USING changed n
+        WHERE c.project_id = n.project_id AND n.last_worktree_at IS NULL
+    ),
+    kept AS (
+        INSERT INTO public.project_counts AS c (
+            project_id, active_worktrees, uncommitted_worktrees, in_flight_worktrees, last_worktree_at
+        )
+        SELECT n.project_id, n.active_worktrees, n.uncommitted_worktrees, n.in_flight_worktrees, n.last_worktree_at
+        FROM changed n
+        WHERE n.last_worktree_at IS NOT NULL
+        ON CONFLICT (project_id) DO UPDATE
+        SET active_worktrees = excluded.active_worktrees,
+            uncommitted_worktrees = excluded.uncommitted_worktrees,
+            in_flight_worktrees = excluded.in_flight_worktrees,
+            last_worktree_at = excluded.last_worktree_at
+    )
+    UPDATE public.registry_counts c
+    SET projects = c.projects + n.projects,
+        active_projects = c.active_projects + n.active_projects,
+        worktrees = c.worktrees + n.worktrees,
+        active_worktrees = c.active_worktrees + n.active_worktrees,
+        in_flight_worktrees = c.in_flight_worktrees + n.in_flight_worktrees,
+        activities = c.activities + n.activities
+    FROM (
+        SELECT
+            coalesce(sum(t.projects), 0) AS projects,
+            coalesce(sum(t.active_projects), 0) AS active_projects,
+            coalesce(sum(t.worktrees), 0) AS worktrees,
+            coalesce(sum(t.active_worktrees), 0) AS active_worktrees,
+            coalesce(sum(t.in_flight_worktrees), 0) AS in_flight_worktrees,
+            coalesce(sum(t.activities), 0) AS activities
+        FROM told t
+    ) n;
+END;
+$procedure$;
+REVOKE EXECUTE ON PROCEDURE fold_counts() FROM PUBLIC;
+COMMENT ON PROCEDURE fold_counts() IS 'Adds what lies in count_delta to the counts, unless somebody else is about to; writers call it, one in four thousand.';
 
 CREATE OR REPLACE FUNCTION public.forget_deleted_worktrees(p_horizon timestamp with time zone)
  RETURNS void
@@ -584,9 +946,20 @@ CREATE OR REPLACE FUNCTION public.get_inflight_work(p_project_id uuid DEFAULT NU
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+    projects uuid[];
 BEGIN
-    IF p_project_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.projects p WHERE p.id = p_project_id) THEN
-        RAISE EXCEPTION 'get_inflight_work: p_project_id % is no project', p_project_id USING ERRCODE = 'P0002';
+    IF p_project_id IS NOT NULL THEN
+        IF NOT EXISTS (SELECT FROM public.projects p WHERE p.id = p_project_id) THEN
+            RAISE EXCEPTION 'get_inflight_work: p_project_id % is no project', p_project_id USING ERRCODE = 'P0002';
+        END IF;
+        projects := ARRAY[p_project_id];
+    ELSIF public.may_use_counts() THEN
+        projects := ARRAY(
+            SELECT c.project_id FROM public.project_counts c WHERE c.in_flight_worktrees > 0
+            UNION
+            SELECT d.project_id FROM public.count_delta d WHERE d.in_flight_worktrees > 0
+        );
     END IF;
     RETURN QUERY
     SELECT
@@ -595,7 +968,7 @@ BEGIN
         w.uncommitted_files_count, w.ahead_of_trunk, w.behind_trunk, w.agent_id, w.updated_at
     FROM public.worktrees w
     WHERE public.is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
-        AND (p_project_id IS NULL OR w.project_id = p_project_id)
+        AND (projects IS NULL OR w.project_id = ANY (projects))
     ORDER BY w.updated_at DESC, w.id;
 END;
 $function$;
@@ -652,22 +1025,25 @@ COMMENT ON FUNCTION get_project_working_path(uuid,text) IS 'The trunk path, or t
 
 CREATE OR REPLACE FUNCTION public.get_registry_stats()
  RETURNS TABLE(total_projects bigint, active_projects bigint, total_worktrees bigint, active_worktrees bigint, in_flight_worktrees bigint, total_activities bigint, activities_last_24h bigint)
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+    found public.registry_counts;
+BEGIN
+    IF public.may_use_counts() THEN
+        SELECT * INTO found FROM public.kept_totals();
+    ELSE
+        SELECT * INTO found FROM public.counted_totals();
+    END IF;
+    RETURN QUERY
     SELECT
-        (SELECT count(*) FROM public.projects),
-        (SELECT count(*) FROM public.projects WHERE active),
-        (SELECT count(*) FROM public.worktrees),
-        (SELECT count(*) FROM public.worktrees WHERE active),
-        (
-            SELECT count(*)
-            FROM public.worktrees
-            WHERE public.is_in_flight(active, merged_at, has_uncommitted_changes, ahead_of_trunk, behind_trunk)
-        ),
-        (SELECT count(*) FROM public.agent_activities),
-        (SELECT count(*) FROM public.agent_activities WHERE created_at > now() - interval '24 hours')
+        found.projects, found.active_projects, found.worktrees, found.active_worktrees, found.in_flight_worktrees,
+        found.activities, count(*)
+    FROM public.agent_activities a
+    WHERE a.created_at > now() - interval '24 hours';
+END;
 $function$;
 COMMENT ON FUNCTION get_registry_stats() IS 'One row of counts; in flight means the rows of v_inflight_work.';
 
@@ -896,6 +1272,34 @@ CREATE OR REPLACE FUNCTION public.is_remote_origin(p_remote_origin text)
 RETURN ((p_remote_origin ~ ('^git@github[.]com:[a-z0-9][a-z0-9_-]*/[a-z0-9._-]+[.]git$'::text COLLATE "C")) AND (p_remote_origin !~ ('([.][.]|/[.]git$|[.]git[.]git$)'::text COLLATE "C")) AND (length(p_remote_origin) <= 160));
 COMMENT ON FUNCTION is_remote_origin(text) IS 'Whether this is an origin in the form the registry stores: git@github.com:owner/repo.git, lower case.';
 
+CREATE OR REPLACE FUNCTION public.kept_totals()
+ RETURNS SETOF registry_counts
+ LANGUAGE sql
+ STABLE ROWS 1
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT
+        true,
+        (c.projects + coalesce(d.projects, 0))::bigint,
+        (c.active_projects + coalesce(d.active_projects, 0))::bigint,
+        (c.worktrees + coalesce(d.worktrees, 0))::bigint,
+        (c.active_worktrees + coalesce(d.active_worktrees, 0))::bigint,
+        (c.in_flight_worktrees + coalesce(d.in_flight_worktrees, 0))::bigint,
+        (c.activities + coalesce(d.activities, 0))::bigint
+    FROM public.registry_counts c
+    CROSS JOIN (
+        SELECT
+            sum(projects) AS projects,
+            sum(active_projects) AS active_projects,
+            sum(worktrees) AS worktrees,
+            sum(active_worktrees) AS active_worktrees,
+            sum(in_flight_worktrees) AS in_flight_worktrees,
+            sum(activities) AS activities
+        FROM public.count_delta
+    ) d
+$function$;
+COMMENT ON FUNCTION kept_totals() IS 'The counts that are kept, with what is still to be folded.';
+
 CREATE OR REPLACE FUNCTION public.log_activity(p_agent_id text, p_worktree_id uuid, p_activity_type text, p_description text, p_file_path text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -972,6 +1376,34 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION mark_worktree_merged(uuid,text,text) IS 'Records the merge and deactivates the worktree; the same merge again changes nothing.';
+
+CREATE OR REPLACE FUNCTION public.may_use_counts()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF NOT (
+        has_table_privilege('public.projects', 'SELECT')
+        AND has_table_privilege('public.worktrees', 'SELECT')
+        AND has_table_privilege('public.agent_activities', 'SELECT')
+        AND has_table_privilege('public.registry_counts', 'SELECT')
+        AND has_table_privilege('public.project_counts', 'SELECT')
+        AND has_table_privilege('public.count_delta', 'SELECT')
+    ) THEN
+        RETURN false;
+    END IF;
+    IF row_security_active('public.projects')
+        OR row_security_active('public.worktrees')
+        OR row_security_active('public.agent_activities')
+    THEN
+        RETURN false;
+    END IF;
+    RETURN NOT EXISTS (SELECT FROM public.count_delta WHERE is_all_stale);
+END;
+$function$;
+COMMENT ON FUNCTION may_use_counts() IS 'Whether the caller may see the counts that are kept, and sees all rows that are counted, and everything was counted since a table was truncated. Who does not is answered by counting.';
 
 CREATE OR REPLACE FUNCTION public.normalize_path(p_path text)
  RETURNS text
@@ -1591,6 +2023,57 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION quote_origin(text) IS 'An origin for an error message, without user, password and token.';
 
+CREATE OR REPLACE PROCEDURE public.recount_registry()
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $procedure$
+BEGIN
+    PERFORM pg_advisory_xact_lock(7596844004854953326);
+    WITH told AS (
+        DELETE FROM public.count_delta
+    ),
+    counted AS (
+        SELECT
+            w.project_id,
+            count(*) FILTER (WHERE w.active) AS active_worktrees,
+            count(*) FILTER (WHERE w.active AND w.has_uncommitted_changes) AS uncommitted_worktrees,
+            count(*) FILTER (
+                WHERE public.is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
+            ) AS in_flight_worktrees,
+            max(w.updated_at) AS last_worktree_at
+        FROM public.worktrees w
+        GROUP BY w.project_id
+    ),
+    gone AS (
+        DELETE FROM public.project_counts c
+        WHERE NOT EXISTS (SELECT FROM counted n WHERE n.project_id = c.project_id)
+    ),
+    kept AS (
+        INSERT INTO public.project_counts AS c (
+            project_id, active_worktrees, uncommitted_worktrees, in_flight_worktrees, last_worktree_at
+        )
+        SELECT n.project_id, n.active_worktrees, n.uncommitted_worktrees, n.in_flight_worktrees, n.last_worktree_at
+        FROM counted n
+        ON CONFLICT (project_id) DO UPDATE
+        SET active_worktrees = excluded.active_worktrees,
+            uncommitted_worktrees = excluded.uncommitted_worktrees,
+            in_flight_worktrees = excluded.in_flight_worktrees,
+            last_worktree_at = excluded.last_worktree_at
+    )
+    UPDATE public.registry_counts c
+    SET projects = n.projects,
+        active_projects = n.active_projects,
+        worktrees = n.worktrees,
+        active_worktrees = n.active_worktrees,
+        in_flight_worktrees = n.in_flight_worktrees,
+        activities = n.activities
+    FROM public.counted_totals() n;
+END;
+$procedure$;
+REVOKE EXECUTE ON PROCEDURE recount_registry() FROM PUBLIC;
+COMMENT ON PROCEDURE recount_registry() IS 'Counts everything anew, while others write: after rows were written with triggers off, or a restore of data alone.';
+
 CREATE OR REPLACE FUNCTION public.refuse_times(p_table text, p_columns text[], p_values timestamp with time zone[])
  RETURNS boolean
  LANGUAGE plpgsql
@@ -2093,6 +2576,7 @@ AS $function$
     SELECT r.role_name, r.kind, o.object_name, r.rights
     FROM (
         VALUES
+            ('imi_reader', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_reader', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
             ('imi_reader', 'TABLE', 'SELECT',
                 '{v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
@@ -2101,6 +2585,7 @@ AS $function$
             ('imi_reader', 'TABLE', 'SELECT', '{schema_migrations}'),
             ('imi_reader', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
 
+            ('imi_writer', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_writer', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE', '{projects, worktrees, worktree_types}'),
             ('imi_writer', 'TABLE', 'SELECT, INSERT', '{agent_activities}'),
             ('imi_writer', 'TABLE', 'SELECT',
@@ -2108,6 +2593,7 @@ AS $function$
             ('imi_writer', 'TABLE', 'SELECT', '{schema_migrations}'),
             ('imi_writer', 'FUNCTION', 'EXECUTE', '{remove_old_activities(timestamptz)}'),
 
+            ('imi_publisher', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_publisher', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
             ('imi_publisher', 'TABLE', 'SELECT', '{outbox, outbox_backlog}'),
             ('imi_publisher', 'TABLE', 'SELECT, INSERT, UPDATE', '{publisher_cursor}'),
@@ -2120,6 +2606,7 @@ AS $function$
             ('imi_publisher', 'FUNCTION', 'EXECUTE',
                 '{"forget_published(interval, integer)", registry_heartbeat(text)}'),
 
+            ('imi_applier', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT, UPDATE', '{projects, worktrees}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT, DELETE', '{worktree_types}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT', '{agent_activities, command_ledger}'),
@@ -2607,6 +3094,21 @@ CREATE OR REPLACE FUNCTION public.without_credentials(p_text text, p_is_message 
  IMMUTABLE PARALLEL SAFE
 RETURN (regexp_replace(regexp_replace(regexp_replace((CASE WHEN (length(p_text) > 4096) THEN ("left"(p_text, 4096) || '@'::text) ELSE p_text END COLLATE "C"), ((('((?<![\w.-])[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}'::text || '(?:\s*=\s*|%(?:25)*3d)'::text) || '|"[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}\\*"\s*:\s*'::text) || '|authorization:\s*\w+\s+|bearer\s+)(\\*"[^"]*"?|''[^'']*''?|[^\s&,;}"'']+)'::text), '\1***'::text, 'gi'::text), '(?<!\w)(?:gh[opsur]_|github_pat_|glpat-|xox[abprs]-)[\w-]{8,}'::text, '***'::text, 'g'::text), ((((('((?://|(?:%(?:25)*2f){2}))'::text || CASE WHEN p_is_message THEN '[^"]'::text ELSE '.'::text END) || '*(?:@|%(?:25)*40)'::text) || '|(?<![^\s/@"''])[^\s/@"'']*(?::(?!//)|%(?:25)*3a(?!%(?:25)*2f))'::text) || CASE WHEN p_is_message THEN '[^[:space:]"]'::text ELSE '.'::text END) || '*(?:@|%(?:25)*40)'::text), '\1***@'::text, 'gi'::text) COLLATE "default");
 COMMENT ON FUNCTION without_credentials(text,boolean) IS 'A value, or a message with values in quotes, as it may be told to others: no password, no token.';
+
+CREATE OR REPLACE FUNCTION public.worktree_counts(p_project_id uuid)
+ RETURNS TABLE(active_worktrees bigint, uncommitted_worktrees bigint, last_worktree_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE STRICT SECURITY DEFINER COST 1 ROWS 1
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT
+        count(*) FILTER (WHERE w.active),
+        count(*) FILTER (WHERE w.active AND w.has_uncommitted_changes),
+        max(w.updated_at)
+    FROM public.worktrees w
+    WHERE w.project_id = p_project_id
+$function$;
+COMMENT ON FUNCTION worktree_counts(uuid) IS 'What project_counts should have of a project: counted.';
 
 CREATE OR REPLACE FUNCTION public.worktree_status(p_has_uncommitted boolean, p_ahead integer, p_behind integer)
  RETURNS text

@@ -2,6 +2,12 @@
 
 CREATE TRIGGER agent_activities_append_only BEFORE DELETE OR UPDATE ON public.agent_activities FOR EACH STATEMENT EXECUTE FUNCTION guard_activity_log();
 
+CREATE TRIGGER agent_activities_count_delete AFTER DELETE ON public.agent_activities REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_activities_deleted();
+
+CREATE TRIGGER agent_activities_count_insert AFTER INSERT ON public.agent_activities REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_activities_inserted();
+
+CREATE TRIGGER agent_activities_count_truncate AFTER TRUNCATE ON public.agent_activities FOR EACH STATEMENT EXECUTE FUNCTION count_truncated();
+
 CREATE TRIGGER agent_activities_metadata BEFORE INSERT OR UPDATE OF metadata ON public.agent_activities FOR EACH ROW WHEN ((new.metadata <> '{}'::jsonb)) EXECUTE FUNCTION guard_metadata();
 
 CREATE TRIGGER agent_activities_outbox_insert AFTER INSERT ON public.agent_activities REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION outbox_activity_inserted();
@@ -15,6 +21,14 @@ CREATE TRIGGER command_ledger_outbox AFTER INSERT ON public.command_ledger FOR E
 CREATE TRIGGER outbox_append_only BEFORE UPDATE OR TRUNCATE ON public.outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_refuse_rewrite();
 
 CREATE TRIGGER outbox_doorbell AFTER INSERT ON public.outbox FOR EACH ROW WHEN ((pg_sequence_last_value('publisher_doorbell'::regclass) = 1)) EXECUTE FUNCTION outbox_ring();
+
+CREATE TRIGGER projects_count_delete AFTER DELETE ON public.projects REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_projects_deleted();
+
+CREATE TRIGGER projects_count_insert AFTER INSERT ON public.projects REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_projects_inserted();
+
+CREATE TRIGGER projects_count_truncate AFTER TRUNCATE ON public.projects FOR EACH STATEMENT EXECUTE FUNCTION count_truncated();
+
+CREATE TRIGGER projects_count_update AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((old.active <> new.active)) EXECUTE FUNCTION count_project_updated();
 
 CREATE TRIGGER projects_deactivate_worktrees AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((old.active AND (NOT new.active))) EXECUTE FUNCTION deactivate_worktrees();
 
@@ -53,6 +67,14 @@ CREATE TRIGGER worktree_types_outbox_truncate AFTER TRUNCATE ON public.worktree_
 CREATE TRIGGER worktree_types_outbox_update AFTER UPDATE ON public.worktree_types FOR EACH ROW EXECUTE FUNCTION outbox_worktree_type_updated();
 
 CREATE TRIGGER worktree_types_restore_builtin AFTER TRUNCATE ON public.worktree_types FOR EACH STATEMENT EXECUTE FUNCTION restore_builtin_worktree_types();
+
+CREATE TRIGGER worktrees_count_delete AFTER DELETE ON public.worktrees REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_worktrees_deleted();
+
+CREATE TRIGGER worktrees_count_insert AFTER INSERT ON public.worktrees REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_worktrees_inserted();
+
+CREATE TRIGGER worktrees_count_truncate AFTER TRUNCATE ON public.worktrees FOR EACH STATEMENT EXECUTE FUNCTION count_truncated();
+
+CREATE TRIGGER worktrees_count_update AFTER UPDATE ON public.worktrees FOR EACH ROW EXECUTE FUNCTION count_worktree_updated();
 
 CREATE TRIGGER worktrees_guard BEFORE INSERT OR UPDATE ON public.worktrees FOR EACH ROW EXECUTE FUNCTION guard_worktree();
 

@@ -27,14 +27,39 @@ CREATE VIEW v_projects_summary AS
     p.trunk_path,
     p.created_at,
     p.updated_at,
-    count(w.id) FILTER (WHERE w.active) AS active_worktrees_count,
-    count(w.id) FILTER (WHERE (w.active AND w.has_uncommitted_changes)) AS uncommitted_worktrees_count,
-    count(w.id) FILTER (WHERE (w.active AND (w.merged_at IS NULL))) AS unmerged_worktrees_count,
-    max(w.updated_at) AS last_worktree_activity
-   FROM (projects p
-     LEFT JOIN worktrees w ON ((w.project_id = p.id)))
-  WHERE p.active
-  GROUP BY p.id;
+        CASE
+            WHEN s.is_all_stale THEN n.active_worktrees
+            ELSE (COALESCE(c.active_worktrees, (0)::bigint) + COALESCE(d.active_worktrees, (0)::bigint))
+        END AS active_worktrees_count,
+        CASE
+            WHEN s.is_all_stale THEN n.uncommitted_worktrees
+            ELSE (COALESCE(c.uncommitted_worktrees, (0)::bigint) + COALESCE(d.uncommitted_worktrees, (0)::bigint))
+        END AS uncommitted_worktrees_count,
+        CASE
+            WHEN s.is_all_stale THEN n.active_worktrees
+            ELSE (COALESCE(c.active_worktrees, (0)::bigint) + COALESCE(d.active_worktrees, (0)::bigint))
+        END AS unmerged_worktrees_count,
+        CASE
+            WHEN (s.is_all_stale OR d.is_stale) THEN n.last_worktree_at
+            ELSE GREATEST(c.last_worktree_at, d.last_worktree_at)
+        END AS last_worktree_activity
+   FROM ((((projects p
+     CROSS JOIN ( SELECT COALESCE(bool_or(t.is_all_stale), false) AS is_all_stale
+           FROM count_delta t) s)
+     LEFT JOIN project_counts c ON ((c.project_id = p.id)))
+     LEFT JOIN ( SELECT t.project_id,
+            sum(t.active_worktrees) AS active_worktrees,
+            sum(t.uncommitted_worktrees) AS uncommitted_worktrees,
+            max(t.last_worktree_at) AS last_worktree_at,
+            bool_or(t.is_stale) AS is_stale
+           FROM count_delta t
+          GROUP BY t.project_id) d ON ((d.project_id = p.id)))
+     LEFT JOIN LATERAL worktree_counts(
+        CASE
+            WHEN (s.is_all_stale OR d.is_stale) THEN p.id
+            ELSE NULL::uuid
+        END) n(active_worktrees, uncommitted_worktrees, last_worktree_at) ON (true))
+  WHERE p.active;
 COMMENT ON VIEW v_projects_summary IS 'Active projects with their worktree counts.';
 
 CREATE VIEW v_recent_agent_activity AS

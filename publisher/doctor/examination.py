@@ -16,6 +16,7 @@ from psycopg.errors import LockNotAvailable
 from publisher.doctor.accounts import account_findings
 from publisher.doctor.columns import column_findings
 from publisher.doctor.consumers import consumer_findings
+from publisher.doctor.counts import count_findings
 from publisher.doctor.database import database_findings
 from publisher.doctor.dead_letters import dead_letter_findings
 from publisher.doctor.findings import Counts, Examined, Finding, Findings, of_check
@@ -105,6 +106,7 @@ async def _around(conn: AsyncConnection, client: Client, settings: Settings) -> 
         *of_check("server", await server_findings(conn, client)),
         *of_check("columns", await column_findings(conn)),
         *of_check("schema", await schema_findings(conn)),
+        *of_check("counts", await count_findings(conn)),
         *of_check("roles", await asyncio.to_thread(account_findings, url)),
         *of_check("consumers", await consumer_findings(client, settings)),
         *of_check("stream settings", await stream_settings_findings(client, settings)),

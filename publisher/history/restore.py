@@ -126,3 +126,4 @@ async def restore_tables(conn: AsyncConnection) -> None:
         await conn.execute(statement)
     for table in TABLES:
         await conn.execute(sql.SQL("ALTER TABLE {} ENABLE TRIGGER USER").format(sql.Identifier("public", table)))
+    await conn.execute("CALL public.recount_registry()")

@@ -81,9 +81,12 @@ _FUNCTIONS: LiteralString = """
 SELECT
     rtrim(pg_get_functiondef(p.oid), E'\\n') || ';'
     || CASE WHEN p.proacl IS NOT NULL AND NOT EXISTS (SELECT FROM aclexplode(p.proacl) WHERE grantee = 0)
-        THEN format(E'\\nREVOKE EXECUTE ON FUNCTION %s FROM PUBLIC;', p.oid::regprocedure) ELSE '' END
-    || coalesce(format(E'\\nCOMMENT ON FUNCTION %s IS %L;', p.oid::regprocedure, obj_description(p.oid, 'pg_proc')), '')
+        THEN format(E'\\nREVOKE EXECUTE ON %s %s FROM PUBLIC;', kind.name, p.oid::regprocedure) ELSE '' END
+    || coalesce(
+        format(E'\\nCOMMENT ON %s %s IS %L;', kind.name, p.oid::regprocedure, obj_description(p.oid, 'pg_proc')), ''
+    )
 FROM pg_proc p
+CROSS JOIN LATERAL (SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS name) kind
 WHERE p.pronamespace = 'public'::regnamespace
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
 ORDER BY p.oid::regprocedure::text COLLATE "C"

@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import Connection, sql
 from psycopg.errors import Diagnostic
 
+from registry.database.errors import translated
 from registry.database.migration import load
 from registry.database.part import Part
 from registry.errors import Unprepared
@@ -44,6 +45,15 @@ class Maintenance(Part):
         """Counts of everything."""
         (stats,) = await self._pool.rows(RegistryStats, "SELECT * FROM public.get_registry_stats()")
         return stats
+
+
+def recount(conn: Connection[Any]) -> None:
+    """Count everything anew, while others write: after rows were written with triggers off. For the owner alone.
+
+    Raises what `from_database` makes of an error.
+    """
+    with translated():
+        conn.execute("CALL public.recount_registry()")
 
 
 def vacuum(conn: Connection[Any]) -> Iterator[str]:

@@ -32,6 +32,19 @@ def vacuum_tables(database_url: DatabaseUrl = None, _state_dir: UpFolder = None)
             write(f"vacuumed {table}")
 
 
+@app.command("recount")
+def recount_everything(database_url: DatabaseUrl = None, _state_dir: UpFolder = None) -> None:
+    """Count everything anew, where doctor says that counts are wrong. Nothing is locked meanwhile.
+
+    Example: imi-registry maintain recount
+    """
+    from registry.database.maintenance import recount
+
+    with database(database_url) as conn:
+        recount(conn)
+    write("counted everything anew")
+
+
 @app.command("cleanup-activities")
 def cleanup_activities(
     days: Days = 90,

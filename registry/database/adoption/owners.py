@@ -7,6 +7,7 @@ from typing import Any, LiteralString, NamedTuple
 from psycopg import Connection, sql
 
 from registry.database.adoption.original import FUNCTIONS, TABLES, VIEWS, rows
+from registry.database.roles.handover import not_owned_by
 
 _OWNED: LiteralString = """
 SELECT 'TABLE' AS kind, 'public.' || r.name AS name, pg_get_userbyid(c.relowner)::text AS owner
@@ -38,7 +39,11 @@ def owners_of(conn: Connection[Any]) -> list[Owned]:
 
 
 def restore_owners(conn: Connection[Any], owners: list[Owned]) -> None:
-    """Give what has the same name now to who owned it: an owner has rights that no grant tells."""
+    """Give what has the same name now to who owned it: an owner has rights that no grant tells.
+
+    What is new belongs to who owned the projects: later migrations act as that role, and functions and views that use
+    each other have one owner.
+    """
     differing = set(owners) - set(owners_of(conn))
     for owned in sorted(differing):
         conn.execute(
@@ -48,3 +53,14 @@ def restore_owners(conn: Connection[Any], owners: list[Owned]) -> None:
                 sql.Identifier(owned.owner),
             )
         )
+    known = {(owned.kind, owned.name) for owned in owners}
+    for registry in [owned.owner for owned in owners if owned.name == "public.projects"]:
+        for kind, name in not_owned_by(conn, registry):
+            if (kind, name) not in known:
+                conn.execute(
+                    sql.SQL("ALTER {} {} OWNER TO {}").format(
+                        sql.SQL(kind),  # as not_owned_by spells it
+                        sql.SQL(name),  # as PostgreSQL quotes it
+                        sql.Identifier(registry),
+                    )
+                )

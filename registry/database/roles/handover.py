@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any, LiteralString
 
 from psycopg import Connection
+from psycopg.rows import tuple_row
 
 from registry.database.migration import load
 from registry.database.roles.state import OWNER, Roles
 from registry.database.roles.step import Step, statement
 
 _CREATED = re.compile(
-    r"^\s*CREATE (?:OR REPLACE )?(TABLE|VIEW|TYPE|SEQUENCE|FUNCTION) (?:IF NOT EXISTS )?(?:public\.)?(\w+)",
+    r"^\s*CREATE (?:OR REPLACE )?(TABLE|VIEW|TYPE|SEQUENCE|FUNCTION|PROCEDURE) (?:IF NOT EXISTS )?(?:public\.)?(\w+)",
     re.MULTILINE,
 )
 
@@ -28,7 +29,7 @@ WHERE c.relnamespace = 'public'::regnamespace
     AND c.relname = ANY (%(names)s)
     AND pg_get_userbyid(c.relowner) <> %(owner)s
 UNION ALL
-SELECT 'FUNCTION', p.oid::regprocedure::text
+SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, p.oid::regprocedure::text
 FROM pg_catalog.pg_proc AS p
 WHERE p.pronamespace = 'public'::regnamespace
     AND p.proname = ANY (%(names)s)
@@ -42,6 +43,17 @@ def names() -> list[str]:
     """Of everything that the migrations create in the schema public."""
     created = {name for migration in load() for _, name in _CREATED.findall(migration.sql)}
     return sorted(created | {"schema_migrations"})
+
+
+def not_owned_by(conn: Connection[Any], owner: str) -> list[tuple[str, str]]:
+    """Kind and qualified name of what the migrations created and somebody else owns."""
+    with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+        path = "SELECT set_config('search_path', %s, true)"
+        ((before,),) = cursor.execute("SELECT current_setting('search_path')").fetchall()
+        cursor.execute(path, ("pg_catalog",))
+        found = cursor.execute(_OWNED, {"names": names(), "owner": owner}).fetchall()
+        cursor.execute(path, (before,))
+    return [(kind, name) for kind, name in found]
 
 
 def handover(conn: Connection[Any], found: Roles) -> Iterator[Step]:
@@ -61,8 +73,5 @@ def handover(conn: Connection[Any], found: Roles) -> Iterator[Step]:
             f"database {database.name} belongs to {database.database_owner}",
             statement(conn, "ALTER DATABASE {} OWNER TO {}", database.name, OWNER),
         )
-    with conn.transaction():
-        conn.execute("SET LOCAL search_path = pg_catalog")
-        owned = conn.execute(_OWNED, {"names": names(), "owner": OWNER}).fetchall()
-    for kind, name in owned:
+    for kind, name in not_owned_by(conn, OWNER):
         yield Step(why, f"ALTER {kind} {name} OWNER TO {OWNER}")

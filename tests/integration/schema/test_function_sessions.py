@@ -11,7 +11,8 @@ import pytest
 from psycopg import sql
 
 from registry.database import migrate
-from tests.integration.schema.test_rights import CALLS, by_psql, populate
+from tests.integration.schema.test_rights import by_psql, populate
+from tests.support.roles.calls import CALLS
 from tests.support.schema.migrations import NAMES
 
 Conn = psycopg.Connection[Any]

@@ -18,7 +18,8 @@ from psycopg import sql
 
 from publisher.embedded.postgres import postgres
 from registry.database import migrate
-from tests.integration.schema.test_rights import CALLS, OWNER, populate
+from tests.integration.schema.test_rights import populate
+from tests.support.roles.calls import CALLS, COUNTS, OWNER
 from tests.support.services import scratch_directory
 
 PAGE = Path(__file__).parents[3] / "docs/security.md"
@@ -35,7 +36,7 @@ SERVICE = {
     "published_ids": "SELECT published_ids(c) FROM publisher_cursor c",
     "cleanup_command_ledger": "SELECT cleanup_command_ledger(0)",
 }
-FUNCTIONS = CALLS | SERVICE | OWNER
+FUNCTIONS = CALLS | SERVICE | COUNTS | OWNER
 TRIED = {
     "SELECT": "SELECT {column} FROM {relation} LIMIT 1",
     "INSERT": "INSERT INTO {relation} DEFAULT VALUES",
