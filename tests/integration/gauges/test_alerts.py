@@ -207,6 +207,7 @@ async def test_an_outbox_that_nobody_cleans_keeps_events_too_long(world: World) 
     assert await firing(text) == {"ImiRetentionStands"}
 
 
+@pytest.mark.superuser  # who may see where PostgreSQL keeps its data
 async def test_a_disk_that_is_full_in_some_days_is_told(world: World) -> None:
     async with connect(world.database, "test") as conn:
         gauges, known = OutboxGauges(0), await known_stream(conn, world.stream)
