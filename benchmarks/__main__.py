@@ -24,6 +24,7 @@ from benchmarks import (
     outages,
     queries,
     replay,
+    search,
     snapshot,
     writer_cpu,
     writers,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[Servers, Sizes], Awaitable[Report]]] = {
     "growth": growth.run,
     "gaps": gaps.run,
     "queries": queries.run,
+    "search": search.run,
     "footprint": footprint.run,
     "outages": outages.run,
 }

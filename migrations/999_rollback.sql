@@ -34,7 +34,8 @@ BEGIN
             ('registry_counts', 'is_only'),
             ('project_counts', 'in_flight_worktrees'),
             ('count_delta', 'is_all_stale'),
-            ('schema_migrations', 'checksum')
+            ('schema_migrations', 'checksum'),
+            ('registry_metadata', 'registry_id')
     ) AS own (table_name, column_name)
     WHERE to_regclass('public.' || own.table_name) IS NOT NULL
         AND NOT EXISTS (
@@ -82,6 +83,7 @@ DROP TABLE IF EXISTS
     count_delta,
     project_counts,
     registry_counts,
+    registry_metadata,
     command_ledger,
     published_batch,
     publisher_cursor,
@@ -111,6 +113,26 @@ DROP FUNCTION IF EXISTS
     count_activities_deleted(),
     count_truncated();
 DROP PROCEDURE IF EXISTS fold_counts(), recount_registry();
+-- 009
+DROP FUNCTION IF EXISTS registry_slow_queries(integer), registry_health(), note_schema_version(integer);
+
+-- 008
+DROP FUNCTION IF EXISTS
+    search_registry(text, integer, text[]),
+    search_excerpt(text, text[]),
+    search_described_projects(tsquery, tsquery),
+    search_activities(tsquery, tsquery, text[]),
+    search_newest_activities(tsquery, text[], integer, integer),
+    search_worktrees(tsquery, tsquery, text[], tsquery),
+    search_similar_words(text),
+    search_known_words(text),
+    search_query_words(tsquery),
+    search_unfinished(tsquery),
+    search_query(text),
+    search_words_of_activity(text, text),
+    search_words_of_worktree(text, text, text, text),
+    search_words_of_project(text, text, text, text),
+    search_text(text);
 
 -- 006. The roles themselves belong to the server, and perhaps to other registries on it.
 DROP FUNCTION IF EXISTS grant_role_rights(), role_rights();

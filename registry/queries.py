@@ -13,12 +13,16 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.models import (
+    KINDS,
     Activity,
+    HealthCheck,
+    Kind,
     LocatedProject,
     LocatedWorktree,
     Project,
     ProjectInflightWork,
     ProjectMatch,
+    RegistryMatch,
     RegistryStats,
     Worktree,
     WorktreeType,
@@ -28,6 +32,7 @@ from registry.validation import NOT_BLANK
 MOST_ROWS = 1000
 MOST_QUERY_CHARACTERS = 512
 """Of a text to search for: no name is longer, and the time it takes grows with it."""
+MOST_MATCHES = 100
 SEQUENCE = r"^[0-9]{1,19}$"
 
 Text = Annotated[str, Field(pattern=NOT_BLANK)]
@@ -112,6 +117,18 @@ class SearchProjects(Request):
     )
 
 
+class SearchRegistry(Request):
+    """Projects, worktrees and activities that have the words."""
+
+    query: Annotated[Text, Field(max_length=MOST_QUERY_CHARACTERS)] = Field(
+        description='Words, or how they begin; "a phrase", or, -not, as in web searches.'
+    )
+    limit: Annotated[int, Field(ge=1, le=MOST_MATCHES)] = Field(default=20, description="Most things in the answer.")
+    kinds: Annotated[list[Kind], Field(min_length=1, max_length=len(KINDS))] = Field(
+        default=list(KINDS), description="What is looked for."
+    )
+
+
 class ProjectPage(BaseModel):
     """Some projects, in order of id."""
 
@@ -144,6 +161,18 @@ class ProjectsFound(BaseModel):
     projects: list[ProjectMatch] = Field(description="The projects.")
 
 
+class RegistryFound(BaseModel):
+    """What was found, best first."""
+
+    matches: list[RegistryMatch] = Field(description="The things.")
+
+
+class HealthFound(BaseModel):
+    """How the registry is, as far as its database knows."""
+
+    checks: list[HealthCheck] = Field(description="One for each thing that was looked at.")
+
+
 class WorktreeTypes(BaseModel):
     """All types, the built-in ones first."""
 
@@ -162,6 +191,7 @@ QUERIES: dict[str, Query] = {
     "project_by_id": Query(ProjectById, Project),
     "projects": Query(ListProjects, ProjectPage),
     "search_projects": Query(SearchProjects, ProjectsFound),
+    "search_registry": Query(SearchRegistry, RegistryFound),
     "worktree_by_path": Query(WorktreeByPath, LocatedWorktree),
     "worktree_types": Query(Nothing, WorktreeTypes),
     "worktree_by_id": Query(WorktreeById, Worktree),
@@ -170,5 +200,6 @@ QUERIES: dict[str, Query] = {
     "working_path": Query(WorkingPath, WorkingPathFound),
     "inflight_work": Query(ListInflightWork, InflightWorkFound),
     "stats": Query(Nothing, RegistryStats),
+    "registry_health": Query(Nothing, HealthFound),
 }
 """Name, which is the last token of the subject, to the models."""

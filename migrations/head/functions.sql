@@ -1419,6 +1419,18 @@ CREATE OR REPLACE FUNCTION public.normalize_remote_origin(p_remote_origin text)
 RETURN CASE WHEN is_remote_origin(p_remote_origin) THEN p_remote_origin ELSE (SELECT o.origin FROM (SELECT (('git@github.com:'::text || ("substring"(regexp_replace(lower((normalize_remote_origin.p_remote_origin COLLATE "C")), '([.]git)?/?$'::text, ''::text), ('^(?:(?:https?|git|ssh|git[+]ssh)://(?:[^/@[:space:]]+@)?(?:www[.]|ssh[.])?github[.]com(?::[0-9]+)?/'::text || '|(?:[^/@:[:space:]]+@)?github[.]com:/?)([^/[:space:]]+/[^/[:space:]]+)$'::text)) COLLATE "default")) || '.git'::text) AS origin) o WHERE is_remote_origin(o.origin)) END;
 COMMENT ON FUNCTION normalize_remote_origin(text) IS 'git@github.com:owner/repo.git in lower case, from any ssh, https or git form; NULL when it is no GitHub repository.';
 
+CREATE OR REPLACE FUNCTION public.note_schema_version(p_migration integer)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    UPDATE public.registry_metadata
+    SET migration = p_migration, upgraded_at = clock_timestamp()
+    WHERE migration < p_migration
+$function$;
+REVOKE EXECUTE ON FUNCTION note_schema_version(integer) FROM PUBLIC;
+COMMENT ON FUNCTION note_schema_version(integer) IS 'Puts down the number of a migration that was applied; a way back sets it by hand.';
+
 CREATE OR REPLACE FUNCTION public.outbox_activity_data(a agent_activities, p_project_id uuid, p_project_name text, p_worktree_name text)
  RETURNS jsonb
  LANGUAGE sql
@@ -2236,6 +2248,255 @@ END;
 $function$;
 COMMENT ON FUNCTION register_worktree(uuid,text,text,text,text,text,jsonb) IS 'Id of the worktree of this project and name: created, taken up again or updated as needed.';
 
+CREATE OR REPLACE FUNCTION public.registry_health()
+ RETURNS TABLE(name text, state text, what text, hint text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '2s'
+ SET "DateStyle" TO 'ISO, YMD'
+ SET "TimeZone" TO 'UTC'
+ SET "IntervalStyle" TO 'postgres'
+AS $function$
+DECLARE
+    checked record;
+BEGIN
+    FOR checked IN
+        SELECT *
+        FROM (
+            VALUES
+                ('schema', 'run: imi-registry migrate up',
+                $check$
+                    SELECT 'ok', format('schema %s, migration %s since %s', schema_version, migration, date_trunc('second', upgraded_at))
+                    FROM public.registry_metadata
+                $check$),
+
+                ('publisher', 'start imi-registry serve, or up; imi-registry doctor tells what hinders it',
+                $check$
+                    SELECT
+                        CASE
+                            WHEN count(*) = 0 THEN 'warn'
+                            WHEN bool_or(abs(extract(epoch FROM clock_timestamp() - heartbeat_at)) > 10 OR hindrance IS NOT NULL) THEN 'bad'
+                            ELSE 'ok'
+                        END,
+                        coalesce(
+                            string_agg(
+                                format('%s: %s was heard %s ago%s', stream, coalesce(leader, 'nobody'),
+                                    date_trunc('second', clock_timestamp() - heartbeat_at), coalesce(', hindered: ' || hindrance, '')),
+                                '; ' ORDER BY stream
+                            ),
+                            'nothing was ever published from this database'
+                        )
+                    FROM public.publisher_cursor
+                $check$),
+
+                -- Above what is published, and in the first hundred gaps below it; more than 1,000 are not counted.
+                ('events that wait', 'look at the publisher, and at transactions that are open for long: an event waits for those before it',
+                $check$
+                    SELECT
+                        CASE WHEN max(age) > '1 minute' THEN 'bad' ELSE 'ok' END,
+                        coalesce(
+                            string_agg(
+                                CASE events
+                                    WHEN 0 THEN stream || ': none'
+                                    ELSE format('%s: %s%s, the oldest for %s', stream, CASE events WHEN 1000 THEN 'at least ' END,
+                                        events, date_trunc('second', age))
+                                END,
+                                '; ' ORDER BY stream
+                            ),
+                            'no stream is fed'
+                        )
+                    FROM (
+                        SELECT cursor.stream, count(waiting.id) AS events, max(clock_timestamp() - waiting.occurred_at) AS age
+                        FROM public.publisher_cursor cursor
+                        CROSS JOIN LATERAL (SELECT public.published_ids(cursor) AS ids) published
+                        LEFT JOIN LATERAL (
+                            SELECT event.id, event.occurred_at
+                            FROM (
+                                SELECT part
+                                FROM unnest(int8multirange(int8range(1, NULL)) - published.ids) AS part
+                                ORDER BY part
+                                LIMIT 100
+                            ) gap
+                            CROSS JOIN LATERAL (
+                                SELECT o.id, o.occurred_at
+                                FROM public.outbox o
+                                WHERE o.id >= lower(gap.part) AND (upper_inf(gap.part) OR o.id < upper(gap.part))
+                                ORDER BY o.id
+                                LIMIT 1000
+                            ) event
+                            LIMIT 1000
+                        ) waiting ON true
+                        GROUP BY cursor.stream
+                    ) streams
+                $check$),
+
+                ('rows without events', 'run: imi-registry migrate up, which writes the events of rows that are older than the outbox',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        CASE count(*) WHEN 0 THEN 'none' WHEN 1000 THEN 'at least 1000' ELSE count(*)::text END
+                    FROM (SELECT FROM public.outbox_backlog LIMIT 1000) waiting
+                $check$),
+
+                ('events without data', 'imi-registry doctor names each; what PostgreSQL cannot read is damage: restore it from a backup',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        format('%s went out as references%s', count(*), ', the last one, ' || max(outbox_id) || ': ' || max(reason))
+                    FROM public.outbox_fault
+                $check$),
+
+                ('work in flight', 'imi-registry inflight lists it; imi-registry sync brings it up to date; release, merge or remove what is left over',
+                $check$
+                    SELECT CASE WHEN count(*) FILTER (WHERE is_old) = 0 THEN 'ok' ELSE 'warn' END,
+                        format('%s%s worktrees, %s of them untouched for more than 30 days',
+                            CASE WHEN count(*) = 10000 THEN 'at least ' END, count(*), count(*) FILTER (WHERE is_old))
+                    FROM (
+                        SELECT w.updated_at < clock_timestamp() - interval '30 days' AS is_old
+                        FROM public.worktrees w
+                        WHERE w.active AND public.is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
+                        LIMIT 10000
+                    ) work
+                $check$),
+
+                ('triggers', 'ALTER TABLE … ENABLE TRIGGER …, then: imi-registry history verify',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'bad' END,
+                        coalesce('switched off: ' || string_agg(t.tgname || ' of ' || c.relname, ', ' ORDER BY c.relname, t.tgname), 'all are switched on')
+                    FROM pg_trigger t
+                    JOIN pg_class c ON c.oid = t.tgrelid
+                    WHERE c.oid IN (
+                            'public.projects'::regclass, 'public.worktrees'::regclass, 'public.worktree_types'::regclass,
+                            'public.agent_activities'::regclass, 'public.outbox'::regclass
+                        )
+                        AND NOT t.tgisinternal
+                        AND t.tgenabled IN ('D', 'R')
+                $check$),
+
+                ('indexes', 'an index that is not valid costs every writer and helps nobody: REINDEX INDEX CONCURRENTLY …, or drop it',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce('not valid: ' || string_agg(i.indexrelid::regclass::text, ', ' ORDER BY 1), 'all are valid')
+                    FROM pg_index i
+                    JOIN pg_class c ON c.oid = i.indrelid
+                    WHERE c.relnamespace = 'public'::regnamespace AND NOT (i.indisvalid AND i.indisready)
+                $check$),
+
+                ('transactions', 'let them end: events that come later wait, and what is removed stays on disk; or SELECT pg_terminate_backend(pid)',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(
+                            string_agg(
+                                format('pid %s (application "%s", user %s) since %s', pid, application_name, usename,
+                                    date_trunc('second', clock_timestamp() - xact_start)),
+                                ', ' ORDER BY xact_start
+                            ),
+                            'none is open for more than 10 minutes'
+                        )
+                    FROM (
+                        SELECT *
+                        FROM pg_stat_activity
+                        WHERE datname = current_database()
+                            AND pid <> pg_backend_pid()
+                            AND coalesce(backend_xid, backend_xmin) IS NOT NULL
+                            AND backend_type = 'client backend'
+                            AND xact_start < clock_timestamp() - interval '10 minutes'
+                        ORDER BY xact_start
+                        LIMIT 5
+                    ) old
+                $check$),
+
+                ('prepared transactions', 'COMMIT PREPARED or ROLLBACK PREPARED: until then their events, and those that came later, wait',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(
+                            string_agg(format('"%s" of %s since %s', gid, owner, date_trunc('second', clock_timestamp() - prepared)), ', ' ORDER BY prepared),
+                            'none is older than a minute'
+                        )
+                    FROM pg_prepared_xacts
+                    WHERE database = current_database() AND prepared < clock_timestamp() - interval '1 minute'
+                $check$),
+
+                ('replication slots', 'start its reader, or SELECT pg_drop_replication_slot(…): WAL is kept for it until the disk is full',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce('used by nobody: ' || string_agg(slot_name, ', ' ORDER BY slot_name), 'each has a reader')
+                    FROM pg_replication_slots
+                    WHERE NOT active AND restart_lsn IS NOT NULL
+                $check$),
+
+                ('connections', 'raise max_connections, or let clients share connections: a publisher that takes over may get none',
+                $check$
+                    SELECT CASE WHEN used >= 0.9 * most THEN 'warn' ELSE 'ok' END, format('%s of %s are in use', used, most)
+                    FROM (
+                        SELECT
+                            (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+                            current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer AS most
+                    ) connections
+                $check$),
+
+                -- Of a table from which so much was removed or replaced that is still on disk.
+                ('vacuum', 'run: imi-registry maintain vacuum; look whether autovacuum is on, and who keeps a transaction open',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(
+                            string_agg(
+                                format('%s: %s dead rows beside %s, vacuumed %s', relname, n_dead_tup, n_live_tup,
+                                    coalesce(date_trunc('second', clock_timestamp() - greatest(last_vacuum, last_autovacuum)) || ' ago', 'never')),
+                                ', ' ORDER BY relname
+                            ),
+                            'no table has more dead rows than vacuum should leave'
+                        )
+                    FROM pg_stat_user_tables
+                    WHERE schemaname = 'public' AND n_dead_tup > 10000 + 0.5 * n_live_tup
+                $check$),
+
+                ('transaction ids', 'VACUUM (FREEZE) the oldest tables: at 2,000 million PostgreSQL takes no more writes',
+                $check$
+                    SELECT CASE WHEN age(datfrozenxid) > 1000000000 THEN 'bad' ELSE 'ok' END,
+                        format('the oldest is %s million transactions old', age(datfrozenxid) / 1000000)
+                    FROM pg_database
+                    WHERE datname = current_database()
+                $check$),
+
+                ('misspelt words', 'CREATE EXTENSION pg_trgm, and give USAGE of its schema to who searches; ANALYZE lets the search know the words',
+                $check$
+                    SELECT CASE WHEN trigrams.usable THEN 'ok' ELSE 'warn' END,
+                        CASE WHEN trigrams.usable THEN 'are found' ELSE 'are not found: pg_trgm is not there, or not to be used' END
+                    FROM (
+                        SELECT EXISTS (
+                            SELECT FROM pg_extension e WHERE e.extname = 'pg_trgm' AND has_schema_privilege(e.extnamespace, 'USAGE')
+                        ) AS usable
+                    ) trigrams
+                $check$),
+
+                ('slow queries', 'shared_preload_libraries = ''pg_stat_statements'', a restart, and CREATE EXTENSION pg_stat_statements',
+                $check$
+                    SELECT CASE WHEN there.is_there THEN 'ok' ELSE 'unknown' END,
+                        CASE WHEN there.is_there THEN 'SELECT * FROM registry_slow_queries()' ELSE 'are not recorded: pg_stat_statements is not there' END
+                    FROM (SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements') AS is_there) there
+                $check$)
+        ) AS checks (name, hint, query)
+    LOOP
+        name := checked.name;
+        hint := NULL;
+        BEGIN
+            EXECUTE checked.query INTO state, what;
+        EXCEPTION
+            WHEN insufficient_privilege OR undefined_object OR undefined_table OR undefined_function OR undefined_column
+                OR lock_not_available
+            THEN
+                state := 'unknown';
+                what := SQLERRM;
+        END;
+        IF state IS DISTINCT FROM 'ok' THEN
+            hint := checked.hint;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION registry_health() IS 'How the registry is, a row for each thing that was looked at: ok, warn, bad, or unknown; and what to do where it is not ok.';
+
 CREATE OR REPLACE FUNCTION public.registry_heartbeat(p_service text, OUT outbox_id bigint, OUT event_id uuid)
  RETURNS record
  LANGUAGE sql
@@ -2248,6 +2509,66 @@ AS $function$
 $function$;
 REVOKE EXECUTE ON FUNCTION registry_heartbeat(text) FROM PUBLIC;
 COMMENT ON FUNCTION registry_heartbeat(text) IS 'An event that changes nothing: a service writes it and looks whether it comes out of the stream.';
+
+CREATE OR REPLACE FUNCTION public.registry_slow_queries(p_limit integer DEFAULT 20)
+ RETURNS TABLE(calls bigint, mean_ms double precision, max_ms double precision, total_ms double precision, rows_per_call double precision, hit_ratio double precision, user_name text, query text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    place text;
+    own_names text;
+BEGIN
+    IF p_limit IS NULL OR p_limit NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION 'registry_slow_queries: p_limit is %; it must be 1 to 1000', coalesce(p_limit::text, 'NULL')
+            USING ERRCODE = '22023';
+    END IF;
+    SELECT quote_ident(n.nspname) INTO place
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'pg_stat_statements';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'registry_slow_queries: nothing is recorded: the extension pg_stat_statements is not there; needed are shared_preload_libraries = ''pg_stat_statements'', a restart, and CREATE EXTENSION pg_stat_statements'
+            USING ERRCODE = '55000';
+    END IF;
+    SELECT string_agg(own.name, '|') INTO own_names
+    FROM (
+        SELECT c.relname AS name
+        FROM pg_class c
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
+            AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = 'public.projects'::regclass)
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+        UNION
+        SELECT p.proname
+        FROM pg_proc p
+        WHERE p.pronamespace = 'public'::regnamespace
+            AND p.proowner = (SELECT relowner FROM pg_class WHERE oid = 'public.projects'::regclass)
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+    ) own
+    WHERE own.name ~ '^[[:alnum:]_]+$';
+    RETURN QUERY EXECUTE format(
+        $statements$
+            SELECT
+                s.calls, s.mean_exec_time, s.max_exec_time, s.total_exec_time,
+                s.rows::double precision / greatest(s.calls, 1),
+                s.shared_blks_hit::double precision / nullif(s.shared_blks_hit + s.shared_blks_read, 0),
+                r.rolname::text,
+                left(regexp_replace(s.query, '[[:space:]]+', ' ', 'g'), 1000)
+            FROM %s.pg_stat_statements s
+            LEFT JOIN pg_roles r ON r.oid = s.userid
+            WHERE s.dbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                AND s.query ~ $1
+                AND s.query !~ 'registry_slow_queries'
+                AND s.query !~* '^[[:space:]]*(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
+            ORDER BY s.total_exec_time DESC
+            LIMIT $2
+        $statements$,
+        place
+    ) USING E'\\m(' || own_names || E')\\M', p_limit;
+END;
+$function$;
+COMMENT ON FUNCTION registry_slow_queries(integer) IS 'Statements of the registry in this database, by the time that they took in all, out of pg_stat_statements; 55000 where that is not there.';
 
 CREATE OR REPLACE FUNCTION public.release_worktree(p_worktree_id uuid, p_agent_id text DEFAULT NULL::text)
  RETURNS void
@@ -2582,16 +2903,17 @@ AS $function$
                 '{v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
             ('imi_reader', 'TABLE', 'SELECT', '{outbox, outbox_fault, outbox_backlog, publisher_cursor, published_batch}'),
             ('imi_reader', 'TABLE', 'SELECT (applied_at)', '{command_ledger}'),
-            ('imi_reader', 'TABLE', 'SELECT', '{schema_migrations}'),
+            ('imi_reader', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
             ('imi_reader', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
+            ('imi_reader', 'FUNCTION', 'EXECUTE', '{search_known_words(text)}'),
 
             ('imi_writer', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_writer', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE', '{projects, worktrees, worktree_types}'),
             ('imi_writer', 'TABLE', 'SELECT, INSERT', '{agent_activities}'),
             ('imi_writer', 'TABLE', 'SELECT',
                 '{v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
-            ('imi_writer', 'TABLE', 'SELECT', '{schema_migrations}'),
-            ('imi_writer', 'FUNCTION', 'EXECUTE', '{remove_old_activities(timestamptz)}'),
+            ('imi_writer', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
+            ('imi_writer', 'FUNCTION', 'EXECUTE', '{remove_old_activities(timestamptz), search_known_words(text)}'),
 
             ('imi_publisher', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_publisher', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
@@ -2600,18 +2922,18 @@ AS $function$
             ('imi_publisher', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE', '{published_batch}'),
             ('imi_publisher', 'TABLE', 'SELECT, INSERT, DELETE', '{outbox_fault}'),
             ('imi_publisher', 'TABLE', 'SELECT (applied_at)', '{command_ledger}'),
-            ('imi_publisher', 'TABLE', 'SELECT', '{schema_migrations}'),
+            ('imi_publisher', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
             ('imi_publisher', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
             ('imi_publisher', 'SEQUENCE', 'UPDATE', '{publisher_doorbell}'),
             ('imi_publisher', 'FUNCTION', 'EXECUTE',
-                '{"forget_published(interval, integer)", registry_heartbeat(text)}'),
+                '{"forget_published(interval, integer)", registry_heartbeat(text), search_known_words(text)}'),
 
             ('imi_applier', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT, UPDATE', '{projects, worktrees}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT, DELETE', '{worktree_types}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT', '{agent_activities, command_ledger}'),
             ('imi_applier', 'TABLE', 'SELECT (id, transaction_id, project_id)', '{outbox}'),
-            ('imi_applier', 'TABLE', 'SELECT', '{schema_migrations}'),
+            ('imi_applier', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
             ('imi_applier', 'SEQUENCE', 'SELECT', '{outbox_id_seq}')
     ) AS r (role_name, kind, rights, object_names)
     CROSS JOIN LATERAL unnest(r.object_names::text[]) AS o (object_name)
@@ -2690,6 +3012,170 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION run_command(text,jsonb) IS 'Makes the change a command asks for; returns the ids of what it was applied to.';
+
+CREATE OR REPLACE FUNCTION public.search_activities(p_exact tsquery, p_query tsquery, p_patterns text[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET work_mem TO '32MB'
+ SET gin_fuzzy_search_limit TO '20000'
+ SET max_parallel_workers_per_gather TO '0'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    enough CONSTANT integer := 20;
+    newest_ones CONSTANT integer := 1000;
+    many CONSTANT integer := 400;
+    found_ids uuid[];
+    by_index uuid[];
+    hits bigint := 0;
+    query tsquery;
+BEGIN
+    found_ids := public.search_newest_activities(p_query, p_patterns, newest_ones, enough);
+    IF cardinality(found_ids) BETWEEN enough / 5 AND enough - 1 THEN
+        found_ids := public.search_newest_activities(p_query, p_patterns, 4 * newest_ones, enough);
+    END IF;
+    FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
+        EXIT WHEN cardinality(found_ids) >= enough;
+        SELECT coalesce(max(best.hits), 0), coalesce(array_agg(best.id), '{}') INTO hits, by_index
+        FROM (
+            SELECT hit.id, count(*) OVER () AS hits
+            FROM (
+                SELECT a.id, a.created_at
+                FROM public.agent_activities a
+                WHERE public.search_words_of_activity(a.description, a.file_path) @@ query
+                LIMIT many
+            ) hit
+            ORDER BY hit.created_at DESC
+            LIMIT enough
+        ) best;
+        IF hits = many THEN
+            found_ids := public.search_newest_activities(p_query, p_patterns, 4 * newest_ones, enough);
+        END IF;
+        found_ids := found_ids || by_index;
+    END LOOP;
+    RETURN found_ids;
+END;
+$function$;
+COMMENT ON FUNCTION search_activities(tsquery,tsquery,text[]) IS 'Activities that have the words, of which search_registry() takes the best.';
+
+CREATE OR REPLACE FUNCTION public.search_described_projects(p_exact tsquery, p_query tsquery)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET work_mem TO '32MB'
+ SET gin_fuzzy_search_limit TO '20000'
+ SET max_parallel_workers_per_gather TO '0'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    enough CONSTANT integer := 20;
+    many CONSTANT integer := 400;
+    found_ids uuid[] := '{}';
+    query tsquery;
+BEGIN
+    FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
+        EXIT WHEN cardinality(found_ids) >= enough;
+        found_ids := found_ids || ARRAY(
+            SELECT hit.id
+            FROM (
+                SELECT p.id, p.updated_at
+                FROM public.projects p
+                WHERE p.active
+                    AND public.search_words_of_project(p.name, p.remote_origin, p.trunk_path, p.description) @@ query
+                LIMIT many
+            ) hit
+            ORDER BY hit.updated_at DESC
+            LIMIT enough
+        );
+    END LOOP;
+    RETURN found_ids;
+END;
+$function$;
+COMMENT ON FUNCTION search_described_projects(tsquery,tsquery) IS 'Projects that have the words, of which search_registry() takes the best.';
+
+CREATE OR REPLACE FUNCTION public.search_excerpt(p_text text, p_words text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    shown CONSTANT integer := 160;
+    beginnings text := regexp_replace(array_to_string(p_words, '|'), '(^|[|])(.)(?=[|]|$)', E'\\1\\2(?![[:alnum:]])', 'g');
+    pattern text := '(^|[^[:alnum:]])((?:' || beginnings || ')[[:alnum:]]*)';
+    whole text := regexp_replace(left(p_text, 4000), '[[:space:][:cntrl:]]+', ' ', 'g');
+    first_match text[] := regexp_match(whole, pattern, 'i');
+    begins integer;
+BEGIN
+    IF first_match IS NULL OR beginnings = '' THEN
+        RETURN NULL;
+    END IF;
+    begins := greatest(1, strpos(whole, array_to_string(first_match, '')) - shown / 4);
+    RETURN string_to_array(
+        CASE WHEN begins > 1 THEN '…' ELSE '' END
+            || regexp_replace(substr(whole, begins, shown), pattern, E'\\1\u0001\\2\u0001', 'gi')
+            || CASE WHEN begins + shown <= length(whole) THEN '…' ELSE '' END,
+        E'\u0001'
+    );
+END;
+$function$;
+COMMENT ON FUNCTION search_excerpt(text,text[]) IS 'The part of a text that has one of the words first, in pieces: every second one is a word that was looked for; NULL where there is none.';
+
+CREATE OR REPLACE FUNCTION public.search_known_words(p_word text)
+ RETURNS SETOF text
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT known.word
+    FROM pg_stats s
+    CROSS JOIN LATERAL unnest(s.most_common_elems::text::text[]) AS known (word)
+    WHERE s.schemaname = 'public'
+        AND s.tablename IN ('idx_projects_words', 'idx_worktrees_words', 'idx_agent_activities_words')
+        AND left(known.word, 1) IN (left(p_word, 1), substr(p_word, 2, 1))
+        AND length(known.word) BETWEEN length(p_word) - 2 AND length(p_word) + 2
+$function$;
+REVOKE EXECUTE ON FUNCTION search_known_words(text) FROM PUBLIC;
+COMMENT ON FUNCTION search_known_words(text) IS 'Words of the registry that ANALYZE met, of about this length and with its first letter; for search_registry().';
+
+CREATE OR REPLACE FUNCTION public.search_newest_activities(p_query tsquery, p_patterns text[], p_depth integer, p_most integer)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET max_parallel_workers_per_gather TO '0'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    has_choice CONSTANT boolean := p_query::text ~ '[|]';
+BEGIN
+    RETURN ARRAY(
+        SELECT newest.id
+        FROM (
+            SELECT a.id, a.description, a.file_path
+            FROM public.agent_activities a
+            ORDER BY a.created_at DESC
+            LIMIT p_depth
+        ) newest
+        CROSS JOIN LATERAL (
+            SELECT lower(concat_ws(' ', newest.description, newest.file_path) COLLATE "C") AS whole
+        ) said
+        WHERE CASE WHEN has_choice THEN said.whole LIKE ANY (p_patterns) ELSE said.whole LIKE ALL (p_patterns) END
+            AND public.search_words_of_activity(newest.description, newest.file_path) @@ p_query
+        LIMIT p_most
+    );
+END;
+$function$;
+COMMENT ON FUNCTION search_newest_activities(tsquery,text[],integer,integer) IS 'Those of the newest activities that have the words, newest first.';
 
 CREATE OR REPLACE FUNCTION public.search_projects(p_query text)
  RETURNS TABLE(id uuid, name text, remote_origin text, trunk_path text, relevance real)
@@ -2805,6 +3291,369 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION search_projects(text) IS 'Active projects whose name or owner/repo contains or resembles the text: best first, at most 20; relevance is 0 to 1.';
+
+CREATE OR REPLACE FUNCTION public.search_query(p_query text)
+ RETURNS tsquery
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT websearch_to_tsquery(
+        'pg_catalog.simple',
+        translate(
+            public.search_text(
+                replace(regexp_replace(p_query, '(^|[[:space:]])-+(?=[[:alnum:]"])', E'\\1\u0001', 'g'), '"', E'\u0002')
+            ),
+            E'\u0001\u0002', '-"'
+        )
+    )
+$function$;
+COMMENT ON FUNCTION search_query(text) IS 'What a person typed, as PostgreSQL looks for it.';
+
+CREATE OR REPLACE FUNCTION public.search_query_words(p_query tsquery)
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce(array_agg(DISTINCT match[2]), '{}')
+    FROM regexp_matches(p_query::text, '(!?) ?''([^'']+)''', 'g') AS match
+    WHERE match[1] = ''
+$function$;
+COMMENT ON FUNCTION search_query_words(tsquery) IS 'The words that may be there, for a coarse look and for marking them.';
+
+CREATE OR REPLACE FUNCTION public.search_registry(p_query text, p_limit integer DEFAULT 20, p_kinds text[] DEFAULT '{project,worktree,activity}'::text[])
+ RETURNS TABLE(kind text, id uuid, name text, project_id uuid, project_name text, worktree_id uuid, place text, excerpt text[], relevance real, active boolean, occurred_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET max_parallel_workers_per_gather TO '0'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    weights CONSTANT real[] := '{0.05, 0.15, 0.4, 1}';
+    all_kinds CONSTANT text[] := '{project, worktree, activity}';
+    exact tsquery;
+    wanted tsquery;
+    asked tsquery;
+    is_last boolean := false;
+    words text[];
+    patterns text[];
+    misspelt text;
+    likely text[];
+    beginning tsquery;
+    of_name text := public.lower_case(btrim(p_query));
+    near_projects uuid[] := '{}';
+    nearness real[] := '{}';
+    projects_found uuid[] := '{}';
+    worktrees_found uuid[] := '{}';
+    activities_found uuid[] := '{}';
+BEGIN
+    PERFORM public.require_text('search_registry', 'p_query', p_query);
+    IF length(p_query) > 512 THEN
+        RAISE EXCEPTION 'search_registry: p_query %… has % characters; it must have at most 512',
+            public.quote_for_message(left(p_query, 40)), length(p_query)
+            USING ERRCODE = '22023';
+    END IF;
+    IF p_limit IS NULL OR p_limit NOT BETWEEN 1 AND 100 THEN
+        RAISE EXCEPTION 'search_registry: p_limit is %; it must be 1 to 100', coalesce(p_limit::text, 'NULL') USING ERRCODE = '22023';
+    END IF;
+    IF p_kinds IS NULL OR p_kinds = '{}' OR NOT p_kinds <@ all_kinds THEN
+        RAISE EXCEPTION 'search_registry: p_kinds is %; it must have one or more of %',
+            public.quote_for_message(p_kinds::text), array_to_string(all_kinds, ', ')
+            USING ERRCODE = '22023';
+    END IF;
+    exact := public.search_query(p_query);
+    wanted := CASE WHEN numnode(exact) > 1 THEN exact ELSE public.search_unfinished(exact) END;
+    IF querytree(exact) = 'T' THEN
+        RAISE EXCEPTION 'search_registry: p_query % says only what must not be there; it must have a word without "-" as well',
+            public.quote_for_message(p_query)
+            USING ERRCODE = '22023';
+    END IF;
+
+    -- Projects have a search of their own, by trigrams. Otherwise misspelt words are looked for only where nothing has the
+    -- words as they stand.
+    -- A path is no name of one, and so long a text takes that search long.
+    IF 'project' = ANY (p_kinds) AND p_query !~ '^[[:space:]]*[/~]' AND length(p_query) <= 80
+        AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_trgm' AND has_schema_privilege(e.extnamespace, 'USAGE'))
+    THEN
+        SELECT coalesce(array_agg(s.id), '{}'), coalesce(array_agg(s.relevance), '{}') INTO near_projects, nearness
+        FROM public.search_projects(p_query) s;
+    END IF;
+    asked := exact;
+    LOOP
+        words := public.search_query_words(wanted);
+        -- One letter is looked for among the projects alone: too much has it.
+        EXIT WHEN NOT EXISTS (SELECT FROM unnest(words) AS word WHERE length(word) > 1);
+        patterns := ARRAY(SELECT '%' || regexp_replace(word, '[^ -~]+', '%', 'g') || '%' FROM unnest(words) AS word);
+        IF 'project' = ANY (p_kinds) THEN
+            projects_found := public.search_described_projects(asked, wanted);
+        END IF;
+        IF 'worktree' = ANY (p_kinds) THEN
+            worktrees_found := public.search_worktrees(
+                asked, wanted, patterns, quote_literal('=' || public.search_text(btrim(p_query)))::tsquery
+            );
+        END IF;
+        IF 'activity' = ANY (p_kinds) THEN
+            activities_found := public.search_activities(asked, wanted, patterns);
+        END IF;
+        EXIT WHEN is_last OR cardinality(projects_found || worktrees_found || activities_found) > 0;
+
+        -- Nothing has the words as they stand: the last of several may be the beginning of one.
+        -- As texts: two queries of the same words are equal, whether words or beginnings of them.
+        IF wanted::text = exact::text AND public.search_unfinished(exact)::text <> exact::text AND numnode(exact) > 1 THEN
+            wanted := public.search_unfinished(exact);
+            asked := wanted;
+            CONTINUE;
+        END IF;
+        -- Or each is misspelt, or the beginning of one; but for those that are frequent as they stand.
+        wanted := exact;
+        FOREACH misspelt IN ARRAY words[1:8] LOOP
+            likely := public.search_similar_words(misspelt);
+            CONTINUE WHEN likely = ARRAY[misspelt] OR length(misspelt) < 2;
+            wanted := ts_rewrite(
+                wanted,
+                quote_literal(misspelt)::tsquery,
+                CASE
+                    WHEN likely = '{}' OR length(misspelt) < 4 THEN (quote_literal(misspelt) || ':*')::tsquery
+                    ELSE (SELECT string_agg(quote_literal(word), ' | ') FROM unnest(likely) AS word)::tsquery
+                END
+            );
+        END LOOP;
+        EXIT WHEN wanted::text = exact::text;
+        asked := wanted;
+        is_last := true;
+    END LOOP;
+
+    RETURN QUERY
+    WITH matched AS (
+        SELECT
+            'project' AS kind, p.id, p.name, p.id AS project_id, p.name AS project_name, NULL::uuid AS worktree_id,
+            p.remote_origin AS place,
+            ARRAY[p.description, substring(p.remote_origin FROM ':(.*)[.]git$'), p.trunk_path] AS texts,
+            near.score::double precision AS score, true AS active, p.updated_at AS occurred_at
+        FROM unnest(near_projects, nearness) AS near (id, score)
+        JOIN public.projects p ON p.id = near.id
+        UNION ALL
+        SELECT
+            'project', p.id, p.name, p.id, p.name, NULL,
+            p.remote_origin, ARRAY[p.description, substring(p.remote_origin FROM ':(.*)[.]git$'), p.trunk_path],
+            ts_rank(
+                weights,
+                setweight(to_tsvector('simple', public.search_text(p.name || ' ' || substr(p.remote_origin, 16))), 'A')
+                    || setweight(to_tsvector('simple', coalesce(public.search_text(p.description), '')), 'B')
+                    || setweight(to_tsvector('simple', public.search_text(p.trunk_path)), 'C'),
+                wanted
+            ), true, p.updated_at
+        FROM public.projects p
+        WHERE p.id = ANY (projects_found)
+        UNION ALL
+        SELECT
+            'worktree', w.id, w.name, w.project_id, p.name, w.id,
+            w.path, ARRAY[w.last_commit_message, w.branch_name, w.path],
+            CASE
+                WHEN of_name IN (public.lower_case(w.name), public.lower_case(w.branch_name))
+                    THEN CASE WHEN w.active THEN 1 ELSE 0.99 END
+                ELSE CASE WHEN w.active THEN 0.95 ELSE 0.8 END * ts_rank(
+                    weights,
+                    setweight(to_tsvector('simple', public.search_text(w.name || ' ' || w.branch_name)), 'A')
+                        || setweight(to_tsvector('simple', coalesce(public.search_text(w.last_commit_message), '')), 'B')
+                        || setweight(to_tsvector('simple', public.search_text(w.path)), 'C'),
+                    wanted
+                )
+            END, w.active, w.updated_at
+        FROM public.worktrees w
+        JOIN public.projects p ON p.id = w.project_id
+        WHERE w.id = ANY (worktrees_found)
+        UNION ALL
+        SELECT
+            'activity', a.id, coalesce(w.name, d.name), coalesce(w.project_id, d.project_id), coalesce(p.name, d.project_name), a.worktree_id,
+            a.file_path, ARRAY[a.description, a.file_path],
+            0.8 * ts_rank(
+                weights,
+                setweight(to_tsvector('simple', public.search_text(a.description)), 'B')
+                    || setweight(to_tsvector('simple', coalesce(public.search_text(a.file_path), '')), 'C'),
+                wanted
+            ), coalesce(w.active, false), a.created_at
+        FROM public.agent_activities a
+        LEFT JOIN public.worktrees w ON w.id = a.worktree_id
+        LEFT JOIN public.projects p ON p.id = w.project_id
+        LEFT JOIN LATERAL public.deleted_worktree(a.worktree_id) d ON w.id IS NULL
+        WHERE a.id = ANY (activities_found)
+    ),
+    best AS (
+        SELECT DISTINCT ON (m.kind, m.id) m.*
+        FROM matched m
+        ORDER BY m.kind, m.id, m.score DESC
+    ),
+    shown AS (
+        SELECT b.* FROM best b ORDER BY b.score DESC, b.occurred_at DESC, b.id LIMIT p_limit
+    )
+    SELECT
+        s.kind, s.id, s.name, s.project_id, s.project_name, s.worktree_id, s.place,
+        coalesce(marked.excerpt, ARRAY[left(coalesce(s.texts[1], s.texts[2]), 160)]),
+        s.score::real, s.active, s.occurred_at
+    FROM shown s
+    LEFT JOIN LATERAL (
+        SELECT public.search_excerpt(t.part, words) AS excerpt
+        FROM unnest(s.texts) WITH ORDINALITY AS t (part, place)
+        WHERE public.search_excerpt(t.part, words) IS NOT NULL
+        ORDER BY t.place
+        LIMIT 1
+    ) marked ON true
+    ORDER BY s.score DESC, s.occurred_at DESC, s.id;
+END;
+$function$;
+COMMENT ON FUNCTION search_registry(text,integer,text[]) IS 'Projects, worktrees and activities that have the words, or words that begin so: best first, at most p_limit; every second piece of the excerpt is what was looked for. Syntax as in web searches: "a phrase", or, -not.';
+
+CREATE OR REPLACE FUNCTION public.search_similar_words(p_word text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    known text[];
+BEGIN
+    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', n.nspname), true)
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'pg_trgm' AND has_schema_privilege(n.oid, 'USAGE');
+    IF NOT FOUND THEN
+        RAISE NOTICE 'search_registry: misspelt words are not looked for: the extension pg_trgm is not there, or not to be used';
+        RETURN '{}';
+    END IF;
+    IF has_function_privilege('public.search_known_words(text)', 'EXECUTE') THEN
+        known := ARRAY(SELECT public.search_known_words(p_word));
+    END IF;
+    IF p_word = ANY (known) THEN
+        RETURN ARRAY[p_word];
+    END IF;
+    RETURN ARRAY(
+        SELECT near.word
+        FROM (
+            SELECT k.word
+            FROM unnest(known) AS k (word)
+            UNION
+            SELECT named.word
+            FROM (SELECT w.name FROM public.worktrees w WHERE w.active ORDER BY w.last_sync_at DESC LIMIT 500) newest
+            CROSS JOIN LATERAL unnest(
+                string_to_array(translate(lower(newest.name COLLATE "C"), '-/_.:', '     '), ' ')
+            ) AS named (word)
+            WHERE left(named.word, 1) IN (left(p_word, 1), substr(p_word, 2, 1))
+        ) near
+        WHERE near.word <> p_word
+            AND length(near.word) BETWEEN length(p_word) - 2 AND length(p_word) + 2
+            AND similarity(near.word, p_word) >= 0.25
+        ORDER BY similarity(near.word, p_word) DESC, near.word
+        LIMIT 2
+    );
+END;
+$function$;
+COMMENT ON FUNCTION search_similar_words(text) IS 'Words of the registry that a misspelt one may mean; itself where it is a frequent one, none without pg_trgm.';
+
+CREATE OR REPLACE FUNCTION public.search_text(p_text text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN lower_case(translate("left"(p_text, 4000), '-/_.:@~<>&+=#%?,;()[]{}|\`"'''::text, '                            '::text));
+COMMENT ON FUNCTION search_text(text) IS 'A text as it is searched: in lower case, with blanks for the signs of names and paths, at most 4,000 characters.';
+
+CREATE OR REPLACE FUNCTION public.search_unfinished(p_query tsquery)
+ RETURNS tsquery
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT regexp_replace(p_query::text, '(^|[&|(] )(''[^'']{2,}'')$', E'\\1\\2:*')::tsquery
+$function$;
+COMMENT ON FUNCTION search_unfinished(tsquery) IS 'The same query, whose last word may be the beginning of one.';
+
+CREATE OR REPLACE FUNCTION public.search_words_of_activity(p_description text, p_file_path text)
+ RETURNS tsvector
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN to_tsvector('simple'::regconfig, (search_text(p_description) || COALESCE((' '::text || search_text(p_file_path)), ''::text)));
+COMMENT ON FUNCTION search_words_of_activity(text,text) IS 'What search_registry() finds an activity by.';
+
+CREATE OR REPLACE FUNCTION public.search_words_of_project(p_name text, p_remote_origin text, p_trunk_path text, p_description text)
+ RETURNS tsvector
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN to_tsvector('simple'::regconfig, (search_text(((((p_name || ' '::text) || substr(p_remote_origin, 16)) || ' '::text) || p_trunk_path)) || COALESCE((' '::text || search_text(p_description)), ''::text)));
+COMMENT ON FUNCTION search_words_of_project(text,text,text,text) IS 'What search_registry() finds a project by.';
+
+CREATE OR REPLACE FUNCTION public.search_words_of_worktree(p_name text, p_branch_name text, p_path text, p_last_commit_message text)
+ RETURNS tsvector
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (to_tsvector('simple'::regconfig, (search_text(((((p_name || ' '::text) || p_branch_name) || ' '::text) || p_path)) || COALESCE((' '::text || search_text(p_last_commit_message)), ''::text))) || array_to_tsvector(ARRAY[('='::text || search_text(p_name)), ('='::text || search_text(p_branch_name))]));
+COMMENT ON FUNCTION search_words_of_worktree(text,text,text,text) IS 'What search_registry() finds a worktree by.';
+
+CREATE OR REPLACE FUNCTION public.search_worktrees(p_exact tsquery, p_query tsquery, p_patterns text[], p_named tsquery)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET work_mem TO '32MB'
+ SET gin_fuzzy_search_limit TO '20000'
+ SET max_parallel_workers_per_gather TO '0'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    enough CONSTANT integer := 20;
+    newest_ones CONSTANT integer := 500;
+    has_choice CONSTANT boolean := p_query::text ~ '[|]';
+    many CONSTANT integer := 400;
+    found_ids uuid[];
+    query tsquery;
+BEGIN
+    found_ids := ARRAY(
+        SELECT w.id
+        FROM public.worktrees w
+        WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message) @@ p_named
+        LIMIT enough
+    ) || ARRAY(
+        SELECT newest.id
+        FROM (
+            SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message
+            FROM public.worktrees w
+            WHERE w.active
+            ORDER BY w.last_sync_at DESC
+            LIMIT newest_ones
+        ) newest
+        CROSS JOIN LATERAL (
+            SELECT lower(
+                concat_ws(' ', newest.name, newest.branch_name, newest.path, newest.last_commit_message) COLLATE "C"
+            ) AS whole
+        ) said
+        WHERE CASE WHEN has_choice THEN said.whole LIKE ANY (p_patterns) ELSE said.whole LIKE ALL (p_patterns) END
+            AND public.search_words_of_worktree(newest.name, newest.branch_name, newest.path, newest.last_commit_message)
+                @@ p_query
+        LIMIT enough
+    );
+    FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
+        EXIT WHEN cardinality(found_ids) >= enough;
+        found_ids := found_ids || ARRAY(
+            SELECT hit.id
+            FROM (
+                SELECT w.id, w.name, w.updated_at
+                FROM public.worktrees w
+                WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message) @@ query
+                LIMIT many
+            ) hit
+            ORDER BY lower(hit.name COLLATE "C") LIKE ALL (p_patterns) DESC, hit.updated_at DESC
+            LIMIT enough
+        );
+    END LOOP;
+    RETURN found_ids;
+END;
+$function$;
+COMMENT ON FUNCTION search_worktrees(tsquery,tsquery,text[],tsquery) IS 'Worktrees that have the words, of which search_registry() takes the best.';
 
 CREATE OR REPLACE FUNCTION public.seed_worktree_types()
  RETURNS void

@@ -94,7 +94,11 @@ class Commands(DeferringGroup):
             "overview:inflight",
             "List worktrees with work that is not committed or not merged, latest first.",
         ),
-        Deferred("search", "overview:search", "Find projects by name or repository, best first."),
+        Deferred(
+            "search",
+            "questions.search:search",
+            "Find projects, worktrees and activities by what they are called and what people wrote: best first.",
+        ),
         Deferred("stats", "overview:stats", "Count what is registered."),
         Deferred("path", "overview:path", "Print where a project, or a worktree of it, is or belongs on disk."),
         Deferred(
@@ -103,6 +107,16 @@ class Commands(DeferringGroup):
             "Register the git checkouts in a folder with their linked work trees, and update what changed in them.",
         ),
         Deferred("maintain", "database.maintain:app", "Housekeeping of the database."),
+        Deferred(
+            "health",
+            "questions.health:health",
+            "Look how the registry is, as far as its database knows; the exit code is 1 where something is bad.",
+        ),
+        Deferred(
+            "slow-queries",
+            "questions.health:slow_queries",
+            "Show the registry's statements by the time that they took in all, where pg_stat_statements records them.",
+        ),
     )
 
 

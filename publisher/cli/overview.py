@@ -1,4 +1,4 @@
-"""`imi-registry inflight`, `search`, `stats` and `path`: questions about the registry as a whole."""
+"""`imi-registry inflight`, `stats` and `path`: questions about the registry as a whole."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, ProjectOption, ProjectReference, UpFolder, Utc
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json, emit_path
-from registry.errors import Invalid
 
 if TYPE_CHECKING:
     from registry.database import Registry
-    from registry.models import ProjectInflightWork, ProjectMatch, RegistryStats
+    from registry.models import ProjectInflightWork, RegistryStats
 
 
 def inflight(
@@ -52,44 +51,6 @@ def inflight(
         },
         empty="nothing in flight",
         dispensable=("id", "agent", "last"),
-    )
-
-
-def search(
-    query: Annotated[str, typer.Argument(help="Part of a name or of owner/repo; typing errors are forgiven.")],
-    database_url: DatabaseUrl = None,
-    _state_dir: UpFolder = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find projects by name or repository, best first.
-
-    Example: imi-registry search engin
-    """
-    from publisher.cli.terminal import tables
-    from registry.queries import MOST_QUERY_CHARACTERS
-
-    if len(query) > MOST_QUERY_CHARACTERS:
-        raise Invalid(
-            f'query "{query:.40}…": it has {len(query)} characters, at most {MOST_QUERY_CHARACTERS} are allowed'
-        )
-
-    async def work(registry: Registry) -> list[ProjectMatch]:
-        return await registry.search_projects(query)
-
-    found = with_registry(work, database_url)
-    if as_json:
-        emit_json(found)
-        return
-    tables.print_table(
-        {
-            "project": [match.name for match in found],
-            "repository": [tables.slug(match.remote_origin) for match in found],
-            "trunk path": [match.trunk_path for match in found],
-            "match": [f"{match.relevance:.0%}" for match in found],
-            "id": tables.short_ids([match.id for match in found]),
-        },
-        empty=f'nothing like "{query}"',
-        dispensable=("id", "trunk path"),
     )
 
 

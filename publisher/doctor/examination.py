@@ -20,6 +20,7 @@ from publisher.doctor.counts import count_findings
 from publisher.doctor.database import database_findings
 from publisher.doctor.dead_letters import dead_letter_findings
 from publisher.doctor.findings import Counts, Examined, Finding, Findings, of_check
+from publisher.doctor.health import health_findings
 from publisher.doctor.listening import listening_findings
 from publisher.doctor.schema import missing_findings, schema_findings
 from publisher.doctor.server import server_findings
@@ -107,6 +108,7 @@ async def _around(conn: AsyncConnection, client: Client, settings: Settings) -> 
         *of_check("columns", await column_findings(conn)),
         *of_check("schema", await schema_findings(conn)),
         *of_check("counts", await count_findings(conn)),
+        *of_check("health", await health_findings(conn)),
         *of_check("roles", await asyncio.to_thread(account_findings, url)),
         *of_check("consumers", await consumer_findings(client, settings)),
         *of_check("stream settings", await stream_settings_findings(client, settings)),

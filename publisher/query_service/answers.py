@@ -42,6 +42,11 @@ async def _search_projects(reader: Reader, request: asked.SearchProjects) -> Bas
     return asked.ProjectsFound(projects=await reader.registry.search_projects(request.query))
 
 
+async def _search_registry(reader: Reader, request: asked.SearchRegistry) -> BaseModel:
+    found = await reader.registry.search_registry(request.query, limit=request.limit, kinds=request.kinds)
+    return asked.RegistryFound.model_construct(matches=found)
+
+
 async def _worktree_by_path(reader: Reader, request: asked.WorktreeByPath) -> BaseModel:
     return _found(
         await reader.registry.get_worktree_by_path(request.path), f'path "{request.path}" is no active worktree'
@@ -80,11 +85,16 @@ async def _stats(reader: Reader, _: asked.Nothing) -> BaseModel:
     return await reader.registry.get_registry_stats()
 
 
+async def _registry_health(reader: Reader, _: asked.Nothing) -> BaseModel:
+    return asked.HealthFound.model_construct(checks=await reader.registry.registry_health())
+
+
 ANSWERS: dict[str, Answer] = {
     "project_by_origin": _project_by_origin,
     "project_by_id": _project_by_id,
     "projects": _projects,
     "search_projects": _search_projects,
+    "search_registry": _search_registry,
     "worktree_by_path": _worktree_by_path,
     "worktree_by_id": _worktree_by_id,
     "activity_by_id": _activity_by_id,
@@ -92,6 +102,7 @@ ANSWERS: dict[str, Answer] = {
     "working_path": _working_path,
     "inflight_work": _inflight_work,
     "stats": _stats,
+    "registry_health": _registry_health,
 }
 
 

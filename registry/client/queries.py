@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -17,12 +18,16 @@ from registry.broker.permitted import NotPermitted
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.events.envelope import Envelope
 from registry.models import (
+    KINDS,
     Activity,
+    HealthCheck,
+    Kind,
     LocatedProject,
     LocatedWorktree,
     Project,
     ProjectInflightWork,
     ProjectMatch,
+    RegistryMatch,
     RegistryStats,
     Worktree,
     WorktreeType,
@@ -30,9 +35,11 @@ from registry.models import (
 from registry.queries import (
     MOST_ROWS,
     EventPiece,
+    HealthFound,
     InflightWorkFound,
     ProjectPage,
     ProjectsFound,
+    RegistryFound,
     WorkingPathFound,
     WorktreeTypes,
 )
@@ -69,6 +76,16 @@ class QueryClient:
     async def search_projects(self, query: str) -> list[ProjectMatch]:
         """Active projects that contain or resemble `query`: best first, at most 20."""
         return (await self._ask("search_projects", ProjectsFound, query=query)).projects
+
+    async def search_registry(
+        self, query: str, *, limit: int = 20, kinds: Sequence[Kind] = KINDS
+    ) -> list[RegistryMatch]:
+        """Projects, worktrees and activities that have the words of `query`, or words that begin so: best first.
+
+        `query` is written as in web searches: words, "a phrase", or, -not. Misspelt words are forgiven where nothing
+        has them as they stand.
+        """
+        return (await self._ask("search_registry", RegistryFound, query=query, limit=limit, kinds=list(kinds))).matches
 
     async def worktree_by_path(self, path: str) -> LocatedWorktree:
         """The active worktree at a path."""
@@ -119,6 +136,10 @@ class QueryClient:
     async def stats(self) -> RegistryStats:
         """Counts of everything."""
         return await self._ask("stats", RegistryStats)
+
+    async def registry_health(self) -> list[HealthCheck]:
+        """How the registry is, as far as its database knows, one entry for each thing that was looked at."""
+        return (await self._ask("registry_health", HealthFound)).checks
 
     async def _ask(self, query: str, answer: type[AnswerT], /, **fields: object) -> AnswerT:
         subject = self._names.query_subject(query)

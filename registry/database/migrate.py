@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import psycopg
-from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from registry.database import adoption
@@ -105,7 +104,7 @@ def upgrade(
 ) -> tuple[list[str], adoption.Plan]:
     """As `apply`, and returns as well what was changed in a database with the original schema, in one transaction.
 
-    What stands beside the transaction of a migration follows when that one is done.
+    The first migration that has something beside its transaction, and all behind it, follow when that one is done.
 
     With `merge_duplicates` projects of one repository become one. Raises as `apply` does.
     """
@@ -114,10 +113,13 @@ def upgrade(
         pending = _pending(conn, packaged, afterwards=afterwards)
         not_ours, changed = adoption.replaced(conn, packaged, pending), adoption.Plan()
         rest: Sequence[Migration] = pending
+        beside = [one.version for one in pending if not script(one.name, one.sql).is_one_transaction]
+        rest_from = min(beside, default=len(packaged) + 1)
         if _is_original(conn, pending):
+            whole = [one for one in pending if one.version < rest_from]
+            rest = pending[len(whole) :]
             with conn.transaction(), adoption.adopt(conn, packaged, merge_duplicates=merge_duplicates) as changed:
-                _apply_all(conn, pending)
-            rest = [one for one in pending if not script(one.name, one.sql).is_one_transaction]
+                _apply_all(conn, whole)
         with as_owner(conn):
             _apply_all(conn, rest)
         changed.replaced += not_ours
@@ -200,7 +202,7 @@ def _apply_all(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> N
     for migration in pending:
         parts = script(migration.name, migration.sql)
         run_transaction(conn, parts, partial(_record, conn, migration) if parts.is_one_transaction else None)
-        if not parts.is_one_transaction and conn.info.transaction_status == TransactionStatus.IDLE:
+        if not parts.is_one_transaction:
             run_alone(conn, parts.name, parts.behind)
             with conn.transaction():
                 _record(conn, migration)

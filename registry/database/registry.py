@@ -12,6 +12,8 @@ from uuid import UUID
 from registry.database.activities import Activities
 from registry.database.blockers import Session
 from registry.database.events import Events
+from registry.database.insight.health import Insight
+from registry.database.insight.search import Search
 from registry.database.maintenance import Maintenance
 from registry.database.pool import Cause, Pool, log_blocker
 from registry.database.projects import Projects
@@ -19,7 +21,7 @@ from registry.database.worktree_types import WorktreeTypes
 from registry.database.worktrees import Worktrees
 
 
-class Registry(Projects, Worktrees, WorktreeTypes, Activities, Events, Maintenance):
+class Registry(Projects, Worktrees, WorktreeTypes, Activities, Events, Maintenance, Search, Insight):
     """A pool of connections to one registry database; open it with `Registry.connect`.
 
     All methods raise what `registry.errors` has: `NotFound`, `Conflict`, `Invalid` for what the functions refuse, and

@@ -5,23 +5,31 @@ Where an event has another name for the same value, JSON has both: `project_id` 
 """
 
 from registry.models.activity import Activity, ActivityType, AgentWork
+from registry.models.health import HealthCheck, RegistryMetadata, SlowQuery
+from registry.models.match import KINDS, Kind, RegistryMatch
 from registry.models.project import LocatedProject, Project, ProjectMatch
 from registry.models.row import Row
 from registry.models.stats import RegistryStats
 from registry.models.worktree import InflightWork, LocatedWorktree, ProjectInflightWork, Status, Worktree, WorktreeType
 
 __all__ = [
+    "KINDS",
     "Activity",
     "ActivityType",
     "AgentWork",
+    "HealthCheck",
     "InflightWork",
+    "Kind",
     "LocatedProject",
     "LocatedWorktree",
     "Project",
     "ProjectInflightWork",
     "ProjectMatch",
+    "RegistryMatch",
+    "RegistryMetadata",
     "RegistryStats",
     "Row",
+    "SlowQuery",
     "Status",
     "Worktree",
     "WorktreeType",

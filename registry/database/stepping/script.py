@@ -30,6 +30,7 @@ _ALONE = re.compile(
     r"(?:CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS"
     r"|DROP INDEX CONCURRENTLY IF EXISTS"
     r"|ALTER TABLE (?:IF EXISTS )?\S+ VALIDATE CONSTRAINT"
+    r"|ALTER INDEX \S+ ALTER COLUMN \d+ SET STATISTICS"
     r"|CALL|ANALYZE|VACUUM)\s",
     re.IGNORECASE,
 )
@@ -66,8 +67,8 @@ def script(name: str, text: str) -> Script:
         if not _ALONE.match(statement.text):
             raise Invalid(
                 f"migration {name} line {statement.line}: outside of the transaction there may be CREATE INDEX "
-                "CONCURRENTLY IF NOT EXISTS, DROP INDEX CONCURRENTLY IF EXISTS, VALIDATE CONSTRAINT, CALL, ANALYZE and "
-                "VACUUM"
+                "CONCURRENTLY IF NOT EXISTS, DROP INDEX CONCURRENTLY IF EXISTS, VALIDATE CONSTRAINT, SET STATISTICS of "
+                "an index, CALL, ANALYZE and VACUUM"
             )
     return Script(name, statements[:begin], statements[begin + 1 : commit], statements[commit + 1 :])
 

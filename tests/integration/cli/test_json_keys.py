@@ -60,6 +60,8 @@ NO_THING = {
     "history audit",
     "phantoms",
     "roles show",
+    "health",
+    "slow-queries",
     "migrate down",
     "migrate up",
     "migrate status",

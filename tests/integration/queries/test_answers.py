@@ -36,6 +36,9 @@ async def test_each_query_answers_what_the_database_has(registry: Registry, quer
     (work,) = await queries.inflight_work(project_id)
     assert (work.worktree_id, work.project_id, work.project_name) == (worktree_id, project_id, "größe")
     assert [match.id for match in await queries.search_projects("engin")] == [project_id]
+    assert await queries.search_registry("feat x") == await registry.search_registry("feat x")
+    assert [match.id for match in await queries.search_registry("größe", kinds=["worktree"])] == [worktree_id]
+    assert {check.name: check.state for check in await queries.registry_health()}["schema"] == "ok"
     assert await queries.stats() == await registry.get_registry_stats()
     assert await queries.worktree_types() == await registry.list_worktree_types()
     assert [project.id for project in (await queries.projects()).projects] == [project_id]
@@ -85,3 +88,7 @@ async def test_what_an_event_names_is_found_by_id(registry: Registry, queries: Q
 async def test_a_text_to_search_for_is_no_longer_than_a_name(queries: QueryClient) -> None:
     with pytest.raises(Invalid, match="at most 512 characters"):
         await queries.search_projects("x" * 100_000)
+    with pytest.raises(Invalid, match="at most 512 characters"):
+        await queries.search_registry("x" * 100_000)
+    with pytest.raises(Invalid, match="says only what must not be there"):
+        await queries.search_registry("-x")

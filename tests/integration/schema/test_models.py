@@ -22,6 +22,8 @@ TYPES = {
     "real": "float",
     "jsonb": "dict",
     "timestamp with time zone": "datetime",
+    "double precision": "float",
+    "text[]": "list",
 }
 JOINED = {"is_shortened", "project_name", "type_name", "worktree_name", "status"}
 
@@ -73,6 +75,9 @@ def test_a_model_of_a_table_has_its_columns(model: type[Row], table: str, databa
         (models.InflightWork, "get_inflight_work"),
         (models.AgentWork, "get_agent_recent_work"),
         (models.RegistryStats, "get_registry_stats"),
+        (models.RegistryMatch, "search_registry"),
+        (models.HealthCheck, "registry_health"),
+        (models.SlowQuery, "registry_slow_queries"),
     ],
 )
 def test_a_model_of_a_result_has_its_columns(model: type[Row], function: str, database: str) -> None:

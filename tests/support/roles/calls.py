@@ -22,6 +22,13 @@ CALLS = {
     "get_inflight_work": "SELECT * FROM get_inflight_work()",
     "get_project_working_path": "SELECT get_project_working_path(%(project)s, 'w')",
     "search_projects": "SELECT * FROM search_projects('a')",
+    "search_registry": "SELECT * FROM search_registry('a')",
+    "search_worktrees": "SELECT search_worktrees('a', 'a', '{a}', 'a')",
+    "search_activities": "SELECT search_activities('a', 'a', '{a}')",
+    "search_newest_activities": "SELECT search_newest_activities('a', '{a}', 1, 1)",
+    "search_described_projects": "SELECT search_described_projects('a', 'a')",
+    "search_similar_words": "SELECT search_similar_words('a')",
+    "registry_health": "SELECT * FROM registry_health()",
     "cleanup_old_activities": "SELECT cleanup_old_activities(0)",
     "prune_inactive_worktrees": "SELECT prune_inactive_worktrees(0)",
     "get_registry_stats": "SELECT * FROM get_registry_stats()",
@@ -44,6 +51,7 @@ OPEN = {
     "maintenance_vacuum",
     "deleted_worktree",
     "forget_deleted_worktrees",
+    "registry_health",
     "may_use_counts",
     "worktree_counts",
 }
@@ -54,6 +62,7 @@ COUNTS = {
 }
 # The applier's, which reads and writes the ledger and the outbox.
 SERVICE = {
+    "registry_slow_queries",
     "apply_command",
     "cleanup_command_ledger",
     "command_project",
@@ -63,6 +72,8 @@ SERVICE = {
 }
 # Only the owner, or a role of the registry, may call them at all.
 OWNER = {
+    "note_schema_version": "SELECT note_schema_version(1)",
+    "search_known_words": "SELECT search_known_words('a')",
     "forget_published": "SELECT forget_published('90 days', 1000)",
     "grant_role_rights": "SELECT grant_role_rights()",
     "remove_old_activities": "SELECT remove_old_activities(now())",

@@ -29,6 +29,7 @@ NOBODY = f"imi_nobody_{secrets.token_hex(4)}"
 
 COMMAND = '\'project.register\', \'{"name": "n", "remote_origin": "git@github.com:o/n.git"}\''
 SERVICE = {
+    "registry_slow_queries": "SELECT * FROM registry_slow_queries()",
     "apply_command": f"SELECT apply_command('{uuid4()}', {COMMAND}, '', '{uuid4()}')",
     "run_command": f"SELECT run_command({COMMAND})",
     "command_project": 'SELECT command_project(\'{"remote_origin": "git@github.com:o/a.git"}\')',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -13,13 +14,18 @@ MOST = 12
 LATEST = 5_000
 """Events among which a text, or an id that has no index, is looked for."""
 
-PROJECTS = """
-SELECT 'project' AS kind, p.id::text AS id, left(p.name, 200) AS name, left(p.remote_origin, 300) AS about
-FROM public.search_projects(%(text)s) AS p
-LIMIT %(most)s
+# The page of an activity is that of its worktree.
+MATCHES = """
+SELECT
+    m.kind,
+    coalesce(CASE WHEN m.kind = 'activity' THEN m.worktree_id END, m.id)::text AS id,
+    concat_ws('/', CASE WHEN m.kind <> 'project' THEN left(m.project_name, 200) END, left(m.name, 200)) AS name,
+    left(m.place, 300) AS about,
+    m.excerpt
+FROM public.search_registry(%(text)s, 30) AS m
 """
 
-# Without an index of names: one pass over the table, which ends where enough is found.
+# The middle of a word, which no index has: one pass over the table, which ends where enough is found.
 WORKTREES = """
 SELECT
     'worktree' AS kind,
@@ -96,7 +102,9 @@ class Found(NamedTuple):
     kind: str
     id: str
     name: str
-    about: str
+    about: str | None
+    excerpt: Sequence[str] = ()
+    """Some text of it: every second piece is what was looked for."""
 
 
 class Results(NamedTuple):
@@ -112,10 +120,12 @@ async def search(database: Database, text: str) -> Results:
     """What `text` may mean. A part that fails says so beside what the others found."""
     id_ = _id(text)
     values = {"text": text, "id": id_, "most": MOST}
-    queries = [IDS, COMMANDS] if id_ else [PROJECTS, WORKTREES, AGENTS]
+    queries = [IDS, COMMANDS] if id_ else [MATCHES, WORKTREES, AGENTS]
     things: list[Found] = []
     problems: list[str] = []
     for query in queries:  # one after the other: a search takes one connection of the three
+        if query is WORKTREES and any(thing.kind == "worktree" for thing in things):
+            continue
         try:
             things += await database.rows(Found, query, values)
         except RegistryError as error:

@@ -46,6 +46,12 @@ def test_questions_about_the_registry(cli: CommandLine, engine: Path) -> None:
     (match,) = cli("search", "engin", "--json").json
     assert match["name"] == "Engine"
     assert "nothing like" in cli("search", "zzzz").out
+    for words in ("engin", "feat-search", "feat/sea"):
+        assert "feat-sear" in cli("search", words).out
+    (match,) = cli("search", "feat-search", "--in", "worktree", "--json").json
+    assert (match["kind"], match["name"], match["project_name"]) == ("worktree", "feat-search", "Engine")
+    assert {match["kind"] for match in cli("search", "engin", "--in", "all", "--json").json} == {"project", "worktree"}
+    assert len(cli("search", "engin", "--in", "all", "--limit", 1, "--json").json) == 1
     assert cli("stats", "--json").json["in_flight_worktrees"] == 1
     assert "1 active, 1 in all" in cli("stats").out
     assert cli("path", "Engine").out == f"{engine.parent / 'trunk-main'}\n"

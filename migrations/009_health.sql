@@ -1,0 +1,458 @@
+-- 009: what the registry says of itself to whoever has psql alone: which schema it has (registry_metadata), how it is
+-- (registry_health()), and which of its statements take long (registry_slow_queries()).
+-- compatible down to: 008
+
+BEGIN;
+
+SET LOCAL search_path = public;
+SET LOCAL client_encoding = 'UTF8';
+SET LOCAL standard_conforming_strings = on;
+SET LOCAL datestyle = 'ISO, YMD';
+SET LOCAL timezone = 'UTC';
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Which schema this is
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS registry_metadata (
+    only_row boolean NOT NULL DEFAULT true,
+    registry_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    schema_version text NOT NULL DEFAULT '2.0.0',
+    migration integer NOT NULL,
+    installed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    upgraded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT registry_metadata_pkey PRIMARY KEY (only_row),
+    CONSTRAINT registry_metadata_only_row_check CHECK (only_row)
+);
+
+COMMENT ON TABLE registry_metadata IS 'One row: which schema this database has.';
+COMMENT ON COLUMN registry_metadata.registry_id IS 'Tells this registry from others; a copy of the database has it, too.';
+COMMENT ON COLUMN registry_metadata.schema_version IS 'Of the specification whose names, columns and functions a client may rely on.';
+COMMENT ON COLUMN registry_metadata.migration IS 'Number of the last migration. Those of schema_migrations are the ones that imi-registry applied, with their checksums.';
+COMMENT ON COLUMN registry_metadata.installed_at IS 'When the registry was installed; when this table came, where that is not on record.';
+COMMENT ON COLUMN registry_metadata.upgraded_at IS 'When migration was changed last.';
+
+-- Every later migration calls it. A file that is run a second time is no way back.
+CREATE OR REPLACE FUNCTION note_schema_version(p_migration integer)
+RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE public.registry_metadata
+    SET migration = p_migration, upgraded_at = clock_timestamp()
+    WHERE migration < p_migration
+$$;
+
+COMMENT ON FUNCTION note_schema_version(integer) IS 'Puts down the number of a migration that was applied; a way back sets it by hand.';
+
+REVOKE EXECUTE ON FUNCTION note_schema_version(integer) FROM PUBLIC;
+
+DO $$
+DECLARE
+    installed timestamptz;
+BEGIN
+    IF to_regclass('public.schema_migrations') IS NOT NULL THEN
+        SELECT min(applied_at) INTO installed FROM schema_migrations;
+    END IF;
+    INSERT INTO registry_metadata (migration, installed_at)
+    VALUES (9, coalesce(installed, clock_timestamp()))
+    ON CONFLICT DO NOTHING;
+END;
+$$;
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- How it is
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- A check is a query that gives one row, its state and what was found. What the caller may not read is unknown to him, not
+-- well. imi-registry doctor looks deeper, at NATS as well, and tells what is not well here.
+CREATE OR REPLACE FUNCTION registry_health()
+RETURNS TABLE (name text, state text, what text, hint text)
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '2s'
+SET datestyle = 'ISO, YMD'
+SET timezone = 'UTC'
+SET intervalstyle = 'postgres'
+AS $$
+DECLARE
+    checked record;
+BEGIN
+    FOR checked IN
+        SELECT *
+        FROM (
+            VALUES
+                ('schema', 'run: imi-registry migrate up',
+                $check$
+                    SELECT 'ok', format('schema %s, migration %s since %s', schema_version, migration, date_trunc('second', upgraded_at))
+                    FROM public.registry_metadata
+                $check$),
+
+                ('publisher', 'start imi-registry serve, or up; imi-registry doctor tells what hinders it',
+                $check$
+                    SELECT
+                        CASE
+                            WHEN count(*) = 0 THEN 'warn'
+                            WHEN bool_or(abs(extract(epoch FROM clock_timestamp() - heartbeat_at)) > 10 OR hindrance IS NOT NULL) THEN 'bad'
+                            ELSE 'ok'
+                        END,
+                        coalesce(
+                            string_agg(
+                                format('%s: %s was heard %s ago%s', stream, coalesce(leader, 'nobody'),
+                                    date_trunc('second', clock_timestamp() - heartbeat_at), coalesce(', hindered: ' || hindrance, '')),
+                                '; ' ORDER BY stream
+                            ),
+                            'nothing was ever published from this database'
+                        )
+                    FROM public.publisher_cursor
+                $check$),
+
+                -- Above what is published, and in the first hundred gaps below it; more than 1,000 are not counted.
+                ('events that wait', 'look at the publisher, and at transactions that are open for long: an event waits for those before it',
+                $check$
+                    SELECT
+                        CASE WHEN max(age) > '1 minute' THEN 'bad' ELSE 'ok' END,
+                        coalesce(
+                            string_agg(
+                                CASE events
+                                    WHEN 0 THEN stream || ': none'
+                                    ELSE format('%s: %s%s, the oldest for %s', stream, CASE events WHEN 1000 THEN 'at least ' END,
+                                        events, date_trunc('second', age))
+                                END,
+                                '; ' ORDER BY stream
+                            ),
+                            'no stream is fed'
+                        )
+                    FROM (
+                        SELECT cursor.stream, count(waiting.id) AS events, max(clock_timestamp() - waiting.occurred_at) AS age
+                        FROM public.publisher_cursor cursor
+                        CROSS JOIN LATERAL (SELECT public.published_ids(cursor) AS ids) published
+                        LEFT JOIN LATERAL (
+                            SELECT event.id, event.occurred_at
+                            FROM (
+                                SELECT part
+                                FROM unnest(int8multirange(int8range(1, NULL)) - published.ids) AS part
+                                ORDER BY part
+                                LIMIT 100
+                            ) gap
+                            CROSS JOIN LATERAL (
+                                SELECT o.id, o.occurred_at
+                                FROM public.outbox o
+                                WHERE o.id >= lower(gap.part) AND (upper_inf(gap.part) OR o.id < upper(gap.part))
+                                ORDER BY o.id
+                                LIMIT 1000
+                            ) event
+                            LIMIT 1000
+                        ) waiting ON true
+                        GROUP BY cursor.stream
+                    ) streams
+                $check$),
+
+                ('rows without events', 'run: imi-registry migrate up, which writes the events of rows that are older than the outbox',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        CASE count(*) WHEN 0 THEN 'none' WHEN 1000 THEN 'at least 1000' ELSE count(*)::text END
+                    FROM (SELECT FROM public.outbox_backlog LIMIT 1000) waiting
+                $check$),
+
+                ('events without data', 'imi-registry doctor names each; what PostgreSQL cannot read is damage: restore it from a backup',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        format('%s went out as references%s', count(*), ', the last one, ' || max(outbox_id) || ': ' || max(reason))
+                    FROM public.outbox_fault
+                $check$),
+
+                ('work in flight', 'imi-registry inflight lists it; imi-registry sync brings it up to date; release, merge or remove what is left over',
+                $check$
+                    SELECT CASE WHEN count(*) FILTER (WHERE is_old) = 0 THEN 'ok' ELSE 'warn' END,
+                        format('%s%s worktrees, %s of them untouched for more than 30 days',
+                            CASE WHEN count(*) = 10000 THEN 'at least ' END, count(*), count(*) FILTER (WHERE is_old))
+                    FROM (
+                        SELECT w.updated_at < clock_timestamp() - interval '30 days' AS is_old
+                        FROM public.worktrees w
+                        WHERE w.active AND public.is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
+                        LIMIT 10000
+                    ) work
+                $check$),
+
+                ('triggers', 'ALTER TABLE … ENABLE TRIGGER …, then: imi-registry history verify',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'bad' END,
+                        coalesce('switched off: ' || string_agg(t.tgname || ' of ' || c.relname, ', ' ORDER BY c.relname, t.tgname), 'all are switched on')
+                    FROM pg_trigger t
+                    JOIN pg_class c ON c.oid = t.tgrelid
+                    WHERE c.oid IN (
+                            'public.projects'::regclass, 'public.worktrees'::regclass, 'public.worktree_types'::regclass,
+                            'public.agent_activities'::regclass, 'public.outbox'::regclass
+                        )
+                        AND NOT t.tgisinternal
+                        AND t.tgenabled IN ('D', 'R')
+                $check$),
+
+                ('indexes', 'an index that is not valid costs every writer and helps nobody: REINDEX INDEX CONCURRENTLY …, or drop it',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce('not valid: ' || string_agg(i.indexrelid::regclass::text, ', ' ORDER BY 1), 'all are valid')
+                    FROM pg_index i
+                    JOIN pg_class c ON c.oid = i.indrelid
+                    WHERE c.relnamespace = 'public'::regnamespace AND NOT (i.indisvalid AND i.indisready)
+                $check$),
+
+                ('transactions', 'let them end: events that come later wait, and what is removed stays on disk; or SELECT pg_terminate_backend(pid)',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(
+                            string_agg(
+                                format('pid %s (application "%s", user %s) since %s', pid, application_name, usename,
+                                    date_trunc('second', clock_timestamp() - xact_start)),
+                                ', ' ORDER BY xact_start
+                            ),
+                            'none is open for more than 10 minutes'
+                        )
+                    FROM (
+                        SELECT *
+                        FROM pg_stat_activity
+                        WHERE datname = current_database()
+                            AND pid <> pg_backend_pid()
+                            AND coalesce(backend_xid, backend_xmin) IS NOT NULL
+                            AND backend_type = 'client backend'
+                            AND xact_start < clock_timestamp() - interval '10 minutes'
+                        ORDER BY xact_start
+                        LIMIT 5
+                    ) old
+                $check$),
+
+                ('prepared transactions', 'COMMIT PREPARED or ROLLBACK PREPARED: until then their events, and those that came later, wait',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(
+                            string_agg(format('"%s" of %s since %s', gid, owner, date_trunc('second', clock_timestamp() - prepared)), ', ' ORDER BY prepared),
+                            'none is older than a minute'
+                        )
+                    FROM pg_prepared_xacts
+                    WHERE database = current_database() AND prepared < clock_timestamp() - interval '1 minute'
+                $check$),
+
+                ('replication slots', 'start its reader, or SELECT pg_drop_replication_slot(…): WAL is kept for it until the disk is full',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce('used by nobody: ' || string_agg(slot_name, ', ' ORDER BY slot_name), 'each has a reader')
+                    FROM pg_replication_slots
+                    WHERE NOT active AND restart_lsn IS NOT NULL
+                $check$),
+
+                ('connections', 'raise max_connections, or let clients share connections: a publisher that takes over may get none',
+                $check$
+                    SELECT CASE WHEN used >= 0.9 * most THEN 'warn' ELSE 'ok' END, format('%s of %s are in use', used, most)
+                    FROM (
+                        SELECT
+                            (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+                            current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer AS most
+                    ) connections
+                $check$),
+
+                -- Of a table from which so much was removed or replaced that is still on disk.
+                ('vacuum', 'run: imi-registry maintain vacuum; look whether autovacuum is on, and who keeps a transaction open',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(
+                            string_agg(
+                                format('%s: %s dead rows beside %s, vacuumed %s', relname, n_dead_tup, n_live_tup,
+                                    coalesce(date_trunc('second', clock_timestamp() - greatest(last_vacuum, last_autovacuum)) || ' ago', 'never')),
+                                ', ' ORDER BY relname
+                            ),
+                            'no table has more dead rows than vacuum should leave'
+                        )
+                    FROM pg_stat_user_tables
+                    WHERE schemaname = 'public' AND n_dead_tup > 10000 + 0.5 * n_live_tup
+                $check$),
+
+                ('transaction ids', 'VACUUM (FREEZE) the oldest tables: at 2,000 million PostgreSQL takes no more writes',
+                $check$
+                    SELECT CASE WHEN age(datfrozenxid) > 1000000000 THEN 'bad' ELSE 'ok' END,
+                        format('the oldest is %s million transactions old', age(datfrozenxid) / 1000000)
+                    FROM pg_database
+                    WHERE datname = current_database()
+                $check$),
+
+                ('misspelt words', 'CREATE EXTENSION pg_trgm, and give USAGE of its schema to who searches; ANALYZE lets the search know the words',
+                $check$
+                    SELECT CASE WHEN trigrams.usable THEN 'ok' ELSE 'warn' END,
+                        CASE WHEN trigrams.usable THEN 'are found' ELSE 'are not found: pg_trgm is not there, or not to be used' END
+                    FROM (
+                        SELECT EXISTS (
+                            SELECT FROM pg_extension e WHERE e.extname = 'pg_trgm' AND has_schema_privilege(e.extnamespace, 'USAGE')
+                        ) AS usable
+                    ) trigrams
+                $check$),
+
+                ('slow queries', 'shared_preload_libraries = ''pg_stat_statements'', a restart, and CREATE EXTENSION pg_stat_statements',
+                $check$
+                    SELECT CASE WHEN there.is_there THEN 'ok' ELSE 'unknown' END,
+                        CASE WHEN there.is_there THEN 'SELECT * FROM registry_slow_queries()' ELSE 'are not recorded: pg_stat_statements is not there' END
+                    FROM (SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements') AS is_there) there
+                $check$)
+        ) AS checks (name, hint, query)
+    LOOP
+        name := checked.name;
+        hint := NULL;
+        BEGIN
+            EXECUTE checked.query INTO state, what;
+        EXCEPTION
+            WHEN insufficient_privilege OR undefined_object OR undefined_table OR undefined_function OR undefined_column
+                OR lock_not_available
+            THEN
+                state := 'unknown';
+                what := SQLERRM;
+        END;
+        IF state IS DISTINCT FROM 'ok' THEN
+            hint := checked.hint;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END;
+$$;
+
+COMMENT ON FUNCTION registry_health() IS 'How the registry is, a row for each thing that was looked at: ok, warn, bad, or unknown; and what to do where it is not ok.';
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- What takes long
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- pg_stat_statements has the statements of all databases, and its extension may be in any schema. A statement is the
+-- registry's when it names something of its schema.
+CREATE OR REPLACE FUNCTION registry_slow_queries(p_limit integer DEFAULT 20)
+RETURNS TABLE (
+    calls bigint,
+    mean_ms double precision,
+    max_ms double precision,
+    total_ms double precision,
+    rows_per_call double precision,
+    hit_ratio double precision,
+    user_name text,
+    query text
+)
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    place text;
+    own_names text;
+BEGIN
+    IF p_limit IS NULL OR p_limit NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION 'registry_slow_queries: p_limit is %; it must be 1 to 1000', coalesce(p_limit::text, 'NULL')
+            USING ERRCODE = '22023';
+    END IF;
+    SELECT quote_ident(n.nspname) INTO place
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'pg_stat_statements';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'registry_slow_queries: nothing is recorded: the extension pg_stat_statements is not there; needed are shared_preload_libraries = ''pg_stat_statements'', a restart, and CREATE EXTENSION pg_stat_statements'
+            USING ERRCODE = '55000';
+    END IF;
+    SELECT string_agg(own.name, '|') INTO own_names
+    FROM (
+        SELECT c.relname AS name
+        FROM pg_class c
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
+            AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = 'public.projects'::regclass)
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+        UNION
+        SELECT p.proname
+        FROM pg_proc p
+        WHERE p.pronamespace = 'public'::regnamespace
+            AND p.proowner = (SELECT relowner FROM pg_class WHERE oid = 'public.projects'::regclass)
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+    ) own
+    WHERE own.name ~ '^[[:alnum:]_]+$';
+    RETURN QUERY EXECUTE format(
+        $statements$
+            SELECT
+                s.calls, s.mean_exec_time, s.max_exec_time, s.total_exec_time,
+                s.rows::double precision / greatest(s.calls, 1),
+                s.shared_blks_hit::double precision / nullif(s.shared_blks_hit + s.shared_blks_read, 0),
+                r.rolname::text,
+                left(regexp_replace(s.query, '[[:space:]]+', ' ', 'g'), 1000)
+            FROM %s.pg_stat_statements s
+            LEFT JOIN pg_roles r ON r.oid = s.userid
+            WHERE s.dbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                AND s.query ~ $1
+                AND s.query !~ 'registry_slow_queries'
+                AND s.query !~* '^[[:space:]]*(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
+            ORDER BY s.total_exec_time DESC
+            LIMIT $2
+        $statements$,
+        place
+    ) USING E'\\m(' || own_names || E')\\M', p_limit;
+END;
+$$;
+
+COMMENT ON FUNCTION registry_slow_queries(integer) IS 'Statements of the registry in this database, by the time that they took in all, out of pg_stat_statements; 55000 where that is not there.';
+
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Rights
+-- ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION role_rights()
+RETURNS TABLE (role_name text, kind text, object_name text, rights text)
+LANGUAGE sql
+IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.role_name, r.kind, o.object_name, r.rights
+    FROM (
+        VALUES
+            ('imi_reader', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
+            ('imi_reader', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
+            ('imi_reader', 'TABLE', 'SELECT',
+                '{v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
+            ('imi_reader', 'TABLE', 'SELECT', '{outbox, outbox_fault, outbox_backlog, publisher_cursor, published_batch}'),
+            ('imi_reader', 'TABLE', 'SELECT (applied_at)', '{command_ledger}'),
+            ('imi_reader', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
+            ('imi_reader', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
+            ('imi_reader', 'FUNCTION', 'EXECUTE', '{search_known_words(text)}'),
+
+            ('imi_writer', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
+            ('imi_writer', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE', '{projects, worktrees, worktree_types}'),
+            ('imi_writer', 'TABLE', 'SELECT, INSERT', '{agent_activities}'),
+            ('imi_writer', 'TABLE', 'SELECT',
+                '{v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
+            ('imi_writer', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
+            ('imi_writer', 'FUNCTION', 'EXECUTE', '{remove_old_activities(timestamptz), search_known_words(text)}'),
+
+            ('imi_publisher', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
+            ('imi_publisher', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
+            ('imi_publisher', 'TABLE', 'SELECT', '{outbox, outbox_backlog}'),
+            ('imi_publisher', 'TABLE', 'SELECT, INSERT, UPDATE', '{publisher_cursor}'),
+            ('imi_publisher', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE', '{published_batch}'),
+            ('imi_publisher', 'TABLE', 'SELECT, INSERT, DELETE', '{outbox_fault}'),
+            ('imi_publisher', 'TABLE', 'SELECT (applied_at)', '{command_ledger}'),
+            ('imi_publisher', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
+            ('imi_publisher', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
+            ('imi_publisher', 'SEQUENCE', 'UPDATE', '{publisher_doorbell}'),
+            ('imi_publisher', 'FUNCTION', 'EXECUTE',
+                '{"forget_published(interval, integer)", registry_heartbeat(text), search_known_words(text)}'),
+
+            ('imi_applier', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
+            ('imi_applier', 'TABLE', 'SELECT, INSERT, UPDATE', '{projects, worktrees}'),
+            ('imi_applier', 'TABLE', 'SELECT, INSERT, DELETE', '{worktree_types}'),
+            ('imi_applier', 'TABLE', 'SELECT, INSERT', '{agent_activities, command_ledger}'),
+            ('imi_applier', 'TABLE', 'SELECT (id, transaction_id, project_id)', '{outbox}'),
+            ('imi_applier', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
+            ('imi_applier', 'SEQUENCE', 'SELECT', '{outbox_id_seq}')
+    ) AS r (role_name, kind, rights, object_names)
+    CROSS JOIN LATERAL unnest(r.object_names::text[]) AS o (object_name)
+$$;
+
+COMMENT ON FUNCTION role_rights() IS 'What each role of the registry is granted; imi_owner owns everything, and is granted nothing.';
+
+DO $$ BEGIN PERFORM grant_role_rights(); END $$;
+
+COMMIT;

@@ -1,0 +1,1 @@
+"""What the registry answers as a whole: a search in all of it."""
