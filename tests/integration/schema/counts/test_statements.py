@@ -137,6 +137,22 @@ def test_a_truncate_that_does_not_see_all_deltas_is_counted(database: str, level
         assert_exact(conn)
 
 
+def test_a_transaction_that_began_before_the_last_one_sets_the_last_activity_back(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn, psycopg.connect(database, autocommit=True) as other:
+        for statement in (PROJECTS, WORKTREES):
+            conn.execute(statement.encode())
+        with conn.transaction():
+            conn.execute("SELECT now()")
+            other.execute("UPDATE worktrees SET behind_trunk = 7")
+            other.execute("CALL fold_counts()")
+            conn.execute("UPDATE worktrees SET behind_trunk = 8")
+
+        assert is_kept(conn)
+        assert_exact(conn)
+        conn.execute("CALL fold_counts()")
+        assert_exact(conn)
+
+
 def test_what_writers_append_is_folded_by_one_of_them(conn: Conn) -> None:
     appended = 0
     while conn.execute("SELECT count(*) FROM count_delta").fetchone() == (appended,):
