@@ -6,7 +6,7 @@ import difflib
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -36,6 +36,7 @@ DatabasePart = Literal["publisher", "applier", "reader"]
 PART_URLS = tuple(f"{part}_database_url" for part in get_args(DatabasePart))
 
 
+OBJECTS = {"event_versions", "actors"}
 USUAL_VARIABLES = {"database_url": "DATABASE_URL", "nats_url": "NATS_URL"}
 """What others call these settings, too: read where the variable of ours is not set."""
 
@@ -217,10 +218,7 @@ def _plain(value: Any) -> Any:
 
 
 def load(**overrides: object) -> Settings:
-    """Settings: `overrides` (None is none) win over the environment, that over the file, that over the defaults.
-
-    Raises `Invalid` naming the field.
-    """
+    """Settings: `overrides` (None is none), else the environment, else the file. Raises `Invalid` naming the field."""
     given = {name: value for name, value in overrides.items() if value is not None}
     if "database_url" in given:  # who names a database means no other, as the users of the parts would
         given = dict.fromkeys(PART_URLS) | given
@@ -248,15 +246,11 @@ def _over(below: dict[str, object], above: dict[str, object]) -> dict[str, objec
 def of_environment() -> dict[str, object]:
     """The settings that variables name, as text; those that are objects are written as JSON. Raises `Invalid`."""
     found: dict[str, object] = {}
-    for name, field in Settings.model_fields.items():
+    for name in Settings.model_fields:
         text = next((os.environ[variable] for variable in variables(name) if variable in os.environ), None)
         if text is not None:
-            found[name] = _from_json(name, text) if _is_object(field.annotation) else text
+            found[name] = _from_json(name, text) if name in OBJECTS else text
     return found
-
-
-def _is_object(annotation: object) -> bool:
-    return dict in {get_origin(kind) for kind in (annotation, *get_args(annotation))}
 
 
 def _from_json(name: str, text: str) -> object:

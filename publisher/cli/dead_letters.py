@@ -63,6 +63,7 @@ def list_(
 
     Example: imi-registry events dead-letters list dashboard --entity worktree
     """
+    from publisher.cli.terminal import tables
 
     _check(durable, entity, action)
 
@@ -74,9 +75,6 @@ def list_(
         for letter in found:
             emit_json(letter.document())
         return
-
-    from publisher.cli.terminal import tables
-
     tables.print_table(
         {
             "subscription": [letter.durable for letter in found],
@@ -191,6 +189,7 @@ def record(
 
     Example: imi-registry events dead-letters record
     """
+    from publisher.cli.terminal import tables
 
     _check(durable)
 
@@ -202,9 +201,6 @@ def record(
         for one in found:
             emit_json(one._asdict())
         return
-
-    from publisher.cli.terminal import tables
-
     tables.print_table(
         {
             "when": [printed(one.at) for one in found],
