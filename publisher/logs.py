@@ -7,12 +7,30 @@ from __future__ import annotations
 
 import logging
 import sys
-
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from publisher.text import visible
 from registry.urls import safe_to_tell
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Inside the block there is no such module, unless it is imported already."""
+    is_hidden = sys.modules.setdefault(module, None) is None  # type: ignore[arg-type]  # which says: it is not there
+    try:
+        yield
+    finally:
+        if is_hidden:
+            del sys.modules[module]
+
+
+with _without("rich"):  # for tracebacks that are never shown (below) it would take 70 ms and 6 MiB
+    import structlog
 
 
 def configure(level: str) -> None:

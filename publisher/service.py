@@ -6,8 +6,6 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-import structlog
-
 from publisher import memory
 from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
@@ -33,8 +31,7 @@ from registry.concurrency.signals import ENDING, ignore_ending, tell_loop
 from registry.concurrency.tasks import run_until
 from registry.database import migrate
 from registry.database.connection import connect_blocking
-
-log = structlog.get_logger()
+from registry.log import log
 
 
 async def serve(

@@ -10,13 +10,10 @@ from importlib.metadata import entry_points
 from threading import Thread
 from typing import Any
 
-import structlog
-
 from registry.concurrency.outage import Outage
 from registry.errors import Unavailable, Unusable
+from registry.log import log
 from registry.tracing import NAME
-
-log = structlog.get_logger()
 
 ASKS = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")

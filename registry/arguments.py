@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 MOST_INTEGER = 2**63 - 1
 """What PostgreSQL and NATS count with."""
+FEWEST_DIGITS = 4
+"""Of the beginning of an id."""
 WORDS: dict[Any, str] = {
     str: "text",
     int: "an integer",
@@ -125,3 +127,15 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def ids_with_prefix(reference: str) -> tuple[UUID | None, UUID | None]:
+    """The first and the last id that begin with `reference`; none for what is no beginning of an id.
+
+    What has fewer than `FEWEST_DIGITS` is none: "0" and "add" are meant as names.
+    """
+    digits = reference.replace("-", "").lower()
+    is_beginning = FEWEST_DIGITS <= len(digits) <= 32 and set(digits) <= set("0123456789abcdef")
+    if not is_beginning or not str(UUID(digits.ljust(32, "0"))).startswith(reference.lower()):
+        return None, None
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))

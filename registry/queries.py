@@ -42,7 +42,7 @@ Limit = Annotated[int, Field(ge=1, le=MOST_ROWS, description="Most rows in the a
 class Request(BaseModel):
     """What is asked for. A field that is not named here is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Nothing(Request):
@@ -129,51 +129,57 @@ class SearchRegistry(Request):
     )
 
 
-class ProjectPage(BaseModel):
+class Found(BaseModel):
+    """Base of what is answered beside rows."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class ProjectPage(Found):
     """Some projects, in order of id."""
 
     projects: list[Project] = Field(description="The page.")
     next: UUID | None = Field(description="What to ask for as `after`; null on the last page.")
 
 
-class EventPiece(BaseModel):
+class EventPiece(Found):
     """A part of the JSON text of an event's data; all of them together are the text."""
 
     text: str = Field(description="Put together in order, this is one JSON object; see the event's `dataschema`.")
     next: int | None = Field(description="What to ask for as `offset`; null with the last piece.")
 
 
-class WorkingPathFound(BaseModel):
+class WorkingPathFound(Found):
     """A directory."""
 
     path: str = Field(description="Absolute, without trailing slash.")
 
 
-class InflightWorkFound(BaseModel):
+class InflightWorkFound(Found):
     """Work, latest first."""
 
     worktrees: list[ProjectInflightWork] = Field(description="The worktrees.")
 
 
-class ProjectsFound(BaseModel):
+class ProjectsFound(Found):
     """At most 20 projects, best first."""
 
     projects: list[ProjectMatch] = Field(description="The projects.")
 
 
-class RegistryFound(BaseModel):
+class RegistryFound(Found):
     """What was found, best first."""
 
     matches: list[RegistryMatch] = Field(description="The things.")
 
 
-class HealthFound(BaseModel):
+class HealthFound(Found):
     """How the registry is, as far as its database knows."""
 
     checks: list[HealthCheck] = Field(description="One for each thing that was looked at.")
 
 
-class WorktreeTypes(BaseModel):
+class WorktreeTypes(Found):
     """All types, the built-in ones first."""
 
     types: list[WorktreeType] = Field(description="The types.")

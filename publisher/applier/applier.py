@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-import structlog
-
 from publisher.applier.actors import Actors
 from publisher.applier.command_stream import CommandStream
 from publisher.applier.dead_letters import DeadLetters
@@ -21,8 +19,7 @@ from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.connection import connect_nats
 from registry.errors import NotFound, RegistryError, Unavailable
-
-log = structlog.get_logger()
+from registry.log import log
 
 STANDBY_POLL_SECONDS = 0.5
 RESIGN_SECONDS = 1.0

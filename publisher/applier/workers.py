@@ -13,8 +13,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-import structlog
-
 from publisher.applier import ledger
 from publisher.applier.actors import Actors
 from publisher.applier.command_stream import CommandStream, Received
@@ -32,9 +30,8 @@ from registry.concurrency.lanes import Job, Lanes
 from registry.concurrency.outage import is_told
 from registry.concurrency.tasks import run_until
 from registry.errors import Invalid, RegistryError, Unavailable
+from registry.log import log
 from registry.profiles.profile import Profile
-
-log = structlog.get_logger()
 
 TOGETHER, ALONE = 4, 12
 """Connections for transactions of many commands, and for those of one."""

@@ -26,7 +26,6 @@ def actions(
     Example: imi-registry actions --last 10
     """
     from publisher.actions import Actions, Entry
-    from publisher.cli.terminal import tables
     from publisher.settings import profile_of
     from registry.broker.connection import connect_nats
 
@@ -41,6 +40,9 @@ def actions(
         for entry in found:
             emit_json(entry.action._asdict() | {"id": entry.id, "means": entry.means, "host": entry.host})
         return
+
+    from publisher.cli.terminal import tables
+
     tables.print_table(
         {
             "when": [printed(entry.action.at) for entry in found],

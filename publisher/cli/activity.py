@@ -95,7 +95,6 @@ def list_(
     """
     from publisher.cli.arguments import references
     from publisher.cli.arguments.times import printed
-    from publisher.cli.terminal import tables
 
     async def work(registry: Registry) -> list[Activity]:
         where = await references.worktree(registry, worktree) if worktree else None
@@ -111,6 +110,9 @@ def list_(
     if as_json:
         emit_json(activities)
         return
+
+    from publisher.cli.terminal import tables
+
     tables.print_table(
         {
             "when": [printed(activity.created_at) for activity in activities],

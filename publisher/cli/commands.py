@@ -97,7 +97,6 @@ def list_(nats_url: NatsUrl = None, _state_dir: UpFolder = None, _utc: Utc = Fal
 
     Example: imi-registry commands dead-letters list
     """
-    from publisher.cli.terminal import tables
 
     async def work(dead_letters: DeadLetters) -> list[DeadLetter]:
         return [letter async for letter in dead_letters.all()]
@@ -107,6 +106,9 @@ def list_(nats_url: NatsUrl = None, _state_dir: UpFolder = None, _utc: Utc = Fal
         for letter in found:
             emit_document(_json(letter))
         return
+
+    from publisher.cli.terminal import tables
+
     tables.print_table(
         {
             "no.": [str(letter.number) for letter in found],

@@ -29,7 +29,6 @@ def inflight(
     """
     from publisher.cli.arguments import references
     from publisher.cli.arguments.times import printed
-    from publisher.cli.terminal import tables
 
     async def work(registry: Registry) -> list[ProjectInflightWork]:
         project_id = (await references.project(registry, project)).id if project else None
@@ -39,6 +38,9 @@ def inflight(
     if as_json:
         emit_json(found)
         return
+
+    from publisher.cli.terminal import tables
+
     tables.print_table(
         {
             "worktree": [work.worktree_name for work in found],
@@ -59,7 +61,6 @@ def stats(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
 
     Example: imi-registry stats --json
     """
-    from publisher.cli.terminal import tables
 
     async def work(registry: Registry) -> RegistryStats:
         return await registry.get_registry_stats()
@@ -68,6 +69,9 @@ def stats(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
     if as_json:
         emit_json(found)
         return
+
+    from publisher.cli.terminal import tables
+
     tables.print_details(
         {
             "projects": f"{found.active_projects:,} active, {found.total_projects:,} in all",

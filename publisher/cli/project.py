@@ -116,7 +116,6 @@ def show(
     Example: imi-registry project show engine
     """
     from publisher.cli.arguments import references
-    from publisher.cli.terminal import tables
 
     async def work(registry: Registry) -> tuple[Project, list[Worktree]]:
         project = await references.project(registry, reference)
@@ -126,6 +125,9 @@ def show(
     if as_json:
         emit_json(project)
         return
+
+    from publisher.cli.terminal import tables
+
     tables.print_details(
         {
             "name": project.name,
@@ -162,7 +164,6 @@ def list_(
 
     Example: imi-registry project list --json
     """
-    from publisher.cli.terminal import tables
 
     async def work(registry: Registry) -> list[Project]:
         return await registry.list_projects(include_inactive=everything)
@@ -173,6 +174,9 @@ def list_(
     if as_json:
         emit_json(projects)
         return
+
+    from publisher.cli.terminal import tables
+
     tables.print_table(
         {
             "project": [project.name if project.active else f"{project.name} (inactive)" for project in projects],

@@ -32,9 +32,10 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
 
     from publisher import tracing
     from publisher.embedded.state_dir import secret, write_private
-    from publisher.service import serve as run_service
 
-    with embedded(state_dir, http_port=http_port) as (settings, servers, publish):
+    with embedded(state_dir, meanwhile=_import_service, http_port=http_port) as (settings, servers, publish):
+        from publisher.service import serve as run_service
+
         if not settings.http_port:
             settings = settings.model_copy(update={"http_port": _port_as_before(state_dir, settings.http_host)})
         if settings.http_token is None:
@@ -50,6 +51,11 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
         with tracing.started():
             run(run_service(settings, ready=ready, children=servers), tells_blockers=False)
     say("stopped")
+
+
+def _import_service() -> None:
+    """It takes as long as the servers need to start."""
+    import publisher.service  # noqa: F401
 
 
 def _port_as_before(state_dir: Path, host: str) -> int:

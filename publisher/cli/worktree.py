@@ -104,7 +104,6 @@ def show(
     Example: imi-registry worktree show feat-search@engine
     """
     from publisher.cli.arguments import references
-    from publisher.cli.terminal import tables
 
     async def work(registry: Registry) -> Worktree:
         return await references.worktree(registry, reference)
@@ -113,6 +112,9 @@ def show(
     if as_json:
         emit_json(worktree)
         return
+
+    from publisher.cli.terminal import tables
+
     tables.print_details(
         {
             "name": worktree.name,
@@ -149,7 +151,6 @@ def list_(
     Example: imi-registry worktree list --project engine
     """
     from publisher.cli.arguments import references
-    from publisher.cli.terminal import tables
 
     async def work(registry: Registry) -> list[Worktree]:
         inside = await references.project(registry, project) if project else None
@@ -161,6 +162,9 @@ def list_(
     if as_json:
         emit_json(worktrees)
         return
+
+    from publisher.cli.terminal import tables
+
     tables.print_table(
         {
             "worktree": [worktree.name for worktree in worktrees],

@@ -67,8 +67,6 @@ def list_(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
     """
     from rich.text import Text
 
-    from publisher.cli.terminal import tables
-
     async def work(registry: Registry) -> list[WorktreeType]:
         return await registry.list_worktree_types()
 
@@ -76,6 +74,9 @@ def list_(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
     if as_json:
         emit_json(types)
         return
+
+    from publisher.cli.terminal import tables
+
     tables.print_table(
         {
             "type": [Text(kind.name, tables.style_of(kind.color)) for kind in types],

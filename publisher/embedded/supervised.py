@@ -6,8 +6,9 @@ with Supervised(partial(postgres, state_dir)) as server:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Event, Lock
 from time import monotonic
 
@@ -35,8 +36,11 @@ class Supervised:
         self._deaths: list[float] = []
 
     def __enter__(self) -> Supervised:
-        self._server = self._stack.enter_context(self._started())
-        self.url, self.name = self._server.url, self._server.name
+        with self._changing:
+            if self._given_up.is_set():
+                raise Unavailable("a server was given up before it was started")
+            self._server = self._stack.enter_context(self._started(start=Start(given_up=self._given_up)))
+            self.url, self.name = self._server.url, self._server.name
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,3 +104,27 @@ class Supervised:
             self._stack.close()
             raise Unavailable(f"it has another port or secret than before; see the files beside {server.log}")
         return server
+
+
+@contextmanager
+def together(first: Supervised, *others: Supervised, meanwhile: Callable[[], object] | None = None) -> Iterator[None]:
+    """All of them run inside the block. They are started side by side, and `meanwhile` is called: each mostly waits.
+
+    The first is started by this thread, which signals interrupt. Where one does not start, or something is raised
+    meanwhile, none is left: who leaves gives up the others, and waits until what had begun has ended.
+    """
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(len(others) + 1, "start"))
+        for server in others:
+            stack.push(server)
+        begun = [threads.submit(server.__enter__) for server in others]
+        called = threads.submit(meanwhile or _nothing)
+        stack.enter_context(first)
+        for start in begun:
+            start.result()
+        called.result()
+        yield
+
+
+def _nothing() -> None:
+    """There is nothing to do meanwhile."""

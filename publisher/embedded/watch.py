@@ -7,14 +7,12 @@ from collections import deque
 from datetime import UTC, datetime
 from time import monotonic
 
-import structlog
 from prometheus_client import CollectorRegistry
 
 from publisher.embedded.supervised import Supervised
 from publisher.health import Health
 from registry.errors import Unavailable
-
-log = structlog.get_logger()
+from registry.log import log
 
 WATCH_SECONDS = 0.5
 TOLD_SECONDS = 3600.0

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
 import zstandard
 from psycopg import AsyncConnection
 
@@ -31,10 +30,9 @@ from registry import exact
 from registry.errors import Conflict, Unusable
 from registry.events.filter import EventFilter
 from registry.events.message import OutboxRow
+from registry.log import log
 from registry.position import Position
 from registry.profiles.imi import ImiProfile
-
-log = structlog.get_logger()
 
 NO_LIMIT = 2**62
 BATCH_EVENTS = 1000

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import nats.errors
-import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from psycopg import AsyncConnection
@@ -42,10 +41,9 @@ from registry.history.pages import (
     origin_subject,
 )
 from registry.history.snapshot import snapshot_subject
+from registry.log import log
 from registry.position import Position
 from registry.profiles.profile import Profile, encoded, spoken
-
-log = structlog.get_logger()
 
 QUEUE = "history"
 CONNECTIONS = 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from typing import NamedTuple
 
-import structlog
 from psycopg import AsyncConnection
 from psycopg.types.multirange import Multirange
 
@@ -14,8 +13,7 @@ from publisher.outbox.cursor import Cursor
 from publisher.outbox.ranges import RangeSet
 from registry.database.blockers import Session
 from registry.errors import Unprepared
-
-log = structlog.get_logger()
+from registry.log import log
 
 LEAD = """
 UPDATE public.publisher_cursor AS cursor

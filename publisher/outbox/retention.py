@@ -7,7 +7,6 @@ from datetime import timedelta
 from time import monotonic
 from typing import NamedTuple
 
-import structlog
 from psycopg import AsyncConnection
 
 from publisher.health import Health
@@ -15,8 +14,7 @@ from publisher.outbox.connection import LEADER, connect, translated
 from publisher.outbox.faults import forget_removed
 from publisher.part import Part
 from publisher.settings import Settings
-
-log = structlog.get_logger()
+from registry.log import log
 
 STEP_EVENTS = 1000
 """Events removed in one transaction, about; a batch that was published as one goes as one."""

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time_ns
 
-import structlog
-
 from publisher.outbox.cursor import Batch, advance, withhold
 from publisher.outbox.doorbell import set_doorbell, wait_for_ring
 from publisher.outbox.faults import note
@@ -29,9 +27,8 @@ from registry.concurrency.outage import is_told
 from registry.errors import Unavailable
 from registry.events.message import Message
 from registry.events.reference import TOO_LARGE, Omission
+from registry.log import log
 from registry.profiles.profile import encoded
-
-log = structlog.get_logger()
 
 GAP_POLL_SECONDS = (0.001, 0.1)
 """First and longest wait while ids are in flight: a long transaction's own events are that late at worst."""

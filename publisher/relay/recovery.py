@@ -8,16 +8,13 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-import structlog
-
 from publisher.outbox.cursor import advance, forget_beyond
 from publisher.outbox.rows import known_events
 from publisher.relay.batching import as_batches
 from publisher.relay.completion import Completion
 from publisher.relay.term import Term
 from publisher.stream.event_stream import REBUILD, StreamLost
-
-log = structlog.get_logger()
+from registry.log import log
 
 BELIEVED_SECONDS = 15.0
 """Longer than replicas take to find a leader."""

@@ -11,7 +11,6 @@ import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 
 import psycopg
-import structlog
 from psycopg import AsyncConnection
 
 from publisher.outbox import doorbell
@@ -31,8 +30,7 @@ from publisher.stream.event_stream import EventStream
 from publisher.stream.opening import open_stream
 from registry.concurrency.backoff import Backoff
 from registry.errors import RegistryError, Unavailable
-
-log = structlog.get_logger()
+from registry.log import log
 
 STANDBY_POLL_SECONDS = 0.2
 REACH_SECONDS = 2.0

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple
 
-import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -27,9 +26,9 @@ from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
 from registry.errors import Conflict, NotFound, Unavailable, Unprepared
 from registry.events.message import Message
+from registry.log import log
 from registry.profiles.profile import Profile
 
-log = structlog.get_logger()
 _said: set[tuple[str, str]] = set()
 """Streams and what was logged of each by this process."""
 

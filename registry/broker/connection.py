@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nats.errors
-import structlog
 from nats.aio.client import Client
 
 from registry.broker.access import ANYBODY, Access
@@ -22,9 +21,9 @@ from registry.broker.permitted import PermittedClient, refused_subscription_of
 from registry.broker.silence import is_silence, waits_for_tls
 from registry.concurrency.outage import Outage
 from registry.errors import Invalid, Unavailable
+from registry.log import log
 from registry.urls import redacted
 
-log = structlog.get_logger()
 _refusals = Outage("nats")
 """Of all connections of this process: each new one may be refused the same again. Nothing tells when that is over."""
 

@@ -16,7 +16,6 @@ from operator import itemgetter
 from typing import NamedTuple
 
 import nats.js.errors
-import structlog
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy
 
@@ -25,9 +24,8 @@ from registry.broker.errors import no_stream, translated_nats
 from registry.broker.pull import GONE_SECONDS
 from registry.concurrency.outage import Outage
 from registry.errors import Conflict, Invalid, NotFound, Unavailable
+from registry.log import log
 from registry.validation import printable
-
-log = structlog.get_logger()
 
 POLL_SECONDS = 0.5
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -12,15 +12,13 @@ from typing import Any
 
 import nats.js.errors
 import orjson
-import structlog
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
 from registry.broker.errors import NO_ROOM, translated_nats
 from registry.broker.permitted import api_of
 from registry.errors import Conflict
-
-log = structlog.get_logger()
+from registry.log import log
 
 REQUEST_TIMEOUT_SECONDS = 5.0
 OURS = "imi-limits"

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import structlog
 from nats.aio.client import Client
 
 from registry.client.hand import Delivery, Held
@@ -21,10 +20,9 @@ from registry.concurrency.outage import Outage, is_told
 from registry.dead_letters.letter import DeadLetter, Failure, Redelivery, sendable
 from registry.dead_letters.stream import LetterStream
 from registry.errors import NotFound, RegistryError, Unavailable
+from registry.log import log
 from registry.profiles.profile import Profile
 from registry.subjects import NO_PROJECT
-
-log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether somebody asked for a redelivery."""

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-import structlog
 from nats.aio.client import Client
 
 from registry.arguments import checked_arguments
@@ -18,11 +17,10 @@ from registry.concurrency.outage import Outage
 from registry.errors import Conflict, NotFound, Unavailable
 from registry.history.snapshot import Snapshot
 from registry.history.state import DataElsewhere
+from registry.log import log
 from registry.models import Project, Worktree, WorktreeType
 from registry.position import After, Position
 from registry.profiles.profile import Profile
-
-log = structlog.get_logger()
 
 CANCEL_AGAIN_SECONDS = 1.0
 

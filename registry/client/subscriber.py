@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractContextManager, nullcontext
 
-import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -33,9 +32,8 @@ from registry.concurrency.outage import Outage
 from registry.concurrency.tasks import run_until
 from registry.errors import NotFound, Unavailable, Unprepared
 from registry.events.filter import EventFilter
+from registry.log import log
 from registry.profiles.profile import Profile
-
-log = structlog.get_logger()
 
 WINDOW = 256
 """Events in hand, at most."""

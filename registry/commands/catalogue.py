@@ -31,7 +31,7 @@ WORKTREE_ID = "b2a7c1de-0f57-4d7e-8a55-5e2f4f4f9c10"
 class CommandData(BaseModel):
     """What a command is about. A field that is not named here is refused; one left out keeps its value."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 PROJECT = ("project_id", "remote_origin")

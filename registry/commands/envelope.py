@@ -26,6 +26,7 @@ class CommandEnvelope(BaseModel):
     """A command on the wire: CloudEvents 1.0, JSON format, structured mode. Extension attributes are allowed."""
 
     model_config = ConfigDict(
+        defer_build=True,
         extra="allow",
         json_schema_extra={
             "examples": [
@@ -70,6 +71,7 @@ class Outcome(BaseModel):
     """The answer to a command."""
 
     model_config = ConfigDict(
+        defer_build=True,
         json_schema_serialization_defaults_required=True,
         json_schema_extra={
             "examples": [

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-import structlog
-
-log = structlog.get_logger()
+from registry.log import log
 
 SAID_SECONDS = (2.0, 600.0)
 """Pause after the first line, doubled with each further one up to the longest: an hour makes some 15 lines."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, LiteralString, TypeVar
-from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -19,9 +18,6 @@ from registry.models import Row
 from registry.validation import MOST_LEVELS, MOST_VALUES, not_too_deep
 
 RowT = TypeVar("RowT", bound=Row)
-
-FEWEST_DIGITS = 4
-"""Of the beginning of an id."""
 
 
 class Part:
@@ -72,15 +68,3 @@ def as_json(metadata: Mapping[str, Any] | None) -> Jsonb:
             f"nor have more than {MOST_VALUES:,} values"
         ) from None
     return Jsonb(exact.checked(value, "metadata"), dumps=exact.dumps)
-
-
-def ids_with_prefix(reference: str) -> tuple[UUID | None, UUID | None]:
-    """The first and the last id that begin with `reference`; none for what is no beginning of an id.
-
-    What has fewer than `FEWEST_DIGITS` is none: "0" and "add" are meant as names.
-    """
-    digits = reference.replace("-", "").lower()
-    is_beginning = FEWEST_DIGITS <= len(digits) <= 32 and set(digits) <= set("0123456789abcdef")
-    if not is_beginning or not str(UUID(digits.ljust(32, "0"))).startswith(reference.lower()):
-        return None, None
-    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))

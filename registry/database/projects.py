@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from registry.database.part import Part, as_json, ids_with_prefix
+from registry.arguments import ids_with_prefix
+from registry.database.part import Part, as_json
 from registry.database.sizes import WHOLE_BYTES, Told
 from registry.models import LocatedProject, Project, ProjectMatch
 

@@ -21,6 +21,7 @@ class Envelope(BaseModel):
     """
 
     model_config = ConfigDict(
+        defer_build=True,
         frozen=True,
         extra="ignore",
         use_attribute_docstrings=True,

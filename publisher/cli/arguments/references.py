@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 from uuid import UUID
 
 from publisher.checkouts import git
 from publisher.cli.arguments.folders import absolute
 from publisher.outbox.on_blocked import ON_BLOCKED
-from registry.database import Registry
-from registry.database.part import ids_with_prefix
+from registry.arguments import ids_with_prefix
 from registry.errors import Conflict, NotFound
 from registry.models import Project, Worktree
 from registry.urls import redacted
+
+if TYPE_CHECKING:
+    from registry.database import Registry
 
 FoundT = TypeVar("FoundT", Project, Worktree)
 
@@ -65,10 +68,10 @@ async def worktree(registry: Registry, reference: str) -> Worktree:
 
 async def history_id(database_url: str, entity: Literal["project", "worktree"], reference: str) -> UUID:
     """The id that a history is asked for by: a whole id as it is, since what it names may be deleted by now."""
-    try:
+    from registry.database import Registry
+
+    with suppress(ValueError):
         return UUID(reference)
-    except ValueError:
-        pass
     async with Registry.connect(database_url, max_connections=1, on_blocked=ON_BLOCKED.get()) as registry:
         if entity == "project":
             return (await project(registry, reference)).id

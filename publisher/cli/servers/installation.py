@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def embedded(
-    state_dir: Path, **overrides: object
+    state_dir: Path, *, meanwhile: Callable[[], object] | None = None, **overrides: object
 ) -> Iterator[tuple[Settings, list[Supervised], Callable[[Settings, str], None]]]:
     """Embedded servers in `state_dir`, migrated; the settings that name them; and the writer of `endpoints.json`.
+
+    `meanwhile` is called in another thread while they start.
 
     Raises `Unusable` before anything is made where the extra `embedded` is not installed.
     """
@@ -31,16 +33,13 @@ def embedded(
     from publisher.embedded.nats_server import nats_server
     from publisher.embedded.postgres import postgres
     from publisher.embedded.state_dir import owned
-    from publisher.embedded.supervised import Supervised
+    from publisher.embedded.supervised import Supervised, together
     from registry.database import migrate
 
     check_installed()
-    with (
-        owned(state_dir) as owned_dir,
-        published(owned_dir) as publish,
-        Supervised(partial(postgres, owned_dir)) as db_server,
-        Supervised(partial(nats_server, owned_dir)) as broker,
-    ):
+    with owned(state_dir) as owned_dir, published(owned_dir) as publish, ExitStack() as stack:
+        db_server, broker = Supervised(partial(postgres, owned_dir)), Supervised(partial(nats_server, owned_dir))
+        stack.enter_context(together(db_server, broker, meanwhile=meanwhile))
         with database(db_server.url) as conn:
             migrate.apply(conn, afterwards=True)  # the folder has one owner, so nothing else runs
         settings = settings_of(database_url=db_server.url, **overrides).at_other_nats(broker.url)

@@ -8,15 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-import structlog
-
 from publisher.actions import Action, Actions, Entry, entry_of
 from publisher.web.console.sources.broker import Broker
 from registry.concurrency.backoff import Backoff
 from registry.concurrency.outage import Outage
 from registry.errors import Conflict, RegistryError, Unprepared
-
-log = structlog.get_logger()
+from registry.log import log
 
 KEPT = 500
 SHOWN = 200

@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 
 from publisher.relay.metrics import RelayMetrics
 from publisher.web import status
+from tests.support.cli.forked import run
 from tests.support.commands import envelope
-from tests.support.processes import run
 from tests.support.world import World
 
 ORIGIN = "git@github.com:a/p.git"

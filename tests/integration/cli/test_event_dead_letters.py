@@ -12,7 +12,7 @@ import orjson
 from registry.dead_letters import DeadLetter, Failure
 from registry.dead_letters.stream import LetterStream
 from tests.integration.cli.test_commands import command_line
-from tests.support.processes import run
+from tests.support.cli.forked import run
 from tests.support.world import World
 
 NOW = datetime.now(UTC)

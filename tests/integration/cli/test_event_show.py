@@ -10,7 +10,7 @@ import orjson
 import psycopg
 import pytest
 
-from tests.support.processes import run
+from tests.support.cli.forked import run
 from tests.support.world import World
 
 pytestmark = pytest.mark.parametrize("profile", ["imi", "bloodbank"], indirect=True)

@@ -16,10 +16,10 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig, StreamSour
 from registry.broker.own_stream import OURS
 from registry.client import RegistryClient, Sending
 from registry.errors import Busy, Invalid, OutcomeUnknown, Unavailable
+from tests.support.cli.forked import run
 from tests.support.commands import envelope
 from tests.support.nats.process import nats_process
 from tests.support.nats.reading import connected
-from tests.support.processes import run
 from tests.support.proxy import Direction, nats_proxy
 from tests.support.world import World
 

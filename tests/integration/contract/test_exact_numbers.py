@@ -20,8 +20,8 @@ from registry.client import RegistryClient, Sending
 from registry.database import Registry
 from registry.errors import Invalid, RegistryError
 from registry.events import parse
+from tests.support.cli.forked import run
 from tests.support.commands import envelope
-from tests.support.processes import run
 from tests.support.world import World
 
 NUMBERS = {

@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from publisher.settings import FILE_VARIABLE, Settings
+from publisher.settings import FILE_VARIABLE, load
 from tests.support.git.repositories import checkout, linked
 from tests.support.processes import COMMAND, environment
 from tests.support.world import World
@@ -130,7 +130,7 @@ def test_the_settings_file_shown_is_one(tmp_path: Path, monkeypatch: pytest.Monk
     file = tmp_path / "imi-registry.toml"
     file.write_text(shown)
     monkeypatch.setenv(FILE_VARIABLE, str(file))
-    settings = Settings()
+    settings = load()
     given = tomllib.loads(shown)
     assert len(given) == 4
     for name, value in given.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from publisher.history.audit import Audit, audit
-from tests.support.processes import run
+from tests.support.cli.forked import run
 from tests.support.world import World
 
 WINDOW_SECONDS = 0.1

@@ -20,8 +20,8 @@ from registry.client import RegistryClient
 from registry.database import Registry
 from registry.events import parse
 from tests.support.before.old_values import NUMBERS, TIMES, VALUES, Old, store
+from tests.support.cli.forked import run
 from tests.support.commandline import CommandLine, command_line
-from tests.support.processes import run
 from tests.support.world import World
 
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

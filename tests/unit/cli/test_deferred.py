@@ -23,7 +23,6 @@ HEAVY = [
     "psycopg",
     "pydantic",
     "pydantic_core",
-    "pydantic_settings",
     "rich",
     "starlette",
     "structlog",

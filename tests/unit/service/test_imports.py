@@ -10,17 +10,22 @@ import pytest
 
 @pytest.mark.parametrize("room", ["client", "events", "commands", "profiles.profile", "history.pages"])
 def test_a_component_that_speaks_nats_alone_loads_neither_postgresql_nor_settings(room: str) -> None:
-    script = f"import sys, registry.{room}; print(sorted(sys.modules.keys() & {{'psycopg', 'pydantic_settings'}}))"
+    script = f"import sys, registry.{room}; print(sorted(sys.modules.keys() & {{'psycopg', 'publisher'}}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_the_client_loads_four_packages_and_what_these_need() -> None:
+def test_the_client_loads_three_packages_and_what_these_need_and_one_more_when_it_logs() -> None:
     script = (
-        "import sys; before = set(sys.modules)\nimport registry.client\n"
+        "import sys; before = set(sys.modules)\nimport registry.client\n{then}\n"
         "loaded = {name.partition('.')[0] for name in sys.modules.keys() - before}\n"
         "print(*sorted(loaded & {'nats', 'orjson', 'pydantic', 'structlog', 'nacl', 'zstandard', 'uvloop', 'typer', "
-        "'starlette', 'uvicorn', 'jsonschema', 'prometheus_client', 'psycopg', 'publisher'}))"
+        "'starlette', 'uvicorn', 'jsonschema', 'prometheus_client', 'psycopg', 'publisher', 'rich'}))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["nats", "orjson", "pydantic", "structlog"]
+    loaded = {}
+    for then in ("", "registry.log.log.debug('x')"):
+        command = [sys.executable, "-c", script.replace("{then}", then)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        loaded[then] = done.stdout.splitlines()[-1].split()
+    client = ["nats", "orjson", "pydantic"]
+    assert list(loaded.values()) == [client, sorted([*client, "rich", "structlog"])]

@@ -1,0 +1,52 @@
+"""What a command that reads has imported when it ends: what it worked with, and no more. No clock is as exact."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+from tests.support.processes import environment
+from tests.support.world import World
+
+SCRIPT = """
+import sys
+from publisher.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    print(*sys.modules, file=sys.stderr)
+    raise
+"""
+TABLES = {"rich", "pygments"}
+BROKER = {"nats", "zstandard", "nacl"}
+DATABASE = {"psycopg", "psycopg_pool"}
+SERVICE = {"jinja2", "jsonschema", "opentelemetry", "prometheus_client", "starlette", "uvicorn"}
+MODELS = {"registry.events.catalogue", "registry.commands.catalogue"}
+
+
+def imported(world: World, *arguments: str, database_url: str | None = None) -> set[str]:
+    """The modules of a process that has run a command."""
+    urls = {"NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
+    urls |= {} if database_url is None else {"DATABASE_URL": database_url}
+    command = [sys.executable, "-c", SCRIPT, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(**urls), check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
+
+
+def test_a_command_that_reads_the_database_speaks_to_nobody_else(world: World) -> None:
+    found = imported(world, "stats", "--json", database_url=world.database)
+    assert found >= DATABASE
+    assert found & (TABLES | BROKER | SERVICE | MODELS) == set()
+
+    assert imported(world, "stats", database_url=world.database) & (BROKER | SERVICE | MODELS) == set()
+
+
+async def test_a_command_that_reads_the_stream_needs_no_database(world: World) -> None:
+    async with world.relay():
+        world.write()
+        await world.drained()
+    found = await asyncio.to_thread(imported, world, "events", "replay", "--from-start", "--json")
+    assert "nats" in found
+    assert found & (DATABASE | SERVICE) == set()
