@@ -87,16 +87,16 @@ async def test_the_program_of_the_quick_start_prints_what_happens(world: World, 
             await process.wait()
 
 
-async def test_the_command_example_registers_a_project(world: World) -> None:
-    program = block("python", "register_project").replace("nats://127.0.0.1:4222", world.nats_url)
-    program = program.replace("connect(nats_url)", f'connect(nats_url, prefix="{world.prefix}")')
+async def test_the_command_example_registers_a_project(world: World, home: dict[str, str]) -> None:
+    program = block("python", "register_project")
+    program = program.replace('endpoints["nats_url"])', f'endpoints["nats_url"], prefix="{world.prefix}")')
 
     with world.process() as service:
         await service.ready()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=environment()
+            sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, env=home
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             printed, _ = await process.communicate()
 
     assert printed.decode().strip() == "git@github.com:33god/flume.git"
