@@ -423,12 +423,13 @@ CREATE OR REPLACE FUNCTION public.count_activities_inserted()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     INSERT INTO public.count_delta (activities)
-    SELECT pg_catalog.count(*)
+    SELECT count(*)
     FROM new_rows;
-    IF pg_catalog.random() OPERATOR(pg_catalog.<) 0.00025::double precision THEN
+    IF random() < 0.00025 THEN
         CALL public.fold_counts();
     END IF;
     RETURN NULL;
@@ -511,24 +512,25 @@ CREATE OR REPLACE FUNCTION public.count_worktree_updated()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    IF NEW.project_id OPERATOR(pg_catalog.=) OLD.project_id THEN
+    IF NEW.project_id = OLD.project_id THEN
         INSERT INTO public.count_delta (
             project_id, active_worktrees, uncommitted_worktrees, in_flight_worktrees, last_worktree_at, is_stale
         )
         VALUES (
             NEW.project_id,
-            NEW.active::integer OPERATOR(pg_catalog.-) OLD.active::integer,
+            NEW.active::integer - OLD.active::integer,
             (NEW.active AND NEW.has_uncommitted_changes)::integer
-                OPERATOR(pg_catalog.-) (OLD.active AND OLD.has_uncommitted_changes)::integer,
+                - (OLD.active AND OLD.has_uncommitted_changes)::integer,
             public.is_in_flight(
                 NEW.active, NEW.merged_at, NEW.has_uncommitted_changes, NEW.ahead_of_trunk, NEW.behind_trunk
-            )::integer OPERATOR(pg_catalog.-) public.is_in_flight(
+            )::integer - public.is_in_flight(
                 OLD.active, OLD.merged_at, OLD.has_uncommitted_changes, OLD.ahead_of_trunk, OLD.behind_trunk
             )::integer,
             NEW.updated_at,
-            NEW.updated_at OPERATOR(pg_catalog.<) OLD.updated_at
+            NEW.updated_at < OLD.updated_at
         );
     ELSE
         INSERT INTO public.count_delta (
@@ -537,9 +539,9 @@ BEGIN
         VALUES
             (
                 OLD.project_id,
-                OPERATOR(pg_catalog.-) OLD.active::integer,
-                OPERATOR(pg_catalog.-) (OLD.active AND OLD.has_uncommitted_changes)::integer,
-                OPERATOR(pg_catalog.-) public.is_in_flight(
+                - OLD.active::integer,
+                - (OLD.active AND OLD.has_uncommitted_changes)::integer,
+                - public.is_in_flight(
                     OLD.active, OLD.merged_at, OLD.has_uncommitted_changes, OLD.ahead_of_trunk, OLD.behind_trunk
                 )::integer,
                 NULL,
@@ -556,7 +558,7 @@ BEGIN
                 false
             );
     END IF;
-    IF pg_catalog.random() OPERATOR(pg_catalog.<) 0.00025::double precision THEN
+    IF random() < 0.00025 THEN
         CALL public.fold_counts();
     END IF;
     RETURN NULL;
