@@ -1,4 +1,4 @@
-"""What the database says of itself, `registry_health()`: told here where it is not looked at more closely."""
+"""What the database says of itself by `registry_health`: told here where it is not looked at more closely."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ STYLES = {"ok": "green", "warn": "yellow", "bad": "red", "unknown": "dim"}
 def health(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """Look how the registry is, as far as its database knows; the exit code is 1 where something is bad.
 
-    The same as SELECT * FROM registry_health(). NATS is looked at by doctor, which also tells what is not well here.
+    The same as SELECT * FROM public.registry_health(). NATS is looked at by doctor, which tells what is not well here,
+    too.
 
     Example: imi-registry health --json
     """
