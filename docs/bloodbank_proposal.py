@@ -46,6 +46,8 @@ IMI = {
 NOTES = {
     "project": ("Projects of the iMi registry: a repository, its trunk, its worktrees.", "project:<project_id>"),
     "worktree_type": ("Kinds of worktrees (feat, fix, review …) and their prefixes.", "worktree_type:-"),
+    "host": ("A machine on which projects are checked out.", "host:<host_id>"),
+    "project_host": ("Where a project is on a host.", "project_host:<project_id>"),
     "activity": ("One entry of the audit log of an agent in a worktree.", "activity:<activity_id>"),
     "registry": ("The registry as a whole: a table of it was emptied.", "registry:-"),
     "command": ("Outcome of a command to the registry, kept as a fact.", "command:<command_id>"),

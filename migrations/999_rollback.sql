@@ -31,6 +31,8 @@ BEGIN
             ('command_ledger', 'command_id'),
             ('published_batch', 'last_sequence'),
             ('outbox_fault', 'detail'),
+            ('hosts', 'former_names'),
+            ('project_hosts', 'host_id'),
             ('registry_counts', 'is_only'),
             ('project_counts', 'in_flight_worktrees'),
             ('count_delta', 'is_all_stale'),
@@ -52,7 +54,7 @@ BEGIN
 END;
 $$;
 
-DROP VIEW IF EXISTS v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity;
+DROP VIEW IF EXISTS v_project_hosts, v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity;
 
 -- 003: what takes rows of the tables
 DROP FUNCTION IF EXISTS
@@ -91,10 +93,12 @@ DROP TABLE IF EXISTS
     outbox_backlog,
     outbox,
     deleted_worktrees,
+    project_hosts,
     agent_activities,
     worktrees,
     worktree_types,
-    projects;
+    projects,
+    hosts;
 
 DROP SEQUENCE IF EXISTS publisher_doorbell;
 
@@ -153,6 +157,34 @@ BEGIN
     END LOOP;
 END;
 $$;
+
+-- 010: hosts
+DROP FUNCTION IF EXISTS
+    outbox_project_host_changed(),
+    outbox_host_changed(),
+    enter_command_host(text, text),
+    worktree_called_here(text),
+    move_worktree(uuid, uuid),
+    worktree_at(text),
+    worktree_name_on(uuid, text, uuid),
+    place_new_projects(),
+    displace_project(uuid, uuid),
+    place_project(uuid, uuid, text, boolean),
+    trunk_for_caller(uuid, text),
+    project_trunk(uuid, uuid),
+    guard_project_host(),
+    displace_deleted_projects(),
+    displace_truncated_projects(),
+    refuse_truncate_of_hosts(),
+    guard_host(),
+    remove_host(uuid),
+    update_host(uuid, text, text, text),
+    use_host(text, text, boolean),
+    register_host(text, text),
+    host_named(text),
+    require_host_name(text, text, text, text),
+    caller_host_id(),
+    default_host_id();
 
 -- 005
 DROP FUNCTION IF EXISTS forget_published(interval, integer);

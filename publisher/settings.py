@@ -15,7 +15,7 @@ from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
 from registry.urls import is_cut_in_password, redacted
-from registry.validation import PREFIX, RULES, SENDER, SOURCE, printable
+from registry.validation import HOST, PREFIX, RULES, SENDER, SOURCE, printable
 
 if TYPE_CHECKING:
     from registry.profiles.profile import Profile
@@ -83,9 +83,8 @@ class Settings(BaseModel):
         description="What the subjects begin with on which answers of NATS come; begins with _INBOX.",
     )
     nats_js_domain: str | None = Field(default=None, description="Domain of JetStream, behind a leaf node.")
-    profile: Literal["imi", "bloodbank"] = Field(
-        default="imi", description="Naming profile of subjects, streams and event types."
-    )
+    host: str | None = Field(default=None, pattern=HOST, description="Host of the command line: whose paths it means.")
+    profile: Literal["imi", "bloodbank"] = Field(default="imi", description="Naming profile of subjects and streams.")
     prefix: str = Field(
         default="imi",
         pattern=PREFIX,

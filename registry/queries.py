@@ -16,6 +16,7 @@ from registry.models import (
     KINDS,
     Activity,
     HealthCheck,
+    Host,
     Kind,
     LocatedProject,
     LocatedWorktree,
@@ -36,6 +37,9 @@ MOST_MATCHES = 100
 SEQUENCE = r"^[0-9]{1,19}$"
 
 Text = Annotated[str, Field(pattern=NOT_BLANK)]
+HostName = Annotated[
+    Text | None, Field(description="Name of the host it is asked for; left out, none is named: docs/hosts.md.")
+]
 Limit = Annotated[int, Field(ge=1, le=MOST_ROWS, description="Most rows in the answer.")]
 
 
@@ -53,6 +57,7 @@ class ProjectByOrigin(Request):
     """The active project of an origin."""
 
     remote_origin: Text = Field(description="GitHub origin in any form and case.")
+    host: HostName = None
 
 
 class ProjectById(Request):
@@ -67,12 +72,14 @@ class ListProjects(Request):
     include_inactive: bool = Field(default=False, description="Whether deactivated ones are listed, too.")
     limit: Limit = MOST_ROWS
     after: UUID | None = Field(default=None, description="`next` of the page before.")
+    host: Text | None = Field(default=None, description="Name of the host that they are on; left out, all are meant.")
 
 
 class WorktreeByPath(Request):
     """The active worktree at a path."""
 
     path: Text = Field(description="Exactly this path; doubled and trailing slashes do not count.")
+    host: HostName = None
 
 
 class WorktreeById(Request):
@@ -100,6 +107,7 @@ class WorkingPath(Request):
 
     project_id: UUID = Field(description="Id of the project.")
     worktree_name: str | None = Field(default=None, description="Name of the worktree; left out, the trunk is meant.")
+    host: HostName = None
 
 
 class ListInflightWork(Request):
@@ -107,6 +115,7 @@ class ListInflightWork(Request):
 
     project_id: UUID | None = Field(default=None, description="Id of the project; left out, all are meant.")
     limit: Limit = MOST_ROWS
+    host: Text | None = Field(default=None, description="Name of the host that it is on; left out, all are meant.")
 
 
 class SearchProjects(Request):
@@ -115,6 +124,7 @@ class SearchProjects(Request):
     query: Annotated[Text, Field(max_length=MOST_QUERY_CHARACTERS)] = Field(
         description="Any part of it, also misspelt."
     )
+    host: HostName = None
 
 
 class SearchRegistry(Request):
@@ -185,6 +195,12 @@ class WorktreeTypes(Found):
     types: list[WorktreeType] = Field(description="The types.")
 
 
+class Hosts(BaseModel):
+    """All hosts, by name."""
+
+    hosts: list[Host] = Field(description="The hosts.")
+
+
 class Query(NamedTuple):
     """Models of a query's request and answer."""
 
@@ -205,6 +221,7 @@ QUERIES: dict[str, Query] = {
     "event_by_id": Query(EventById, EventPiece),
     "working_path": Query(WorkingPath, WorkingPathFound),
     "inflight_work": Query(ListInflightWork, InflightWorkFound),
+    "hosts": Query(Nothing, Hosts),
     "stats": Query(Nothing, RegistryStats),
     "registry_health": Query(Nothing, HealthFound),
 }

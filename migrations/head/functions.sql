@@ -240,6 +240,13 @@ $function$;
 REVOKE EXECUTE ON FUNCTION backfill_outbox_lock(regclass,text,boolean) FROM PUBLIC;
 COMMENT ON FUNCTION backfill_outbox_lock(regclass,text,boolean) IS 'Locks a row against changes, and says whether that is done: false where somebody is changing it, true where it is gone.';
 
+CREATE OR REPLACE FUNCTION public.caller_host_id()
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN (NULLIF(current_setting('imi.host_id'::text, true), ''::text) IS NOT NULL) THEN outbox_uuid_setting('imi.host_id'::text) ELSE NULL::uuid END;
+COMMENT ON FUNCTION caller_host_id() IS 'The host that the caller says it is on, by the setting imi.host_id; NULL when it says none. 22023 when that is no UUID.';
+
 CREATE OR REPLACE FUNCTION public.change_project_origin(p_project_id uuid, p_remote_origin text)
  RETURNS void
  LANGUAGE plpgsql
@@ -389,16 +396,17 @@ DECLARE
     worktree_id uuid := (p_data ->> 'worktree_id')::uuid;
 BEGIN
     IF worktree_id IS NULL THEN
-        SELECT w.id INTO worktree_id FROM public.worktrees w WHERE w.path = public.normalize_path(p_data ->> 'path') AND w.active;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION 'path % is no active worktree', public.quote_for_message(p_data ->> 'path')
+        worktree_id := public.worktree_at(p_data ->> 'path');
+        IF worktree_id IS NULL THEN
+            RAISE EXCEPTION 'path % is no active worktree%', public.quote_for_message(p_data ->> 'path'),
+                coalesce(' on host ' || public.quote_for_message(p_data ->> 'host'), '')
                 USING ERRCODE = 'P0002';
         END IF;
     END IF;
     RETURN worktree_id;
 END;
 $function$;
-COMMENT ON FUNCTION command_worktree(jsonb) IS 'The worktree that the data of a command names by worktree_id, or by path while it is active.';
+COMMENT ON FUNCTION command_worktree(jsonb) IS 'The worktree that the data of a command names by worktree_id, or by path while it is active, on the caller''s host.';
 
 CREATE OR REPLACE FUNCTION public.count_activities_deleted()
  RETURNS trigger
@@ -692,6 +700,13 @@ $function$;
 REVOKE EXECUTE ON FUNCTION deactivate_worktrees() FROM PUBLIC;
 COMMENT ON FUNCTION deactivate_worktrees() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.default_host_id()
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN '00000000-0000-0000-0000-000000000000'::uuid;
+COMMENT ON FUNCTION default_host_id() IS 'The host of whoever names none, and of all that is older than hosts.';
+
 CREATE OR REPLACE FUNCTION public.deleted_worktree(p_worktree_id uuid)
  RETURNS SETOF deleted_worktrees
  LANGUAGE sql
@@ -724,6 +739,75 @@ AS $function$
         AND NOT EXISTS (SELECT FROM public.count_delta WHERE is_all_stale)
 $function$;
 COMMENT ON FUNCTION differing_counts() IS 'Which counts that are kept are wrong; none while everything is to be counted anew. It counts everything.';
+
+CREATE OR REPLACE FUNCTION public.displace_deleted_projects()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    DELETE FROM public.project_hosts h USING old_rows o WHERE h.project_id = o.id;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION displace_deleted_projects() FROM PUBLIC;
+COMMENT ON FUNCTION displace_deleted_projects() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.displace_project(p_project_id uuid, p_host_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    DELETE FROM public.project_hosts h
+    WHERE h.project_id = p_project_id AND h.host_id = p_host_id AND h.trunk_path IS NOT NULL;
+    IF NOT FOUND AND public.project_trunk(p_project_id, p_host_id) IS NOT NULL THEN
+        RAISE EXCEPTION 'displace_project: p_host_id % is the home of the project, where it stays', p_host_id
+            USING ERRCODE = '55000';
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION displace_project(uuid,uuid) IS 'Forgets that a project is on a host; 55000 for its home. Its worktrees there are no matter of this.';
+
+CREATE OR REPLACE FUNCTION public.displace_truncated_projects()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    DELETE FROM public.project_hosts;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION displace_truncated_projects() FROM PUBLIC;
+COMMENT ON FUNCTION displace_truncated_projects() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.enter_command_host(p_type text, p_host text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    host uuid := public.host_named(p_host);
+BEGIN
+    IF p_host IS NULL THEN
+        IF public.caller_host_id() IS NOT NULL THEN
+            PERFORM set_config('imi.host_id', '', true);
+        END IF;
+        RETURN;
+    END IF;
+    IF p_type IN ('project.register', 'worktree.register') THEN
+        host := public.register_host(p_host);
+    END IF;
+    IF host IS NULL THEN
+        RAISE EXCEPTION 'host % is no host', public.quote_for_message(p_host) USING ERRCODE = 'P0002';
+    END IF;
+    PERFORM set_config('imi.host_id', host::text, true);
+END;
+$function$;
+COMMENT ON FUNCTION enter_command_host(text,text) IS 'Carries a command out as on the host that it names, whatever host this session is on; none is the default host.';
 
 CREATE OR REPLACE PROCEDURE public.fold_counts()
  LANGUAGE plpgsql
@@ -982,7 +1066,7 @@ CREATE OR REPLACE FUNCTION public.get_project_by_origin(p_remote_origin text)
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT p.id, p.name, p.remote_origin, p.default_branch, p.trunk_path, p.active, p.created_at, p.updated_at
+    SELECT p.id, p.name, p.remote_origin, p.default_branch, public.trunk_for_caller(p.id, p.trunk_path), p.active, p.created_at, p.updated_at
     FROM public.projects p
     WHERE p.remote_origin = public.normalize_remote_origin(p_remote_origin) AND p.active
 $function$;
@@ -996,12 +1080,22 @@ CREATE OR REPLACE FUNCTION public.get_project_working_path(p_project_id uuid, p_
 AS $function$
 DECLARE
     project public.projects;
+    caller CONSTANT uuid := public.caller_host_id();
     trunk_directory text;
     parent text;
 BEGIN
     SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id AND p.active;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'get_project_working_path: p_project_id % is no active project', coalesce(p_project_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    project.trunk_path := CASE
+        WHEN caller IS NULL THEN public.trunk_for_caller(project.id, project.trunk_path)
+        ELSE public.project_trunk(project.id, caller)
+    END;
+    IF project.trunk_path IS NULL THEN
+        RAISE EXCEPTION 'get_project_working_path: p_project_id % is project %, which is not on the host of imi.host_id, %; register it from there',
+            project.id, public.quote_for_message(project.name), caller
             USING ERRCODE = 'P0002';
     END IF;
     IF p_worktree_name IS NULL THEN
@@ -1020,10 +1114,10 @@ BEGIN
     ELSE
         parent := regexp_replace(project.trunk_path, '[^/]+$', '');
     END IF;
-    RETURN parent || replace(p_worktree_name, '/', '-');
+    RETURN parent || replace(public.worktree_called_here(p_worktree_name), '/', '-');
 END;
 $function$;
-COMMENT ON FUNCTION get_project_working_path(uuid,text) IS 'The trunk path, or the sibling directory of it for a worktree; a slash in the name becomes a dash, as in directory names of branches.';
+COMMENT ON FUNCTION get_project_working_path(uuid,text) IS 'The trunk path on the caller''s host, or the sibling directory of it for a worktree; a slash in the name becomes a dash, as in directory names of branches. P0002 when the project is not on that host.';
 
 CREATE OR REPLACE FUNCTION public.get_registry_stats()
  RETURNS TABLE(total_projects bigint, active_projects bigint, total_worktrees bigint, active_worktrees bigint, in_flight_worktrees bigint, total_activities bigint, activities_last_24h bigint)
@@ -1059,9 +1153,9 @@ AS $function$
     FROM public.worktrees w
     JOIN public.projects p ON p.id = w.project_id
     JOIN public.worktree_types t ON t.id = w.type_id
-    WHERE w.path = public.normalize_path(p_path) AND w.active
+    WHERE w.id = public.worktree_at(p_path)
 $function$;
-COMMENT ON FUNCTION get_worktree_by_path(text) IS 'The active worktree at exactly this path; no row when there is none.';
+COMMENT ON FUNCTION get_worktree_by_path(text) IS 'The active worktree at exactly this path on the caller''s host; no row when there is none.';
 
 CREATE OR REPLACE FUNCTION public.grant_role_rights()
  RETURNS void
@@ -1176,6 +1270,37 @@ END;
 $function$;
 COMMENT ON FUNCTION guard_builtin_worktree_type() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.guard_host()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF OLD.id = public.default_host_id() THEN
+            RAISE EXCEPTION 'cannot remove host %: it is the default host', public.quote_for_message(OLD.name)
+                USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
+        END IF;
+        IF EXISTS (SELECT FROM public.worktrees w WHERE w.host_id = OLD.id)
+            OR EXISTS (SELECT FROM public.project_hosts p WHERE p.host_id = OLD.id) THEN
+            RAISE EXCEPTION 'cannot remove host %: % worktrees and % projects are on it', public.quote_for_message(OLD.name),
+                (SELECT count(*) FROM public.worktrees w WHERE w.host_id = OLD.id),
+                (SELECT count(*) FROM public.project_hosts p WHERE p.host_id = OLD.id)
+                USING ERRCODE = '23503', TABLE = TG_TABLE_NAME, CONSTRAINT = 'worktrees_host_id_fkey';
+        END IF;
+        RETURN OLD;
+    END IF;
+    NEW.name := lower(NEW.name COLLATE "C");
+    IF TG_OP = 'UPDATE' AND NEW.name <> OLD.name THEN
+        NEW.former_names := array_append(array_remove(array_remove(NEW.former_names, NEW.name), OLD.name), OLD.name);
+    END IF;
+    RETURN NEW;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION guard_host() FROM PUBLIC;
+COMMENT ON FUNCTION guard_host() IS NULL;
+
 CREATE OR REPLACE FUNCTION public.guard_metadata()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1220,6 +1345,35 @@ END;
 $function$;
 COMMENT ON FUNCTION guard_project() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.guard_project_host()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF TG_OP = 'UPDATE' AND (NEW.project_id, NEW.host_id) IS DISTINCT FROM (OLD.project_id, OLD.host_id) THEN
+        RAISE EXCEPTION 'cannot change the primary key of project_hosts: remove the row and add another'
+            USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
+    END IF;
+    IF TG_OP = 'UPDATE' AND (NEW.trunk_path IS NULL) <> (OLD.trunk_path IS NULL) THEN
+        RAISE EXCEPTION 'cannot change the home of project %: it is the host that registered it', OLD.project_id
+            USING ERRCODE = '55000', TABLE = TG_TABLE_NAME, COLUMN = 'trunk_path';
+    END IF;
+    IF TG_OP = 'INSERT' THEN
+        PERFORM FROM public.projects WHERE id = NEW.project_id FOR KEY SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'project_hosts: project_id % is no project', NEW.project_id
+                USING ERRCODE = '23503', TABLE = TG_TABLE_NAME, COLUMN = 'project_id', CONSTRAINT = 'project_hosts_project_id_fkey';
+        END IF;
+    END IF;
+    NEW.trunk_path := public.normalize_path(NEW.trunk_path);
+    RETURN NEW;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION guard_project_host() FROM PUBLIC;
+COMMENT ON FUNCTION guard_project_host() IS NULL;
+
 CREATE OR REPLACE FUNCTION public.guard_worktree()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1243,12 +1397,23 @@ BEGIN
         END IF;
     END IF;
 
+    IF NEW.host_id <> public.default_host_id() AND (TG_OP = 'INSERT' OR NEW.host_id <> OLD.host_id) THEN
+        PERFORM FROM public.hosts WHERE id = NEW.host_id FOR KEY SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'worktree %: host_id % is no host', public.quote_for_message(NEW.name), NEW.host_id
+                USING ERRCODE = '23503', TABLE = TG_TABLE_NAME, COLUMN = 'host_id', CONSTRAINT = 'worktrees_host_id_fkey';
+        END IF;
+    END IF;
+
     IF TG_OP = 'UPDATE' THEN
         IF NOT NEW.active OR (OLD.active AND NEW.project_id = OLD.project_id) THEN
             RETURN NEW;
         END IF;
     END IF;
     SELECT * INTO project FROM public.projects WHERE id = NEW.project_id FOR NO KEY UPDATE;
+    IF TG_OP = 'INSERT' AND current_setting('imi.host_id', true) <> '' THEN
+        NEW.name := public.worktree_name_on(NEW.project_id, NEW.name, NEW.host_id);
+    END IF;
     IF NEW.active AND NOT project.active THEN
         RAISE EXCEPTION 'worktree % cannot be active: project % (%) is inactive; register the project again first',
             public.quote_for_message(NEW.name), public.quote_for_message(project.name), project.id
@@ -1259,6 +1424,20 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION guard_worktree() FROM PUBLIC;
 COMMENT ON FUNCTION guard_worktree() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.host_named(p_name text)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT h.id
+    FROM public.hosts h
+    WHERE h.name = lower(p_name COLLATE "C") OR lower(p_name COLLATE "C") = ANY (h.former_names)
+    ORDER BY h.name = lower(p_name COLLATE "C") DESC, h.updated_at DESC, h.id
+    LIMIT 1
+$function$;
+COMMENT ON FUNCTION host_named(text) IS 'Id of the host that has this name, or had it before; NULL when there is none.';
 
 CREATE OR REPLACE FUNCTION public.is_in_flight(p_active boolean, p_merged_at timestamp with time zone, p_has_uncommitted boolean, p_ahead integer, p_behind integer)
  RETURNS boolean
@@ -1407,6 +1586,38 @@ END;
 $function$;
 COMMENT ON FUNCTION may_use_counts() IS 'Whether the caller may see the counts that are kept, and sees all rows that are counted, and everything was counted since a table was truncated. Who does not is answered by counting.';
 
+CREATE OR REPLACE FUNCTION public.move_worktree(p_worktree_id uuid, p_host_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    worktree public.worktrees;
+    other record;
+BEGIN
+    SELECT * INTO worktree FROM public.worktrees w WHERE w.id = p_worktree_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'move_worktree: p_worktree_id % is no worktree', coalesce(p_worktree_id::text, 'NULL')
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF NOT EXISTS (SELECT FROM public.hosts h WHERE h.id = p_host_id) THEN
+        RAISE EXCEPTION 'move_worktree: p_host_id % is no host', coalesce(p_host_id::text, 'NULL') USING ERRCODE = 'P0002';
+    END IF;
+    -- For the message. The index is what holds against a concurrent writer.
+    SELECT w.name AS worktree_name, p.name AS project_name INTO other
+    FROM public.worktrees w
+    JOIN public.projects p ON p.id = w.project_id
+    WHERE w.path = worktree.path AND w.host_id = p_host_id AND w.active AND worktree.active AND w.id <> p_worktree_id;
+    IF FOUND THEN
+        RAISE EXCEPTION 'move_worktree: path % is taken on that host by the active worktree % of project %',
+            public.quote_for_message(worktree.path), public.quote_for_message(other.worktree_name), public.quote_for_message(other.project_name)
+            USING ERRCODE = '23505', CONSTRAINT = 'worktrees_unique_active_path';
+    END IF;
+    UPDATE public.worktrees w SET host_id = p_host_id WHERE w.id = p_worktree_id AND w.host_id <> p_host_id;
+END;
+$function$;
+COMMENT ON FUNCTION move_worktree(uuid,uuid) IS 'Says that a worktree, with its path, is on another host than was known.';
+
 CREATE OR REPLACE FUNCTION public.normalize_path(p_path text)
  RETURNS text
  LANGUAGE sql
@@ -1465,12 +1676,12 @@ CREATE OR REPLACE FUNCTION public.outbox_activity_inserted()
  SET jit TO 'off'
 AS $function$
 BEGIN
-    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'activity', 'logged', w.project_id, n.id, public.outbox_activity_data(
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+    SELECT 'activity', 'logged', w.project_id, n.id, nullif(w.host_id, public.default_host_id()), public.outbox_activity_data(
         ROW(n.*)::public.agent_activities, w.project_id, p.name, w.name
     )
     FROM new_rows n
-    LEFT JOIN LATERAL (SELECT name, project_id FROM public.worktrees WHERE id = n.worktree_id OFFSET 0) w ON true
+    LEFT JOIN LATERAL (SELECT name, project_id, host_id FROM public.worktrees WHERE id = n.worktree_id OFFSET 0) w ON true
     LEFT JOIN LATERAL (SELECT name FROM public.projects WHERE id = w.project_id OFFSET 0) p ON true;
     RETURN NULL;
 END;
@@ -1534,6 +1745,48 @@ $function$;
 REVOKE EXECUTE ON FUNCTION outbox_command_recorded() FROM PUBLIC;
 COMMENT ON FUNCTION outbox_command_recorded() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.outbox_host_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+DECLARE
+    host CONSTANT public.hosts := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+    changed jsonb := '{}';
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        changed := public.outbox_change('name', OLD.name, NEW.name)
+            || public.outbox_change('created_at', OLD.created_at, NEW.created_at)
+            || public.outbox_change('description', OLD.description, NEW.description)
+            || public.outbox_change('former_names', OLD.former_names, NEW.former_names);
+        IF changed = '{}' THEN    -- what machine it is, is nobody's business
+            RETURN NULL;
+        END IF;
+    END IF;
+    INSERT INTO public.outbox (entity, action, entity_id, host_id, data)
+    VALUES (
+        'host',
+        CASE TG_OP WHEN 'INSERT' THEN 'registered' WHEN 'UPDATE' THEN 'updated' ELSE 'removed' END,
+        host.id,
+        nullif(host.id, public.default_host_id()),
+        jsonb_build_object(
+            'host_id', host.id,
+            'name', host.name,
+            'former_names', host.former_names,
+            'description', host.description,
+            'created_at', host.created_at,
+            'updated_at', host.updated_at,
+            'changed', changed
+        )
+    );
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_host_changed() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_host_changed() IS NULL;
+
 CREATE OR REPLACE FUNCTION public.outbox_project_changes(o projects, n projects)
  RETURNS jsonb
  LANGUAGE sql
@@ -1588,6 +1841,51 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION outbox_project_deleted() FROM PUBLIC;
 COMMENT ON FUNCTION outbox_project_deleted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_project_host_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+DECLARE
+    place CONSTANT public.project_hosts := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+    changed jsonb := '{}';
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        changed := public.outbox_change('created_at', OLD.created_at, NEW.created_at)
+            || public.outbox_change('trunk_path', OLD.trunk_path, NEW.trunk_path);
+        IF changed = '{}' THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+    SELECT
+        'project_host',
+        CASE TG_OP WHEN 'INSERT' THEN 'added' WHEN 'UPDATE' THEN 'updated' ELSE 'removed' END,
+        p.id,
+        p.id,
+        nullif(place.host_id, public.default_host_id()),
+        jsonb_build_object(
+            'project_id', p.id,
+            'project_name', p.name,
+            'remote_origin', p.remote_origin,
+            'host_id', place.host_id,
+            'host', (SELECT h.name FROM public.hosts h WHERE h.id = place.host_id),
+            'trunk_path', coalesce(place.trunk_path, p.trunk_path),
+            'is_home', place.trunk_path IS NULL,
+            'created_at', place.created_at,
+            'updated_at', place.updated_at,
+            'changed', changed
+        )
+    FROM public.projects p
+    WHERE p.id = place.project_id;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION outbox_project_host_changed() FROM PUBLIC;
+COMMENT ON FUNCTION outbox_project_host_changed() IS NULL;
 
 CREATE OR REPLACE FUNCTION public.outbox_project_inserted()
  RETURNS trigger
@@ -1703,6 +2001,7 @@ CREATE OR REPLACE FUNCTION public.outbox_worktree_changes(o worktrees, n worktre
 AS $function$
     SELECT public.outbox_change('name', o.name, n.name)
     || public.outbox_change('path', o.path, n.path)
+    || public.outbox_change('host_id', o.host_id, n.host_id)
     || public.outbox_change('type_id', o.type_id, n.type_id)
     || public.outbox_change('metadata', o.metadata, n.metadata)
     || public.outbox_change('created_at', o.created_at, n.created_at)
@@ -1743,7 +2042,11 @@ AS $function$
         w.last_commit_message,
         w.has_uncommitted_changes,
         w.uncommitted_files_count
-    )::public.outbox_worktree)
+    )::public.outbox_worktree) || CASE
+        WHEN w.host_id OPERATOR(pg_catalog.<>) public.default_host_id()
+        THEN pg_catalog.jsonb_build_object('host_id', w.host_id)
+        ELSE '{}'
+    END
 $function$;
 COMMENT ON FUNCTION outbox_worktree_data(worktrees,text,text,text,jsonb) IS NULL;
 
@@ -1757,8 +2060,8 @@ CREATE OR REPLACE FUNCTION public.outbox_worktree_deleted()
  SET jit TO 'off'
 AS $function$
 BEGIN
-    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'worktree', 'deleted', o.project_id, o.id, public.outbox_worktree_data(
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+    SELECT 'worktree', 'deleted', o.project_id, o.id, nullif(o.host_id, public.default_host_id()), public.outbox_worktree_data(
         ROW(o.*)::public.worktrees,
         coalesce(p.name, d.project_name),
         coalesce(p.remote_origin, d.remote_origin),
@@ -1801,8 +2104,8 @@ CREATE OR REPLACE FUNCTION public.outbox_worktree_inserted()
  SET jit TO 'off'
 AS $function$
 BEGIN
-    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-    SELECT 'worktree', 'created', n.project_id, n.id, public.outbox_worktree_data(
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+    SELECT 'worktree', 'created', n.project_id, n.id, nullif(n.host_id, public.default_host_id()), public.outbox_worktree_data(
         ROW(n.*)::public.worktrees, p.name, p.remote_origin, t.name, '{}'
     )
     FROM new_rows n
@@ -1951,10 +2254,9 @@ DECLARE
 BEGIN
     FOR event IN 1 .. 6 LOOP
         CONTINUE WHEN changes[event] = '{}';
-        INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-        SELECT 'worktree', actions[event], NEW.project_id, NEW.id, public.outbox_worktree_data(
-            NEW, p.name, p.remote_origin, t.name, changes[event] || stamps
-        )
+        INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+        SELECT 'worktree', actions[event], NEW.project_id, NEW.id, nullif(NEW.host_id, public.default_host_id()),
+            public.outbox_worktree_data(NEW, p.name, p.remote_origin, t.name, changes[event] || stamps)
         FROM (SELECT) one
         LEFT JOIN public.projects p ON p.id = NEW.project_id
         LEFT JOIN public.worktree_types t ON t.id = NEW.type_id;
@@ -1966,12 +2268,82 @@ $function$;
 REVOKE EXECUTE ON FUNCTION outbox_worktree_updated() FROM PUBLIC;
 COMMENT ON FUNCTION outbox_worktree_updated() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.place_new_projects()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF public.caller_host_id() <> public.default_host_id() THEN
+        INSERT INTO public.project_hosts (project_id, host_id)
+        SELECT n.id, public.caller_host_id()
+        FROM new_rows n;
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION place_new_projects() FROM PUBLIC;
+COMMENT ON FUNCTION place_new_projects() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.place_project(p_project_id uuid, p_host_id uuid, p_trunk_path text, p_may_move boolean DEFAULT false)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    trunk CONSTANT text := public.normalize_path(p_trunk_path);
+    is_there CONSTANT text := public.project_trunk(p_project_id, p_host_id);
+BEGIN
+    PERFORM public.require_path('place_project', 'p_trunk_path', trunk);
+    IF is_there IS NULL THEN
+        INSERT INTO public.project_hosts (project_id, host_id, trunk_path)
+        VALUES (p_project_id, p_host_id, trunk)
+        ON CONFLICT (project_id, host_id) DO NOTHING;
+    END IF;
+    IF NOT p_may_move THEN
+        RETURN;
+    END IF;
+    UPDATE public.project_hosts h
+    SET trunk_path = trunk
+    WHERE h.project_id = p_project_id AND h.host_id = p_host_id AND h.trunk_path IS NOT NULL AND h.trunk_path <> trunk;
+    UPDATE public.projects p
+    SET trunk_path = trunk
+    WHERE p.id = p_project_id
+        AND p.trunk_path <> trunk
+        AND NOT EXISTS (
+            SELECT
+            FROM public.project_hosts h
+            WHERE h.project_id = p_project_id AND h.host_id = p_host_id AND h.trunk_path IS NOT NULL
+        );
+END;
+$function$;
+COMMENT ON FUNCTION place_project(uuid,uuid,text,boolean) IS 'Says where the trunk of a project is on a host. A path that is known stays, unless p_may_move.';
+
 CREATE OR REPLACE FUNCTION public.project_search_text(p_name text, p_remote_origin text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN (' '::text || translate(((lower_case(p_name) || ' '::text) || "left"(substr(p_remote_origin, 16), '-4'::integer)), '-/.'::text, '   '::text));
 COMMENT ON FUNCTION project_search_text(text,text) IS 'What search_projects looks in: name and owner/repo in lower case, a blank before each word.';
+
+CREATE OR REPLACE FUNCTION public.project_trunk(p_project_id uuid, p_host_id uuid)
+ RETURNS text
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN here.project_id IS NOT NULL THEN coalesce(here.trunk_path, p.trunk_path)
+        WHEN p_host_id = public.default_host_id() AND NOT EXISTS (
+            SELECT FROM public.project_hosts home WHERE home.project_id = p.id AND home.trunk_path IS NULL
+        ) THEN p.trunk_path
+    END
+    FROM public.projects p
+    LEFT JOIN public.project_hosts here ON here.project_id = p.id AND here.host_id = p_host_id
+    WHERE p.id = p_project_id
+$function$;
+COMMENT ON FUNCTION project_trunk(uuid,uuid) IS 'Where the trunk of a project is on a host; NULL when it is not there.';
 
 CREATE OR REPLACE FUNCTION public.prune_inactive_worktrees(p_inactive_days integer DEFAULT 30)
  RETURNS integer
@@ -2110,6 +2482,18 @@ END;
 $function$;
 COMMENT ON FUNCTION refuse_times(text,text[],timestamp with time zone[]) IS NULL;
 
+CREATE OR REPLACE FUNCTION public.refuse_truncate_of_hosts()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'cannot truncate hosts: worktrees are on them; remove_host() removes one that nothing is on'
+        USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
+END;
+$function$;
+COMMENT ON FUNCTION refuse_truncate_of_hosts() IS NULL;
+
 CREATE OR REPLACE FUNCTION public.refuse_value(p_place text, p_field text, p_found text, p_rule text, p_constraint text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
@@ -2126,6 +2510,36 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION refuse_value(text,text,text,text,text) IS 'Raises 22023 for a parameter, 23514 for a column.';
+
+CREATE OR REPLACE FUNCTION public.register_host(p_name text, p_machine text DEFAULT NULL::text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    known public.hosts;
+BEGIN
+    PERFORM public.require_host_name('register_host', 'p_name', p_name);
+    PERFORM public.require_name('register_host', 'p_machine', coalesce(p_machine, 'unknown'));
+    LOOP
+        SELECT * INTO known FROM public.hosts h WHERE h.id = public.host_named(p_name);
+        EXIT WHEN FOUND;
+        INSERT INTO public.hosts (name, machine) VALUES (p_name, p_machine)
+        ON CONFLICT (name) DO NOTHING;    -- registered meanwhile: look again
+    END LOOP;
+    IF known.machine IS NULL AND p_machine IS NOT NULL THEN
+        UPDATE public.hosts h SET machine = p_machine WHERE h.id = known.id AND h.machine IS NULL;
+        SELECT * INTO known FROM public.hosts h WHERE h.id = known.id;
+    END IF;
+    IF known.machine <> p_machine THEN
+        RAISE EXCEPTION 'register_host: p_name % is another machine; give this one another name, or, where it replaces that one, make the host forget its machine first',
+            public.quote_for_message(p_name)
+            USING ERRCODE = '55000';
+    END IF;
+    RETURN known.id;
+END;
+$function$;
+COMMENT ON FUNCTION register_host(text,text) IS 'Id of the host of this name, added when there is none. 55000 when it is known as another machine than p_machine, which its first caller gives.';
 
 CREATE OR REPLACE FUNCTION public.register_project(p_name text, p_remote_origin text, p_default_branch text DEFAULT 'main'::text, p_trunk_path text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid
@@ -2174,10 +2588,13 @@ BEGIN
     IF project_id IS NULL THEN    -- it is registered, and nothing is new
         SELECT p.id INTO STRICT project_id FROM public.projects p WHERE p.remote_origin = origin;
     END IF;
+    IF public.caller_host_id() IS NOT NULL THEN
+        PERFORM public.place_project(project_id, public.caller_host_id(), trunk);
+    END IF;
     RETURN project_id;
 END;
 $function$;
-COMMENT ON FUNCTION register_project(text,text,text,text,jsonb) IS 'Id of the project of this origin: created, or as it is known, reactivated and with its metadata merged. update_project() changes the rest.';
+COMMENT ON FUNCTION register_project(text,text,text,text,jsonb) IS 'Id of the project of this origin: created, or as it is known, reactivated and with its metadata merged. update_project() changes the rest. From another host than its home, its trunk is there, too, from now on.';
 
 CREATE OR REPLACE FUNCTION public.register_worktree(p_project_id uuid, p_type_name text, p_name text, p_branch_name text, p_path text, p_agent_id text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid
@@ -2188,6 +2605,9 @@ DECLARE
     project public.projects;
     other record;
     worktree_type_id integer := public.resolve_worktree_type(p_type_name);
+    caller CONSTANT uuid := public.caller_host_id();
+    own_name text := p_name;
+    own_host uuid := caller;
     worktree_id uuid;
 BEGIN
     PERFORM public.require_name('register_worktree', 'p_name', p_name);
@@ -2212,11 +2632,22 @@ BEGIN
             USING ERRCODE = '55000';
     END IF;
 
+    -- Who names no host means the worktree of this name, wherever it is.
+    IF caller IS NULL THEN
+        SELECT w.host_id INTO own_host FROM public.worktrees w WHERE w.project_id = p_project_id AND w.name = p_name;
+        own_host := coalesce(own_host, public.default_host_id());
+    ELSE
+        own_name := public.worktree_name_on(p_project_id, p_name, caller);
+    END IF;
+
     -- For the message. The index worktrees_unique_active_path is what holds against a concurrent writer.
     SELECT w.name AS worktree_name, p.name AS project_name INTO other
     FROM public.worktrees w
     JOIN public.projects p ON p.id = w.project_id
-    WHERE w.path = public.normalize_path(p_path) AND w.active AND (w.project_id, w.name) <> (p_project_id, p_name);
+    WHERE w.path = public.normalize_path(p_path)
+        AND w.host_id = own_host
+        AND w.active
+        AND (w.project_id, w.name) <> (p_project_id, own_name);
     IF FOUND THEN
         RAISE EXCEPTION 'register_worktree: p_path % is taken by the active worktree % of project %',
             public.quote_for_message(p_path), public.quote_for_message(other.worktree_name), public.quote_for_message(other.project_name)
@@ -2241,14 +2672,17 @@ BEGIN
     RETURNING w.id INTO worktree_id;
 
     IF worktree_id IS NULL THEN    -- it is registered exactly so
+        IF caller IS NOT NULL THEN    -- the name that the insert found, after it had waited for others
+            own_name := public.worktree_name_on(p_project_id, p_name, caller);
+        END IF;
         SELECT w.id INTO STRICT worktree_id
         FROM public.worktrees w
-        WHERE w.project_id = p_project_id AND w.name = p_name;
+        WHERE w.project_id = p_project_id AND w.name = own_name;
     END IF;
     RETURN worktree_id;
 END;
 $function$;
-COMMENT ON FUNCTION register_worktree(uuid,text,text,text,text,text,jsonb) IS 'Id of the worktree of this project and name: created, taken up again or updated as needed.';
+COMMENT ON FUNCTION register_worktree(uuid,text,text,text,text,text,jsonb) IS 'Id of the worktree of this project and name on the caller''s host: created, taken up again or updated as needed. Where another host has the name it is name@host.';
 
 CREATE OR REPLACE FUNCTION public.registry_health()
  RETURNS TABLE(name text, state text, what text, hint text)
@@ -2637,6 +3071,20 @@ $function$;
 REVOKE EXECUTE ON FUNCTION remember_worktrees_of_project() FROM PUBLIC;
 COMMENT ON FUNCTION remember_worktrees_of_project() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.remove_host(p_host_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    DELETE FROM public.hosts h WHERE h.id = p_host_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'remove_host: p_host_id % is no host', coalesce(p_host_id::text, 'NULL') USING ERRCODE = 'P0002';
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION remove_host(uuid) IS 'Removes a host that nothing is on; 23503 when worktrees or projects are, 55000 for the default host.';
+
 CREATE OR REPLACE FUNCTION public.remove_old_activities(p_horizon timestamp with time zone)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2743,6 +3191,30 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION require_commit(text,text,text,text) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.require_host_name(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL::text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM public.require_text(p_place, p_field, p_value, p_constraint, 253);
+    IF p_value !~ ('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$' COLLATE "C") THEN
+        PERFORM public.refuse_value(
+            p_place, p_field, 'is ' || public.quote_for_message(p_value),
+            'have letters, digits, ".", "-" and "_" alone, and begin and end with a letter or digit', p_constraint
+        );
+    END IF;
+    IF p_value ~ ('^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$' COLLATE "C") THEN
+        PERFORM public.refuse_value(
+            p_place, p_field, 'is ' || public.quote_for_message(p_value), 'not look like an id', p_constraint
+        );
+    END IF;
+    RETURN true;
+END;
+$function$;
+COMMENT ON FUNCTION require_host_name(text,text,text,text) IS NULL;
 
 CREATE OR REPLACE FUNCTION public.require_name(p_place text, p_field text, p_value text, p_constraint text DEFAULT NULL::text)
  RETURNS boolean
@@ -2901,6 +3373,7 @@ AS $function$
         VALUES
             ('imi_reader', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_reader', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
+            ('imi_reader', 'TABLE', 'SELECT', '{hosts, project_hosts, v_project_hosts}'),
             ('imi_reader', 'TABLE', 'SELECT',
                 '{v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
             ('imi_reader', 'TABLE', 'SELECT', '{outbox, outbox_fault, outbox_backlog, publisher_cursor, published_batch}'),
@@ -2910,15 +3383,17 @@ AS $function$
             ('imi_reader', 'FUNCTION', 'EXECUTE', '{search_known_words(text)}'),
 
             ('imi_writer', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
-            ('imi_writer', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE', '{projects, worktrees, worktree_types}'),
+            ('imi_writer', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE',
+                '{projects, worktrees, worktree_types, hosts, project_hosts}'),
             ('imi_writer', 'TABLE', 'SELECT, INSERT', '{agent_activities}'),
             ('imi_writer', 'TABLE', 'SELECT',
-                '{v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
+                '{v_project_hosts, v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
             ('imi_writer', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
             ('imi_writer', 'FUNCTION', 'EXECUTE', '{remove_old_activities(timestamptz), search_known_words(text)}'),
 
             ('imi_publisher', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_publisher', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
+            ('imi_publisher', 'TABLE', 'SELECT', '{hosts, project_hosts, v_project_hosts}'),
             ('imi_publisher', 'TABLE', 'SELECT', '{outbox, outbox_backlog}'),
             ('imi_publisher', 'TABLE', 'SELECT, INSERT, UPDATE', '{publisher_cursor}'),
             ('imi_publisher', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE', '{published_batch}'),
@@ -2931,7 +3406,7 @@ AS $function$
                 '{"forget_published(interval, integer)", registry_heartbeat(text), search_known_words(text)}'),
 
             ('imi_applier', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
-            ('imi_applier', 'TABLE', 'SELECT, INSERT, UPDATE', '{projects, worktrees}'),
+            ('imi_applier', 'TABLE', 'SELECT, INSERT, UPDATE', '{projects, worktrees, hosts, project_hosts}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT, DELETE', '{worktree_types}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT', '{agent_activities, command_ledger}'),
             ('imi_applier', 'TABLE', 'SELECT (id, transaction_id, project_id)', '{outbox}'),
@@ -2953,6 +3428,7 @@ DECLARE
     d jsonb := p_data;
     metadata jsonb := nullif(p_data -> 'metadata', 'null');
 BEGIN
+    PERFORM public.enter_command_host(p_type, d ->> 'host');
     CASE p_type
         WHEN 'project.register' THEN
             RETURN jsonb_build_object('project_id', public.register_project(
@@ -3262,7 +3738,7 @@ BEGIN
     PERFORM set_config('pg_trgm.word_similarity_threshold', threshold_before, true);
 
     RETURN QUERY
-    SELECT best.id, best.name, best.remote_origin, best.trunk_path, best.score::real
+    SELECT best.id, best.name, best.remote_origin, public.trunk_for_caller(best.id, best.trunk_path), best.score::real
     FROM (
         SELECT
             p.id, p.name, p.remote_origin, p.trunk_path,
@@ -3737,6 +4213,52 @@ $function$;
 REVOKE EXECUTE ON FUNCTION truncate_activities() FROM PUBLIC;
 COMMENT ON FUNCTION truncate_activities() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.trunk_for_caller(p_project_id uuid, p_trunk_path text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce(
+        public.project_trunk(p_project_id, coalesce(public.caller_host_id(), public.default_host_id())), p_trunk_path
+    )
+$function$;
+COMMENT ON FUNCTION trunk_for_caller(uuid,text) IS 'Where the trunk is on the caller''s host, or else p_trunk_path, where it is at home.';
+
+CREATE OR REPLACE FUNCTION public.update_host(p_host_id uuid, p_name text DEFAULT NULL::text, p_description text DEFAULT NULL::text, p_machine text DEFAULT NULL::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    known public.hosts;
+BEGIN
+    PERFORM public.require_host_name('update_host', 'p_name', coalesce(p_name, 'as-it-is'));
+    PERFORM public.require_text('update_host', 'p_description', coalesce(p_description, 'as it is'));
+    PERFORM public.require_name('update_host', 'p_machine', coalesce(nullif(p_machine, ''), 'as it is'));
+    SELECT * INTO known FROM public.hosts h WHERE h.id = p_host_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'update_host: p_host_id % is no host', coalesce(p_host_id::text, 'NULL') USING ERRCODE = 'P0002';
+    END IF;
+    -- For the message. The constraint is what holds against a concurrent writer.
+    IF EXISTS (SELECT FROM public.hosts h WHERE h.name = lower(p_name COLLATE "C") AND h.id <> p_host_id) THEN
+        RAISE EXCEPTION 'update_host: p_name % is the name of another host', public.quote_for_message(p_name)
+            USING ERRCODE = '23505', CONSTRAINT = 'hosts_name_key';
+    END IF;
+    UPDATE public.hosts h
+    SET name = coalesce(lower(p_name COLLATE "C"), h.name),
+        description = coalesce(p_description, h.description),
+        machine = CASE WHEN p_machine IS NULL THEN h.machine ELSE nullif(p_machine, '') END
+    WHERE h.id = p_host_id
+        AND (h.name, h.description, h.machine) IS DISTINCT FROM (
+            coalesce(lower(p_name COLLATE "C"), h.name),
+            coalesce(p_description, h.description),
+            CASE WHEN p_machine IS NULL THEN h.machine ELSE nullif(p_machine, '') END
+        );
+END;
+$function$;
+COMMENT ON FUNCTION update_host(uuid,text,text,text) IS 'Changes what is given of a host: NULL keeps the value, an empty p_machine forgets it. A name before becomes a former one.';
+
 CREATE OR REPLACE FUNCTION public.update_project(p_project_id uuid, p_name text DEFAULT NULL::text, p_default_branch text DEFAULT NULL::text, p_trunk_path text DEFAULT NULL::text, p_description text DEFAULT NULL::text, p_metadata jsonb DEFAULT NULL::jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -3755,6 +4277,10 @@ BEGIN
         RAISE EXCEPTION 'update_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
     END IF;
+    IF p_trunk_path IS NOT NULL AND public.caller_host_id() IS NOT NULL THEN
+        PERFORM public.place_project(p_project_id, public.caller_host_id(), p_trunk_path, true);
+        p_trunk_path := NULL;    -- told already, of the host it is on
+    END IF;
     UPDATE public.projects p
     SET name = coalesce(p_name, p.name),
         default_branch = coalesce(p_default_branch, p.default_branch),
@@ -3771,7 +4297,7 @@ BEGIN
         );
 END;
 $function$;
-COMMENT ON FUNCTION update_project(uuid,text,text,text,text,jsonb) IS 'Changes what is given of a project: NULL keeps the value, metadata is merged by key.';
+COMMENT ON FUNCTION update_project(uuid,text,text,text,text,jsonb) IS 'Changes what is given of a project: NULL keeps the value, metadata is merged by key. The trunk path is that on the caller''s host.';
 
 CREATE OR REPLACE FUNCTION public.update_updated_at_column()
  RETURNS trigger
@@ -3820,7 +4346,11 @@ BEGIN
     SELECT w.name AS worktree_name, p.name AS project_name INTO other
     FROM public.worktrees w
     JOIN public.projects p ON p.id = w.project_id
-    WHERE w.path = public.normalize_path(p_path) AND w.active AND worktree.active AND w.id <> p_worktree_id;
+    WHERE w.path = public.normalize_path(p_path)
+        AND w.host_id = worktree.host_id
+        AND w.active
+        AND worktree.active
+        AND w.id <> p_worktree_id;
     IF FOUND THEN
         RAISE EXCEPTION 'update_worktree: p_path % is taken by the active worktree % of project %',
             public.quote_for_message(p_path), public.quote_for_message(other.worktree_name), public.quote_for_message(other.project_name)
@@ -3939,12 +4469,63 @@ END;
 $function$;
 COMMENT ON FUNCTION update_worktree_type(text,text,text,text,text,text,text,jsonb) IS 'Changes what is given of a worktree type: NULL keeps the value, metadata is merged by key. Of a built-in one only description, color, icon and metadata.';
 
+CREATE OR REPLACE FUNCTION public.use_host(p_name text, p_machine text DEFAULT NULL::text, p_is_local boolean DEFAULT false)
+ RETURNS uuid
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT set_config('imi.host_id', public.register_host(p_name, p_machine)::text, p_is_local)::uuid
+$function$;
+COMMENT ON FUNCTION use_host(text,text,boolean) IS 'Registers the host, and says that this session (or transaction) is on it.';
+
 CREATE OR REPLACE FUNCTION public.without_credentials(p_text text, p_is_message boolean DEFAULT false)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN (regexp_replace(regexp_replace(regexp_replace((CASE WHEN (length(p_text) > 4096) THEN ("left"(p_text, 4096) || '@'::text) ELSE p_text END COLLATE "C"), ((('((?<![\w.-])[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}'::text || '(?:\s*=\s*|%(?:25)*3d)'::text) || '|"[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}\\*"\s*:\s*'::text) || '|authorization:\s*\w+\s+|bearer\s+)(\\*"[^"]*"?|''[^'']*''?|[^\s&,;}"'']+)'::text), '\1***'::text, 'gi'::text), '(?<!\w)(?:gh[opsur]_|github_pat_|glpat-|xox[abprs]-)[\w-]{8,}'::text, '***'::text, 'g'::text), ((((('((?://|(?:%(?:25)*2f){2}))'::text || CASE WHEN p_is_message THEN '[^"]'::text ELSE '.'::text END) || '*(?:@|%(?:25)*40)'::text) || '|(?<![^\s/@"''])[^\s/@"'']*(?::(?!//)|%(?:25)*3a(?!%(?:25)*2f))'::text) || CASE WHEN p_is_message THEN '[^[:space:]"]'::text ELSE '.'::text END) || '*(?:@|%(?:25)*40)'::text), '\1***@'::text, 'gi'::text) COLLATE "default");
 COMMENT ON FUNCTION without_credentials(text,boolean) IS 'A value, or a message with values in quotes, as it may be told to others: no password, no token.';
+
+CREATE OR REPLACE FUNCTION public.worktree_at(p_path text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    caller CONSTANT uuid := public.caller_host_id();
+    ids uuid[];
+    first_host uuid;
+BEGIN
+    SELECT array_agg(w.id ORDER BY w.host_id), (array_agg(w.host_id ORDER BY w.host_id))[1]
+    INTO ids, first_host
+    FROM public.worktrees w
+    WHERE w.path = public.normalize_path(p_path) AND w.active AND (caller IS NULL OR w.host_id = caller);
+    IF cardinality(ids) = 1 OR first_host = public.default_host_id() THEN
+        RETURN ids[1];
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+COMMENT ON FUNCTION worktree_at(text) IS 'Id of the active worktree at this path on the caller''s host; of who names none, on the default one, or else on the only one that has it. NULL when there is none, or several.';
+
+CREATE OR REPLACE FUNCTION public.worktree_called_here(p_name text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce(
+        (
+            SELECT left(p_name, -length('@' || called.name))
+            FROM public.hosts h
+            CROSS JOIN unnest(h.name || h.former_names) AS called (name)
+            WHERE h.id = public.caller_host_id() AND p_name LIKE '%_@' || replace(called.name, '_', E'\\_')
+            LIMIT 1
+        ),
+        p_name
+    )
+$function$;
+COMMENT ON FUNCTION worktree_called_here(text) IS 'What a worktree name@host is called on that host, the caller''s: name.';
 
 CREATE OR REPLACE FUNCTION public.worktree_counts(p_project_id uuid)
  RETURNS TABLE(active_worktrees bigint, uncommitted_worktrees bigint, last_worktree_at timestamp with time zone)
@@ -3960,6 +4541,33 @@ AS $function$
     WHERE w.project_id = p_project_id
 $function$;
 COMMENT ON FUNCTION worktree_counts(uuid) IS 'What project_counts should have of a project: counted.';
+
+CREATE OR REPLACE FUNCTION public.worktree_name_on(p_project_id uuid, p_name text, p_host_id uuid)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    host public.hosts;
+    taken_by uuid;
+    own text;
+BEGIN
+    SELECT w.host_id INTO taken_by FROM public.worktrees w WHERE w.project_id = p_project_id AND w.name = p_name;
+    IF taken_by = p_host_id THEN
+        RETURN p_name;
+    END IF;
+    SELECT * INTO host FROM public.hosts h WHERE h.id = p_host_id;
+    SELECT w.name INTO own
+    FROM unnest(host.name || host.former_names) AS called (name)
+    JOIN public.worktrees w
+        ON w.project_id = p_project_id AND w.name = p_name || '@' || called.name AND w.host_id = p_host_id
+    ORDER BY w.active DESC, w.name
+    LIMIT 1;
+    RETURN coalesce(own, CASE WHEN taken_by IS NOT NULL THEN p_name || '@' || host.name ELSE p_name END);
+END;
+$function$;
+COMMENT ON FUNCTION worktree_name_on(uuid,text,uuid) IS 'Under which name a worktree that is called so on this host is in its project: name@host where another host has that name.';
 
 CREATE OR REPLACE FUNCTION public.worktree_status(p_has_uncommitted boolean, p_ahead integer, p_behind integer)
  RETURNS text

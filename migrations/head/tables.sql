@@ -79,6 +79,27 @@ CREATE TABLE deleted_worktrees (
 );
 COMMENT ON TABLE deleted_worktrees IS 'What deleted worktrees were called, so that their activities stay readable.';
 
+CREATE TABLE hosts (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    name text NOT NULL,
+    former_names text[] NOT NULL DEFAULT '{}'::text[],
+    machine text,
+    description text,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT hosts_description_check CHECK (((description IS NULL) OR require_text('hosts'::text, 'description'::text, description, 'hosts_description_check'::text))),
+    CONSTRAINT hosts_machine_check CHECK (((machine IS NULL) OR require_name('hosts'::text, 'machine'::text, machine, 'hosts_machine_check'::text))),
+    CONSTRAINT hosts_name_check CHECK (require_host_name('hosts'::text, 'name'::text, name, 'hosts_name_check'::text)),
+    CONSTRAINT hosts_name_key UNIQUE (name),
+    CONSTRAINT hosts_pkey PRIMARY KEY (id),
+    CONSTRAINT hosts_times_check CHECK ((((LEAST(created_at, updated_at) >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(created_at, updated_at) < '10000-01-01 00:00:00+00'::timestamp with time zone)) OR refuse_times('hosts'::text, '{created_at,updated_at}'::text[], ARRAY[created_at, updated_at])))
+);
+COMMENT ON TABLE hosts IS 'Machines, or whatever has file systems of its own, on which projects are checked out.';
+COMMENT ON COLUMN hosts.id IS 'All zeros for the default host, which is there from the beginning and stays.';
+COMMENT ON COLUMN hosts.name IS 'In lower case, since names of hosts are the same in either.';
+COMMENT ON COLUMN hosts.former_names IS 'Names it had before; who still uses one means this host, as long as no other has that name.';
+COMMENT ON COLUMN hosts.machine IS 'What tells the machine from others of the same name; NULL while none has introduced itself.';
+
 CREATE TABLE outbox (
     transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -106,6 +127,7 @@ CASE
     WHEN (current_setting('imi.actor_is_verified'::text, true) = 'on'::text) THEN outbox_actor_is_verified()
     ELSE false
 END,
+    host_id uuid DEFAULT NULLIF(caller_host_id(), default_host_id()),
     CONSTRAINT outbox_actor_is_short CHECK ((length(actor) <= 200)),
     CONSTRAINT outbox_pkey PRIMARY KEY (id)
 );
@@ -115,6 +137,7 @@ COMMENT ON COLUMN outbox.data IS 'The full row after the change (before it, for 
 COMMENT ON COLUMN outbox.actor IS 'Who changed it: set_config(''imi.actor'', …, true) in the writing transaction.';
 COMMENT ON COLUMN outbox.traceparent IS 'W3C trace context from set_config(''imi.traceparent'', …, true); an invalid one is ignored, as W3C asks.';
 COMMENT ON COLUMN outbox.actor_is_verified IS 'Whether the applier knew the sender of the command, who may act as this actor.';
+COMMENT ON COLUMN outbox.host_id IS 'The host of the worktree, or of what is on none, of the writer; NULL for the default host.';
 COMMENT ON CONSTRAINT outbox_actor_is_short ON outbox IS 'imi.actor has at most 200 characters.';
 
 CREATE TABLE outbox_backlog (
@@ -146,6 +169,23 @@ CREATE TABLE project_counts (
 CREATE INDEX idx_project_counts_in_flight ON public.project_counts USING btree (project_id) WHERE (in_flight_worktrees > 0);
 COMMENT ON TABLE project_counts IS 'What is counted of a project, but for what lies in count_delta; no row where there is nothing to tell.';
 COMMENT ON COLUMN project_counts.last_worktree_at IS 'The highest updated_at of its worktrees.';
+
+CREATE TABLE project_hosts (
+    project_id uuid NOT NULL,
+    host_id uuid NOT NULL,
+    trunk_path text,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT project_hosts_host_id_fkey FOREIGN KEY (host_id) REFERENCES hosts(id),
+    CONSTRAINT project_hosts_pkey PRIMARY KEY (project_id, host_id),
+    CONSTRAINT project_hosts_times_check CHECK ((((LEAST(created_at, updated_at) >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(created_at, updated_at) < '10000-01-01 00:00:00+00'::timestamp with time zone)) OR refuse_times('project_hosts'::text, '{created_at,updated_at}'::text[], ARRAY[created_at, updated_at]))),
+    CONSTRAINT project_hosts_trunk_path_check CHECK (((trunk_path IS NULL) OR require_path('project_hosts'::text, 'trunk_path'::text, trunk_path, 'project_hosts_trunk_path_check'::text)))
+);
+CREATE INDEX idx_project_hosts_host_id ON public.project_hosts USING btree (host_id);
+CREATE UNIQUE INDEX project_hosts_unique_home ON public.project_hosts USING btree (project_id) WHERE (trunk_path IS NULL);
+COMMENT ON TABLE project_hosts IS 'On which hosts a project is. Without a row that is its home, the default host is that.';
+COMMENT ON COLUMN project_hosts.project_id IS 'The project. Triggers hold what a foreign key would, which would refuse TRUNCATE projects without this table.';
+COMMENT ON COLUMN project_hosts.trunk_path IS 'Where its trunk is on this host. NULL: this is its home, and projects.trunk_path says it; so no path is there twice.';
 
 CREATE TABLE projects (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -298,6 +338,7 @@ CREATE TABLE worktrees (
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     active boolean NOT NULL DEFAULT true,
+    host_id uuid NOT NULL DEFAULT COALESCE(caller_host_id(), default_host_id()),
     CONSTRAINT worktrees_agent_id_check CHECK (((agent_id IS NULL) OR ((agent_id ~ ('[!-~]'::text COLLATE "C")) AND (octet_length(agent_id) <= 512)) OR require_name('worktrees'::text, 'agent_id'::text, agent_id, 'worktrees_agent_id_check'::text))),
     CONSTRAINT worktrees_ahead_check CHECK ((ahead_of_trunk >= 0)),
     CONSTRAINT worktrees_behind_check CHECK ((behind_trunk >= 0)),
@@ -319,6 +360,7 @@ CREATE TABLE worktrees (
 );
 CREATE INDEX idx_worktrees_active ON public.worktrees USING btree (active) WHERE active;
 CREATE INDEX idx_worktrees_agent_id ON public.worktrees USING btree (agent_id) WHERE ((agent_id IS NOT NULL) AND active);
+CREATE INDEX idx_worktrees_host_id ON public.worktrees USING btree (host_id) WHERE (host_id <> '00000000-0000-0000-0000-000000000000'::uuid);
 CREATE INDEX idx_worktrees_last_sync ON public.worktrees USING btree (last_sync_at) WHERE active;
 CREATE INDEX idx_worktrees_metadata ON public.worktrees USING gin (metadata);
 CREATE INDEX idx_worktrees_project_id ON public.worktrees USING btree (project_id) WHERE active;
@@ -326,8 +368,9 @@ CREATE INDEX idx_worktrees_type_id ON public.worktrees USING btree (type_id);
 CREATE INDEX idx_worktrees_uncommitted ON public.worktrees USING btree (has_uncommitted_changes) WHERE (has_uncommitted_changes AND active);
 CREATE INDEX idx_worktrees_unmerged ON public.worktrees USING btree (project_id, merged_at) WHERE ((merged_at IS NULL) AND active);
 CREATE INDEX idx_worktrees_words ON public.worktrees USING gin (search_words_of_worktree(name, branch_name, path, last_commit_message)) WITH (gin_pending_list_limit='512');
-CREATE UNIQUE INDEX worktrees_unique_active_path ON public.worktrees USING btree (path) WHERE active;
+CREATE UNIQUE INDEX worktrees_unique_active_path ON public.worktrees USING btree (path, host_id) WHERE active;
 COMMENT ON TABLE worktrees IS 'All worktrees across all projects, with the git state last synced.';
 COMMENT ON COLUMN worktrees.agent_id IS 'The agent that claimed this worktree; NULL when nobody did.';
 COMMENT ON COLUMN worktrees.has_uncommitted_changes IS 'Same as uncommitted_files_count > 0; a trigger derives one from the other.';
 COMMENT ON COLUMN worktrees.merged_at IS 'When the worktree was merged; a merged worktree is never active.';
+COMMENT ON COLUMN worktrees.host_id IS 'The host that the path is on. A trigger checks that it exists, as a foreign key would, but for the default host: no insert of who names none touches its row.';

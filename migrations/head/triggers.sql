@@ -18,9 +18,25 @@ CREATE TRIGGER agent_activities_worktree BEFORE INSERT ON public.agent_activitie
 
 CREATE TRIGGER command_ledger_outbox AFTER INSERT ON public.command_ledger FOR EACH ROW EXECUTE FUNCTION outbox_command_recorded();
 
+CREATE TRIGGER hosts_guard BEFORE INSERT OR DELETE OR UPDATE ON public.hosts FOR EACH ROW EXECUTE FUNCTION guard_host();
+
+CREATE TRIGGER hosts_id_immutable BEFORE UPDATE ON public.hosts FOR EACH ROW WHEN ((new.id IS DISTINCT FROM old.id)) EXECUTE FUNCTION guard_primary_key();
+
+CREATE TRIGGER hosts_no_truncate BEFORE TRUNCATE ON public.hosts FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate_of_hosts();
+
+CREATE TRIGGER hosts_outbox AFTER INSERT OR DELETE OR UPDATE ON public.hosts FOR EACH ROW EXECUTE FUNCTION outbox_host_changed();
+
+CREATE TRIGGER hosts_updated_at BEFORE UPDATE ON public.hosts FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+
 CREATE TRIGGER outbox_append_only BEFORE UPDATE OR TRUNCATE ON public.outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_refuse_rewrite();
 
 CREATE TRIGGER outbox_doorbell AFTER INSERT ON public.outbox FOR EACH ROW WHEN ((pg_sequence_last_value('publisher_doorbell'::regclass) = 1)) EXECUTE FUNCTION outbox_ring();
+
+CREATE TRIGGER project_hosts_guard BEFORE INSERT OR UPDATE ON public.project_hosts FOR EACH ROW EXECUTE FUNCTION guard_project_host();
+
+CREATE TRIGGER project_hosts_outbox AFTER INSERT OR DELETE OR UPDATE ON public.project_hosts FOR EACH ROW EXECUTE FUNCTION outbox_project_host_changed();
+
+CREATE TRIGGER project_hosts_updated_at BEFORE UPDATE ON public.project_hosts FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
 
 CREATE TRIGGER projects_count_delete AFTER DELETE ON public.projects REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_projects_deleted();
 
@@ -45,6 +61,12 @@ CREATE TRIGGER projects_outbox_insert AFTER INSERT ON public.projects REFERENCIN
 CREATE TRIGGER projects_outbox_truncate AFTER TRUNCATE ON public.projects FOR EACH STATEMENT EXECUTE FUNCTION outbox_truncated();
 
 CREATE TRIGGER projects_outbox_update AFTER UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION outbox_project_updated();
+
+CREATE TRIGGER projects_place_deleted AFTER DELETE ON public.projects REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION displace_deleted_projects();
+
+CREATE TRIGGER projects_place_home AFTER INSERT ON public.projects REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN ((current_setting('imi.host_id'::text, true) <> ''::text)) EXECUTE FUNCTION place_new_projects();
+
+CREATE TRIGGER projects_place_truncated AFTER TRUNCATE ON public.projects FOR EACH STATEMENT EXECUTE FUNCTION displace_truncated_projects();
 
 CREATE TRIGGER projects_remember_worktrees BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION remember_worktrees_of_project();
 

@@ -20,6 +20,32 @@ CREATE VIEW v_inflight_work AS
   WHERE is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk);
 COMMENT ON VIEW v_inflight_work IS 'Active worktrees with uncommitted changes, or ahead of or behind their trunk.';
 
+CREATE VIEW v_project_hosts AS
+ SELECT p.id AS project_id,
+    p.name AS project_name,
+    p.remote_origin,
+    h.id AS host_id,
+    h.name AS host_name,
+    COALESCE(here.trunk_path, p.trunk_path) AS trunk_path,
+    (here.trunk_path IS NULL) AS is_home
+   FROM ((projects p
+     JOIN project_hosts here ON ((here.project_id = p.id)))
+     JOIN hosts h ON ((h.id = here.host_id)))
+UNION ALL
+ SELECT p.id AS project_id,
+    p.name AS project_name,
+    p.remote_origin,
+    h.id AS host_id,
+    h.name AS host_name,
+    p.trunk_path,
+    true AS is_home
+   FROM (projects p
+     JOIN hosts h ON ((h.id = default_host_id())))
+  WHERE (NOT (EXISTS ( SELECT
+           FROM project_hosts home
+          WHERE ((home.project_id = p.id) AND (home.trunk_path IS NULL)))));
+COMMENT ON VIEW v_project_hosts IS 'On which hosts each project is, active or not, and where; one of them is its home.';
+
 CREATE VIEW v_projects_summary AS
  SELECT p.id,
     p.name,

@@ -31,7 +31,7 @@ SELECT avg(
         ROW(
             event.transaction_id, event.id, event.event_id, event.occurred_at, event.entity, event.action,
             event.project_id, event.entity_id, event.actor, event.correlation_id, event.causation_id,
-            event.traceparent, event.actor_is_verified
+            event.traceparent, event.actor_is_verified, event.host_id
         )
     )
 )::float8

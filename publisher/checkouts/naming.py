@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from publisher.checkouts.git import Linked
-from publisher.checkouts.presence import Seen, is_elsewhere, presence, was_retired
-from registry.models import Worktree, WorktreeType
+from publisher.checkouts.presence import Here, Seen, presence, was_retired
+from registry.models import DEFAULT_HOST, Worktree, WorktreeType
 
 FALLBACK_TYPE = "feat"
 
@@ -23,16 +23,17 @@ def type_of(types: Sequence[WorktreeType], folder_name: str, branch: str, defaul
     return FALLBACK_TYPE
 
 
-def name_of(linked: Linked, known: Sequence[Worktree], paths: set[str]) -> tuple[str, str]:
+def name_of(linked: Linked, known: Sequence[Worktree], paths: set[str], here: Here) -> tuple[str, str]:
     """The name under which a work tree is registered, and why it is not: "" when it is.
 
     That is the name of its folder, with those of the folders it is in as far as another worktree has that name already,
     or it is blank.
-    `known` are the worktrees of its project, active or not, `paths` those of its repository.
+    `known` are the worktrees of its project, active or not, `paths` those of its repository. A name that a worktree of
+    another host has is free on a host that is named, since the database tells them apart, and else taken.
     """
     if linked.branch is None:
         return "", "HEAD is detached"
-    names = {one.name: one for one in known}
+    names = {here.called(one): one for one in known if here.host is None or not here.is_elsewhere(one)}
     parts = linked.path.parts[1:]
     for depth in range(1, len(parts) + 1):
         name = "/".join(parts[-depth:])
@@ -41,9 +42,11 @@ def name_of(linked: Linked, known: Sequence[Worktree], paths: set[str]) -> tuple
         taken = names.get(name)
         if taken is None:
             return name, ""
+        if taken.host_id not in (here.host_id, DEFAULT_HOST):
+            continue
         if not taken.active:
             return name, _reason_to_leave(taken, linked.branch)
-        if is_elsewhere(taken) or taken.path in paths:
+        if here.is_elsewhere(taken) or taken.path in paths:
             continue
         try:
             found = presence(Path(taken.path), Seen.before(taken))

@@ -15,8 +15,9 @@ import socket
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from uuid import UUID
 
-from registry.models import Worktree
+from registry.models import DEFAULT_HOST, Host, Worktree
 
 KEY = "checkout"
 
@@ -68,10 +69,38 @@ def gone(worktree: Worktree, why: str) -> dict[str, Any]:
     return {KEY: (seen.metadata()[KEY] if seen is not None else {}) | {"gone": why}}
 
 
-def is_elsewhere(worktree: Worktree) -> bool:
-    """Whether another host saw it; what none saw may be here."""
-    seen = Seen.before(worktree)
-    return seen is not None and seen.host != socket.gethostname()
+@dataclass(frozen=True)
+class Here:
+    """This host as the registry knows it: None where nobody named it, and it is the default one, as others may be."""
+
+    host: Host | None = None
+
+    @property
+    def host_id(self) -> UUID:
+        """Its id."""
+        return DEFAULT_HOST if self.host is None else self.host.id
+
+    def is_elsewhere(self, worktree: Worktree) -> bool:
+        """Whether it is another host's, which this one cannot see.
+
+        On the default host is what nobody told the host of. There, what another machine saw is elsewhere. What none saw
+        may be here, unless this host has a name: then it is for whoever knows where it is to say so.
+        """
+        seen = Seen.before(worktree)
+        if worktree.host_id == self.host_id != DEFAULT_HOST:
+            return False
+        if worktree.host_id != DEFAULT_HOST:
+            return True
+        if seen is None:
+            return self.host_id != DEFAULT_HOST
+        return seen.host != socket.gethostname()
+
+    def called(self, worktree: Worktree) -> str:
+        """Its name without that of this host, which it has where another host has the same."""
+        names = [] if self.host is None else [self.host.name, *self.host.former_names]
+        ends = [f"@{name}" for name in names if worktree.host_id == self.host_id]
+        end = next((end for end in ends if worktree.name.endswith(end)), "")
+        return worktree.name.removesuffix(end)
 
 
 def was_retired(worktree: Worktree) -> bool:

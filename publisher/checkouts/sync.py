@@ -15,12 +15,12 @@ from pathlib import Path
 
 from publisher.checkouts import git, origins, run_git, search
 from publisher.checkouts.git import Repository
-from publisher.checkouts.presence import Seen, is_elsewhere, is_mounted, presence
+from publisher.checkouts.presence import Here, Seen, is_mounted, presence
 from publisher.checkouts.results import Report, Result
 from publisher.checkouts.worktrees import WorktreeSync, retire, text_of
 from registry.database import Registry
 from registry.errors import NotFound, RegistryError, Unavailable
-from registry.models import Project, WorktreeType
+from registry.models import DEFAULT_HOST, Project, WorktreeType
 
 UNLISTED = "git lists no work tree there; git worktree repair, in it, may tell git"
 CALLED_BARE = "core.bare is true, so that git takes its files for none; git config core.bare false, in it, tells git"
@@ -29,10 +29,11 @@ CALLED_BARE = "core.bare is true, so that git takes its files for none; git conf
 class Sync:
     """One pass over the checkouts in a folder."""
 
-    def __init__(self, registry: Registry, types: Sequence[WorktreeType], root: Path) -> None:
+    def __init__(self, registry: Registry, types: Sequence[WorktreeType], root: Path, here: Here) -> None:
         self._registry = registry
         self._types = types
         self._root = root
+        self._here = here
         self._report = Report()
 
     @classmethod
@@ -45,7 +46,7 @@ class Sync:
         `RegistryError` when there is no git, or one too old.
         """
         await asyncio.to_thread(run_git.version)
-        one = cls(registry, await registry.list_worktree_types(), root)
+        one = cls(registry, await registry.list_worktree_types(), root, Here(await registry.own_host()))
         repositories = await asyncio.to_thread(one._repositories)
         for number, (folder, *others) in enumerate(repositories):
             if progress is not None:
@@ -100,7 +101,7 @@ class Sync:
             self._report.add(repository.trunk, "branch", "skipped", _doubt(repository.stale_head, project))
         has_latest = origin == project.remote_origin and "former_origins" in project.metadata
         latest = origin if has_latest else None
-        await WorktreeSync(self._registry, self._types, project, repository, latest, self._report).run()
+        await WorktreeSync(self._registry, self._types, project, repository, latest, self._here, self._report).run()
         for unlisted, why in await asyncio.to_thread(_unlisted, repository, [folder, *others]):
             self._report.add(unlisted, "worktree", "skipped", why)
 
@@ -130,7 +131,7 @@ class Sync:
         repository = await asyncio.to_thread(git.repository, folder)
         paths = {str(one.path) for one in repository.worktrees}
         here = [one for one in await self._registry.list_worktrees(project_id=project.id) if one.path in paths]
-        seen = [Seen.before(one) for one in here if not is_elsewhere(one)]
+        seen = [Seen.before(one) for one in here if not self._here.is_elsewhere(one)]
         if not any(one is not None and one.latest_origin == project.remote_origin for one in seen):
             return
         if not await self._is_kept_by_another(project, repository):
@@ -140,7 +141,7 @@ class Sync:
         """Whether another checkout of this host has the origin that the registry knows of `project`."""
         paths = {str(one.path) for one in repository.worktrees}
         for worktree in await self._registry.list_worktrees(project_id=project.id):
-            if worktree.path not in paths and not is_elsewhere(worktree):
+            if worktree.path not in paths and not self._here.is_elsewhere(worktree):
                 there = await asyncio.to_thread(git.origin, Path(worktree.path))
                 if await self._normalized(there) == project.remote_origin:
                     return True
@@ -151,15 +152,17 @@ class Sync:
         for linked in repository.worktrees:
             located = await self._registry.get_worktree_by_path(text_of(linked.path))
             worktree = await self._registry.get_worktree(located.id) if located is not None else None
-            if worktree is None or is_elsewhere(worktree):
+            if worktree is None or self._here.is_elsewhere(worktree):
                 continue
             commit = worktree.last_commit_hash
             if commit is None or await asyncio.to_thread(git.has_commit, folder, commit):
                 return await self._registry.get_project(worktree.project_id)
         trunk = text_of(repository.trunk)
-        for project in await self._registry.list_projects():
-            if project.trunk_path == trunk and not await self._registry.list_worktrees(project_id=project.id):
-                return project
+        for place in await self._registry.project_hosts(host_id=self._here.host_id):
+            if place.trunk_path == trunk and not await self._registry.list_worktrees(project_id=place.project_id):
+                project = await self._registry.get_project(place.project_id)
+                if project is not None and project.active:
+                    return project
         return None
 
     async def _project(self, repository: Repository, before: Project | None) -> Project:
@@ -171,7 +174,8 @@ class Sync:
             project_id = await self._registry.register_project(name, url, repository.default_branch, trunk)
         else:
             project_id = before.id
-            keeps_trunk = await self._keeps_trunk(before)
+            before = await self._as_here(before)
+            keeps_trunk = before.trunk_path != "" and await self._keeps_trunk(before)
             await self._registry.update_project(
                 project_id,
                 default_branch=repository.default_branch,
@@ -180,6 +184,7 @@ class Sync:
         after = await self._registry.get_project(project_id)
         if after is None:
             raise NotFound(f"project {project_id} was deleted meanwhile")
+        after = await self._as_here(after)
         if before is None:
             self._report.add(trunk, "project", "registered", after.name)
         else:
@@ -187,8 +192,23 @@ class Sync:
             self._report.add_change(trunk, "project", before, after, fields)
         return after
 
+    async def _as_here(self, project: Project) -> Project:
+        """`project` with the trunk path that it has on this host.
+
+        None, "", where it is on others alone. One without a name does not say where it is then: that of its home stays.
+        """
+        places = {place.host_id: place.trunk_path for place in await self._registry.project_hosts(project.id)}
+        otherwise = project.trunk_path if self._here.host is None else ""
+        return project.model_copy(update={"trunk_path": places.get(self._here.host_id, otherwise)})
+
+    async def _is_here(self, project: Project) -> bool:
+        places = await self._registry.project_hosts(project.id, self._here.host_id)
+        return bool(places)
+
     async def _keeps_trunk(self, project: Project) -> bool:
-        """Whether the trunk is where the registry says, as far as this host can know."""
+        """Whether the trunk is where the registry says, as far as this host can know; `project` is as it is here."""
+        if self._here.host is None and not await self._is_here(project):
+            return True
         try:
             if stat.S_ISDIR((await asyncio.to_thread(os.stat, project.trunk_path)).st_mode):
                 return True
@@ -196,8 +216,9 @@ class Sync:
             pass
         except OSError:  # no right to look
             return True
-        at_trunk = [one for one in await self._registry.find_worktrees(project.trunk_path) if one.active]
-        return any(is_elsewhere(worktree) or not is_mounted(Seen.before(worktree)) for worktree in at_trunk)
+        found = await self._registry.find_worktrees(project.trunk_path)
+        at_trunk = [one for one in found if one.active and one.host_id in (DEFAULT_HOST, self._here.host_id)]
+        return any(self._here.is_elsewhere(worktree) or not is_mounted(Seen.before(worktree)) for worktree in at_trunk)
 
     async def _retire_what_is_gone(self) -> None:
         """Worktrees in this folder that this host saw, and that no repository was left to tell of."""
@@ -206,7 +227,7 @@ class Sync:
         for worktree in await self._registry.list_worktrees():
             path = Path(worktree.path)
             seen = Seen.before(worktree)
-            if seen is None or is_elsewhere(worktree) or worktree.path in reported:
+            if seen is None or self._here.is_elsewhere(worktree) or worktree.path in reported:
                 continue
             if not any(path.is_relative_to(root) for root in roots):
                 continue

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from publisher.checkouts import git, naming
 from publisher.checkouts.git import Linked, Repository
-from publisher.checkouts.presence import Seen, gone, is_elsewhere, presence
+from publisher.checkouts.presence import Here, Seen, gone, presence
 from publisher.checkouts.results import Report
 from registry.database import Registry
 from registry.errors import RegistryError, Unavailable, Unusable
@@ -44,6 +44,7 @@ class WorktreeSync:
         project: Project,
         repository: Repository,
         latest_origin: str | None,
+        here: Here,
         report: Report,
     ) -> None:
         """`latest_origin` is that of the repository, where it is the latest of a project that had others."""
@@ -52,6 +53,7 @@ class WorktreeSync:
         self._project = project
         self._repository = repository
         self._latest_origin = latest_origin
+        self._here = here
         self._report = report
         self._paths = {str(one.path) for one in repository.worktrees}
 
@@ -71,7 +73,8 @@ class WorktreeSync:
     async def _sync(self, linked: Linked) -> None:
         path = text_of(linked.path)
         known = await self._registry.list_worktrees(project_id=self._project.id, include_inactive=True)
-        before = next((one for one in known if one.active and one.path == path), None)
+        at_path = [one for one in known if one.active and one.path == path and self._may_be(one)]
+        before = next(iter(sorted(at_path, key=self._here.is_elsewhere)), None)
         if before is None:
             before = await asyncio.to_thread(self._behind_a_link, linked, known)
         found = await asyncio.to_thread(presence, linked.path, Seen.before(before))
@@ -79,7 +82,7 @@ class WorktreeSync:
             await self._sync_existing(linked, before, known)
         elif linked.is_locked or found == "not mounted":
             self._report.add(path, "worktree", "skipped", "locked, and not there" if linked.is_locked else found)
-        elif before is not None and not is_elsewhere(before):
+        elif before is not None and not self._here.is_elsewhere(before):
             await retire(self._registry, before, "its folder is gone", self._report)
 
     async def _sync_existing(self, linked: Linked, before: Worktree | None, known: Sequence[Worktree]) -> None:
@@ -94,20 +97,26 @@ class WorktreeSync:
         if before is None:
             await self._register(linked, seen, known)
             return
+        if before.host_id != self._here.host_id:
+            await self._registry.move_worktree(before.id, self._here.host_id)
         await self._registry.update_worktree(
             before.id,
             branch_name=linked.branch,
             path=str(linked.path),
-            metadata=None if is_elsewhere(before) else seen.metadata(Seen.before(before)),
+            metadata=None if self._here.is_elsewhere(before) else seen.metadata(Seen.before(before)),
         )
         after = await self._store_state(linked, before)
         self._report.add_change(linked.path, "worktree", before, after, CHANGES)
+
+    def _may_be(self, worktree: Worktree) -> bool:
+        """Whether it can be of this host: one of its own, or what this machine saw before the host had a name."""
+        return worktree.host_id == self._here.host_id or not self._here.is_elsewhere(worktree)
 
     def _behind_a_link(self, linked: Linked, known: Sequence[Worktree]) -> Worktree | None:
         """The worktree whose path leads there by a link, as a person may name it; git names folders without links."""
         there = os.path.realpath(linked.path)
         for worktree in known:
-            is_ours = worktree.active and not is_elsewhere(worktree) and worktree.path not in self._paths
+            is_ours = worktree.active and not self._here.is_elsewhere(worktree) and worktree.path not in self._paths
             if is_ours and os.path.realpath(worktree.path) == there:
                 return worktree
         return None
@@ -115,18 +124,18 @@ class WorktreeSync:
     def _is_moved(self, worktree: Worktree, linked: Linked, seen: Seen) -> bool:
         """Whether this is what was registered, by `git worktree move`: the same data of git, and the same branch."""
         before = Seen.before(worktree)
-        if before is None or not worktree.active or worktree.path in self._paths:
+        if before is None or not worktree.active or worktree.path in self._paths or not self._may_be(worktree):
             return False
         is_same = (before.host, before.git_dir) == (seen.host, seen.git_dir)
         return is_same and linked.branch in (None, worktree.branch_name)
 
     async def _register(self, linked: Linked, seen: Seen, known: Sequence[Worktree]) -> None:
-        name, reason = await asyncio.to_thread(naming.name_of, linked, known, self._paths)
+        name, reason = await asyncio.to_thread(naming.name_of, linked, known, self._paths, self._here)
         if reason or linked.branch is None:
             self._report.add(linked.path, "worktree", "skipped", reason)
             return
         await self._take_over(linked)
-        taken = next((one for one in known if one.active and one.name == name), None)
+        taken = next((one for one in known if one.active and self._is_called(one, name)), None)
         if taken is not None and taken.branch_name != linked.branch:  # other work, and no folder that was moved
             await retire(self._registry, taken, "its folder is gone", self._report)
         kind = naming.type_of(self._types, linked.path.name, linked.branch, self._project.default_branch)
@@ -138,11 +147,14 @@ class WorktreeSync:
             await self._store_state(linked, worktree)
         self._report.add(linked.path, "worktree", "registered", linked.branch)
 
+    def _is_called(self, worktree: Worktree, name: str) -> bool:
+        return self._may_be(worktree) and self._here.called(worktree) == name
+
     async def _take_over(self, linked: Linked) -> None:
         """A project that had a worktree where this repository has one now has it no more."""
         located = await self._registry.get_worktree_by_path(str(linked.path))
         other = await self._registry.get_worktree(located.id) if located is not None else None
-        if other is not None and not is_elsewhere(other):
+        if other is not None and not self._here.is_elsewhere(other):
             why = f"its folder is one of {self._project.remote_origin}"
             await retire(self._registry, other, why, Report())
 
@@ -164,7 +176,7 @@ class WorktreeSync:
         """Linked work trees that were removed, or pruned, and that nobody put back."""
         for worktree in await self._registry.list_worktrees(project_id=self._project.id):
             seen = Seen.before(worktree)
-            if seen is None or is_elsewhere(worktree) or worktree.path in self._paths:
+            if seen is None or self._here.is_elsewhere(worktree) or worktree.path in self._paths:
                 continue
             if not seen.is_linked_to(self._repository.common_dir):
                 continue

@@ -43,6 +43,12 @@ Project = Annotated[
     ),
 ]
 Entity = Annotated[str | None, typer.Option("--entity", help="Only project, worktree, activity …", show_default=False)]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        "--host", help="Only events of this host, by name or id.", show_default=False, autocompletion=completion.hosts
+    ),
+]
 Action = Annotated[str | None, typer.Option("--action", help="Only registered, merged …", show_default=False)]
 
 
@@ -53,6 +59,7 @@ def tail(
     project: Project = None,
     entity: Entity = None,
     action: Action = None,
+    host: Host = None,
     _utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
@@ -71,7 +78,9 @@ def tail(
     async def follow() -> None:
         async with (
             registry_client(settings, "events tail") as client,
-            client.tail(entity=entity, action=action, project_id=await _project_id(client, project)) as events,
+            client.tail(
+                entity=entity, action=action, project_id=await _project_id(client, project), host=host
+            ) as events,
         ):
             async for event in events:
                 if as_json:
@@ -111,6 +120,7 @@ def replay(
     ] = None,
     agent: Annotated[str | None, typer.Option("--agent", help="Only events that name this agent.")] = None,
     correlation: Annotated[str | None, typer.Option("--correlation", help="Only this correlation id.")] = None,
+    host: Host = None,
     pace: Annotated[Pace, typer.Option("--pace", help="As fast as possible, or as it happened.")] = Pace.fast,
     _utc: Utc = False,
     as_json: AsJson = False,
@@ -142,6 +152,7 @@ def replay(
             ids = {
                 "project_id": await _project_id(client, project),
                 "worktree_id": await _worktree_id(client, worktree),
+                "host": host,
             }
             total = await _total(client, stop)
             async with client.replay(begin, follow=follow, until=stop, **ids, **wanted) as events:

@@ -87,6 +87,7 @@ class Commands(DeferringGroup):
         Deferred("project", "project:app", "Projects: one per GitHub repository."),
         Deferred("worktree", "worktree:app", "Worktrees: who works where, and what is not merged yet."),
         Deferred("type", "worktree_type:app", "Worktree types: feat, fix, and your own."),
+        Deferred("host", "database.host:app", "Hosts: where projects are checked out."),
         Deferred("activity", "activity:app", "The log of what agents did."),
         Deferred("commands", "commands:app", "Send commands over NATS, and look after dead letters."),
         Deferred(

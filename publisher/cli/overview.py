@@ -7,17 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from publisher.cli.arguments import completion
-from publisher.cli.arguments.options import AsJson, DatabaseUrl, ProjectOption, ProjectReference, UpFolder, Utc
+from publisher.cli.arguments.options import (
+    AsJson,
+    DatabaseUrl,
+    HostOption,
+    ProjectOption,
+    ProjectReference,
+    UpFolder,
+    Utc,
+)
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json, emit_path
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from registry.database import Registry
     from registry.models import ProjectInflightWork, RegistryStats
 
 
 def inflight(
     project: ProjectOption = None,
+    host: HostOption = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
     _utc: Utc = False,
@@ -25,24 +36,31 @@ def inflight(
 ) -> None:
     """List worktrees with work that is not committed or not merged, latest first.
 
+    Where several hosts have some, it is listed by host.
+
     Example: imi-registry inflight --project engine
     """
     from publisher.cli.arguments import references
+    from publisher.cli.arguments.hosts import host_names, known
     from publisher.cli.arguments.times import printed
 
-    async def work(registry: Registry) -> list[ProjectInflightWork]:
+    async def work(registry: Registry) -> tuple[list[ProjectInflightWork], dict[UUID, str]]:
         project_id = (await references.project(registry, project)).id if project else None
-        return await registry.get_inflight_work(project_id)
+        host_id = (await known(registry, host)).id if host else None
+        found = await registry.get_inflight_work(project_id, host_id=host_id)
+        return found, await host_names(registry, [work.host_id for work in found])
 
-    found = with_registry(work, database_url)
+    found, hosts = with_registry(work, database_url)
     if as_json:
         emit_json(found)
         return
 
     from publisher.cli.terminal import tables
 
+    found.sort(key=lambda work: hosts.get(work.host_id, ""))  # of one host, the latest stays first
     tables.print_table(
-        {
+        tables.by_host([work.host_id for work in found], hosts)
+        | {
             "worktree": [work.worktree_name for work in found],
             "project": [work.project_name or "" for work in found],
             "branch": [work.branch_name for work in found],

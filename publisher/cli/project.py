@@ -11,6 +11,7 @@ from publisher.cli.arguments.options import (
     Actor,
     AsJson,
     DatabaseUrl,
+    HostOption,
     Metadata,
     ProjectReference,
     UpFolder,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from registry.database import Registry
-    from registry.models import Project, Worktree
+    from registry.models import Project, ProjectHost, Worktree
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -116,12 +117,14 @@ def show(
     Example: imi-registry project show engine
     """
     from publisher.cli.arguments import references
+    from publisher.cli.arguments.hosts import whereabouts
 
-    async def work(registry: Registry) -> tuple[Project, list[Worktree]]:
+    async def work(registry: Registry) -> tuple[Project, list[Worktree], list[ProjectHost], dict[UUID, str]]:
         project = await references.project(registry, reference)
-        return project, await registry.list_worktrees(project_id=project.id)
+        worktrees = await registry.list_worktrees(project_id=project.id)
+        return project, worktrees, *await whereabouts(registry, project.id, [one.host_id for one in worktrees])
 
-    project, worktrees = with_registry(work, database_url)
+    project, worktrees, places, hosts = with_registry(work, database_url)
     if as_json:
         emit_json(project)
         return
@@ -135,6 +138,7 @@ def show(
             "origin": project.remote_origin,
             "branch": project.default_branch,
             "trunk path": project.trunk_path,
+            **{f"on {place.host_name}": place.trunk_path for place in places if hosts},
             "description": project.description,
             "metadata": project.metadata,
             "registered": project.created_at,
@@ -143,7 +147,8 @@ def show(
         }
     )
     tables.print_table(
-        {
+        tables.by_host([worktree.host_id for worktree in worktrees], hosts)
+        | {
             "worktree": [worktree.name for worktree in worktrees],
             "branch": [worktree.branch_name for worktree in worktrees],
             "state": [tables.state(worktree) for worktree in worktrees],
@@ -155,6 +160,7 @@ def show(
 
 @app.command("list")
 def list_(
+    host: HostOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Inactive projects too.")] = False,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
@@ -164,13 +170,10 @@ def list_(
 
     Example: imi-registry project list --json
     """
+    from publisher.cli.arguments.hosts import projects_on
 
-    async def work(registry: Registry) -> list[Project]:
-        return await registry.list_projects(include_inactive=everything)
-
-    projects = sorted(
-        with_registry(work, database_url), key=lambda project: (project.name.lower(), project.remote_origin)
-    )
+    found = with_registry(lambda registry: projects_on(registry, host, include_inactive=everything), database_url)
+    projects = sorted(found, key=lambda project: (project.name.lower(), project.remote_origin))
     if as_json:
         emit_json(projects)
         return

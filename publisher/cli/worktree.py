@@ -16,6 +16,7 @@ from publisher.cli.arguments.options import (
     AsJson,
     DatabaseUrl,
     HereOrReference,
+    HostOption,
     Metadata,
     ProjectOption,
     UpFolder,
@@ -27,6 +28,8 @@ from publisher.cli.terminal.text import emit_json
 from registry.errors import Unusable
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from registry.database import Registry
     from registry.models import Worktree
 
@@ -104,11 +107,13 @@ def show(
     Example: imi-registry worktree show feat-search@engine
     """
     from publisher.cli.arguments import references
+    from publisher.cli.arguments.hosts import host_names
 
-    async def work(registry: Registry) -> Worktree:
-        return await references.worktree(registry, reference)
+    async def work(registry: Registry) -> tuple[Worktree, dict[UUID, str]]:
+        found = await references.worktree(registry, reference)
+        return found, await host_names(registry, [found.host_id])
 
-    worktree = with_registry(work, database_url)
+    worktree, hosts = with_registry(work, database_url)
     if as_json:
         emit_json(worktree)
         return
@@ -123,6 +128,7 @@ def show(
             "type": worktree.type_name,
             "branch": worktree.branch_name,
             "path": worktree.path,
+            "host": hosts.get(worktree.host_id),
             "agent": worktree.agent_id,
             "state": tables.state(worktree),
             "last commit": f"{(worktree.last_commit_hash or '')[:12]} {worktree.last_commit_message or ''}".strip(),
@@ -141,6 +147,7 @@ def show(
 def list_(
     project: ProjectOption = None,
     agent: Agent = None,
+    host: HostOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Merged and removed ones too.")] = False,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
@@ -151,14 +158,20 @@ def list_(
     Example: imi-registry worktree list --project engine
     """
     from publisher.cli.arguments import references
+    from publisher.cli.arguments.hosts import host_names, known
 
-    async def work(registry: Registry) -> list[Worktree]:
+    async def work(registry: Registry) -> tuple[list[Worktree], dict[UUID, str]]:
         inside = await references.project(registry, project) if project else None
-        return await registry.list_worktrees(
-            project_id=inside.id if inside else None, agent_id=agent, include_inactive=everything
+        on = await known(registry, host) if host else None
+        found = await registry.list_worktrees(
+            project_id=inside.id if inside else None,
+            agent_id=agent,
+            host_id=on.id if on else None,
+            include_inactive=everything,
         )
+        return found, await host_names(registry, [one.host_id for one in found])
 
-    worktrees = with_registry(work, database_url)
+    worktrees, hosts = with_registry(work, database_url)
     if as_json:
         emit_json(worktrees)
         return
@@ -166,7 +179,8 @@ def list_(
     from publisher.cli.terminal import tables
 
     tables.print_table(
-        {
+        tables.by_host([worktree.host_id for worktree in worktrees], hosts)
+        | {
             "worktree": [worktree.name for worktree in worktrees],
             "project": [worktree.project_name for worktree in worktrees],
             "branch": [worktree.branch_name for worktree in worktrees],

@@ -57,6 +57,12 @@ def update(
         str | None,
         typer.Option("--type", help="Worktree type.", show_default=False, autocompletion=completion.types),
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host", help="The host that it is on, by name.", show_default=False, autocompletion=completion.hosts
+        ),
+    ] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
@@ -67,13 +73,21 @@ def update(
 
     Example: imi-registry worktree update feat-search@engine --path ~/code/engine/feat-find --branch feat/find
     """
+    from publisher.cli.arguments.hosts import known
+
     extra = json_object(metadata)
-    if all(value is None for value in (name, branch, path, type_name, extra)):
-        raise Invalid("nothing to update: give --name, --branch, --path, --type or --metadata")
+    if all(value is None for value in (name, branch, path, type_name, host, extra)):
+        raise Invalid("nothing to update: give --name, --branch, --path, --type, --host or --metadata")
     new_path = str(absolute(Path(path))) if path else path  # an empty one is refused, not here
+
+    async def change(registry: Registry, worktree: Worktree) -> None:
+        if host is not None:
+            await registry.move_worktree(worktree.id, (await known(registry, host)).id)
+        await registry.update_worktree(worktree.id, name, branch, new_path, type_name, extra)
+
     _change(
         reference,
-        lambda registry, worktree: registry.update_worktree(worktree.id, name, branch, new_path, type_name, extra),
+        change,
         database_url,
         actor,
         "updated",

@@ -66,7 +66,7 @@ SELECT NOT EXISTS (SELECT FROM public.outbox)
 COPY_OUTBOX = """
 COPY public.outbox (
     id, transaction_id, event_id, entity, action, project_id, entity_id, occurred_at, actor, correlation_id,
-    causation_id, traceparent, data, actor_is_verified
+    causation_id, traceparent, data, actor_is_verified, host_id
 ) FROM STDIN
 """
 
@@ -233,6 +233,7 @@ def _row(line: bytes, number: int) -> tuple[Any, ...]:
             envelope.get("traceparent"),
             data.decode(),
             envelope.get("actorverified") is True,
+            envelope.get("hostid"),
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         reason = f": {error}" if type(error) is ValueError else ""

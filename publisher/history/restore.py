@@ -19,7 +19,7 @@ NEAREST_TIMES = """
     )
 """
 
-TABLES = ("worktree_types", "projects", "worktrees", "agent_activities")
+TABLES = ("hosts", "project_hosts", "worktree_types", "projects", "worktrees", "agent_activities")
 
 EXPECTED_TYPES = f"""
 SELECT
@@ -69,11 +69,51 @@ STATEMENTS = (
             (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'projects'), 0
         )
     """,  # noqa: S608  # a constant
+    """
+    INSERT INTO public.hosts (id, name, former_names, description, created_at, updated_at)
+    SELECT
+        entity_id, data ->> 'name', ARRAY(SELECT jsonb_array_elements_text(data -> 'former_names')),
+        data ->> 'description', (data ->> 'created_at')::timestamptz, (data ->> 'updated_at')::timestamptz
+    FROM (
+        SELECT DISTINCT ON (entity_id) action, data, entity_id
+        FROM public.outbox
+        WHERE entity = 'host' AND data ->> 'host_id' = entity_id::text
+        ORDER BY entity_id, id DESC
+    ) AS last
+    WHERE action <> 'removed'
+    ON CONFLICT (id) DO UPDATE
+    SET name = excluded.name, former_names = excluded.former_names, description = excluded.description
+    """,
+    # Hosts whose own events are no longer kept are called by their id.
+    """
+    INSERT INTO public.hosts (id, name)
+    SELECT DISTINCT host_id, 'host-' || host_id
+    FROM public.outbox
+    WHERE host_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.hosts AS known WHERE known.id = outbox.host_id)
+    """,
+    """
+    INSERT INTO public.project_hosts
+    SELECT
+        (data ->> 'project_id')::uuid, (data ->> 'host_id')::uuid,
+        CASE WHEN data ->> 'is_home' = 'false' THEN data ->> 'trunk_path' END,
+        (data ->> 'created_at')::timestamptz, (data ->> 'updated_at')::timestamptz
+    FROM (
+        SELECT DISTINCT ON (data ->> 'project_id', data ->> 'host_id') id, action, data
+        FROM public.outbox
+        WHERE entity = 'project_host' AND data ->> 'project_id' = entity_id::text
+        ORDER BY data ->> 'project_id', data ->> 'host_id', id DESC
+    ) AS last
+    WHERE last.action <> 'removed'
+        AND EXISTS (SELECT FROM public.projects AS project WHERE project.id::text = last.data ->> 'project_id')
+        AND EXISTS (SELECT FROM public.hosts AS host WHERE host.id::text = last.data ->> 'host_id')
+    """,
     f"""
     INSERT INTO public.worktrees
     SELECT (
         jsonb_populate_record(
-            NULL::public.worktrees, last.data || {NEAREST_TIMES} || jsonb_build_object('id', last.entity_id)
+            NULL::public.worktrees,
+            jsonb_build_object('host_id', public.default_host_id()) || last.data || {NEAREST_TIMES}
+                || jsonb_build_object('id', last.entity_id)
         )
     ).*
     FROM (

@@ -47,6 +47,7 @@ FROM (
         AND (%(action)s::text IS NULL OR event.action = %(action)s)
         AND (%(project_id)s::uuid IS NULL OR event.project_id = %(project_id)s)
         AND (%(correlation_id)s::uuid IS NULL OR coalesce(event.correlation_id, event.event_id) = %(correlation_id)s)
+        AND (%(host_id)s::uuid IS NULL OR coalesce(event.host_id, public.default_host_id()) = %(host_id)s)
         AND (%(since)s::timestamptz IS NULL OR event.occurred_at >= %(since)s)
         AND (%(until)s::timestamptz IS NULL OR event.occurred_at < %(until)s)
     OFFSET 0
@@ -126,6 +127,7 @@ async def rows(
         "action": wanted.action,
         "project_id": wanted.project_id,
         "correlation_id": wanted.correlation_id,
+        "host_id": wanted.host_id,
         "since": wanted.since,
         "until": wanted.until,
     }

@@ -55,7 +55,8 @@ COLUMNS = f"""
     event.causation_id::text,
     left(event.traceparent, 100),
     CASE WHEN octet_length(event.short_data) <= %(short)s THEN event.short_data END,
-    event.actor_is_verified
+    event.actor_is_verified,
+    event.host_id::text
 """
 
 # A value of jsonb has at most four times the bytes of its text (an array of zeros), so one that has more than five

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -15,7 +16,7 @@ Answer = Callable[[Reader, Any], Coroutine[Any, Any, BaseModel]]
 
 
 async def _project_by_origin(reader: Reader, request: asked.ProjectByOrigin) -> BaseModel:
-    found = await reader.registry.get_project_by_origin(request.remote_origin)
+    found = await reader.registry.on_host(request.host).get_project_by_origin(request.remote_origin)
     return _found(found, f'remote_origin "{request.remote_origin}" is no active project')
 
 
@@ -29,6 +30,7 @@ async def _projects(reader: Reader, request: asked.ListProjects) -> BaseModel:
         include_inactive=request.include_inactive,
         limit=request.limit,
         after=request.after,
+        host_id=await _host_id(reader, request.host),
         most_bytes=reader.share(request.limit),
     )
     found = await reader.some(
@@ -39,7 +41,8 @@ async def _projects(reader: Reader, request: asked.ListProjects) -> BaseModel:
 
 
 async def _search_projects(reader: Reader, request: asked.SearchProjects) -> BaseModel:
-    return asked.ProjectsFound(projects=await reader.registry.search_projects(request.query))
+    found = await reader.registry.on_host(request.host).search_projects(request.query)
+    return asked.ProjectsFound(projects=found)
 
 
 async def _search_registry(reader: Reader, request: asked.SearchRegistry) -> BaseModel:
@@ -48,9 +51,9 @@ async def _search_registry(reader: Reader, request: asked.SearchRegistry) -> Bas
 
 
 async def _worktree_by_path(reader: Reader, request: asked.WorktreeByPath) -> BaseModel:
-    return _found(
-        await reader.registry.get_worktree_by_path(request.path), f'path "{request.path}" is no active worktree'
-    )
+    found = await reader.registry.on_host(request.host).get_worktree_by_path(request.path)
+    where = f' on host "{request.host}"' if request.host is not None else ""
+    return _found(found, f'path "{request.path}" is no active worktree{where}')
 
 
 async def _worktree_by_id(reader: Reader, request: asked.WorktreeById) -> BaseModel:
@@ -72,13 +75,19 @@ async def _worktree_types(reader: Reader, _: asked.Nothing) -> BaseModel:
 
 
 async def _working_path(reader: Reader, request: asked.WorkingPath) -> BaseModel:
-    path = await reader.registry.get_project_working_path(request.project_id, request.worktree_name)
+    registry = reader.registry.on_host(request.host)
+    path = await registry.get_project_working_path(request.project_id, request.worktree_name)
     return asked.WorkingPathFound(path=path)
 
 
 async def _inflight_work(reader: Reader, request: asked.ListInflightWork) -> BaseModel:
-    found = await reader.registry.get_inflight_work(request.project_id, limit=request.limit)
+    host_id = await _host_id(reader, request.host)
+    found = await reader.registry.get_inflight_work(request.project_id, host_id=host_id, limit=request.limit)
     return asked.InflightWorkFound(worktrees=found)
+
+
+async def _hosts(reader: Reader, _: asked.Nothing) -> BaseModel:
+    return asked.Hosts(hosts=await reader.registry.list_hosts())
 
 
 async def _stats(reader: Reader, _: asked.Nothing) -> BaseModel:
@@ -101,9 +110,20 @@ ANSWERS: dict[str, Answer] = {
     "worktree_types": _worktree_types,
     "working_path": _working_path,
     "inflight_work": _inflight_work,
+    "hosts": _hosts,
     "stats": _stats,
     "registry_health": _registry_health,
 }
+
+
+async def _host_id(reader: Reader, name: str | None) -> UUID | None:
+    """The host of this name; None where none is asked for."""
+    if name is None:
+        return None
+    host = await reader.registry.host_named(name)
+    if host is None:
+        raise NotFound(f'host "{name}" is no host')
+    return host.id
 
 
 def _found(row: BaseModel | None, otherwise: str) -> BaseModel:

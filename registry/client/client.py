@@ -31,7 +31,7 @@ from registry.client.snapshot import take_snapshot
 from registry.client.subscriber import Subscriber
 from registry.client.wanted import Wanted
 from registry.dead_letters import DeadLetterDesk
-from registry.errors import Invalid, Unusable
+from registry.errors import Invalid, NotFound, Unusable
 from registry.events.filter import EventFilter
 from registry.history.pages import Replayed
 from registry.history.snapshot import Snapshot
@@ -53,10 +53,19 @@ MOST_ATTEMPTS = 1000
 class RegistryClient(CommandClient):
     """A connection to one registry: send commands, follow its events. Open it with `RegistryClient.connect`."""
 
-    def __init__(self, client: Client, profile: Profile, source: str, names: Names, sender: str | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        profile: Profile,
+        source: str,
+        names: Names,
+        sender: str | None = None,
+        host: str | None = None,
+    ) -> None:
         super().__init__(client, profile.commands, source, profile.complete_command, sender)
         self._profile = profile
-        self.queries = QueryClient(client, names)
+        self._host = host
+        self.queries = QueryClient(client, names, host=host)
         """What the registry holds, asked over NATS."""
         self.dead_letters = DeadLetterDesk(client, profile)
         """Events that subscriptions could not handle."""
@@ -76,6 +85,7 @@ class RegistryClient(CommandClient):
         name: str = "imi-client",
         access: Access = ANYBODY,
         sender: str | None = None,
+        host: str | None = None,
     ) -> AsyncIterator[RegistryClient]:
         """Connect to NATS at `nats_url`; lost connections are restored. Raises `Invalid`, `Unavailable`.
 
@@ -85,6 +95,8 @@ class RegistryClient(CommandClient):
         alone. `name` tells the server's monitoring, and
         in `source` of each command, who this is. `access` says how the server knows it, and what is wanted of TLS.
         Commands are sent as `sender`, on subjects that end with it and that the server keeps for this user.
+        `host` is the name of the host that this is on: paths in commands and queries are those of that one. The first
+        registration registers it.
         """
         access.check()
         if sender is not None and not re.fullmatch(SENDER, sender):
@@ -94,7 +106,7 @@ class RegistryClient(CommandClient):
         naming = profile_named(profile, prefix=prefix, source=source, shared=Shared(grammar, proposed))
         async with connect_nats(nats_url, name, access) as client:
             naming = await spoken(naming, partial(bound_subjects, client))
-            yield cls(client, naming, f"urn:imi:client:{quote(name)}", Names(prefix), sender)
+            yield cls(client, naming, f"urn:imi:client:{quote(name)}", Names(prefix), sender, host)
 
     @checked_arguments
     async def subscribe(
@@ -105,6 +117,7 @@ class RegistryClient(CommandClient):
         entity: str | None = None,
         action: str | None = None,
         project_id: UUID | str | None = None,
+        host: UUID | str | None = None,
         concurrency: int = 16,
         from_start: bool = False,
         max_attempts: int | None = None,
@@ -121,6 +134,9 @@ class RegistryClient(CommandClient):
         Dead letters are looked after with `client.dead_letters`; one that is redelivered comes with
         `delivery.is_redelivered`, out of order.
 
+        Of `host`, an id or a name, which a publisher is asked for, are events of its worktrees, and what was changed
+        from it; an event that tells of no host is of the default one. The others are acknowledged unseen.
+
         Raises `Invalid`, `NotFound` when there is no event stream yet, `Conflict` when `durable` names other events.
         """
         checked_durable(durable)
@@ -128,7 +144,8 @@ class RegistryClient(CommandClient):
             raise Invalid(f"concurrency: {concurrency}: it must be 1 to {MOST_AT_ONCE}")
         if max_attempts is not None and not 1 <= max_attempts <= MOST_ATTEMPTS:
             raise Invalid(f"max_attempts: {max_attempts}: it must be 1 to {MOST_ATTEMPTS}")
-        wanted = EventFilter.of(entity=entity, action=action, project_id=project_id)
+        host_id = await self._host_id(host)
+        wanted = EventFilter.of(entity=entity, action=action, project_id=project_id, host_id=host_id)
         await Subscriber(
             self._client,
             self._profile,
@@ -151,6 +168,8 @@ class RegistryClient(CommandClient):
             async for event in events:
                 ...
         """
+        if "host" in wanted:
+            wanted["host_id"] = await self._host_id(wanted.pop("host"))
         async with replay(self._client, self._profile, start, follow=follow, until=until, **wanted) as events:
             yield events
 
@@ -194,7 +213,12 @@ class RegistryClient(CommandClient):
     @checked_arguments
     @asynccontextmanager
     async def tail(
-        self, *, entity: str | None = None, action: str | None = None, project_id: UUID | str | None = None
+        self,
+        *,
+        entity: str | None = None,
+        action: str | None = None,
+        project_id: UUID | str | None = None,
+        host: UUID | str | None = None,
     ) -> AsyncIterator[AsyncIterator[Delivery]]:
         """The events from now on, in order, without gaps over reconnects; None means any.
 
@@ -204,12 +228,29 @@ class RegistryClient(CommandClient):
 
         Raises `Invalid` for a filter no event can match, `NotFound` when there is no event stream yet, `Unavailable`.
         """
-        wanted = Wanted(self._profile, EventFilter.of(entity=entity, action=action, project_id=project_id))
+        host_id = await self._host_id(host)
+        asked = EventFilter.of(entity=entity, action=action, project_id=project_id, host_id=host_id)
+        wanted = Wanted(self._profile, asked)
         stream = self._profile.event_stream
         async with ordered_reader(self._client, stream, wanted.subject, patience_seconds=None) as reader:
             _, last = await reader.state()
             await reader.start(last)
             yield _deliveries(reader, wanted)
+
+    async def _host_id(self, host: UUID | str | None) -> UUID | None:
+        """The id of a host, itself or by its name. Raises `NotFound`, `Unavailable` when no publisher answers."""
+        if host is None or isinstance(host, UUID):
+            return host
+        try:
+            return UUID(host)
+        except ValueError:
+            pass
+        known = await self.queries.hosts()
+        named = [one.id for one in known if one.name == host.lower()]
+        named += [one.id for one in known if host.lower() in one.former_names]
+        if not named:
+            raise NotFound(f"host {printable(host)} is none of {', '.join(one.name for one in known)}")
+        return named[0]
 
 
 async def _deliveries(reader: OrderedReader, wanted: Wanted) -> AsyncIterator[Delivery]:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from registry.broker.answers import outcome_error
 from registry.client.sender import PLAIN, CommandSender, Sending
+from registry.commands import COMMANDS
 
 
 class CommandClient(CommandSender):
@@ -14,8 +15,10 @@ class CommandClient(CommandSender):
 
     Every call raises `Invalid`, `NotFound` or `Conflict` when the command is refused, `Unavailable` when it was not
     sent, and its subclass `OutcomeUnknown` when it was and no outcome came: it may be carried out yet. Calling again
-    with the same idempotency key is safe then.
+    with the same idempotency key is safe then. Paths are those of the client's host, where it has one.
     """
+
+    _host: str | None = None
 
     async def register_project(
         self,
@@ -285,6 +288,8 @@ class CommandClient(CommandSender):
     async def _send(self, command: str, sending: Sending, /, **data: Any) -> dict[str, Any]:
         """The result of a command whose fields are None where they were not given."""
         given = {field: value for field, value in data.items() if value is not None}
+        if self._host is not None and "host" in COMMANDS[command].model_fields:
+            given["host"] = self._host
         outcome = await self.send(command, given, sending)
         if outcome.code is not None:
             raise outcome_error(outcome.code, outcome.message)

@@ -21,6 +21,7 @@ from registry.models import (
     KINDS,
     Activity,
     HealthCheck,
+    Host,
     Kind,
     LocatedProject,
     LocatedWorktree,
@@ -36,6 +37,7 @@ from registry.queries import (
     MOST_ROWS,
     EventPiece,
     HealthFound,
+    Hosts,
     InflightWorkFound,
     ProjectPage,
     ProjectsFound,
@@ -51,31 +53,42 @@ AnswerT = TypeVar("AnswerT", bound=BaseModel)
 class QueryClient:
     """The queries of `registry/queries.py`, one method each.
 
+    Where a host is given, the answer is for that one, and its lists are of that one alone; the paths of a client that
+    has a host are of that one anyway.
+
     Raises `NotFound`, `Invalid`, and `Unavailable` when nobody answers within `timeout` seconds: asking again is safe.
     """
 
-    def __init__(self, client: Client, names: Names, *, timeout: float = 5.0) -> None:
+    def __init__(self, client: Client, names: Names, *, timeout: float = 5.0, host: str | None = None) -> None:
         self._client = client
         self._names = names
         self._timeout = timeout
+        self._host = host
 
-    async def project_by_origin(self, remote_origin: str) -> LocatedProject:
+    async def project_by_origin(self, remote_origin: str, *, host: str | None = None) -> LocatedProject:
         """The active project of an origin, in any form."""
-        return await self._ask("project_by_origin", LocatedProject, remote_origin=remote_origin)
+        return await self._ask("project_by_origin", LocatedProject, **self._from(host), remote_origin=remote_origin)
 
     async def project_by_id(self, project_id: UUID) -> Project:
         """A project, active or not."""
         return await self._ask("project_by_id", Project, project_id=project_id)
 
     async def projects(
-        self, *, include_inactive: bool = False, limit: int = MOST_ROWS, after: UUID | None = None
+        self,
+        *,
+        include_inactive: bool = False,
+        limit: int = MOST_ROWS,
+        after: UUID | None = None,
+        host: str | None = None,
     ) -> ProjectPage:
         """A page of projects in order of id; `after` is the `next` of the page before."""
-        return await self._ask("projects", ProjectPage, include_inactive=include_inactive, limit=limit, after=after)
+        return await self._ask(
+            "projects", ProjectPage, **_given(host), include_inactive=include_inactive, limit=limit, after=after
+        )
 
-    async def search_projects(self, query: str) -> list[ProjectMatch]:
+    async def search_projects(self, query: str, *, host: str | None = None) -> list[ProjectMatch]:
         """Active projects that contain or resemble `query`: best first, at most 20."""
-        return (await self._ask("search_projects", ProjectsFound, query=query)).projects
+        return (await self._ask("search_projects", ProjectsFound, **self._from(host), query=query)).projects
 
     async def search_registry(
         self, query: str, *, limit: int = 20, kinds: Sequence[Kind] = KINDS
@@ -87,9 +100,9 @@ class QueryClient:
         """
         return (await self._ask("search_registry", RegistryFound, query=query, limit=limit, kinds=list(kinds))).matches
 
-    async def worktree_by_path(self, path: str) -> LocatedWorktree:
+    async def worktree_by_path(self, path: str, *, host: str | None = None) -> LocatedWorktree:
         """The active worktree at a path."""
-        return await self._ask("worktree_by_path", LocatedWorktree, path=path)
+        return await self._ask("worktree_by_path", LocatedWorktree, **self._from(host), path=path)
 
     async def worktree_by_id(self, worktree_id: UUID) -> Worktree:
         """A worktree, active or not."""
@@ -121,17 +134,21 @@ class QueryClient:
         """All types, the built-in ones first."""
         return (await self._ask("worktree_types", WorktreeTypes)).types
 
-    async def working_path(self, project_id: UUID, worktree_name: str | None = None) -> str:
+    async def working_path(self, project_id: UUID, worktree_name: str | None = None, *, host: str | None = None) -> str:
         """Where a project's trunk, or a worktree of it, is or belongs on disk."""
-        return (
-            await self._ask("working_path", WorkingPathFound, project_id=project_id, worktree_name=worktree_name)
-        ).path
+        asked = {"project_id": project_id, "worktree_name": worktree_name} | self._from(host)
+        return (await self._ask("working_path", WorkingPathFound, **asked)).path
 
     async def inflight_work(
-        self, project_id: UUID | None = None, *, limit: int = MOST_ROWS
+        self, project_id: UUID | None = None, *, limit: int = MOST_ROWS, host: str | None = None
     ) -> list[ProjectInflightWork]:
         """Worktrees with uncommitted or unmerged work, latest first; of all projects without an id."""
-        return (await self._ask("inflight_work", InflightWorkFound, project_id=project_id, limit=limit)).worktrees
+        asked = {"project_id": project_id, "limit": limit} | _given(host)
+        return (await self._ask("inflight_work", InflightWorkFound, **asked)).worktrees
+
+    async def hosts(self) -> list[Host]:
+        """All hosts, by name."""
+        return (await self._ask("hosts", Hosts)).hosts
 
     async def stats(self) -> RegistryStats:
         """Counts of everything."""
@@ -140,6 +157,9 @@ class QueryClient:
     async def registry_health(self) -> list[HealthCheck]:
         """How the registry is, as far as its database knows, one entry for each thing that was looked at."""
         return (await self._ask("registry_health", HealthFound)).checks
+
+    def _from(self, host: str | None) -> dict[str, object]:
+        return _given(self._host if host is None else host)
 
     async def _ask(self, query: str, answer: type[AnswerT], /, **fields: object) -> AnswerT:
         subject = self._names.query_subject(query)
@@ -161,6 +181,11 @@ class QueryClient:
             return answer.model_validate(exact.loads(message.data))
         except ValueError as error:  # pydantic's is one, too
             raise RegistryError(f"query {query}: the answer is none that this version knows") from error
+
+
+def _given(host: str | None) -> dict[str, object]:
+    """The field `host`, where it is given: a publisher of an earlier version does not know it."""
+    return {} if host is None else {"host": host}
 
 
 check_methods(QueryClient)

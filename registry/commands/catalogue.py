@@ -22,6 +22,9 @@ from registry.validation import NOT_BLANK, ONE_WORD, check_text, from_validation
 
 Text = Annotated[str, Field(pattern=NOT_BLANK)]
 Count = Annotated[StrictInt, Field(ge=0, le=2_147_483_647)]
+HostName = Annotated[
+    Text | None, Field(description="Name of the host that paths are of; left out, none is named: docs/hosts.md.")
+]
 Metadata = Annotated[dict[str, Any], AfterValidator(not_too_deep)]
 
 PROJECT_ID = "6f1c2a52-93a5-4b0c-9f0b-0a4c3a1d7e11"
@@ -67,6 +70,7 @@ class WorktreeCommand(CommandData):
 
     worktree_id: UUID | None = Field(default=None, description="Id of the worktree; this or path.")
     path: Text | None = Field(default=None, description="Path of the active worktree; this or worktree_id.")
+    host: HostName = None
 
     @model_validator(mode="after")
     def _has_one_name(self) -> Self:
@@ -86,6 +90,7 @@ class RegisterProject(CommandData):
     remote_origin: Text = Field(description="GitHub origin in any ssh, https or git form; the project's key.")
     default_branch: Text = Field(default="main", description="Branch of the trunk.")
     trunk_path: Text | None = Field(default=None, description="Path of the trunk checkout; derived when left out.")
+    host: HostName = None
     metadata: Metadata = Field(default={}, description="Merged into the metadata that is there, key by key.")
 
 
@@ -97,6 +102,7 @@ class UpdateProject(ProjectCommand):
     name: Text | None = Field(default=None, description="New name.")
     default_branch: Text | None = Field(default=None, description="New branch of the trunk.")
     trunk_path: Text | None = Field(default=None, description="New path of the trunk checkout.")
+    host: HostName = None
     description: str | None = Field(default=None, description="New description.")
     metadata: Metadata | None = Field(default=None, description="Merged into the metadata that is there, key by key.")
 
@@ -123,7 +129,8 @@ class RegisterWorktree(ProjectCommand):
     type_name: Text = Field(description="Worktree type: feat, fix, review …; pr means review.")
     name: Text = Field(description="Name of the worktree, unique in its project.")
     branch_name: Text = Field(description="Git branch.")
-    path: Text = Field(description="Path of the checkout, unique among active worktrees.")
+    path: Text = Field(description="Path of the checkout, unique among active worktrees of its host.")
+    host: HostName = None
     agent_id: Text | None = Field(default=None, description="Agent that claims it.")
     metadata: Metadata = Field(default={}, description="Merged into the metadata that is there, key by key.")
 

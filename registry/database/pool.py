@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
@@ -36,9 +36,19 @@ class Cause:
     correlation_id: UUID | None = None
     causation_id: UUID | None = None
     traceparent: str | None = None
+    host: str | None = None
+    """Name of the host that the caller is on; None names none."""
+    machine: str | None = None
+    """What tells that host from others of the same name."""
 
 
 NO_CAUSE = Cause()
+
+# Of a host that nobody has registered, nothing is known: it is none of those that are there, nor the default one.
+_ON_HOST: LiteralString = (
+    "set_config('imi.host_id', CASE WHEN %s::text IS NULL THEN ''"
+    " ELSE coalesce(public.host_named(%s), 'ffffffff-ffff-ffff-ffff-ffffffffffff')::text END, true)"
+)
 
 
 def log_blocker(session: Session) -> None:
@@ -92,13 +102,40 @@ class Pool:
         CASE, since PostgreSQL defines no other order of evaluation within one statement; and one statement, since that
         is one round trip and its own transaction. A setting left out is set to '', which is the same as none.
         """
-        settings = ["" if value is None else str(value) for value in astuple(cause)]
+        told = (cause.actor, cause.correlation_id, cause.causation_id, cause.traceparent)
+        settings = ["" if value is None else str(value) for value in told]
+        host: LiteralString = "''" if cause.host is None else "public.register_host(%s, %s)::text"
         return await self.value(
             "SELECT CASE WHEN set_config('imi.actor', %s, true) || set_config('imi.correlation_id', %s, true)"
-            " || set_config('imi.causation_id', %s, true) || set_config('imi.traceparent', %s, true) IS NOT NULL"
+            " || set_config('imi.causation_id', %s, true) || set_config('imi.traceparent', %s, true)"
+            " || set_config('imi.host_id', " + host + ", true) IS NOT NULL"
             " THEN " + call + " END",
             *settings,
+            *([] if cause.host is None else [cause.host, cause.machine]),
             *values,
+        )
+
+    async def value_on(self, cause: Cause, call: LiteralString, *values: object) -> Any:
+        """The result of a function call that answers for the host of `cause`."""
+        return await self.value(
+            f"SELECT CASE WHEN {_ON_HOST} IS NOT NULL THEN {call} END",
+            cause.host,
+            cause.host,
+            *values,
+        )
+
+    async def rows_on(self, cause: Cause, model: type[T], function: LiteralString, argument: str) -> list[T]:
+        """The rows of a function of one argument that answers for the host of `cause`.
+
+        The argument depends on the setting, so that no plan calls the function before it is made.
+        """
+        return await self.rows(
+            model,
+            f"SELECT found.* FROM (SELECT {_ON_HOST} AS host OFFSET 0) AS caller"  # noqa: S608  # constants
+            f" CROSS JOIN LATERAL public.{function}(CASE WHEN caller.host IS NOT NULL THEN %s END) AS found",
+            cause.host,
+            cause.host,
+            argument,
         )
 
     async def value(self, query: LiteralString, *values: object) -> Any:
@@ -151,7 +188,7 @@ class Pool:
 
 async def _check(database_url: str) -> None:
     """Raise what keeps the database from being used: a pool would only say that its time is up."""
-    query = "SELECT pg_catalog.to_regprocedure('public.claim_worktree(uuid,text)') IS NOT NULL"
+    query = "SELECT pg_catalog.to_regprocedure('public.move_worktree(uuid,uuid)') IS NOT NULL"
     async with await open_connection(database_url, "imi-registry check", direct_or_pooled) as conn:
         with translated():
             (is_registry,) = await (await conn.execute(query, prepare=False)).fetchone() or (False,)

@@ -39,7 +39,8 @@ class Projects(Part):
 
     async def get_project_by_origin(self, remote_origin: str) -> LocatedProject | None:
         """The active project of this origin, in any form and case."""
-        return await self._pool.row(LocatedProject, "SELECT * FROM public.get_project_by_origin(%s)", remote_origin)
+        found = await self._pool.rows_on(self._cause, LocatedProject, "get_project_by_origin", remote_origin)
+        return found[0] if found else None
 
     async def update_project(
         self,
@@ -72,12 +73,14 @@ class Projects(Part):
 
     async def get_project_working_path(self, project_id: UUID, worktree_name: str | None = None) -> str:
         """The trunk path of an active project, or the directory beside it for a worktree."""
-        path: str = await self._pool.value("SELECT public.get_project_working_path(%s, %s)", project_id, worktree_name)
+        path: str = await self._pool.value_on(
+            self._cause, "public.get_project_working_path(%s, %s)", project_id, worktree_name
+        )
         return path
 
     async def search_projects(self, query: str) -> list[ProjectMatch]:
         """Active projects whose name or owner/repo contains or resembles `query`: best first, at most 20."""
-        return await self._pool.rows(ProjectMatch, "SELECT * FROM public.search_projects(%s)", query)
+        return await self._pool.rows_on(self._cause, ProjectMatch, "search_projects", query)
 
     async def get_project(self, project_id: UUID, *, most_bytes: int = WHOLE_BYTES) -> Project | None:
         """A project, active or not; shortened when its large values have more bytes together."""
@@ -131,19 +134,23 @@ class Projects(Part):
         include_inactive: bool = False,
         limit: int | None = None,
         after: UUID | None = None,
+        host_id: UUID | None = None,
         most_bytes: int = WHOLE_BYTES,
     ) -> list[Project]:
-        """Projects in order of id: at most `limit`, those after the id `after`.
+        """Projects in order of id: at most `limit`, those after the id `after`, those that are on the host `host_id`.
 
         One is shortened when its large values have more than `most_bytes` together.
         """
         return await self._told(
             Project,
             PROJECTS,
-            "WHERE (p.active OR %s) AND (%s::uuid IS NULL OR p.id > %s) ORDER BY p.id LIMIT %s",
+            "WHERE (p.active OR %s) AND (%s::uuid IS NULL OR p.id > %s)"
+            " AND (%s::uuid IS NULL OR public.project_trunk(p.id, %s) IS NOT NULL) ORDER BY p.id LIMIT %s",
             include_inactive,
             after,
             after,
+            host_id,
+            host_id,
             limit,
             most_bytes=most_bytes,
         )

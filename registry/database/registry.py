@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from uuid import UUID
 
 from registry.database.activities import Activities
 from registry.database.blockers import Session
 from registry.database.events import Events
+from registry.database.hosts.hosts import Hosts
 from registry.database.insight.health import Insight
 from registry.database.insight.search import Search
 from registry.database.maintenance import Maintenance
@@ -21,7 +23,7 @@ from registry.database.worktree_types import WorktreeTypes
 from registry.database.worktrees import Worktrees
 
 
-class Registry(Projects, Worktrees, WorktreeTypes, Activities, Events, Maintenance, Search, Insight):
+class Registry(Projects, Worktrees, WorktreeTypes, Activities, Hosts, Events, Maintenance, Search, Insight):
     """A pool of connections to one registry database; open it with `Registry.connect`.
 
     All methods raise what `registry.errors` has: `NotFound`, `Conflict`, `Invalid` for what the functions refuse, and
@@ -71,4 +73,13 @@ class Registry(Projects, Worktrees, WorktreeTypes, Activities, Events, Maintenan
 
         `traceparent` is a W3C trace context; one that is invalid is ignored.
         """
-        return Registry(self._pool, Cause(actor, correlation_id, causation_id, traceparent))
+        cause = Cause(actor, correlation_id, causation_id, traceparent, self._cause.host, self._cause.machine)
+        return Registry(self._pool, cause)
+
+    def on_host(self, name: str | None, machine: str | None = None) -> Registry:
+        """The same registry, asked and written as from the host `name`; None names no host, which is the default one.
+
+        What it answers of paths is of that host. The first write registers a host that is not known; `machine` tells it
+        from another one of the same name, for which a write then raises `Conflict`. Until then nothing is on it.
+        """
+        return Registry(self._pool, replace(self._cause, host=name, machine=machine))

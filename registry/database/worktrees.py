@@ -116,7 +116,8 @@ class Worktrees(Part):
 
     async def get_worktree_by_path(self, path: str) -> LocatedWorktree | None:
         """The active worktree at exactly this path."""
-        return await self._pool.row(LocatedWorktree, "SELECT * FROM public.get_worktree_by_path(%s)", path)
+        found = await self._pool.rows_on(self._cause, LocatedWorktree, "get_worktree_by_path", path)
+        return found[0] if found else None
 
     async def get_worktree(self, worktree_id: UUID, *, most_bytes: int = WHOLE_BYTES) -> Worktree | None:
         """A worktree, active or not; shortened when its large values have more bytes together."""
@@ -154,33 +155,45 @@ class Worktrees(Part):
         return names
 
     async def list_worktrees(
-        self, *, project_id: UUID | None = None, agent_id: str | None = None, include_inactive: bool = False
+        self,
+        *,
+        project_id: UUID | None = None,
+        agent_id: str | None = None,
+        host_id: UUID | None = None,
+        include_inactive: bool = False,
     ) -> list[Worktree]:
         """Worktrees by project and name."""
         return await self._told(
             Worktree,
             WORKTREES,
             "WHERE (w.active OR %s) AND (%s::uuid IS NULL OR w.project_id = %s)"
-            " AND (%s::text IS NULL OR w.agent_id = %s) ORDER BY p.name, p.id, w.name",
+            " AND (%s::text IS NULL OR w.agent_id = %s) AND (%s::uuid IS NULL OR w.host_id = %s)"
+            " ORDER BY p.name, p.id, w.name",
             include_inactive,
             project_id,
             project_id,
             agent_id,
             agent_id,
+            host_id,
+            host_id,
         )
 
     async def get_inflight_work(
-        self, project_id: UUID | None = None, *, limit: int | None = None
+        self, project_id: UUID | None = None, *, host_id: UUID | None = None, limit: int | None = None
     ) -> list[ProjectInflightWork]:
         """Worktrees with uncommitted or unmerged work, latest first, at most `limit`; of all projects without an id."""
         return await self._pool.rows(
             ProjectInflightWork,
             "SELECT f.worktree_id, f.worktree_name, f.branch_name, f.status, f.uncommitted_count, f.ahead, f.behind,"
-            " f.agent_id, f.last_activity, p.id AS project_id, p.name AS project_name"
+            " f.agent_id, f.last_activity, p.id AS project_id, p.name AS project_name,"
+            " coalesce(w.host_id, public.default_host_id()) AS host_id"
             " FROM public.get_inflight_work(%s) WITH ORDINALITY f"
             " LEFT JOIN public.worktrees w ON w.id = f.worktree_id"  # an inner one over no rows would not call f at all
             " LEFT JOIN public.projects p ON p.id = w.project_id"
+            " WHERE %s::uuid IS NULL OR w.host_id = %s"
             " ORDER BY f.ordinality LIMIT %s",
             project_id,
+            host_id,
+            host_id,
             limit,
         )

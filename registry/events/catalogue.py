@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from registry.errors import Invalid
-from registry.events import activity, command, project, registry, worktree, worktree_type
+from registry.events import activity, command, host, project, project_host, registry, worktree, worktree_type
 from registry.events.base import Data
 from registry.events.envelope import Envelope, parse_envelope
 from registry.validation import from_validation, printable
@@ -33,6 +33,12 @@ VERSIONS: dict[str, tuple[type[Data], ...]] = {
     "worktree_type.updated": (worktree_type.WorktreeTypeUpdated,),
     "worktree_type.removed": (worktree_type.WorktreeTypeRemoved,),
     "activity.logged": (activity.ActivityLogged, activity.ActivityLoggedV2),
+    "host.registered": (host.HostRegistered,),
+    "host.updated": (host.HostUpdated,),
+    "host.removed": (host.HostRemoved,),
+    "project_host.added": (project_host.ProjectHostAdded,),
+    "project_host.updated": (project_host.ProjectHostUpdated,),
+    "project_host.removed": (project_host.ProjectHostRemoved,),
     "registry.truncated": (registry.RegistryTruncated,),
     "registry.heartbeat": (registry.RegistryHeartbeat,),
     "command.applied": (command.CommandApplied,),

@@ -75,6 +75,8 @@ class Envelope(BaseModel):
     """The database transaction; the events of one were committed together."""
     partitionkey: UUID | None = None
     """Id of the project."""
+    hostid: UUID | None = None
+    """Id of the host of the worktree, or of what is on none, of the writer; left out for the default host."""
     actor: str | None = None
     """Who made the change, where the writer said so."""
     actorverified: bool | None = None

@@ -13,6 +13,7 @@ from registry.arguments import check_argument
 from registry.errors import Invalid
 from registry.events.catalogue import check_filter
 from registry.events.envelope import attributes_of
+from registry.models.host import DEFAULT_HOST
 from registry.validation import printable
 
 
@@ -28,6 +29,8 @@ class EventFilter:
     agent_id: str | None = None
     """Events whose data names this agent, as the present one or the previous one."""
     correlation_id: str | None = None
+    host_id: str | None = None
+    """Events of this host; those that tell of none are of the default one."""
     since: datetime | None = None
     """Occurred at or after."""
     until: datetime | None = None
@@ -37,7 +40,7 @@ class EventFilter:
     def of(cls, **wanted: Any) -> EventFilter:
         """A checked filter; ids may be `UUID` or text of any case. Raises `Invalid` naming field, value and rule."""
         _check_fields(wanted)
-        for name in ("project_id", "worktree_id", "correlation_id"):
+        for name in ("project_id", "worktree_id", "correlation_id", "host_id"):
             if wanted.get(name) is not None:
                 wanted[name] = _uuid(name.removesuffix("_id"), str(wanted[name]))
         made = cls(**wanted)
@@ -46,7 +49,7 @@ class EventFilter:
 
     def is_decided_by_subject(self, *, is_shared: bool) -> bool:
         """Whether the subject alone says if an event matches; on the shared stream it says less."""
-        beyond = [self.worktree_id, self.agent_id, self.correlation_id, self.since, self.until]
+        beyond = [self.worktree_id, self.agent_id, self.correlation_id, self.host_id, self.since, self.until]
         if is_shared:
             beyond += [self.action, self.project_id]
         return not any(beyond)
@@ -71,6 +74,7 @@ class EventFilter:
             and (self.worktree_id is None or self.worktree_id in (entity_id, _field(data, "worktree_id")))
             and (self.agent_id is None or "dataref" in envelope or self._has_agent(data))
             and (self.correlation_id is None or envelope.get("correlationid") == self.correlation_id)
+            and (self.host_id is None or (envelope.get("hostid") or str(DEFAULT_HOST)) == self.host_id)
             and (self.since is None or occurred_at >= self.since)
             and (self.until is None or occurred_at < self.until)
         )

@@ -10,10 +10,12 @@ from registry.events.reference import Omission
 
 CONTENT_TYPE = "application/cloudevents+json"
 OUTBOX_ID_HEADER, EVENT_ID_HEADER = "Imi-Outbox-Id", "Nats-Msg-Id"
+HOST_HEADER = "Imi-Host-Id"
+"""There as the attribute `hostid` is: for who sorts messages without a look at their payload."""
 _OUTBOX_ID = re.compile(r"[0-9]{1,18}")
 _EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HEADER_BYTES = 512
-"""No message of ours has more bytes of headers than this (they are ids, numbers and fixed names: about 330)."""
+"""No message of ours has more bytes of headers than this (they are ids, numbers and fixed names: about 380)."""
 
 
 FIRST_TIME, LAST_TIME = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
@@ -39,6 +41,8 @@ class OutboxRow(NamedTuple):
     """None where it was not read: because it is not short, or as `omission` tells."""
     actor_is_verified: bool = False
     """Whether the applier knew who sent the command, and that he may act as `actor`."""
+    host_id: str | None = None
+    """None for the default host."""
     omission: Omission | None = None
 
 
@@ -60,6 +64,8 @@ class Message(NamedTuple):
     """Why, when it is a reference."""
     traceparent: str | None = None
     """What the writer said it belongs to."""
+    host_id: str | None = None
+    """The host it is of; None for the default one."""
 
     @property
     def size(self) -> int:
@@ -73,7 +79,7 @@ class Message(NamedTuple):
             f"content-type: {CONTENT_TYPE}\r\n"
             f"{EVENT_ID_HEADER}: {self.event_id}\r\n"
             f"{OUTBOX_ID_HEADER}: {self.outbox_id}\r\n"
-        )
+        ) + (f"{HOST_HEADER}: {self.host_id}\r\n" if self.host_id is not None else "")
 
 
 def identity(headers: Mapping[str, str]) -> tuple[int, str] | tuple[None, None]:

@@ -22,6 +22,7 @@ _WORKTREE = {
     "name": "feat-search",
     "branch_name": "feat/search",
     "path": "/code/flow-engine/feat-search",
+    "host_id": "4c1f0a52-7c55-4a0e-9d43-2b1f6f0a7e21",
     "agent_id": "agent-1",
     "has_uncommitted_changes": True,
     "uncommitted_files_count": 3,
@@ -69,6 +70,8 @@ class Worktree(Data):
     """The branch that is checked out."""
     path: str
     """Folder of the checkout."""
+    host_id: UUID | None = None
+    """The host that `path` is on; left out for the default one."""
     agent_id: str | None
     """The agent that claimed it; null when nobody did."""
     has_uncommitted_changes: bool
@@ -126,6 +129,7 @@ class WorktreeChanges(MergeChanges, total=False):
     name: str
     branch_name: str
     path: str
+    host_id: UUID | None
     metadata: dict[str, Any]
     created_at: Time
 

@@ -6,6 +6,7 @@ Where an event has another name for the same value, JSON has both: `project_id` 
 
 from registry.models.activity import Activity, ActivityType, AgentWork
 from registry.models.health import HealthCheck, RegistryMetadata, SlowQuery
+from registry.models.host import DEFAULT_HOST, Host, HostCounts, ProjectHost
 from registry.models.match import KINDS, Kind, RegistryMatch
 from registry.models.project import LocatedProject, Project, ProjectMatch
 from registry.models.row import Row
@@ -13,16 +14,20 @@ from registry.models.stats import RegistryStats
 from registry.models.worktree import InflightWork, LocatedWorktree, ProjectInflightWork, Status, Worktree, WorktreeType
 
 __all__ = [
+    "DEFAULT_HOST",
     "KINDS",
     "Activity",
     "ActivityType",
     "AgentWork",
     "HealthCheck",
+    "Host",
+    "HostCounts",
     "InflightWork",
     "Kind",
     "LocatedProject",
     "LocatedWorktree",
     "Project",
+    "ProjectHost",
     "ProjectInflightWork",
     "ProjectMatch",
     "RegistryMatch",

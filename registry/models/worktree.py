@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import computed_field
 
+from registry.models.host import DEFAULT_HOST
 from registry.models.row import Row
 from registry.validation.time import Time
 
@@ -136,6 +137,8 @@ class Worktree(Row):
     """When the row changed last."""
     active: bool
     """False once it is merged or removed."""
+    host_id: UUID = DEFAULT_HOST
+    """The host that `path` is on; an older publisher leaves it out."""
     is_shortened: bool = False
     """Whether it is too large to be told whole: then metadata is empty, and of a long text there is the beginning."""
 
@@ -182,6 +185,8 @@ class ProjectInflightWork(InflightWork):
     """Its project; an older publisher leaves it out."""
     project_name: str | None = None
     """Name of its project; an older publisher leaves it out."""
+    host_id: UUID = DEFAULT_HOST
+    """The host it is on; an older publisher leaves it out."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

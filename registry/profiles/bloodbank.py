@@ -166,6 +166,7 @@ class BloodbankProfile:
             row.occurred_at,
             omission,
             row.traceparent,
+            row.host_id,
         )
 
     def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:  # noqa: ARG002
@@ -211,6 +212,8 @@ class BloodbankProfile:
         }
         if row.project_id is not None:
             envelope["partitionkey"] = row.project_id
+        if row.host_id is not None:
+            envelope["hostid"] = row.host_id
         if row.actor and row.actor_is_verified:
             envelope["actorverified"] = True
         if row.traceparent is not None and _TRACEPARENT.fullmatch(row.traceparent):

@@ -73,6 +73,8 @@ class ImiProfile:
             envelope += f',"causationid":"{row.causation_id}"'
         if row.project_id is not None:
             envelope += f',"partitionkey":"{row.project_id}"'
+        if row.host_id is not None:
+            envelope += f',"hostid":{_json(row.host_id)}'
         if row.actor is not None:
             envelope += f',"actor":{_json(row.actor)}'
             if row.actor_is_verified:
@@ -98,6 +100,7 @@ class ImiProfile:
             row.occurred_at,
             omission,
             row.traceparent,
+            row.host_id,
         )
 
     def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:

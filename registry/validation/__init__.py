@@ -25,12 +25,15 @@ PREFIX = r"^[a-z][a-z0-9_-]{0,31}$"
 SOURCE = r"^[!-~]{1,200}$"
 SENDER = r"^[A-Za-z0-9_-]{1,64}$"
 """Pattern of a CloudEvents `source`, which also stands in a header."""
+HOST = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$"
+"""Pattern of the name of a host; one that looks like an id is refused by the database."""
 RULES = {
     NOT_BLANK: "it must not be blank",
     ONE_WORD: "it must not be blank or have spaces",
     NOT_EMPTY: "it must not be empty or have a NUL",
     INBOX: "it must be an inbox: _INBOX, which may go on, and tokens behind it",
     PREFIX: 'it must be a small letter and up to 31 more, or digits, "_" and "-"',
+    HOST: 'it must be letters, digits, ".", "-" and "_", and begin and end with a letter or digit',
     SENDER: 'it must be 1 to 64 letters, digits, "_" and "-"',
     SOURCE: "it must be 1 to 200 characters of ASCII without spaces",
 }

@@ -20,6 +20,7 @@ def change_everything(conn: psycopg.Connection[Any], max_payload: int) -> None:
     _projects(conn, json.dumps({"blob": "x" * max_payload}))
     _worktrees(conn)
     _worktree_types(conn)
+    _hosts(conn)
     _commands(conn)
     conn.execute("SELECT registry_heartbeat(%s)", [UNICODE])
     conn.execute("TRUNCATE agent_activities")
@@ -114,6 +115,28 @@ def _worktree_types(conn: psycopg.Connection[Any]) -> None:
     conn.execute("DELETE FROM worktree_types WHERE name = 'spikes'")
     conn.execute("INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('kept', 'k', 'k')")
     conn.execute("UPDATE worktree_types SET is_builtin = true WHERE name = 'kept'")
+
+
+def _hosts(conn: psycopg.Connection[Any]) -> None:
+    """Two hosts with one project at equal paths, told of from each; names and descriptions change, and all go again."""
+    for host in ("laptop", "server"):
+        conn.execute("SELECT use_host(%s)", [host])
+        project = conn.execute(
+            "SELECT register_project('hosted', 'git@github.com:owner/hosted.git', 'main', %s)", [f"/{UNICODE}"]
+        ).fetchone()
+        conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'w', '/w')", project)
+    for statement in [
+        "UPDATE worktrees SET host_id = host_named('laptop'), active = false WHERE name = 'w@server'",
+        "SELECT update_project(id, p_trunk_path := '/elsewhere') FROM projects WHERE name = 'hosted'",
+        "UPDATE project_hosts SET created_at = 'epoch' WHERE trunk_path IS NOT NULL",
+        "SELECT displace_project(id, host_named('server')) FROM projects WHERE name = 'hosted'",
+        "SELECT set_config('imi.host_id', '', false)",
+        "SELECT update_host(host_named('server'), 'box')",
+        "UPDATE hosts SET created_at = 'epoch', description = NULL WHERE name = 'box'",
+        "SELECT remove_host(host_named('box'))",
+    ]:
+        conn.execute(statement.encode())
+    conn.execute("UPDATE hosts SET description = %s WHERE name = 'laptop'", [UNICODE])
 
 
 def _commands(conn: psycopg.Connection[Any]) -> None:

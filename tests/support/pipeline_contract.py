@@ -35,7 +35,7 @@ REQUIRED = _words(
     "specversion id source type subject time datacontenttype correlationid causationid producer service kind domain "
     "actor ordering_key data dataschema schemaref"
 )
-PROPOSED_ENTITIES = {"project", "worktree_type", "activity", "registry", "command"}
+PROPOSED_ENTITIES = {"project", "worktree_type", "host", "project_host", "activity", "registry", "command"}
 PROPOSED_COMMAND_ACTIONS = {"update", "update_git_state", "release"}
 
 

@@ -51,6 +51,15 @@ def types(ctx: typer.Context, incomplete: str) -> list[str]:
     return _names(ctx, incomplete, all_types)
 
 
+def hosts(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of hosts."""
+
+    async def all_hosts(registry: Registry) -> list[str]:
+        return [host.name for host in await registry.list_hosts()]
+
+    return _names(ctx, incomplete, all_hosts)
+
+
 def _names(ctx: typer.Context, incomplete: str, find: Callable[[Registry], Awaitable[Sequence[str]]]) -> list[str]:
     """What `find` finds in the database the command would use, as far as it can be typed; nothing without one."""
     from publisher.cli.servers.session import located

@@ -77,6 +77,12 @@ ProjectOption = Annotated[
     str | None,
     typer.Option("--project", help="Name, origin or id.", show_default=False, autocompletion=completion.projects),
 ]
+HostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--host", help="Only what is on this host, by its name.", show_default=False, autocompletion=completion.hosts
+    ),
+]
 Agent = Annotated[str | None, typer.Option("--agent", help="Id of an agent.", show_default=False)]
 
 Utc = Annotated[

@@ -53,6 +53,9 @@ async def worktree(registry: Registry, reference: str) -> Worktree:
     if is_path(reference):
         return await _at(registry, reference)
     name, _, project_reference = reference.partition("@")  # the first: an origin has one too
+    whole = await registry.find_worktrees(reference) if project_reference else []
+    if whole:  # name@host
+        return only_worktree(reference, whole)
     if project_reference:
         inside = await project(registry, project_reference)
         candidates = await registry.list_worktrees(project_id=inside.id, include_inactive=True)

@@ -58,7 +58,7 @@ async def worktree_id(client: RegistryClient, reference: str) -> UUID:
     name, _, project_reference = reference.partition("@")  # the first: an origin has one too
     worktrees: list[Worktree] = list((await client.snapshot()).worktrees.values())
     found = called(worktrees, reference)
-    if project_reference:
+    if project_reference and not found:
         inside = await project_id(client, project_reference)
         worktrees = [worktree for worktree in worktrees if worktree.project_id == inside]
         found = called(worktrees, name)

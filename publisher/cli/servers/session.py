@@ -102,13 +102,21 @@ async def registry_client(settings: Settings, command: str) -> AsyncIterator[Reg
         name=f"imi-registry {command}",
         access=settings.nats_access,
         sender=settings.command_sender,
+        host=settings.host,
     ) as client:
         yield client
 
 
-def with_registry(work: Callable[[Registry], Awaitable[T]], database_url: str | None, actor: str | None = None) -> T:
+def with_registry(
+    work: Callable[[Registry], Awaitable[T]],
+    database_url: str | None,
+    actor: str | None = None,
+    *,
+    is_from_host: bool = True,
+) -> T:
     """What `work` makes of the registry database; its writes are those of `actor`, or else of the user.
 
+    It is asked from the host that the settings name, unless not `is_from_host`.
     Where it waits for a lock, the user is told behind whom.
     """
     from registry.database import Registry
@@ -118,9 +126,17 @@ def with_registry(work: Callable[[Registry], Awaitable[T]], database_url: str | 
     async def session() -> T:
         url = settings.database_url or ""
         async with Registry.connect(url, max_connections=1, on_blocked=say_blocker) as registry:
-            return await work(registry.acting(actor=acting_as(actor)))
+            acting = registry.acting(actor=acting_as(actor))
+            return await work(_on_host(acting, settings.host) if is_from_host else acting)
 
     return run(session())
+
+
+def _on_host(registry: Registry, host: str | None) -> Registry:
+    """`registry`, asked from the host of this name, which is this machine."""
+    from publisher.cli.servers.machine import machine
+
+    return registry if host is None else registry.on_host(host, machine())
 
 
 def acting_as(*names: str | None) -> str:

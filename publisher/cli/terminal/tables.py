@@ -104,6 +104,11 @@ def _detail(value: object) -> Text:
     return safe(str(value))
 
 
+def by_host(hosts: Sequence[UUID], names: Mapping[UUID, str]) -> dict[str, Iterable[str]]:
+    """The column that tells the host of each row; none where all are on the default one, which nobody named."""
+    return {"host": [names.get(host, str(host)[:SHORTEST_ID]) for host in hosts]} if names else {}
+
+
 def short_ids(ids: Sequence[UUID]) -> list[str]:
     """The beginnings of `ids` that tell them apart, all of one length."""
     for length in range(SHORTEST_ID, 37):

@@ -32,6 +32,10 @@ WHOLE = {
     "type list": ("worktree_type", []),
     "type update": ("worktree_type", ["docs", "--icon", "x"]),
     "activity list": ("activity", []),
+    "host register": ("host", ["server"]),
+    "host show": ("host", ["server"]),
+    "host rename": ("host", ["server", "box"]),
+    "host update": ("host", ["box", "--description", "In the basement"]),
 }
 """In this order: each shows whole things of one kind."""
 PARTLY = {
@@ -52,6 +56,7 @@ NO_THING = {
     "actions",
     "capacity",
     "stats",
+    "host list",
     "doctor",
     "status",
     "config show",

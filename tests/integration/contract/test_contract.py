@@ -44,7 +44,7 @@ def writer(database: str) -> Iterator[psycopg.Connection[Any]]:
         yield conn
 
 
-OPTIONAL = {"backfill"}
+OPTIONAL = {"backfill", "host_id"}
 """Fields that are there only where they say something."""
 
 

@@ -18,7 +18,7 @@ from registry.database.backfill import backfill
 from registry.errors import RegistryError
 from tests.support.before import original
 from tests.support.databases import url_of
-from tests.support.roles.calls import CALLS, COUNTS, OPEN, OWNER, SERVICE
+from tests.support.roles.calls import CALLS, COUNTS, HOSTS, OPEN, OWNER, SERVICE
 from tests.support.schema.migrations import MIGRATIONS, NAMES, catalogs, psql
 
 Conn = psycopg.Connection[Any]
@@ -143,10 +143,25 @@ def test_a_writer_with_rights_on_the_four_tables_can_call_every_function(
             "GRANT SELECT, INSERT, UPDATE, DELETE ON projects, worktrees, worktree_types, agent_activities TO {}"
         ).format(sql.Identifier(nobody))
     )
-    assert set(CALLS) | SERVICE | set(COUNTS) | set(OWNER) == functions_of_the_registry(superuser)
+    assert set(CALLS) | set(HOSTS) | SERVICE | set(COUNTS) | set(OWNER) == functions_of_the_registry(superuser)
 
     superuser.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(nobody)))
     for call in CALLS.values():
+        with superuser.transaction(force_rollback=True):
+            superuser.execute(call.encode(), ids)
+
+
+def test_a_writer_with_rights_on_hosts_as_well_can_call_those_about_hosts(
+    owned_database: str, superuser: Conn, nobody: str
+) -> None:
+    by_migrate(owned_database)
+    ids = populate(superuser)
+    superuser.execute(
+        sql.SQL(
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON projects, worktrees, hosts, project_hosts TO {0}; SET ROLE {0}"
+        ).format(sql.Identifier(nobody))
+    )
+    for call in HOSTS.values():
         with superuser.transaction(force_rollback=True):
             superuser.execute(call.encode(), ids)
 
@@ -159,6 +174,9 @@ def test_functions_give_nobody_a_right_he_has_not(owned_database: str, superuser
     for name in CALLS.keys() - OPEN:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             superuser.execute(CALLS[name].encode(), ids)
+    for call in HOSTS.values():
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            superuser.execute(call.encode(), ids)
     for call in OWNER.values():
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"permission denied for (function|procedure)"):
             superuser.execute(call.encode(), ids)

@@ -44,6 +44,12 @@ CALLS = {
     "counted_totals": "SELECT * FROM counted_totals()",
     "may_use_counts": "SELECT may_use_counts()",
     "worktree_counts": "SELECT * FROM worktree_counts(%(project)s)",
+    "caller_host_id": "SELECT caller_host_id()",
+    "worktree_at": "SELECT worktree_at('/w')",
+    "project_trunk": "SELECT project_trunk(gen_random_uuid(), public.default_host_id())",
+    "trunk_for_caller": "SELECT trunk_for_caller(gen_random_uuid(), '/t')",
+    "worktree_name_on": "SELECT worktree_name_on(gen_random_uuid(), 'w', public.default_host_id())",
+    "worktree_called_here": "SELECT worktree_called_here('w@server')",
 }
 # They take no right on a table, or the owner's: see what each says of it.
 OPEN = {
@@ -54,6 +60,23 @@ OPEN = {
     "registry_health",
     "may_use_counts",
     "worktree_counts",
+    "caller_host_id",
+    "project_trunk",
+    "trunk_for_caller",
+    "worktree_name_on",
+    "worktree_called_here",
+}
+# They need rights on hosts and project_hosts, too.
+HOSTS = {
+    "host_named": "SELECT host_named('default')",
+    "register_host": "SELECT register_host('server')",
+    "use_host": "SELECT use_host('server', p_is_local => true)",
+    "update_host": "SELECT update_host(public.default_host_id(), 'laptop')",
+    "remove_host": "SELECT remove_host(public.register_host('server'))",
+    "place_project": "SELECT place_project(%(project)s, public.default_host_id(), '/moved', true)",
+    "displace_project": "SELECT place_project(%(project)s, h, '/there'), displace_project(%(project)s, h)"
+    " FROM public.register_host('server') AS h",
+    "move_worktree": "SELECT move_worktree(%(worktree)s, public.register_host('server'))",
 }
 # They read the counts that are kept, on which a right on the four tables is none.
 COUNTS = {
@@ -67,6 +90,7 @@ SERVICE = {
     "cleanup_command_ledger",
     "command_project",
     "command_worktree",
+    "enter_command_host",
     "published_ids",
     "run_command",
 }

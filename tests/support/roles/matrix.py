@@ -19,7 +19,7 @@ from psycopg import sql
 from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from tests.integration.schema.test_rights import populate
-from tests.support.roles.calls import CALLS, COUNTS, OWNER
+from tests.support.roles.calls import CALLS, COUNTS, HOSTS, OWNER
 from tests.support.services import scratch_directory
 
 PAGE = Path(__file__).parents[3] / "docs/security.md"
@@ -34,10 +34,11 @@ SERVICE = {
     "run_command": f"SELECT run_command({COMMAND})",
     "command_project": 'SELECT command_project(\'{"remote_origin": "git@github.com:o/a.git"}\')',
     "command_worktree": 'SELECT command_worktree(\'{"path": "/w"}\')',
+    "enter_command_host": "SELECT enter_command_host('project.register', 'server')",
     "published_ids": "SELECT published_ids(c) FROM publisher_cursor c",
     "cleanup_command_ledger": "SELECT cleanup_command_ledger(0)",
 }
-FUNCTIONS = CALLS | SERVICE | COUNTS | OWNER
+FUNCTIONS = CALLS | HOSTS | SERVICE | COUNTS | OWNER
 TRIED = {
     "SELECT": "SELECT {column} FROM {relation} LIMIT 1",
     "INSERT": "INSERT INTO {relation} DEFAULT VALUES",

@@ -175,6 +175,7 @@ def test_the_envelope_model_has_every_attribute_that_is_written() -> None:
         project_id=EVENT,
         actor="ada",
         actor_is_verified=True,
+        host_id=EVENT,
         traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
         causation_id=EVENT,
     )

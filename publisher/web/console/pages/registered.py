@@ -44,7 +44,8 @@ async def _project(request: Request) -> Response:
         f"imi-registry history show project {id_} --diff",
         f"imi-registry events replay --from-start --project {id_}",
     ]
-    return page(request, "project.html", project=found, worktrees=worktrees, commands=commands)
+    places = await registered.places(database, id_)
+    return page(request, "project.html", project=found, places=places, worktrees=worktrees, commands=commands)
 
 
 async def _worktree(request: Request) -> Response:

@@ -32,9 +32,11 @@ SELECT
     w.uncommitted_files_count AS uncommitted,
     w.ahead_of_trunk AS ahead,
     w.behind_trunk AS behind,
-    w.updated_at
+    w.updated_at,
+    coalesce(left(h.name, 200), left(w.host_id::text, 8)) AS host
 FROM public.worktrees AS w
 JOIN public.projects AS p ON p.id = w.project_id
+LEFT JOIN public.hosts AS h ON h.id = w.host_id
 WHERE public.is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
 ORDER BY w.updated_at DESC, w.id
 LIMIT {MOST_IN_FLIGHT}
@@ -66,6 +68,7 @@ class InFlight(NamedTuple):
     ahead: int
     behind: int
     updated_at: datetime
+    host: str
 
 
 class Agent(NamedTuple):

@@ -81,13 +81,15 @@ WORKTREE_COLUMNS = """
     CASE WHEN pg_column_size(w.metadata) <= 16384 THEN w.metadata::text END AS metadata,
     w.active,
     w.created_at,
-    w.updated_at
+    w.updated_at,
+    coalesce(h.name, left(w.host_id::text, 8)) AS host
 """
 
 WORKTREE_TABLES = """
 FROM public.worktrees AS w
 JOIN public.projects AS p ON p.id = w.project_id
 JOIN public.worktree_types AS t ON t.id = w.type_id
+LEFT JOIN public.hosts AS h ON h.id = w.host_id
 """
 
 WORKTREES = f"""
@@ -96,6 +98,14 @@ SELECT {WORKTREE_COLUMNS}
 WHERE w.project_id = %(id)s::uuid
 ORDER BY w.active DESC, w.updated_at DESC, w.id
 LIMIT {MOST_WORKTREES}
+"""
+
+PLACES = """
+SELECT left(host_name, 300) AS host, left(trunk_path, 2000) AS trunk_path, is_home
+FROM public.v_project_hosts
+WHERE project_id = %(id)s::uuid
+ORDER BY is_home DESC, host_name
+LIMIT 50
 """
 
 WORKTREE = f"""
@@ -162,6 +172,15 @@ class Worktree(NamedTuple):
     active: bool
     created_at: datetime
     updated_at: datetime
+    host: str
+
+
+class Place(NamedTuple):
+    """Where a project is on a host."""
+
+    host: str
+    trunk_path: str
+    is_home: bool
 
 
 class Activity(NamedTuple):
@@ -192,6 +211,11 @@ async def project(database: Database, id_: str) -> Project:
 async def worktrees(database: Database, project_id: str) -> list[Worktree]:
     """Worktrees of a project, active ones first, those that changed last first."""
     return await database.rows(Worktree, WORKTREES, {"id": project_id})
+
+
+async def places(database: Database, project_id: str) -> list[Place]:
+    """On which hosts a project is, its home first."""
+    return await database.rows(Place, PLACES, {"id": project_id})
 
 
 async def worktree(database: Database, id_: str) -> Worktree:

@@ -73,7 +73,8 @@ COLUMNS = {
     "worktrees": "id uuid, project_id uuid, type_id int4, name text, branch_name text, path text, agent_id text,"
     " has_uncommitted_changes bool, uncommitted_files_count int4, ahead_of_trunk int4, behind_trunk int4,"
     " last_commit_hash text, last_commit_message text, last_sync_at timestamptz, merged_at timestamptz, merged_by text,"
-    " merge_commit_hash text, metadata jsonb, created_at timestamptz, updated_at timestamptz, active bool",
+    " merge_commit_hash text, metadata jsonb, created_at timestamptz, updated_at timestamptz, active bool,"
+    " host_id uuid",
     "agent_activities": "id uuid, agent_id text, worktree_id uuid, activity_type text, file_path text,"
     " description text, metadata jsonb, created_at timestamptz",
     "v_projects_summary": "id uuid, name text, remote_origin text, trunk_path text, created_at timestamptz,"

@@ -1,0 +1,1 @@
+"""Hosts, and which projects and worktrees are on which."""
