@@ -384,7 +384,7 @@ BEGIN
             WHERE s.dbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                 AND s.query ~ $1
                 AND s.query !~ 'registry_slow_queries'
-                AND s.query !~* '^[[:space:]]*(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
+                AND lower(s.query COLLATE "C") !~ '^[[:space:]]*(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
             ORDER BY s.total_exec_time DESC
             LIMIT $2
         $statements$,

@@ -1172,7 +1172,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    host uuid := public.host_named(p_host);
+    host uuid;
 BEGIN
     IF p_host IS NULL THEN
         IF public.caller_host_id() IS NOT NULL THEN
@@ -1182,6 +1182,8 @@ BEGIN
     END IF;
     IF p_type IN ('project.register', 'worktree.register') THEN
         host := public.register_host(p_host);
+    ELSE
+        host := public.host_named(p_host);
     END IF;
     IF host IS NULL THEN
         RAISE EXCEPTION 'host % is no host', public.quote_for_message(p_host) USING ERRCODE = 'P0002';

@@ -790,7 +790,7 @@ CREATE OR REPLACE FUNCTION public.enter_command_host(p_type text, p_host text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    host uuid := public.host_named(p_host);
+    host uuid;
 BEGIN
     IF p_host IS NULL THEN
         IF public.caller_host_id() IS NOT NULL THEN
@@ -800,6 +800,8 @@ BEGIN
     END IF;
     IF p_type IN ('project.register', 'worktree.register') THEN
         host := public.register_host(p_host);
+    ELSE
+        host := public.host_named(p_host);
     END IF;
     IF host IS NULL THEN
         RAISE EXCEPTION 'host % is no host', public.quote_for_message(p_host) USING ERRCODE = 'P0002';
@@ -2996,7 +2998,7 @@ BEGIN
             WHERE s.dbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                 AND s.query ~ $1
                 AND s.query !~ 'registry_slow_queries'
-                AND s.query !~* '^[[:space:]]*(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
+                AND lower(s.query COLLATE "C") !~ '^[[:space:]]*(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
             ORDER BY s.total_exec_time DESC
             LIMIT $2
         $statements$,

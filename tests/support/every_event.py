@@ -20,7 +20,7 @@ def change_everything(conn: psycopg.Connection[Any], max_payload: int) -> None:
     _projects(conn, json.dumps({"blob": "x" * max_payload}))
     _worktrees(conn)
     _worktree_types(conn)
-    _hosts(conn)
+    change_hosts(conn)
     _commands(conn)
     conn.execute("SELECT registry_heartbeat(%s)", [UNICODE])
     conn.execute("TRUNCATE agent_activities")
@@ -117,7 +117,7 @@ def _worktree_types(conn: psycopg.Connection[Any]) -> None:
     conn.execute("UPDATE worktree_types SET is_builtin = true WHERE name = 'kept'")
 
 
-def _hosts(conn: psycopg.Connection[Any]) -> None:
+def change_hosts(conn: psycopg.Connection[Any]) -> None:
     """Two hosts with one project at equal paths, told of from each; names and descriptions change, and all go again."""
     for host in ("laptop", "server"):
         conn.execute("SELECT use_host(%s)", [host])

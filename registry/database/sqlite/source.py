@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from registry.errors import Invalid, NotFound
+from registry.validation import printable
 
 COLUMNS = {
     "repositories": ("id", "name", "path", "remote_url", "default_branch", "created_at", "updated_at", "active"),
@@ -64,7 +65,7 @@ class Source:
             for values in self._conn.execute(f'SELECT {listed} FROM "{table}" ORDER BY created_at, id'):  # noqa: S608  # of constants
                 yield {name: _cleaned(value) for name, value in zip(columns, values, strict=True)}
         except sqlite3.Error as error:
-            raise Invalid(f"table {table}: {error}") from error
+            raise Invalid(f"table {table}: {_said(error)}") from error
 
 
 @contextmanager
@@ -80,9 +81,15 @@ def opened(file: Path) -> Iterator[Source]:
             conn.execute("BEGIN")  # one state of the file, whoever writes it meanwhile
             yield Source(conn, _sizes(conn))
     except sqlite3.Error as error:
-        raise Invalid(f'file "{file}": {error}') from error
+        raise Invalid(f'file "{file}": {_said(error)}') from error
     except UnicodeDecodeError as error:  # in what SQLite says of a damaged schema, which Python reads as text
         raise Invalid(f'file "{file}": its schema is damaged') from error
+
+
+def _said(error: sqlite3.Error) -> str:
+    """What SQLite says, which may have words of a damaged file in it, on one line."""
+    text = str(error)
+    return text if text.isprintable() else printable(text)
 
 
 def _sizes(conn: sqlite3.Connection) -> dict[str, int]:

@@ -38,7 +38,7 @@ from tests.support.workload import writing
 from tests.support.world import Published, World
 
 WEEK_SECONDS = 7 * 86400
-OPTIONAL_ATTRIBUTES = {"partitionkey", "dataref", "datarefreason"}
+OPTIONAL_ATTRIBUTES = {"hostid", "partitionkey", "dataref", "datarefreason"}
 SHARED_ATTRIBUTES = {
     *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "schemaref"),
     *("producer", "service", "domain", "kind", "actor", "ordering_key", "correlationid", "sequence"),
@@ -236,8 +236,8 @@ async def test_everything_that_can_happen_conforms_on_the_shared_stream(world: W
         schema = VALIDATORS[f"urn:imi:registry:event:{name}:v1"]
         if "dataref" not in envelope:
             schema.validate(envelope["data"])
-            told = schema.schema["properties"].keys() - {"backfill"}
-            assert envelope["data"].keys() == told | {"change"}
+            told = schema.schema["properties"].keys() - {"backfill", "host_id"}
+            assert envelope["data"].keys() - {"host_id"} == told | {"change"}
 
     assert names == VERSIONS.keys() - {"registry.heartbeat"}
     references = [message for message in messages if "dataref" in message.envelope]

@@ -18,6 +18,9 @@ from publisher.doctor.stream_settings import (
 )
 from tests.support.world import World
 
+UNLIMITED_SENDERS = {"max_msgs_per_subject": -1, "discard_new_per_subject": False}
+"""nats-server lets no stream drop its oldest, and refuse what one sender has too many of."""
+
 
 async def found(world: World) -> list[str]:
     return [one.text for one in await stream_settings_findings(world.nats, world.settings())]
@@ -48,7 +51,7 @@ async def test_settings_of_streams_that_lose_or_refuse_are_named(world: World) -
 
     # when
     await change(world, events, max_msgs=-1, discard=DiscardPolicy.OLD, max_msg_size=-1, max_msgs_per_subject=-1)
-    await change(world, names.stream, discard=DiscardPolicy.OLD, max_age=3600)
+    await change(world, names.stream, discard=DiscardPolicy.OLD, max_age=3600, **UNLIMITED_SENDERS)
     await change(world, names.dead_letter_stream, max_age=86400.0)
     # then
     discard, age, letters = await found(world)

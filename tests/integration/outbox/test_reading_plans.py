@@ -36,7 +36,7 @@ CURSOR = """
 INSERT INTO publisher_cursor (stream, published, stream_sequence)
 VALUES (%(stream)s, int8multirange(int8range(1, %(rows)s + 1)), %(rows)s)
 """
-ANY_FILTER = dict.fromkeys(("entity", "action", "project_id", "correlation_id", "since", "until"))
+ANY_FILTER = dict.fromkeys(("entity", "action", "project_id", "host_id", "correlation_id", "since", "until"))
 SHORT = {"short": Int8(4096)}
 QUERIES: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "page at the end": (

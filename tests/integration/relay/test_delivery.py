@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from registry.events import ACTIONS
-from tests.support.every_event import do_everything
+from tests.support.every_event import change_hosts, do_everything
 from tests.support.outbox_reader import add_project
 from tests.support.world import World
 
@@ -22,6 +22,7 @@ async def test_every_kind_of_event_arrives_on_its_subject(world: World, writer: 
 
     async with world.relay():
         do_everything(writer)
+        change_hosts(writer)
         writer.execute("SELECT registry_heartbeat('test')")
         await world.drained()
 

@@ -111,6 +111,15 @@ def test_a_value_that_is_larger_than_any_is_not_read(database: str, old: OldData
         run(database, old)
 
 
+def test_what_sqlite_says_of_a_damaged_schema_is_one_line(old: OldDatabase) -> None:
+    everything(old)
+    with closing(sqlite3.connect(old.file)) as conn, conn:
+        conn.execute("PRAGMA writable_schema = ON")
+        conn.execute("UPDATE sqlite_schema SET name = 'two' || char(10) || 'lines', sql = 'nonsense'")
+    with pytest.raises(Invalid, match=r"malformed database schema \(two\\nlines\)"), opened(old.file):
+        pass
+
+
 def test_on_the_command_line(
     database: str, old: OldDatabase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

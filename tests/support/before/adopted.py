@@ -15,10 +15,10 @@ Rows = dict[tuple[str, str], dict[str, Any]]
 
 
 def all_rows(conn: Conn) -> Rows:
-    """Every row, by its table and id."""
+    """Every row, by its table and id; but for the host of a worktree, which is the default one of all of them."""
     found: Rows = {}
     for table in TABLES:
-        query = sql.SQL("SELECT to_jsonb(t) FROM {} AS t").format(sql.Identifier("public", table))
+        query = sql.SQL("SELECT to_jsonb(t) - 'host_id' FROM {} AS t").format(sql.Identifier("public", table))
         found |= {(table, str(row["id"])): row for (row,) in conn.execute(query)}
     return found
 
