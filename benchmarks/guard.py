@@ -27,17 +27,16 @@ from benchmarks.drain import as_the_relay, bare, read
 from benchmarks.harness import backlog
 from benchmarks.harness.cpu import process_seconds
 from benchmarks.harness.measure import interleaved, ratio
-from benchmarks.harness.servers import Servers, drop_stream, messages_in, new_prefix, running
-from benchmarks.harness.triggers import write_old_and_new
-from benchmarks.writer_cpu import ONE_ROW, Clients
-from benchmarks.writers import BULK, WORKTREES
+from benchmarks.harness.servers import Servers, drop_stream, new_prefix, reached, running
+from benchmarks.writer_cpu import ONE_ROW, connected
+from benchmarks.writers import BULK, BY_HAND, EVENTS
 from registry.broker.connection import connect_nats
 
 KEPT = Path(__file__).with_name("guard.json")
 TOLERANCE = 0.15
 ATTEMPTS = 3
 ROUNDS = 2
-EVENTS = 100_000
+BACKLOG = 100_000
 ROWS = 2_000
 CLIENTS = 2
 TRANSACTIONS = 200
@@ -73,7 +72,7 @@ async def relayed(servers: Servers) -> float:
     """`serve` with its sessions in PostgreSQL, while it drains a backlog, against sending the same batches."""
     async with connect_nats(servers.nats_url, "guard") as client:
         with servers.database() as url:
-            total = await asyncio.to_thread(backlog.fill, url, EVENTS)
+            total = await asyncio.to_thread(backlog.fill, url, BACKLOG)
             messages = await read(url, total)
 
             async def sent() -> float:
@@ -91,9 +90,9 @@ async def drained(servers: Servers, client: Client, url: str, total: int) -> flo
     while first == total:  # it was drained before anybody looked
         prefix = new_prefix()
         async with servers.service(url, prefix) as process_id:
-            first = await _reached(client, prefix, total // 10)
+            first = (await reached(client, prefix, total // 10, poll_seconds=0.005))["messages"]
             before = process_seconds(process_id) + _sessions_seconds(url)
-            await _reached(client, prefix, total)
+            await reached(client, prefix, total, poll_seconds=0.005)
             spent = process_seconds(process_id) + _sessions_seconds(url) - before
         await drop_stream(client, prefix)
     return spent / (total - first)
@@ -103,8 +102,7 @@ async def written(servers: Servers) -> dict[str, float]:
     """Writes with events against the trigger that is written by hand, in the CPU time of PostgreSQL."""
     figures = {}
     with ExitStack() as stack:
-        hand = _clients(stack, servers, write_old_and_new)
-        ours = _clients(stack, servers, None)
+        hand, ours = (connected(stack, servers, side, CLIENTS, ROWS) for side in (BY_HAND, EVENTS))
         for name, statement in ONE_ROW.items():
             figures[f"{name}, by hand"] = await _compared(
                 *(partial(side.microseconds, statement, TRANSACTIONS) for side in (hand, ours))
@@ -119,7 +117,7 @@ async def written(servers: Servers) -> dict[str, float]:
 async def commanded(servers: Servers) -> float:
     """What the applier calls for a command against the function that the command ends in."""
     with ExitStack() as stack:
-        clients = _clients(stack, servers, None)
+        clients = connected(stack, servers, EVENTS, CLIENTS, ROWS)
         return await _compared(
             *(partial(clients.microseconds, statement, TRANSACTIONS) for statement in (FUNCTION, COMMAND))
         )
@@ -156,27 +154,6 @@ def judge(kept: dict[str, float], attempt: Callable[[], dict[str, float]]) -> in
 async def _compared(baseline: Callable[[], Awaitable[float]], ours: Callable[[], Awaitable[float]]) -> float:
     values = await interleaved({"baseline": baseline, "ours": ours}, WRITER_ROUNDS)
     return ratio(values["baseline"], values["ours"])
-
-
-async def _reached(client: Client, prefix: str, events: int) -> int:
-    """Wait until the stream holds so many; returns how many it holds then."""
-    while True:
-        found = await messages_in(client, prefix)
-        if found >= events:
-            return found
-        await asyncio.sleep(0.005)
-
-
-def _clients(stack: ExitStack, servers: Servers, other: Callable[[psycopg.Connection], None] | None) -> Clients:
-    url = stack.enter_context(servers.database())
-    with psycopg.connect(url, autocommit=True) as conn:
-        if other is not None:
-            other(conn)
-        conn.execute(WORKTREES, [ROWS])
-        conn.execute("VACUUM ANALYZE")
-    clients = Clients(url, CLIENTS, ROWS)
-    stack.callback(clients.close)
-    return clients
 
 
 def _sessions_seconds(url: str) -> float:

@@ -92,18 +92,22 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         "is what one transaction adds to the log, its commit included.",
     )
     with ExitStack() as stack:
-        clients = {}
-        for name in SIDES:
-            url = stack.enter_context(servers.database())
-            with psycopg.connect(url, autocommit=True) as conn:
-                if name in OTHER_TRIGGERS:
-                    OTHER_TRIGGERS[name](conn)
-                conn.execute(WORKTREES, [sizes.bulk_rows])
-                conn.execute("VACUUM ANALYZE")
-            clients[name] = Clients(url, sizes.cpu_clients, sizes.bulk_rows)
-            stack.callback(clients[name].close)
+        clients = {name: connected(stack, servers, name, sizes.cpu_clients, sizes.bulk_rows) for name in SIDES}
         await measure(clients, sizes, report)
     return report
+
+
+def connected(stack: ExitStack, servers: Servers, side: str, clients: int, rows: int) -> Clients:
+    """Clients of a database of its own with the triggers of `side` and so many worktrees; `stack` ends both."""
+    url = stack.enter_context(servers.database())
+    with psycopg.connect(url, autocommit=True) as conn:
+        if side in OTHER_TRIGGERS:
+            OTHER_TRIGGERS[side](conn)
+        conn.execute(WORKTREES, [rows])
+        conn.execute("VACUUM ANALYZE")
+    found = Clients(url, clients, rows)
+    stack.callback(found.close)
+    return found
 
 
 async def measure(clients: Mapping[str, Clients], sizes: Sizes, report: Report) -> None:

@@ -114,29 +114,27 @@ async def fill_seconds(client: Client, prefix: str, messages: int, timeout_secon
 
     The times are the server's own, so that no start of a process is in them.
     """
+    state = await reached(client, prefix, messages, timeout_seconds)
+    return (_time(state["last_ts"]) - _time(state["first_ts"])).total_seconds()
+
+
+async def reached(
+    client: Client, prefix: str, messages: int, timeout_seconds: float = 600, poll_seconds: float = 0.05
+) -> dict[str, Any]:
+    """Wait until the prefix's event stream holds `messages`, or more; returns its own account then."""
+    subject = f"$JS.API.STREAM.INFO.{Names(prefix).event_stream}"
     async with asyncio.timeout(timeout_seconds):
         while True:
-            state = await _state(client, prefix)
+            state: dict[str, Any]
+            state = orjson.loads((await client.request(subject, timeout=5)).data).get("state", {"messages": 0})
             if state["messages"] >= messages:
-                return (_time(state["last_ts"]) - _time(state["first_ts"])).total_seconds()
-            await asyncio.sleep(0.05)
-
-
-async def messages_in(client: Client, prefix: str) -> int:
-    """How many messages the prefix's event stream holds; 0 before it is there."""
-    return int((await _state(client, prefix))["messages"])
+                return state
+            await asyncio.sleep(poll_seconds)
 
 
 async def drop_stream(client: Client, prefix: str) -> None:
     """Delete the prefix's event stream and what it stores."""
     await client.jetstream().delete_stream(Names(prefix).event_stream)
-
-
-async def _state(client: Client, prefix: str) -> dict[str, Any]:
-    """The stream's own account; of one that is not there yet, that it is empty."""
-    subject = f"$JS.API.STREAM.INFO.{Names(prefix).event_stream}"
-    state: dict[str, Any] = orjson.loads((await client.request(subject, timeout=5)).data).get("state", {"messages": 0})
-    return state
 
 
 def _time(text: str) -> datetime:
