@@ -246,6 +246,7 @@ CREATE TABLE publisher_cursor (
     dead_ids bigint NOT NULL DEFAULT 0,
     hindrance text,
     withheld bigint NOT NULL DEFAULT 0,
+    examined_sequence bigint NOT NULL DEFAULT 0,
     CONSTRAINT publisher_cursor_pkey PRIMARY KEY (stream)
 ) WITH (fillfactor=20);
 COMMENT ON TABLE publisher_cursor IS 'One row per stream that is fed from the outbox.';
@@ -258,6 +259,7 @@ COMMENT ON COLUMN publisher_cursor.complete_sequence IS 'What was published up t
 COMMENT ON COLUMN publisher_cursor.dead_ids IS 'How many of the ids in published will never appear: they were of transactions that were rolled back.';
 COMMENT ON COLUMN publisher_cursor.hindrance IS 'Why the publisher cannot publish, in its own words; NULL when nothing hinders it.';
 COMMENT ON COLUMN publisher_cursor.withheld IS 'How many of the ids in published are of events that do not go into this stream.';
+COMMENT ON COLUMN publisher_cursor.examined_sequence IS 'Of a shared stream: up to this sequence each event of ours was found in the outbox. Older than the first that was not.';
 
 CREATE SEQUENCE publisher_doorbell MINVALUE 0 START 0;
 

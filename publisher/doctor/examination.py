@@ -27,6 +27,7 @@ from publisher.doctor.server import server_findings
 from publisher.doctor.shared import shared_findings
 from publisher.doctor.stream import stream_findings
 from publisher.doctor.stream_settings import stream_settings_findings
+from publisher.history.shared_tail import AT_FIRST, SharedTail
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
 from publisher.outbox.blocked import blocked, locked
 from publisher.outbox.connection import LOOKER, connect, translated
@@ -63,12 +64,16 @@ class Examination(Part):
     async def work(self) -> None:
         """Look, wait, look again. Settled once it was looked."""
         await self._after.wait()
+        tail = SharedTail(most=AT_FIRST)
         async with connections(self._settings) as (conn, client):
             while True:
                 began = monotonic()
-                found = await examined(conn, client, self._settings)
+                found = await examined(conn, client, self._settings, tail)
                 self._findings.found(found)
                 self.settled.set()
+                tail.most = None
+                if found.known is not None:
+                    await tail.keep(conn, found.known)
                 looked_seconds = 0.0 if found.counts is None else monotonic() - began
                 pause_seconds = INTERVAL_SECONDS[0 if self._findings.problems() else 1]
                 await asyncio.sleep(max(pause_seconds, PAUSE_FACTOR * looked_seconds))
@@ -125,12 +130,17 @@ async def connections(settings: Settings) -> AsyncIterator[tuple[AsyncConnection
         yield conn, client
 
 
-async def examined(conn: AsyncConnection, client: Client, settings: Settings) -> Examined:
-    """Look at everything, and count. Raises `Unavailable` when a server cannot be reached."""
+async def examined(
+    conn: AsyncConnection, client: Client, settings: Settings, tail: SharedTail | None = None
+) -> Examined:
+    """Look at everything, and count; of a shared stream at what is not in `tail`.
+
+    Raises `Unavailable` when a server cannot be reached.
+    """
     obstacles = await blocked(conn)
     if not obstacles:
         try:
-            return await _examined(conn, client, settings)
+            return await _examined(conn, client, settings, tail or SharedTail())
         except Unprepared as error:
             return Examined(await _missing(conn, error))
         except Unavailable as error:
@@ -148,7 +158,7 @@ async def _missing(conn: AsyncConnection, error: Unprepared) -> list[Finding]:
     return of_check("schema", missing)
 
 
-async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -> Examined:
+async def _examined(conn: AsyncConnection, client: Client, settings: Settings, tail: SharedTail) -> Examined:
     stream = profile_of(settings).event_stream
     with translated():
         waiting = await rows_without_event(conn)
@@ -168,7 +178,7 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings) -
     findings += of_check("other streams", [_other(cursor) for cursor in known if cursor is not ours])
     findings += await database_findings(conn, stream)
     findings += of_check("events without data", [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)])
-    findings += of_check("stream", await stream_findings(conn, client, settings, ours))
+    findings += of_check("stream", await stream_findings(conn, client, settings, ours, tail))
     findings += of_check("dead letters", await dead_letter_findings(client, settings))
     return Examined(findings, await _counts(conn, ours), ours)
 

@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from publisher.doctor.findings import Finding
 from publisher.history.compensation import uncompensated
 from publisher.history.phantoms import read_phantom, unknown_sequences
+from publisher.history.shared_tail import SharedTail
 from publisher.outbox.known import Known
 from publisher.settings import Settings
 from publisher.stream.event_stream import REBUILD
@@ -18,8 +19,10 @@ from registry.broker.errors import translated_nats
 from registry.errors import NotFound
 
 
-async def stream_findings(conn: AsyncConnection, client: Client, settings: Settings, known: Known) -> list[Finding]:
-    """Compare the stream with what was published into it. Raises `Unavailable`."""
+async def stream_findings(
+    conn: AsyncConnection, client: Client, settings: Settings, known: Known, tail: SharedTail
+) -> list[Finding]:
+    """Compare the stream with what was published into it; `tail` is of a shared one. Raises `Unavailable`."""
     jetstream = client.jetstream()
     try:
         with translated_nats(f"cannot read stream {known.stream}"):
@@ -40,7 +43,9 @@ async def stream_findings(conn: AsyncConnection, client: Client, settings: Setti
         findings.append(
             Finding(True, f"the stream begins at {state.first_seq}; events from {kept} on come from the database")
         )
-    unknown, foreign = await unknown_sequences(conn, client, settings, known, state)
+    unknown, foreign = await unknown_sequences(conn, client, settings, known, state, tail)
+    if known.is_fed and tail.position and not tail.is_at_end:
+        findings.append(Finding(True, f"its events were compared with the outbox up to {tail.position} so far"))
     if foreign:
         findings.append(Finding(True, f"{foreign} messages in the stream are of somebody else; they disturb nothing"))
     if unknown:

@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamState
 from psycopg import AsyncConnection
 
+from publisher.history.shared_tail import SharedTail
 from publisher.outbox.connection import translated
 from publisher.outbox.known import Known
 from publisher.outbox.rows import known_events
@@ -28,8 +29,6 @@ from registry.profiles.profile import Profile, spoken
 
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
-TAIL_LOOKED_AT = 100_000
-"""In a shared stream holes tell nothing: the headers of ours among its last so many messages do."""
 
 STILL_SECONDS = 0.5
 """A publisher at work records more than once in so much time."""
@@ -118,34 +117,27 @@ async def read_phantom(jetstream: JetStreamContext, stream: str, sequence: int) 
 
 
 async def unknown_sequences(
-    conn: AsyncConnection, client: Client, settings: Settings, known: Known, state: StreamState
+    conn: AsyncConnection,
+    client: Client,
+    settings: Settings,
+    known: Known,
+    state: StreamState,
+    tail: SharedTail | None = None,
 ) -> tuple[list[int], int]:
-    """Sequences of events of a lost database, and how many messages are of nobody we know. Raises `Unavailable`."""
+    """Sequences of events of a lost database, and how many messages are of nobody we know. Raises `Unavailable`.
+
+    `tail` is what was compared of a shared stream before, and may not come to its end.
+    """
     profile = profile_of(settings)
     if profile.is_shared:
         try:
             profile = await spoken(profile, partial(bound_subjects, client))
         except Conflict:
             return [], 0  # nothing of ours is in a stream that does not take our subjects
-        after = max(known.forgotten, state.last_seq - TAIL_LOOKED_AT)
-        return await _unknown_in_tail(conn, SharedStream(client, profile, settings), after), 0
+        tail = SharedTail() if tail is None else tail
+        await tail.look(conn, SharedStream(client, profile, settings), known, state.last_seq)
+        return tail.unknown, 0
     return await _unrecorded(conn, client.jetstream(), profile, known.stream, state.first_seq, state.last_seq)
-
-
-async def _unknown_in_tail(conn: AsyncConnection, stream: SharedStream, after: int) -> list[int]:
-    """Sequences of the messages behind `after` that are marked as ours and that the outbox does not hold."""
-    unknown: list[int] = []
-    async for page in stream.tail(after):
-        ours = [
-            (message.outbox_id, message.event_id)
-            for message in page
-            if message.outbox_id is not None and message.event_id is not None
-        ]
-        known = await known_events(conn, ours)
-        unknown += [
-            message.sequence for message in page if message.event_id is not None and message.event_id not in known
-        ]
-    return unknown
 
 
 async def _unrecorded(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from publisher.history.shared_tail import compare_anew
 from publisher.outbox import record
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.lead import end_if_hanging, holder_of_lead, try_lead
@@ -98,6 +99,7 @@ class _Rebuild:
                     published += len(messages)
             after = Position(places[-1].sequence, places[-1].outbox_id)
             self._progress(after.sequence, self._term.cursor.stream_sequence)
+        await compare_anew(self._term.conn, self._term.stream.name)
         self._term.cursor.stream_sequence = 0
         await Recovery(self._term).run()
         return Rebuilt(self._term.stream.name, published, 1, self._term.cursor.stream_sequence)

@@ -32,6 +32,7 @@ SELECT
     known.stream IS NOT NULL,
     coalesce(known.stream_sequence, 0),
     coalesce(known.forgotten_sequence, 0),
+    coalesce(known.examined_sequence, 0),
     known.leader,
     coalesce(extract(epoch FROM clock_timestamp() - known.heartbeat_at), 0)::float8,
     known.hindrance,
@@ -102,6 +103,8 @@ class Known(NamedTuple):
     """Sequence of the last event the publisher knows to be in it."""
     forgotten: int
     """The record of events up to this sequence is gone."""
+    examined: int
+    """In a shared stream each event of ours up to this sequence was found in the outbox."""
     leader: str | None
     heartbeat_age_seconds: float
     """Since a publisher was heard last; 0 where none was."""

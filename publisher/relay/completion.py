@@ -17,7 +17,7 @@ from publisher.outbox.rows import known_events
 from publisher.relay.batching import MAX_BATCH_BYTES
 from publisher.relay.term import Term
 from publisher.stream.acknowledgements import StreamMoved
-from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, StreamLost
+from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, StreamLost, of_ours
 from registry.errors import Unavailable
 from registry.events.filter import EventFilter
 from registry.events.message import Message
@@ -49,12 +49,7 @@ class Completion:
         places = await record.places(self._term.conn, self._term.stream.name, after, Position(last + 1))
         recorded = {place.sequence: place.outbox_id for place in places}
         found = [message async for page in self._term.stream.tail(after.sequence) for message in page]
-        pairs = [
-            (message.outbox_id, message.event_id)
-            for message in found
-            if message.outbox_id is not None and message.event_id is not None
-        ]
-        known = await known_events(self._term.conn, pairs)
+        known = await known_events(self._term.conn, of_ours(found))
         there = {message.sequence: message.outbox_id for message in found if message.event_id in known}
         expected = {message.sequence: recorded[message.sequence] for message in found if message.sequence in recorded}
         if not there or there != expected:

@@ -13,7 +13,7 @@ from publisher.outbox.rows import known_events
 from publisher.relay.batching import as_batches
 from publisher.relay.completion import Completion
 from publisher.relay.term import Term
-from publisher.stream.event_stream import REBUILD, StreamLost
+from publisher.stream.event_stream import REBUILD, StreamLost, of_ours
 from registry.log import log
 
 BELIEVED_SECONDS = 15.0
@@ -43,11 +43,7 @@ class Recovery:
         await forget_beyond(self._term.conn, cursor)
         if last_sequence > cursor.stream_sequence:
             async for page in self._term.stream.tail(cursor.stream_sequence):
-                pairs = [
-                    (message.outbox_id, message.event_id)
-                    for message in page
-                    if message.outbox_id is not None and message.event_id is not None
-                ]
+                pairs = of_ours(page)
                 known = await known_events(self._term.conn, pairs)
                 cursor.published.add_all(sorted(id_ for id_, event_id in pairs if event_id in known))
                 cursor.unrecorded += as_batches(page, known)

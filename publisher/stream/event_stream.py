@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import NamedTuple
 
 from nats.aio.client import Client
@@ -64,6 +64,11 @@ class Stored(NamedTuple):
     sequence: int
     outbox_id: int | None
     event_id: str | None
+
+
+def of_ours(messages: Iterable[Stored]) -> list[tuple[int, str]]:
+    """Outbox id and event id of those that are marked as events of this registry."""
+    return [(one.outbox_id, one.event_id) for one in messages if one.outbox_id is not None and one.event_id is not None]
 
 
 class EventStream:
@@ -195,7 +200,7 @@ class EventStream:
             await self._js.purge_stream(self.name, seq=sequence + 1)
         return await self.last_sequence()
 
-    async def tail(self, after: int) -> AsyncIterator[list[Stored]]:
+    async def tail(self, after: int) -> AsyncGenerator[list[Stored], None]:
         """Pages of the messages with a sequence above `after`, in order, up to the end of the stream.
 
         Headers only. Raises `Unavailable` when it cannot be read to its end.
@@ -210,12 +215,14 @@ class EventStream:
         )
         with translated_nats(f"cannot read the tail of stream {self.name}"):
             subscription = await self._js.pull_subscribe(self._profile.event_subjects, stream=self.name, config=config)
-            pending = (await subscription.consumer_info()).num_pending or 0
-            while pending:
-                page = await subscription.fetch(min(pending, TAIL_FETCH), timeout=REQUEST_TIMEOUT_SECONDS)
-                yield [self._recognise(message) for message in page]
-                pending = page[-1].metadata.num_pending
-            await subscription.unsubscribe()
+            try:
+                pending = (await subscription.consumer_info()).num_pending or 0
+                while pending:
+                    page = await subscription.fetch(min(pending, TAIL_FETCH), timeout=REQUEST_TIMEOUT_SECONDS)
+                    yield [self._recognise(message) for message in page]
+                    pending = page[-1].metadata.num_pending
+            finally:
+                await subscription.unsubscribe()
 
     async def _create(self) -> StreamConfig:
         with translated_nats(f"cannot create stream {self.name}"):

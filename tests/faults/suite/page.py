@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from statistics import median
 
-from tests.faults.suite.results import DOCS, Results, Run, Takeovers, read
+from tests.faults.suite.results import DOCS, Results, Run, SharedKills, Takeovers, read
 
 FILE = DOCS / "reliability.md"
 LATEST_RUNS = 10
@@ -93,7 +93,8 @@ def text(results: Results) -> str:
         last = latest.broken.get(key, 0) if latest else "not run"
         in_all = sum(run.broken.get(key, 0) for run in results.runs)
         parts.append(f"| {promise} | {why} | {attack} | {last} | {in_all} |\n")
-    parts += [*_runs(results.runs), *_takeovers(results.takeovers), FOUND, *_kinds(results.runs)]
+    parts += [*_runs(results.runs), *_takeovers(results.takeovers), *_shared_kills(results.shared_kills)]
+    parts += [FOUND, *_kinds(results.runs)]
     return "".join(parts)
 
 
@@ -146,6 +147,23 @@ def _takeovers(takeovers: list[Takeovers]) -> list[str]:
         )
     parts.append(TAKEOVERS_SINCE)
     return parts
+
+
+def _shared_kills(runs: list[SharedKills]) -> list[str]:
+    if not runs:
+        return []
+    titles = ["kills", "our events", "of others", "broken promises", "minutes"]
+    return [
+        "\n## Kills on a shared stream\n\nTwo publishers of the profile `bloodbank` on nats-server 2.10, without fence "
+        "and batches,\nbeside another producer; a random one of them is killed, over and over, while eight writers\n"
+        "work: `pytest --long tests/faults/relay/test_old_servers.py`.\n\n",
+        f"| date | commit | {' | '.join(titles)} |\n|---|---|{'--:|' * len(titles)}\n",
+        *(
+            f"| {run.date} | {run.commit} | {run.kills} | {run.messages:,} | {run.of_others:,} | {run.broken} "
+            f"| {run.seconds / 60:.0f} |\n"
+            for run in runs
+        ),
+    ]
 
 
 if __name__ == "__main__":

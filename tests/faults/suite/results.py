@@ -52,11 +52,28 @@ class Takeovers(BaseModel):
     seconds: list[float]
 
 
+class SharedKills(BaseModel):
+    """One run of kills on the shared stream, where neither fence nor batch helps."""
+
+    date: str
+    commit: str
+    servers: str
+    kills: int
+    seconds: float
+    messages: int
+    """Ours in the stream at the end."""
+    of_others: int
+    """What another producer published there meanwhile."""
+    broken: int
+    """Lost, repeated, or out of the order of their row."""
+
+
 class Results(BaseModel):
     """Everything that the page tells."""
 
     runs: list[Run] = []
     takeovers: list[Takeovers] = []
+    shared_kills: list[SharedKills] = []
 
 
 def read() -> Results:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -16,14 +15,10 @@ from nats.aio.client import Client
 from publisher.doctor import examine
 from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
-from registry.concurrency.tasks import end
-from registry.dead_letters import DeadLetter, DeadLetterDesk
 from registry.errors import RegistryError, Unavailable
 from registry.position import Last
-from registry.profiles.profile import profile_named
-from registry.subjects import DEFAULT_SOURCE
 from tests.support.everything import first_handled
-from tests.support.nats.deployed import DEPLOY, Deployed, deployed_server
+from tests.support.nats.deployed import DEPLOY, Deployed, deployed_server, first_buried, service
 from tests.support.relay_process import RelayProcess
 from tests.support.world import World
 
@@ -35,29 +30,6 @@ PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
 def deployed() -> Iterator[Deployed]:
     with deployed_server() as server:
         yield server
-
-
-@pytest.fixture
-async def there(world: World, deployed: Deployed) -> AsyncIterator[World]:
-    """A world there, where no stream is left of the test before."""
-    async with connect_nats(deployed.url, "test", Access(**deployed.access("operator"))) as operator:
-        yield world.at(nats_url=deployed.url, prefix="imi", nats=operator)
-        for stream in await operator.jetstream().streams_info():
-            await operator.jetstream().delete_stream(stream.config.name)
-
-
-@asynccontextmanager
-async def service(there: World, deployed: Deployed) -> AsyncIterator[None]:
-    publisher, applier = deployed.settings("publisher"), deployed.settings("applier")
-    async with (
-        there.relay(**publisher) as relay,
-        there.history(**publisher),
-        there.queries(**publisher),
-        there.applier(**applier) as commands,
-    ):
-        yield
-        assert relay.problems() == commands.problems() == []
-        assert relay.interrupted == commands.interrupted == 0
 
 
 async def test_each_user_can_do_what_it_is_for(there: World, deployed: Deployed) -> None:
@@ -126,29 +98,6 @@ async def test_a_process_for_each_half_of_the_service_is_enough(there: World, de
     finally:
         for half in halves:
             half.close()
-
-
-async def first_buried(client: RegistryClient, operator: Client) -> DeadLetter:
-    """The dead letter that a subscription makes, and handles when an operator asks for it; then it is buried again."""
-
-    async def never(_: object) -> None:
-        raise ValueError("never")
-
-    desk = DeadLetterDesk(operator, profile_named("imi", prefix="imi", source=DEFAULT_SOURCE))
-    running = asyncio.create_task(client.subscribe(never, durable="component", from_start=True, max_attempts=1))
-    try:
-        async with asyncio.timeout(30):
-            while (await desk.counts()).get("component", 0) < 1:
-                await asyncio.sleep(0.02)
-            letter, *_ = [letter async for letter in desk.find("component")]
-            await desk.redeliver("component", letter.number, actor="ada")
-            while letter.failure.attempts < 2 or letter.redelivery:
-                letter, *_ = [one async for one in desk.find("component") if one.event_id == letter.event_id]
-    finally:
-        await end([running])
-    for other in [one async for one in desk.find("component") if one.event_id != letter.event_id]:
-        await desk.drop("component", other.number, actor="ada")
-    return letter
 
 
 class Line(NamedTuple):

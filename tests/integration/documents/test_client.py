@@ -14,6 +14,7 @@ import pytest
 
 from registry.client import RegistryClient
 from registry.client.commands import CommandClient
+from registry.client.queries import QueryClient
 from registry.concurrency.tasks import end
 from tests.support.processes import environment
 from tests.support.world import World
@@ -58,11 +59,12 @@ async def test_the_other_snippets_run(world: World, capsys: pytest.CaptureFixtur
     async with (
         world.relay(),
         world.applier(),
+        world.queries(),
         RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
         asyncio.timeout(60),
     ):
         snippets = [compiled(snippet) for snippet in SNIPPETS[1:]]
-        commands, repeated, outcomes, subscription, surviving, dead_letters, tail = snippets
+        commands, repeated, outcomes, asking, subscription, surviving, dead_letters, tail = snippets
         await client.register_project(name="flume", remote_origin="git@github.com:33god/flume.git")
         async with asyncio.TaskGroup() as tasks:
             watching = [tasks.create_task(tail(client)), tasks.create_task(subscription(client))]
@@ -79,6 +81,7 @@ async def test_the_other_snippets_run(world: World, capsys: pytest.CaptureFixtur
                 await asyncio.sleep(0.1)
             await dead_letters(client)
             await end([with_dead_letters])
+        await asking(client)
         await repeated(client)
         await outcomes(client)
     shown += capsys.readouterr().out
@@ -86,11 +89,13 @@ async def test_the_other_snippets_run(world: World, capsys: pytest.CaptureFixtur
     assert "worktree.merged" in shown
     assert "ada\n" in shown
     assert "rejected NOT_FOUND" in shown
+    assert "worktree feat-login" in shown
     assert world.rows("SELECT merged_by FROM worktrees") == [("ada",)]
 
 
 def test_the_table_lists_every_call() -> None:
     calls = {name for name, member in vars(CommandClient).items() if not name.startswith("_") and callable(member)}
+    calls |= {name for name in vars(QueryClient) if not name.startswith("_")}
     assert {name for name in calls if f"`{name}`" not in PAGE} == set()
 
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nats.aio.client import Client
+
 from registry.client import Access, RegistryClient
+from registry.concurrency.tasks import end
+from registry.dead_letters import DeadLetter, DeadLetterDesk
+from registry.profiles.profile import profile_named
+from registry.subjects import DEFAULT_SOURCE
 from tests.support.nats.certificates import CertificateAuthority
 from tests.support.nats.jwt import private
 from tests.support.nats.process import NatsProcess
 from tests.support.services import scratch_directory
+from tests.support.world import World
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "nats"
+TEAMS = ("flume", "panel")
+"""Users of accounts of other teams, one in each."""
+INBOXES = {"operator": "_INBOX"} | {team: f"_INBOX.team.{team}" for team in TEAMS}
 
 
 class Deployed(NamedTuple):
@@ -31,8 +42,8 @@ class Deployed(NamedTuple):
             "user": user,
             "password_file": private(self.folder / f"{user}.password", f"word-of-{user}\n"),
             "tls_ca": self.authority.certificate,
-            "inbox_prefix": "_INBOX" if user == "operator" else f"_INBOX.{user}",
-        }
+            "inbox_prefix": INBOXES.get(user, f"_INBOX.{user}"),
+        } | ({"js_domain": "IMI"} if user in TEAMS else {})
 
     def settings(self, user: str) -> dict[str, Any]:
         """The same as settings."""
@@ -40,16 +51,24 @@ class Deployed(NamedTuple):
 
     def client(self, user: str) -> Any:
         """A client of the registry as this user."""
-        return RegistryClient.connect(self.url, access=Access(**self.access(user)))
+        sender = user if user in TEAMS else None
+        return RegistryClient.connect(self.url, access=Access(**self.access(user)), sender=sender)
 
 
 @contextmanager
-def deployed_server() -> Iterator[Deployed]:
-    """It, with a certificate and passwords of its own, for the block."""
+def deployed_server(*, has_teams: bool = False) -> Iterator[Deployed]:
+    """It, with a certificate and passwords of its own, for the block; with the accounts of other teams, too."""
     with scratch_directory() as folder:
         authority = CertificateAuthority(folder / "ca")
         certificate, key = authority.sign("server")
-        shutil.copy(DEPLOY / "nats.conf", folder)
+        configuration = (DEPLOY / "nats.conf").read_text()
+        if has_teams:
+            shutil.copy(DEPLOY / "exports.conf", folder)
+            example = (DEPLOY / "teams.conf.example").read_text()
+            teams = re.sub(r'user: (\w+), password: "…"', r'user: \1, password: "word-of-\1"', example)
+            private(folder / "teams.conf", teams)
+            configuration = re.sub(r"# (include \./\w+\.conf)$", r"\1", configuration, flags=re.MULTILINE)
+        (folder / "nats.conf").write_text(configuration)
         given = {
             "NATS_LISTEN": "127.0.0.1:-1",
             "NATS_STORE_DIR": folder / "nats",
@@ -70,3 +89,41 @@ def deployed_server() -> Iterator[Deployed]:
             yield Deployed(server.url(scheme="tls"), folder, authority)
         finally:
             server.stop()
+
+
+@asynccontextmanager
+async def service(there: World, deployed: Deployed) -> AsyncIterator[None]:
+    """Publisher and applier there, each as its user; they must not have been hindered in anything."""
+    publisher, applier = deployed.settings("publisher"), deployed.settings("applier")
+    async with (
+        there.relay(**publisher) as relay,
+        there.history(**publisher),
+        there.queries(**publisher),
+        there.applier(**applier) as commands,
+    ):
+        yield
+        assert relay.problems() == commands.problems() == []
+        assert relay.interrupted == commands.interrupted == 0
+
+
+async def first_buried(client: RegistryClient, operator: Client, durable: str = "component") -> DeadLetter:
+    """The dead letter that a subscription makes, and handles when an operator asks for it; then it is buried again."""
+
+    async def never(_: object) -> None:
+        raise ValueError("never")
+
+    desk = DeadLetterDesk(operator, profile_named("imi", prefix="imi", source=DEFAULT_SOURCE))
+    running = asyncio.create_task(client.subscribe(never, durable=durable, from_start=True, max_attempts=1))
+    try:
+        async with asyncio.timeout(30):
+            while (await desk.counts()).get(durable, 0) < 1:
+                await asyncio.sleep(0.02)
+            letter, *_ = [letter async for letter in desk.find(durable)]
+            await desk.redeliver(durable, letter.number, actor="ada")
+            while letter.failure.attempts < 2 or letter.redelivery:
+                letter, *_ = [one async for one in desk.find(durable) if one.event_id == letter.event_id]
+    finally:
+        await end([running])
+    for other in [one async for one in desk.find(durable) if one.event_id != letter.event_id]:
+        await desk.drop(durable, other.number, actor="ada")
+    return letter

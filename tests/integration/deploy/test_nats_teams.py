@@ -1,0 +1,164 @@
+"""Accounts of other teams on the server of deploy/nats: what they are given works, and nothing else passes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from registry.broker.connection import connect_nats, flushed
+from registry.client import Access
+from registry.errors import RegistryError
+from registry.position import Last
+from tests.support.commands import PROJECT
+from tests.support.everything import first_handled
+from tests.support.nats.deployed import DEPLOY, TEAMS, Deployed, deployed_server, first_buried, service
+from tests.support.world import World
+
+PATIENCE_SECONDS = 60
+LAST = b"the last one"
+LAST_SENT = {"flume": "imi.qry.v1.stats", "panel": "imi.qry.v1.history"}
+LAST_HEARD = {"flume": "_INBOX.team.flume.x", "panel": "imi.evt.v1.project.updated.-"}
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Iterator[Deployed]:
+    with deployed_server(has_teams=True) as server:
+        yield server
+
+
+async def test_a_durable_reader_of_another_team_reads_acknowledges_asks_and_sends_commands(
+    there: World, deployed: Deployed
+) -> None:
+    async with service(there, deployed), deployed.client("flume") as client:
+        project = await client.register_project(**PROJECT)
+        with pytest.raises(RegistryError, match="project"):
+            await client.update_project(project_id=project, name=" ")
+        assert (await client.queries.project_by_id(project)).name == "p"
+
+        assert (await first_handled(client, entity="project")).project_id == str(project)
+        letter = await first_buried(client, there.nats, durable="flume")
+        assert letter.failure.reason == "ValueError: never"
+
+
+async def test_a_live_reader_of_another_team_follows_replays_and_takes_snapshots(
+    there: World, deployed: Deployed
+) -> None:
+    async with service(there, deployed), deployed.client("panel") as client:
+        there.write(1)
+        await there.drained()
+        assert len((await client.snapshot()).projects) == 1
+        async with asyncio.timeout(PATIENCE_SECONDS), client.replay(Last(2)) as replayed:
+            first, *_ = [event async for event in replayed]
+        assert (await client.event(first.sequence)).payload == first.payload
+        plain = await client._client.subscribe("imi.evt.v1.>")
+        async with client.tail() as events, asyncio.timeout(PATIENCE_SECONDS):
+            there.write(1)
+            assert (await anext(events)).event.name == "project.registered"
+            assert (await plain.next_msg(PATIENCE_SECONDS)).subject.startswith("imi.evt.v1.project.registered.")
+        await there.drained()
+        await there.trim(first.sequence + 2)  # from now on the history is asked for the beginning
+        async with asyncio.timeout(PATIENCE_SECONDS), client.replay() as replayed:
+            assert (await anext(replayed)).sequence == 1
+
+
+async def test_what_a_team_was_not_given_is_answered_by_nobody(there: World, deployed: Deployed) -> None:
+    async with service(there, deployed), deployed.client("panel") as client:
+        with pytest.raises(RegistryError):
+            await client.queries.stats()
+        with pytest.raises(RegistryError):
+            await client.register_project(**PROJECT)
+        with pytest.raises(nats.errors.NoRespondersError):
+            await client._client.request("$JS.IMI.API.STREAM.PURGE.IMI_EVENTS", b"", timeout=PATIENCE_SECONDS)
+    assert there.rows("SELECT count(*) FROM projects") == [(0,)]
+
+
+class Line(NamedTuple):
+    """A line of the table in the page."""
+
+    action: str
+    subject: str
+    allowed: tuple[str, ...]
+
+
+def lines() -> list[Line]:
+    page = (DEPLOY / "README.md").read_text()
+    found = []
+    for action, subject, rest in re.findall(r"^\| (sends|hears) \| `(.+?)` \|(.*)\|$", page, re.MULTILINE):
+        marks = [cell.strip() for cell in rest.split("|")]
+        assert len(marks) == len(TEAMS), rest
+        assert set(marks) <= {"yes", ""}, rest
+        found.append(Line(action, subject, tuple(team for team, mark in zip(TEAMS, marks, strict=True) if mark)))
+    return found
+
+
+def in_registry(subject: str) -> str:
+    """What a subject of a team's account is called in the registry's."""
+    return subject.replace("$JS.IMI.API", "$JS.API")
+
+
+def test_the_page_has_a_line_for_each_export_and_each_is_imported() -> None:
+    exported = re.findall(r'\{ (service|stream): "(.+?)"', (DEPLOY / "exports.conf").read_text())
+    imported = re.findall(r'\{ (service|stream): \{ account: IMI, subject: "(.+?)"', teams())
+    tried = {"service": "sends", "stream": "hears"}
+
+    assert {*imported} == {*exported}
+    for kind, subject in exported:
+        pattern = re.escape(subject).replace(r"\*", r"[^.]+").replace(">", r".+")
+        rows = [line for line in lines() if line.action == tried[kind] and line.allowed]
+        assert any(re.fullmatch(pattern, in_registry(line.subject)) for line in rows), subject
+
+
+def teams() -> str:
+    return (DEPLOY / "teams.conf.example").read_text()
+
+
+@pytest.mark.parametrize("team", TEAMS)
+async def test_what_a_team_sends_arrives_as_the_page_says_and_nothing_else(
+    there: World, deployed: Deployed, team: str
+) -> None:
+    rows = [line for line in lines() if line.action == "sends"]
+    assert len(rows) > 40
+    async with connect_nats(deployed.url, "test", Access(**deployed.access(team))) as client:
+        heard = await heard_by(there.nats, LAST_SENT[team], client, (line.subject for line in rows))
+
+    assert heard == {in_registry(line.subject) for line in rows if team in line.allowed}
+
+
+@pytest.mark.parametrize("team", TEAMS)
+async def test_what_a_team_hears_of_the_registry_is_what_the_page_says(
+    there: World, deployed: Deployed, team: str
+) -> None:
+    rows = [line for line in lines() if line.action == "hears"]
+    async with connect_nats(deployed.url, "test", Access(**deployed.access(team))) as client:
+        heard = await heard_by(client, LAST_HEARD[team], there.nats, (line.subject for line in rows))
+
+    assert heard == {line.subject for line in rows if team in line.allowed}
+
+
+async def heard_by(listener: Client, last: str, speaker: Client, subjects: Iterable[str]) -> set[str]:
+    """On which subjects `listener`, who hears everything in its account, hears what `speaker` says on these."""
+    heard: set[str] = set()
+    is_over = asyncio.Event()
+
+    async def hear(message: Msg) -> None:
+        if message.data == LAST:
+            is_over.set()
+        elif message.data == b"x":
+            heard.add(message.subject)
+
+    await listener.subscribe(">", cb=hear)
+    await flushed(listener)
+    for subject in subjects:
+        await speaker.publish(subject, b"x")
+    await speaker.publish(last, LAST)
+    await flushed(speaker)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await is_over.wait()
+    return heard
