@@ -599,7 +599,9 @@ CREATE INDEX IF NOT EXISTS idx_worktrees_metadata ON worktrees USING gin (metada
 CREATE INDEX IF NOT EXISTS idx_worktree_types_metadata ON worktree_types USING gin (metadata);
 
 CREATE INDEX IF NOT EXISTS idx_agent_activities_worktree_id ON agent_activities (worktree_id);
-CREATE INDEX IF NOT EXISTS idx_agent_activities_agent_id ON agent_activities (agent_id, created_at DESC);
+-- With the id, in the very order of get_agent_recent_work: of what was done at one time, as what was imported with the
+-- time of a day, it would else read all to find the first fifty.
+CREATE INDEX IF NOT EXISTS idx_agent_activities_agent_id ON agent_activities (agent_id, created_at DESC, id);
 CREATE INDEX IF NOT EXISTS idx_agent_activities_created_at ON agent_activities (created_at DESC);
 CREATE INDEX IF NOT EXISTS idx_agent_activities_type ON agent_activities (activity_type);
 CREATE INDEX IF NOT EXISTS idx_agent_activities_metadata ON agent_activities USING gin (metadata);

@@ -1116,6 +1116,8 @@ $$;
 
 COMMENT ON FUNCTION cleanup_old_activities(integer) IS 'Removes activities older than so many days, and says how many.';
 
+-- Reads the table once, which is asked for once a day. An index on updated_at would be changed by each activity, and with it
+-- all others of the table: no update of a row whose indexed columns change is heap-only.
 CREATE OR REPLACE FUNCTION prune_inactive_worktrees(p_inactive_days integer DEFAULT 30)
 RETURNS integer
 LANGUAGE plpgsql

@@ -23,7 +23,7 @@ from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
 from publisher.settings import DatabasePart, Settings
 from publisher.web import server, status
-from publisher.web.console.application import application
+from publisher.web.console.application import Application
 from publisher.web.console.console import Console
 from publisher.web.guard import Guard, known_hosts
 from registry.broker.connection import connect_nats
@@ -69,7 +69,7 @@ async def serve(
         host, port = listener.getsockname()[:2]
         hosts = known_hosts(host, settings.http_hosts)
         console = Console(as_part["reader"], metrics, applier_metrics, findings, others)
-        pages = Guard(application(console), hosts=hosts, style=status.STYLE)
+        pages = Guard(Application(console), hosts=hosts, style=status.STYLE)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
         async def announce_url() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 
 def process_seconds(process_id: int) -> float:
@@ -13,3 +16,9 @@ def process_seconds(process_id: int) -> float:
         with suppress(FileNotFoundError, ProcessLookupError):
             spent += int(thread.read_text().split()[0])  # nanoseconds
     return spent / 1e9
+
+
+def seconds_of_all() -> float:
+    """CPU seconds of this process, and of all that it has started and that live: both servers with their sessions."""
+    started = psutil.Process().children(recursive=True)
+    return sum(map(process_seconds, [os.getpid(), *[each.pid for each in started]]))

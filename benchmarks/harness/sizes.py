@@ -25,7 +25,8 @@ class Sizes:
     cpu_transactions: int = 200
     """Transactions of one side in one round; short ones, so that what else runs meets every side."""
     commands: int = 5_000
-    command_clients: int = 16
+    command_clients: tuple[int, ...] = (16, 64)
+    """Commands under way at once."""
     replayed: int = 1_000_000
     replay_rounds: int = 3
     snapshot_worktrees: tuple[int, ...] = (1_000, 10_000, 100_000)
@@ -56,7 +57,7 @@ QUICK = Sizes(
     cpu_clients=2,
     cpu_transactions=50,
     commands=100,
-    command_clients=4,
+    command_clients=(4, 8),
     replayed=2_000,
     replay_rounds=1,
     snapshot_worktrees=(50, 200),

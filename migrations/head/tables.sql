@@ -16,7 +16,7 @@ CREATE TABLE agent_activities (
     CONSTRAINT agent_activities_pkey PRIMARY KEY (id),
     CONSTRAINT agent_activities_times_check CHECK ((((created_at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (created_at < '10000-01-01 00:00:00+00'::timestamp with time zone)) OR refuse_times('agent_activities'::text, '{created_at}'::text[], ARRAY[created_at])))
 );
-CREATE INDEX idx_agent_activities_agent_id ON public.agent_activities USING btree (agent_id, created_at DESC);
+CREATE INDEX idx_agent_activities_agent_id ON public.agent_activities USING btree (agent_id, created_at DESC, id);
 CREATE INDEX idx_agent_activities_created_at ON public.agent_activities USING btree (created_at DESC);
 CREATE INDEX idx_agent_activities_metadata ON public.agent_activities USING gin (metadata);
 CREATE INDEX idx_agent_activities_type ON public.agent_activities USING btree (activity_type);

@@ -21,21 +21,34 @@ from registry.errors import Conflict, Invalid, RegistryError, Unavailable
 
 Connection = AsyncConnection[Any]
 
-# One row of arguments a command, carried out in that order.
+# One object a command, carried out in that order: psycopg needs a tenth of the time for one text that it needs for ten
+# arrays.
 APPLY = """
 SELECT outcome.command_id, outcome.verdict, outcome.code, outcome.message, outcome.result
-FROM unnest(
-    %s::uuid[], %s::text[], %s::text[], %s::bytea[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::boolean[]
+FROM ROWS FROM (
+    json_to_recordset(%s::json) AS (
+        id uuid, name text, data jsonb, digest bytea, correlation_id uuid, idempotency_key text, actor text,
+        traceparent text, problem text, actor_is_verified boolean
+    )
 ) WITH ORDINALITY AS command (
-    id, name, data, digest, correlation_id, idempotency_key, actor, traceparent, problem, actor_is_verified,
-    number
+    id, name, data, digest, correlation_id, idempotency_key, actor, traceparent, problem, actor_is_verified, number
 )
 CROSS JOIN LATERAL public.apply_command(
-    id, name, data::jsonb, digest, correlation_id, idempotency_key, actor, traceparent, problem, actor_is_verified
+    id, name, data, digest, correlation_id, idempotency_key, actor, traceparent, problem, actor_is_verified
 ) AS outcome
 ORDER BY number
 """
+ARGUMENTS = (
+    "id",
+    "name",
+    "data",
+    "correlation_id",
+    "idempotency_key",
+    "actor",
+    "traceparent",
+    "problem",
+    "actor_is_verified",
+)
 
 # A row that a policy hides is an error that is waited for, and no verdict: the command is not to blame.
 SESSION = """
@@ -88,26 +101,19 @@ async def apply(conn: Connection, commands: Sequence[Command]) -> list[Outcome]:
     Raises a `RegistryError` when nothing was changed, or, with `conn` lost, may have been. It can be the fault of any
     one command: `apply_one` tells.
     """
-    rows = [
-        (
-            command.id,
-            command.name,
-            exact.dumps(command.data).decode(),
-            command.digest,
-            command.correlation_id,
-            command.idempotency_key,
-            command.actor,
-            command.traceparent,
-            command.problem,
-            command.actor_is_verified,
-        )
-        for command in commands
-    ]
+    arguments = exact.dumps([_arguments(command) for command in commands]).decode()
     try:
         cursor = conn.cursor(row_factory=class_row(Outcome))
-        return await (await cursor.execute(APPLY, [list(column) for column in zip(*rows, strict=True)])).fetchall()
+        return await (await cursor.execute(APPLY, [arguments])).fetchall()
     except psycopg.Error as error:
         raise _translated(error) from error
+
+
+def _arguments(command: Command) -> dict[str, Any]:
+    """A row of what `APPLY` is given, as JSON has it; what is not there is NULL."""
+    values = {name: getattr(command, name) for name in ARGUMENTS}
+    given = {name: value for name, value in values.items() if value is not None}
+    return given | {"digest": f"\\x{command.digest.hex()}"}
 
 
 async def apply_one(conn: Connection, command: Command) -> Outcome:

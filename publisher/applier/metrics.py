@@ -9,7 +9,8 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry, Histogram
 
 from publisher.health import LeadHealth, Role
-from registry.commands import COMMANDS, Verdict
+from registry import commands
+from registry.commands import Verdict
 from registry.concurrency.outage import Outage
 from registry.errors import RegistryError
 
@@ -82,7 +83,7 @@ class ApplierMetrics(LeadHealth):
         """
         self.commands += 1
         self.well()
-        known = name if name in COMMANDS else "unknown"
+        known = name if name in commands.COMMANDS else "unknown"
         self._answered.labels(known, verdict).inc()
         self._seconds.labels(known).observe(max((datetime.now(UTC) - stored_at).total_seconds(), 0))
 

@@ -33,9 +33,9 @@ from registry.errors import Invalid, RegistryError, Unavailable
 from registry.log import log
 from registry.profiles.profile import Profile
 
-TOGETHER, ALONE = 4, 12
+TOGETHER, ALONE = 3, 12
 """Connections for transactions of many commands, and for those of one."""
-MOST_TOGETHER = 8
+MOST_TOGETHER = 24
 """Commands in one transaction."""
 SMALL_BYTES = 64 * 1024
 """A larger command goes alone, so that a transaction's commands are never much in memory."""

@@ -272,7 +272,7 @@ def _each(
 def _check(durable: str | None, entity: str | None = None, action: str | None = None) -> None:
     """Raise `Invalid` for what can be refused before any server is asked."""
     from registry.broker.durable import checked_durable
-    from registry.events.catalogue import check_filter
+    from registry.events.actions import check_filter
 
     if durable is not None:
         checked_durable(durable)

@@ -68,7 +68,7 @@ def tail(
     Example: imi-registry events tail --entity worktree --action merged
     """
     from publisher.cli.terminal.lines import line_of
-    from registry.events.catalogue import check_filter
+    from registry.events.actions import check_filter
 
     check_filter(entity, action, None)
     settings = _settings(nats_url)

@@ -14,6 +14,7 @@ import psycopg
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from psycopg import AsyncConnection
+from psycopg.types.string import ByteaBinaryLoader
 
 from publisher.outbox.blocked import holder_named
 from publisher.outbox.connection import LOOKER, connect, translated
@@ -57,6 +58,8 @@ SELECT
 SHORT_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
 SLICE_BYTES = 512 * 1024
+ROWS_AT_ONCE = 200
+"""Short rows that are fetched together: COPY gives each by itself, which takes as long as PostgreSQL takes for it."""
 TABLES = {WORKTREE_TYPE: WORKTREE_TYPES, PROJECT: PROJECTS, WORKTREE: WORKTREES}
 """What the lines of a table begin with, to what is told of its rows."""
 
@@ -105,7 +108,7 @@ async def send_snapshot(database_url: str, client: Client, stream: str, inbox: s
 
 
 async def snapshot_lines(conn: AsyncConnection, stream: str) -> AsyncIterator[bytes]:
-    """The lines of a snapshot, in pieces of one or less, in a transaction of its own."""
+    """The lines of a snapshot, in pieces of some or of a part of one, in a transaction of its own."""
     with translated():
         await conn.execute(BEGIN)
         sequence, waiting = await (await conn.execute(POSITION, {"stream": stream})).fetchone() or (0, None)
@@ -118,7 +121,7 @@ async def snapshot_lines(conn: AsyncConnection, stream: str) -> AsyncIterator[by
 
 
 async def table_lines(conn: AsyncConnection, most_bytes: int = WHOLE_BYTES) -> AsyncIterator[bytes]:
-    """The rows of all tables as lines, in pieces of one or less, in the caller's transaction.
+    """The rows of all tables as lines, in pieces of some or of a part of one, in the caller's transaction.
 
     A row with larger values than `most_bytes` together is shortened, and so is one whose values PostgreSQL cannot give.
     Where that fails a table, each of its rows is read alone; those that were told before are told twice.
@@ -143,21 +146,22 @@ async def _short_lines(
     conn: AsyncConnection, kind: bytes, rows: Told, short_bytes: int, long_ids: list[str]
 ) -> AsyncIterator[bytes]:
     """The lines of rows that are short; the ids of the others go into `long_ids`."""
-    async with conn.transaction(), conn.cursor().copy(_short_rows(kind, rows, short_bytes)) as lines:
-        async for data in lines:
-            # COPY's text form escapes the backslash, which JSON text is full of; it has nothing else to escape.
-            line = bytes(data).replace(b"\\\\", b"\\")
-            if line.startswith(kind):
-                yield line
-            else:
-                long_ids.append(line[1:].decode().strip())
+    async with conn.transaction(), conn.cursor("short_rows", binary=True) as cursor:
+        cursor.adapters.register_loader("text", ByteaBinaryLoader)  # the bytes of a text, as they are sent on
+        await conn.execute("SET LOCAL cursor_tuple_fraction = 1")  # all rows are read
+        await cursor.execute(_short_rows(kind, rows, short_bytes).encode())
+        while found := [line for (line,) in await cursor.fetchmany(ROWS_AT_ONCE)]:
+            short = [line for line in found if line.startswith(kind)]
+            if len(short) < len(found):
+                long_ids.extend(line[1:].decode() for line in found if not line.startswith(kind))
+            if short:
+                yield b"\n".join(short) + b"\n"
 
 
 def _short_rows(kind: bytes, rows: Told, short_bytes: int) -> str:
     letter = kind.decode()
     sizes = "".join(f" + coalesce(octet_length(found.{name}), 0)" for name in rows.texts)
-    query = SHORT_ROWS.format(short=short_bytes, kind=letter, long_kind=letter.upper(), query=rows.query, sizes=sizes)
-    return f"COPY ({query}) TO STDOUT"
+    return SHORT_ROWS.format(short=short_bytes, kind=letter, long_kind=letter.upper(), query=rows.query, sizes=sizes)
 
 
 async def _long_row(

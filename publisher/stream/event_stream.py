@@ -150,7 +150,13 @@ class EventStream:
         """
         if len(messages) > FEW or (len(messages) > 1 and self._settings.stream_replicas > 1):
             return False
-        return len({message.transaction_id for message in messages}) == len(messages)
+        applied = {message.transaction_id for message in messages if message.outcome_of is not None}
+        changes = [message for message in messages if message.outcome_of is None]
+        # Commands share a transaction and do not belong together: what one of them changed does; its outcome follows.
+        units = {
+            (each.transaction_id, each.causation_id if each.transaction_id in applied else None) for each in changes
+        }
+        return len(units) == len(changes)
 
     async def _send_batch(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
         """All or none, and one answer. Where the server turns out to refuse such batches, requests from then on.

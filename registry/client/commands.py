@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from registry import commands
 from registry.broker.answers import outcome_error
 from registry.client.sender import PLAIN, CommandSender, Sending
-from registry.commands import COMMANDS
 
 
 class CommandClient(CommandSender):
@@ -288,7 +288,7 @@ class CommandClient(CommandSender):
     async def _send(self, command: str, sending: Sending, /, **data: Any) -> dict[str, Any]:
         """The result of a command whose fields are None where they were not given."""
         given = {field: value for field, value in data.items() if value is not None}
-        if self._host is not None and "host" in COMMANDS[command].model_fields:
+        if self._host is not None and "host" in commands.COMMANDS[command].model_fields:
             given["host"] = self._host
         outcome = await self.send(command, given, sending)
         if outcome.code is not None:

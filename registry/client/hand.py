@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from nats.aio.msg import Msg
 
+from registry import events
 from registry.errors import Invalid
-from registry.events import Event, parse
 from registry.events.envelope import attributes_of
 from registry.subjects import NO_PROJECT
 
@@ -23,9 +23,9 @@ class Delivery(NamedTuple):
     """Whether it was a dead letter: out of order, what came behind it may be handled already."""
 
     @property
-    def event(self) -> Event:
+    def event(self) -> events.Event:
         """The event in its newest model. Raises `Invalid` for one that this version of the package does not know."""
-        return parse(self.payload)
+        return events.parse(self.payload)
 
     @property
     def project_id(self) -> str | None:

@@ -15,10 +15,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from registry import exact, tracing
+from registry import commands, exact, tracing
 from registry.arguments import check_fields, checked_arguments
 from registry.broker.errors import LARGER_THAN_STREAM_TAKES, is_full, translated_nats
-from registry.commands import Outcome, command_type, validated
+from registry.commands import Outcome, command_type
 from registry.errors import Busy, Invalid, OutcomeUnknown, RegistryError, Unavailable
 from registry.subjects import CommandNames
 
@@ -79,7 +79,7 @@ class CommandSender:
         return await self._in_span("client", name, sending, lambda sent: self._send_once(name, data, sent))
 
     async def _send_once(self, name: str, data: dict[str, Any], sending: Sending) -> Outcome:
-        envelope = self._envelope(name, validated(name, data), sending)
+        envelope = self._envelope(name, commands.validated(name, data), sending)
         await self._subscribe()
         inbox = f"{self._inbox}.{uuid4().hex}"
         payload = self._encoded(name, envelope | {"replyto": inbox})
@@ -118,7 +118,7 @@ class CommandSender:
             return await send(replace(sending, traceparent=traceparent))
 
     async def _post(self, name: str, data: dict[str, Any], sending: Sending) -> UUID:
-        envelope = self._envelope(name, validated(name, data), sending)
+        envelope = self._envelope(name, commands.validated(name, data), sending)
         payload = self._encoded(name, envelope)
         try:
             async with asyncio.timeout(sending.timeout):

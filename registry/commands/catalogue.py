@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from registry import exact
+from registry.commands.envelope import PROJECT_ID
 from registry.errors import Invalid
 from registry.validation import NOT_BLANK, ONE_WORD, check_text, from_validation, not_too_deep, printable
 
@@ -27,7 +28,6 @@ HostName = Annotated[
 ]
 Metadata = Annotated[dict[str, Any], AfterValidator(not_too_deep)]
 
-PROJECT_ID = "6f1c2a52-93a5-4b0c-9f0b-0a4c3a1d7e11"
 WORKTREE_ID = "b2a7c1de-0f57-4d7e-8a55-5e2f4f4f9c10"
 
 

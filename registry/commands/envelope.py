@@ -8,9 +8,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from registry.commands.catalogue import PROJECT_ID
 from registry.validation import INBOX, NOT_EMPTY
 
+PROJECT_ID = "6f1c2a52-93a5-4b0c-9f0b-0a4c3a1d7e11"
+"""Of the project in examples."""
 Verdict = Literal["applied", "idempotent", "rejected"]
 Code = Literal["VALIDATION_ERROR", "NOT_FOUND", "CONFLICT", "INTERNAL_ERROR"]
 

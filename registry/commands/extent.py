@@ -21,12 +21,17 @@ def check_extent(payload: bytes) -> None:
     """Raise `Invalid` for a text of too many bytes, values or levels, whether or not it is JSON."""
     if len(payload) > MOST_BYTES:
         raise Invalid(f"{RULE}: it has {len(payload)} bytes, at most {MOST_BYTES} are allowed")
+    if _values(payload) <= MOST_LEVELS:
+        return  # were none of these signs in a text, it would have neither too many values nor too many levels
     bare = _STRING.sub(b"", payload)
-    values = bare.count(b",") + bare.count(b"{") + bare.count(b"[")
-    if values > MOST_VALUES:
+    if _values(bare) > MOST_VALUES:
         raise Invalid(f"{RULE}: it has more than {MOST_VALUES} values")
     level = 0
     for bracket in bare.translate(None, _NO_BRACKET):
         level += 1 if bracket in b"{[" else -1
         if level > MOST_LEVELS:
             raise Invalid(f"{RULE}: it is nested deeper than {MOST_LEVELS} levels")
+
+
+def _values(text: bytes) -> int:
+    return text.count(b",") + text.count(b"{") + text.count(b"[")

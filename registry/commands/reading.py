@@ -10,8 +10,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from registry import exact
-from registry.commands.catalogue import validated
+from registry import commands, exact
 from registry.commands.envelope import MOST_INBOX_CHARACTERS, CommandEnvelope, command_type
 from registry.commands.extent import check_extent
 from registry.errors import Invalid
@@ -103,7 +102,7 @@ def _data(envelope: CommandEnvelope, name: str) -> tuple[dict[str, Any], str | N
     if envelope.type != command_type(name):
         return {}, f'type: "{envelope.type}" does not agree with the subject; expected {command_type(name)}'
     try:
-        return validated(name, envelope.data), None
+        return commands.validated(name, envelope.data), None
     except Invalid as error:
         return {}, str(error)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -12,7 +11,7 @@ from registry.errors import Invalid
 from registry.events import activity, command, host, project, project_host, registry, worktree, worktree_type
 from registry.events.base import Data
 from registry.events.envelope import Envelope, parse_envelope
-from registry.validation import from_validation, printable
+from registry.validation import from_validation
 
 VERSIONS: dict[str, tuple[type[Data], ...]] = {
     "project.registered": (project.ProjectRegistered,),
@@ -50,12 +49,6 @@ UPCASTERS: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]] = {
     "activity.logged": (activity.activity_logged_v2,),
 }
 """`entity.action` to the steps from each version's data to that of the next."""
-
-_PAIRS = [name.split(".") for name in VERSIONS]
-ACTIONS: dict[str, tuple[str, ...]] = {
-    entity: tuple(action for other, action in _PAIRS if other == entity) for entity, _ in _PAIRS
-}
-"""Entity to the actions that are reported of it."""
 
 
 class Event(NamedTuple):
@@ -99,25 +92,3 @@ def upcast(name: str, data: dict[str, Any], version: int, to: int | None = None)
     for step in steps[version - 1 : (to or newest) - 1]:
         data = step(data)
     return data
-
-
-def check_filter(entity: str | None, action: str | None, project_id: str | None) -> None:
-    """Raise `Invalid` for a filter that no event can match; None means any."""
-    if entity is not None and entity not in ACTIONS:
-        raise Invalid(f"entity {printable(entity)} is none of {', '.join(ACTIONS)}")
-    if action is not None:
-        _check_action(entity, action)
-    if project_id is not None:
-        try:
-            UUID(project_id)
-        except ValueError:
-            raise Invalid(f"project {printable(project_id)} is not a UUID") from None
-
-
-def _check_action(entity: str | None, action: str) -> None:
-    if entity is None:
-        actions, whose = sorted({action for _, action in _PAIRS}), ""
-    else:
-        actions, whose = list(ACTIONS[entity]), f" of {entity}"
-    if action not in actions:
-        raise Invalid(f"action {printable(action)}{whose} is none of {', '.join(actions)}")

@@ -11,7 +11,7 @@ import orjson
 
 from registry.arguments import check_argument
 from registry.errors import Invalid
-from registry.events.catalogue import check_filter
+from registry.events.actions import check_filter
 from registry.events.envelope import attributes_of
 from registry.models.host import DEFAULT_HOST
 from registry.validation import printable

@@ -66,6 +66,10 @@ class Message(NamedTuple):
     """What the writer said it belongs to."""
     host_id: str | None = None
     """The host it is of; None for the default one."""
+    outcome_of: str | None = None
+    """The command whose outcome it tells."""
+    causation_id: str | None = None
+    """What made the writer do it; of what a command did, the command."""
 
     @property
     def size(self) -> int:

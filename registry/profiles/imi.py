@@ -101,6 +101,8 @@ class ImiProfile:
             omission,
             row.traceparent,
             row.host_id,
+            row.entity_id if row.entity == "command" else None,
+            row.causation_id,
         )
 
     def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import orjson
 
+from registry import events
 from registry.errors import Invalid
-from registry.events import VERSIONS, upcast
 from registry.events.message import OutboxRow
 from registry.validation import printable
 
@@ -19,14 +19,18 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 def check_versions(versions: Mapping[str, int]) -> None:
     """Raise `Invalid` for an event or version that does not exist; `versions` has event names to major versions."""
     for name, version in versions.items():
-        if not 1 <= version <= len(VERSIONS.get(name, ())):
-            known = f"it has versions 1 to {len(VERSIONS[name])}" if name in VERSIONS else "there is no such event"
+        if not 1 <= version <= len(events.VERSIONS.get(name, ())):
+            known = (
+                f"it has versions 1 to {len(events.VERSIONS[name])}"
+                if name in events.VERSIONS
+                else "there is no such event"
+            )
             raise Invalid(f"setting event_versions: value {printable(name)}: {printable(version)}: {known}")
 
 
 def converted(row: OutboxRow, version: int) -> str:
     """The data of `row` as `version` of its event says it, as JSON."""
-    data = upcast(f"{row.entity}.{row.action}", members(row.data or "{}"), 1, version)
+    data = events.upcast(f"{row.entity}.{row.action}", members(row.data or "{}"), 1, version)
     return orjson.dumps(data).decode()
 
 

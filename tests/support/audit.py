@@ -31,6 +31,11 @@ SELECT
     id,
     event_id::text,
     transaction_id::text,
+    CASE
+        WHEN entity = 'command' THEN concat(transaction_id, ' ', entity_id, ' outcome')
+        WHEN bool_or(entity = 'command') OVER of_it THEN concat(transaction_id, ' ', causation_id)
+        ELSE transaction_id::text
+    END,
     entity,
     action,
     project_id::text,
@@ -38,6 +43,7 @@ SELECT
     octet_length(text),
     CASE WHEN octet_length(text) <= %(most)s THEN text ELSE '{}' END
 FROM (SELECT *, data::text AS text FROM outbox OFFSET 0) AS outbox
+WINDOW of_it AS (PARTITION BY transaction_id)
 ORDER BY id
 """
 
@@ -58,13 +64,14 @@ class Audit(NamedTuple):
     duplicated: list[int]
     """More than once in the stream."""
     out_of_order: list[int]
-    """Behind an event of the same registry row that has a higher id."""
+    """Behind an event of the same registry row that has a higher id, or behind the outcome of their command."""
     foreign: int
     """Messages in the stream that are no event of this outbox."""
     differing: list[str]
     """Where a message does not say what its outbox row says, in words."""
     split: list[str]
-    """Ids of transactions that fit into one batch and are spread over several."""
+    """Units that fit into one batch and are spread over several: what one transaction changed, or in a transaction of
+    commands one of these."""
 
     def assert_clean(self, *, foreign: int = 0, at_least: int = 1) -> None:
         """Fail unless every event is in the stream once, in order and as it is in the outbox.
@@ -80,6 +87,8 @@ class Row(NamedTuple):
 
     id: int
     transaction_id: str
+    unit: str
+    """What must be stored together."""
     entity: str
     action: str
     project_id: str | None
@@ -94,6 +103,7 @@ async def audit(database_url: str, nats_url: str, prefix: str) -> Audit:
     rows = await _outbox(database_url)
     seen: Counter[str] = Counter()
     highest: dict[tuple[str, str], int] = {}
+    told: set[str] = set()
     batches: dict[str, set[str]] = {}
     out_of_order: list[int] = []
     differing: list[str] = []
@@ -111,10 +121,13 @@ async def audit(database_url: str, nats_url: str, prefix: str) -> Audit:
             if row.id < highest.get(key, 0):
                 out_of_order.append(row.id)
             highest[key] = max(row.id, highest.get(key, 0))
+            told.add(row.unit)
+            if f"{row.unit} outcome" in told:
+                out_of_order.append(row.id)
             differing += _differences(message, row, event_id, names, client.max_payload)
             # A message that went alone has no batch: it is one of its own.
             batch = headers.get("Nats-Batch-Id", str(message.metadata.sequence.stream))
-            batches.setdefault(row.transaction_id, set()).add(batch)
+            batches.setdefault(row.unit, set()).add(batch)
     return Audit(
         events=len(rows),
         lost=[row.id for event_id, row in rows.items() if event_id not in seen],
@@ -155,10 +168,8 @@ async def _outbox(database_url: str) -> dict[str, Row]:
     ):
         cursor.itersize = FETCHED_ROWS
         await cursor.execute(OUTBOX, {"most": COMPARED_BYTES})
-        async for number, event_id, transaction_id, entity, action, project_id, registry_row, size, data in cursor:
-            rows[event_id] = Row(
-                number, transaction_id, entity, action, project_id, registry_row, size, _digest(orjson.loads(data))
-            )
+        async for number, event_id, *told, size, data in cursor:
+            rows[event_id] = Row(number, *told, size, _digest(orjson.loads(data)))
     return rows
 
 
@@ -188,12 +199,12 @@ def _split(rows: dict[str, Row], batches: dict[str, set[str]]) -> list[str]:
     sizes: Counter[str] = Counter()
     events: Counter[str] = Counter()
     for row in rows.values():
-        sizes[row.transaction_id] += row.data_bytes + ENVELOPE_BYTES + HEADER_BYTES
-        events[row.transaction_id] += 1
+        sizes[row.unit] += row.data_bytes + ENVELOPE_BYTES + HEADER_BYTES
+        events[row.unit] += 1
     return [
-        transaction_id
-        for transaction_id, found in batches.items()
-        if len(found) > 1 and events[transaction_id] <= 1000 and sizes[transaction_id] <= MAX_BATCH_BYTES
+        unit
+        for unit, found in batches.items()
+        if len(found) > 1 and events[unit] <= 1000 and sizes[unit] <= MAX_BATCH_BYTES
     ]
 
 

@@ -1,44 +1,47 @@
-"""The routes of the console, and beside them those of the status page."""
+"""What is answered over HTTP: how the service is, at once, and the pages of the console, once somebody looks at one."""
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from publisher.web import status
-from publisher.web.console import files
 from publisher.web.console.console import Console
-from publisher.web.console.errors import ERROR_HANDLERS
-from publisher.web.console.pages import (
-    causes,
-    commands,
-    dead_letters,
-    events,
-    overview,
-    proof,
-    registered,
-    search,
-    sign_in,
-    streams,
-)
+
+READING = {"GET", "HEAD"}
 
 
-def application(console: Console) -> Starlette:
-    """All pages of a service. The status page, which needs nothing but this process, is at `/status`."""
-    routes: list[BaseRoute] = [
-        *overview.ROUTES,
-        *events.ROUTES,
-        *registered.ROUTES,
-        *search.ROUTES,
-        *commands.ROUTES,
-        *dead_letters.ROUTES,
-        *streams.ROUTES,
-        *proof.ROUTES,
-        *causes.ROUTES,
-        *sign_in.ROUTES,
-        *files.ROUTES,
-        *status.routes(console.relay, console.applier, console.others, page_path="/status"),
-    ]
-    found = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS)
-    found.state.console = console
-    return found
+class Application:
+    """The status page, which needs nothing but this process, at `/status`, and the console beside it.
+
+    The pages are imported with the first request for one, in a thread, so that events flow meanwhile: with their
+    templates they are 4 MiB of a service that is asked by nobody but its supervisor.
+    """
+
+    def __init__(self, console: Console) -> None:
+        routes = status.routes(console.relay, console.applier, console.others, page_path="/status")
+        self._console = console
+        self._status = Starlette(routes=routes)
+        self._status_paths = {route.path for route in routes}
+        self._pages: ASGIApp | None = None
+        self._importing = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        is_about_status = scope["path"] in self._status_paths and scope["method"] in READING
+        answering = self._status if is_about_status else await self._all_pages()
+        await answering(scope, receive, send)
+
+    async def _all_pages(self) -> ASGIApp:
+        async with self._importing:
+            if self._pages is None:
+                self._pages = await asyncio.to_thread(_pages, self._console)
+        return self._pages
+
+
+def _pages(console: Console) -> ASGIApp:
+    from publisher.web.console.pages.routes import pages
+
+    return pages(console)

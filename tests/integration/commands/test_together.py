@@ -183,3 +183,26 @@ async def test_another_writer_never_is_the_victim_of_a_deadlock(world: World, nu
 def is_free(database: str, worktree: UUID) -> bool:
     """Whether nobody has a lock on a row."""
     return bool(rows(database, "SELECT FROM worktrees WHERE id = %s FOR UPDATE SKIP LOCKED", worktree))
+
+
+async def test_what_one_command_changed_is_stored_together_and_its_neighbours_beside_it(world: World) -> None:
+    ids = worktrees(world.database, 4)
+    updates = [command("worktree.update_git_state", {"worktree_id": str(each), "ahead": 7}) for each in ids]
+    deactivation = command("project.deactivate", {"remote_origin": "git@github.com:a/p.git"})
+    told = []
+    for commands in ([*updates, add_type("one")], [deactivation, add_type("two")]):
+        async with world.relay():  # all that is there before
+            await world.drained()
+        async with ledger.connect(world.database, "together", lock_seconds=10) as conn:
+            await ledger.apply(conn, commands)
+        async with world.relay():
+            await world.drained()
+        told.append([message for message in await world.published() if "causationid" in message.envelope])
+
+    alone, together = told[0], told[1][len(told[0]) :]
+    assert (len(alone), len({message.envelope["transactionid"] for message in alone})) == (10, 1)
+    assert not any("Nats-Batch-Id" in message.headers for message in alone)
+    of_one = [each for each in together if each.envelope["causationid"] == str(deactivation.id)]
+    assert len(of_one) == 6
+    assert len({message.headers["Nats-Batch-Id"] for message in of_one}) == 1
+    await world.assert_exactly_once()

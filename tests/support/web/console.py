@@ -14,7 +14,7 @@ from publisher.applier.metrics import ApplierMetrics
 from publisher.doctor import Examination, Findings
 from publisher.relay.metrics import RelayMetrics
 from publisher.web import server, status
-from publisher.web.console.application import application
+from publisher.web.console.application import Application
 from publisher.web.console.console import Console
 from publisher.web.guard import Guard, known_hosts
 from registry.concurrency.tasks import end
@@ -133,7 +133,7 @@ async def served(
             after.set()
             await stack.enter_async_context(running(Examination(settings, findings, after=after)))
         listener = stack.enter_context(server.bind("127.0.0.1", 0))
-        pages = Guard(application(console), hosts=known_hosts("127.0.0.1", ""), style=status.STYLE)
+        pages = Guard(Application(console), hosts=known_hosts("127.0.0.1", ""), style=status.STYLE)
         tasks = [asyncio.ensure_future(one) for one in [*console.work(), server.serve(pages, listener)]]
         try:
             visitor = Visitor(listener.getsockname()[1])

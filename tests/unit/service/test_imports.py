@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from registry.events import ACTIONS, VERSIONS
+
 
 @pytest.mark.parametrize("room", ["client", "events", "commands", "profiles.profile", "history.pages"])
 def test_a_component_that_speaks_nats_alone_loads_neither_postgresql_nor_settings(room: str) -> None:
@@ -29,3 +31,20 @@ def test_the_client_loads_three_packages_and_what_these_need_and_one_more_when_i
         loaded[then] = done.stdout.splitlines()[-1].split()
     client = ["nats", "orjson", "pydantic"]
     assert list(loaded.values()) == [client, sorted([*client, "rich", "structlog"])]
+
+
+def test_who_only_follows_events_loads_no_model_of_a_command_or_an_event_until_it_asks_for_one() -> None:
+    script = (
+        "import sys, registry.client\n"
+        "models = {'registry.commands.catalogue', 'registry.events.catalogue'}\n"
+        "before = sys.modules.keys() & models\n"
+        "from registry.events import VERSIONS\nfrom registry.commands import COMMANDS\n"
+        "print(len(before), len(sys.modules.keys() & models))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "2"]
+
+
+def test_the_actions_that_a_filter_knows_are_those_that_events_have() -> None:
+    pairs = [(entity, action) for entity, actions in ACTIONS.items() for action in actions]
+    assert pairs == [tuple(name.split(".")) for name in VERSIONS]

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from publisher.web.console.sources.lines import Line
 from registry.errors import Invalid
-from registry.events.catalogue import check_filter
+from registry.events.actions import check_filter
 from registry.validation import check_text, in_utc, printable
 
 MOST_CHARACTERS = 200

@@ -46,3 +46,21 @@ def test_cleanup_removes_activities_older_than_the_days_given(db):
     assert scalar(db, "SELECT cleanup_old_activities(90)") == 0
 
     assert [a["id"] for a in db.execute("SELECT id FROM agent_activities")] == [young]
+
+
+def test_recent_work_reads_no_more_than_it_tells_of_much_that_was_done_at_one_time(db):
+    """As an import leaves it, of an agent whose activities have the time of a day."""
+    worktree = new_worktree(db, new_project(db))
+    db.execute(
+        "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description, created_at)"
+        " SELECT 'agent-1', %s, 'modified', 'file ' || n, '2026-01-21' FROM generate_series(1, 1000) AS n",
+        [worktree],
+    )
+    db.execute("ANALYZE agent_activities")
+
+    with db.transaction():
+        assert len(db.execute("SELECT * FROM get_agent_recent_work('agent-1', 10)").fetchall()) == 10
+        found = "FROM pg_stat_xact_user_tables WHERE relname ~ '^agent_activities'"
+        read = scalar(db, f"SELECT sum(seq_tup_read + idx_tup_fetch) {found}")
+
+    assert read == 10

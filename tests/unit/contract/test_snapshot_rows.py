@@ -1,0 +1,94 @@
+"""A row of a snapshot is read as every row is, though not always by the same reader."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry import exact
+from registry.errors import RegistryError
+from registry.history.snapshot import WORKTREE, Snapshot
+from registry.models import Worktree
+from tests.unit.contract.test_exact import NUMBERS
+
+ID = "b2a7c1de-0f57-4d7e-8a55-5e2f4f4f9c10"
+ROW: dict[str, Any] = dict.fromkeys(Worktree.model_fields) | {
+    "id": ID,
+    "project_id": ID,
+    "project_name": "imi",
+    "type_id": 1,
+    "type_name": "feat",
+    "name": "feat-login",
+    "branch_name": "feat/login",
+    "path": "/code/1.5/login",
+    "status": "clean",
+    "has_uncommitted_changes": False,
+    "uncommitted_files_count": 0,
+    "ahead_of_trunk": 0,
+    "behind_trunk": 0,
+    "last_commit_message": 'releases "v":1.5, [2.5 and \\":1e5',
+    "created_at": "2026-01-21T10:00:00.123456+00:00",
+    "updated_at": "infinity",
+    "active": True,
+    "host_id": ID,
+    "is_shortened": False,
+}
+TEXTS = (
+    st.text().filter(lambda text: "\0" not in text and "\\u" not in ascii(text)).map(lambda t: orjson.dumps(t).decode())
+)
+VALUES = st.recursive(
+    st.one_of(NUMBERS, TEXTS, st.sampled_from(["true", "false", "null", "9" * 5000, '"\\ud83d\\ude00"'])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4).map(lambda values: f"[{', '.join(values)}]"),
+        st.lists(st.tuples(TEXTS, inner), max_size=4, unique_by=lambda pair: pair[0]).map(
+            lambda pairs: f"{{{', '.join(f'{name}: {value}' for name, value in pairs)}}}"
+        ),
+    ),
+    max_leaves=6,
+)
+
+
+def line(metadata: str, **values: object) -> bytes:
+    fields = ROW | values | {"metadata": orjson.Fragment(metadata)}
+    return WORKTREE + orjson.dumps(fields)
+
+
+def read(text: bytes) -> Worktree:
+    snapshot = Snapshot()
+    snapshot.put_line(text)
+    (worktree,) = snapshot.worktrees.values()
+    return worktree
+
+
+@given(VALUES)
+def test_a_row_has_every_digit_of_its_metadata(value: str) -> None:
+    text = line(f'{{"x": {value}}}')
+
+    assert repr(read(text)) == repr(Worktree.model_validate(exact.loads(text[1:])))
+
+
+def test_a_row_without_metadata_is_the_same_row() -> None:
+    text = line("{}")
+
+    assert repr(read(text)) == repr(Worktree.model_validate(exact.loads(text[1:])))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        line("{}", id="no id"),
+        line('{"x": NaN}'),
+        line("{}")[:-1],
+        line('{"x": "\\ud800"}'),
+        b"w",
+        b"w[]",
+        b"w" + b"\xff",
+    ],
+)
+def test_a_line_that_is_no_row_is_refused(text: bytes) -> None:
+    with pytest.raises(RegistryError, match="none that this version knows"):
+        Snapshot().put_line(text)
