@@ -55,7 +55,7 @@ async def test_whatever_is_in_a_field_is_text_on_every_page(filled: World) -> No
             assert status in (200, 400, 404), f"{path}: {status}"
             for raw in RAW:
                 assert raw not in text, f"{path} has {raw!r}"
-            assert ">49" not in text
+            assert not re.search(">49(?![0-9a-f])", text)  # what a template would make of it; an id may begin so
         shown = [path for path, (_, text) in pages.items() if "&lt;script&gt;alert(1)&lt;/script&gt;" in text]
         for kind in ("/projects/", "/worktrees/", "/events/", "/commands/", "/dead-letters/", "/search", "/log"):
             assert any(path.startswith(kind) for path in shown), kind
