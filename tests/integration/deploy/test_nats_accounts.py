@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from typing import NamedTuple
 from uuid import uuid4
 
 import nats as nats_py
@@ -18,7 +17,7 @@ from registry.client import Access, RegistryClient
 from registry.errors import RegistryError, Unavailable
 from registry.position import Last
 from tests.support.everything import first_handled
-from tests.support.nats.deployed import DEPLOY, Deployed, deployed_server, first_buried, service
+from tests.support.nats.deployed import DEPLOY, Deployed, Line, deployed_server, first_buried, lines_of, service
 from tests.support.relay_process import RelayProcess
 from tests.support.world import World
 
@@ -100,23 +99,8 @@ async def test_a_process_for_each_half_of_the_service_is_enough(there: World, de
             half.close()
 
 
-class Line(NamedTuple):
-    """A line of the table in the page."""
-
-    action: str
-    subject: str
-    allowed: tuple[str, ...]
-
-
 def lines() -> list[Line]:
-    page = (DEPLOY / "README.md").read_text()
-    found = []
-    for row in re.findall(r"^\| (publish|subscribe) \| `(.+?)` \|(.*)\|$", page, re.MULTILINE):
-        marks = [cell.strip() for cell in row[2].split("|")]
-        assert len(marks) == len(USERS), row
-        assert set(marks) <= {"yes", ""}, row
-        found.append(Line(row[0], row[1], tuple(user for user, mark in zip(USERS, marks, strict=True) if mark)))
-    return found
+    return lines_of(("publish", "subscribe"), USERS)
 
 
 def test_the_page_has_a_line_for_each_permission() -> None:

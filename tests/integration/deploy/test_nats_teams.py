@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import nats.errors
 import pytest
@@ -18,7 +17,7 @@ from registry.errors import RegistryError
 from registry.position import Last
 from tests.support.commands import PROJECT
 from tests.support.everything import first_handled
-from tests.support.nats.deployed import DEPLOY, TEAMS, Deployed, deployed_server, first_buried, service
+from tests.support.nats.deployed import DEPLOY, TEAMS, Deployed, Line, deployed_server, first_buried, lines_of, service
 from tests.support.world import World
 
 PATIENCE_SECONDS = 60
@@ -79,23 +78,8 @@ async def test_what_a_team_was_not_given_is_answered_by_nobody(there: World, dep
     assert there.rows("SELECT count(*) FROM projects") == [(0,)]
 
 
-class Line(NamedTuple):
-    """A line of the table in the page."""
-
-    action: str
-    subject: str
-    allowed: tuple[str, ...]
-
-
 def lines() -> list[Line]:
-    page = (DEPLOY / "README.md").read_text()
-    found = []
-    for action, subject, rest in re.findall(r"^\| (sends|hears) \| `(.+?)` \|(.*)\|$", page, re.MULTILINE):
-        marks = [cell.strip() for cell in rest.split("|")]
-        assert len(marks) == len(TEAMS), rest
-        assert set(marks) <= {"yes", ""}, rest
-        found.append(Line(action, subject, tuple(team for team, mark in zip(TEAMS, marks, strict=True) if mark)))
-    return found
+    return lines_of(("sends", "hears"), TEAMS)
 
 
 def in_registry(subject: str) -> str:

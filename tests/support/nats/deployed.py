@@ -127,3 +127,23 @@ async def first_buried(client: RegistryClient, operator: Client, durable: str = 
     for other in [one async for one in desk.find(durable) if one.event_id != letter.event_id]:
         await desk.drop(durable, other.number, actor="ada")
     return letter
+
+
+class Line(NamedTuple):
+    """A line of a table in the page of deploy/nats."""
+
+    action: str
+    subject: str
+    allowed: tuple[str, ...]
+
+
+def lines_of(actions: tuple[str, str], names: tuple[str, ...]) -> list[Line]:
+    """The lines of the table whose first column has `actions`, and whose last ones are of `names`."""
+    page = (DEPLOY / "README.md").read_text()
+    found = []
+    for action, subject, rest in re.findall(rf"^\| ({'|'.join(actions)}) \| `(.+?)` \|(.*)\|$", page, re.MULTILINE):
+        marks = [cell.strip() for cell in rest.split("|")]
+        assert len(marks) == len(names), rest
+        assert set(marks) <= {"yes", ""}, rest
+        found.append(Line(action, subject, tuple(name for name, mark in zip(names, marks, strict=True) if mark)))
+    return found
