@@ -14,7 +14,7 @@ from registry.broker.errors import translated_nats
 from registry.broker.permitted import unless_refused
 from registry.errors import RegistryError, Unavailable
 from registry.history.pages import NOT_READ
-from registry.history.snapshot import END, Snapshot, snapshot_subject, whole_lines
+from registry.history.snapshot import END, Snapshot, grouped_lines, snapshot_subject
 from registry.position import Position
 from registry.profiles.profile import Profile
 
@@ -24,12 +24,13 @@ CHUNK_TIMEOUT_SECONDS = 30.0
 async def take_snapshot(client: Client, profile: Profile) -> Snapshot:
     """The state as of now. Raises `Unavailable` when no publisher answers or it stops in the middle."""
     async with aclosing(_pieces(client, snapshot_subject(profile))) as pieces:
-        lines = whole_lines(pieces)
-        snapshot = Snapshot(position=_position(await anext(lines)))
-        async for line in lines:
-            if line == END:
-                break
-            snapshot.put_line(line)
+        groups = grouped_lines(pieces)
+        first, *lines = await anext(groups)
+        snapshot = Snapshot(position=_position(first))
+        while END not in lines:
+            snapshot.put_lines(lines)
+            lines = await anext(groups)
+        snapshot.put_lines(lines[: lines.index(END)])
         return snapshot
 
 

@@ -6,8 +6,9 @@ state and position belong together exactly (docs/adr/0006-history.md).
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -35,6 +36,21 @@ class Snapshot(State):
     """The state at one position. `replay(…, After(snapshot.position))` gives the events behind it."""
 
     position: Position = field(default_factory=lambda: Position(0))
+
+    def put_lines(self, lines: Iterable[bytes]) -> None:
+        """Take rows, as `put_line` does each.
+
+        The collector rests meanwhile: it would look at all rows again and again, which hold no cycles, for a quarter of
+        the time.
+        """
+        is_collecting = gc.isenabled()
+        gc.disable()
+        try:
+            for line in lines:
+                self.put_line(line)
+        finally:
+            if is_collecting:
+                gc.enable()
 
     def put_line(self, line: bytes) -> None:
         """Take one row as the publisher sends it. Raises `RegistryError` for a line that is none."""
@@ -65,15 +81,20 @@ def _row(model: type[RowT], text: bytes) -> RowT:
 
 async def whole_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The lines of a text that comes in pieces, without their ends. What is behind the last end is no line."""
+    async for lines in grouped_lines(pieces):
+        for line in lines:
+            yield line
+
+
+async def grouped_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """The same, those together that end in one piece."""
     begun: list[bytes] = []
     async for piece in pieces:
         end, *lines = piece.split(b"\n")
         begun.append(end)
         if not lines:
             continue
-        yield b"".join(begun)
-        for line in lines[:-1]:
-            yield line
+        yield [b"".join(begun), *lines[:-1]]
         begun = [lines[-1]]
 
 
