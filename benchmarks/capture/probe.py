@@ -103,7 +103,8 @@ async def _fell_behind(publisher: Publisher, load: Load, running: Writing, befor
         await asyncio.sleep(0.25)
         if load.rows_per_second is None or publisher.side.row is None:
             continue
-        due = (perf_counter() - start - 2 * LIMIT_MS / 1000) * load.rows_per_second - 3 * load.rows_per_transaction
+        seconds = min(perf_counter() - start, load.seconds) - 2 * LIMIT_MS / 1000
+        due = seconds * load.rows_per_second - 3 * load.rows_per_transaction
         if await publisher.stored() - before < due:
             return True
     return False

@@ -23,7 +23,7 @@ from benchmarks.writers import WORKTREES
 from registry.subjects import Names
 
 ROOT = Path(__file__).parent.parent.parent
-START_SECONDS, STOP_SECONDS = 60.0, 15.0
+START_SECONDS, STOP_SECONDS = 120.0, 15.0
 CONFIRMED = "SELECT (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = %s"
 END_READER = """
 SELECT pg_terminate_backend(active_pid, 10000)
