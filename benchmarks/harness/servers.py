@@ -115,7 +115,7 @@ async def fill_seconds(client: Client, prefix: str, messages: int, timeout_secon
     The times are the server's own, so that no start of a process is in them.
     """
     state = await reached(client, prefix, messages, timeout_seconds)
-    return (_time(state["last_ts"]) - _time(state["first_ts"])).total_seconds()
+    return (server_time(state["last_ts"]) - server_time(state["first_ts"])).total_seconds()
 
 
 async def reached(
@@ -137,8 +137,8 @@ async def drop_stream(client: Client, prefix: str) -> None:
     await client.jetstream().delete_stream(Names(prefix).event_stream)
 
 
-def _time(text: str) -> datetime:
-    """nats-server writes nanoseconds; Python reads microseconds."""
+def server_time(text: str) -> datetime:
+    """A time as nats-server writes it, in nanoseconds; Python reads microseconds."""
     return datetime.fromisoformat(text[:26].rstrip("Z").ljust(26, "0") + "+00:00")
 
 

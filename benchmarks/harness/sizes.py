@@ -42,6 +42,17 @@ class Sizes:
     footprint_backlog: int = 1_000_000
     idle_seconds: float = 20.0
     starts: int = 10
+    capture_rows: int = 100_000
+    capture_clients: int = 16
+    capture_block: int = 1_000
+    """Rows of a bulk transaction; each client has its own."""
+    capture_rate: float = 1_000
+    """Writes a second that every side is given."""
+    capture_seconds: float = 15.0
+    full_speed_seconds: float = 5.0
+    probe_seconds: float = 10.0
+    halvings: int = 4
+    sustained_seconds: float = 60.0
 
 
 QUICK = Sizes(
@@ -73,5 +84,14 @@ QUICK = Sizes(
     footprint_backlog=5_000,
     idle_seconds=1.0,
     starts=2,
+    capture_rows=1_000,
+    capture_clients=2,
+    capture_block=100,
+    capture_rate=100,
+    capture_seconds=2.0,
+    full_speed_seconds=1.0,
+    probe_seconds=1.0,
+    halvings=1,
+    sustained_seconds=1.0,
 )
 """About a minute in all; its figures mean nothing."""

@@ -8,7 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import commands, console, latency, outages, queries, replay, snapshot, writer_cpu, writers
+from benchmarks import commands, console, latency, outages, queries, replay, snapshot, sustained, writer_cpu, writers
+from benchmarks.capture.sides import NOBODY, OURS, RECEIVER
 from benchmarks.harness.servers import Servers, running
 from benchmarks.harness.sizes import QUICK
 
@@ -39,3 +40,13 @@ async def test_a_benchmark_measures_each_side_and_judges_each_target(servers: Se
     assert {target.verdict for target in report.targets} <= {"met", "not met"}
     assert all(value >= 0 for series in report.series for value in series.values)
     assert all(len(series.values) >= 1 for series in report.series)
+
+
+async def test_sustained_rates_are_found_and_peers_that_are_not_here_are_told(servers: Servers) -> None:
+    report = await sustained.run(servers, replace(SMALL, capture_seconds=1.0, halvings=0), (NOBODY, OURS, RECEIVER))
+    verdicts = {target.figure: target.verdict for target in report.targets}
+    assert verdicts["lost, doubled or reordered over a kill"] == "met"
+    told = [verdict for figure, verdict in verdicts.items() if "against" in figure]
+    assert told
+    assert set(told) == {"not measured: it was not asked for"}
+    assert {series.name.partition(":")[0] for series in report.series} == {NOBODY.name, OURS.name, RECEIVER.name}
