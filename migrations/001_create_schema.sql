@@ -585,6 +585,8 @@ CREATE INDEX IF NOT EXISTS idx_projects_name_length ON projects (length(name), n
 CREATE INDEX IF NOT EXISTS idx_projects_metadata ON projects USING gin (metadata);
 
 CREATE UNIQUE INDEX IF NOT EXISTS worktrees_unique_active_path ON worktrees (path) WHERE active;
+-- None on last_sync_at or updated_at: every write of a worktree sets one of them, and would then make an entry in each of
+-- these indexes instead of none (HOT).
 CREATE INDEX IF NOT EXISTS idx_worktrees_project_id ON worktrees (project_id) WHERE active;
 CREATE INDEX IF NOT EXISTS idx_worktrees_type_id ON worktrees (type_id);
 CREATE INDEX IF NOT EXISTS idx_worktrees_active ON worktrees (active) WHERE active;
@@ -593,7 +595,6 @@ CREATE INDEX IF NOT EXISTS idx_worktrees_uncommitted ON worktrees (has_uncommitt
     WHERE has_uncommitted_changes AND active;
 CREATE INDEX IF NOT EXISTS idx_worktrees_unmerged ON worktrees (project_id, merged_at)
     WHERE merged_at IS NULL AND active;
-CREATE INDEX IF NOT EXISTS idx_worktrees_last_sync ON worktrees (last_sync_at) WHERE active;
 CREATE INDEX IF NOT EXISTS idx_worktrees_metadata ON worktrees USING gin (metadata);
 
 CREATE INDEX IF NOT EXISTS idx_worktree_types_metadata ON worktree_types USING gin (metadata);

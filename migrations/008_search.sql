@@ -116,6 +116,35 @@ $$;
 
 COMMENT ON FUNCTION search_query_words(tsquery) IS 'The words that may be there, for a coarse look and for marking them.';
 
+-- The index knows of no order: of each row that has the words it must be looked whether they stand side by side, which takes
+-- 30 microseconds when the text is taken apart for it, and 3 by these two.
+CREATE OR REPLACE FUNCTION search_all_words(p_query tsquery)
+RETURNS tsquery
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT regexp_replace(p_query::text, '<(-|[0-9]+)>', '&', 'g')::tsquery
+$$;
+
+CREATE OR REPLACE FUNCTION search_side_by_side(p_query tsquery)
+RETURNS text
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE
+        WHEN p_query::text ~ '^''[a-z0-9]+''( <-> ''[a-z0-9]+'')+$'
+            THEN replace(replace(p_query::text, ''' <-> ''', '[^a-z0-9]+'), '''', '')
+        ELSE ''
+    END
+$$;
+
+COMMENT ON FUNCTION search_all_words(tsquery) IS 'The query without the order of its words: what the index can be asked for.';
+COMMENT ON FUNCTION search_side_by_side(tsquery) IS 'A pattern for a coarse look whether the words of a phrase follow each other; matches everything where the query is more than one phrase.';
+
 -- What PostgreSQL keeps about the words of an index: up to 2,000 of them for each table, the most frequent ones. With the
 -- owner's rights, since others see no statistics of an index; so only who may read the tables may call it.
 CREATE OR REPLACE FUNCTION search_known_words(p_word text)
@@ -138,7 +167,22 @@ COMMENT ON FUNCTION search_known_words(text) IS 'Words of the registry that ANAL
 
 REVOKE EXECUTE ON FUNCTION search_known_words(text) FROM PUBLIC;
 
--- Two words at most, so that a query stays small. The names of the newest worktrees are known before ANALYZE runs.
+-- No index has the worktrees in the order they were written in: every write would make an entry in it, and in each other
+-- index as well. Who works on one says so in the log, which has one.
+CREATE OR REPLACE FUNCTION search_busy_worktrees()
+RETURNS uuid[]
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+    SELECT coalesce(array_agg(DISTINCT newest.worktree_id), '{}')
+    FROM (SELECT a.worktree_id FROM public.agent_activities a ORDER BY a.created_at DESC LIMIT 500) newest
+$$;
+
+COMMENT ON FUNCTION search_busy_worktrees() IS 'Worktrees that the newest activities are of.';
+
+-- Two words at most, so that a query stays small. The names of busy worktrees, and of some, are known before ANALYZE runs.
 CREATE OR REPLACE FUNCTION search_similar_words(p_word text)
 RETURNS text[]
 LANGUAGE plpgsql
@@ -169,7 +213,11 @@ BEGIN
             FROM unnest(known) AS k (word)
             UNION
             SELECT named.word
-            FROM (SELECT w.name FROM public.worktrees w WHERE w.active ORDER BY w.last_sync_at DESC LIMIT 500) newest
+            FROM (
+                SELECT w.name FROM public.worktrees w WHERE w.id = ANY (public.search_busy_worktrees())
+                UNION ALL
+                (SELECT w.name FROM public.worktrees w WHERE w.active LIMIT 500)
+            ) newest
             CROSS JOIN LATERAL unnest(
                 string_to_array(translate(lower(newest.name COLLATE "C"), '-/_.:', '     '), ' ')
             ) AS named (word)
@@ -209,11 +257,15 @@ SET jit = off
 AS $$
 DECLARE
     enough CONSTANT integer := 20;
-    newest_ones CONSTANT integer := 500;
     has_choice CONSTANT boolean := p_query::text ~ '[|]';
-    many CONSTANT integer := 400;
+    is_phrase CONSTANT boolean := p_exact::text ~ '<';
+    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 400 END;
+    looked_at CONSTANT integer := CASE WHEN is_phrase THEN 3000 ELSE many END;
+    busy CONSTANT uuid[] := public.search_busy_worktrees();
     found_ids uuid[];
     query tsquery;
+    all_words tsquery;
+    side_by_side text;
 BEGIN
     found_ids := ARRAY(
         SELECT w.id
@@ -225,9 +277,8 @@ BEGIN
         FROM (
             SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message
             FROM public.worktrees w
-            WHERE w.active
-            ORDER BY w.last_sync_at DESC
-            LIMIT newest_ones
+            WHERE w.id = ANY (busy) AND w.active
+            ORDER BY w.updated_at DESC
         ) newest
         CROSS JOIN LATERAL (
             SELECT lower(
@@ -241,12 +292,28 @@ BEGIN
     );
     FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
         EXIT WHEN cardinality(found_ids) >= enough;
+        all_words := public.search_all_words(query);
+        side_by_side := public.search_side_by_side(query);
         found_ids := found_ids || ARRAY(
             SELECT hit.id
             FROM (
-                SELECT w.id, w.name, w.updated_at
-                FROM public.worktrees w
-                WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message) @@ query
+                SELECT near.id, near.name, near.updated_at
+                FROM (
+                    SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message, w.updated_at
+                    FROM public.worktrees w
+                    WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message)
+                        @@ all_words
+                    LIMIT looked_at
+                ) near
+                WHERE CASE
+                    WHEN is_phrase THEN
+                        lower(concat_ws(' ', near.name, near.branch_name, near.path, near.last_commit_message) COLLATE "C")
+                            ~ side_by_side
+                        AND public.search_words_of_worktree(
+                            near.name, near.branch_name, near.path, near.last_commit_message
+                        ) @@ query
+                    ELSE true
+                END
                 LIMIT many
             ) hit
             ORDER BY lower(hit.name COLLATE "C") LIKE ALL (p_patterns) DESC, hit.updated_at DESC
@@ -272,11 +339,15 @@ AS $$
 DECLARE
     enough CONSTANT integer := 20;
     newest_ones CONSTANT integer := 1000;
-    many CONSTANT integer := 400;
+    is_phrase CONSTANT boolean := p_exact::text ~ '<';
+    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 400 END;
+    looked_at CONSTANT integer := CASE WHEN is_phrase THEN 3000 ELSE many END;
     found_ids uuid[];
     by_index uuid[];
     hits bigint := 0;
     query tsquery;
+    all_words tsquery;
+    side_by_side text;
 BEGIN
     found_ids := public.search_newest_activities(p_query, p_patterns, newest_ones, enough);
     IF cardinality(found_ids) BETWEEN enough / 5 AND enough - 1 THEN
@@ -284,13 +355,25 @@ BEGIN
     END IF;
     FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
         EXIT WHEN cardinality(found_ids) >= enough;
+        all_words := public.search_all_words(query);
+        side_by_side := public.search_side_by_side(query);
         SELECT coalesce(max(best.hits), 0), coalesce(array_agg(best.id), '{}') INTO hits, by_index
         FROM (
             SELECT hit.id, count(*) OVER () AS hits
             FROM (
-                SELECT a.id, a.created_at
-                FROM public.agent_activities a
-                WHERE public.search_words_of_activity(a.description, a.file_path) @@ query
+                SELECT near.id, near.created_at
+                FROM (
+                    SELECT a.id, a.description, a.file_path, a.created_at
+                    FROM public.agent_activities a
+                    WHERE public.search_words_of_activity(a.description, a.file_path) @@ all_words
+                    LIMIT looked_at
+                ) near
+                WHERE CASE
+                    WHEN is_phrase THEN
+                        lower(concat_ws(' ', near.description, near.file_path) COLLATE "C") ~ side_by_side
+                        AND public.search_words_of_activity(near.description, near.file_path) @@ query
+                    ELSE true
+                END
                 LIMIT many
             ) hit
             ORDER BY hit.created_at DESC
@@ -601,16 +684,12 @@ BEGIN
     )
     SELECT
         s.kind, s.id, s.name, s.project_id, s.project_name, s.worktree_id, s.place,
-        coalesce(marked.excerpt, ARRAY[left(coalesce(s.texts[1], s.texts[2]), 160)]),
+        coalesce(
+            public.search_excerpt(s.texts[1], words), public.search_excerpt(s.texts[2], words),
+            public.search_excerpt(s.texts[3], words), ARRAY[left(coalesce(s.texts[1], s.texts[2]), 160)]
+        ),
         s.score::real, s.active, s.occurred_at
     FROM shown s
-    LEFT JOIN LATERAL (
-        SELECT public.search_excerpt(t.part, words) AS excerpt
-        FROM unnest(s.texts) WITH ORDINALITY AS t (part, place)
-        WHERE public.search_excerpt(t.part, words) IS NOT NULL
-        ORDER BY t.place
-        LIMIT 1
-    ) marked ON true
     ORDER BY s.score DESC, s.occurred_at DESC, s.id;
 END;
 $$;

@@ -3508,11 +3508,15 @@ AS $function$
 DECLARE
     enough CONSTANT integer := 20;
     newest_ones CONSTANT integer := 1000;
-    many CONSTANT integer := 400;
+    is_phrase CONSTANT boolean := p_exact::text ~ '<';
+    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 400 END;
+    looked_at CONSTANT integer := CASE WHEN is_phrase THEN 3000 ELSE many END;
     found_ids uuid[];
     by_index uuid[];
     hits bigint := 0;
     query tsquery;
+    all_words tsquery;
+    side_by_side text;
 BEGIN
     found_ids := public.search_newest_activities(p_query, p_patterns, newest_ones, enough);
     IF cardinality(found_ids) BETWEEN enough / 5 AND enough - 1 THEN
@@ -3520,13 +3524,25 @@ BEGIN
     END IF;
     FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
         EXIT WHEN cardinality(found_ids) >= enough;
+        all_words := public.search_all_words(query);
+        side_by_side := public.search_side_by_side(query);
         SELECT coalesce(max(best.hits), 0), coalesce(array_agg(best.id), '{}') INTO hits, by_index
         FROM (
             SELECT hit.id, count(*) OVER () AS hits
             FROM (
-                SELECT a.id, a.created_at
-                FROM public.agent_activities a
-                WHERE public.search_words_of_activity(a.description, a.file_path) @@ query
+                SELECT near.id, near.created_at
+                FROM (
+                    SELECT a.id, a.description, a.file_path, a.created_at
+                    FROM public.agent_activities a
+                    WHERE public.search_words_of_activity(a.description, a.file_path) @@ all_words
+                    LIMIT looked_at
+                ) near
+                WHERE CASE
+                    WHEN is_phrase THEN
+                        lower(concat_ws(' ', near.description, near.file_path) COLLATE "C") ~ side_by_side
+                        AND public.search_words_of_activity(near.description, near.file_path) @@ query
+                    ELSE true
+                END
                 LIMIT many
             ) hit
             ORDER BY hit.created_at DESC
@@ -3541,6 +3557,28 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION search_activities(tsquery,tsquery,text[]) IS 'Activities that have the words, of which search_registry() takes the best.';
+
+CREATE OR REPLACE FUNCTION public.search_all_words(p_query tsquery)
+ RETURNS tsquery
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT regexp_replace(p_query::text, '<(-|[0-9]+)>', '&', 'g')::tsquery
+$function$;
+COMMENT ON FUNCTION search_all_words(tsquery) IS 'The query without the order of its words: what the index can be asked for.';
+
+CREATE OR REPLACE FUNCTION public.search_busy_worktrees()
+ RETURNS uuid[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+    SELECT coalesce(array_agg(DISTINCT newest.worktree_id), '{}')
+    FROM (SELECT a.worktree_id FROM public.agent_activities a ORDER BY a.created_at DESC LIMIT 500) newest
+$function$;
+COMMENT ON FUNCTION search_busy_worktrees() IS 'Worktrees that the newest activities are of.';
 
 CREATE OR REPLACE FUNCTION public.search_described_projects(p_exact tsquery, p_query tsquery)
  RETURNS uuid[]
@@ -3973,20 +4011,30 @@ BEGIN
     )
     SELECT
         s.kind, s.id, s.name, s.project_id, s.project_name, s.worktree_id, s.place,
-        coalesce(marked.excerpt, ARRAY[left(coalesce(s.texts[1], s.texts[2]), 160)]),
+        coalesce(
+            public.search_excerpt(s.texts[1], words), public.search_excerpt(s.texts[2], words),
+            public.search_excerpt(s.texts[3], words), ARRAY[left(coalesce(s.texts[1], s.texts[2]), 160)]
+        ),
         s.score::real, s.active, s.occurred_at
     FROM shown s
-    LEFT JOIN LATERAL (
-        SELECT public.search_excerpt(t.part, words) AS excerpt
-        FROM unnest(s.texts) WITH ORDINALITY AS t (part, place)
-        WHERE public.search_excerpt(t.part, words) IS NOT NULL
-        ORDER BY t.place
-        LIMIT 1
-    ) marked ON true
     ORDER BY s.score DESC, s.occurred_at DESC, s.id;
 END;
 $function$;
 COMMENT ON FUNCTION search_registry(text,integer,text[]) IS 'Projects, worktrees and activities that have the words, or words that begin so: best first, at most p_limit; every second piece of the excerpt is what was looked for. Syntax as in web searches: "a phrase", or, -not.';
+
+CREATE OR REPLACE FUNCTION public.search_side_by_side(p_query tsquery)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN p_query::text ~ '^''[a-z0-9]+''( <-> ''[a-z0-9]+'')+$'
+            THEN replace(replace(p_query::text, ''' <-> ''', '[^a-z0-9]+'), '''', '')
+        ELSE ''
+    END
+$function$;
+COMMENT ON FUNCTION search_side_by_side(tsquery) IS 'A pattern for a coarse look whether the words of a phrase follow each other; matches everything where the query is more than one phrase.';
 
 CREATE OR REPLACE FUNCTION public.search_similar_words(p_word text)
  RETURNS text[]
@@ -4018,7 +4066,11 @@ BEGIN
             FROM unnest(known) AS k (word)
             UNION
             SELECT named.word
-            FROM (SELECT w.name FROM public.worktrees w WHERE w.active ORDER BY w.last_sync_at DESC LIMIT 500) newest
+            FROM (
+                SELECT w.name FROM public.worktrees w WHERE w.id = ANY (public.search_busy_worktrees())
+                UNION ALL
+                (SELECT w.name FROM public.worktrees w WHERE w.active LIMIT 500)
+            ) newest
             CROSS JOIN LATERAL unnest(
                 string_to_array(translate(lower(newest.name COLLATE "C"), '-/_.:', '     '), ' ')
             ) AS named (word)
@@ -4086,11 +4138,15 @@ CREATE OR REPLACE FUNCTION public.search_worktrees(p_exact tsquery, p_query tsqu
 AS $function$
 DECLARE
     enough CONSTANT integer := 20;
-    newest_ones CONSTANT integer := 500;
     has_choice CONSTANT boolean := p_query::text ~ '[|]';
-    many CONSTANT integer := 400;
+    is_phrase CONSTANT boolean := p_exact::text ~ '<';
+    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 400 END;
+    looked_at CONSTANT integer := CASE WHEN is_phrase THEN 3000 ELSE many END;
+    busy CONSTANT uuid[] := public.search_busy_worktrees();
     found_ids uuid[];
     query tsquery;
+    all_words tsquery;
+    side_by_side text;
 BEGIN
     found_ids := ARRAY(
         SELECT w.id
@@ -4102,9 +4158,8 @@ BEGIN
         FROM (
             SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message
             FROM public.worktrees w
-            WHERE w.active
-            ORDER BY w.last_sync_at DESC
-            LIMIT newest_ones
+            WHERE w.id = ANY (busy) AND w.active
+            ORDER BY w.updated_at DESC
         ) newest
         CROSS JOIN LATERAL (
             SELECT lower(
@@ -4118,12 +4173,28 @@ BEGIN
     );
     FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
         EXIT WHEN cardinality(found_ids) >= enough;
+        all_words := public.search_all_words(query);
+        side_by_side := public.search_side_by_side(query);
         found_ids := found_ids || ARRAY(
             SELECT hit.id
             FROM (
-                SELECT w.id, w.name, w.updated_at
-                FROM public.worktrees w
-                WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message) @@ query
+                SELECT near.id, near.name, near.updated_at
+                FROM (
+                    SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message, w.updated_at
+                    FROM public.worktrees w
+                    WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message)
+                        @@ all_words
+                    LIMIT looked_at
+                ) near
+                WHERE CASE
+                    WHEN is_phrase THEN
+                        lower(concat_ws(' ', near.name, near.branch_name, near.path, near.last_commit_message) COLLATE "C")
+                            ~ side_by_side
+                        AND public.search_words_of_worktree(
+                            near.name, near.branch_name, near.path, near.last_commit_message
+                        ) @@ query
+                    ELSE true
+                END
                 LIMIT many
             ) hit
             ORDER BY lower(hit.name COLLATE "C") LIKE ALL (p_patterns) DESC, hit.updated_at DESC

@@ -28,6 +28,7 @@ CALLS = {
     "search_newest_activities": "SELECT search_newest_activities('a', '{a}', 1, 1)",
     "search_described_projects": "SELECT search_described_projects('a', 'a')",
     "search_similar_words": "SELECT search_similar_words('a')",
+    "search_busy_worktrees": "SELECT search_busy_worktrees()",
     "registry_health": "SELECT * FROM registry_health()",
     "cleanup_old_activities": "SELECT cleanup_old_activities(0)",
     "prune_inactive_worktrees": "SELECT prune_inactive_worktrees(0)",

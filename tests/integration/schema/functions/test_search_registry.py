@@ -231,3 +231,26 @@ def test_it_looks_where_its_indexes_are(db, texts):
             "'idx_projects_words', 'idx_worktrees_words', 'idx_agent_activities_words']) AS name"
         ).fetchall()
     assert all(row["is_read"] for row in scans), scans
+
+
+def test_a_sync_that_finds_the_same_commit_makes_no_entry_in_any_index(db, texts):
+    places = "SELECT ctid::text, pg_relation_size('idx_worktrees_words') FROM worktrees WHERE id = %s"
+    others = "SELECT n_tup_upd - n_tup_hot_upd AS elsewhere FROM pg_stat_xact_user_tables WHERE relname = 'worktrees'"
+    with db.transaction():
+        place = db.execute(places, (texts["worktree"],)).fetchone()
+        before = db.execute(others).fetchone()
+        db.execute("SELECT update_worktree_git_state(%s, p_ahead => 3)", (texts["worktree"],))
+        assert db.execute(others).fetchone() == before
+        assert db.execute(places, (texts["worktree"],)).fetchone() != place
+
+
+def test_a_phrase_is_told_from_its_words(db, texts):
+    db.execute(
+        "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)"
+        " SELECT 'ada', %s, 'other', CASE n WHEN 1 THEN 'a stitch, in time' ELSE 'time in stitch' END"
+        " FROM generate_series(1, 2000) AS n",
+        (texts["worktree"],),
+    )
+    db.execute("UPDATE worktrees SET last_commit_message = 'in time of a stitch'")
+
+    assert ["".join(row["excerpt"]) for row in found(db, '"stitch in time"')] == ["a stitch, in time"]
