@@ -190,6 +190,9 @@ BEGIN
                         )
                         AND NOT t.tgisinternal
                         AND t.tgenabled IN ('D', 'R')
+                        AND NOT EXISTS (    -- a mirror's rows come as they are
+                            SELECT FROM pg_trigger r WHERE r.tgrelid = t.tgrelid AND r.tgname = 'mirror_refuses'
+                        )
                 $check$),
 
                 ('indexes', 'an index that is not valid costs every writer and helps nobody: REINDEX INDEX CONCURRENTLY …, or drop it',

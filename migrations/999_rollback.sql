@@ -37,7 +37,10 @@ BEGIN
             ('project_counts', 'in_flight_worktrees'),
             ('count_delta', 'is_all_stale'),
             ('schema_migrations', 'checksum'),
-            ('registry_metadata', 'registry_id')
+            ('registry_metadata', 'registry_id'),
+            ('mirror_source', 'snapshot_reason'),
+            ('mirror_event', 'event_id'),
+            ('mirror_row', 'fields')
     ) AS own (table_name, column_name)
     WHERE to_regclass('public.' || own.table_name) IS NOT NULL
         AND NOT EXISTS (
@@ -68,6 +71,9 @@ DROP FUNCTION IF EXISTS
     outbox_worktree_type_changes(worktree_types, worktree_types),
     outbox_activity_data(agent_activities, uuid, text, text);
 
+-- 012: what takes rows of the tables
+DROP FUNCTION IF EXISTS mirror_project(projects), mirror_worktree(worktrees);
+
 -- 007: what has rows of the tables
 DROP FUNCTION IF EXISTS kept_totals(), counted_totals();
 
@@ -86,6 +92,9 @@ DROP TABLE IF EXISTS
     project_counts,
     registry_counts,
     registry_metadata,
+    mirror_row,
+    mirror_event,
+    mirror_source,
     command_ledger,
     published_batch,
     publisher_cursor,
@@ -160,6 +169,23 @@ BEGIN
     END LOOP;
 END;
 $$;
+
+-- 012: mirrors
+DROP FUNCTION IF EXISTS
+    promote_mirror(),
+    replace_mirrored(text, text, bigint, uuid, uuid, text, bigint, bigint, text),
+    apply_mirrored(text, text, boolean, bigint[], text[]),
+    mirror_event_applied(jsonb),
+    mirror_truncated(text),
+    mirror_place_event(text, jsonb),
+    mirror_host_event(text, jsonb),
+    mirror_type_event(text, jsonb),
+    mirror_worktree_event(text, jsonb, timestamptz),
+    begin_mirror(text, text, boolean),
+    mirror_tables(),
+    refuse_on_mirror(),
+    registry_epoch(),
+    registry_life();
 
 -- 010: hosts
 DROP FUNCTION IF EXISTS

@@ -16,6 +16,8 @@ from publisher.embedded.watch import ServersHealth, watched
 from publisher.gauges.measurement import Gauges, OutboxMeasurement, StreamMeasurement
 from publisher.health import Health
 from publisher.history.service import HistoryService
+from publisher.mirror.follower import Follower
+from publisher.mirror.health import MirrorHealth
 from publisher.outbox.retention import Retention
 from publisher.part import Part
 from publisher.query_service import QueryService
@@ -55,9 +57,11 @@ async def serve(
     contact = Contact(as_part, Health("start", metrics.registry, consequence="nothing is started: "))
     findings = Findings(metrics.registry)
     parts: list[Part] = []
-    if "publisher" in as_part:
+    if settings.mirror_nats_url:
+        parts += _mirroring(as_part["publisher"], as_part["reader"], metrics)
+    elif "publisher" in as_part:
         parts += _publishing(as_part["publisher"], as_part["reader"], metrics, findings)
-    if "applier" in as_part:
+    if "applier" in as_part and not settings.mirror_nats_url:
         parts.insert(1, Applier(as_part["applier"], applier_metrics))
     for lead in {metrics, applier_metrics} - {part.health for part in parts}:
         lead.became("elsewhere")
@@ -125,6 +129,15 @@ def _publishing(settings: Settings, reader: Settings, metrics: RelayMetrics, fin
     ]
 
 
+def _mirroring(settings: Settings, reader: Settings, metrics: RelayMetrics) -> list[Part]:
+    """What follows another registry, and answers who asks for what is known of it here."""
+    registry = metrics.registry
+    return [
+        Follower(settings, MirrorHealth(registry)),
+        QueryService(reader, Health("queries", registry, consequence="no query is answered: ")),
+    ]
+
+
 class Contact(Part):
     """The first contact with both servers: whether they answer, and are those that the settings mean."""
 
@@ -157,6 +170,8 @@ async def check_database(database_url: str) -> None:
 
 def database_parts(settings: Settings) -> list[DatabasePart]:
     """The users of the database whom this process has: it does all, or one of two things, and always shows pages."""
+    if settings.mirror_nats_url:
+        return ["publisher", "reader"]
     if settings.parts == "all":
         return ["publisher", "applier", "reader"]
     return [settings.parts, "reader"]

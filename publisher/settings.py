@@ -8,8 +8,9 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from publisher.mirror_settings import MirrorSettings
 from registry import exact
 from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
@@ -41,7 +42,7 @@ USUAL_VARIABLES = {"database_url": "DATABASE_URL", "nats_url": "NATS_URL"}
 """What others call these settings, too: read where the variable of ours is not set."""
 
 
-class Settings(BaseModel):
+class Settings(MirrorSettings):
     """Settings shared by all commands. `load` reads them from where they are given."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)

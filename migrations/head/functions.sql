@@ -157,6 +157,68 @@ END;
 $function$;
 COMMENT ON FUNCTION apply_command(uuid,text,jsonb,bytea,uuid,text,text,text,text,boolean) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
 
+CREATE OR REPLACE FUNCTION public.apply_mirrored(p_before text, p_after text, p_is_complete boolean, p_sequences bigint[], p_payloads text[], OUT applied integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO, YMD'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    told record;
+    was bigint;
+    last record;
+BEGIN
+    PERFORM set_config('imi.mirror', 'applies', true);
+    SELECT m.sequence INTO was FROM public.mirror_source m WHERE m.promoted_at IS NULL AND m.position = p_before FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the mirror is no longer where this process left it: another one follows the source, or it was promoted'
+            USING ERRCODE = '55000';
+    END IF;
+    applied := 0;
+    FOR told IN
+        WITH given AS MATERIALIZED (
+            SELECT g.place, g.sequence, g.payload::jsonb AS event
+            FROM unnest(p_sequences, p_payloads) WITH ORDINALITY AS g (sequence, payload, place)
+        ), noted AS (
+            INSERT INTO public.mirror_event (event_id, sequence)
+            SELECT DISTINCT ON (g.event ->> 'id') (g.event ->> 'id')::uuid, g.sequence
+            FROM given g
+            ORDER BY g.event ->> 'id', g.place
+            ON CONFLICT DO NOTHING
+            RETURNING event_id, sequence
+        )
+        SELECT g.event
+        FROM given g
+        JOIN noted n ON n.event_id = (g.event ->> 'id')::uuid AND n.sequence = g.sequence
+        ORDER BY g.place
+    LOOP
+        PERFORM public.mirror_event_applied(told.event);
+        applied := applied + 1;
+    END LOOP;
+    SELECT e.event ->> 'id' AS id, e.event ->> 'sequence' AS outbox_id, e.event ->> 'time' AS at
+    INTO last
+    FROM (SELECT p_payloads[cardinality(p_payloads)]::jsonb AS event) e;
+    UPDATE public.mirror_source m
+    SET
+        position = p_after,
+        sequence = coalesce(p_sequences[cardinality(p_sequences)], m.sequence),
+        event_id = coalesce(last.id::uuid, m.event_id),
+        outbox_id = greatest(m.outbox_id, last.outbox_id::bigint),
+        event_at = coalesce(last.at::timestamptz, m.event_at),
+        known_at = CASE WHEN p_is_complete THEN statement_timestamp() ELSE m.known_at END,
+        events = m.events + applied;
+    IF p_sequences[cardinality(p_sequences)] / 1000 > was / 1000 THEN
+        DELETE FROM public.mirror_event e WHERE e.sequence < was - 20000;
+    END IF;
+    PERFORM set_config('imi.mirror', '', true);
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION apply_mirrored(text,text,boolean,bigint[],text[]) FROM PUBLIC;
+COMMENT ON FUNCTION apply_mirrored(text,text,boolean,bigint[],text[]) IS 'Applies events of the source, given as their envelopes, and moves the position from before them to behind them; returns how many were new. 55000 when the mirror is elsewhere.';
+
 CREATE OR REPLACE FUNCTION public.backfill_outbox(p_limit integer DEFAULT 1000)
  RETURNS integer
  LANGUAGE plpgsql
@@ -239,6 +301,54 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION backfill_outbox_lock(regclass,text,boolean) FROM PUBLIC;
 COMMENT ON FUNCTION backfill_outbox_lock(regclass,text,boolean) IS 'Locks a row against changes, and says whether that is done: false where somebody is changing it, true where it is gone.';
+
+CREATE OR REPLACE FUNCTION public.begin_mirror(p_name text, p_stream text, p_may_replace boolean DEFAULT false)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    mirrored text;
+    other name;
+BEGIN
+    PERFORM set_config('imi.mirror', 'applies', true);
+    PERFORM public.require_name('begin_mirror', 'p_name', p_name);
+    IF EXISTS (SELECT FROM public.mirror_source m WHERE m.promoted_at IS NULL) THEN
+        RAISE EXCEPTION 'begin_mirror: this registry is a mirror already, of %', (SELECT quote_ident(m.name) FROM public.mirror_source m)
+            USING ERRCODE = '55000';
+    END IF;
+    IF NOT p_may_replace AND (
+        EXISTS (SELECT FROM public.projects) OR EXISTS (SELECT FROM public.agent_activities)
+        OR EXISTS (SELECT FROM public.outbox o WHERE o.entity <> 'registry')
+    ) THEN
+        RAISE EXCEPTION 'begin_mirror: this registry has projects or a history of its own, which would be gone'
+            USING ERRCODE = '55000';
+    END IF;
+    FOR mirrored IN SELECT t FROM public.mirror_tables() t LOOP
+        -- Rows come as the source has them, with all that its triggers made of them; counts are this registry's own.
+        FOR other IN
+            SELECT t.tgname
+            FROM pg_trigger t
+            WHERE t.tgrelid = to_regclass('public.' || mirrored) AND NOT t.tgisinternal AND t.tgname NOT LIKE '%\_count\_%'
+        LOOP
+            EXECUTE format('ALTER TABLE public.%I DISABLE TRIGGER %I', mirrored, other);
+        END LOOP;
+        EXECUTE format(
+            'CREATE OR REPLACE TRIGGER mirror_refuses BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON public.%I'
+            ' FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_on_mirror(%L)',
+            mirrored, p_name
+        );
+        EXECUTE format('ALTER TABLE public.%I ENABLE ALWAYS TRIGGER mirror_refuses', mirrored);
+    END LOOP;
+    -- The history is that of the source from now on.
+    TRUNCATE public.outbox, public.outbox_backlog, public.outbox_fault, public.published_batch, public.publisher_cursor,
+        public.command_ledger, public.mirror_source, public.mirror_event, public.mirror_row;
+    INSERT INTO public.mirror_source (name, stream) VALUES (p_name, p_stream);
+    PERFORM set_config('imi.mirror', '', true);
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION begin_mirror(text,text,boolean) FROM PUBLIC;
+COMMENT ON FUNCTION begin_mirror(text,text,boolean) IS 'Makes this registry the read-only mirror of another one; only its owner may. 55000 when it has rows or a history, unless they may be replaced.';
 
 CREATE OR REPLACE FUNCTION public.caller_host_id()
  RETURNS uuid
@@ -1588,6 +1698,225 @@ END;
 $function$;
 COMMENT ON FUNCTION may_use_counts() IS 'Whether the caller may see the counts that are kept, and sees all rows that are counted, and everything was counted since a table was truncated. Who does not is answered by counting.';
 
+CREATE OR REPLACE FUNCTION public.mirror_event_applied(p_event jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    entity CONSTANT text := split_part(p_event ->> 'type', '.', 2);
+    action CONSTANT text := split_part(p_event ->> 'type', '.', 3);
+    data CONSTANT jsonb := p_event -> 'data';
+BEGIN
+    IF entity = 'worktree' THEN
+        PERFORM public.mirror_worktree_event(action, data, (p_event ->> 'time')::timestamptz);
+    ELSIF entity = 'activity' THEN
+        INSERT INTO public.agent_activities
+        SELECT a.*
+        FROM jsonb_populate_record(
+            NULL::public.agent_activities,
+            data || coalesce(data -> 'worktree', '{}') || jsonb_build_object('id', data -> 'activity_id')
+        ) a
+        ON CONFLICT (id) DO NOTHING;
+    ELSIF entity = 'project' AND action = 'deleted' THEN
+        DELETE FROM public.project_hosts h WHERE h.project_id = (data ->> 'project_id')::uuid;
+        DELETE FROM public.projects p WHERE p.id = (data ->> 'project_id')::uuid;
+    ELSIF entity = 'project' THEN
+        PERFORM public.mirror_project(
+            jsonb_populate_record(NULL::public.projects, data || jsonb_build_object('id', data -> 'project_id'))
+        );
+    ELSIF entity = 'worktree_type' THEN
+        PERFORM public.mirror_type_event(action, data);
+    ELSIF entity = 'host' THEN
+        PERFORM public.mirror_host_event(action, data);
+    ELSIF entity = 'project_host' THEN
+        PERFORM public.mirror_place_event(action, data);
+    ELSIF entity = 'registry' AND action = 'truncated' THEN
+        PERFORM public.mirror_truncated(data ->> 'table');
+    END IF;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION mirror_event_applied(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION mirror_event_applied(jsonb) IS 'Applies one event; what is no matter of the tables changes nothing.';
+
+CREATE OR REPLACE FUNCTION public.mirror_host_event(p_action text, p_data jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    host CONSTANT public.hosts := jsonb_populate_record(
+        NULL::public.hosts, (p_data - 'machine') || jsonb_build_object('id', p_data -> 'host_id')
+    );
+BEGIN
+    IF p_action = 'removed' THEN
+        DELETE FROM public.hosts h WHERE h.id = host.id;
+        RETURN;
+    END IF;
+    INSERT INTO public.hosts AS h SELECT (host).*
+    ON CONFLICT (id) DO UPDATE
+    SET (name, former_names, description, created_at, updated_at)
+        = (excluded.name, excluded.former_names, excluded.description, excluded.created_at, excluded.updated_at);
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION mirror_host_event(text,jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION mirror_host_event(text,jsonb) IS 'Applies an event of a host.';
+
+CREATE OR REPLACE FUNCTION public.mirror_place_event(p_action text, p_data jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    place CONSTANT public.project_hosts := jsonb_populate_record(
+        NULL::public.project_hosts,
+        p_data || CASE WHEN (p_data ->> 'is_home')::boolean THEN '{"trunk_path": null}' ELSE '{}' END::jsonb
+    );
+BEGIN
+    IF p_action = 'removed' THEN
+        DELETE FROM public.project_hosts h WHERE h.project_id = place.project_id AND h.host_id = place.host_id;
+        RETURN;
+    END IF;
+    INSERT INTO public.project_hosts AS h SELECT (place).*
+    ON CONFLICT (project_id, host_id) DO UPDATE
+    SET (trunk_path, created_at, updated_at) = (excluded.trunk_path, excluded.created_at, excluded.updated_at);
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION mirror_place_event(text,jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION mirror_place_event(text,jsonb) IS 'Applies an event of where a project is.';
+
+CREATE OR REPLACE FUNCTION public.mirror_project(p_row projects)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    INSERT INTO public.projects AS p SELECT (p_row).*
+    ON CONFLICT (id) DO UPDATE
+    SET (
+        name, remote_origin, default_branch, trunk_path, description, metadata, created_at, updated_at, active
+    ) = (
+        excluded.name, excluded.remote_origin, excluded.default_branch, excluded.trunk_path, excluded.description,
+        excluded.metadata, excluded.created_at, excluded.updated_at, excluded.active
+    )
+    WHERE p *<> excluded
+$function$;
+REVOKE EXECUTE ON FUNCTION mirror_project(projects) FROM PUBLIC;
+COMMENT ON FUNCTION mirror_project(projects) IS 'Writes a row as the source has it.';
+
+CREATE OR REPLACE FUNCTION public.mirror_tables()
+ RETURNS SETOF text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT unnest(ARRAY[
+        'hosts', 'worktree_types', 'projects', 'project_hosts', 'worktrees', 'agent_activities', 'deleted_worktrees',
+        'command_ledger', 'outbox', 'outbox_backlog'
+    ])
+$function$;
+COMMENT ON FUNCTION mirror_tables() IS 'What nobody writes in a mirror.';
+
+CREATE OR REPLACE FUNCTION public.mirror_truncated(p_table text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF p_table IN ('projects', 'worktrees', 'worktree_types') THEN
+        DELETE FROM public.worktrees;
+        TRUNCATE public.agent_activities, public.deleted_worktrees;
+    END IF;
+    CASE p_table
+        WHEN 'projects' THEN
+            DELETE FROM public.project_hosts;
+            DELETE FROM public.projects;
+        WHEN 'worktree_types' THEN
+            DELETE FROM public.worktree_types;
+        WHEN 'agent_activities' THEN
+            TRUNCATE public.agent_activities;
+        ELSE NULL;
+    END CASE;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION mirror_truncated(text) FROM PUBLIC;
+COMMENT ON FUNCTION mirror_truncated(text) IS 'Empties a table that the source truncated, with what depends on it.';
+
+CREATE OR REPLACE FUNCTION public.mirror_type_event(p_action text, p_data jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    type CONSTANT public.worktree_types := jsonb_populate_record(
+        NULL::public.worktree_types, p_data || jsonb_build_object('id', p_data -> 'type_id')
+    );
+BEGIN
+    IF p_action = 'removed' THEN
+        DELETE FROM public.worktree_types t WHERE t.id = type.id;
+        RETURN;
+    END IF;
+    INSERT INTO public.worktree_types AS t SELECT (type).*
+    ON CONFLICT (id) DO UPDATE
+    SET (name, branch_prefix, worktree_prefix, description, is_builtin, color, icon, metadata, created_at)
+        = (excluded.name, excluded.branch_prefix, excluded.worktree_prefix, excluded.description, excluded.is_builtin,
+            excluded.color, excluded.icon, excluded.metadata, excluded.created_at);
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION mirror_type_event(text,jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION mirror_type_event(text,jsonb) IS 'Applies an event of a type of worktrees.';
+
+CREATE OR REPLACE FUNCTION public.mirror_worktree(p_row worktrees)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    INSERT INTO public.worktrees AS w SELECT (p_row).*
+    ON CONFLICT (id) DO UPDATE
+    SET (
+        project_id, type_id, name, branch_name, path, agent_id, has_uncommitted_changes, uncommitted_files_count,
+        ahead_of_trunk, behind_trunk, last_commit_hash, last_commit_message, last_sync_at, merged_at, merged_by,
+        merge_commit_hash, metadata, created_at, updated_at, active, host_id
+    ) = (
+        excluded.project_id, excluded.type_id, excluded.name, excluded.branch_name, excluded.path, excluded.agent_id,
+        excluded.has_uncommitted_changes, excluded.uncommitted_files_count, excluded.ahead_of_trunk,
+        excluded.behind_trunk, excluded.last_commit_hash, excluded.last_commit_message, excluded.last_sync_at,
+        excluded.merged_at, excluded.merged_by, excluded.merge_commit_hash, excluded.metadata, excluded.created_at,
+        excluded.updated_at, excluded.active, excluded.host_id
+    )
+    WHERE w *<> excluded
+$function$;
+REVOKE EXECUTE ON FUNCTION mirror_worktree(worktrees) FROM PUBLIC;
+COMMENT ON FUNCTION mirror_worktree(worktrees) IS 'Writes a row as the source has it.';
+
+CREATE OR REPLACE FUNCTION public.mirror_worktree_event(p_action text, p_data jsonb, p_at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    worktree CONSTANT public.worktrees := jsonb_populate_record(
+        NULL::public.worktrees,
+        jsonb_build_object('host_id', public.default_host_id()) || p_data || jsonb_build_object('id', p_data -> 'worktree_id')
+    );
+BEGIN
+    IF p_action <> 'deleted' THEN
+        PERFORM public.mirror_worktree(worktree);
+        RETURN;
+    END IF;
+    INSERT INTO public.deleted_worktrees (
+        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, deleted_at
+    )
+    VALUES (
+        worktree.id, worktree.project_id, p_data ->> 'project_name', p_data ->> 'remote_origin', p_data ->> 'type',
+        worktree.name, worktree.branch_name, worktree.path, p_at
+    )
+    ON CONFLICT (id) DO NOTHING;
+    DELETE FROM public.worktrees w WHERE w.id = worktree.id;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION mirror_worktree_event(text,jsonb,timestamp with time zone) FROM PUBLIC;
+COMMENT ON FUNCTION mirror_worktree_event(text,jsonb,timestamp with time zone) IS 'Applies an event of a worktree.';
+
 CREATE OR REPLACE FUNCTION public.move_worktree(p_worktree_id uuid, p_host_id uuid)
  RETURNS void
  LANGUAGE plpgsql
@@ -2347,6 +2676,72 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION project_trunk(uuid,uuid) IS 'Where the trunk of a project is on a host; NULL when it is not there.';
 
+CREATE OR REPLACE FUNCTION public.promote_mirror()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+DECLARE
+    mirrored text;
+BEGIN
+    PERFORM set_config('imi.mirror', 'applies', true);
+    PERFORM FROM public.mirror_source m WHERE m.promoted_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'promote_mirror: this registry is no mirror' USING ERRCODE = '55000';
+    END IF;
+    IF (SELECT m.snapshots = 0 FROM public.mirror_source m) THEN
+        RAISE EXCEPTION 'promote_mirror: this mirror has never had a snapshot of its source: it holds nothing'
+            USING ERRCODE = '55000';
+    END IF;
+    PERFORM setval('public.outbox_id_seq', (SELECT m.outbox_id + 1000000 FROM public.mirror_source m));
+    PERFORM setval(
+        'public.worktree_types_id_seq', (SELECT least(coalesce(max(t.id), 0)::bigint + 1000, 2147483647) FROM public.worktree_types t)
+    );
+    INSERT INTO public.outbox_backlog (entity, row_id)
+    SELECT earlier.entity, earlier.row_id
+    FROM (
+        SELECT 1 AS part, created_at, id AS number, 'worktree_type' AS entity, id::text AS row_id FROM public.worktree_types
+        UNION ALL
+        SELECT 2, created_at, 0, 'project', id::text FROM public.projects
+        UNION ALL
+        SELECT 3, created_at, 0, 'worktree', id::text FROM public.worktrees
+        UNION ALL
+        SELECT 4, created_at, 0, 'activity', id::text FROM public.agent_activities
+    ) earlier
+    ORDER BY earlier.part, earlier.created_at, earlier.number, earlier.row_id COLLATE "C";
+    FOR mirrored IN SELECT t FROM public.mirror_tables() t LOOP
+        EXECUTE format('DROP TRIGGER mirror_refuses ON public.%I', mirrored);
+        EXECUTE format('ALTER TABLE public.%I ENABLE TRIGGER USER', mirrored);
+    END LOOP;
+    -- backfill_outbox() knows none of these.
+    INSERT INTO public.outbox (entity, action, entity_id, host_id, data)
+    SELECT 'host', 'registered', h.id, h.id, jsonb_build_object(
+        'host_id', h.id, 'name', h.name, 'former_names', h.former_names, 'description', h.description,
+        'created_at', h.created_at, 'updated_at', h.updated_at, 'changed', '{}'::jsonb
+    )
+    FROM public.hosts h
+    WHERE h.id <> public.default_host_id()
+    ORDER BY h.created_at, h.id;
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+    SELECT 'project_host', 'added', p.id, p.id, nullif(h.host_id, public.default_host_id()), jsonb_build_object(
+        'project_id', p.id, 'project_name', p.name, 'remote_origin', p.remote_origin, 'host_id', h.host_id,
+        'host', (SELECT o.name FROM public.hosts o WHERE o.id = h.host_id),
+        'trunk_path', coalesce(h.trunk_path, p.trunk_path), 'is_home', h.trunk_path IS NULL,
+        'created_at', h.created_at, 'updated_at', h.updated_at, 'changed', '{}'::jsonb
+    )
+    FROM public.project_hosts h
+    JOIN public.projects p ON p.id = h.project_id
+    ORDER BY h.created_at, p.id, h.host_id;
+    UPDATE public.mirror_source m SET promoted_at = clock_timestamp();
+    DELETE FROM public.mirror_event;
+    PERFORM set_config('imi.mirror', '', true);
+    RETURN public.registry_epoch();
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION promote_mirror() FROM PUBLIC;
+COMMENT ON FUNCTION promote_mirror() IS 'Makes a mirror a registry of its own, and returns its epoch; only its owner may. Rows keep their ids, and get an event each of backfill_outbox().';
+
 CREATE OR REPLACE FUNCTION public.prune_inactive_worktrees(p_inactive_days integer DEFAULT 30)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2461,6 +2856,27 @@ END;
 $procedure$;
 REVOKE EXECUTE ON PROCEDURE recount_registry() FROM PUBLIC;
 COMMENT ON PROCEDURE recount_registry() IS 'Counts everything anew, while others write: after rows were written with triggers off, or a restore of data alone.';
+
+CREATE OR REPLACE FUNCTION public.refuse_on_mirror()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF current_setting('imi.mirror', true) = 'applies'
+        AND pg_has_role(current_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = TG_RELID), 'USAGE')
+    THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'cannot write %: this registry is a read-only % of %; change it there, or run imi-registry % here when that one is gone',
+        TG_TABLE_NAME,
+        coalesce(TG_ARGV[1], 'mirror'),
+        quote_ident(TG_ARGV[0]),
+        CASE TG_ARGV[1] WHEN 'replica' THEN 'replica drop' ELSE 'mirror promote' END
+        USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
+END;
+$function$;
+COMMENT ON FUNCTION refuse_on_mirror() IS 'Refuses what anybody but the source writes into a mirror.';
 
 CREATE OR REPLACE FUNCTION public.refuse_times(p_table text, p_columns text[], p_values timestamp with time zone[])
  RETURNS boolean
@@ -2686,6 +3102,18 @@ END;
 $function$;
 COMMENT ON FUNCTION register_worktree(uuid,text,text,text,text,text,jsonb) IS 'Id of the worktree of this project and name on the caller''s host: created, taken up again or updated as needed. Where another host has the name it is name@host.';
 
+CREATE OR REPLACE FUNCTION public.registry_epoch()
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce(
+        (SELECT m.epoch + CASE WHEN m.promoted_at IS NULL THEN 0 ELSE 1 END FROM public.mirror_source m), 1
+    )
+$function$;
+COMMENT ON FUNCTION registry_epoch() IS 'How often a mirror took over in the line of this registry, and one: of two that take writes the higher one counts.';
+
 CREATE OR REPLACE FUNCTION public.registry_health()
  RETURNS TABLE(name text, state text, what text, hint text)
  LANGUAGE plpgsql
@@ -2808,6 +3236,9 @@ BEGIN
                         )
                         AND NOT t.tgisinternal
                         AND t.tgenabled IN ('D', 'R')
+                        AND NOT EXISTS (    -- a mirror's rows come as they are
+                            SELECT FROM pg_trigger r WHERE r.tgrelid = t.tgrelid AND r.tgname = 'mirror_refuses'
+                        )
                 $check$),
 
                 ('indexes', 'an index that is not valid costs every writer and helps nobody: REINDEX INDEX CONCURRENTLY …, or drop it',
@@ -2947,6 +3378,18 @@ AS $function$
 $function$;
 REVOKE EXECUTE ON FUNCTION registry_heartbeat(text) FROM PUBLIC;
 COMMENT ON FUNCTION registry_heartbeat(text) IS 'An event that changes nothing: a service writes it and looks whether it comes out of the stream.';
+
+CREATE OR REPLACE FUNCTION public.registry_life()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT (pg_control_system()).system_identifier || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+        || '/' || (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+        || '/' || 'public.outbox'::regclass::oid
+$function$;
+COMMENT ON FUNCTION registry_life() IS 'Another text after the database was restored from a backup or a dump, or a standby was promoted: what was published before may be lost.';
 
 CREATE OR REPLACE FUNCTION public.registry_slow_queries(p_limit integer DEFAULT 20)
  RETURNS TABLE(calls bigint, mean_ms double precision, max_ms double precision, total_ms double precision, rows_per_call double precision, hit_ratio double precision, user_name text, query text)
@@ -3141,6 +3584,85 @@ EXCEPTION
 END;
 $function$;
 COMMENT ON FUNCTION remove_worktree_type(text) IS 'Removes a worktree type that is not built in and that no worktree has.';
+
+CREATE OR REPLACE FUNCTION public.replace_mirrored(p_before text, p_after text, p_sequence bigint, p_event_id uuid, p_registry_id uuid, p_life text, p_epoch bigint, p_outbox_id bigint, p_reason text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO, YMD'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    PERFORM set_config('imi.mirror', 'applies', true);
+    PERFORM FROM public.mirror_source m WHERE m.promoted_at IS NULL AND m.position = p_before FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the mirror is no longer where this process left it: another one follows the source, or it was promoted'
+            USING ERRCODE = '55000';
+    END IF;
+    CREATE TEMPORARY TABLE new_hosts ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.hosts, r.fields - 'machine') p WHERE r.kind = 'hosts';
+    CREATE TEMPORARY TABLE new_types ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.worktree_types, r.fields) p WHERE r.kind = 'worktree_types';
+    CREATE TEMPORARY TABLE new_projects ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.projects, r.fields) p WHERE r.kind = 'projects';
+    CREATE TEMPORARY TABLE new_places ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.project_hosts, r.fields) p WHERE r.kind = 'project_hosts';
+    CREATE TEMPORARY TABLE new_worktrees ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.worktrees, r.fields) p WHERE r.kind = 'worktrees';
+    CREATE TEMPORARY TABLE new_activities ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.agent_activities, r.fields) p WHERE r.kind = 'agent_activities';
+    CREATE TEMPORARY TABLE new_deleted ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.deleted_worktrees, r.fields) p WHERE r.kind = 'deleted_worktrees';
+    TRUNCATE public.mirror_row, public.mirror_event;
+    ANALYZE pg_temp.new_projects, pg_temp.new_worktrees, pg_temp.new_activities, pg_temp.new_deleted;
+
+    DELETE FROM public.project_hosts t
+    WHERE NOT EXISTS (SELECT FROM pg_temp.new_places n WHERE (n.project_id, n.host_id) = (t.project_id, t.host_id) AND n *= t)
+        OR NOT EXISTS (SELECT FROM pg_temp.new_hosts n JOIN public.hosts h ON h.id = n.id AND h *= n WHERE h.id = t.host_id);
+    DELETE FROM public.hosts t WHERE NOT EXISTS (SELECT FROM pg_temp.new_hosts n WHERE n.id = t.id AND n *= t);
+    DELETE FROM public.worktrees t
+    WHERE NOT EXISTS (SELECT FROM pg_temp.new_worktrees n WHERE n.id = t.id AND n *= t)
+        OR NOT EXISTS (
+            SELECT
+            FROM pg_temp.new_types n
+            JOIN public.worktree_types y ON y.id = n.id AND y *= n
+            WHERE y.id = t.type_id
+        );
+    DELETE FROM public.projects t WHERE NOT EXISTS (SELECT FROM pg_temp.new_projects n WHERE n.id = t.id AND n *= t);
+    DELETE FROM public.worktree_types t WHERE NOT EXISTS (SELECT FROM pg_temp.new_types n WHERE n.id = t.id AND n *= t);
+    DELETE FROM public.agent_activities t
+    WHERE NOT EXISTS (SELECT FROM pg_temp.new_activities n WHERE n.id = t.id AND n *= t);
+    DELETE FROM public.deleted_worktrees t
+    WHERE NOT EXISTS (SELECT FROM pg_temp.new_deleted n WHERE n.id = t.id AND n *= t);
+
+    INSERT INTO public.hosts SELECT n.* FROM pg_temp.new_hosts n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.worktree_types SELECT n.* FROM pg_temp.new_types n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.projects SELECT n.* FROM pg_temp.new_projects n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.project_hosts SELECT n.* FROM pg_temp.new_places n ON CONFLICT (project_id, host_id) DO NOTHING;
+    INSERT INTO public.worktrees SELECT n.* FROM pg_temp.new_worktrees n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.agent_activities SELECT n.* FROM pg_temp.new_activities n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.deleted_worktrees SELECT n.* FROM pg_temp.new_deleted n ON CONFLICT (id) DO NOTHING;
+
+    UPDATE public.mirror_source m
+    SET
+        position = p_after,
+        sequence = p_sequence,
+        event_id = p_event_id,
+        registry_id = p_registry_id,
+        life = p_life,
+        epoch = p_epoch,
+        outbox_id = greatest(m.outbox_id, p_outbox_id),
+        known_at = NULL,
+        snapshots = m.snapshots + 1,
+        snapshot_at = clock_timestamp(),
+        snapshot_reason = p_reason;
+    PERFORM set_config('imi.mirror', '', true);
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION replace_mirrored(text,text,bigint,uuid,uuid,text,bigint,bigint,text) FROM PUBLIC;
+COMMENT ON FUNCTION replace_mirrored(text,text,bigint,uuid,uuid,text,bigint,bigint,text) IS 'Makes the tables those of the snapshot in mirror_row, which it empties, and moves the position there. 55000 when the mirror is elsewhere.';
 
 CREATE OR REPLACE FUNCTION public.require_activity_type(p_place text, p_field text, p_value text, p_constraint text)
  RETURNS boolean
@@ -3381,6 +3903,7 @@ AS $function$
             ('imi_reader', 'TABLE', 'SELECT', '{outbox, outbox_fault, outbox_backlog, publisher_cursor, published_batch}'),
             ('imi_reader', 'TABLE', 'SELECT (applied_at)', '{command_ledger}'),
             ('imi_reader', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
+            ('imi_reader', 'TABLE', 'SELECT', '{mirror_source}'),
             ('imi_reader', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
             ('imi_reader', 'FUNCTION', 'EXECUTE', '{search_known_words(text)}'),
 
@@ -3402,10 +3925,15 @@ AS $function$
             ('imi_publisher', 'TABLE', 'SELECT, INSERT, DELETE', '{outbox_fault}'),
             ('imi_publisher', 'TABLE', 'SELECT (applied_at)', '{command_ledger}'),
             ('imi_publisher', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
+            ('imi_publisher', 'TABLE', 'SELECT, UPDATE (known_at)', '{mirror_source}'),
+            ('imi_publisher', 'TABLE', 'INSERT', '{mirror_row}'),
             ('imi_publisher', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
             ('imi_publisher', 'SEQUENCE', 'UPDATE', '{publisher_doorbell}'),
             ('imi_publisher', 'FUNCTION', 'EXECUTE',
                 '{"forget_published(interval, integer)", registry_heartbeat(text), search_known_words(text)}'),
+            ('imi_publisher', 'FUNCTION', 'EXECUTE', '{"apply_mirrored(text, text, boolean, bigint[], text[])"}'),
+            ('imi_publisher', 'FUNCTION', 'EXECUTE',
+                '{"replace_mirrored(text, text, bigint, uuid, uuid, text, bigint, bigint, text)"}'),
 
             ('imi_applier', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_applier', 'TABLE', 'SELECT, INSERT, UPDATE', '{projects, worktrees, hosts, project_hosts}'),

@@ -100,6 +100,53 @@ COMMENT ON COLUMN hosts.name IS 'In lower case, since names of hosts are the sam
 COMMENT ON COLUMN hosts.former_names IS 'Names it had before; who still uses one means this host, as long as no other has that name.';
 COMMENT ON COLUMN hosts.machine IS 'What tells the machine from others of the same name; NULL while none has introduced itself.';
 
+CREATE TABLE mirror_event (
+    event_id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    CONSTRAINT mirror_event_pkey PRIMARY KEY (event_id)
+);
+COMMENT ON TABLE mirror_event IS 'The last events that a mirror applied: one that the source published again changes nothing.';
+
+CREATE TABLE mirror_row (
+    kind text NOT NULL,
+    fields jsonb NOT NULL
+);
+COMMENT ON TABLE mirror_row IS 'A snapshot of the source on its way into the tables.';
+
+CREATE TABLE mirror_source (
+    only_row boolean NOT NULL DEFAULT true,
+    name text NOT NULL,
+    stream text NOT NULL,
+    began_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    promoted_at timestamp with time zone,
+    registry_id uuid,
+    life text,
+    epoch bigint NOT NULL DEFAULT 0,
+    position text NOT NULL DEFAULT ''::text,
+    sequence bigint NOT NULL DEFAULT 0,
+    event_id uuid,
+    outbox_id bigint NOT NULL DEFAULT 0,
+    event_at timestamp with time zone,
+    known_at timestamp with time zone,
+    events bigint NOT NULL DEFAULT 0,
+    snapshots bigint NOT NULL DEFAULT 0,
+    snapshot_at timestamp with time zone,
+    snapshot_reason text,
+    CONSTRAINT mirror_source_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT mirror_source_only_row_check CHECK (only_row),
+    CONSTRAINT mirror_source_pkey PRIMARY KEY (only_row)
+) WITH (fillfactor=20);
+COMMENT ON TABLE mirror_source IS 'No row: an ordinary registry. Else it is the mirror of another one, or was until promoted_at.';
+COMMENT ON COLUMN mirror_source.name IS 'What messages call the source.';
+COMMENT ON COLUMN mirror_source.registry_id IS 'Of the source; NULL before the first snapshot.';
+COMMENT ON COLUMN mirror_source.life IS 'registry_life() of the source when the last snapshot was taken: another one may have lost what was published.';
+COMMENT ON COLUMN mirror_source.epoch IS 'registry_epoch() of the source.';
+COMMENT ON COLUMN mirror_source.position IS 'Behind which event of the source the tables are; empty before the first snapshot.';
+COMMENT ON COLUMN mirror_source.sequence IS 'Of that event in the stream.';
+COMMENT ON COLUMN mirror_source.event_id IS 'Of that event; NULL where the position is that of a snapshot and the stream no longer holds it.';
+COMMENT ON COLUMN mirror_source.outbox_id IS 'The highest of the source that was seen.';
+COMMENT ON COLUMN mirror_source.known_at IS 'When the tables held all that had been published by then.';
+
 CREATE TABLE outbox (
     transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,

@@ -80,6 +80,7 @@ class Commands(DeferringGroup):
             "database.roles:app",
             "Who may do what in the database: roles with least rights, and the logins that have them.",
         ),
+        Deferred("mirror", "database.mirror:app", "This registry as a read-only mirror of another one."),
         Deferred("events", "events:app", "The change feed, live and past."),
         Deferred("history", "history:app", "What happened to one thing, and whether the events tell all."),
         Deferred("config", "config:app", "The settings of this run."),

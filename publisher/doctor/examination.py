@@ -22,6 +22,7 @@ from publisher.doctor.dead_letters import dead_letter_findings
 from publisher.doctor.findings import Counts, Examined, Finding, Findings, of_check
 from publisher.doctor.health import health_findings
 from publisher.doctor.listening import listening_findings
+from publisher.doctor.mirror import mirror_findings
 from publisher.doctor.schema import missing_findings, schema_findings
 from publisher.doctor.server import server_findings
 from publisher.doctor.shared import shared_findings
@@ -160,6 +161,8 @@ async def _missing(conn: AsyncConnection, error: Unprepared) -> list[Finding]:
 
 async def _examined(conn: AsyncConnection, client: Client, settings: Settings, tail: SharedTail) -> Examined:
     stream = profile_of(settings).event_stream
+    if as_mirror := await mirror_findings(conn):
+        return Examined([Finding(True, "database and NATS answer", check="servers"), *of_check("mirror", as_mirror)])
     with translated():
         waiting = await rows_without_event(conn)
     known = await known_streams(conn, stream)

@@ -19,10 +19,11 @@ from psycopg import AsyncConnection
 
 from publisher.health import Health
 from publisher.history.position import position_at
-from publisher.history.snapshot import send_snapshot
+from publisher.history.snapshot import send_snapshot, snapshot_lines
+from publisher.history.whole import read_site, whole_lines
 from publisher.outbox import record
 from publisher.outbox.blocked import holder_named
-from publisher.outbox.connection import LOOKER
+from publisher.outbox.connection import LOOKER, translated
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
@@ -40,6 +41,7 @@ from registry.history.pages import (
     history_subject,
     origin_subject,
 )
+from registry.history.site import WHOLE, site_subject
 from registry.history.snapshot import snapshot_subject
 from registry.log import log
 from registry.position import Position
@@ -95,6 +97,7 @@ class HistoryService(Part):
             await serve(history_subject(self._profile), self._history)
             await serve(origin_subject(self._profile), self._origin)
             await serve(snapshot_subject(self._profile), self._snapshot)
+            await serve(site_subject(self._profile), self._site)
             await flushed(client)
             await self.answer(partial(heard, client))
 
@@ -167,9 +170,15 @@ class HistoryService(Part):
         async with acquired(self._pool) as conn, holder_named(conn):
             return str(await position_at(conn, self._profile.event_stream, published)).encode()
 
+    async def _site(self, _: Client, __: Msg) -> bytes:
+        async with acquired(self._pool) as conn, holder_named(conn):
+            with translated():
+                return (await read_site(conn, self._profile.event_stream)).encode()
+
     async def _snapshot(self, client: Client, message: Msg) -> None:
         async with self._sending:
-            await send_snapshot(self._database_url, client, self._profile.event_stream, message.reply)
+            lines = whole_lines if message.data == WHOLE else snapshot_lines
+            await send_snapshot(self._database_url, client, self._profile.event_stream, message.reply, lines)
 
 
 async def _recorded(conn: AsyncConnection[Any], profile: Profile, before: Position) -> record.State:

@@ -6,7 +6,7 @@ and are in the tables already. Why that is exact: docs/adr/0006-history.md.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import nats.errors
 import orjson
@@ -90,14 +90,18 @@ CROSS JOIN LATERAL generate_series(1, octet_length(line.text), {slice}) AS slice
 """
 
 
-async def send_snapshot(database_url: str, client: Client, stream: str, inbox: str) -> None:
+Lines = Callable[[AsyncConnection, str], AsyncIterator[bytes]]
+"""The lines of a snapshot, in pieces, out of a database and for the stream of this name."""
+
+
+async def send_snapshot(database_url: str, client: Client, stream: str, inbox: str, lines: Lines) -> None:
     """Send a snapshot to `inbox`, chunk by chunk as the reader confirms. Raises `Unavailable` when either is away."""
     confirmations = await client.subscribe(client.new_inbox())
     try:
         with translated_nats("snapshot given up, its reader does not confirm"):
             async with connect(database_url, "imi-registry snapshot", LOOKER) as conn, holder_named(conn):
                 sent = False
-                async for chunk in _chunks(snapshot_lines(conn, stream), min(client.max_payload // 2, CHUNK_BYTES)):
+                async for chunk in _chunks(lines(conn, stream), min(client.max_payload // 2, CHUNK_BYTES)):
                     if sent:
                         await _confirmed(confirmations)
                     await client.publish(inbox, chunk, reply=confirmations.subject)
@@ -111,13 +115,17 @@ async def snapshot_lines(conn: AsyncConnection, stream: str) -> AsyncIterator[by
     """The lines of a snapshot, in pieces of some or of a part of one, in a transaction of its own."""
     with translated():
         await conn.execute(BEGIN)
-        sequence, waiting = await (await conn.execute(POSITION, {"stream": stream})).fetchone() or (0, None)
-        included = tuple((part.lower, part.upper) for part in waiting or ())
-        yield orjson.dumps({"position": str(Position(sequence, included=included))}) + b"\n"
+        yield orjson.dumps({"position": str(await position_now(conn, stream))}) + b"\n"
         async for piece in table_lines(conn):
             yield piece
         await conn.execute("COMMIT")
     yield END + b"\n"
+
+
+async def position_now(conn: AsyncConnection, stream: str) -> Position:
+    """The position that belongs to the tables as the caller's transaction sees them."""
+    sequence, waiting = await (await conn.execute(POSITION, {"stream": stream})).fetchone() or (0, None)
+    return Position(sequence, included=tuple((part.lower, part.upper) for part in waiting or ()))
 
 
 async def table_lines(conn: AsyncConnection, most_bytes: int = WHOLE_BYTES) -> AsyncIterator[bytes]:

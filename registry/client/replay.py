@@ -38,8 +38,16 @@ Passed = Callable[[int], Awaitable[None]]
 """Is told each sequence up to which a replay has given out whatever was to be given out."""
 
 
+CaughtUp = Callable[[], Awaitable[None]]
+"""Is called when all that the stream has now was given out; again after more came."""
+
+
 async def _nobody(_: int) -> None:
     """Of a replay whose reader needs nothing but the events."""
+
+
+async def _no_matter() -> None:
+    """Of a replay whose reader does not want to know whether he has caught up."""
 
 
 class Replay:
@@ -53,6 +61,7 @@ class Replay:
         wanted: EventFilter,
         until_sequence: int | None,
         passed: Passed,
+        caught_up: CaughtUp,
     ) -> None:
         self._client = client
         self._profile = profile
@@ -61,6 +70,7 @@ class Replay:
         self._needs_payload = not wanted.is_decided_by_subject(is_shared=profile.is_shared)
         self._until_sequence = until_sequence
         self._passed = passed
+        self._caught_up = caught_up
         self._is_strict = False
         self._to_skip = 0
         self._position = Position(0)
@@ -111,6 +121,7 @@ class Replay:
                     yield event
                 if self.end is not None:
                     return
+                await self._caught_up()
                 continue
             first = 0
             if messages[-1].sequence - self.checked != len(messages) or self._position.is_recorded:
@@ -214,6 +225,7 @@ async def replay(
     follow: bool = False,
     until: datetime | int | None = None,
     passed: Passed = _nobody,
+    caught_up: CaughtUp = _no_matter,
     **wanted: Any,
 ) -> AsyncIterator[AsyncIterator[Replayed]]:
     """The events from `start` on (default: the first), in the order in which they were published, each once.
@@ -222,6 +234,7 @@ async def replay(
     on into live events and outlasts restarts of the servers. `until` is a sequence (the last one given out) or a time
     (events that occurred before it) and cannot be combined with `follow`. `passed` is told how far it is, also where
     the stream holds what is not given out: of somebody else, or of the snapshot that the replay starts from.
+    `caught_up` is told whenever there is no more now, by a replay that follows.
 
     Raises `Invalid`, `NotFound` when there is no stream, `Conflict` when the stream is not the one a position is of,
     `HistoryLost`, `Unavailable`.
@@ -238,7 +251,7 @@ async def replay(
     subject = profile.event_filter(filter_.entity, filter_.action, filter_.project_id)
     patience = None if follow else PATIENCE_SECONDS
     async with ordered_reader(client, profile.event_stream, subject, patience_seconds=patience) as reader:
-        history = Replay(client, profile, reader, filter_, until if isinstance(until, int) else None, passed)
+        history = Replay(client, profile, reader, filter_, until if isinstance(until, int) else None, passed, caught_up)
         await history.start(start, follow=follow and not isinstance(start, Last))
         events = _last(history, start.count, follow=follow) if isinstance(start, Last) else history.events()
         async with aclosing(events):

@@ -23,7 +23,7 @@ CHUNK_TIMEOUT_SECONDS = 30.0
 
 async def take_snapshot(client: Client, profile: Profile) -> Snapshot:
     """The state as of now. Raises `Unavailable` when no publisher answers or it stops in the middle."""
-    async with aclosing(_pieces(client, snapshot_subject(profile))) as pieces:
+    async with aclosing(snapshot_pieces(client, snapshot_subject(profile))) as pieces:
         groups = grouped_lines(pieces)
         first, *lines = await anext(groups)
         snapshot = Snapshot(position=_position(first))
@@ -41,13 +41,14 @@ def _position(line: bytes) -> Position:
         raise RegistryError("snapshot: the answer is none that this version knows") from error
 
 
-async def _pieces(client: Client, subject: str) -> AsyncGenerator[bytes, None]:
+async def snapshot_pieces(client: Client, subject: str, request: bytes = b"") -> AsyncGenerator[bytes, None]:
+    """What a publisher sends, chunk by chunk; it has no end but that which its lines tell. Raises `Unavailable`."""
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
     try:
         with translated_nats("cannot take a snapshot"):
             await flushed(client)
-            await client.publish(subject, reply=inbox)
+            await client.publish(subject, request, reply=inbox)
             while True:
                 coming = subscription.next_msg(timeout=CHUNK_TIMEOUT_SECONDS)
                 message = await unless_refused(client, subject, coming)

@@ -25,7 +25,7 @@ _TOKEN = re.compile(
     r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"[^"]*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|(?P<end>;)""", re.DOTALL
 )
 _LEADING = re.compile(r"(?:\s+|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
-_CREATED_TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (?:public\.)?(\w+) \(\n(.*?)\n\)", re.DOTALL)
+_CREATED_TABLE = re.compile(r"CREATE (?:UNLOGGED )?TABLE IF NOT EXISTS (?:public\.)?(\w+) \(\n(.*?)\n\)", re.DOTALL)
 _CREATED_COLUMN = re.compile(r"^ {4}([a-z_]\w*) ", re.MULTILINE)
 
 

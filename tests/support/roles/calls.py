@@ -51,6 +51,8 @@ CALLS = {
     "trunk_for_caller": "SELECT trunk_for_caller(gen_random_uuid(), '/t')",
     "worktree_name_on": "SELECT worktree_name_on(gen_random_uuid(), 'w', public.default_host_id())",
     "worktree_called_here": "SELECT worktree_called_here('w@server')",
+    "registry_life": "SELECT registry_life()",
+    "registry_epoch": "SELECT registry_epoch()",
 }
 # They take no right on a table, or the owner's: see what each says of it.
 OPEN = {
@@ -66,6 +68,8 @@ OPEN = {
     "trunk_for_caller",
     "worktree_name_on",
     "worktree_called_here",
+    "registry_life",
+    "registry_epoch",
 }
 # They need rights on hosts and project_hosts, too.
 HOSTS = {
@@ -107,4 +111,16 @@ OWNER = {
     "backfill_outbox_lock": "SELECT backfill_outbox_lock('projects', %(project)s::text, false)",
     "recount_registry": "CALL recount_registry()",
     "fold_counts": "CALL fold_counts()",
+    "begin_mirror": "SELECT begin_mirror('n', 's')",
+    "promote_mirror": "SELECT promote_mirror()",
+    "apply_mirrored": "SELECT apply_mirrored('', '', false, '{}', '{}')",
+    "replace_mirrored": "SELECT replace_mirrored('', '', 0, NULL, NULL, '', 0, 0, '')",
+    "mirror_worktree": "SELECT mirror_worktree(w) FROM (SELECT NULL::worktrees AS w) AS n",
+    "mirror_project": "SELECT mirror_project(p) FROM (SELECT NULL::projects AS p) AS n",
+    "mirror_worktree_event": "SELECT mirror_worktree_event('', '{}', now())",
+    "mirror_type_event": "SELECT mirror_type_event('', '{}')",
+    "mirror_host_event": "SELECT mirror_host_event('', '{}')",
+    "mirror_place_event": "SELECT mirror_place_event('', '{}')",
+    "mirror_truncated": "SELECT mirror_truncated('')",
+    "mirror_event_applied": "SELECT mirror_event_applied('{}')",
 }

@@ -1,0 +1,128 @@
+"""Events on their way into the tables: whole transactions of the source together, each once, with the position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from publisher.mirror.source import Source
+from publisher.outbox.connection import translated
+from registry import exact
+from registry.errors import Conflict, RegistryError, Unavailable
+from registry.events.envelope import attributes_of, parse_envelope
+from registry.events.filter import what_happened
+from registry.history.pages import Replayed
+from registry.validation import told
+
+MOST_EVENTS = 2_000
+MOST_BYTES = 16 * 1024 * 1024
+"""What is applied in one transaction; of a larger one of the source, one part after the other."""
+
+ROWS = {"worktree", "project", "worktree_type", "activity", "host", "project_host"}
+"""Entities whose events are rows."""
+
+APPLY = "SELECT public.apply_mirrored(%s, %s, %s, %s::bigint[], %s::text[])"
+KNOWN = "UPDATE public.mirror_source SET known_at = clock_timestamp() WHERE promoted_at IS NULL AND position = %s"
+
+
+class Untold(Conflict):
+    """An event does not say what the row is now, and nobody else does: a snapshot will."""
+
+    def __init__(self, message: str, sequence: int) -> None:
+        super().__init__(message)
+        self.sequence = sequence
+
+
+@dataclass
+class Pending:
+    """An event that is not applied yet."""
+
+    event: Replayed
+    text: str
+    transaction: str
+    at: datetime
+
+
+@dataclass
+class Batch:
+    """What was read and is not applied yet, and the position behind what is."""
+
+    position: str
+    sequence: int = 0
+    """Of the last event that is applied."""
+    passed: int = 0
+    """Sequence up to which the stream was read."""
+    _pending: list[Pending] = field(default_factory=list)
+    _bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is to be applied before more is read."""
+        return len(self._pending) >= MOST_EVENTS or self._bytes >= MOST_BYTES
+
+    async def add(self, event: Replayed, source: Source) -> None:
+        """Take an event. Raises `Untold` for one that does not tell its row, `Unavailable`."""
+        try:
+            envelope = attributes_of(event.payload)
+            entity, _, _ = what_happened(envelope)
+            text = event.payload.decode()
+            if entity in ROWS and envelope.get("data") is None:
+                text = await _with_data(event.payload, source)
+        except Unavailable:
+            raise
+        except RegistryError as error:
+            reason = f"the event at sequence {event.sequence} does not tell its row: {told(str(error))}"
+            raise Untold(reason, event.sequence) from error
+        at = datetime.fromisoformat(envelope["time"])
+        self._pending.append(Pending(event, text, str(envelope.get("transactionid")), at))
+        self._bytes += len(text)
+
+    def skip(self, event: Replayed) -> None:
+        """Pass over an event: a snapshot that was taken since has what it may have told."""
+        self._pending.append(Pending(event, "", "", datetime.now(UTC)))
+
+    async def apply(self, conn: AsyncConnection[Any], *, is_complete: bool) -> list[float]:
+        """Apply what may be applied: all, or without the last transaction, of which more may come.
+
+        Returns how many seconds ago each of the events was made. Raises `Conflict` when somebody else follows.
+        """
+        whole = self._last_begins()
+        going = len(self._pending) if is_complete or (self.is_full and not whole) else whole
+        if is_complete and not going:
+            with translated():
+                known = await conn.execute(KNOWN, [self.position])
+            if not known.rowcount:
+                raise Conflict("the mirror is no longer where this process left it")
+        if not going:
+            return []
+        taken, self._pending = self._pending[:going], self._pending[going:]
+        self._bytes = sum(len(one.text) for one in self._pending)
+        behind = str(taken[-1].event.position)
+        told_events = [one for one in taken if one.text]
+        sequences = [one.event.sequence for one in told_events]
+        with translated():
+            values = [self.position, behind, is_complete, sequences, [one.text for one in told_events]]
+            await conn.execute(APPLY, values)
+        self.position = behind
+        self.sequence = taken[-1].event.sequence
+        now = datetime.now(UTC)
+        return [(now - one.at).total_seconds() for one in told_events]
+
+    def _last_begins(self) -> int:
+        """Where the last transaction begins; 0 where that is all there is."""
+        place = len(self._pending)
+        while place and self._pending[place - 1].transaction == self._pending[-1].transaction:
+            place -= 1
+        return place
+
+
+async def _with_data(payload: bytes, source: Source) -> str:
+    """The envelope with its data, which went out as a reference. Raises `RegistryError`."""
+    data = await source.queries.event_data(parse_envelope(payload))
+    return exact.dumps(exact.loads(payload) | {"data": data}, "event").decode()

@@ -1,0 +1,89 @@
+"""The source of a mirror: how it is reached, which registry it is, and where its stream stands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import nats.js.errors
+from nats.aio.client import Client
+
+from publisher.settings import Settings
+from registry.broker.access import Access
+from registry.broker.connection import connect_nats
+from registry.broker.errors import no_stream, translated_nats
+from registry.client.queries import QueryClient
+from registry.client.replay import replay
+from registry.client.whole import ask_site
+from registry.errors import Invalid
+from registry.history.site import Site
+from registry.profiles.imi import ImiProfile
+from registry.profiles.profile import Profile
+from registry.subjects import Names
+
+__all__ = ["Source", "connect_source", "replay"]
+
+
+class Source:
+    """A connection to the source. Open it with `connect_source`."""
+
+    def __init__(self, client: Client, profile: Profile, prefix: str) -> None:
+        self.client = client
+        self.profile = profile
+        self.queries = QueryClient(client, Names(prefix))
+
+    async def site(self) -> Site:
+        """Which registry it is. Raises `Unavailable` when no publisher of it answers."""
+        return await ask_site(self.client, self.profile)
+
+    async def last_sequence(self) -> int:
+        """Of the stream. Raises `NotFound` when there is none, `Unavailable`."""
+        stream = self.profile.event_stream
+        with translated_nats(f"cannot read stream {stream}"):
+            try:
+                return (await self.client.jetstream().stream_info(stream)).state.last_seq
+            except nats.js.errors.NotFoundError:
+                raise no_stream(stream) from None
+
+    async def event_id_at(self, sequence: int) -> UUID | None:
+        """Id of the event at a sequence of the stream; None where it holds none there. Raises `Unavailable`."""
+        stream = self.profile.event_stream
+        if not sequence:
+            return None
+        with translated_nats(f"cannot read stream {stream}"):
+            try:
+                message = await self.client.jetstream().get_msg(stream, sequence)
+            except nats.js.errors.NotFoundError:
+                return None
+        _, event_id = self.profile.identity(message.headers or {})
+        return None if event_id is None else UUID(event_id)
+
+
+def source_profile(settings: Settings) -> Profile:
+    """The names of the source's events. Raises `Invalid`."""
+    if settings.profile != "imi":
+        raise Invalid(f'setting profile: value "{settings.profile}": a mirror needs all events, which profile imi has')
+    profile = ImiProfile(settings.mirror_prefix, settings.source)
+    if settings.mirror_stream is not None:
+        profile.event_stream = settings.mirror_stream
+    return profile
+
+
+def source_access(settings: Settings) -> Access:
+    """Who the mirror is at the source's NATS; the settings `nats_…` are of its own."""
+    return Access(
+        creds=settings.mirror_nats_creds, tls_ca=settings.mirror_nats_tls_ca, js_domain=settings.mirror_js_domain
+    )
+
+
+@asynccontextmanager
+async def connect_source(settings: Settings, name: str) -> AsyncIterator[Source]:
+    """Connect to the source for the block. Raises `Invalid`, `Unavailable`."""
+    if not settings.mirror_nats_url:
+        raise Invalid("setting mirror_nats_url: missing; set IMI_MIRROR_NATS_URL to the NATS server of the source")
+    profile = source_profile(settings)
+    access = source_access(settings)
+    access.check()
+    async with connect_nats(settings.mirror_nats_url, name, access) as client:
+        yield Source(client, profile, settings.mirror_prefix)

@@ -1,0 +1,97 @@
+"""How old a mirror is, is told by its own command, by doctor, by the health of who follows and by metrics."""
+
+from __future__ import annotations
+
+import json
+
+import psycopg
+
+from publisher.doctor import examine
+from tests.support.commandline import CommandLine
+from tests.support.databases import Role, new_database
+from tests.support.mirror.mirrors import Mirror
+from tests.support.outbox.changes import rename_project
+from tests.support.world import World
+
+
+async def found(mirror: Mirror) -> list[tuple[bool, str]]:
+    return [(one.is_well, one.text) for one in await examine(mirror.settings()) if one.check == "mirror"]
+
+
+async def test_doctor_and_status_tell_how_old_it_is(source: World, mirror: Mirror) -> None:
+    ((is_well, text),) = await found(mirror)
+    assert not is_well
+    assert "mirror of headquarters, and has had no snapshot yet" in text
+
+    rename_project(source.database, 2)
+    async with mirror.following() as health:
+        await mirror.assert_same()
+        assert health.problems() == []
+        assert health.age_seconds is not None
+        ((is_well, text),) = await found(mirror)
+        assert is_well, text
+        assert health.registry.get_sample_value("imi_mirror_sequence") == 3
+        assert (health.registry.get_sample_value("imi_mirror_age_seconds") or -1) >= 0
+    told = (await mirror.command("status")).stdout
+    assert "headquarters" in told
+    assert f"3 of {source.stream}" in told
+    fields = json.loads((await mirror.command("status", "--json")).stdout)
+    assert (fields["sequence"], fields["snapshots"]) == (3, 1)
+
+    with psycopg.connect(mirror.database, autocommit=True) as conn:
+        conn.execute("UPDATE mirror_source SET known_at = now() - interval '3 days'")
+    ((is_well, text),) = await found(mirror)
+    assert not is_well
+    assert "3 days" in text
+
+
+async def test_a_mirror_that_hears_nothing_new_stays_young(source: World, mirror: Mirror) -> None:
+    rename_project(source.database, 2)
+    async with mirror.following():
+        await mirror.caught_up()
+        with psycopg.connect(mirror.database, autocommit=True) as conn:
+            conn.execute("UPDATE mirror_source SET known_at = now() - interval '1 hour'")
+        await mirror.until("CASE WHEN known_at > now() - interval '10 min' THEN 1 ELSE 0 END", 1)
+
+
+def test_what_the_command_line_refuses(world: World, mirror: Mirror, cli: CommandLine) -> None:
+    here, there = ["--database-url", world.database], ["--database-url", mirror.database]
+    told = [
+        cli("mirror", "status", *here),
+        cli("mirror", "refresh", *here),
+        cli("mirror", "promote", *here, "--nats-url", world.nats_url, "--yes"),
+        cli("mirror", "setup", "again", *there),
+        cli("mirror", "promote", *there, "--nats-url", world.nats_url, "--yes"),
+    ]
+    assert [done.code for done in told] == [1, 1, 1, 1, 1]
+    assert all("is no mirror" in done.err for done in told[:3])
+    assert "is a mirror already, of headquarters" in told[3].err
+    assert "set IMI_MIRROR_NATS_URL" in told[4].err
+
+
+async def test_a_mirror_is_set_up_and_refreshed_by_commands(
+    source: World, admin_url: str, owner: Role, template_database: str
+) -> None:
+    source.write()
+    with new_database(admin_url, owner, template_database) as database:
+        mirror = Mirror(source, database, is_set_up=False)
+        done = await mirror.command("setup", "headquarters")
+        assert done.returncode == 0, done.stderr
+        async with mirror.following():
+            await mirror.assert_same()
+            assert (await mirror.command("refresh")).returncode == 0
+            await mirror.until("snapshots", 2)
+            await mirror.assert_same()
+
+
+async def test_a_stream_that_nats_mirrors_is_followed_as_the_source(source: World, mirror: Mirror) -> None:
+    source.write()
+    await source.drained()
+    name = f"{source.prefix.upper()}_COPY"
+    jetstream = source.nats.jetstream()
+    await jetstream.add_stream(name=name, mirror={"name": source.stream})
+    async with mirror.following(mirror_stream=name):
+        await mirror.assert_same()
+        rename_project(source.database, 5)
+        await mirror.assert_same()
+    assert mirror.state("snapshots") == (1,)
