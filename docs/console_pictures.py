@@ -35,6 +35,8 @@ HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 1200, 760
 LIVED_SECONDS, AWAY_SECONDS = 100, 25
 """Long enough for the lines of the overview to show something."""
+RECORDING = {"shared_preload_libraries": "pg_stat_statements"}
+"""So that the page Health has statements."""
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"width": 1280, "color_scheme": "light"},
     "dark": {"width": 1280, "color_scheme": "dark"},
@@ -113,7 +115,8 @@ class Scene(NamedTuple):
             *("/", "/events", "/events/40", "/events/40/causes", "/projects", f"/projects/{there.projects['imi']}"),
             *(f"/worktrees/{there.worktrees[-1]}", f"/worktrees/{there.worktrees[0]}/history", "/commands"),
             *("/commands/send?name=worktree.register", "/dead-letters", "/dead-letters/commands/1"),
-            *("/dead-letters/commands/1/drop", "/streams", "/proof", "/search?q=flume", "/sign-in", "/log", "/nowhere"),
+            *("/dead-letters/commands/1/drop", "/streams", "/health", "/proof", "/search?q=flume", "/sign-in", "/log"),
+            "/nowhere",
         ]
 
 
@@ -122,10 +125,11 @@ async def scene(folder: Path) -> AsyncIterator[tuple[Scene, NatsProcess]]:
     """A service on servers of its own, in which somebody works all the time; and its NATS, to be killed."""
     token = secrets.token_urlsafe()
     async with AsyncExitStack() as stack:
-        database = stack.enter_context(postgres(folder))
+        database = stack.enter_context(postgres(folder, settings=RECORDING))
         broker = stack.enter_context(nats_process(folder))
         with connect_blocking(database.url) as conn:
             migrate.apply(conn)
+            conn.execute("CREATE EXTENSION pg_stat_statements")
         there = Invented(database.url, broker.url())
         there.fill()
         url = await stack.enter_async_context(serving(database.url, broker.url(), token))
@@ -176,7 +180,7 @@ async def main(everything: Path | None) -> None:
             broker.end()
             await asyncio.sleep(AWAY_SECONDS)
             if everything is not None:
-                await found.every_page(everything, ["/", "/events", "/streams", "/dead-letters"], "-broken")
+                await found.every_page(everything, ["/", "/events", "/streams", "/health", "/dead-letters"], "-broken")
             else:
                 await found.broken(HERE / "console-broken.png")
 

@@ -156,6 +156,10 @@ ALTER TABLE outbox ALTER COLUMN host_id SET DEFAULT nullif(caller_host_id(), def
 
 COMMENT ON COLUMN outbox.host_id IS 'The host of the worktree, or of what is on none, of the writer; NULL for the default host.';
 
+ALTER TABLE deleted_worktrees ADD COLUMN IF NOT EXISTS host_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000';
+
+COMMENT ON COLUMN deleted_worktrees.host_id IS 'The host that the path was on; it may be removed since.';
+
 
 -- ---------------------------------------------------------------------------------------------------------------
 -- Hosts
@@ -598,6 +602,45 @@ BEGIN
     RETURN NEW;
 END;
 $$;
+-- As before, with the host.
+CREATE OR REPLACE FUNCTION remember_worktrees_of_project()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO public.deleted_worktrees (
+        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, host_id
+    )
+    SELECT w.id, OLD.id, OLD.name, OLD.remote_origin, t.name, w.name, w.branch_name, w.path, w.host_id
+    FROM public.worktrees w
+    JOIN public.worktree_types t ON t.id = w.type_id
+    WHERE w.project_id = OLD.id
+    ON CONFLICT (id) DO NOTHING;
+    RETURN OLD;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION remember_worktrees()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO public.deleted_worktrees (
+        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, host_id
+    )
+    SELECT o.id, o.project_id, p.name, p.remote_origin, t.name, o.name, o.branch_name, o.path, o.host_id
+    FROM old_rows o
+    LEFT JOIN public.projects p ON p.id = o.project_id
+    LEFT JOIN public.worktree_types t ON t.id = o.type_id
+    ON CONFLICT (id) DO NOTHING;
+    RETURN NULL;
+END;
+$$;
+
 CREATE OR REPLACE FUNCTION register_worktree(
     p_project_id uuid,
     p_type_name text,
@@ -1504,6 +1547,26 @@ BEGIN
 END;
 $$;
 
+CREATE OR REPLACE FUNCTION outbox_project_host_data(place project_hosts, p projects, p_changed jsonb)
+RETURNS jsonb
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_build_object(
+        'project_id', p.id,
+        'project_name', p.name,
+        'remote_origin', p.remote_origin,
+        'host_id', place.host_id,
+        'host', (SELECT h.name FROM public.hosts h WHERE h.id = place.host_id),
+        'trunk_path', coalesce(place.trunk_path, p.trunk_path),
+        'is_home', place.trunk_path IS NULL,
+        'created_at', place.created_at,
+        'updated_at', place.updated_at,
+        'changed', p_changed
+    )
+$$;
+
 -- Of a place that goes with its project nothing is told: project.deleted says it.
 CREATE OR REPLACE FUNCTION outbox_project_host_changed()
 RETURNS trigger
@@ -1530,21 +1593,82 @@ BEGIN
         p.id,
         p.id,
         nullif(place.host_id, public.default_host_id()),
-        jsonb_build_object(
-            'project_id', p.id,
-            'project_name', p.name,
-            'remote_origin', p.remote_origin,
-            'host_id', place.host_id,
-            'host', (SELECT h.name FROM public.hosts h WHERE h.id = place.host_id),
-            'trunk_path', coalesce(place.trunk_path, p.trunk_path),
-            'is_home', place.trunk_path IS NULL,
-            'created_at', place.created_at,
-            'updated_at', place.updated_at,
-            'changed', changed
-        )
+        public.outbox_project_host_data(place, p, changed)
     FROM public.projects p
     WHERE p.id = place.project_id;
     RETURN NULL;
+END;
+$$;
+
+-- An event says on which host its row is, whoever is asked to write it.
+CREATE OR REPLACE FUNCTION backfill_outbox(p_limit integer DEFAULT 1000)
+RETURNS integer
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET jit = off
+AS $$
+DECLARE
+    mark CONSTANT jsonb := '{"backfill": true}';
+    earlier record;
+    last bigint;
+    taken integer := 0;
+BEGIN
+    LOCK TABLE public.outbox_backlog IN EXCLUSIVE MODE;    -- one at a time, so in order
+    FOR earlier IN SELECT * FROM public.outbox_backlog ORDER BY position LIMIT p_limit LOOP
+        IF earlier.entity = 'worktree_type' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.worktree_types', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, data)
+            SELECT 'worktree_type', 'added', public.outbox_worktree_type_data(t, '{}') || mark
+            FROM public.worktree_types t
+            WHERE t.id = earlier.row_id::integer;
+        ELSIF earlier.entity = 'project' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.projects', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            SELECT 'project', 'registered', p.id, p.id, public.outbox_project_data(p, '{}') || mark
+            FROM public.projects p
+            WHERE p.id = earlier.row_id::uuid;
+        ELSIF earlier.entity = 'worktree' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.worktrees', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+            SELECT 'worktree', 'created', w.project_id, w.id, nullif(w.host_id, public.default_host_id()),
+                public.outbox_worktree_data(w, p.name, p.remote_origin, t.name, '{}') || mark
+            FROM public.worktrees w
+            JOIN public.projects p ON p.id = w.project_id
+            JOIN public.worktree_types t ON t.id = w.type_id
+            WHERE w.id = earlier.row_id::uuid;
+        ELSIF earlier.entity = 'project_host' THEN    -- of an import, whose rows nobody else can see yet
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+            SELECT 'project_host', 'added', p.id, p.id, nullif(place.host_id, public.default_host_id()),
+                public.outbox_project_host_data(place, p, '{}') || mark
+            FROM public.project_hosts place
+            JOIN public.projects p ON p.id = place.project_id
+            WHERE (place.project_id, place.host_id) = (
+                split_part(earlier.row_id, ' ', 1)::uuid, split_part(earlier.row_id, ' ', 2)::uuid
+            );
+        ELSE
+            -- Never changed, so not locked.
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+            SELECT 'activity', 'logged', coalesce(w.project_id, d.project_id), a.id,
+                nullif(coalesce(w.host_id, d.host_id), public.default_host_id()),
+                public.outbox_activity_data(
+                    a,
+                    coalesce(w.project_id, d.project_id),
+                    coalesce(p.name, d.project_name),
+                    coalesce(w.name, d.name)
+                ) || mark
+            FROM public.agent_activities a
+            LEFT JOIN public.worktrees w ON w.id = a.worktree_id
+            LEFT JOIN public.projects p ON p.id = w.project_id
+            LEFT JOIN public.deleted_worktrees d ON d.id = a.worktree_id
+            WHERE a.id = earlier.row_id::uuid;
+        END IF;
+        last := earlier.position;
+        taken := taken + 1;
+    END LOOP;
+    DELETE FROM public.outbox_backlog WHERE position <= last;
+    RETURN taken;
 END;
 $$;
 

@@ -245,11 +245,11 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO public.deleted_worktrees (
-        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, deleted_at
+        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, host_id, deleted_at
     )
     VALUES (
         worktree.id, worktree.project_id, p_data ->> 'project_name', p_data ->> 'remote_origin', p_data ->> 'type',
-        worktree.name, worktree.branch_name, worktree.path, p_at
+        worktree.name, worktree.branch_name, worktree.path, worktree.host_id, p_at
     )
     ON CONFLICT (id) DO NOTHING;
     DELETE FROM public.worktrees w WHERE w.id = worktree.id;

@@ -74,6 +74,9 @@ DROP FUNCTION IF EXISTS
 -- 012: what takes rows of the tables
 DROP FUNCTION IF EXISTS mirror_project(projects), mirror_worktree(worktrees);
 
+-- 010: what has rows of the tables
+DROP FUNCTION IF EXISTS outbox_project_host_data(project_hosts, projects, jsonb);
+
 -- 007: what has rows of the tables
 DROP FUNCTION IF EXISTS kept_totals(), counted_totals();
 

@@ -25,6 +25,7 @@ from registry.models import (
     ProjectMatch,
     RegistryMatch,
     RegistryStats,
+    SlowQuery,
     Worktree,
     WorktreeType,
 )
@@ -34,6 +35,7 @@ MOST_ROWS = 1000
 MOST_QUERY_CHARACTERS = 512
 """Of a text to search for: no name is longer, and the time it takes grows with it."""
 MOST_MATCHES = 100
+MOST_STATEMENTS = 100
 SEQUENCE = r"^[0-9]{1,19}$"
 
 Text = Annotated[str, Field(pattern=NOT_BLANK)]
@@ -139,6 +141,14 @@ class SearchRegistry(Request):
     )
 
 
+class SlowQueries(Request):
+    """The registry's statements that take longest, where PostgreSQL records them."""
+
+    limit: Annotated[int, Field(ge=1, le=MOST_STATEMENTS)] = Field(
+        default=20, description="Most statements in the answer."
+    )
+
+
 class Found(BaseModel):
     """Base of what is answered beside rows."""
 
@@ -189,6 +199,12 @@ class HealthFound(Found):
     checks: list[HealthCheck] = Field(description="One for each thing that was looked at.")
 
 
+class SlowQueriesFound(Found):
+    """Statements, those first that took the most time in all."""
+
+    statements: list[SlowQuery] = Field(description="The statements.")
+
+
 class WorktreeTypes(Found):
     """All types, the built-in ones first."""
 
@@ -224,5 +240,6 @@ QUERIES: dict[str, Query] = {
     "hosts": Query(Nothing, Hosts),
     "stats": Query(Nothing, RegistryStats),
     "registry_health": Query(Nothing, HealthFound),
+    "slow_queries": Query(SlowQueries, SlowQueriesFound),
 }
 """Name, which is the last token of the subject, to the models."""

@@ -38,11 +38,14 @@ DROP VIEW IF EXISTS v_project_hosts;
 DROP TRIGGER IF EXISTS projects_place_home ON projects;
 DROP TRIGGER IF EXISTS projects_place_deleted ON projects;
 DROP TRIGGER IF EXISTS projects_place_truncated ON projects;
+DROP FUNCTION IF EXISTS outbox_project_host_data(project_hosts, projects, jsonb);
 DROP TABLE IF EXISTS project_hosts, hosts;
 
 -- The index of paths goes with the column.
 ALTER TABLE worktrees DROP COLUMN IF EXISTS host_id;
 ALTER TABLE outbox DROP COLUMN IF EXISTS host_id;
+ALTER TABLE deleted_worktrees DROP COLUMN IF EXISTS host_id;
+DELETE FROM outbox_backlog WHERE entity = 'project_host';
 CREATE UNIQUE INDEX IF NOT EXISTS worktrees_unique_active_path ON worktrees (path) WHERE active;
 
 CREATE OR REPLACE FUNCTION guard_worktree()
@@ -793,6 +796,101 @@ BEGIN
     LEFT JOIN LATERAL (SELECT name, project_id FROM public.worktrees WHERE id = n.worktree_id OFFSET 0) w ON true
     LEFT JOIN LATERAL (SELECT name FROM public.projects WHERE id = w.project_id OFFSET 0) p ON true;
     RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION remember_worktrees_of_project()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO public.deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
+    SELECT w.id, OLD.id, OLD.name, OLD.remote_origin, t.name, w.name, w.branch_name, w.path
+    FROM public.worktrees w
+    JOIN public.worktree_types t ON t.id = w.type_id
+    WHERE w.project_id = OLD.id
+    ON CONFLICT (id) DO NOTHING;
+    RETURN OLD;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION remember_worktrees()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO public.deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
+    SELECT o.id, o.project_id, p.name, p.remote_origin, t.name, o.name, o.branch_name, o.path
+    FROM old_rows o
+    LEFT JOIN public.projects p ON p.id = o.project_id
+    LEFT JOIN public.worktree_types t ON t.id = o.type_id
+    ON CONFLICT (id) DO NOTHING;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION backfill_outbox(p_limit integer DEFAULT 1000)
+RETURNS integer
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET jit = off
+AS $$
+DECLARE
+    mark CONSTANT jsonb := '{"backfill": true}';
+    earlier record;
+    last bigint;
+    taken integer := 0;
+BEGIN
+    LOCK TABLE public.outbox_backlog IN EXCLUSIVE MODE;    -- one at a time, so in order
+    FOR earlier IN SELECT * FROM public.outbox_backlog ORDER BY position LIMIT p_limit LOOP
+        IF earlier.entity = 'worktree_type' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.worktree_types', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, data)
+            SELECT 'worktree_type', 'added', public.outbox_worktree_type_data(t, '{}') || mark
+            FROM public.worktree_types t
+            WHERE t.id = earlier.row_id::integer;
+        ELSIF earlier.entity = 'project' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.projects', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            SELECT 'project', 'registered', p.id, p.id, public.outbox_project_data(p, '{}') || mark
+            FROM public.projects p
+            WHERE p.id = earlier.row_id::uuid;
+        ELSIF earlier.entity = 'worktree' THEN
+            EXIT WHEN NOT public.backfill_outbox_lock('public.worktrees', earlier.row_id, taken = 0);
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            SELECT 'worktree', 'created', w.project_id, w.id,
+                public.outbox_worktree_data(w, p.name, p.remote_origin, t.name, '{}') || mark
+            FROM public.worktrees w
+            JOIN public.projects p ON p.id = w.project_id
+            JOIN public.worktree_types t ON t.id = w.type_id
+            WHERE w.id = earlier.row_id::uuid;
+        ELSE
+            -- Never changed, so not locked.
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            SELECT 'activity', 'logged', coalesce(w.project_id, d.project_id), a.id,
+                public.outbox_activity_data(
+                    a,
+                    coalesce(w.project_id, d.project_id),
+                    coalesce(p.name, d.project_name),
+                    coalesce(w.name, d.name)
+                ) || mark
+            FROM public.agent_activities a
+            LEFT JOIN public.worktrees w ON w.id = a.worktree_id
+            LEFT JOIN public.projects p ON p.id = w.project_id
+            LEFT JOIN public.deleted_worktrees d ON d.id = a.worktree_id
+            WHERE a.id = earlier.row_id::uuid;
+        END IF;
+        last := earlier.position;
+        taken := taken + 1;
+    END LOOP;
+    DELETE FROM public.outbox_backlog WHERE position <= last;
+    RETURN taken;
 END;
 $$;
 

@@ -249,17 +249,27 @@ BEGIN
             WHERE p.id = earlier.row_id::uuid;
         ELSIF earlier.entity = 'worktree' THEN
             EXIT WHEN NOT public.backfill_outbox_lock('public.worktrees', earlier.row_id, taken = 0);
-            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-            SELECT 'worktree', 'created', w.project_id, w.id,
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+            SELECT 'worktree', 'created', w.project_id, w.id, nullif(w.host_id, public.default_host_id()),
                 public.outbox_worktree_data(w, p.name, p.remote_origin, t.name, '{}') || mark
             FROM public.worktrees w
             JOIN public.projects p ON p.id = w.project_id
             JOIN public.worktree_types t ON t.id = w.type_id
             WHERE w.id = earlier.row_id::uuid;
+        ELSIF earlier.entity = 'project_host' THEN    -- of an import, whose rows nobody else can see yet
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+            SELECT 'project_host', 'added', p.id, p.id, nullif(place.host_id, public.default_host_id()),
+                public.outbox_project_host_data(place, p, '{}') || mark
+            FROM public.project_hosts place
+            JOIN public.projects p ON p.id = place.project_id
+            WHERE (place.project_id, place.host_id) = (
+                split_part(earlier.row_id, ' ', 1)::uuid, split_part(earlier.row_id, ' ', 2)::uuid
+            );
         ELSE
             -- Never changed, so not locked.
-            INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+            INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
             SELECT 'activity', 'logged', coalesce(w.project_id, d.project_id), a.id,
+                nullif(coalesce(w.host_id, d.host_id), public.default_host_id()),
                 public.outbox_activity_data(
                     a,
                     coalesce(w.project_id, d.project_id),
@@ -1904,11 +1914,11 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO public.deleted_worktrees (
-        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, deleted_at
+        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, host_id, deleted_at
     )
     VALUES (
         worktree.id, worktree.project_id, p_data ->> 'project_name', p_data ->> 'remote_origin', p_data ->> 'type',
-        worktree.name, worktree.branch_name, worktree.path, p_at
+        worktree.name, worktree.branch_name, worktree.path, worktree.host_id, p_at
     )
     ON CONFLICT (id) DO NOTHING;
     DELETE FROM public.worktrees w WHERE w.id = worktree.id;
@@ -2198,18 +2208,7 @@ BEGIN
         p.id,
         p.id,
         nullif(place.host_id, public.default_host_id()),
-        jsonb_build_object(
-            'project_id', p.id,
-            'project_name', p.name,
-            'remote_origin', p.remote_origin,
-            'host_id', place.host_id,
-            'host', (SELECT h.name FROM public.hosts h WHERE h.id = place.host_id),
-            'trunk_path', coalesce(place.trunk_path, p.trunk_path),
-            'is_home', place.trunk_path IS NULL,
-            'created_at', place.created_at,
-            'updated_at', place.updated_at,
-            'changed', changed
-        )
+        public.outbox_project_host_data(place, p, changed)
     FROM public.projects p
     WHERE p.id = place.project_id;
     RETURN NULL;
@@ -2217,6 +2216,27 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION outbox_project_host_changed() FROM PUBLIC;
 COMMENT ON FUNCTION outbox_project_host_changed() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_project_host_data(place project_hosts, p projects, p_changed jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT jsonb_build_object(
+        'project_id', p.id,
+        'project_name', p.name,
+        'remote_origin', p.remote_origin,
+        'host_id', place.host_id,
+        'host', (SELECT h.name FROM public.hosts h WHERE h.id = place.host_id),
+        'trunk_path', coalesce(place.trunk_path, p.trunk_path),
+        'is_home', place.trunk_path IS NULL,
+        'created_at', place.created_at,
+        'updated_at', place.updated_at,
+        'changed', p_changed
+    )
+$function$;
+COMMENT ON FUNCTION outbox_project_host_data(project_hosts,projects,jsonb) IS NULL;
 
 CREATE OR REPLACE FUNCTION public.outbox_project_inserted()
  RETURNS trigger
@@ -3485,8 +3505,10 @@ CREATE OR REPLACE FUNCTION public.remember_worktrees()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    INSERT INTO public.deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
-    SELECT o.id, o.project_id, p.name, p.remote_origin, t.name, o.name, o.branch_name, o.path
+    INSERT INTO public.deleted_worktrees (
+        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, host_id
+    )
+    SELECT o.id, o.project_id, p.name, p.remote_origin, t.name, o.name, o.branch_name, o.path, o.host_id
     FROM old_rows o
     LEFT JOIN public.projects p ON p.id = o.project_id
     LEFT JOIN public.worktree_types t ON t.id = o.type_id
@@ -3504,8 +3526,10 @@ CREATE OR REPLACE FUNCTION public.remember_worktrees_of_project()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    INSERT INTO public.deleted_worktrees (id, project_id, project_name, remote_origin, type_name, name, branch_name, path)
-    SELECT w.id, OLD.id, OLD.name, OLD.remote_origin, t.name, w.name, w.branch_name, w.path
+    INSERT INTO public.deleted_worktrees (
+        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, host_id
+    )
+    SELECT w.id, OLD.id, OLD.name, OLD.remote_origin, t.name, w.name, w.branch_name, w.path, w.host_id
     FROM public.worktrees w
     JOIN public.worktree_types t ON t.id = w.type_id
     WHERE w.project_id = OLD.id

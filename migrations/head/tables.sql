@@ -74,10 +74,12 @@ CREATE TABLE deleted_worktrees (
     branch_name text NOT NULL,
     path text NOT NULL,
     deleted_at timestamp with time zone NOT NULL DEFAULT now(),
+    host_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
     CONSTRAINT deleted_worktrees_pkey PRIMARY KEY (id),
     CONSTRAINT deleted_worktrees_times_check CHECK ((((deleted_at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (deleted_at < '10000-01-01 00:00:00+00'::timestamp with time zone)) OR refuse_times('deleted_worktrees'::text, '{deleted_at}'::text[], ARRAY[deleted_at])))
 );
 COMMENT ON TABLE deleted_worktrees IS 'What deleted worktrees were called, so that their activities stay readable.';
+COMMENT ON COLUMN deleted_worktrees.host_id IS 'The host that the path was on; it may be removed since.';
 
 CREATE TABLE hosts (
     id uuid NOT NULL DEFAULT gen_random_uuid(),

@@ -38,6 +38,7 @@ from publisher.outbox.lead import holder_of_lead, stranger_leads
 from publisher.part import Part
 from publisher.settings import Settings, profile_of
 from registry.broker.connection import connect_nats
+from registry.broker.errors import is_leaderless
 from registry.errors import Unavailable, Unprepared
 from registry.events.reference import UNREADABLE
 
@@ -47,6 +48,7 @@ PAUSE_FACTOR = 25
 """It pauses at least so many times as long as it looked; to wait for somebody's lock is no work."""
 MOMENT_SECONDS = 1.0
 """What waits longer than a publisher that works would let it wait."""
+LEADERLESS = "nothing is stored, and no command is taken; start what is missing of NATS"
 SESSION = LOOKER
 FAULTS_LISTED = 20
 
@@ -99,6 +101,8 @@ async def _examine(settings: Settings) -> list[Finding]:
     async with connections(settings) as (conn, client):
         found = await examined(conn, client, settings)
         if found.counts is None:  # blocked, or nothing was ever published: there is nothing more to look at
+            return found.findings
+        if found.is_leaderless:
             return found.findings
         try:
             return [*found.findings, *await _around(conn, client, settings)]
@@ -181,8 +185,14 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings, t
     findings += of_check("other streams", [_other(cursor) for cursor in known if cursor is not ours])
     findings += await database_findings(conn, stream)
     findings += of_check("events without data", [_faulty(fault) for fault in await noted(conn, FAULTS_LISTED)])
-    findings += of_check("stream", await stream_findings(conn, client, settings, ours, tail))
-    findings += of_check("dead letters", await dead_letter_findings(client, settings))
+    try:
+        findings += of_check("stream", await stream_findings(conn, client, settings, ours, tail))
+        findings += of_check("dead letters", await dead_letter_findings(client, settings))
+    except Unavailable as error:
+        if not is_leaderless(error):
+            raise
+        nobody = Finding(False, f"stream {stream} has no leader: {LEADERLESS}", check="stream")
+        return Examined([*findings, nobody], await _counts(conn, ours), ours, is_leaderless=True)
     return Examined(findings, await _counts(conn, ours), ours)
 
 

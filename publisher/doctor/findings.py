@@ -50,6 +50,8 @@ class Examined(NamedTuple):
     """None when nothing was ever published."""
     known: Known | None = None
     """What the database says of the stream; None when it could not be asked."""
+    is_leaderless: bool = False
+    """Whether the cluster of nats-servers has no leader, so that nothing else can be asked of it."""
 
 
 class Findings(Health):

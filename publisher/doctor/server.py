@@ -13,7 +13,8 @@ from publisher.doctor.findings import Finding
 from publisher.outbox.connection import translated
 from registry.broker.errors import translated_nats
 
-LEAST_POSTGRES, LEAST_NATS = 14, (2, 10)
+LEAST_NATS = (2, 10)
+"""As for PostgreSQL, no connection is made to one that is too old."""
 LONG_SECONDS = 600.0
 """A transaction that has read for so long is named."""
 LISTED = 5
@@ -73,27 +74,24 @@ async def server_findings(conn: AsyncConnection, client: Client) -> list[Finding
     version = client.connected_server_version
     numbers = f"{version.major}.{version.minor}.{version.patch}"
     return [
-        *versions(conn.info.server_version, (version.major, version.minor), numbers),
+        _versions(conn.info.server_version, (version.major, version.minor), numbers),
         *_readers(readers),
         *_archiver(archiver),
         *_disk(directory, size, age_seconds),
-        *storage(account.storage, account.limits.max_storage),
+        *_storage(account.storage, account.limits.max_storage),
     ]
 
 
-def versions(postgres: int, nats: tuple[int, int], nats_text: str) -> Iterator[Finding]:
-    """Whether both are new enough; `postgres` is a number as libpq gives it."""
+def _versions(postgres: int, nats: tuple[int, int], nats_text: str) -> Finding:
+    """Whether NATS is new enough; `postgres` is a number as libpq gives it."""
     major, minor = divmod(postgres, 10_000)
     text = f"PostgreSQL {major}.{minor} and nats-server {nats_text}"
-    if major < LEAST_POSTGRES:
-        yield Finding(False, f"{text}: PostgreSQL {LEAST_POSTGRES} or later is needed")
-    elif nats < LEAST_NATS:
-        yield Finding(False, f"{text}: nats-server {LEAST_NATS[0]}.{LEAST_NATS[1]} or later is needed")
-    else:
-        yield Finding(True, text)
+    if nats < LEAST_NATS:
+        return Finding(False, f"{text}: nats-server {LEAST_NATS[0]}.{LEAST_NATS[1]} or later is needed")
+    return Finding(True, text)
 
 
-def storage(used: float, most: float | None) -> Iterator[Finding]:
+def _storage(used: float, most: float | None) -> Iterator[Finding]:
     """What an account of NATS uses of what it may, in bytes; no limit is None, or not positive."""
     if most is not None and most > 0 and used >= MOST_USED * most:
         yield Finding(

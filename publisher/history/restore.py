@@ -142,11 +142,12 @@ STATEMENTS = (
     """,  # noqa: S608  # a constant
     """
     INSERT INTO public.deleted_worktrees (
-        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, deleted_at
+        id, project_id, project_name, remote_origin, type_name, name, branch_name, path, deleted_at, host_id
     )
     SELECT
         entity_id, project_id, data ->> 'project_name', data ->> 'remote_origin', data ->> 'type', data ->> 'name',
-        data ->> 'branch_name', data ->> 'path', occurred_at
+        data ->> 'branch_name', data ->> 'path', occurred_at,
+        coalesce(host_id, public.default_host_id())
     FROM public.outbox
     WHERE entity = 'worktree' AND action = 'deleted' AND data ->> 'worktree_id' = entity_id::text
     """,

@@ -98,6 +98,10 @@ async def _registry_health(reader: Reader, _: asked.Nothing) -> BaseModel:
     return asked.HealthFound.model_construct(checks=await reader.registry.registry_health())
 
 
+async def _slow_queries(reader: Reader, request: asked.SlowQueries) -> BaseModel:
+    return asked.SlowQueriesFound(statements=await reader.registry.registry_slow_queries(request.limit))
+
+
 ANSWERS: dict[str, Answer] = {
     "project_by_origin": _project_by_origin,
     "project_by_id": _project_by_id,
@@ -113,6 +117,7 @@ ANSWERS: dict[str, Answer] = {
     "hosts": _hosts,
     "stats": _stats,
     "registry_health": _registry_health,
+    "slow_queries": _slow_queries,
 }
 
 

@@ -40,7 +40,10 @@ CONNECTIONS = 4
 POOL_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
 DATABASE = "the database"
-HEAVY = {"projects", "search_projects", "search_registry", "inflight_work", "stats", "registry_health", "event_by_id"}
+HEAVY = {
+    *("projects", "search_projects", "search_registry", "inflight_work", "stats", "event_by_id"),
+    *("registry_health", "slow_queries"),
+}
 """Queries that read many rows or large ones."""
 HEAVY_AT_ONCE = 2
 """So that the other connections are left to the others, and to the question whether the database is well."""

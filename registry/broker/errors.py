@@ -38,6 +38,10 @@ STREAM_IS_FULL = {"maximum messages exceeded", "maximum bytes exceeded", "maximu
 """Texts with `STORE_FAILED` that tell of a limit of the stream: the server looked before it stored anything."""
 
 
+NO_LEADER = 10008
+"""`err_code`: the cluster has no leader, as when most of its servers are away; one says so after some ten seconds."""
+
+
 @contextmanager
 def translated_nats(doing: str) -> Iterator[None]:
     """Raise what nats-py raises in the block as the error of our tree that it means. `doing` opens its message."""
@@ -61,6 +65,12 @@ def from_nats(error: Exception, doing: str) -> RegistryError:
             return Invalid(text)
         case _:
             return Unavailable(text)
+
+
+def is_leaderless(error: RegistryError) -> bool:
+    """Whether an error, translated here, means that the cluster of nats-servers has no leader now."""
+    cause = error.__cause__
+    return isinstance(cause, nats.js.errors.APIError) and cause.err_code == NO_LEADER
 
 
 def is_full(error: nats.js.errors.APIError) -> bool:

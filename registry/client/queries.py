@@ -30,6 +30,7 @@ from registry.models import (
     ProjectMatch,
     RegistryMatch,
     RegistryStats,
+    SlowQuery,
     Worktree,
     WorktreeType,
 )
@@ -42,6 +43,7 @@ from registry.queries import (
     ProjectPage,
     ProjectsFound,
     RegistryFound,
+    SlowQueriesFound,
     WorkingPathFound,
     WorktreeTypes,
 )
@@ -157,6 +159,13 @@ class QueryClient:
     async def registry_health(self) -> list[HealthCheck]:
         """How the registry is, as far as its database knows, one entry for each thing that was looked at."""
         return (await self._ask("registry_health", HealthFound)).checks
+
+    async def slow_queries(self, *, limit: int = 20) -> list[SlowQuery]:
+        """The registry's statements, those first that took the most time in all.
+
+        Raises `Conflict` where PostgreSQL does not record them: docs/health.md.
+        """
+        return (await self._ask("slow_queries", SlowQueriesFound, limit=limit)).statements
 
     def _from(self, host: str | None) -> dict[str, object]:
         return _given(self._host if host is None else host)

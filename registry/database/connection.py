@@ -25,6 +25,9 @@ from registry.database.times import NearestTime, NearestTimeOfBinary
 from registry.errors import Conflict, Invalid, Unavailable
 from registry.urls import is_cut_in_password
 
+LEAST_POSTGRES = 14
+"""Its first version that can do what the migrations ask for."""
+
 ConnectionT = TypeVar("ConnectionT", bound=AsyncConnection[Any])
 SetUp = Callable[[AsyncConnection[Any]], Awaitable[None]]
 """Makes the settings of a connection that is new."""
@@ -112,7 +115,7 @@ def check_url(database_url: str) -> None:
 async def connect(database_url: str, name: str, settings: str = "") -> AsyncIterator[AsyncConnection[Any]]:
     """A direct connection that PostgreSQL lists as `name`, in autocommit, with `settings` beside those of `SESSION`.
 
-    Statements are prepared at once. Raises `Unavailable` when it cannot be made.
+    Statements are prepared at once. Raises `Unavailable` when it cannot be made, `Conflict` for a PostgreSQL before 14.
     """
     async with await open_connection(database_url, name, direct(settings)) as conn:
         yield conn
@@ -127,6 +130,7 @@ async def open_connection(database_url: str, name: str, set_up: SetUp) -> AsyncC
         )
     read_exactly(conn)
     try:
+        check_version(conn)
         with translated():
             await set_up(conn)
     except BaseException:
@@ -140,6 +144,7 @@ def connect_blocking(database_url: str, settings: str = NO_TIME_LIMITS) -> Itera
     """As `connect`, without an event loop. What psycopg raises in the block is translated as well."""
     check_url(database_url)
     with translated(), psycopg.connect(database_url, **FALLBACK_NAME, **CONNECTION) as conn:
+        check_version(conn)
         read_exactly(conn)
         conn.execute((SESSION + settings).encode())
         yield conn
@@ -156,6 +161,7 @@ def pool(
     check_url(database_url)
 
     async def configure(conn: AsyncConnection[Any]) -> None:
+        check_version(conn)
         read_exactly(conn)
         await set_up(conn)
 
@@ -218,6 +224,13 @@ async def direct_or_pooled(conn: AsyncConnection[Any]) -> None:
     if isolation != "read committed":
         await conn.set_autocommit(False)
         await conn.set_isolation_level(IsolationLevel.READ_COMMITTED)
+
+
+def check_version(conn: Connection[Any] | AsyncConnection[Any]) -> None:
+    """Raise `Conflict` where PostgreSQL is too old; some pooler does not say which it is, and may pass."""
+    major, minor = divmod(conn.info.server_version, 10_000)
+    if 0 < major < LEAST_POSTGRES:
+        raise Conflict(f"the server is PostgreSQL {major}.{minor}: PostgreSQL {LEAST_POSTGRES} or later is needed")
 
 
 def read_exactly(conn: Connection[Any] | AsyncConnection[Any]) -> None:

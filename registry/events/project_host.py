@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from registry.events.base import Changes, Data, NoChanges, example
+from registry.events.base import Changes, Data, NoChanges, Registration, example
 from registry.validation.time import Time
 
 _PLACE = {
@@ -50,7 +50,7 @@ class ProjectHostChanges(Changes, total=False):
     created_at: Time
 
 
-class ProjectHostAdded(ProjectHost):
+class ProjectHostAdded(ProjectHost, Registration):
     """A project is on one more host."""
 
     model_config = example(_PLACE)

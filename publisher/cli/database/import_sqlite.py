@@ -10,7 +10,8 @@ import typer
 
 from publisher.cli.arguments.folders import expanded
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder
-from publisher.cli.servers.session import database
+from publisher.cli.servers.machine import machine
+from publisher.cli.servers.session import database, settings_of
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_json, say, write
 
@@ -37,7 +38,8 @@ def import_sqlite(
 ) -> None:
     """Import repositories, worktrees, types and activities of iMi's SQLite database, all in one transaction.
 
-    Nothing is imported while a row has a problem, unless --leave-out is given; run it again as often as you like.
+    Nothing is imported while a row has a problem, unless --leave-out is given; run it again as often as you like. Where
+    IMI_HOST, or the setting host, names a host, all paths are of that one.
 
     Example: imi-registry import-sqlite ~/.iMi/imi.db --dry-run
     """
@@ -45,7 +47,8 @@ def import_sqlite(
     from registry.database.sqlite import Choices, transfer
     from registry.database.sqlite.source import opened
 
-    choices = Choices(create_types=create_types, leave_out=leave_out, dry_run=dry_run)
+    host = settings_of().host
+    choices = Choices(create_types, leave_out, dry_run, host, machine() if host is not None else None)
     with database(database_url) as conn, opened(expanded(file)) as source, progress("rows") as tell:
         migrate.check(conn)
         report = transfer(conn, source, choices, tell)

@@ -41,6 +41,7 @@ PAGES = (
     ("/commands", "Commands"),
     ("/dead-letters", "Dead letters"),
     ("/streams", "Streams"),
+    ("/health", "Health"),
     ("/proof", "Proof"),
 )
 

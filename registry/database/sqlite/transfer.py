@@ -16,38 +16,24 @@ from psycopg import Connection, sql
 from registry.database.backfill import backfill, no_progress
 from registry.database.errors import from_database, translated
 from registry.database.sqlite import mapping
+from registry.database.sqlite.choices import Choices
 from registry.database.sqlite.mapping import Mapped
 from registry.database.sqlite.report import Note, Problem, Report
+from registry.database.sqlite.silence import no_events
 from registry.database.sqlite.source import Row, Source
 from registry.errors import Invalid, RegistryError
 
 INSERT_BATCH_ROWS = 500
 """Rows inserted at once; when one is refused, each alone."""
 CORRECT = "correct it in the old database, or leave it out with --leave-out"
-INSERT_TRIGGERS: Sequence[tuple[LiteralString, LiteralString]] = (
-    ("worktree_types", "worktree_types_outbox_insert"),
-    ("projects", "projects_outbox_insert"),
-    ("worktrees", "worktrees_outbox_insert"),
-    ("agent_activities", "agent_activities_outbox_insert"),
-)
 ENTITIES = {
     "worktree_types": "worktree_type",
     "projects": "project",
     "worktrees": "worktree",
     "agent_activities": "activity",
+    "project_hosts": "project_host",
 }
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a person decides."""
-
-    create_types: bool = False
-    """Make worktree types that are used and stand nowhere."""
-    leave_out: bool = False
-    """Import the rest when there are problems."""
-    dry_run: bool = False
-    """Do everything, and take it back."""
+PLACE = sql.SQL("SELECT public.place_project(%(project)s, %(host)s, %(path)s)")
 
 
 def transfer(
@@ -57,26 +43,19 @@ def transfer(
 
     Rows that are there already, by their ids or a project by its origin, stay as they are, so it can be run again.
     `progress` is called with the rows that are done and all there are. `conn` is in autocommit, of the schema's owner.
-    Raises `Unavailable`, `Invalid` for a damaged file, `Unprepared` for a right that is missing.
+    Raises `Unavailable`, `Invalid` for a damaged file, `Unprepared` for a right that is missing, `Conflict` for a host
+    that is another machine.
     """
     report = Report()
     with translated(), conn.transaction():
-        for table, trigger in INSERT_TRIGGERS:
-            _switch(conn, table, trigger, "DISABLE")
-        _Transfer(conn, source, choices, report, progress).run()
-        for table, trigger in INSERT_TRIGGERS:
-            _switch(conn, table, trigger, "ENABLE")
+        with no_events(conn):
+            _Transfer(conn, source, choices, report, progress).run()
         is_kept = not choices.dry_run and (choices.leave_out or not report.problems)
         if not is_kept:
             raise psycopg.Rollback
         backfill(conn)
         report.is_done = True
     return report
-
-
-def _switch(conn: Connection[Any], table: LiteralString, trigger: LiteralString, state: LiteralString) -> None:
-    statement = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
-    conn.execute(statement.format(sql.Identifier("public", table), sql.SQL(state), sql.Identifier(trigger)))
 
 
 @dataclass(frozen=True)
@@ -105,13 +84,21 @@ class _Transfer:
         self._types: dict[str, int] = {}
         self._worktrees: dict[str, UUID] = {}
         """By the old id, which activities are of."""
+        self._host_id: UUID | None = None
 
     def run(self) -> None:
         """Types, projects, worktrees, activities: each needs those before."""
+        self._enter_host()
         self._transfer_types()
         self._transfer_projects()
         self._transfer_worktrees()
         self._transfer_activities()
+
+    def _enter_host(self) -> None:
+        """Let the rest of the transaction be on the host that is given, which need not be known yet."""
+        if self._choices.host is not None:
+            values = [self._choices.host, self._choices.machine]
+            (self._host_id,) = self._conn.execute("SELECT public.use_host(%s, %s, true)", values).fetchone() or (None,)
 
     # Types
 
@@ -163,11 +150,23 @@ class _Transfer:
                 text = f'its repository is registered as project {id_} already; worktrees of "{row["name"]}" go there'
                 self._report.notes.append(Note("repositories", str(row["id"]), text))
             self._count(self._report.present, "projects", 1)
+            self._place(id_, found.fields["trunk_path"])
             return _Project(id_, is_active)
         fields = {"id": found.id} | found.fields
         self._execute(_insert("projects", fields), fields)
         self._added("projects", "repositories", [(row, found)])
+        if self._host_id is not None:
+            self._tell("project_hosts", [f"{found.id} {self._host_id}"])
         return _Project(found.id, fields["active"])
+
+    def _place(self, project_id: UUID, trunk_path: str) -> None:
+        """Let a project that is known be on the host that is given, too. A path that is known there stays."""
+        if self._host_id is None:
+            return
+        there = self._conn.execute("SELECT public.project_trunk(%s, %s)", [project_id, self._host_id]).fetchone()
+        if there == (None,):
+            self._execute(PLACE, {"project": project_id, "host": self._host_id, "path": trunk_path})
+            self._tell("project_hosts", [f"{project_id} {self._host_id}"])
 
     # Worktrees
 
@@ -243,7 +242,7 @@ class _Transfer:
 
     # What they share
 
-    def _execute(self, statement: sql.Composed, fields: dict[str, Any]) -> tuple[Any, ...] | None:
+    def _execute(self, statement: sql.SQL | sql.Composed, fields: dict[str, Any]) -> tuple[Any, ...] | None:
         """Run a statement that may be refused for the row's sake. Raises what it is refused with."""
         try:
             with self._conn.transaction():
@@ -261,8 +260,12 @@ class _Transfer:
         self._add_to_backlog(table, [found.id for _, found in rows])
 
     def _add_to_backlog(self, table: str, ids: Sequence[object]) -> None:
-        """Have events written of rows, after the events of those before."""
+        """Count rows as imported, and have their events written."""
         self._count(self._report.imported, table, len(ids))
+        self._tell(table, ids)
+
+    def _tell(self, table: str, ids: Sequence[object]) -> None:
+        """Have events written of rows, after the events of those before."""
         with self._conn.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO public.outbox_backlog (entity, row_id) VALUES (%s, %s)",

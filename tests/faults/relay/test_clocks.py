@@ -12,14 +12,14 @@ import pytest
 from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from tests.support.proxy import postgres_proxy
-from tests.support.servers.clock import LIBRARY, Clock
+from tests.support.servers.clock import Clock, needs_faketime
 from tests.support.servers.restartable import Restartable
 from tests.support.world import World
 
 SETTINGS = {"heartbeat_seconds": 0.2, "stale_seconds": 5}
 """The clock has jumped before a heartbeat is stale."""
 
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason="needs Debian's package libfaketime")
+pytestmark = needs_faketime
 
 
 async def jumped(database: str, clock: Clock, seconds: int) -> None:

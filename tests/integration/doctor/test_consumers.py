@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from publisher.doctor import consumers as looked_at
+from publisher.doctor import examine
 from publisher.doctor.consumers import cluster, consumer_findings
+from registry.errors import Unavailable
 from tests.support.nats.cluster import cluster as running_cluster
 from tests.support.nats.reading import connected
-from tests.support.services import scratch_directory
 from tests.support.world import World
 
 
@@ -84,20 +86,36 @@ async def test_a_stream_of_another_configuration_is_told(world: World) -> None:
     assert line.endswith("a publisher that starts refuses it")
 
 
-async def test_replicas_that_are_away_and_a_stream_without_a_leader_are_told() -> None:
-    with scratch_directory() as directory:
-        async with running_cluster(Path(directory)) as three:
-            async with connected(three.url) as client:
-                await client.jetstream().add_stream(name="EVENTS", subjects=["e"], num_replicas=3)
-            async with asyncio.timeout(60):
-                while list(cluster("EVENTS", (await three.info("EVENTS")).cluster)):  # until all have it
-                    await asyncio.sleep(0.1)
-            leader = await three.leader("EVENTS")
-            await three.kill(next(number for number in range(3) if number != leader))
-            async with asyncio.timeout(60):
-                while not (told := list(cluster("EVENTS", info := (await three.info("EVENTS")).cluster))):
-                    await asyncio.sleep(0.1)
-            assert told[0].text.startswith("replicas of stream EVENTS on node")
-            assert info is not None
-            info.leader = None
-            assert next(iter(cluster("EVENTS", info))).text.startswith("stream EVENTS has no leader")
+async def test_replicas_that_are_away_and_a_cluster_without_a_leader_are_told(world: World, state_dir: Path) -> None:
+    async with running_cluster(state_dir) as three:
+        # given: a stream on three servers, into which something was published
+        async with connected(three.url) as client:
+            there = world.at(nats_url=three.url, nats=client)
+            async with there.relay(stream_replicas=3):
+                there.write(1)
+                await there.drained()
+        async with asyncio.timeout(120):
+            while list(cluster(there.stream, (await three.info(there.stream)).cluster)):  # until all have it
+                await asyncio.sleep(0.1)
+
+        # when: one is lost that does not lead
+        leader = await three.leader(there.stream)
+        await three.kill(next(number for number in range(3) if number != leader))
+        # then
+        async with asyncio.timeout(120):
+            while not (told := list(cluster(there.stream, (await three.info(there.stream)).cluster))):
+                await asyncio.sleep(0.1)
+        assert told[0].text.startswith(f"replicas of stream {there.stream} on node")
+
+        # when: a second one
+        await three.kill(leader)
+        # then: the third tells after a while that it knows no leader
+        settings = world.at(nats_url=three.nodes_up()).settings(stream_replicas=3)
+        lines: list[str] = []
+        async with asyncio.timeout(120):
+            while not any("has no leader" in line for line in lines):
+                with suppress(Unavailable):
+                    lines = [finding.text for finding in await examine(settings) if not finding.is_well]
+                await asyncio.sleep(0.2)
+        assert f"stream {there.stream} has no leader: nothing is stored, and no command is taken" in lines[-1]
+        assert lines[-1].endswith("; start what is missing of NATS")

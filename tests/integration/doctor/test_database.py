@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import psycopg
 import pytest
@@ -13,6 +16,7 @@ from publisher.embedded.postgres import postgres
 from publisher.outbox.connection import connect
 from registry.database import migrate
 from registry.database.connection import connect_blocking
+from tests.support.servers.clock import Clock, needs_faketime
 from tests.support.services import scratch_directory
 from tests.support.world import World
 
@@ -58,35 +62,55 @@ async def test_a_reader_keeps_nothing_open(world: World, monkeypatch: pytest.Mon
         assert await found(world) == []
 
 
-async def test_a_clock_that_is_off_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = looked_at.time()
-    monkeypatch.setattr(looked_at, "time", lambda: now - 3600)
-    (line,) = await found(world)
-    assert line.startswith("the clock of PostgreSQL is 3,600 s ahead of this host's")
-
-
 async def test_connections_that_run_out_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looked_at, "FULL", 0.0)
     (line,) = await found(world)
     assert "connections of PostgreSQL are in use" in line
 
 
-@pytest.fixture
-def own_server() -> Iterator[str]:
-    """A migrated database on a server of this test alone: slots and prepared transactions are the server's."""
+class OwnServer(NamedTuple):
+    """A migrated database on a server of these tests alone, and its clock."""
+
+    url: str
+    clock: Clock
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[OwnServer]:
+    """Slots, prepared transactions and the time are the server's."""
     settings = {"max_prepared_transactions": "2", "fsync": "off"}
-    with scratch_directory() as directory, postgres(directory, settings=settings) as server:
-        with connect_blocking(server.url) as conn:
-            migrate.apply(conn)
-        yield server.url
+    with scratch_directory() as directory:
+        clock = Clock(directory)
+        with postgres(directory, bin_dir=clock.binaries, settings=settings) as server:
+            with connect_blocking(server.url) as conn:
+                migrate.apply(conn)
+            yield OwnServer(server.url, clock)
+
+
+@needs_faketime
+@pytest.mark.parametrize(("seconds", "where"), [(3600, "ahead of"), (-3600, "behind")], ids=["ahead", "behind"])
+async def test_a_clock_that_is_off_is_told(world: World, own_server: OwnServer, seconds: int, where: str) -> None:
+    async def until(is_so: Callable[[list[str]], bool]) -> list[str]:
+        async with asyncio.timeout(60):
+            while not is_so(lines := await found(world.at(database=own_server.url))):
+                await asyncio.sleep(0.1)
+        return lines
+
+    own_server.clock.jump(seconds)
+    try:
+        (line,) = await until(lambda lines: len(lines) == 1)
+    finally:
+        own_server.clock.jump(0)
+    assert re.match(rf"the clock of PostgreSQL is 3,[56]\d\d s {where} this host's: ages of events", line)
+    await until(lambda lines: lines == [])
 
 
 async def test_a_prepared_transaction_and_a_slot_that_nobody_uses_are_named(
-    world: World, own_server: str, monkeypatch: pytest.MonkeyPatch
+    world: World, own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looked_at, "OLD_SECONDS", 0.0)
-    there = world.at(database=own_server)
-    with psycopg.connect(own_server, autocommit=True) as conn:
+    there = world.at(database=own_server.url)
+    with psycopg.connect(own_server.url, autocommit=True) as conn:
         conn.execute("BEGIN")
         conn.execute(REGISTER)
         conn.execute("PREPARE TRANSACTION 'forgotten'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,11 +13,13 @@ from publisher.doctor import examine, listening
 from publisher.doctor import server as looked_at
 from publisher.doctor.accounts import account_findings
 from publisher.doctor.columns import column_findings
-from publisher.doctor.server import server_findings, storage, versions
+from publisher.doctor.server import server_findings
 from publisher.embedded.postgres import postgres
 from publisher.outbox.connection import connect
 from registry.database import migrate
 from registry.database.connection import connect_blocking
+from tests.support.nats.process import nats_process
+from tests.support.nats.reading import connected
 from tests.support.pgbouncer import BINARY, pgbouncer
 from tests.support.services import POSTGRES_SETTINGS, scratch_directory, wait_until
 from tests.support.world import World
@@ -39,15 +42,6 @@ async def found(world: World, database: str | None = None) -> list[str]:
 async def test_servers_that_are_well_give_their_versions_and_no_other_line(world: World) -> None:
     await world.nats.jetstream().account_info()
     assert await found(world) == []
-
-
-def test_versions_that_are_too_old_are_named() -> None:
-    (postgres_old,) = versions(130_021, (2, 15), "2.15.0")
-    (nats_old,) = versions(140_000, (2, 9), "2.9.25")
-    (both_new,) = versions(140_000, (2, 10), "2.10.0")
-    assert postgres_old.text == "PostgreSQL 13.21 and nats-server 2.15.0: PostgreSQL 14 or later is needed"
-    assert nats_old.text == "PostgreSQL 14.0 and nats-server 2.9.25: nats-server 2.10 or later is needed"
-    assert [one.is_well for one in (postgres_old, nats_old, both_new)] == [False, False, True]
 
 
 async def test_a_column_that_no_event_tells_is_named(world: World) -> None:
@@ -93,10 +87,22 @@ async def test_a_disk_that_fills_up_is_told_with_its_days(world: World, monkeypa
     assert " days as the outbox grew so far: without room nothing is written" in line
 
 
-def test_a_nats_account_that_is_nearly_full_is_told() -> None:
-    assert [*storage(84.0, 100.0), *storage(100.0, None), *storage(100.0, -1)] == []
-    (told,) = storage(90e6, 100e6)
-    assert told.text.startswith("the NATS account has used 90 of 100 MB of its storage")
+async def test_a_nats_account_that_is_nearly_full_is_told(world: World, state_dir: Path) -> None:
+    accounts = {
+        name: {"jetstream": limits, "users": [{"user": name, "password": "w"}]}
+        for name, limits in {"A": {"max_file": 1_000_000, "max_memory": 0}, "B": "enabled"}.items()
+    }
+    with nats_process(state_dir, accounts=accounts) as broker:
+        async with connected(broker.url("A:w")) as limited, connected(broker.url("B:w")) as unlimited:
+            for client in (limited, unlimited):
+                await client.jetstream().add_stream(name="HALF", subjects=["half"])
+                await client.jetstream().publish("half", b"x" * 700_000)
+            assert await found(world.at(nats=limited)) == []
+            for client in (limited, unlimited):
+                await client.jetstream().publish("half", b"x" * 200_000)
+            (line,) = await found(world.at(nats=limited))
+            assert await found(world.at(nats=unlimited)) == []
+    assert line.startswith("the NATS account has used 1 of 1 MB of its storage: at the limit nothing is published")
 
 
 @pytest.fixture

@@ -61,12 +61,35 @@ async def test_settings_of_streams_that_lose_or_refuse_are_named(world: World) -
     assert letters.startswith(f"max_age of stream {names.dead_letter_stream} is 86400: a dead letter is dropped")
 
 
+async def test_settings_that_a_stream_was_made_with_are_named(world: World) -> None:
+    # given: streams that somebody made by hand, before anything of ours ran
+    jetstream, names = world.nats.jetstream(), world.names
+    transform = SubjectTransform(f"{names.prefix}.>", "elsewhere.>")
+    held = StreamConfig(deny_delete=True, deny_purge=True, subject_transform=transform)
+    made = {
+        world.stream: held.evolve(subjects=[f"{names.prefix}.evt.>"]),
+        names.commands.stream: ASYNC.evolve(subjects=[f"{names.prefix}.cmd.>"]),
+        names.commands.dead_letter_stream: StreamConfig(no_ack=True, subjects=[f"{names.prefix}.dlq.>"]),
+    }
+    for stream, config in made.items():
+        await jetstream.add_stream(config.evolve(name=stream))
+
+    assert [text.split(":")[0] for text in await found(world)] == [
+        f"subject_transform of stream {world.stream} is {names.prefix}.> to elsewhere.>",
+        f"deny_delete of stream {world.stream} is true",
+        f"deny_purge of stream {world.stream} is true",
+        f"persist_mode of stream {names.commands.stream} is async",
+        f"no_ack of stream {names.commands.dead_letter_stream} is true",
+    ]
+
+
 NEW = DiscardPolicy.NEW
+ASYNC = StreamConfig.from_response({"persist_mode": "async"})
 HARMFUL: list[tuple[tuple[Rule, ...], StreamConfig, str]] = [
     (OWN_EVENTS, StreamConfig(no_ack=True), "no_ack of stream S is true"),
     (OWN_EVENTS, StreamConfig(deny_delete=True), "deny_delete of stream S is true"),
     (OWN_EVENTS, StreamConfig(deny_purge=True), "deny_purge of stream S is true"),
-    (EVENTS, StreamConfig.from_response({"persist_mode": "async"}), "persist_mode of stream S is async"),
+    (EVENTS, ASYNC, "persist_mode of stream S is async"),
     (
         EVENTS,
         StreamConfig(subject_transform=SubjectTransform("a.>", "b.>")),

@@ -1,42 +1,32 @@
 """Each alert fires on what a real service exports when that happens of which it tells, and none when all is well.
 
-That each is silent near its limit, and waits its time, is for `alerts_test.yml`; `ImiReplicaMissing` is with the
-cluster that has replicas, in tests/faults/client/test_cluster.py.
+That each is silent near its limit, and waits its time, is for `alerts_test.yml`. Those of time that goes by are in
+test_alerts_of_time.py, `ImiReplicaMissing` is with the cluster that has replicas: tests/faults/client/test_cluster.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
 from pathlib import Path
-from time import monotonic
-from typing import Any
-from urllib.request import urlopen
 
 import psycopg
 import pytest
-from nats.js.api import ConsumerConfig
 from prometheus_client import CollectorRegistry
 
-from publisher.canary import Canary, CanaryHealth
-from publisher.canary import health as canary_health
 from publisher.doctor.server import server_findings
 from publisher.gauges import measurement
 from publisher.gauges.level import Level
 from publisher.gauges.measurement import Gauges
-from publisher.gauges.outbox import OutboxGauges, Size
 from publisher.outbox.connection import connect
-from publisher.outbox.known import known_stream
-from publisher.stream import consumers
 from registry.client import Delivery, RegistryClient
 from tests.support.client.subscriptions import change_projects, subscribed
 from tests.support.databases import Role, name_of, new_database
 from tests.support.metrics.alerts import firing, needs_promtool
-from tests.support.metrics.exported import Exported, exported_levels, exporting
+from tests.support.metrics.exported import Exported, exporting, scraped, scraped_until
 from tests.support.nats.process import nats_process
 from tests.support.nats.reading import connected
 from tests.support.proxy import postgres_proxy
-from tests.support.world import World, running
+from tests.support.world import World
 
 pytestmark = needs_promtool
 DAY_SECONDS = 86_400
@@ -59,36 +49,12 @@ async def test_none_fires_while_all_is_well_and_a_service_that_is_killed_is_miss
     with world.process() as process:
         url = (await process.ready())["http_url"]
         world.write()
-        async with asyncio.timeout(60):
-            while "imi_stream_bytes" not in (text := await asyncio.to_thread(_read, f"{url}/metrics")):
-                await asyncio.sleep(0.1)
+        text = await scraped_until(lambda found: found > 0, url, "imi_stream_bytes", stream=world.stream)
         assert await firing(text) == set()
         process.kill()
     with pytest.raises(OSError, match="refused"):
-        _read(f"{url}/metrics")
+        scraped(url)
     assert await firing(text, "") == {"ImiServiceDown"}
-
-
-def _read(url: str) -> str:
-    with urlopen(url, timeout=10) as answer:  # noqa: S310  # the service's own page
-        return str(answer.read().decode())
-
-
-async def test_an_event_that_nobody_publishes_is_late(world: World) -> None:
-    insert(world, occurred_at="now() - interval '40 s'")
-    async with exporting(world, relays=False, applies=False) as exported:
-        text = await exported.until(lambda seconds: seconds > 30, "imi_outbox_oldest_waiting_seconds")
-    assert "ImiEventsLate" in await firing(text)
-
-
-async def test_a_heartbeat_that_does_not_come_back_is_missed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    told, after = CanaryHealth(CollectorRegistry()), asyncio.Event()
-    exported = Exported(told.registry)
-    after.set()
-    async with running(Canary(world.settings(canary_seconds=1), told, after)):  # and no relay
-        await exported.until(lambda seconds: seconds > 0, "imi_canary_waiting_seconds")
-        monkeypatch.setattr(canary_health, "monotonic", lambda: monotonic() + 61)
-        assert "ImiHeartbeatMissing" in await firing(exported.text())
 
 
 async def test_without_its_database_nobody_leads_and_nothing_is_measured(world: World) -> None:
@@ -167,21 +133,8 @@ async def test_commands_that_nobody_carries_out_wait(world: World) -> None:
     assert await firing(text) == {"ImiCommandsWait"}
 
 
-async def test_a_consumer_that_nobody_reads_is_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return datetime.now(tz) + timedelta(minutes=11)
-
-    monkeypatch.setattr(consumers, "datetime", Later)
-    async with exporting(world, applies=False) as exported:
-        world.write(1)
-        await world.drained()
-        await world.nats.jetstream().add_consumer(world.stream, ConsumerConfig(durable_name="slow"))
-        text = await exported.until(lambda seconds: seconds > 600, "imi_consumer_oldest_seconds", consumer="slow")
-    assert await firing(text) == {"ImiConsumerBehind"}
-
-
+# The bug is put in: one that is known would be mended, and there is no other way to have one. What becomes of it, and
+# what is exported, is the service's own doing.
 async def test_a_part_that_fails_over_a_bug_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def measure(*_: object) -> list[Level]:
         raise ZeroDivisionError
@@ -195,30 +148,6 @@ async def test_a_part_that_fails_over_a_bug_is_told(world: World, monkeypatch: p
     finally:
         task.cancel()
     assert "ImiPartCrashes" in await firing(text), "also of a process that was never scraped before"
-
-
-async def test_an_outbox_that_nobody_cleans_keeps_events_too_long(world: World) -> None:
-    insert(world, occurred_at="now() - interval '3 days'")
-    async with exporting(world, applies=False, outbox_retention_days=1) as exported:
-        await world.drained()
-        await exported.until(lambda events: events == 0, "imi_outbox_waiting_events")
-        text = await exported.until(lambda seconds: seconds > 2 * DAY_SECONDS, "imi_outbox_oldest_event_seconds")
-        assert exported.value("imi_outbox_retention_seconds") == DAY_SECONDS
-    assert await firing(text) == {"ImiRetentionStands"}
-
-
-@pytest.mark.superuser  # who may see where PostgreSQL keeps its data
-async def test_a_disk_that_is_full_in_some_days_is_told(world: World) -> None:
-    async with connect(world.database, "test") as conn:
-        gauges, known = OutboxGauges(0), await known_stream(conn, world.stream)
-        levels = await gauges.measure(conn, known)
-        free = next(level.values.get("", 0) for level in levels if level.name == "imi_database_disk_free_bytes")
-        if not free:
-            pytest.skip("the disk of PostgreSQL cannot be seen from here")
-        now, size = gauges._sizes[-1]
-        gauges._sizes.appendleft(Size(now - DAY_SECONDS, size - int(free / 6)))
-        text = exported_levels(await gauges.measure(conn, known))
-    assert "ImiDatabaseDiskFull" in await firing(text)
 
 
 async def test_a_nats_account_that_is_nearly_full_is_told(world: World, state_dir: Path) -> None:

@@ -103,6 +103,7 @@ async def test_another_registry_in_the_place_of_the_source_is_not_followed_until
             with psycopg.connect(mirror.database, autocommit=True) as conn:
                 conn.execute("UPDATE mirror_source SET position = '', registry_id = NULL, epoch = 0")
             mirror.source = second
+            await mirror.until("snapshots", 2)
             await mirror.assert_same()
     assert mirror.state("snapshots") == (2,)
 

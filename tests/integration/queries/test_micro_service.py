@@ -16,6 +16,8 @@ from tests.support.world import World
 
 ORIGIN = "git@github.com:ada/engine.git"
 SOME_ID = "00000000-0000-4000-8000-000000000001"
+NOT_HERE = {"slow_queries"}
+"""Answered where statements are recorded: test_slow_queries.py."""
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,8 @@ async def test_answers_conform_to_the_schemas_of_the_endpoints(service: None, re
         "working_path": {"project_id": str(project_id)},
     }
     (info,) = await control(world.nats, f"$SRV.INFO.{world.prefix}-registry", answers=1)
-    for endpoint in info["endpoints"]:
+    answered = [endpoint for endpoint in info["endpoints"] if endpoint["name"] not in NOT_HERE]
+    for endpoint in answered:
         request = requests.get(endpoint["name"], {})
         answer = json.loads((await ask(world, endpoint["name"], json.dumps(request).encode())).data)
         Draft202012Validator(json.loads(endpoint["metadata"]["request_schema"])).validate(request)

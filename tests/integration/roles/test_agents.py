@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import psycopg
 import pytest
 
-from tests.support.roles.cluster import Conn, as_login, connect, create_roles, login, migrated
+from tests.support.roles.cluster import Conn, members, with_policies
 from tests.support.roles.matrix import PAGE
 
 POLICIES = re.search(r"```sql\n(CREATE ROLE imi_agents.*?)```", PAGE.read_text(), re.DOTALL)
@@ -19,29 +18,21 @@ POLICIES = re.search(r"```sql\n(CREATE ROLE imi_agents.*?)```", PAGE.read_text()
 def owner(cluster: str) -> Iterator[Conn]:
     """The owner of a registry with these policies and two worktrees, `free` and `taken`, which `somebody` holds."""
     assert POLICIES is not None
-    create_roles(cluster)
-    with migrated(cluster) as (as_owner, as_superuser):
-        with connect(as_superuser) as admin:
-            admin.execute(POLICIES[1].encode())
-        with connect(as_owner) as conn:
-            for statement in (
-                "SELECT register_project('p', 'git@github.com:o/p.git')",
-                "SELECT register_worktree(id, 'feat', 'free', 'free', '/free') FROM projects",
-                "SELECT register_worktree(id, 'feat', 'taken', 'taken', '/taken', 'somebody') FROM projects",
-            ):
-                conn.execute(statement.encode())
-            yield conn
-    with connect(cluster) as conn:
-        conn.execute("DROP ROLE imi_agents")
+    with with_policies(cluster, POLICIES[1], "imi_agents") as conn:
+        for statement in (
+            "SELECT register_project('p', 'git@github.com:o/p.git')",
+            "SELECT register_worktree(id, 'feat', 'free', 'free', '/free') FROM projects",
+            "SELECT register_worktree(id, 'feat', 'taken', 'taken', '/taken', 'somebody') FROM projects",
+        ):
+            conn.execute(statement.encode())
+        yield conn
 
 
 @pytest.fixture
 def agents(cluster: str, owner: Conn) -> Iterator[list[Conn]]:
     """Two agents, each logged in as itself."""
-    url = f"postgresql:///{owner.info.dbname}?host={owner.info.host}&port={owner.info.port}"
-    with ExitStack() as stack:
-        members = [stack.enter_context(login(cluster, "imi_agents")) for _ in range(2)]
-        yield [stack.enter_context(connect(as_login(url, member))) for member in members]
+    with members(cluster, owner, "imi_agents", 2) as found:
+        yield found
 
 
 def call(conn: Conn, statement: str, name: str) -> None:
@@ -101,8 +92,7 @@ def test_the_claim_of_another_cannot_be_taken(owner: Conn, agents: list[Conn]) -
 
 
 def test_writers_and_the_owner_work_as_before(cluster: str, owner: Conn) -> None:
-    url = f"postgresql:///{owner.info.dbname}?host={owner.info.host}&port={owner.info.port}"
-    with login(cluster, "imi_writer") as writer, connect(as_login(url, writer)) as conn:
+    with members(cluster, owner, "imi_writer", 1) as (conn,):
         call(conn, RELEASE, "taken")
         call(conn, LOG, "taken")
         conn.execute("DELETE FROM worktrees")

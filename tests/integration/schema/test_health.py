@@ -10,11 +10,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from registry.database.stepping import back
+from tests.support.postgres.recording import RECORD, recording_registry
 from tests.support.schema.rows import dictionaries, new_project, new_worktree
-from tests.support.services import scratch_directory
 
 PACKAGED = migrate.load()
 
@@ -146,12 +145,8 @@ def test_what_the_caller_may_not_read_is_unknown_and_hides_nothing_else(db):
 @pytest.fixture(scope="module")
 def recording() -> Iterator[psycopg.Connection[dict[str, Any]]]:
     """A registry on a server that records statements and takes prepared transactions."""
-    settings = {"fsync": "off", "shared_preload_libraries": "pg_stat_statements", "max_prepared_transactions": "2"}
-    with scratch_directory() as directory, postgres(directory, settings=settings) as server:
-        with psycopg.connect(server.url) as conn:
-            migrate.apply(conn)
-        with dictionaries(server.url) as conn:
-            yield conn
+    with recording_registry() as url, dictionaries(url) as conn:
+        yield conn
 
 
 def test_slow_queries_are_those_of_the_registry_and_it_says_so_when_none_are_recorded(recording):
@@ -159,7 +154,7 @@ def test_slow_queries_are_those_of_the_registry_and_it_says_so_when_none_are_rec
         psycopg.errors.ObjectNotInPrerequisiteState, match="pg_stat_statements is not there; needed are"
     ):
         recording.execute("SELECT * FROM registry_slow_queries()")
-    recording.execute('CREATE SCHEMA "Their Own"; CREATE EXTENSION pg_stat_statements SCHEMA "Their Own"')
+    recording.execute(RECORD)
     recording.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.foreign_to_it (n integer)")
     recording.execute("SELECT count(*) FROM elsewhere.foreign_to_it")
     new_project(recording)

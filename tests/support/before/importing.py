@@ -13,7 +13,7 @@ from registry.database.sqlite.source import opened
 from tests.support.before.sqlite import OldDatabase
 
 
-def run(database: str, old: OldDatabase, **choices: bool) -> Report:
+def run(database: str, old: OldDatabase, **choices: Any) -> Report:
     """Import `old`, with these choices."""
     with connect_blocking(database) as conn, opened(old.file) as source:
         return transfer(conn, source, Choices(**choices))

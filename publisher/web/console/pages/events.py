@@ -23,7 +23,9 @@ from publisher.web.console.sources.feed import News
 from publisher.web.console.sources.inspected import inspected
 from publisher.web.console.sources.lines import Line
 from publisher.web.console.sources.wanted import AGES, Wanted
+from registry.errors import Invalid
 from registry.events.catalogue import VERSIONS
+from registry.validation import printable
 
 NEWS_SECONDS = 3.0
 """How long news are waited for; whether all is well is looked at as often."""
@@ -32,7 +34,7 @@ MISSED_SECONDS = 3.0
 BADGE_SECONDS = 0.5
 MOST_ROWS, MOST_MADE = 1000, 64
 """Rows, and answers, that are kept for the next page that wants them."""
-FIELDS = ("entity", "action", "project", "worktree", "agent", "correlation", "since", "until")
+FIELDS = ("entity", "action", "project", "worktree", "agent", "correlation", "host", "since", "until")
 
 
 def query_of(given: dict[str, str]) -> str:
@@ -43,6 +45,9 @@ def query_of(given: dict[str, str]) -> str:
 async def _list(request: Request) -> Response:
     console, given = console_of(request), dict(request.query_params)
     wanted = Wanted.of(given)
+    hosts = await outbox.host_names(console.database)
+    if wanted.host is not None and wanted.host not in hosts:
+        raise Invalid(f"host: {printable(wanted.host)}: it must be one of {', '.join(hosts)}")
     before = number_of(given["before"], "before") if given.get("before") else None
     found = await outbox.page_of(console.database, console.profile.event_stream, wanted, before)
     query = query_of(given)
@@ -56,6 +61,7 @@ async def _list(request: Request) -> Response:
         entities=sorted({entity for entity, _ in kinds}),
         actions=sorted({action for _, action in kinds}),
         ages=list(AGES),
+        hosts=hosts,
         is_first=before is None,
         **values,
     )

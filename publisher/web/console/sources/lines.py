@@ -21,7 +21,9 @@ COLUMNS = """
     event.occurred_at,
     event.actor,
     coalesce(event.correlation_id, event.event_id)::text AS correlation_id,
-    event.causation_id::text AS causation_id
+    event.causation_id::text AS causation_id,
+    (SELECT h.name FROM public.hosts AS h WHERE h.id = coalesce(event.host_id, public.default_host_id())) AS host,
+    event.host_id IS NOT NULL AS is_elsewhere
 """
 
 SAID = """
@@ -72,6 +74,10 @@ class Line(NamedTuple):
     worktree_id: str | None = None
     text: str = ""
     changed: list[str] | None = None
+    host: str | None = None
+    """Where it was; None of a host that is no more."""
+    is_elsewhere: bool = False
+    """Whether that is another than the default one."""
     sequence: int | None = None
     """Its place in the stream, where that is known."""
 

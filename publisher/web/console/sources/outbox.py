@@ -59,6 +59,9 @@ SELECT max(low) AS id
 FROM halved
 """
 
+HOSTS = "SELECT name FROM public.hosts ORDER BY name LIMIT %(limit)s"
+MOST_HOSTS = 500
+
 ENDS = """
 SELECT
     coalesce((SELECT min(id) FROM public.outbox), 0) AS first,
@@ -122,6 +125,11 @@ async def lines_of(database: Database, ids: list[int]) -> dict[int, Line]:
     return {line.id: line for line in found}
 
 
+async def host_names(database: Database) -> list[str]:
+    """Names of the hosts, to choose from."""
+    return [host.name for host in await database.rows(_Name, HOSTS, {"limit": MOST_HOSTS})]
+
+
 async def place_of(database: Database, time: datetime) -> int:
     """The first id of an event that occurred at `time` or later, or nearly."""
     found = await database.row(_Id, PLACE, {"time": time})
@@ -130,3 +138,7 @@ async def place_of(database: Database, time: datetime) -> int:
 
 class _Id(NamedTuple):
     id: int
+
+
+class _Name(NamedTuple):
+    name: str

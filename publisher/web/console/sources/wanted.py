@@ -23,6 +23,12 @@ CONDITION = """
     AND (%(action)s::text IS NULL OR event.action = %(action)s)
     AND (%(project)s::uuid IS NULL OR event.project_id = %(project)s)
     AND (%(correlation)s::uuid IS NULL OR coalesce(event.correlation_id, event.event_id) = %(correlation)s)
+    AND (
+        %(host)s::text IS NULL
+        OR coalesce(event.host_id, public.default_host_id()) = (
+            SELECT host.id FROM public.hosts AS host WHERE host.name = %(host)s
+        )
+    )
     AND (%(since)s::timestamptz IS NULL OR event.occurred_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR event.occurred_at < %(until)s)
     AND (
@@ -55,6 +61,8 @@ class Wanted:
     agent: str | None = None
     """Who has it, had it before, or wrote it."""
     correlation: str | None = None
+    host: str | None = None
+    """Name of the host of the worktree, or of what is on none, of the writer."""
     since: datetime | None = None
     until: datetime | None = None
 
@@ -71,6 +79,7 @@ class Wanted:
                 values[name] = uuid_of(name, text)
             if text and name in {"since", "until"}:
                 values[name] = _time(name, text)
+        values["host"] = named["host"].lower() or None
         wanted = cls(**values)
         check_filter(wanted.entity, wanted.action, None)
         return wanted
@@ -97,6 +106,7 @@ class Wanted:
             and self.action in (None, line.action)
             and self.project in (None, line.project_id)
             and self.correlation in (None, line.correlation_id)
+            and self.host in (None, line.host)
             and (self.since is None or line.occurred_at >= self.since)
             and (self.until is None or line.occurred_at < self.until)
             and self.worktree in (None, line.entity_id, line.worktree_id)

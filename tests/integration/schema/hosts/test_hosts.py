@@ -184,3 +184,20 @@ def test_places_go_with_their_project_and_only_that_is_told(db, on_host, stateme
     assert {event.split(".")[0] for event in events(db)[before:]} <= {"project", "registry"}
     with pytest.raises(psycopg.errors.ForeignKeyViolation, match="is no project"):
         db.execute("INSERT INTO project_hosts (project_id, host_id) VALUES (%s, default_host_id())", [NO_HOST])
+
+
+def test_of_a_worktree_that_is_deleted_its_host_is_remembered(db, on_host, hosts):
+    with on_host("laptop"):
+        project = new_project(db)
+        new_worktree(db, project, "feat-a")
+        new_worktree(db, project, "feat-b")
+    new_worktree(db, project, "feat-c")
+    db.execute("DELETE FROM worktrees WHERE name = 'feat-a'")
+    db.execute("DELETE FROM projects")
+
+    found = db.execute("SELECT name, host_id FROM deleted_worktrees ORDER BY name").fetchall()
+    assert [(one["name"], one["host_id"]) for one in found] == [
+        ("feat-a", hosts["laptop"]),
+        ("feat-b", hosts["laptop"]),
+        ("feat-c", UUID(int=0)),
+    ]

@@ -32,6 +32,7 @@ def paths_of(ids: dict[str, str]) -> list[str]:
         "/dead-letters/commands/1",
         "/dead-letters/commands/1/drop",
         "/streams",
+        "/health",
         "/proof",
         "/search?q=script",
         "/sign-in",
@@ -55,6 +56,7 @@ async def test_every_page_fits_is_accessible_and_keeps_its_policy(world: World, 
                 await page.goto(path)
                 if "/worktrees/" in path or path.startswith("/projects/"):
                     await page.locator(".timeline li").first.wait_for()
+                assert await page.get_by_role("searchbox").count() == 1, path
                 await check_fits(page)
                 await check_accessible(page)
 
@@ -81,3 +83,20 @@ async def test_everything_can_be_read_without_a_script(world: World) -> None:
             await page.get_by_role("searchbox").fill("script")
             await page.get_by_role("searchbox").press("Enter")
             assert await page.get_by_role("link", name="<script>").count() > 0
+
+
+async def test_the_keyboard_leads_past_the_head_and_through_the_page(world: World) -> None:
+    fill(world.database)
+    async with served(world) as (visitor, _), chromium() as browser:
+        await world.drained()
+        async with window(browser, f"http://127.0.0.1:{visitor.port}") as page:
+            await page.goto("/events")
+            await page.keyboard.press("Tab")
+            assert await page.evaluate("document.activeElement.className") == "skip"
+            await page.keyboard.press("Enter")
+            for _ in range(60):  # past the filters, to the first event
+                await page.keyboard.press("Tab")
+                if await page.evaluate("document.activeElement.matches('main tbody [data-select]')"):
+                    break
+            await page.keyboard.press("Enter")
+            await page.locator("#inspector").get_by_role("heading", name="Envelope").wait_for()

@@ -55,6 +55,7 @@ PAGES = {
     "projects": "/projects",
     "commands": "/commands",
     "streams": "/streams",
+    "health": "/health",
     "proof": "/proof",
 }
 

@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 import orjson
 import psycopg
 
+from publisher.web.console.sources.outbox import page_of
+from publisher.web.console.sources.wanted import Wanted
 from tests.support.web.console import served
 from tests.support.world import World
 
@@ -69,6 +71,34 @@ async def test_events_are_listed_newest_first_and_filtered_by_the_url(world: Wor
             assert await kinds(since=first, until=last) == everything
             assert await kinds(since=last) == await kinds(until=first) == []
         assert await kinds(before="3") == everything[2:]
+
+
+async def test_the_list_and_what_comes_live_agree_on_each_filter(world: World) -> None:
+    project, worktree = registered(world)
+    with psycopg.connect(world.database) as conn:
+        conn.execute("SELECT set_config('imi.correlation_id', %s, true)", [project])
+        conn.execute("SELECT use_host('laptop', NULL, true)")
+        conn.execute("UPDATE worktrees SET agent_id = 'grace'")
+    async with served(world) as (visitor, console):
+        await visitor.until("/events", "worktree.claimed")
+        everything = (await page_of(console.database, world.stream, Wanted(), None)).lines
+        for given in (
+            {"entity": "worktree"},
+            {"action": "created"},
+            {"project": project},
+            {"worktree": worktree},
+            {"agent": "ada"},
+            {"agent": "grace"},
+            {"correlation": project},
+            {"host": "laptop"},
+            {"host": "default"},
+            {"until": "1h"},
+            {"since": "1h", "entity": "activity"},
+        ):
+            wanted = Wanted.of(given)
+            listed = (await page_of(console.database, world.stream, wanted, None)).lines
+            assert listed == [line for line in everything if wanted.matches(line)], given
+            assert ("until" in given) == (not listed), given
 
 
 async def test_a_filter_that_cannot_be_is_refused_with_field_value_and_rule(world: World) -> None:
@@ -144,3 +174,63 @@ async def test_projects_are_listed_a_page_at_a_time(world: World) -> None:
         second = (await visitor.get(further.replace("&amp;", "&"))).text
         names = re.findall(r'href="/projects/[^"]{36}">(p\d\d)<', first + second)
         assert names == [f"p{number:02}" for number in range(53)]
+
+
+def work_on(database: str, name: str | None, branch: str) -> None:
+    """A worktree with work in it, on the host of this name or on none."""
+    with psycopg.connect(database) as conn:
+        if name is not None:
+            conn.execute("SELECT use_host(%s)", [name])
+        conn.execute(
+            "SELECT update_worktree_git_state(register_worktree("
+            "register_project('engine', 'git@github.com:a/e.git', 'main', '/code/engine/trunk'),"
+            " 'feat', %s, %s, %s), true, 1)",
+            [branch, branch, f"/code/engine/{branch}"],
+        )
+
+
+async def test_while_there_is_one_host_nothing_is_said_of_it(world: World) -> None:
+    work_on(world.database, None, "a")
+    async with served(world) as (visitor, _):
+        overview = await visitor.until("/", '<th scope="col">Worktree</th>')
+        assert "rowgroup" not in overview
+        assert "f-host" not in (await visitor.get("/events")).text
+
+
+async def test_what_is_in_flight_is_grouped_by_host(world: World) -> None:
+    for name in (None, "laptop", "server"):
+        work_on(world.database, name, f"on-{name}")
+    async with served(world) as (visitor, _):
+        overview = await visitor.until("/", "on-server")
+        groups = re.findall(r'<th scope="rowgroup" colspan="5">([^<]+)</th>(.*?)</tbody>', overview, re.S)
+        assert [(host, re.findall(r">on-(\w+)</a>", rows)) for host, rows in groups] == [
+            ("default", ["None"]),
+            ("laptop", ["laptop"]),
+            ("server", ["server"]),
+        ]
+
+
+async def test_events_of_one_host_are_listed_and_come_live(world: World) -> None:
+    for name in (None, "laptop", "server"):
+        work_on(world.database, name, f"on-{name}")
+    async with served(world) as (visitor, _):
+        await world.drained()
+
+        async def listed(host: str) -> list[str]:
+            return re.findall(r"data-select>([a-z_.]+)</a>", (await visitor.get(f"/events?host={host}")).text)
+
+        mine = ["worktree.git_state_updated", "worktree.created"]
+        assert await listed("Laptop") == [*mine, "project_host.added", "host.registered"]
+        assert await listed("default") == [*mine, "project.registered"]
+        form = (await visitor.get("/events?host=laptop")).text
+        assert "<option selected>laptop</option>" in form
+        assert re.findall(r'href="/events\?host=(\w+)">', form) == ["laptop"] * 4
+
+        refused = await visitor.get("/events?host=nowhere")
+        assert refused.status == 400
+        assert "host: &#34;nowhere&#34;: it must be one of default, laptop, server" in refused.text
+
+        async with visitor.live("/live/events?host=server&after=0") as events:
+            _, rows = await anext(events)
+        assert set(re.findall(r'href="/events\?host=(\w+)">', rows)) == {"server"}
+        assert "project.registered" not in rows

@@ -1,0 +1,53 @@
+"""Health: what the database says of the registry, which of its statements take long, and how this service is."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from publisher.web.console.console import Console, console_of
+from publisher.web.console.health import BAD, NOTE, TO_DO, UNKNOWN, WELL, checks
+from publisher.web.console.render import page
+from registry.errors import RegistryError
+from registry.models import HealthCheck, SlowQuery
+
+STATES = {"bad": BAD, "warn": NOTE, "unknown": UNKNOWN, "ok": WELL}
+"""States of the database's checks, the worst first, and how they look."""
+MOST_STATEMENTS = 25
+
+HEALTH = "SELECT * FROM public.registry_health()"
+SLOW = "SELECT * FROM public.registry_slow_queries(%(limit)s)"
+
+
+async def _health(request: Request) -> Response:
+    console, found, problem = console_of(request), list[HealthCheck](), ""
+    slow, unrecorded = list[SlowQuery](), ""
+    try:
+        found = await console.database.rows(HealthCheck, HEALTH, {})
+        found.sort(key=lambda check: list(STATES).index(check.state))
+        slow, unrecorded = await _slow(console)
+    except RegistryError as error:
+        problem = str(error)
+    return page(
+        request,
+        "health.html",
+        found=found,
+        problem=problem,
+        to_do=TO_DO["PostgreSQL"],
+        states=STATES,
+        slow=slow,
+        unrecorded=unrecorded,
+        checks=checks(console),
+    )
+
+
+async def _slow(console: Console) -> tuple[list[SlowQuery], str]:
+    """The statements, or why there are none."""
+    try:
+        return await console.database.rows(SlowQuery, SLOW, {"limit": MOST_STATEMENTS}), ""
+    except RegistryError as error:
+        return [], str(error)
+
+
+ROUTES = [Route("/health", _health)]

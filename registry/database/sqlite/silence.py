@@ -1,0 +1,32 @@
+"""The triggers that write events of new rows, off while the rows of an import are inserted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+from psycopg import Connection, sql
+
+INSERT_TRIGGERS: Sequence[tuple[LiteralString, LiteralString]] = (
+    ("worktree_types", "worktree_types_outbox_insert"),
+    ("projects", "projects_outbox_insert"),
+    ("worktrees", "worktrees_outbox_insert"),
+    ("agent_activities", "agent_activities_outbox_insert"),
+    ("project_hosts", "project_hosts_outbox"),
+)
+
+
+@contextmanager
+def no_events(conn: Connection[Any]) -> Iterator[None]:
+    """Of rows that are inserted in the block, which is in a transaction, no event is written."""
+    for table, trigger in INSERT_TRIGGERS:
+        _switch(conn, table, trigger, "DISABLE")
+    yield
+    for table, trigger in INSERT_TRIGGERS:
+        _switch(conn, table, trigger, "ENABLE")
+
+
+def _switch(conn: Connection[Any], table: LiteralString, trigger: LiteralString, state: LiteralString) -> None:
+    statement = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
+    conn.execute(statement.format(sql.Identifier("public", table), sql.SQL(state), sql.Identifier(trigger)))
