@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 
 FETCH_BYTES = 16 * 1024 * 1024
+PATIENCE_SECONDS = 60
 
 
 @asynccontextmanager
@@ -27,10 +30,18 @@ async def connected(nats_url: str) -> AsyncIterator[Client]:
         await client.close()
 
 
+async def stream_info(client: Client, stream: str) -> StreamInfo:
+    """What the server says of a stream. Asked again where none answers: a node that has just come back loses questions."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            with suppress(NatsTimeoutError):
+                return await client.jetstream().stream_info(stream)
+
+
 async def messages(client: Client, stream: str) -> AsyncIterator[Msg]:
     """Every message the stream holds, in sequence order; fails when one of them does not arrive."""
     jetstream = client.jetstream()
-    state = (await jetstream.stream_info(stream)).state
+    state = (await stream_info(client, stream)).state
     if not state.messages:
         return
     config = ConsumerConfig(
