@@ -31,7 +31,7 @@ async def connected(nats_url: str) -> AsyncIterator[Client]:
 
 
 async def stream_info(client: Client, stream: str) -> StreamInfo:
-    """What the server says of a stream. Asked again where none answers: a node that has just come back loses questions."""
+    """What the server says of a stream; asked again where a node that has just come back loses the question."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             with suppress(NatsTimeoutError):
