@@ -14,7 +14,8 @@ from registry.database.roles.state import OWNER, Roles
 from registry.database.roles.step import Step, statement
 
 _CREATED = re.compile(
-    r"^\s*CREATE (?:OR REPLACE )?(TABLE|VIEW|TYPE|SEQUENCE|FUNCTION|PROCEDURE) (?:IF NOT EXISTS )?(?:public\.)?(\w+)",
+    r"^\s*CREATE (?:OR REPLACE |UNLOGGED )?(TABLE|VIEW|TYPE|SEQUENCE|FUNCTION|PROCEDURE)"
+    r" (?:IF NOT EXISTS )?(?:public\.)?(\w+)",
     re.MULTILINE,
 )
 

@@ -67,6 +67,7 @@ NO_THING = {
     "roles show",
     "health",
     "slow-queries",
+    "mirror status",
     "migrate down",
     "migrate up",
     "migrate status",

@@ -29,7 +29,9 @@ PARTS += ["outbox_measurement", "stream_measurement", "console_database", "conso
 NOT_HERE = {"imi_database_disk_free_bytes", "imi_database_disk_full_days", "imi_jetstream_storage_limit_bytes"}
 NOT_HERE |= {"imi_outbox_growth_bytes_per_day", "imi_consumer_pending_events", "imi_consumer_oldest_seconds"}
 NOT_HERE |= {"imi_consumer_unacknowledged_events", "imi_event_dead_letters", "imi_embedded_servers_interruptions"}
-"""Absent with nothing to tell: a socket, ten minutes, a limit, a durable consumer, one with dead letters, `up`."""
+NOT_HERE |= {"imi_mirror_events", "imi_mirror_snapshots", "imi_mirror_sequence", "imi_mirror_lag_seconds"}
+NOT_HERE |= {"imi_mirror_age_seconds", "imi_mirror_leader", "imi_mirror_interruptions", "imi_mirror_crashes"}
+"""Absent with nothing to tell: a socket, ten minutes, a limit, a durable consumer, dead letters, `up`, a mirror."""
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool of Prometheus")
 

@@ -32,11 +32,18 @@ async def test_doctor_and_status_tell_how_old_it_is(source: World, mirror: Mirro
         assert is_well, text
         assert health.registry.get_sample_value("imi_mirror_sequence") == 3
         assert (health.registry.get_sample_value("imi_mirror_age_seconds") or -1) >= 0
+        assert health.registry.get_sample_value("imi_mirror_leader") == 1
+        assert health.registry.get_sample_value("imi_mirror_snapshots_total") == 1
+        rename_project(source.database, 1)
+        await mirror.assert_same()
+        applied = health.registry.get_sample_value("imi_mirror_events_total")
+        assert applied == 1
+        assert health.registry.get_sample_value("imi_mirror_lag_seconds_count") == 1
     told = (await mirror.command("status")).stdout
     assert "headquarters" in told
-    assert f"3 of {source.stream}" in told
+    assert f"4 of {source.stream}" in told
     fields = json.loads((await mirror.command("status", "--json")).stdout)
-    assert (fields["sequence"], fields["snapshots"]) == (3, 1)
+    assert (fields["sequence"], fields["snapshots"]) == (4, 1)
 
     with psycopg.connect(mirror.database, autocommit=True) as conn:
         conn.execute("UPDATE mirror_source SET known_at = now() - interval '3 days'")
