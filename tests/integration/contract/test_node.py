@@ -17,6 +17,7 @@ import pytest
 from registry.commands import COMMANDS
 from registry.events import VERSIONS
 from tests.support.every_event import change_everything
+from tests.support.node.packages import install
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[3]
@@ -28,12 +29,7 @@ pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not 
 @pytest.fixture(scope="module", autouse=True)
 def packages() -> None:
     """The packages of the lock file; installed once, and again when it changes."""
-    installed = PROJECT / "node_modules/.package-lock.json"
-    lock = PROJECT / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        done = subprocess.run(["npm", "ci"], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        os.utime(installed)
+    install(PROJECT)
 
 
 def test_the_lock_file_names_no_registry() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.node.packages import install, run
+
 PROJECT = Path(__file__).parents[2] / "postgres14"
-MODULES = PROJECT / "node_modules"
 
 
 def binaries_of_14() -> Path:
@@ -27,17 +27,11 @@ def binaries_of_13() -> Path:
 def _binaries(package: str) -> Path:
     if shutil.which("npm") is None or sys.platform != "linux":
         pytest.skip("npm is not there, or the package has no programs for this system")
-    native = MODULES / package / "native"
-    with (PROJECT / "package-lock.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # as many workers may come at once
-        if not native.exists():
-            _run("npm", "ci", folder=PROJECT)
+    install(PROJECT)
+    native = PROJECT / "node_modules" / package / "native"
+    with (native.parent / "package.json").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as many workers may come at once
         if not (native / "hydrated").exists():
-            _run("node", "scripts/hydrate-symlinks.js", folder=native.parent)
+            run("node", "scripts/hydrate-symlinks.js", folder=native.parent)
             (native / "hydrated").touch()
     return native / "bin"
-
-
-def _run(*command: str, folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
