@@ -39,8 +39,8 @@ with owned(Path(sys.argv[1])) as state_dir, postgres(state_dir) as database, nat
     with psycopg.connect(database.url, autocommit=True) as conn:
         conn.execute("CREATE TABLE IF NOT EXISTS kept (answer int)")
         conn.execute("INSERT INTO kept VALUES (42)")
-        print(json.dumps({"database": database.pid, "broker": broker.pid, "url": database.url}), flush=True)
         try:
+            print(json.dumps({"database": database.pid, "broker": broker.pid, "url": database.url}), flush=True)
             sys.stdin.read()
         except KeyboardInterrupt:
             conn.execute("INSERT INTO kept VALUES (43)")
