@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.capture.judge import Row
 from benchmarks.capture.servers import CaptureServers
+from benchmarks.harness.servers import SERVE
 from benchmarks.harness.triggers import drop_event_triggers
 from publisher.embedded.binaries import postgres_binaries
 from registry.subjects import Names
@@ -86,14 +87,8 @@ class Side:
 
 
 def _serve(place: Place) -> Start:
-    environment = {
-        "DATABASE_URL": place.database_url,
-        "NATS_URL": place.servers.nats_url,
-        "IMI_PREFIX": place.prefix,
-        "IMI_LOG_LEVEL": "info",
-        "IMI_CANARY_SECONDS": "0",  # whose events would be counted
-    }
-    return Start([sys.executable, "-m", "publisher", "serve", "--http-port", "0"], environment=(*environment.items(),))
+    environment = place.servers.serve_environment(place.database_url, place.prefix)
+    return Start([*SERVE], environment=(*environment.items(),))
 
 
 def _mq_bridge(place: Place, batch_size: int | None) -> Start:

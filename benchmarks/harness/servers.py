@@ -27,6 +27,8 @@ from publisher.embedded.postgres import postgres
 from registry.database import migrate
 from registry.subjects import Names
 
+SERVE = (sys.executable, "-m", "publisher", "serve", "--http-port", "0")
+"""`imi-registry serve`, as every benchmark starts it."""
 POSTGRES_SETTINGS = {
     "max_connections": "200",
     "max_wal_size": "8GB",  # no checkpoint in the middle of a round
@@ -59,6 +61,16 @@ class Servers:
             finally:
                 admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
 
+    def serve_environment(self, database_url: str, prefix: str) -> dict[str, str]:
+        """What `SERVE` is told of its servers."""
+        return {
+            "DATABASE_URL": database_url,
+            "NATS_URL": self.nats_url,
+            "IMI_PREFIX": prefix,
+            "IMI_LOG_LEVEL": "info",
+            "IMI_CANARY_SECONDS": "0",  # whose events would be counted
+        }
+
     @asynccontextmanager
     async def service(self, database_url: str, prefix: str) -> AsyncIterator[int]:
         """`imi-registry serve` as a user runs it, once it is ready; yields its process id."""
@@ -69,10 +81,8 @@ class Servers:
     async def console(self, database_url: str, prefix: str) -> AsyncIterator[tuple[int, str]]:
         """The same; yields the URL of its pages, too."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "publisher", "serve", "--http-port", "0"),
-            env=os.environ
-            | {"DATABASE_URL": database_url, "NATS_URL": self.nats_url, "IMI_PREFIX": prefix, "IMI_LOG_LEVEL": "info"}
-            | {"IMI_CANARY_SECONDS": "0"},  # whose events would be counted
+            *SERVE,
+            env=os.environ | self.serve_environment(database_url, prefix),
             stderr=asyncio.subprocess.PIPE,
         )
         assert process.stderr is not None

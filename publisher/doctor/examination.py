@@ -100,9 +100,7 @@ async def examine(settings: Settings) -> list[Finding]:
 async def _examine(settings: Settings) -> list[Finding]:
     async with connections(settings) as (conn, client):
         found = await examined(conn, client, settings)
-        if found.counts is None:  # blocked, or nothing was ever published: there is nothing more to look at
-            return found.findings
-        if found.is_leaderless:
+        if found.counts is None or found.is_leaderless:  # blocked, without a leader, or never fed
             return found.findings
         try:
             return [*found.findings, *await _around(conn, client, settings)]

@@ -1,7 +1,8 @@
 """What a shared stream holds of ours, beside the outbox. Holes in its sequence tell nothing: others publish, too.
 
 Each event is compared once. Up to where all were found is kept with the cursor, in the same database as the rows that
-were found: whatever brings back an older state of these brings back the older place as well (docs/adr/0012).
+were found: whatever brings back an older state of these brings back the older place as well. The argument:
+docs/adr/0012-shared-stream.md.
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ from psycopg import AsyncConnection
 from publisher.mirror.batch import Batch, Untold
 from publisher.mirror.health import MirrorHealth
 from publisher.mirror.renewal import OtherSource, check_source, renew
-from publisher.mirror.source import Source, connect_source, replay
+from publisher.mirror.source import Source, connect_source
 from publisher.mirror.state import MirrorState, read_state
 from publisher.outbox.connection import READER, connect, translated
 from publisher.part import Part
 from publisher.settings import Settings
+from registry.client.replay import replay
 from registry.concurrency.tasks import first_error
 from registry.errors import Conflict, Invalid, NotFound, Unavailable, Unprepared
 from registry.history.pages import HistoryLost, Replayed

@@ -14,15 +14,12 @@ from registry.broker.access import Access
 from registry.broker.connection import connect_nats
 from registry.broker.errors import no_stream, translated_nats
 from registry.client.queries import QueryClient
-from registry.client.replay import replay
 from registry.client.whole import ask_site
 from registry.errors import Invalid
 from registry.history.site import Site
 from registry.profiles.imi import ImiProfile
 from registry.profiles.profile import Profile
 from registry.subjects import Names
-
-__all__ = ["Source", "connect_source", "replay"]
 
 
 class Source:

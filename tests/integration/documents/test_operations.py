@@ -9,12 +9,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.metrics.exported import scraped
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[3]
@@ -49,19 +49,15 @@ def documented() -> set[str]:
 async def exported(world: World) -> str:
     with psycopg.connect(world.database, autocommit=True) as conn:
         conn.execute("SELECT register_project('p', 'https://github.com/org/p')")
+    wanted = {"imi_outbox_bytes", "imi_stream_bytes"}
     async with world.relay():  # so that the first measurement finds a stream
         await world.drained()
     with world.process() as process:
         url = (await process.ready())["http_url"]
         async with asyncio.timeout(20):
-            while not {"imi_outbox_bytes", "imi_stream_bytes"} <= names_in(text := await asyncio.to_thread(get, url)):
+            while not wanted <= names_in(text := await asyncio.to_thread(scraped, url)):
                 await asyncio.sleep(0.05)
     return text
-
-
-def get(url: str) -> str:
-    with urlopen(f"{url}/metrics") as answer:  # noqa: S310  # a URL of ours
-        return str(answer.read().decode())
 
 
 def names_in(text: str) -> set[str]:

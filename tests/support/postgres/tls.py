@@ -12,12 +12,13 @@ import psycopg
 from psycopg import sql
 
 from publisher.embedded.account import account
-from publisher.embedded.postgres import DATABASE, POSTGRES_STOP, postgres
-from publisher.embedded.process import GUARD, launch, server_lock, stop
+from publisher.embedded.postgres import DATABASE, postgres
+from publisher.embedded.process import GUARD
 from registry.database import migrate
 from tests.support.nats.certificates import CertificateAuthority
+from tests.support.postgres.by_hand import server
 from tests.support.postgres.postgres14 import binaries_of_14
-from tests.support.services import OTHER_POSTGRES, scratch_directory, wait_until
+from tests.support.services import OTHER_POSTGRES, scratch_directory
 
 BY_PASSWORD, BY_CERTIFICATE, PASSWORD = "by_password", "by_certificate", "s3cret pass:w\\ord"
 """Logins, who own the database together; the second has no password."""
@@ -107,15 +108,8 @@ def _over_tcp(folder: Path, binaries: Path, authority: CertificateAuthority) -> 
     }
     runner, binaries = account(folder, binaries, GUARD)
     runner.own(data)
-    command = [str(binaries / "postgres"), "-D", str(data)]
-    command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    with server_lock(folder / "postgres.lock", "PostgreSQL") as lock:
-        server = launch("PostgreSQL", folder / "postgres.log", command, lock, POSTGRES_STOP, runner)
-    try:
-        wait_until(lambda: _answers(port), seconds=60)
+    with server(folder, binaries, runner, settings, lambda: _answers(port)):
         yield port
-    finally:
-        stop(server, folder / "postgres.lock", POSTGRES_STOP)
 
 
 def _answers(port: int) -> bool:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import psycopg
 
 from publisher.embedded.account import account
-from publisher.embedded.postgres import POSTGRES_STOP
-from publisher.embedded.process import GUARD, launch, server_lock, stop
+from publisher.embedded.process import GUARD, launch, server_lock
+from tests.support.postgres.by_hand import server
 from tests.support.postgres.postgres14 import binaries_of_13
-from tests.support.services import scratch_directory, wait_until
+from tests.support.services import scratch_directory
 
 SETTINGS = {"port": "5432", "listen_addresses": "", "fsync": "off"}
 
@@ -26,21 +26,15 @@ def postgres_13() -> Iterator[str]:
         data.mkdir(mode=0o700)
         runner, binaries = account(folder, binaries_of_13(), GUARD)
         runner.own(data, run)
-        settings = SETTINGS | {"unix_socket_directories": str(run)}
-        command = [str(binaries / "postgres"), "-D", str(data)]
-        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with server_lock(folder / "postgres.lock", "PostgreSQL") as lock:
             making = [str(binaries / "initdb"), "-D", str(data), "-U", "imi", "--auth=trust", "--no-sync"]
             initdb = launch("initdb", log, making, lock, [(signal.SIGTERM, 5.0)], runner)
             assert initdb.wait(120), "initdb does not end"
             assert initdb.status == 0, log.read_text()
-            server = launch("PostgreSQL", log, command, lock, POSTGRES_STOP, runner)
-        try:
-            url = f"postgresql:///postgres?host={run}&port=5432&user=imi"
-            wait_until(lambda: _answers(url), seconds=60)
+        url = f"postgresql:///postgres?host={run}&port=5432&user=imi"
+        settings = SETTINGS | {"unix_socket_directories": str(run)}
+        with server(folder, binaries, runner, settings, lambda: _answers(url)):
             yield url
-        finally:
-            stop(server, folder / "postgres.lock", POSTGRES_STOP)
 
 
 def _answers(url: str) -> bool:
