@@ -19,6 +19,7 @@ from publisher.outbox.rows import SLICE_BYTES, with_data
 from publisher.relay.batching import MAX_BATCH_BYTES, take
 from publisher.relay.durability import Durability
 from publisher.relay.gaps import Gaps
+from publisher.relay.lane import Lane
 from publisher.relay.spans import trace
 from publisher.relay.term import Term
 from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS
@@ -65,6 +66,7 @@ class Drain:
         self._waiting_bytes = 0
         self._has_withheld = False
         """Whether the cursor passed events that do not go into the stream, and was not stored since."""
+        self._lane = Lane(term)
         self._durability = Durability()
         self._in_flight: InFlight | None = None
         self._page_limit = FIRST_PAGE
@@ -82,7 +84,8 @@ class Drain:
         while True:
             page = await self._read()
             has_news = self._close_gaps(page)
-            is_next = bool(self._waiting) and not self._is_cut(page)
+            await self._look_ahead(page)
+            is_next = bool(self._lane.messages) or (bool(self._waiting) and not self._is_cut(page))
             if is_next:
                 # The broker's disk works on the batch in flight meanwhile.
                 await self._durability.ensure(self._term.conn)
@@ -109,9 +112,7 @@ class Drain:
         found = await self._next_page(limit, short_bytes)
         self._term.metrics.ages.clock(found.read_at)
         page, alone = await self._encode(found)
-        self._term.metrics.ages.observe("read", [row.occurred_at for row in page.rows])
-        self._gaps.see(row.id for row in page.rows)
-        self._durability.see(page)
+        self._see(page)
         if len(page.rows) < len(found.rows) or alone * ALONE > len(page.rows):
             self._page_limit = max(limit // 2, 1)
         elif limit == self._page_limit and page.is_full:
@@ -124,6 +125,21 @@ class Drain:
         if self._is_armed and (page.is_full or self._pages_in_a_row >= BUSY_PAGES):
             await self._arm(is_armed=False)
         return page
+
+    def _see(self, page: Page) -> None:
+        """Note what `page` shows, whose messages are to be sent."""
+        self._term.metrics.ages.observe("read", [row.occurred_at for row in page.rows])
+        self._gaps.see(row.id for row in page.rows)
+        self._durability.see(page)
+
+    async def _look_ahead(self, page: Page) -> None:
+        """Let those overtake whom the lane finds behind `page`."""
+        if not self._lane.is_due(page, self._gaps):
+            return
+        unsent = [*self._waiting, *(self._in_flight.messages if self._in_flight else ())]
+        found = await self._lane.look(page, self._gaps.seen, {message.transaction_id for message in unsent})
+        if found is not None:
+            self._see(found)
 
     async def _encode(self, page: Page) -> tuple[Page, int]:
         """Put messages of the rows of `page` into `_waiting`; returns the page of those, and how many were read alone.
@@ -153,12 +169,14 @@ class Drain:
             if is_enough and number < len(page.rows):
                 page = page._replace(rows=page.rows[:number], is_full=True)
                 break
+        self._lane.read(page.rows)
         self._withhold(withheld)
         return page, alone
 
     def _withhold(self, ids: Sequence[int]) -> None:
         """Pass events that do not go into the stream; they stay in the outbox as any other."""
         if ids:
+            self._lane.passed(ids)
             withhold(self._term.cursor, ids)
             self._term.metrics.withheld(len(ids))
             self._has_withheld = True
@@ -201,8 +219,11 @@ class Drain:
         return bool(dead)
 
     async def _send_next(self, limit: int) -> int:
-        batch, self._waiting = take(self._waiting, limit)
-        self._waiting_bytes -= sum(message.size for message in batch)
+        if self._lane.messages:
+            batch, self._lane.messages = take(self._lane.messages, limit)
+        else:
+            batch, self._waiting = take(self._waiting, limit)
+            self._waiting_bytes -= sum(message.size for message in batch)
         answer = await self._term.stream.send(batch, self._term.cursor.stream_sequence)
         self._term.metrics.ages.observe("sent", [message.occurred_at for message in batch])
         self._in_flight = InFlight(batch, answer)
@@ -218,6 +239,7 @@ class Drain:
             raise self._term.stream.silent() from None
         ids = [message.outbox_id for message in batch.messages]
         cursor.published.add_all(ids)
+        self._lane.passed(ids)
         if cursor.stream_sequence > before:  # else the server had the message already, where the record has it
             cursor.unrecorded.append(Batch(cursor.stream_sequence, ids))
         else:

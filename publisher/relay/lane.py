@@ -1,0 +1,78 @@
+"""The lane: what overtakes a backlog, so that one event does not wait for 50,000 of other projects.
+
+The argument: docs/adr/0020-lane.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from time import monotonic
+
+from publisher.outbox.page import Page, Unseen, next_page
+from publisher.outbox.ranges import RangeSet
+from publisher.outbox.scout import scout
+from publisher.relay.gaps import NOTHING_ABOVE, Gaps
+from publisher.relay.term import Term
+from publisher.relay.waiting import MOST_BYTES, Waiting
+from registry.events.message import Message, OutboxRow
+from registry.profiles.profile import encoded
+
+LEAST_BACKLOG = 5_000
+"""Behind fewer ids the way through the backlog takes no longer than this one."""
+NEWEST = 1_000
+"""Only transactions all of whose ids are among so many of the last ones are looked at one by one."""
+MOST_GAPS = 64
+"""What overtakes leaves a gap behind it, which each page looks at until the backlog has come there."""
+LOOK_SECONDS = 0.02
+"""Between one look to the end of the outbox and the next."""
+
+
+class Lane:
+    """The messages that go before all others, and what is known of those."""
+
+    def __init__(self, term: Term) -> None:
+        self._term = term
+        self._waiting = Waiting()
+        self._looked_at = 0.0
+        self.messages: list[Message] = []
+
+    def read(self, rows: Iterable[OutboxRow]) -> None:
+        """Note the rows of a page."""
+        self._waiting.read(rows)
+
+    def passed(self, ids: Iterable[int]) -> None:
+        """Note that events are in the stream, or will not be."""
+        self._waiting.passed(ids)
+
+    def is_due(self, page: Page, gaps: Gaps) -> bool:
+        """Whether to look behind `page`."""
+        if page.end is None:
+            self._waiting.forget()
+            return False
+        if self.messages or monotonic() - self._looked_at < LOOK_SECONDS:
+            return False
+        return gaps.missing(page.allocated) >= LEAST_BACKLOG and gaps.seen.gap_count() <= MOST_GAPS
+
+    async def look(self, page: Page, seen: RangeSet, reading: Collection[int]) -> Page | None:
+        """Look behind `page` for what may overtake: a page of those rows, whose messages are in the lane now.
+
+        `reading` are the transactions of which a page may have had a part. Raises `Unavailable`.
+        """
+        news = await scout(self._term.conn, self._waiting.known(seen), page.allocated - NEWEST)
+        if news.is_complete:
+            self._looked_at = monotonic()
+        ids = list(self._waiting.overtaking(news, self._term.profile.publishes, reading))
+        return await self._taken(ids) if ids else None
+
+    async def _taken(self, ids: list[tuple[int, int]]) -> Page | None:
+        """Read the rows with these ids: outbox rows never change, so they are as they were looked at."""
+        most = sum(high - low for low, high in ids)
+        page = await next_page(self._term.conn, Unseen(ids, NOTHING_ABOVE), most, MOST_BYTES)
+        messages = [
+            encoded(self._term.profile, row, self._term.stream.max_payload) for row in page.rows if row.data is not None
+        ]
+        if len(messages) < most or any(message.omission is not None for message in messages):
+            return None  # one of them is longer as text: they go as all others
+        self._waiting.read(page.rows)
+        self.messages = messages
+        return page
