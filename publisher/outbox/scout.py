@@ -56,7 +56,7 @@ SELECT
     count(*)
 FROM news
 UNION ALL
-SELECT 'counted', NULL, NULL, NULL, project_id::text, left(entity, 101), left(action, 101), count(*)
+SELECT 'kind', NULL, max(id), NULL, project_id::text, left(entity, 101), left(action, 101), count(*)
 FROM news
 GROUP BY project_id, entity, action
 UNION ALL
@@ -91,8 +91,8 @@ class News(NamedTuple):
 
     ids: list[tuple[int, int]]
     """Of all rows, as half-open ranges."""
-    counted: dict[Kind, int]
-    """How many rows of each kind, the newest ones among them."""
+    kinds: dict[Kind, tuple[int, int]]
+    """How many rows of each kind, the newest ones among them, and the highest id of those."""
     newest: list[Newest]
     """Ascending by id."""
     is_complete: bool
@@ -117,8 +117,8 @@ async def scout(conn: AsyncConnection, known: RangeSet, newest: int) -> News:
         found = await (await conn.execute(SCOUT, values)).fetchall()
     for what, ids, id_, transaction_id, project_id, entity, action, number in found:
         kind = Kind(project_id, entity, action)
-        if what == "counted":
-            news.counted[kind] = number
+        if what == "kind":
+            news.kinds[kind] = (number, id_)
         elif what == "newest":
             news.newest.append(Newest(id_, transaction_id, kind, number))
         else:

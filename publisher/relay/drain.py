@@ -169,7 +169,7 @@ class Drain:
             if is_enough and number < len(page.rows):
                 page = page._replace(rows=page.rows[:number], is_full=True)
                 break
-        self._lane.read(page.rows)
+        self._lane.read(page)
         self._withhold(withheld)
         return page, alone
 

@@ -5,16 +5,16 @@ The argument: docs/adr/0020-lane.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from time import monotonic
 
 from publisher.outbox.page import Page, Unseen, next_page
-from publisher.outbox.ranges import RangeSet
+from publisher.outbox.ranges import RangeSet, runs
 from publisher.outbox.scout import scout
 from publisher.relay.gaps import NOTHING_ABOVE, Gaps
 from publisher.relay.term import Term
 from publisher.relay.waiting import MOST_BYTES, Waiting
-from registry.events.message import Message, OutboxRow
+from registry.events.message import Message
 from registry.profiles.profile import encoded
 
 LEAST_BACKLOG = 5_000
@@ -36,9 +36,9 @@ class Lane:
         self._looked_at = 0.0
         self.messages: list[Message] = []
 
-    def read(self, rows: Iterable[OutboxRow]) -> None:
-        """Note the rows of a page."""
-        self._waiting.read(rows)
+    def read(self, page: Page) -> None:
+        """Note what a page shows."""
+        self._waiting.read(page)
 
     def passed(self, ids: Iterable[int]) -> None:
         """Note that events are in the stream, or will not be."""
@@ -46,10 +46,7 @@ class Lane:
 
     def is_due(self, page: Page, gaps: Gaps) -> bool:
         """Whether to look behind `page`."""
-        if page.end is None:
-            self._waiting.forget()
-            return False
-        if self.messages or monotonic() - self._looked_at < LOOK_SECONDS:
+        if page.end is None or self.messages or monotonic() - self._looked_at < LOOK_SECONDS:
             return False
         return gaps.missing(page.allocated) >= LEAST_BACKLOG and gaps.seen.gap_count() <= MOST_GAPS
 
@@ -61,18 +58,22 @@ class Lane:
         news = await scout(self._term.conn, self._waiting.known(seen), page.allocated - NEWEST)
         if news.is_complete:
             self._looked_at = monotonic()
-        ids = list(self._waiting.overtaking(news, self._term.profile.publishes, reading))
-        return await self._taken(ids) if ids else None
+        chosen = self._waiting.overtaking(news, self._term.profile.publishes, reading)
+        found = await self._taken([row.id for row in chosen])
+        self._waiting.look(news, chosen if found is not None else ())
+        return found
 
-    async def _taken(self, ids: list[tuple[int, int]]) -> Page | None:
-        """Read the rows with these ids: outbox rows never change, so they are as they were looked at."""
-        most = sum(high - low for low, high in ids)
-        page = await next_page(self._term.conn, Unseen(ids, NOTHING_ABOVE), most, MOST_BYTES)
-        messages = [
-            encoded(self._term.profile, row, self._term.stream.max_payload) for row in page.rows if row.data is not None
-        ]
-        if len(messages) < most or any(message.omission is not None for message in messages):
-            return None  # one of them is longer as text: they go as all others
-        self._waiting.read(page.rows)
+    async def _taken(self, ids: Sequence[int]) -> Page | None:
+        """Read the rows with these ids into the lane: they are as they were looked at, since outbox rows never change.
+
+        None where a row is longer as text, or goes without its data: they wait as all others.
+        """
+        if not ids:
+            return None
+        page = await next_page(self._term.conn, Unseen(runs(ids), NOTHING_ABOVE), len(ids), MOST_BYTES)
+        max_payload = self._term.stream.max_payload
+        messages = [encoded(self._term.profile, row, max_payload) for row in page.rows if row.data is not None]
+        if len(messages) < len(ids) or any(message.omission is not None for message in messages):
+            return None
         self.messages = messages
         return page

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from publisher.outbox.page import Page
 from publisher.outbox.ranges import RangeSet, runs
 from publisher.outbox.scout import Kind, Newest, News
 from publisher.relay.batching import take
@@ -52,7 +52,6 @@ class Model:
         self.unsent: list[Message] = []
         self.lane: list[Message] = []
         self.stream: list[int] = []
-        self.overtook = 0
 
     def step(self, kind: int, number: int) -> None:
         """One thing that happens; `number` chooses what it happens to."""
@@ -63,7 +62,7 @@ class Model:
         elif kind == READ:
             self.read(limit=1 + number % 8)
         elif kind == LOOK:
-            self.look(most=2 + number % 32, newest=self.allocated - number % 7)
+            self.look(most=2 + number % 32, newest=self.allocated - number % 7, is_readable=number % 5 > 0)
         elif kind == SEND:
             self.send(limit=1 + number % 5)
         elif self.running:
@@ -87,13 +86,12 @@ class Model:
     def read(self, limit: int) -> bool:
         """The relay reads a page; returns whether it shows that there is nothing more."""
         found = self._unknown(self.seen)[:limit]
-        self._see(found)
+        self.seen.add_all(event.id for event in found)
+        self.waiting.read(page(found, is_full=len(found) == limit))
         self.unsent += map(message, found)
-        if len(found) < limit:
-            self.waiting.forget()
         return not found
 
-    def look(self, *, most: int, newest: int) -> None:
+    def look(self, *, most: int, newest: int, is_readable: bool = True) -> None:
         """The relay looks ahead, as `publisher/outbox/scout.py` does, and reads what may overtake."""
         if self.lane:
             return
@@ -101,7 +99,7 @@ class Model:
         older = {event.transaction_id for event in found if event.id < newest}
         news = News(
             runs(event.id for event in found),
-            dict(Counter(event.kind for event in found)),
+            {kind: _number_and_last(found, kind) for kind in {event.kind for event in found}},
             [
                 Newest(event.id, event.transaction_id, event.kind, 100)
                 for event in found
@@ -111,11 +109,11 @@ class Model:
             first_unseen=max(self.committed, default=0) + 1,
         )
         reading = {waiting.transaction_id for waiting in self.unsent}
-        for low, high in self.waiting.overtaking(news, lambda _entity, _action: True, reading):
-            rows = [self.visible[id_] for id_ in range(low, high)]
-            self._see(rows)
-            self.lane += map(message, rows)
-        self.overtook += bool(self.lane and self.unsent)
+        chosen = self.waiting.overtaking(news, lambda _entity, _action: True, reading)
+        if is_readable:
+            self.seen.add_all(row.id for row in chosen)
+            self.lane += [message(self.visible[row.id]) for row in chosen]
+        self.waiting.look(news, chosen if is_readable else ())
 
     def send(self, limit: int) -> None:
         if self.lane:
@@ -147,9 +145,10 @@ class Model:
     def _unknown(self, known: RangeSet) -> list[Event]:
         return [event for id_, event in sorted(self.visible.items()) if id_ not in known]
 
-    def _see(self, events: list[Event]) -> None:
-        self.waiting.read(map(row, events))
-        self.seen.add_all(event.id for event in events)
+
+def _number_and_last(events: list[Event], kind: Kind) -> tuple[int, int]:
+    ids = [event.id for event in events if event.kind == kind]
+    return len(ids), max(ids)
 
 
 def rests_on(kind: Kind, earlier: Kind) -> bool:
@@ -161,11 +160,13 @@ def rests_on(kind: Kind, earlier: Kind) -> bool:
     return kind.project_id == earlier.project_id
 
 
-def row(event: Event) -> OutboxRow:
+def page(events: list[Event], *, is_full: bool) -> Page:
     rest: list[Any] = [None] * (len(OutboxRow._fields) - 6)
-    return OutboxRow(
-        event.id, event.transaction_id, "", event.kind.entity, event.kind.action, event.kind.project_id, *rest
-    )
+    rows = []
+    for event in events:
+        project_id, entity, action = event.kind
+        rows.append(OutboxRow(event.id, event.transaction_id, "", entity, action, project_id, *rest))
+    return Page(rows, is_full, oldest_running=0, allocated=0)
 
 
 def message(event: Event) -> Message:
@@ -251,3 +252,19 @@ def test_a_backlog_that_is_over_holds_up_nobody() -> None:
     committed(model, Kind("P", "worktree", "released"))
     model.look(most=1000, newest=51)
     assert [waiting.outbox_id for waiting in model.lane] == [51]
+
+
+def test_an_event_waits_for_one_that_became_visible_behind_the_pages() -> None:
+    model = Model()
+    model.step(BEGIN, 0)
+    late = model.next_transaction - 1
+    model.write(late, Kind("Q", "worktree", "claimed"))
+    for _ in range(40):
+        committed(model, Kind("P", "worktree", "claimed"))
+    model.read(limit=20)
+    model.time += 1
+    model.end(late, commits=True)
+    model.look(most=1000, newest=41)
+    committed(model, Kind("Q", "worktree", "released"))
+    model.look(most=1000, newest=41)
+    assert not model.lane
