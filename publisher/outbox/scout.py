@@ -1,6 +1,6 @@
 """What waits behind the rows that the relay has read, by project, and which transactions at its end could overtake it.
 
-Few columns of each row, and of most only how many there are. Why the rules hold: docs/adr/0020-lane.md.
+Few columns of each row, and of most only how many there are. Why the rules hold: docs/adr/0018-lane.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The lane: what overtakes a backlog, so that one event does not wait for 50,000 of other projects.
 
-The argument: docs/adr/0020-lane.md.
+The argument: docs/adr/0018-lane.md.
 """
 
 from __future__ import annotations

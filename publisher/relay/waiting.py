@@ -1,7 +1,7 @@
 """Of which projects events wait, and which transactions need not wait behind them.
 
 An event may go before others as long as those of its project stay in order, and it is none on which events of other
-projects rest. The argument: docs/adr/0020-lane.md.
+projects rest. The argument: docs/adr/0018-lane.md.
 """
 
 from __future__ import annotations
