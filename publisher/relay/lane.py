@@ -15,6 +15,7 @@ from publisher.relay.gaps import NOTHING_ABOVE, Gaps
 from publisher.relay.term import Term
 from publisher.relay.waiting import MOST_BYTES, Waiting
 from registry.events.message import Message
+from registry.log import log
 from registry.profiles.profile import encoded
 
 LEAST_BACKLOG = 5_000
@@ -25,6 +26,8 @@ MOST_GAPS = 64
 """What overtakes leaves a gap behind it, which each page looks at until the backlog has come there."""
 LOOK_SECONDS = 0.02
 """Between one look to the end of the outbox and the next."""
+OVERTAKING = "events go before a backlog"
+"""What the log says of it."""
 
 
 class Lane:
@@ -61,6 +64,8 @@ class Lane:
         chosen = self._waiting.overtaking(news, self._term.profile.publishes, reading)
         found = await self._taken([row.id for row in chosen])
         self._waiting.look(news, chosen if found is not None else ())
+        if found is not None:
+            log.debug(OVERTAKING, events=len(found.rows))
         return found
 
     async def _taken(self, ids: Sequence[int]) -> Page | None:

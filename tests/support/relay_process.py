@@ -101,13 +101,20 @@ class RelayProcess(ServiceProcess):
     """A running `imi-registry serve`."""
 
     def __init__(
-        self, database_url: str, nats_url: str, prefix: str, *, log_file: Path | None = None, **settings: object
+        self,
+        database_url: str,
+        nats_url: str,
+        prefix: str,
+        *,
+        log_file: Path | None = None,
+        command: list[str] = COMMAND,
+        **settings: object,
     ) -> None:
         """`settings` become `IMI_…` variables; without one for it there is no canary, whose events would be counted."""
         settings = {"canary_seconds": 0} | settings
         variables = {f"IMI_{name.upper()}": str(value) for name, value in settings.items()}
         places = {"DATABASE_URL": database_url, "NATS_URL": nats_url, "IMI_PREFIX": prefix}
-        super().__init__([*COMMAND, "serve"], variables | places, log_file)
+        super().__init__([*command, "serve"], variables | places, log_file)
 
     async def readyz(self) -> tuple[int, dict[str, Any]]:
         """Status code and body of `/readyz`."""

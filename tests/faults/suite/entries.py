@@ -9,6 +9,8 @@ import json
 from typing import NamedTuple
 
 MARK = "entry"
+COLUMNS = ("description", "last_commit_message")
+"""Those that tell one: of a project or an activity, and of a worktree."""
 
 
 class Entry(NamedTuple):
@@ -29,8 +31,9 @@ class Entry(NamedTuple):
 def entry_of(payload: bytes) -> Entry | None:
     """The entry that the envelope of an event tells; None for other changes."""
     data = json.loads(payload).get("data") or {}
-    words = str(data.get("description")).split(" ")
-    is_told = "activity_id" in data or "description" in data.get("changed", {})
-    if len(words) != 4 or words[0] != MARK or not is_told:
+    changed = ("description",) if "activity_id" in data else data.get("changed", {})
+    told = next((str(data.get(column)) for column in COLUMNS if column in changed), "")
+    words = told.split(" ")
+    if len(words) != 4 or words[0] != MARK:
         return None
     return Entry(words[1], int(words[2]), words[3])

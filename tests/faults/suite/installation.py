@@ -35,7 +35,13 @@ POSTGRES_DISK, NATS_DISK = "pg0", "node0"
 NATS_SETTINGS = {"max_payload": 8 * 1024 * 1024}
 PUBLISHERS, APPLIERS = ("publisher-0", "publisher-1"), ("applier-0", "applier-1")
 SUBSCRIBER, WRITERS = "subscriber", "writers"
-SERVICE_SETTINGS = {"stream_replicas": SIZE}
+SERVICE_SETTINGS: dict[str, object] = {"stream_replicas": SIZE}
+EAGER_LANE: dict[str, object] = {
+    "command": [sys.executable, "-m", "tests.faults.suite.eager_lane"],
+    "batch_size": 50,
+    "log_level": "debug",
+}
+"""Events go before the backlog of a second, which takes several batches, and the log says so."""
 
 
 @dataclass
@@ -112,8 +118,8 @@ class Installation:
 
 
 @asynccontextmanager
-async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation]:
-    """Start all of it; servers store in `directory`."""
+async def installed(directory: Path, folder: Path, *, is_eager: bool = False) -> AsyncIterator[Installation]:
+    """Start all of it; servers store in `directory`. `is_eager` tells whether the first publisher has `EAGER_LANE`."""
     async with AsyncExitStack() as stack:
         clock = Clock(directory)
         names = (POSTGRES_DISK, NATS_DISK) if can_mount() else ()
@@ -128,7 +134,7 @@ async def installed(directory: Path, folder: Path) -> AsyncIterator[Installation
         there = Installation(folder, database, nodes, clock, found, disks)
         for name in (*PUBLISHERS, *APPLIERS, SUBSCRIBER, WRITERS):
             there.lines[name] = await _lines(stack, there)
-        for name, spawn in _spawns(there).items():
+        for name, spawn in _spawns(there, is_eager=is_eager).items():
             party = there.parties[name] = Party(name, spawn, folder)
             stack.callback(lambda party=party: party.process.close())
         for name in (*PUBLISHERS, *APPLIERS):
@@ -153,11 +159,12 @@ async def _lines(stack: AsyncExitStack, there: Installation) -> Lines:
     )
 
 
-def _spawns(there: Installation) -> dict[str, Callable[[Path], ServiceProcess]]:
+def _spawns(there: Installation, *, is_eager: bool) -> dict[str, Callable[[Path], ServiceProcess]]:
     def service(name: str, parts: str) -> Callable[[Path], ServiceProcess]:
         line = there.lines[name]
+        settings = SERVICE_SETTINGS | (EAGER_LANE if is_eager and name == PUBLISHERS[0] else {})
         return lambda log_file: RelayProcess(
-            line.database_url, line.nats_url, PREFIX, parts=parts, log_file=log_file, **SERVICE_SETTINGS
+            line.database_url, line.nats_url, PREFIX, parts=parts, log_file=log_file, **settings
         )
 
     def subscriber(log_file: Path) -> ServiceProcess:

@@ -19,10 +19,12 @@ what attacks it, and what came of it. What to do when something is lost: [high-a
 `--record` adds the result to this page. Two publishers, two appliers, a subscriber, PostgreSQL with a synchronous
 standby and a cluster of three nats-servers work, each on lines of its own, while eight writers change shared rows by
 SQL and by commands: some roll back, some hold transactions open, one writes through PgBouncer, some do not wait for
-the disk, some write more than a batch holds. Faults come in random order, two at once now and then, for up to twelve
-seconds, in the long form for minutes, too. The judge reads what the writers' own table holds, every message of the
-stream with a bare NATS client, a replay, and what the subscriber noted: neither the outbox nor the relay's record is
-believed. A run that fails keeps its history.
+the disk, some write more than a batch holds. A row stands for a
+project and its worktree, whose changes have one order; with one of the publishers those of a project of which nothing
+waits go before a backlog of ten already, else of 5,000 ([ADR 18](adr/0018-lane.md)). Faults come in random order, two
+at once now and then, for up to twelve seconds, in the long form for minutes, too. The judge reads what the writers' own
+table holds, every message of the stream with a bare NATS client, a replay, and what the subscriber noted: neither the
+outbox nor the relay's record is believed. A run that fails keeps its history.
 """
 PROMISES = [
     (
@@ -106,18 +108,29 @@ def write() -> None:
 def _runs(runs: list[Run]) -> list[str]:
     faults, entries = sum(run.faults for run in runs), sum(run.entries for run in runs)
     parts = [f"\n## Runs\n\nRuns: {len(runs)}, faults: {faults:,}, numbered changes: {entries:,}; the latest:\n\n"]
-    titles = ["faults", "changes", "messages", "broken promises", "handled again", "taken back", "minutes"]
+    titles = [
+        "faults",
+        "changes",
+        "messages",
+        "overtaking",
+        "broken promises",
+        "handled again",
+        "taken back",
+        "minutes",
+    ]
     parts.append(f"| date | commit | seed | {' | '.join(titles)} |\n|---|---|---|{'--:|' * len(titles)}\n")
     parts += [
         f"| {run.date} | {run.commit} | {run.seed} | {run.faults} | {run.entries:,} | {run.messages:,} "
-        f"| {sum(run.broken.values())} | {run.repeated:,} | {run.taken_back:,} | {run.seconds / 60:.0f} |\n"
+        f"| {run.overtaking:,} | {sum(run.broken.values())} | {run.repeated:,} | {run.taken_back:,} "
+        f"| {run.seconds / 60:.0f} |\n"
         for run in runs[-LATEST_RUNS:]
     ]
     for run in runs[-1:]:
         parts.append(
             f"\nThe last one with {run.servers}. Events flowed again at the latest {run.slowest_recovery_seconds:g} s\n"
             f"after a fault was over ({run.slowest_recovery_of}).\n`handled again` counts events that the "
-            "subscriber noted, and had not acknowledged when it was killed;\n`taken back` changes that were committed "
+            "subscriber noted, and had not acknowledged when it was killed;\n`overtaking` messages that went before a "
+            "backlog of other projects;\n`taken back` changes that were committed "
             "while PostgreSQL did not wait for its standby, and that this one lacked when it was promoted:\n"
             "[high-availability.md](high-availability.md#what-asynchronous-replication-costs).\n"
         )

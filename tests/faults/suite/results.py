@@ -32,6 +32,8 @@ class Run(BaseModel):
     """Committed changes that writers numbered."""
     messages: int
     """In the event stream at the end."""
+    overtaking: int = 0
+    """Messages that went before a backlog."""
     repeated: int
     """Events that the subscriber handled more than once, after it was killed."""
     taken_back: int = 0
@@ -107,6 +109,7 @@ def of(outcome: Outcome) -> Run:
         counts=outcome.counts,
         entries=outcome.verdict.entries,
         messages=outcome.messages,
+        overtaking=outcome.overtaking,
         repeated=outcome.verdict.repeated,
         taken_back=outcome.verdict.taken_back,
         slowest_recovery_seconds=round(outcome.recovery_seconds[slowest], 1),

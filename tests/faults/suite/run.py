@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import shutil
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 
+from publisher.relay.lane import OVERTAKING
 from registry.client import RegistryClient
 from tests.faults.suite import history
 from tests.faults.suite.checker import Verdict, judge
@@ -57,6 +59,8 @@ class Outcome:
     seconds: float
     messages: int
     """In the event stream at the end."""
+    overtaking: int
+    """Messages that went before a backlog."""
     verdict: Verdict
 
     @property
@@ -72,7 +76,7 @@ async def attack(seed: str, faults: int, directory: Path, folder: Path, only: st
     """
     began = monotonic()
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    async with installed(directory, folder) as there:
+    async with installed(directory, folder, is_eager=True) as there:
         try:
             pooled_url = there.pooler.url if there.pooler is not None else None
             writers = Writers(there.lines[WRITERS].database_url, pooled_url, folder)
@@ -84,7 +88,7 @@ async def attack(seed: str, faults: int, directory: Path, folder: Path, only: st
         finally:
             await asyncio.to_thread(_keep_logs, there, directory)
     counts = dict(sorted(attacking.counts.items()))
-    return Outcome(seed, counts, attacking.recovery_seconds, seconds, count, judge(folder))
+    return Outcome(seed, counts, attacking.recovery_seconds, seconds, count, overtaking(folder), judge(folder))
 
 
 @asynccontextmanager
@@ -151,6 +155,13 @@ async def _stored(client: Client, stream: str) -> list[Stored]:
                     async for message in messages(client, stream)
                 ]
             await asyncio.sleep(0.5)
+
+
+def overtaking(folder: Path) -> int:
+    """How many messages went before a backlog, as the logs of the publishers tell."""
+    lines = (line for log in folder.glob("publisher-*.log") for line in log.read_bytes().splitlines())
+    told = (json.loads(line) for line in lines if OVERTAKING.encode() in line and line.endswith(b"}"))
+    return sum(int(line["events"]) for line in told)
 
 
 async def _until_no_command_waits(there: Installation) -> None:

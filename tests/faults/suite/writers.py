@@ -9,7 +9,7 @@ import asyncio
 import random
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 from uuid import uuid4
 
 import psycopg
@@ -21,12 +21,15 @@ from tests.faults.suite.entries import MARK, Entry
 from tests.faults.suite.history import COMMANDED, WRITTEN, Notes
 
 ROWS = [f"s{number}" for number in range(8)]
+"""Projects that are always written, each with a worktree."""
+QUIET_ROWS = [f"q{number}" for number in range(100)]
+"""Projects of which mostly nothing waits."""
 COMMAND_ROWS = ["c0", "c1"]
 MARKER = "marker"
 """The row by which the schedule sees that events flow."""
 IDLE = "idle"
 """The row that a transaction changes and then keeps locked for minutes."""
-ROLLED_BACK, HELD_OPEN, BULK, TWICE = 0.15, 0.02, 0.003, 0.1
+ROLLED_BACK, HELD_OPEN, BULK, TWICE, QUIET = 0.15, 0.02, 0.003, 0.1, 0.3
 BULK_ENTRIES = 1_200
 """More than one batch of the stream holds."""
 LOCK_TIMEOUT = "2s"
@@ -42,10 +45,11 @@ CREATE TABLE entry_number (row text PRIMARY KEY, number int NOT NULL DEFAULT 0);
 """
 NUMBER = "UPDATE entry_number SET number = number + 1 WHERE row = %s RETURNING number"
 CHANGE = "UPDATE projects SET description = %s WHERE name = %s"
+CHANGE_WORKTREE = "UPDATE worktrees SET last_commit_message = %s WHERE name = %s"
 NOTE = "INSERT INTO entry_ledger (row, number, token) VALUES (%s, %s, %s)"
 BULK_CHANGE = """
 INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)
-SELECT 'bulk', (SELECT min(id::text)::uuid FROM worktrees), 'modified', %(mark)s || ' ' || row || ' 1 ' || %(token)s
+SELECT 'bulk', (SELECT id FROM worktrees WHERE name = 's0'), 'modified', %(mark)s || ' ' || row || ' 1 ' || %(token)s
 FROM (SELECT 'bulk-' || %(token)s || '-' || n AS row FROM generate_series(1, %(entries)s) AS n) AS rows
 """
 BULK_NOTE = """
@@ -71,10 +75,10 @@ class Setting(NamedTuple):
 def prepare(conn: psycopg.Connection[Any]) -> None:
     """Make the ledger, and the rows that are written."""
     conn.execute(TABLES)
-    for row in [*ROWS, *COMMAND_ROWS, MARKER, IDLE]:
-        project = conn.execute("SELECT register_project(%s, %s)", [row, origin_of(row)]).fetchone()
+    for row in [*ROWS, *QUIET_ROWS, *COMMAND_ROWS, MARKER, IDLE]:
+        (project,) = conn.execute("SELECT register_project(%s, %s)", [row, origin_of(row)]).fetchone() or ()
         conn.execute("INSERT INTO entry_number (row) VALUES (%s)", [row])
-    conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'feat/w', '/w/w')", project)
+        conn.execute("SELECT register_worktree(%s, 'feat', %s, %s, %s)", [project, row, f"feat/{row}", f"/w/{row}"])
 
 
 def origin_of(row: str) -> str:
@@ -141,9 +145,9 @@ class Writers:
             async with conn.transaction():
                 await conn.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
                 await conn.execute(f"SET LOCAL synchronous_commit = {'on' if setting.is_durable else 'off'}")
-                for row in rng.sample(ROWS, rng.choices((1, 2, 4, len(ROWS)), (70, 20, 8, 2))[0]):
+                for row in _some_rows(rng):
                     for _ in range(2 if rng.random() < TWICE else 1):
-                        made.append(await change(conn, row))
+                        made.append(await change(conn, row, rng.choice((CHANGE, CHANGE_WORKTREE))))
                 if rng.random() < BULK:
                     await _bulk(conn, BULK_ENTRIES)
                 if rng.random() < HELD_OPEN:
@@ -176,11 +180,17 @@ async def _bulk(conn: AsyncConnection, entries: int) -> None:
     await conn.execute(BULK_NOTE, values)
 
 
-async def change(conn: AsyncConnection, row: str) -> Entry:
-    """Change a row within the open transaction; returns the entry."""
+def _some_rows(rng: random.Random) -> list[str]:
+    if rng.random() < QUIET:
+        return rng.sample(QUIET_ROWS, rng.choices((1, 2), (90, 10))[0])
+    return rng.sample(ROWS, rng.choices((1, 2, 4, len(ROWS)), (70, 20, 8, 2))[0])
+
+
+async def change(conn: AsyncConnection, row: str, statement: LiteralString = CHANGE) -> Entry:
+    """Change a row, or its worktree, within the open transaction; returns the entry."""
     found = await (await conn.execute(NUMBER, [row])).fetchone()
     assert found is not None
     entry = Entry(row, found[0], uuid4().hex[:12])
-    await conn.execute(CHANGE, [entry.text, row])
+    await conn.execute(statement, [entry.text, row])
     await conn.execute(NOTE, list(entry))
     return entry
