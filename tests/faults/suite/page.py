@@ -62,11 +62,9 @@ PROMISES = [
 ]
 
 TAKEOVERS_SINCE = """
-Since then a publisher that is parted from NATS alone is waited for half a second longer. A machine busy with other
-things (2 cores, a load of 18, commit 4ddc004) took 4.50 s in the median of 18 times, and 7.24 s at most; a quiet one
-was not at hand.
+A machine busy with other things (2 cores, a load of 18, commit 4ddc004) took 4.50 s in the median of 18 times parted
+from NATS alone, and 7.24 s at most.
 """
-
 
 FOUND = """
 ## What it found
