@@ -40,7 +40,8 @@ BEGIN
             ('registry_metadata', 'registry_id'),
             ('mirror_source', 'snapshot_reason'),
             ('mirror_event', 'event_id'),
-            ('mirror_row', 'fields')
+            ('mirror_row', 'fields'),
+            ('replica_source', 'slot')
     ) AS own (table_name, column_name)
     WHERE to_regclass('public.' || own.table_name) IS NOT NULL
         AND NOT EXISTS (
@@ -98,6 +99,7 @@ DROP TABLE IF EXISTS
     mirror_row,
     mirror_event,
     mirror_source,
+    replica_source,
     command_ledger,
     published_batch,
     publisher_cursor,
@@ -172,6 +174,19 @@ BEGIN
     END LOOP;
 END;
 $$;
+
+-- 013: replicas
+DROP FUNCTION IF EXISTS
+    promote_replica(),
+    stop_replica(),
+    copied_replica(),
+    begin_replica(text, text, uuid, bigint, boolean),
+    advance_replica_sequences(),
+    uncount_replica(),
+    count_replicated_activity(),
+    count_replicated_worktree(),
+    count_replicated_project(),
+    replica_tables();
 
 -- 012: mirrors
 DROP FUNCTION IF EXISTS

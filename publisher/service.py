@@ -23,6 +23,8 @@ from publisher.part import Part
 from publisher.query_service import QueryService
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
+from publisher.replica.health import ReplicaHealth
+from publisher.replica.watch import ReplicaWatch
 from publisher.settings import DatabasePart, Settings
 from publisher.web import server, status
 from publisher.web.console.application import Application
@@ -33,6 +35,7 @@ from registry.concurrency.signals import ENDING, ignore_ending, tell_loop
 from registry.concurrency.tasks import run_until
 from registry.database import migrate
 from registry.database.connection import connect_blocking
+from registry.errors import Invalid
 from registry.log import log
 
 
@@ -57,11 +60,11 @@ async def serve(
     contact = Contact(as_part, Health("start", metrics.registry, consequence="nothing is started: "))
     findings = Findings(metrics.registry)
     parts: list[Part] = []
-    if settings.mirror_nats_url:
-        parts += _mirroring(as_part["publisher"], as_part["reader"], metrics)
+    if is_copy(settings):
+        parts += _copying(as_part["publisher"], as_part["reader"], metrics)
     elif "publisher" in as_part:
         parts += _publishing(as_part["publisher"], as_part["reader"], metrics, findings)
-    if "applier" in as_part and not settings.mirror_nats_url:
+    if "applier" in as_part:
         parts.insert(1, Applier(as_part["applier"], applier_metrics))
     for lead in {metrics, applier_metrics} - {part.health for part in parts}:
         lead.became("elsewhere")
@@ -129,11 +132,23 @@ def _publishing(settings: Settings, reader: Settings, metrics: RelayMetrics, fin
     ]
 
 
-def _mirroring(settings: Settings, reader: Settings, metrics: RelayMetrics) -> list[Part]:
-    """What follows another registry, and answers who asks for what is known of it here."""
+def is_copy(settings: Settings) -> bool:
+    """Whether this registry is written at another site: nothing is published here, and no command is taken."""
+    return bool(settings.mirror_nats_url or settings.replica_source_url)
+
+
+def _copying(settings: Settings, reader: Settings, metrics: RelayMetrics) -> list[Part]:
+    """What follows another registry, or watches who does, and answers who asks for what is known of it here."""
     registry = metrics.registry
+    if settings.mirror_nats_url and settings.replica_source_url:
+        raise Invalid("settings mirror_nats_url and replica_source_url: a registry is a mirror or a replica, not both")
+    follower = (
+        Follower(settings, MirrorHealth(registry))
+        if settings.mirror_nats_url
+        else ReplicaWatch(settings, ReplicaHealth(registry))
+    )
     return [
-        Follower(settings, MirrorHealth(registry)),
+        follower,
         QueryService(reader, Health("queries", registry, consequence="no query is answered: ")),
     ]
 
@@ -170,7 +185,7 @@ async def check_database(database_url: str) -> None:
 
 def database_parts(settings: Settings) -> list[DatabasePart]:
     """The users of the database whom this process has: it does all, or one of two things, and always shows pages."""
-    if settings.mirror_nats_url:
+    if is_copy(settings):
         return ["publisher", "reader"]
     if settings.parts == "all":
         return ["publisher", "applier", "reader"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from publisher.mirror_settings import MirrorSettings
+from publisher.replica_settings import ReplicaSettings
 from registry import exact
 from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
@@ -42,7 +43,7 @@ USUAL_VARIABLES = {"database_url": "DATABASE_URL", "nats_url": "NATS_URL"}
 """What others call these settings, too: read where the variable of ours is not set."""
 
 
-class Settings(MirrorSettings):
+class Settings(MirrorSettings, ReplicaSettings):
     """Settings shared by all commands. `load` reads them from where they are given."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)

@@ -45,6 +45,43 @@ END;
 $function$;
 COMMENT ON FUNCTION add_worktree_type(text,text,text,text,text,text,jsonb) IS 'Id of the worktree type of this name, added when there is none; 23505 when there is one with other prefixes.';
 
+CREATE OR REPLACE FUNCTION public.advance_replica_sequences()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    own record;
+    highest bigint;
+BEGIN
+    FOR own IN
+        SELECT c.relname, a.attname, s.seqrelid::regclass AS sequence, s.seqmax, s.seqtypid = 'bigint'::regtype AS is_long
+        FROM pg_sequence s
+        JOIN pg_depend d
+            ON d.classid = 'pg_class'::regclass AND d.objid = s.seqrelid AND d.refclassid = 'pg_class'::regclass
+            AND d.deptype IN ('a', 'i')
+        JOIN pg_class c ON c.oid = d.refobjid
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relname IN (SELECT t FROM public.replica_tables() t)
+    LOOP
+        EXECUTE format('SELECT max(%I) FROM public.%I', own.attname, own.relname) INTO highest;
+        IF own.relname = 'outbox' THEN    -- retention may have removed the last one
+            highest := greatest(highest, (SELECT max(upper(public.published_ids(c))) FROM public.publisher_cursor c));
+        END IF;
+        PERFORM setval(
+            own.sequence,
+            least(
+                greatest(coalesce(highest, 0), coalesce(pg_sequence_last_value(own.sequence), 0))
+                    + CASE WHEN own.is_long THEN 1000000 ELSE 1000 END,
+                own.seqmax
+            )
+        );
+    END LOOP;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION advance_replica_sequences() FROM PUBLIC;
+COMMENT ON FUNCTION advance_replica_sequences() IS 'Lets sequences go on above what the source gave out; replication does not move them.';
+
 CREATE OR REPLACE FUNCTION public.apply_command(p_command_id uuid, p_type text, p_data jsonb, p_digest bytea, p_correlation_id uuid, p_idempotency_key text DEFAULT NULL::text, p_actor text DEFAULT NULL::text, p_traceparent text DEFAULT NULL::text, p_problem text DEFAULT NULL::text, p_actor_is_verified boolean DEFAULT false)
  RETURNS TABLE(command_id uuid, verdict text, code text, message text, result jsonb)
  LANGUAGE plpgsql
@@ -360,6 +397,56 @@ $function$;
 REVOKE EXECUTE ON FUNCTION begin_mirror(text,text,boolean) FROM PUBLIC;
 COMMENT ON FUNCTION begin_mirror(text,text,boolean) IS 'Makes this registry the read-only mirror of another one; only its owner may. 55000 when it has rows or a history, unless they may be replaced.';
 
+CREATE OR REPLACE FUNCTION public.begin_replica(p_name text, p_slot text, p_registry_id uuid, p_epoch bigint, p_may_replace boolean DEFAULT false)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    replicated text;
+BEGIN
+    PERFORM set_config('imi.mirror', 'applies', true);
+    PERFORM public.require_name('begin_replica', 'p_name', p_name);
+    IF EXISTS (SELECT FROM public.mirror_source m WHERE m.promoted_at IS NULL) THEN
+        RAISE EXCEPTION 'begin_replica: this registry is a mirror, of %', (SELECT quote_ident(m.name) FROM public.mirror_source m)
+            USING ERRCODE = '55000';
+    END IF;
+    IF EXISTS (SELECT FROM public.replica_source r WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL) THEN
+        RAISE EXCEPTION 'begin_replica: this registry is a replica already, of %', (SELECT quote_ident(r.name) FROM public.replica_source r)
+            USING ERRCODE = '55000';
+    END IF;
+    IF NOT p_may_replace AND (
+        EXISTS (SELECT FROM public.projects) OR EXISTS (SELECT FROM public.agent_activities)
+        OR EXISTS (SELECT FROM public.outbox o WHERE o.entity <> 'registry')
+    ) THEN
+        RAISE EXCEPTION 'begin_replica: this registry has projects or a history of its own, which would be gone'
+            USING ERRCODE = '55000';
+    END IF;
+    -- Nothing may be in the way of the rows that come, as the built-in types; and it is no event that they go.
+    FOR replicated IN SELECT t FROM public.replica_tables() t LOOP
+        EXECUTE format('ALTER TABLE public.%I DISABLE TRIGGER USER', replicated);
+    END LOOP;
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('public.%I', t), ', ') FROM public.replica_tables() t);
+    FOR replicated IN SELECT t FROM public.replica_tables() t LOOP
+        EXECUTE format('ALTER TABLE public.%I ENABLE TRIGGER USER', replicated);
+        -- Not ENABLE ALWAYS: who applies has session_replication_role = replica, which takes a superuser to set.
+        EXECUTE format(
+            'CREATE OR REPLACE TRIGGER mirror_refuses BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON public.%I'
+            ' FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_on_mirror(%L, ''replica'')',
+            replicated, p_name
+        );
+    END LOOP;
+    -- Readers count the rows until the copy is complete.
+    INSERT INTO public.count_delta (is_all_stale) VALUES (true);
+    UPDATE public.registry_metadata SET registry_id = p_registry_id;
+    DELETE FROM public.replica_source;
+    INSERT INTO public.replica_source (name, slot, registry_id, epoch) VALUES (p_name, p_slot, p_registry_id, p_epoch);
+    PERFORM set_config('imi.mirror', '', true);
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION begin_replica(text,text,uuid,bigint,boolean) FROM PUBLIC;
+COMMENT ON FUNCTION begin_replica(text,text,uuid,bigint,boolean) IS 'Makes this registry an empty, read-only replica of another one, which a subscription is to fill; only its owner may. 55000 when it has rows or a history, unless they may be replaced.';
+
 CREATE OR REPLACE FUNCTION public.caller_host_id()
  RETURNS uuid
  LANGUAGE sql
@@ -528,6 +615,50 @@ END;
 $function$;
 COMMENT ON FUNCTION command_worktree(jsonb) IS 'The worktree that the data of a command names by worktree_id, or by path while it is active, on the caller''s host.';
 
+CREATE OR REPLACE FUNCTION public.copied_replica()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    counted text;
+BEGIN
+    PERFORM FROM public.replica_source r WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL AND r.copied_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF NOT coalesce((
+        SELECT bool_and(rel.srsubstate = 'r')
+        FROM pg_subscription sub
+        JOIN pg_subscription_rel rel ON rel.srsubid = sub.oid
+        JOIN public.replica_source r ON r.slot = sub.subname
+        WHERE sub.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+    ), false) THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE public.projects, public.worktrees, public.agent_activities IN SHARE ROW EXCLUSIVE MODE;
+    FOREACH counted IN ARRAY ARRAY['project', 'worktree', 'activity'] LOOP
+        EXECUTE format(
+            'CREATE OR REPLACE TRIGGER replica_counts AFTER INSERT OR DELETE ON public.%I'
+            ' FOR EACH ROW EXECUTE FUNCTION public.%I()',
+            CASE counted WHEN 'activity' THEN 'agent_activities' ELSE counted || 's' END,
+            'count_replicated_' || counted
+        );
+    END LOOP;
+    ALTER TABLE public.projects ENABLE REPLICA TRIGGER replica_counts, ENABLE ALWAYS TRIGGER projects_count_update,
+        ENABLE ALWAYS TRIGGER projects_count_truncate;
+    ALTER TABLE public.worktrees ENABLE REPLICA TRIGGER replica_counts, ENABLE ALWAYS TRIGGER worktrees_count_update,
+        ENABLE ALWAYS TRIGGER worktrees_count_truncate;
+    ALTER TABLE public.agent_activities ENABLE REPLICA TRIGGER replica_counts, ENABLE ALWAYS TRIGGER agent_activities_count_truncate;
+    CALL public.recount_registry();
+    UPDATE public.replica_source SET copied_at = clock_timestamp();
+    RETURN true;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION copied_replica() FROM PUBLIC;
+COMMENT ON FUNCTION copied_replica() IS 'Counts once the initial copy is complete, and lets what is applied be counted from then on; false when there is nothing to do, or not yet.';
+
 CREATE OR REPLACE FUNCTION public.count_activities_deleted()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -621,6 +752,83 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION count_projects_inserted() FROM PUBLIC;
 COMMENT ON FUNCTION count_projects_inserted() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.count_replicated_activity()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO public.count_delta (activities) VALUES (CASE TG_OP WHEN 'INSERT' THEN 1 ELSE -1 END);
+    IF random() < 0.00025 THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_replicated_activity() FROM PUBLIC;
+COMMENT ON FUNCTION count_replicated_activity() IS 'What count_activities_inserted() and count_activities_deleted() tell, a row each.';
+
+CREATE OR REPLACE FUNCTION public.count_replicated_project()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO public.count_delta (projects, active_projects) VALUES (1, NEW.active::integer);
+    ELSE
+        INSERT INTO public.count_delta (projects, active_projects) VALUES (-1, - OLD.active::integer);
+    END IF;
+    IF random() < 0.00025 THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_replicated_project() FROM PUBLIC;
+COMMENT ON FUNCTION count_replicated_project() IS 'What count_projects_inserted() and count_projects_deleted() tell, a row each.';
+
+CREATE OR REPLACE FUNCTION public.count_replicated_worktree()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO public.count_delta (
+            project_id, worktrees, active_worktrees, uncommitted_worktrees, in_flight_worktrees, last_worktree_at
+        )
+        VALUES (
+            NEW.project_id, 1, NEW.active::integer, (NEW.active AND NEW.has_uncommitted_changes)::integer,
+            public.is_in_flight(
+                NEW.active, NEW.merged_at, NEW.has_uncommitted_changes, NEW.ahead_of_trunk, NEW.behind_trunk
+            )::integer,
+            NEW.updated_at
+        );
+    ELSE
+        INSERT INTO public.count_delta (
+            project_id, worktrees, active_worktrees, uncommitted_worktrees, in_flight_worktrees, is_stale
+        )
+        VALUES (
+            OLD.project_id, -1, - OLD.active::integer, - (OLD.active AND OLD.has_uncommitted_changes)::integer,
+            - public.is_in_flight(
+                OLD.active, OLD.merged_at, OLD.has_uncommitted_changes, OLD.ahead_of_trunk, OLD.behind_trunk
+            )::integer,
+            true
+        );
+    END IF;
+    IF random() < 0.00025 THEN
+        CALL public.fold_counts();
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION count_replicated_worktree() FROM PUBLIC;
+COMMENT ON FUNCTION count_replicated_worktree() IS 'What count_worktrees_inserted() and count_worktrees_deleted() tell, a row each.';
 
 CREATE OR REPLACE FUNCTION public.count_truncated()
  RETURNS trigger
@@ -2762,6 +2970,43 @@ $function$;
 REVOKE EXECUTE ON FUNCTION promote_mirror() FROM PUBLIC;
 COMMENT ON FUNCTION promote_mirror() IS 'Makes a mirror a registry of its own, and returns its epoch; only its owner may. Rows keep their ids, and get an event each of backfill_outbox().';
 
+CREATE OR REPLACE FUNCTION public.promote_replica()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    replicated text;
+BEGIN
+    PERFORM FROM public.replica_source r WHERE r.promoted_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'promote_replica: this registry is no replica' USING ERRCODE = '55000';
+    END IF;
+    IF (SELECT r.copied_at IS NULL FROM public.replica_source r) THEN
+        RAISE EXCEPTION 'promote_replica: the initial copy is not complete: this replica has a part of its source'
+            USING ERRCODE = '55000';
+    END IF;
+    IF EXISTS (
+        SELECT
+        FROM pg_subscription sub
+        JOIN public.replica_source r ON r.slot = sub.subname
+        WHERE sub.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+    ) THEN
+        RAISE EXCEPTION 'promote_replica: subscription % is there: two would write', (SELECT r.slot FROM public.replica_source r)
+            USING ERRCODE = '55000';
+    END IF;
+    PERFORM public.uncount_replica();
+    PERFORM public.advance_replica_sequences();
+    FOR replicated IN SELECT t FROM public.replica_tables() t LOOP
+        EXECUTE format('DROP TRIGGER IF EXISTS mirror_refuses ON public.%I', replicated);
+    END LOOP;
+    UPDATE public.replica_source SET promoted_at = clock_timestamp();
+    RETURN public.registry_epoch();
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION promote_replica() FROM PUBLIC;
+COMMENT ON FUNCTION promote_replica() IS 'Makes a replica whose subscription is gone a registry that takes writes, and returns its epoch; only its owner may.';
+
 CREATE OR REPLACE FUNCTION public.prune_inactive_worktrees(p_inactive_days integer DEFAULT 30)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2892,11 +3137,11 @@ BEGIN
         TG_TABLE_NAME,
         coalesce(TG_ARGV[1], 'mirror'),
         quote_ident(TG_ARGV[0]),
-        CASE TG_ARGV[1] WHEN 'replica' THEN 'replica drop' ELSE 'mirror promote' END
+        coalesce(TG_ARGV[1], 'mirror') || ' promote'
         USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
 END;
 $function$;
-COMMENT ON FUNCTION refuse_on_mirror() IS 'Refuses what anybody but the source writes into a mirror.';
+COMMENT ON FUNCTION refuse_on_mirror() IS 'Refuses what anybody but the source writes into a mirror, or a replica.';
 
 CREATE OR REPLACE FUNCTION public.refuse_times(p_table text, p_columns text[], p_values timestamp with time zone[])
  RETURNS boolean
@@ -3128,11 +3373,13 @@ CREATE OR REPLACE FUNCTION public.registry_epoch()
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT coalesce(
-        (SELECT m.epoch + CASE WHEN m.promoted_at IS NULL THEN 0 ELSE 1 END FROM public.mirror_source m), 1
+    SELECT greatest(
+        1,
+        (SELECT m.epoch + CASE WHEN m.promoted_at IS NULL THEN 0 ELSE 1 END FROM public.mirror_source m),
+        (SELECT r.epoch + CASE WHEN r.promoted_at IS NULL THEN 0 ELSE 1 END FROM public.replica_source r)
     )
 $function$;
-COMMENT ON FUNCTION registry_epoch() IS 'How often a mirror took over in the line of this registry, and one: of two that take writes the higher one counts.';
+COMMENT ON FUNCTION registry_epoch() IS 'How often a mirror or a replica took over in the line of this registry, and one: of two that take writes the higher one counts.';
 
 CREATE OR REPLACE FUNCTION public.registry_health()
  RETURNS TABLE(name text, state text, what text, hint text)
@@ -3305,12 +3552,43 @@ BEGIN
                     WHERE database = current_database() AND prepared < clock_timestamp() - interval '1 minute'
                 $check$),
 
-                ('replication slots', 'start its reader, or SELECT pg_drop_replication_slot(…): WAL is kept for it until the disk is full',
+                ('replication slots', 'start its reader, or SELECT pg_drop_replication_slot(…): WAL is kept for it until the disk is full, or up to max_slot_wal_keep_size',
                 $check$
-                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
-                        coalesce('used by nobody: ' || string_agg(slot_name, ', ' ORDER BY slot_name), 'each has a reader')
-                    FROM pg_replication_slots
-                    WHERE NOT active AND restart_lsn IS NOT NULL
+                    SELECT CASE WHEN bool_or(is_lost) THEN 'bad' WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(nullif(concat_ws('; ',
+                            'lost, so that their readers are to be set up anew: ' || string_agg(slot_name, ', ' ORDER BY slot_name) FILTER (WHERE is_lost),
+                            'used by nobody: ' || string_agg(slot_name, ', ' ORDER BY slot_name) FILTER (WHERE NOT is_lost)
+                        ), ''), 'each has a reader')
+                    FROM (
+                        SELECT slot_name, coalesce(wal_status IN ('unreserved', 'lost'), false) AS is_lost
+                        FROM pg_replication_slots
+                        WHERE wal_status IN ('unreserved', 'lost') OR NOT active AND restart_lsn IS NOT NULL
+                    ) slots
+                $check$),
+
+                ('source', 'imi-registry mirror status, or imi-registry replica status, tells what it waits for',
+                $check$
+                    SELECT CASE
+                            WHEN s.name IS NULL THEN 'ok'
+                            WHEN s.age IS NULL THEN 'warn'
+                            WHEN s.age > interval '1 minute' THEN 'bad'
+                            ELSE 'ok'
+                        END,
+                        CASE
+                            WHEN s.name IS NULL THEN 'none: this registry follows no other one'
+                            WHEN s.age IS NULL THEN format('a %s of %s, which has not caught up yet', s.kind, quote_ident(s.name))
+                            ELSE format('a %s of %s, which had everything %s ago', s.kind, quote_ident(s.name), date_trunc('second', s.age))
+                        END
+                    FROM (SELECT) one
+                    LEFT JOIN (
+                        SELECT 'mirror' AS kind, m.name, clock_timestamp() - m.known_at AS age
+                        FROM public.mirror_source m
+                        WHERE m.promoted_at IS NULL
+                        UNION ALL
+                        SELECT 'replica', r.name, clock_timestamp() - r.known_at
+                        FROM public.replica_source r
+                        WHERE r.promoted_at IS NULL
+                    ) s ON true
                 $check$),
 
                 ('connections', 'raise max_connections, or let clients share connections: a publisher that takes over may get none',
@@ -3688,6 +3966,22 @@ $function$;
 REVOKE EXECUTE ON FUNCTION replace_mirrored(text,text,bigint,uuid,uuid,text,bigint,bigint,text) FROM PUBLIC;
 COMMENT ON FUNCTION replace_mirrored(text,text,bigint,uuid,uuid,text,bigint,bigint,text) IS 'Makes the tables those of the snapshot in mirror_row, which it empties, and moves the position there. 55000 when the mirror is elsewhere.';
 
+CREATE OR REPLACE FUNCTION public.replica_tables()
+ RETURNS SETOF text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT t.name
+    FROM unnest(ARRAY[
+        'hosts', 'worktree_types', 'projects', 'project_aliases', 'project_hosts', 'worktrees', 'agent_activities',
+        'deleted_worktrees', 'command_ledger', 'outbox', 'outbox_backlog', 'outbox_fault', 'publisher_cursor', 'published_batch'
+    ]) WITH ORDINALITY AS t (name, place)
+    WHERE to_regclass('public.' || t.name) IS NOT NULL
+    ORDER BY t.place
+$function$;
+COMMENT ON FUNCTION replica_tables() IS 'What a replica has of its source: all but the record of the schema, and the counts, which it makes itself.';
+
 CREATE OR REPLACE FUNCTION public.require_activity_type(p_place text, p_field text, p_value text, p_constraint text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -3927,7 +4221,7 @@ AS $function$
             ('imi_reader', 'TABLE', 'SELECT', '{outbox, outbox_fault, outbox_backlog, publisher_cursor, published_batch}'),
             ('imi_reader', 'TABLE', 'SELECT (applied_at)', '{command_ledger}'),
             ('imi_reader', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
-            ('imi_reader', 'TABLE', 'SELECT', '{mirror_source}'),
+            ('imi_reader', 'TABLE', 'SELECT', '{mirror_source, replica_source}'),
             ('imi_reader', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
             ('imi_reader', 'FUNCTION', 'EXECUTE', '{search_known_words(text)}'),
 
@@ -3951,6 +4245,8 @@ AS $function$
             ('imi_publisher', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
             ('imi_publisher', 'TABLE', 'SELECT, UPDATE (known_at)', '{mirror_source}'),
             ('imi_publisher', 'TABLE', 'INSERT', '{mirror_row}'),
+            ('imi_publisher', 'TABLE', 'SELECT, UPDATE (known_at, behind_bytes)', '{replica_source}'),
+            ('imi_publisher', 'FUNCTION', 'EXECUTE', '{copied_replica()}'),
             ('imi_publisher', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
             ('imi_publisher', 'SEQUENCE', 'UPDATE', '{publisher_doorbell}'),
             ('imi_publisher', 'FUNCTION', 'EXECUTE',
@@ -4779,6 +5075,24 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION seed_worktree_types() IS 'Adds the built-in worktree types that are missing; changes nothing that is there.';
 
+CREATE OR REPLACE FUNCTION public.stop_replica()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM FROM public.replica_source r WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'stop_replica: this registry is no replica that follows' USING ERRCODE = '55000';
+    END IF;
+    PERFORM public.uncount_replica();
+    PERFORM public.advance_replica_sequences();
+    UPDATE public.replica_source SET stopped_at = clock_timestamp();
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION stop_replica() FROM PUBLIC;
+COMMENT ON FUNCTION stop_replica() IS 'Notes that a replica follows no longer: it stays as it is, and read-only; only its owner may.';
+
 CREATE OR REPLACE FUNCTION public.sync_uncommitted_changes()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -4849,6 +5163,32 @@ AS $function$
     )
 $function$;
 COMMENT ON FUNCTION trunk_for_caller(uuid,text) IS 'Where the trunk is on the caller''s host, or else p_trunk_path, where it is at home.';
+
+CREATE OR REPLACE FUNCTION public.uncount_replica()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    counted record;
+BEGIN
+    FOR counted IN
+        SELECT c.relname, t.tgname, p.proname LIKE 'count\_replicated\_%' AS is_of_replicas
+        FROM pg_trigger t
+        JOIN pg_class c ON c.oid = t.tgrelid
+        JOIN pg_proc p ON p.oid = t.tgfoid
+        WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled IN ('A', 'R') AND p.proname LIKE 'count\_%'
+    LOOP
+        IF counted.is_of_replicas THEN
+            EXECUTE format('DROP TRIGGER %I ON public.%I', counted.tgname, counted.relname);
+        ELSE
+            EXECUTE format('ALTER TABLE public.%I ENABLE TRIGGER %I', counted.relname, counted.tgname);
+        END IF;
+    END LOOP;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION uncount_replica() FROM PUBLIC;
+COMMENT ON FUNCTION uncount_replica() IS 'Lets counts be made by the triggers of an ordinary registry again.';
 
 CREATE OR REPLACE FUNCTION public.update_host(p_host_id uuid, p_name text DEFAULT NULL::text, p_description text DEFAULT NULL::text, p_machine text DEFAULT NULL::text)
  RETURNS void

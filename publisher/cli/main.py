@@ -81,6 +81,9 @@ class Commands(DeferringGroup):
             "Who may do what in the database: roles with least rights, and the logins that have them.",
         ),
         Deferred("mirror", "database.mirror:app", "This registry as a read-only mirror of another one."),
+        Deferred(
+            "replica", "database.replica:app", "The same by PostgreSQL's logical replication, at source and replica."
+        ),
         Deferred("events", "events:app", "The change feed, live and past."),
         Deferred("history", "history:app", "What happened to one thing, and whether the events tell all."),
         Deferred("config", "config:app", "The settings of this run."),

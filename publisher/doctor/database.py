@@ -134,7 +134,8 @@ def _slots(rows: list[TupleRow]) -> Iterator[Finding]:
         yield Finding(
             False,
             f"replication slot {name} is used by nobody and keeps {kept_bytes / 1e6:,.0f} MB of WAL, more with every "
-            "change, until the disk is full; start its reader, or pg_drop_replication_slot",
+            "change, until the disk is full or max_slot_wal_keep_size ends it; start its reader, or "
+            "pg_drop_replication_slot",
             is_hindrance=False,
         )
 

@@ -23,6 +23,7 @@ from publisher.doctor.findings import Counts, Examined, Finding, Findings, of_ch
 from publisher.doctor.health import health_findings
 from publisher.doctor.listening import listening_findings
 from publisher.doctor.mirror import mirror_findings
+from publisher.doctor.replica import replica_findings, slot_findings
 from publisher.doctor.schema import missing_findings, schema_findings
 from publisher.doctor.server import server_findings
 from publisher.doctor.shared import shared_findings
@@ -118,6 +119,7 @@ async def _around(conn: AsyncConnection, client: Client, settings: Settings) -> 
         *of_check("counts", await count_findings(conn)),
         *of_check("health", await health_findings(conn)),
         *of_check("roles", await asyncio.to_thread(account_findings, url)),
+        *of_check("replicas", await slot_findings(conn)),
         *of_check("consumers", await consumer_findings(client, settings)),
         *of_check("stream settings", await stream_settings_findings(client, settings)),
     ]
@@ -165,6 +167,8 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings, t
     stream = profile_of(settings).event_stream
     if as_mirror := await mirror_findings(conn):
         return Examined([Finding(True, "database and NATS answer", check="servers"), *of_check("mirror", as_mirror)])
+    if as_replica := await replica_findings(conn):
+        return Examined([Finding(True, "database and NATS answer", check="servers"), *of_check("replica", as_replica)])
     with translated():
         waiting = await rows_without_event(conn)
     known = await known_streams(conn, stream)

@@ -20,6 +20,7 @@ from registry.database import adoption
 from registry.database.errors import from_database
 from registry.database.migration import ROLLBACK, Migration, load, package_directory, waiting
 from registry.database.roles.ownership import as_owner
+from registry.database.stepping import copies
 from registry.database.stepping.lock import exclusive
 from registry.database.stepping.script import run_alone, run_transaction, script
 from registry.errors import Conflict
@@ -111,6 +112,8 @@ def upgrade(
     packaged = load() if migrations is None else migrations
     with exclusive(conn):
         pending = _pending(conn, packaged, afterwards=afterwards)
+        if pending:
+            copies.refuse_replica(conn)
         not_ours, changed = adoption.replaced(conn, packaged, pending), adoption.Plan()
         rest: Sequence[Migration] = pending
         beside = [one.version for one in pending if not script(one.name, one.sql).is_one_transaction]
@@ -120,7 +123,7 @@ def upgrade(
             rest = pending[len(whole) :]
             with conn.transaction(), adoption.adopt(conn, packaged, merge_duplicates=merge_duplicates) as changed:
                 _apply_all(conn, whole)
-        with as_owner(conn):
+        with as_owner(conn), copies.written(conn):
             _apply_all(conn, rest)
         changed.replaced += not_ours
         return [migration.name for migration in pending], changed

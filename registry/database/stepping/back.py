@@ -11,6 +11,7 @@ from psycopg import Connection
 from registry.database.migrate import refuse_mismatch, status
 from registry.database.migration import DOWN, Migration, load
 from registry.database.roles.ownership import as_owner
+from registry.database.stepping import copies
 from registry.database.stepping.lock import exclusive
 from registry.database.stepping.script import run_alone, run_transaction, script
 from registry.errors import Conflict, Invalid
@@ -33,7 +34,9 @@ def down(
         return [migration.name for migration in _taken_back(conn, packaged, to)]
     with exclusive(conn):
         applied = _taken_back(conn, packaged, to)
-        with as_owner(conn):
+        if applied:
+            copies.refuse_replica(conn)
+        with as_owner(conn), copies.written(conn):
             for migration in applied:
                 way = script(f"{DOWN}/{migration.name}", migration.down or "")
                 run_alone(conn, way.name, way.before)

@@ -68,6 +68,7 @@ NO_THING = {
     "health",
     "slow-queries",
     "mirror status",
+    "replica status",
     "migrate down",
     "migrate up",
     "migrate status",

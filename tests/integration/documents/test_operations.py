@@ -31,7 +31,12 @@ NOT_HERE |= {"imi_outbox_growth_bytes_per_day", "imi_consumer_pending_events", "
 NOT_HERE |= {"imi_consumer_unacknowledged_events", "imi_event_dead_letters", "imi_embedded_servers_interruptions"}
 NOT_HERE |= {"imi_mirror_events", "imi_mirror_snapshots", "imi_mirror_sequence", "imi_mirror_lag_seconds"}
 NOT_HERE |= {"imi_mirror_age_seconds", "imi_mirror_leader", "imi_mirror_interruptions", "imi_mirror_crashes"}
-"""Absent with nothing to tell: a socket, ten minutes, a limit, a durable consumer, dead letters, `up`, a mirror."""
+NOT_HERE |= {f"imi_replica_{name}" for name in ("age_seconds", "lag_seconds", "behind_bytes", "uncopied_tables")}
+NOT_HERE |= {f"imi_replica_{name}" for name in ("running", "errors", "interruptions", "crashes")}
+NOT_HERE |= {f"imi_replica_slot_{name}" for name in ("active", "lost", "kept_bytes", "behind_bytes", "left_bytes")}
+NOT_HERE |= {"imi_replica_slot_lag_seconds"}
+"""Absent with nothing to tell: a socket, ten minutes, a limit, a durable consumer, dead letters, `up`, a copy of
+another registry, or one of this."""
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool of Prometheus")
 

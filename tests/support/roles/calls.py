@@ -53,6 +53,7 @@ CALLS = {
     "worktree_called_here": "SELECT worktree_called_here('w@server')",
     "registry_life": "SELECT registry_life()",
     "registry_epoch": "SELECT registry_epoch()",
+    "replica_tables": "SELECT replica_tables()",
 }
 # They take no right on a table, or the owner's: see what each says of it.
 OPEN = {
@@ -70,6 +71,7 @@ OPEN = {
     "worktree_called_here",
     "registry_life",
     "registry_epoch",
+    "replica_tables",
 }
 # They need rights on hosts and project_hosts, too.
 HOSTS = {
@@ -123,4 +125,10 @@ OWNER = {
     "mirror_place_event": "SELECT mirror_place_event('', '{}')",
     "mirror_truncated": "SELECT mirror_truncated('')",
     "mirror_event_applied": "SELECT mirror_event_applied('{}')",
+    "begin_replica": "SELECT begin_replica('n', 's', gen_random_uuid(), 1)",
+    "copied_replica": "SELECT copied_replica()",
+    "stop_replica": "SELECT stop_replica()",
+    "promote_replica": "SELECT promote_replica()",
+    "uncount_replica": "SELECT uncount_replica()",
+    "advance_replica_sequences": "SELECT advance_replica_sequences()",
 }
