@@ -17,6 +17,8 @@ from tests.support.services import scratch_directory, wait_until
 
 BINARY = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 SERVER_CONNECTIONS = 2
+CONSOLE = "pgbouncer"
+"""Its own database, which no server stands behind."""
 
 
 class PgBouncer:
@@ -39,17 +41,19 @@ class PgBouncer:
         )
         self._log = directory / "pgbouncer.log"
         client = {"host": self._sockets, "port": 6432, "user": "anyone"}
-        self.url = f"postgresql:///{name}?{urlencode(client, quote_via=quote)}"
+        self.url, self._console_url = (
+            f"postgresql:///{database}?{urlencode(client, quote_via=quote)}" for database in (name, CONSOLE)
+        )
         self.start()
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers by itself: PostgreSQL behind it may be away or hang."""
         for left in self._sockets.iterdir():
             left.unlink()
         with self._log.open("a") as output:
             command = [*_command(self._sockets), str(self._configuration)]
             self.process = subprocess.Popen(command, stdout=output, stderr=output)
-        wait_until(lambda: self.process.poll() is not None or _answers(self.url))
+        wait_until(lambda: self.process.poll() is not None or _answers(self._console_url))
         assert self.process.poll() is None, self._log.read_text()
 
     def kill(self) -> None:
