@@ -529,6 +529,7 @@ DECLARE
     exact tsquery;
     wanted tsquery;
     asked tsquery;
+    ranked tsquery;
     is_last boolean := false;
     words text[];
     patterns text[];
@@ -617,6 +618,8 @@ BEGIN
         asked := wanted;
         is_last := true;
     END LOOP;
+    -- What must not be there says nothing about how well a row fits: ts_rank gives 1e-20 to every row of such a query.
+    ranked := CASE WHEN querytree(wanted) IN ('', 'T') THEN wanted ELSE querytree(wanted)::tsquery END;
 
     RETURN QUERY
     WITH matched AS (
@@ -636,7 +639,7 @@ BEGIN
                 setweight(to_tsvector('simple', public.search_text(p.name || ' ' || substr(p.remote_origin, 16))), 'A')
                     || setweight(to_tsvector('simple', coalesce(public.search_text(p.description), '')), 'B')
                     || setweight(to_tsvector('simple', public.search_text(p.trunk_path)), 'C'),
-                wanted
+                ranked
             ), true, p.updated_at
         FROM public.projects p
         WHERE p.id = ANY (projects_found)
@@ -652,7 +655,7 @@ BEGIN
                     setweight(to_tsvector('simple', public.search_text(w.name || ' ' || w.branch_name)), 'A')
                         || setweight(to_tsvector('simple', coalesce(public.search_text(w.last_commit_message), '')), 'B')
                         || setweight(to_tsvector('simple', public.search_text(w.path)), 'C'),
-                    wanted
+                    ranked
                 )
             END, w.active, w.updated_at
         FROM public.worktrees w
@@ -666,7 +669,7 @@ BEGIN
                 weights,
                 setweight(to_tsvector('simple', public.search_text(a.description)), 'B')
                     || setweight(to_tsvector('simple', coalesce(public.search_text(a.file_path), '')), 'C'),
-                wanted
+                ranked
             ), coalesce(w.active, false), a.created_at
         FROM public.agent_activities a
         LEFT JOIN public.worktrees w ON w.id = a.worktree_id

@@ -6,6 +6,7 @@ Libraries that log with Python's own `logging` (nats-py, psycopg, asyncio) come 
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,13 @@ def _configure_libraries(level: str, common: list[Processor], last: list[Process
     # And a stranger's bad request to the status page is answered; a line for each would let him fill the log.
     for talkative in ("psycopg.pool", "uvicorn.error"):
         logging.getLogger(talkative).setLevel(logging.DEBUG if is_debug else logging.ERROR)
+    logging.getLogger("asyncio").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of asyncio's is news: that a host name is not found is none once its connection was given up."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, socket.gaierror) and "never retrieved" in record.getMessage())
 
 
 def _error_in_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

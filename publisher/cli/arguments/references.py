@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -21,11 +22,12 @@ from registry.urls import redacted
 if TYPE_CHECKING:
     from registry.database import Registry
 
+OWNER_AND_REPO = re.compile(r"[^/:@\s]+/[^/:@\s]+")
 FoundT = TypeVar("FoundT", Project, Worktree)
 
 
 async def project(registry: Registry, reference: str) -> Project:
-    """The project with this name, origin or (beginning of an) id, or the one checked out in this folder.
+    """The project with this name, origin (also as `owner/repo`) or (beginning of an) id, or checked out in this folder.
 
     Raises `NotFound`, with what was perhaps meant, or `Conflict` when it could be several.
     """
@@ -36,13 +38,18 @@ async def project(registry: Registry, reference: str) -> Project:
             raise NotFound(f'"{reference}" is no checkout of a registered project')
         return of_origin
     found = await registry.find_projects(reference)
-    if not found and (renamed := await registry.project_of_origin(reference)) is not None:
-        return renamed
+    if not found and (of_origin := await registry.project_of_origin(_whole_origin(reference))) is not None:
+        return of_origin
     if not found:
         matches = await registry.search_projects(reference) if reference.strip() else []
         similar = [match.name for match in matches]
         raise NotFound(f'no project "{named(reference)}"{did_you_mean(similar[:3])}')
     return only_project(reference, found)
+
+
+def _whole_origin(reference: str) -> str:
+    """An origin as it is; of `owner/repo`, as lists show it, the whole of it."""
+    return f"git@github.com:{reference}.git" if OWNER_AND_REPO.fullmatch(reference) else reference
 
 
 async def worktree(registry: Registry, reference: str) -> Worktree:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -53,6 +55,16 @@ def test_stacks_of_libraries_are_for_level_debug(capsys: pytest.CaptureFixture[s
         logging.getLogger("asyncio").exception("lost")
     (line,) = written(capsys)
     assert "Traceback" in line["exception"]
+
+
+def test_a_look_up_that_ends_after_its_connection_was_given_up_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info")
+    loop = asyncio.new_event_loop()
+    for error in (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), OSError("lost")):
+        loop.create_future().set_exception(error)  # nobody takes it: the future is gone at once, and asyncio says so
+    loop.close()
+    (line,) = written(capsys)
+    assert line["error"] == "OSError: lost"
 
 
 def test_a_terminal_shows_control_characters(

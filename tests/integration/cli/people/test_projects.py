@@ -76,7 +76,8 @@ def test_projects_are_shown_listed_updated_and_deactivated(cli: CommandLine, eng
 
 def test_a_project_is_meant_by_name_origin_id_and_folder(cli: CommandLine, engine: Path) -> None:
     project = cli("project", "show", "Engine", "--json").json
-    for reference in (ORIGIN, "https://github.com/ada/engine", project["id"], project["id"][:8], str(engine)):
+    origins = (ORIGIN, "https://github.com/ada/engine", "ada/engine", "Ada/Engine")
+    for reference in (*origins, project["id"], project["id"][:8], str(engine)):
         assert cli("project", "show", reference, "--json").json == project, reference
 
 

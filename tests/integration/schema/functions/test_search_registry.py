@@ -92,6 +92,14 @@ def test_an_excerpt_tells_what_was_looked_for_from_what_stands_around_it(db, tex
     assert excerpt in [row["excerpt"] for row in found(db, query)]
 
 
+def test_what_must_not_be_there_does_not_change_how_well_a_row_fits(db, texts):
+    (plain,) = found(db, "authentication", p_kinds=["activity"])
+
+    (without,) = found(db, "authentication -nothing", p_kinds=["activity"])
+
+    assert without["relevance"] == plain["relevance"] > 0.01
+
+
 def test_an_excerpt_of_a_long_text_begins_near_the_word(db, texts):
     db.execute(
         "SELECT update_project(%s, p_description => %s)", (texts["project"], "much " * 500 + "zebra" + " more" * 500)
