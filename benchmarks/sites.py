@@ -101,7 +101,7 @@ async def prepared(found: Sites, prefix: str) -> None:
         await publish(source, None)
     replica = found.copies[REPLICA]
     await create(replica, "source", "imi_replica", found.source, None, may_replace=False)
-    await copied(replica, lambda _done, _all: None)
+    await copied(replica, found.source, lambda _done, _all: None)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PROBLEMS = 1
 CONSUMERS_SHOWN = 5
+COPIES = ("mirror", "replica")
 
 
 class Look(NamedTuple):
@@ -30,6 +31,11 @@ class Look(NamedTuple):
     """Values of each gauge of docs/metrics.md by label, or under the empty string."""
     stats: RegistryStats | None
     """None while somebody has locked a table."""
+
+    @property
+    def copy(self) -> Finding | None:
+        """What is told of a registry that is a copy of another one; None of any other."""
+        return next((finding for finding in self.findings if finding.check in COPIES), None)
 
     def value(self, gauge: str, label: str = "") -> float | None:
         """The value of a gauge; None where there is none."""
@@ -89,15 +95,16 @@ async def _look(settings: Settings) -> Look:
     from publisher.settings import profile_of
     from registry.database import Registry
 
-    stats = None
     async with doctor.connections(settings) as (conn, client):
         found = await doctor.examined(conn, client, settings)
         levels = await streams.measure(client, profile_of(settings))
         if found.known is not None:
             levels += await OutboxGauges(settings.outbox_retention_days).measure(conn, found.known)
+        look = Look(found.findings, {level.name: dict(level.values) for level in levels if level.values}, None)
+        if found.known is not None or look.copy is not None:
             async with Registry.connect(settings.database_url or "", max_connections=1) as registry:
-                stats = await registry.get_registry_stats()
-    return Look(found.findings, {level.name: dict(level.values) for level in levels if level.values}, stats)
+                look = look._replace(stats=await registry.get_registry_stats())
+    return look
 
 
 def _screen(found: Look, settings: Settings) -> Table:
@@ -123,6 +130,8 @@ def _lines(found: Look, settings: Settings) -> dict[str, str]:
     from publisher.settings import profile_of
 
     profile = profile_of(settings)
+    if found.copy is not None:
+        return {found.copy.check: found.copy.text, **_registry(found.stats)}
     return {
         **_database(found),
         "stream": _stream(found, profile.event_stream),
@@ -153,6 +162,14 @@ def _database(found: Look) -> dict[str, str]:
         "publisher": "none so far" if heard is None else f"heard {_time(heard)} ago",
         "events": f"{waiting:,.0f} wait{late}",
         "outbox": f"{_bytes(found.value('imi_outbox_bytes'))}, {kept}",
+        **_registry(stats),
+    }
+
+
+def _registry(stats: RegistryStats | None) -> dict[str, str]:
+    if stats is None:
+        return {}
+    return {
         "registry": f"{stats.active_projects:,} projects, {stats.active_worktrees:,} worktrees, "
         f"{stats.in_flight_worktrees:,} of them in flight",
     }

@@ -60,6 +60,7 @@ class Follower(Part):
             await self._lead(conn)
             state = await self._state(conn)
             self.health.begins(state)
+            await source.check_stream(state.source)
             state = await self._ready(conn, source, state)
             try:
                 await self._follow(conn, source, state)

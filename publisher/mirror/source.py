@@ -15,7 +15,7 @@ from registry.broker.connection import connect_nats
 from registry.broker.errors import no_stream, translated_nats
 from registry.client.queries import QueryClient
 from registry.client.whole import ask_site
-from registry.errors import Invalid
+from registry.errors import Conflict, Invalid
 from registry.history.site import Site
 from registry.profiles.imi import ImiProfile
 from registry.profiles.profile import Profile
@@ -42,6 +42,23 @@ class Source:
                 return (await self.client.jetstream().stream_info(stream)).state.last_seq
             except nats.js.errors.NotFoundError:
                 raise no_stream(stream) from None
+
+    async def check_stream(self, name: str) -> None:
+        """Raise `Conflict` for a stream with `sources`, which numbers what it gathers itself. `name` is the source's.
+
+        Raises `NotFound` when there is none, `Unavailable`.
+        """
+        stream = self.profile.event_stream
+        with translated_nats(f"cannot read stream {stream}"):
+            try:
+                config = (await self.client.jetstream().stream_info(stream)).config
+            except nats.js.errors.NotFoundError:
+                raise no_stream(stream) from None
+        if config.sources:
+            raise Conflict(
+                f"stream {stream} has sources: its sequences are not those of {name}; let it be a mirror of the "
+                "source's stream (nats stream add --mirror), and name it in IMI_MIRROR_STREAM"
+            )
 
     async def event_id_at(self, sequence: int) -> UUID | None:
         """Id of the event at a sequence of the stream; None where it holds none there. Raises `Unavailable`."""

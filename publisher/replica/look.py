@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, NamedTuple
 
+from psycopg import AsyncConnection
+
 from publisher.outbox.connection import connect
+from publisher.replica.copies import LostCopies
 from publisher.replica.publication import Published, Slot, most_kept_bytes, published, slots
 from publisher.replica.reason import errors_told, last_error, stopped_because
 from publisher.replica.source import SESSION, Facts, connect_source, facts
@@ -12,6 +16,9 @@ from publisher.replica.state import ReplicaState, read_state
 from publisher.replica.subscription import Subscription, read_subscription
 from publisher.settings import Settings
 from registry.errors import NotFound, Unavailable
+
+LOOK_SECONDS = 0.5
+"""How often it is looked whether a copy that seems lost is."""
 
 
 class Look(NamedTuple):
@@ -107,8 +114,9 @@ async def look(settings: Settings) -> Look:
         found, reasons, told, unheard = None, [], None, None
         if state is not None and state.follows:
             found = await read_subscription(conn, state.slot)
-            told, unheard = await _asked(settings.replica_source_url, state, found)
-            reasons = [] if told is None else told.problems(state)
+            asked = await _asked(settings.replica_source_url, conn, state)
+            told, unheard = asked.facts, asked.unheard
+            reasons = [*([] if told is None else told.problems(state)), *filter(None, [asked.lost])]
             stopped = stopped_because(state, found)
             if stopped is not None:
                 reasons.append(stopped)
@@ -117,11 +125,26 @@ async def look(settings: Settings) -> Look:
         return Look(state, found, reasons, told, unheard, there, own, await most_kept_bytes(conn))
 
 
-async def _asked(url: str | None, state: ReplicaState, found: Subscription | None) -> tuple[Facts | None, str | None]:
+class _Asked(NamedTuple):
+    """What the source answered, or why it was not asked, and which copies cannot be completed."""
+
+    facts: Facts | None
+    unheard: str | None
+    lost: str | None = None
+
+
+async def _asked(url: str | None, conn: AsyncConnection[Any], state: ReplicaState) -> _Asked:
     if url is None:
-        return None, "not asked: IMI_REPLICA_SOURCE_URL is not set"
+        return _Asked(None, "not asked: IMI_REPLICA_SOURCE_URL is not set")
+    lost = LostCopies()
     try:
         async with connect_source(url) as source:
-            return await facts(source, state.slot, None if found is None else found.applied_lsn), None
+            while True:
+                found = await read_subscription(conn, state.slot)
+                why = None if found is None else await lost.look(source, found, state)
+                if why is not None or not lost.may_be:
+                    applied = None if found is None else found.applied_lsn
+                    return _Asked(await facts(source, state.slot, applied), None, why)
+                await asyncio.sleep(LOOK_SECONDS)
     except Unavailable as error:
-        return None, f"does not answer: {error}"
+        return _Asked(None, f"does not answer: {error}")

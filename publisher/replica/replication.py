@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 from psycopg import AsyncConnection, sql
 
 from publisher.outbox.connection import connect, translated
+from publisher.replica.copies import LostCopies
 from publisher.replica.publication import PUBLICATION, drop_slot, make_slot
 from publisher.replica.reason import errors_told, last_error, stopped_because
 from publisher.replica.source import SESSION, check_source, connect_source, facts
@@ -18,9 +19,11 @@ from registry.errors import Conflict, NotFound, RegistryError, Unavailable, Unpr
 
 BEGIN: LiteralString = "SELECT public.begin_replica(%s, %s, %s, %s, %s)"
 COPIED: LiteralString = "SELECT public.copied_replica()"
-SUBSCRIBE: LiteralString = (
-    "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH (create_slot = false, slot_name = {})"
-)
+# What the source is told to be applied must be on disk here; by default it need not be. Why: docs/adr/0019-replica.md.
+SUBSCRIBE: LiteralString = """
+CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}
+WITH (create_slot = false, slot_name = {}, synchronous_commit = 'on')
+"""
 MIGRATION: LiteralString = "SELECT migration FROM public.registry_metadata"
 CONNECTION: LiteralString = "SELECT subconninfo FROM pg_catalog.pg_subscription WHERE oid = %s"
 MAY_SUBSCRIBE: LiteralString = """
@@ -31,6 +34,8 @@ FROM pg_catalog.pg_roles
 WHERE rolname = current_user
 """
 POLL_SECONDS = 0.1
+FEW_ERRORS = 3
+"""Fewer may come of a server that was away; what is wrong fails again and again."""
 STOP_SECONDS = 60.0
 """How long is waited for who applies to end, which a large transaction keeps from it."""
 
@@ -66,18 +71,23 @@ async def create(
             raise
 
 
-async def copied(database_url: str, told: Callable[[int, int], None]) -> None:
+async def copied(database_url: str, source_url: str, told: Callable[[int, int], None]) -> None:
     """Return when the initial copy is complete; `told` is called with how many tables are copied, and of how many.
 
-    Raises `Unprepared` with PostgreSQL's reason when it cannot go on by itself.
+    Raises `Unprepared` with PostgreSQL's reason when it cannot go on by itself, `Unavailable`: ask again then.
     """
-    async with connect(database_url, SESSION) as conn:
+    lost = LostCopies()
+    async with connect(database_url, SESSION) as conn, connect_source(source_url) as source:
         while True:
             state = await known(conn)
             if state.copied_at is not None:
                 return
             found = await read_subscription(conn, state.slot)
-            if found is None or not found.is_enabled or found.copy_errors + found.apply_errors:
+            why_not = None if found is None else await lost.look(source, found, state)
+            if why_not is not None:
+                raise Unprepared(why_not)
+            is_failing = found is not None and found.copy_errors + found.apply_errors >= FEW_ERRORS
+            if found is None or not found.is_enabled or (is_failing and not lost.may_be):
                 why = [stopped_because(state, found), errors_told(found) if found else ""]
                 why.append(await last_error(conn, found) if found else None)
                 raise Unprepared(f"the initial copy does not go on: {'; '.join(filter(None, why))}")

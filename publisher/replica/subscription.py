@@ -25,6 +25,11 @@ SELECT
     ),
     (SELECT count(*) FROM pg_catalog.pg_subscription_rel AS rel WHERE rel.srsubid = sub.oid),
     coalesce((
+        SELECT jsonb_object_agg(rel.srrelid::text, rel.srrelid::regclass::text)
+        FROM pg_catalog.pg_subscription_rel AS rel
+        WHERE rel.srsubid = sub.oid AND rel.srsubstate = 'f'
+    ), '{}'),
+    coalesce((
         SELECT sum(copy.tuples_processed)
         FROM pg_catalog.pg_stat_progress_copy AS copy
         JOIN pg_catalog.pg_subscription_rel AS rel ON rel.srrelid = copy.relid AND rel.srsubid = sub.oid
@@ -67,6 +72,8 @@ class Subscription(NamedTuple):
     uncopied: list[str]
     """Tables whose initial copy is not complete."""
     tables: int
+    half_copied: dict[int, str]
+    """Those of which the rows are here, by their oid, and what came since is not."""
     rows_copied: int
     """By copies that are under way."""
     apply_errors: int = 0
@@ -88,6 +95,7 @@ async def read_subscription(conn: AsyncConnection[Any], name: str) -> Subscripti
         if row is None:
             return None
         found = Subscription(*row)
+        found = found._replace(half_copied={int(oid): table for oid, table in found.half_copied.items()})
         if conn.info.server_version < STATISTICS_SINCE:
             return found
         row = await (await conn.execute(ERRORS, [found.oid])).fetchone()

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 
 from publisher.outbox.connection import READER, connect, translated
 from publisher.part import Part
+from publisher.replica.copies import LostCopies
 from publisher.replica.health import ReplicaHealth
 from publisher.replica.reason import last_error, stopped_because
 from publisher.replica.replication import COPIED
@@ -41,6 +42,7 @@ class ReplicaWatch(Part):
         super().__init__(settings, health, "replica")
         self.health: ReplicaHealth = health
         self._source_url = settings.replica_source_url or ""
+        self._lost = LostCopies()
 
     async def work(self) -> None:
         """Watch until an error ends it. Raises `Conflict` when the database is no replica, or no longer."""
@@ -109,6 +111,8 @@ class ReplicaWatch(Part):
         found = await read_subscription(conn, state.slot)
         told = await facts(source, state.slot, None if found is None else found.applied_lsn)
         problems = told.problems(state)
+        if found is not None and (lost := await self._lost.look(source, found, state)) is not None:
+            problems.append(lost)
         self.health.heard(problems, told.behind_bytes)
         with translated():
             await conn.execute(BEHIND, [told.behind_bytes])

@@ -103,7 +103,7 @@ def create(
     run(replication.create(url, name, chosen, settings.replica_source_url or "", connection, may_replace=may_replace))
     write(f"this registry is a replica of {name}, with slot {chosen} there")
     if is_watched:
-        _watch_copy(url)
+        _watch_copy(url, settings.replica_source_url or "")
         write("all tables are copied; start: imi-registry replica run")
     else:
         write("imi-registry replica status tells how far the initial copy is; start: imi-registry replica run")
@@ -122,12 +122,12 @@ def _slot_of_this_host() -> str:
     return f"imi_replica_{host}"[:63]
 
 
-def _watch_copy(database_url: str) -> None:
+def _watch_copy(database_url: str, source_url: str) -> None:
     from publisher.cli.terminal.progress import progress
     from publisher.replica import replication
 
     with progress("tables copied") as told:
-        run(replication.copied(database_url, told))
+        run(replication.copied(database_url, source_url, told))
 
 
 @app.command("run")

@@ -47,6 +47,8 @@ TO_DO = {
     "Triggers": "Switch it on again; imi-registry history verify then tells what was missed.",
 }
 SERVERS = ("PostgreSQL", "NATS")
+COPIES = ("mirror", "replica")
+"""Parts of a registry that is a copy of another one, which is not examined: it publishes nothing."""
 NAMES = {"start": "First contact", "outbox_measurement": "Outbox figures", "stream_measurement": "Stream figures"}
 LINKS = {"Dead letters": "/dead-letters", "Event stream": "/streams", "Publisher": "/streams"}
 
@@ -124,12 +126,15 @@ def _part(health: Health) -> Check:
     problems, notes = health.problems(), health.notes()
     if problems:
         return Check(name, BAD, problems, health.to_do() or _hint(problems))
-    return Check(name, NOTE if notes else WELL, notes or ["does its work"], health.to_do() if notes else "")
+    work = [f"{what}: {told}" for what, told in health.facts().items()] if health.part in COPIES else []
+    return Check(name, NOTE if notes else WELL, notes or work or ["does its work"], health.to_do() if notes else "")
 
 
 def _examined(console: Console) -> Iterator[Check]:
     examined = console.findings.last
     if examined is None:
+        if any(health.part in COPIES for health in console.others):  # where nothing is published, this part is not
+            return
         problems = console.findings.problems() or ["nothing was looked at yet"]
         state = BAD if console.findings.problems() else UNKNOWN
         yield Check("Examination", state, problems, _hint(problems))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -11,6 +13,8 @@ from tests.support.commandline import CommandLine
 from tests.support.databases import Role, new_database
 from tests.support.mirror.mirrors import Mirror
 from tests.support.outbox.changes import rename_project
+from tests.support.processes import run
+from tests.support.web.console import Visitor
 from tests.support.world import World
 
 
@@ -59,6 +63,21 @@ async def test_a_mirror_that_hears_nothing_new_stays_young(source: World, mirror
         with psycopg.connect(mirror.database, autocommit=True) as conn:
             conn.execute("UPDATE mirror_source SET known_at = now() - interval '1 hour'")
         await mirror.until("CASE WHEN known_at > now() - interval '10 min' THEN 1 ELSE 0 END", 1)
+
+
+async def test_the_quick_look_and_the_console_know_a_mirror(source: World, mirror: Mirror) -> None:
+    rename_project(source.database, 2)
+    with mirror.process() as process:
+        address = (await process.ready())["http_url"]
+        await mirror.assert_same()
+        places = {"DATABASE_URL": mirror.database, "NATS_URL": source.nats_url, "IMI_PREFIX": mirror.prefix}
+        told = await asyncio.to_thread(run, "status", **places)
+        assert (told.returncode, "cannot be read" in told.stdout) == (0, False), told.stdout
+        assert "this registry is a mirror of headquarters" in told.stdout
+        assert "1 projects, 0 worktrees" in told.stdout
+        page = await Visitor(urlsplit(address).port or 0).get("/")
+        assert "Mirror of: headquarters" in page.text
+        assert "nothing was looked at yet" not in page.text
 
 
 def test_what_the_command_line_refuses(world: World, mirror: Mirror, cli: CommandLine) -> None:

@@ -39,6 +39,8 @@ def test_a_replica_is_its_source_to_the_last_row_and_its_counts_are_kept(registr
     assert done.code == 0, done.err
     assert "all tables are copied" in done.out
     registries.assert_same()
+    waits = "SELECT subsynccommit FROM pg_subscription WHERE subname = %s"
+    assert registries.rows(registries.replica, waits, [registries.slot]) == [("on",)], "ADR 19"
 
     for change in CHANGES:
         registries.at_source(change)

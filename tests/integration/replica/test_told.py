@@ -17,11 +17,15 @@ from publisher.gauges import replicas
 from publisher.outbox.connection import connect
 from publisher.replica.health import ReplicaHealth
 from publisher.replica.look import Look, look
+from publisher.replica.publication import publish
+from publisher.replica.replication import copied, create, drop
+from publisher.replica.source import connect_source
 from publisher.replica.watch import ReplicaWatch
 from publisher.settings import Settings
 from registry.client.queries import QueryClient
-from registry.errors import Conflict
+from registry.errors import Conflict, Unprepared
 from tests.support import histories
+from tests.support.databases import name_of, plain_role, url_of
 from tests.support.relay_process import relay_process
 from tests.support.replica.pairs import PATIENCE_SECONDS, Pair, Sites
 from tests.support.world import World, running
@@ -154,6 +158,36 @@ async def test_what_somebody_did_to_subscription_slot_or_schema_is_told_by_name(
         await reason("the registry that answers for headquarters has the id")
 
 
+async def test_a_copy_that_postgresql_cannot_complete_is_told_and_made_anew(
+    following: Pair, settings: Settings
+) -> None:
+    """Killed between two steps of its own, PostgreSQL goes on with a slot that it has dropped, again and again."""
+    name = following.slot
+    await drop(following.replica, following.source)
+    await asyncio.to_thread(histories.write, following.source)
+    await create(following.replica, "headquarters", name, following.source, None, may_replace=True)
+    half = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r' AND srsubid = %s"
+    (oid,) = following.at_replica(f"SELECT oid FROM pg_subscription WHERE subname = '{name}'")[0]  # noqa: S608
+    await until(lambda: following.rows(following.replica, half, [oid]) == [(0,)])
+    following.at_replica(f"ALTER SUBSCRIPTION {name} DISABLE")
+    following.at_replica(
+        "UPDATE pg_subscription_rel SET srsubstate = 'f', srsublsn = NULL WHERE srrelid = 'projects'::regclass"
+    )
+    following.at_replica(f"ALTER SUBSCRIPTION {name} ENABLE")
+    why = "the copy of projects was cut off where PostgreSQL cannot go on with it: imi-registry replica drop"
+
+    async with watched(settings) as health:
+        await until(lambda: any(why in problem for problem in health.problems()))
+    assert any(why in reason for reason in (await look(settings)).reasons)
+    with pytest.raises(Unprepared, match="the copy of projects was cut off"):
+        await copied(following.replica, following.source, lambda _done, _all: None)
+
+    await drop(following.replica, following.source)
+    await create(following.replica, "headquarters", name, following.source, None, may_replace=True)
+    await copied(following.replica, following.source, lambda _done, _all: None)
+    await asyncio.to_thread(following.assert_same)
+
+
 async def test_a_lost_slot_is_told_at_both_sides_and_one_that_nothing_bounds_at_the_source(
     servers: Sites, following: Pair, settings: Settings
 ) -> None:
@@ -200,6 +234,30 @@ async def test_the_source_tells_what_each_slot_keeps(following: Pair, settings: 
     assert set(levels["imi_replica_slot_lag_seconds"]) <= {following.slot}  # of an idle one there is none
     found = await look(source)
     assert (found.state, [slot.name for slot in found.slots]) == (None, [following.slot])
+
+
+async def test_a_replica_is_watched_with_the_rights_of_a_publisher(
+    servers: Sites, registries: Pair, world: World
+) -> None:
+    assert (await asyncio.to_thread(histories.write, registries.source)) != []
+    async with connect_source(registries.source) as conn:
+        await publish(conn, None)
+    await create(registries.replica, "headquarters", registries.slot, registries.source, None, may_replace=False)
+    with plain_role(servers.replica.url, registries.replica) as role, plain_role(servers.source.url) as there:
+        registries.at_replica(f"GRANT imi_publisher TO {role.name}")
+        registries.at_source(f"ALTER ROLE {there.name} REPLICATION")
+        async with connect_source(registries.source) as conn:
+            await publish(conn, there.name)
+        settings = world.at(database=url_of(servers.replica.url, name_of(registries.replica), role)).settings(
+            replica_source_url=url_of(servers.source.url, name_of(registries.source), there)
+        )
+        async with watched(settings) as health:
+            await until(lambda: health.age_seconds is not None and not health.problems())
+            assert registries.at_replica("SELECT copied_at IS NOT NULL FROM replica_source") == [(True,)]
+            registries.at_replica(f"ALTER SUBSCRIPTION {registries.slot} DISABLE")
+            await until(lambda: any("is disabled" in problem for problem in health.problems()))
+            assert any("may not read (pg_read_server_files)" in problem for problem in health.problems())
+        registries.at_source(f"DROP OWNED BY {there.name}")
 
 
 async def test_a_service_at_the_replica_answers_shows_pages_and_ends_where_there_is_none(

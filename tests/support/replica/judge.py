@@ -51,5 +51,7 @@ def differences(source: str, replica: str) -> list[str]:
 
 def assert_same(source: str, replica: str) -> None:
     """Fail with what differs, of rows or of counts."""
-    assert differences(source, replica) == []
-    assert counted(source) == counted(replica)
+    found = differences(source, replica)
+    assert found == [], found
+    theirs, ours = counted(source), counted(replica)
+    assert theirs == ours, (theirs, ours)
