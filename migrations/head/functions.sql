@@ -2019,27 +2019,23 @@ DECLARE
     current uuid[];
     missing uuid;
 BEGIN
-    LOOP
-        current := ARRAY(SELECT public.current_project_id(asked) FROM unnest(p_ids) WITH ORDINALITY AS i (asked, place) ORDER BY place);
-        PERFORM FROM public.projects p WHERE p.id = ANY (current) ORDER BY p.id FOR UPDATE;
-        SELECT i.asked INTO missing
-        FROM unnest(p_ids, current) WITH ORDINALITY AS i (asked, now, place)
-        WHERE NOT EXISTS (SELECT FROM public.projects p WHERE p.id = i.now)
-        ORDER BY i.place
-        LIMIT 1;
-        IF NOT FOUND THEN
-            RETURN current;
-        END IF;
-        IF current = ARRAY(
-            SELECT public.current_project_id(asked) FROM unnest(p_ids) WITH ORDINALITY AS i (asked, place) ORDER BY place
-        ) THEN    -- else it was merged while this waited
-            RAISE EXCEPTION '%: % is no project', p_function, coalesce(missing::text, 'NULL') USING ERRCODE = 'P0002';
-        END IF;
-    END LOOP;
+    -- One merge at a time: what an id means changes by merges alone, and two of them crosswise would wait for each other.
+    PERFORM pg_advisory_xact_lock(hashtextextended('imi merge', 0));
+    current := ARRAY(SELECT public.current_project_id(asked) FROM unnest(p_ids) WITH ORDINALITY AS i (asked, place) ORDER BY place);
+    PERFORM FROM public.projects p WHERE p.id = ANY (current) ORDER BY p.id FOR UPDATE;
+    SELECT i.asked INTO missing
+    FROM unnest(p_ids, current) WITH ORDINALITY AS i (asked, now, place)
+    WHERE NOT EXISTS (SELECT FROM public.projects p WHERE p.id = i.now)
+    ORDER BY i.place
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '%: % is no project', p_function, coalesce(missing::text, 'NULL') USING ERRCODE = 'P0002';
+    END IF;
+    RETURN current;
 END;
 $function$;
 REVOKE EXECUTE ON FUNCTION lock_projects(text,uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION lock_projects(text,uuid[]) IS 'Locks projects, in the order of their ids, and returns the ids under which they go on; P0002 for what is none.';
+COMMENT ON FUNCTION lock_projects(text,uuid[]) IS 'Locks projects against everybody, and all others against merges, until the transaction ends; returns the ids under which they go on. P0002 for what is none.';
 
 CREATE OR REPLACE FUNCTION public.log_activity(p_agent_id text, p_worktree_id uuid, p_activity_type text, p_description text, p_file_path text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid

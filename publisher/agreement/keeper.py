@@ -7,6 +7,9 @@ registries end at one id, whatever is cut off or killed meanwhile: docs/adr/0020
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
 from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -28,7 +31,11 @@ MOST_SHARE = 0.02
 """Of a processor that looking takes at most: with 100,000 projects it is done less often."""
 
 ACTOR = "SELECT set_config('imi.actor', 'imi-registry agreement', false)"
-PROJECTS = "SELECT id, remote_origin, created_at FROM public.projects ORDER BY created_at, id"
+PROJECTS = """
+SELECT id, remote_origin, created_at FROM public.projects WHERE remote_origin > %s ORDER BY remote_origin LIMIT %s
+"""
+PAGE = 1_000
+"""Projects that are read at once: other parts of the service have their turn in between."""
 ADOPT = "SELECT public.adopt_project_id(%s, %s)"
 
 
@@ -40,12 +47,13 @@ class Change(NamedTuple):
     project_id: UUID
 
 
-class Looked(NamedTuple):
+@dataclass
+class Looked:
     """What one look found, and did."""
 
-    projects: int
-    changed: list[Change]
-    unsettled: dict[str, str]
+    projects: int = 0
+    changed: list[Change] = field(default_factory=list)
+    unsettled: dict[str, str] = field(default_factory=dict)
     """Origins whose project keeps another id than the one that stands, and why."""
 
 
@@ -60,10 +68,9 @@ class Comparison:
     async def look(self) -> Looked:
         """Bring bucket and projects together. Raises `Unavailable`, `NotFound` when the bucket is gone."""
         await self._read_bucket()
-        with translated():
-            rows = await (await self._conn.execute(PROJECTS)).fetchall()
-        looked = Looked(len(rows), [], {})
-        for project_id, origin, registered_at in rows:
+        looked = Looked()
+        async for project_id, origin, registered_at in self._projects():
+            looked.projects += 1
             known = self._standing.get(origin)
             if known is not None and known.project_id == project_id:
                 continue
@@ -75,6 +82,17 @@ class Comparison:
             if known.project_id != project_id:
                 await self._adopt(Change(origin, project_id, known.project_id), looked)
         return looked
+
+    async def _projects(self) -> AsyncIterator[tuple[UUID, str, datetime]]:
+        after = ""
+        while True:
+            with translated():
+                rows = await (await self._conn.execute(PROJECTS, [after, PAGE])).fetchall()
+            for row in rows:
+                yield row
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][1]
 
     async def _read_bucket(self) -> None:
         async for origin, standing in self._bucket.changes():

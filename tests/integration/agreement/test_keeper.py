@@ -61,9 +61,11 @@ async def test_the_older_registration_wins_and_the_loser_goes_on_under_its_id(
         worktree = new_worktree(conn, loser)
         conn.execute("SELECT claim_worktree(%s, 'alice')", [worktree])
 
-    async with keeping(of(agreeing, second)), keeping(agreeing):
+    async with keeping(of(agreeing, second)) as health, keeping(agreeing):
         async with asyncio.timeout(PATIENCE_SECONDS):
             while ids(second)[ORIGIN] != winner:
+                await asyncio.sleep(0.05)
+            while not health.registry.get_sample_value("imi_agreement_ids_changed_total"):
                 await asyncio.sleep(0.05)
 
     assert ids(world) == {ORIGIN: winner}
