@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from time import monotonic
+from time import thread_time
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -25,10 +25,10 @@ from publisher.settings import Settings
 from registry.errors import Conflict, NotFound, RegistryError, Unavailable
 from registry.log import log
 
-LOOK_SECONDS = 1.0
-"""How often projects and bucket are compared."""
+LOOK_SECONDS, SELDOM_SECONDS = 1.0, 10.0
+"""How often projects and bucket are compared, and where they are many."""
 MOST_SHARE = 0.02
-"""Of a processor that looking takes at most: with 100,000 projects it is done less often."""
+"""Of a processor that looking is to take: with very many projects it is done less often."""
 
 ACTOR = "SELECT set_config('imi.actor', 'imi-registry agreement', false)"
 PROJECTS = """
@@ -139,10 +139,11 @@ class Keeper(Part):
                 await conn.execute(ACTOR)
             comparison = Comparison(conn, bucket)
             while True:
-                began = monotonic()
+                began = thread_time()
                 self.health.looked(await comparison.look())
                 self.settled.set()
-                await asyncio.sleep(max(LOOK_SECONDS, (monotonic() - began) / MOST_SHARE))
+                wanted_seconds = (thread_time() - began) / MOST_SHARE
+                await asyncio.sleep(min(max(LOOK_SECONDS, wanted_seconds), SELDOM_SECONDS))
 
     def interrupted(self) -> None:
         """Settled as well: the registry works without agreement, and it is told what is waited for."""
