@@ -33,6 +33,7 @@ BEGIN
             ('outbox_fault', 'detail'),
             ('hosts', 'former_names'),
             ('project_hosts', 'host_id'),
+            ('project_aliases', 'project_id'),
             ('registry_counts', 'is_only'),
             ('project_counts', 'in_flight_worktrees'),
             ('count_delta', 'is_all_stale'),
@@ -81,6 +82,9 @@ DROP FUNCTION IF EXISTS outbox_project_host_data(project_hosts, projects, jsonb)
 -- 007: what has rows of the tables
 DROP FUNCTION IF EXISTS kept_totals(), counted_totals();
 
+-- 014: what has rows of the tables
+DROP FUNCTION IF EXISTS name_of_merged_worktree(worktrees, uuid), tell_project_merged(projects, projects);
+
 -- 005
 DROP FUNCTION IF EXISTS published_ids(publisher_cursor);
 
@@ -107,6 +111,7 @@ DROP TABLE IF EXISTS
     outbox_backlog,
     outbox,
     deleted_worktrees,
+    project_aliases,
     project_hosts,
     agent_activities,
     worktrees,
@@ -232,6 +237,21 @@ DROP FUNCTION IF EXISTS
     require_host_name(text, text, text, text),
     caller_host_id(),
     default_host_id();
+
+-- 014: identity
+DROP FUNCTION IF EXISTS
+    merge_projects(uuid, uuid),
+    adopt_project_id(uuid, uuid),
+    lock_projects(text, uuid[]),
+    guard_project_id(),
+    current_project_id(uuid),
+    derive_project_ids(boolean),
+    id_for_new_project(text),
+    mirror_merged(jsonb),
+    call_project(uuid, uuid),
+    change_project_id(uuid, uuid),
+    derived_project_id(text),
+    sha1_of(bytea);
 
 -- 005
 DROP FUNCTION IF EXISTS forget_published(interval, integer);

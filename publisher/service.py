@@ -7,6 +7,8 @@ import gc
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
 from publisher import memory
+from publisher.agreement.health import AgreementHealth
+from publisher.agreement.keeper import Keeper
 from publisher.applier.applier import Applier
 from publisher.applier.metrics import ApplierMetrics
 from publisher.canary import Canary, CanaryHealth
@@ -66,6 +68,8 @@ async def serve(
         parts += _publishing(as_part["publisher"], as_part["reader"], metrics, findings)
     if "applier" in as_part:
         parts.insert(1, Applier(as_part["applier"], applier_metrics))
+        if settings.agreement_nats_url:
+            parts.append(Keeper(as_part["applier"], AgreementHealth(metrics.registry)))
     for lead in {metrics, applier_metrics} - {part.health for part in parts}:
         lead.became("elsewhere")
     others = [part.health for part in [contact, *parts] if part.health not in (metrics, applier_metrics)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from publisher.agreement_settings import AgreementSettings
 from publisher.mirror_settings import MirrorSettings
 from publisher.replica_settings import ReplicaSettings
 from registry import exact
@@ -37,13 +38,12 @@ DatabasePart = Literal["publisher", "applier", "reader"]
 """What may work on the database as a user of its own."""
 PART_URLS = tuple(f"{part}_database_url" for part in get_args(DatabasePart))
 
-
 OBJECTS = {"event_versions", "actors"}
 USUAL_VARIABLES = {"database_url": "DATABASE_URL", "nats_url": "NATS_URL"}
 """What others call these settings, too: read where the variable of ours is not set."""
 
 
-class Settings(MirrorSettings, ReplicaSettings):
+class Settings(MirrorSettings, ReplicaSettings, AgreementSettings):
     """Settings shared by all commands. `load` reads them from where they are given."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)

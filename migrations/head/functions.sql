@@ -45,6 +45,57 @@ END;
 $function$;
 COMMENT ON FUNCTION add_worktree_type(text,text,text,text,text,text,jsonb) IS 'Id of the worktree type of this name, added when there is none; 23505 when there is one with other prefixes.';
 
+CREATE OR REPLACE FUNCTION public.adopt_project_id(p_project_id uuid, p_id uuid)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+DECLARE
+    ids CONSTANT uuid[] := public.lock_projects('adopt_project_id', ARRAY[p_project_id]);
+    project public.projects;
+    adopted public.projects;
+    other public.projects;
+BEGIN
+    IF p_id IS NULL THEN
+        RAISE EXCEPTION 'adopt_project_id: p_id is NULL; it must be an id' USING ERRCODE = '22004';
+    END IF;
+    IF ids[1] = p_id THEN
+        RETURN p_id;
+    END IF;
+    SELECT * INTO STRICT project FROM public.projects p WHERE p.id = ids[1];
+    SELECT * INTO other FROM public.projects p WHERE p.id = public.current_project_id(p_id);
+    IF FOUND AND other.id <> project.id THEN
+        RAISE EXCEPTION 'adopt_project_id: p_id % is project % (%); merge_projects() makes both one',
+            p_id, public.quote_for_message(other.name), public.quote_for_message(other.remote_origin)
+            USING ERRCODE = '23505', CONSTRAINT = 'projects_pkey';
+    END IF;
+    PERFORM public.call_project(project.id, p_id);
+
+    adopted := project;
+    adopted.id := p_id;
+    adopted.updated_at := now();    -- as the trigger does below
+    PERFORM public.tell_project_merged(adopted, project);
+    PERFORM FROM public.worktrees w WHERE w.project_id = project.id ORDER BY w.id FOR UPDATE;
+    PERFORM public.change_project_id(project.id, p_id);
+    UPDATE public.deleted_worktrees d SET project_id = p_id WHERE d.project_id = project.id;
+    INSERT INTO public.project_hosts (project_id, host_id, trunk_path, created_at)
+    SELECT p_id, h.host_id, h.trunk_path, h.created_at
+    FROM public.project_hosts h
+    WHERE h.project_id = project.id
+    ORDER BY h.host_id;
+    DELETE FROM public.project_hosts h WHERE h.project_id = project.id;
+    UPDATE public.outbox_backlog b SET row_id = p_id::text WHERE b.entity = 'project' AND b.row_id = project.id::text;
+    -- For whoever follows the id that is no more.
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    VALUES ('project', 'deleted', project.id, project.id, public.outbox_project_data(project, '{}'));
+    RETURN p_id;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION adopt_project_id(uuid,uuid) FROM PUBLIC;
+COMMENT ON FUNCTION adopt_project_id(uuid,uuid) IS 'A project goes on under another id, which another registry gave its origin, or which follows from it; the one it had means it, too. 23505 when another project has the id.';
+
 CREATE OR REPLACE FUNCTION public.advance_replica_sequences()
  RETURNS void
  LANGUAGE plpgsql
@@ -447,12 +498,39 @@ $function$;
 REVOKE EXECUTE ON FUNCTION begin_replica(text,text,uuid,bigint,boolean) FROM PUBLIC;
 COMMENT ON FUNCTION begin_replica(text,text,uuid,bigint,boolean) IS 'Makes this registry an empty, read-only replica of another one, which a subscription is to fill; only its owner may. 55000 when it has rows or a history, unless they may be replaced.';
 
+CREATE OR REPLACE FUNCTION public.call_project(p_former uuid, p_current uuid)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    DELETE FROM public.project_aliases a WHERE a.id = p_current;
+    UPDATE public.project_aliases a SET project_id = p_current WHERE a.project_id = p_former;
+    INSERT INTO public.project_aliases AS a (id, project_id) VALUES (p_former, p_current)
+    ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id
+$function$;
+REVOKE EXECUTE ON FUNCTION call_project(uuid,uuid) FROM PUBLIC;
+COMMENT ON FUNCTION call_project(uuid,uuid) IS 'An id, and all that meant it, means another one from now on.';
+
 CREATE OR REPLACE FUNCTION public.caller_host_id()
  RETURNS uuid
  LANGUAGE sql
  STABLE
 RETURN CASE WHEN (NULLIF(current_setting('imi.host_id'::text, true), ''::text) IS NOT NULL) THEN outbox_uuid_setting('imi.host_id'::text) ELSE NULL::uuid END;
 COMMENT ON FUNCTION caller_host_id() IS 'The host that the caller says it is on, by the setting imi.host_id; NULL when it says none. 22023 when that is no UUID.';
+
+CREATE OR REPLACE FUNCTION public.change_project_id(p_former uuid, p_current uuid)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    -- One statement, at whose end the foreign key is looked at: two rows could not have the origin, even for a moment.
+    WITH moved AS (
+        UPDATE public.worktrees w SET project_id = p_current WHERE w.project_id = p_former
+    )
+    UPDATE public.projects p SET id = p_current WHERE p.id = p_former
+$function$;
+REVOKE EXECUTE ON FUNCTION change_project_id(uuid,uuid) FROM PUBLIC;
+COMMENT ON FUNCTION change_project_id(uuid,uuid) IS 'Gives a row another id, and its worktrees with it.';
 
 CREATE OR REPLACE FUNCTION public.change_project_origin(p_project_id uuid, p_remote_origin text)
  RETURNS void
@@ -470,7 +548,12 @@ BEGIN
             public.quote_origin(p_remote_origin)
             USING ERRCODE = '22023';
     END IF;
+    p_project_id := public.current_project_id(p_project_id);
     SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id FOR UPDATE;
+    IF NOT FOUND THEN    -- merged while this waited, if it is there at all
+        p_project_id := public.current_project_id(p_project_id);
+        SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id FOR UPDATE;
+    END IF;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'change_project_origin: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
@@ -588,7 +671,7 @@ BEGIN
                 USING ERRCODE = 'P0002';
         END IF;
     END IF;
-    RETURN project_id;
+    RETURN public.current_project_id(project_id);
 END;
 $function$;
 COMMENT ON FUNCTION command_project(jsonb) IS 'The project that the data of a command names by project_id or remote_origin.';
@@ -992,6 +1075,23 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION counted_totals() IS 'What registry_counts should be: everything counted, row by row.';
 
+CREATE OR REPLACE FUNCTION public.current_project_id(p_project_id uuid)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce(
+        (
+            SELECT a.project_id
+            FROM public.project_aliases a
+            WHERE a.id = p_project_id AND NOT EXISTS (SELECT FROM public.projects p WHERE p.id = p_project_id)
+        ),
+        p_project_id
+    )
+$function$;
+COMMENT ON FUNCTION current_project_id(uuid) IS 'The id under which the project goes on that was, or is, called so; the same one for what is no alias.';
+
 CREATE OR REPLACE FUNCTION public.days_ago(p_days integer)
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -1005,7 +1105,12 @@ CREATE OR REPLACE FUNCTION public.deactivate_project(p_project_id uuid)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
+    p_project_id := public.current_project_id(p_project_id);
     UPDATE public.projects SET active = false WHERE id = p_project_id AND active;    -- a trigger takes the worktrees along
+    IF NOT FOUND THEN    -- merged while this waited, or inactive, or none
+        p_project_id := public.current_project_id(p_project_id);
+        UPDATE public.projects SET active = false WHERE id = p_project_id AND active;
+    END IF;
     IF NOT FOUND AND NOT EXISTS (SELECT FROM public.projects WHERE id = p_project_id) THEN
         RAISE EXCEPTION 'deactivate_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';
@@ -1044,6 +1149,44 @@ AS $function$
     SELECT * FROM public.deleted_worktrees d WHERE d.id = p_worktree_id
 $function$;
 COMMENT ON FUNCTION deleted_worktree(uuid) IS 'What a deleted worktree was called; no row while it exists.';
+
+CREATE OR REPLACE FUNCTION public.derive_project_ids(p_by_default boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF p_by_default IS NULL THEN
+        RAISE EXCEPTION 'derive_project_ids: p_by_default is NULL; it must be true or false' USING ERRCODE = '22004';
+    END IF;
+    UPDATE public.registry_metadata m SET derived_ids = p_by_default WHERE m.derived_ids <> p_by_default;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION derive_project_ids(boolean) FROM PUBLIC;
+COMMENT ON FUNCTION derive_project_ids(boolean) IS 'Sets whether new projects get derived ids in this registry. Those that are there keep theirs: adopt_project_id().';
+
+CREATE OR REPLACE FUNCTION public.derived_project_id(p_remote_origin text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    -- UUIDv5 of "urn:imi:project" in the namespace of URLs. It never changes: registry/origin.py has the same one.
+    namespace CONSTANT uuid := '5128c89b-5812-5ac4-a011-e7a33083f9cd';
+    origin CONSTANT text := public.normalize_remote_origin(p_remote_origin);
+    hash bytea;
+BEGIN
+    IF origin IS NULL THEN
+        RETURN NULL;
+    END IF;
+    hash := substr(public.sha1_of(uuid_send(namespace) || convert_to(origin, 'UTF8')), 1, 16);
+    hash := set_byte(hash, 6, (get_byte(hash, 6) & 15) | 80);     -- version 5
+    hash := set_byte(hash, 8, (get_byte(hash, 8) & 63) | 128);    -- variant of RFC 9562
+    RETURN encode(hash, 'hex')::uuid;
+END;
+$function$;
+COMMENT ON FUNCTION derived_project_id(text) IS 'The UUIDv5 of an origin, in any form, in the namespace 5128c89b-5812-5ac4-a011-e7a33083f9cd; NULL when it is no GitHub repository.';
 
 CREATE OR REPLACE FUNCTION public.differing_counts()
  RETURNS TABLE(what text, kept bigint, counted bigint)
@@ -1088,6 +1231,7 @@ CREATE OR REPLACE FUNCTION public.displace_project(p_project_id uuid, p_host_id 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
+    p_project_id := public.current_project_id(p_project_id);
     DELETE FROM public.project_hosts h
     WHERE h.project_id = p_project_id AND h.host_id = p_host_id AND h.trunk_path IS NOT NULL;
     IF NOT FOUND AND public.project_trunk(p_project_id, p_host_id) IS NOT NULL THEN
@@ -1366,6 +1510,7 @@ DECLARE
     projects uuid[];
 BEGIN
     IF p_project_id IS NOT NULL THEN
+        p_project_id := public.current_project_id(p_project_id);
         IF NOT EXISTS (SELECT FROM public.projects p WHERE p.id = p_project_id) THEN
             RAISE EXCEPTION 'get_inflight_work: p_project_id % is no project', p_project_id USING ERRCODE = 'P0002';
         END IF;
@@ -1414,6 +1559,7 @@ DECLARE
     trunk_directory text;
     parent text;
 BEGIN
+    p_project_id := public.current_project_id(p_project_id);
     SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id AND p.active;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'get_project_working_path: p_project_id % is no active project', coalesce(p_project_id::text, 'NULL')
@@ -1704,6 +1850,23 @@ $function$;
 REVOKE EXECUTE ON FUNCTION guard_project_host() FROM PUBLIC;
 COMMENT ON FUNCTION guard_project_host() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.guard_project_id()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM public.project_aliases a WHERE a.id = OLD.id AND a.project_id = NEW.id) THEN
+        RAISE EXCEPTION 'cannot change %.id from % to %: a primary key is immutable', TG_TABLE_NAME, OLD.id, NEW.id
+            USING ERRCODE = '55000', TABLE = TG_TABLE_NAME, COLUMN = 'id';
+    END IF;
+    RETURN NEW;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION guard_project_id() FROM PUBLIC;
+COMMENT ON FUNCTION guard_project_id() IS NULL;
+
 CREATE OR REPLACE FUNCTION public.guard_worktree()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1741,6 +1904,10 @@ BEGIN
         END IF;
     END IF;
     SELECT * INTO project FROM public.projects WHERE id = NEW.project_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN    -- perhaps it goes on under another id
+        NEW.project_id := public.current_project_id(NEW.project_id);
+        SELECT * INTO project FROM public.projects WHERE id = NEW.project_id FOR NO KEY UPDATE;
+    END IF;
     IF TG_OP = 'INSERT' AND current_setting('imi.host_id', true) <> '' THEN
         NEW.name := public.worktree_name_on(NEW.project_id, NEW.name, NEW.host_id);
     END IF;
@@ -1768,6 +1935,38 @@ AS $function$
     LIMIT 1
 $function$;
 COMMENT ON FUNCTION host_named(text) IS 'Id of the host that has this name, or had it before; NULL when there is none.';
+
+CREATE OR REPLACE FUNCTION public.id_for_new_project(p_remote_origin text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    asked text := coalesce(current_setting('imi.project_id', true), '');
+    wanted uuid;
+BEGIN
+    IF asked = '' THEN
+        asked := (SELECT CASE WHEN m.derived_ids THEN 'derived' ELSE 'random' END FROM public.registry_metadata m);
+    END IF;
+    IF asked = 'random' OR asked IS NULL THEN
+        RETURN NULL;
+    END IF;
+    BEGIN
+        wanted := CASE asked WHEN 'derived' THEN public.derived_project_id(p_remote_origin) ELSE asked::uuid END;
+    EXCEPTION
+        WHEN invalid_text_representation THEN
+            RAISE EXCEPTION 'setting imi.project_id is %; it must be derived, random or an id', public.quote_for_message(asked)
+                USING ERRCODE = '22023';
+    END;
+    -- What means a project already goes on to mean it.
+    IF EXISTS (SELECT FROM public.projects p WHERE p.id = public.current_project_id(wanted)) THEN
+        RETURN NULL;
+    END IF;
+    RETURN wanted;
+END;
+$function$;
+COMMENT ON FUNCTION id_for_new_project(text) IS 'The id that register_project() gives a new project of this origin: what the setting imi.project_id says (derived, random, or an id), or derive_project_ids() has set; NULL is a random one, also where the id is taken.';
 
 CREATE OR REPLACE FUNCTION public.is_in_flight(p_active boolean, p_merged_at timestamp with time zone, p_has_uncommitted boolean, p_ahead integer, p_behind integer)
  RETURNS boolean
@@ -1810,6 +2009,33 @@ AS $function$
     ) d
 $function$;
 COMMENT ON FUNCTION kept_totals() IS 'The counts that are kept, with what is still to be folded.';
+
+CREATE OR REPLACE FUNCTION public.lock_projects(p_function text, p_ids uuid[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    current uuid[];
+    missing uuid;
+BEGIN
+    -- One merge at a time: what an id means changes by merges alone, and two of them crosswise would wait for each other.
+    PERFORM pg_advisory_xact_lock(hashtextextended('imi merge', 0));
+    current := ARRAY(SELECT public.current_project_id(asked) FROM unnest(p_ids) WITH ORDINALITY AS i (asked, place) ORDER BY place);
+    PERFORM FROM public.projects p WHERE p.id = ANY (current) ORDER BY p.id FOR UPDATE;
+    SELECT i.asked INTO missing
+    FROM unnest(p_ids, current) WITH ORDINALITY AS i (asked, now, place)
+    WHERE NOT EXISTS (SELECT FROM public.projects p WHERE p.id = i.now)
+    ORDER BY i.place
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '%: % is no project', p_function, coalesce(missing::text, 'NULL') USING ERRCODE = 'P0002';
+    END IF;
+    RETURN current;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION lock_projects(text,uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION lock_projects(text,uuid[]) IS 'Locks projects against everybody, and all others against merges, until the transaction ends; returns the ids under which they go on. P0002 for what is none.';
 
 CREATE OR REPLACE FUNCTION public.log_activity(p_agent_id text, p_worktree_id uuid, p_activity_type text, p_description text, p_file_path text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid
@@ -1916,6 +2142,79 @@ END;
 $function$;
 COMMENT ON FUNCTION may_use_counts() IS 'Whether the caller may see the counts that are kept, and sees all rows that are counted, and everything was counted since a table was truncated. Who does not is answered by counting.';
 
+CREATE OR REPLACE FUNCTION public.merge_projects(p_loser uuid, p_winner uuid)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+DECLARE
+    ids CONSTANT uuid[] := public.lock_projects('merge_projects', ARRAY[p_loser, p_winner]);
+    loser public.projects;
+    winner public.projects;
+    origins jsonb;
+    same_name public.worktrees;
+BEGIN
+    IF ids[1] = ids[2] THEN
+        RETURN ids[2];
+    END IF;
+    SELECT * INTO STRICT loser FROM public.projects p WHERE p.id = ids[1];
+    SELECT * INTO STRICT winner FROM public.projects p WHERE p.id = ids[2];
+    SELECT coalesce(jsonb_agg(DISTINCT origin), '[]') INTO origins
+    FROM (
+        SELECT former.origin
+        FROM (VALUES (loser.metadata), (winner.metadata)) AS m (metadata)
+        CROSS JOIN jsonb_array_elements(
+            CASE WHEN jsonb_typeof(m.metadata -> 'former_origins') = 'array' THEN m.metadata -> 'former_origins' ELSE '[]' END
+        ) AS former (origin)
+        UNION ALL
+        SELECT to_jsonb(loser.remote_origin)
+    ) every
+    WHERE origin <> to_jsonb(winner.remote_origin);
+
+    UPDATE public.projects p
+    SET active = p.active OR loser.active,
+        description = coalesce(p.description, loser.description),
+        metadata = loser.metadata || p.metadata || jsonb_build_object('former_origins', origins)
+    WHERE p.id = winner.id
+    RETURNING * INTO winner;
+    PERFORM public.tell_project_merged(winner, loser);
+
+    PERFORM FROM public.worktrees w WHERE w.project_id = loser.id ORDER BY w.id FOR UPDATE;
+    UPDATE public.worktrees w
+    SET project_id = winner.id
+    WHERE w.project_id = loser.id
+        AND NOT EXISTS (SELECT FROM public.worktrees o WHERE o.project_id = winner.id AND o.name = w.name);
+    FOR same_name IN SELECT * FROM public.worktrees w WHERE w.project_id = loser.id ORDER BY w.id LOOP
+        UPDATE public.worktrees w
+        SET project_id = winner.id, name = public.name_of_merged_worktree(same_name, winner.id)
+        WHERE w.id = same_name.id;
+    END LOOP;
+    UPDATE public.deleted_worktrees d SET project_id = winner.id WHERE d.project_id = loser.id;
+
+    -- Where the loser is and the winner is not. Where both are, the winner's path stays; the event tells the other one.
+    INSERT INTO public.project_hosts (project_id, host_id, trunk_path)
+    SELECT winner.id, place.host_id, place.trunk_path
+    FROM (
+        SELECT h.host_id, coalesce(h.trunk_path, loser.trunk_path) AS trunk_path
+        FROM public.project_hosts h
+        WHERE h.project_id = loser.id
+        UNION ALL
+        SELECT public.default_host_id(), loser.trunk_path
+        WHERE NOT EXISTS (SELECT FROM public.project_hosts h WHERE h.project_id = loser.id AND h.trunk_path IS NULL)
+    ) place
+    WHERE public.project_trunk(winner.id, place.host_id) IS NULL
+    ORDER BY place.host_id;
+
+    PERFORM public.call_project(loser.id, winner.id);
+    DELETE FROM public.projects p WHERE p.id = loser.id;
+    RETURN winner.id;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION merge_projects(uuid,uuid) FROM PUBLIC;
+COMMENT ON FUNCTION merge_projects(uuid,uuid) IS 'Makes two projects one: all that is of the loser is of the winner from then on, and its id means the winner. Again, it changes nothing. P0002 for what is no project.';
+
 CREATE OR REPLACE FUNCTION public.mirror_event_applied(p_event jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -1939,6 +2238,8 @@ BEGIN
     ELSIF entity = 'project' AND action = 'deleted' THEN
         DELETE FROM public.project_hosts h WHERE h.project_id = (data ->> 'project_id')::uuid;
         DELETE FROM public.projects p WHERE p.id = (data ->> 'project_id')::uuid;
+    ELSIF entity = 'project' AND action = 'merged' THEN
+        PERFORM public.mirror_merged(data);
     ELSIF entity = 'project' THEN
         PERFORM public.mirror_project(
             jsonb_populate_record(NULL::public.projects, data || jsonb_build_object('id', data -> 'project_id'))
@@ -1979,6 +2280,28 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION mirror_host_event(text,jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION mirror_host_event(text,jsonb) IS 'Applies an event of a host.';
+
+CREATE OR REPLACE FUNCTION public.mirror_merged(p_data jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    winner CONSTANT uuid := p_data ->> 'project_id';
+    loser CONSTANT uuid := p_data -> 'loser' ->> 'project_id';
+BEGIN
+    PERFORM public.call_project(loser, winner);
+    IF NOT EXISTS (SELECT FROM public.projects p WHERE p.id = winner) THEN    -- it goes on under an id that is new
+        PERFORM public.change_project_id(loser, winner);
+    END IF;
+    UPDATE public.deleted_worktrees d SET project_id = winner WHERE d.project_id = loser;
+    PERFORM public.mirror_project(
+        jsonb_populate_record(NULL::public.projects, p_data || jsonb_build_object('id', winner))
+    );
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION mirror_merged(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION mirror_merged(jsonb) IS 'Applies project.merged; the events of worktrees and places follow it.';
 
 CREATE OR REPLACE FUNCTION public.mirror_place_event(p_action text, p_data jsonb)
  RETURNS void
@@ -2029,6 +2352,7 @@ CREATE OR REPLACE FUNCTION public.mirror_tables()
 AS $function$
     SELECT unnest(ARRAY[
         'hosts', 'worktree_types', 'projects', 'project_hosts', 'worktrees', 'agent_activities', 'deleted_worktrees',
+        'project_aliases',
         'command_ledger', 'outbox', 'outbox_backlog'
     ])
 $function$;
@@ -2166,6 +2490,39 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION move_worktree(uuid,uuid) IS 'Says that a worktree, with its path, is on another host than was known.';
+
+CREATE OR REPLACE FUNCTION public.name_of_merged_worktree(p_worktree worktrees, p_winner uuid)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN octet_length(p_worktree.name) + 1 + octet_length(mark) <= 512 THEN p_worktree.name
+        ELSE left(p_worktree.name, (511 - octet_length(mark)) / 4)    -- a character has at most four bytes
+    END || '@' || mark
+    FROM unnest(ARRAY[
+        (
+            SELECT h.name
+            FROM public.worktrees w
+            JOIN public.hosts h ON h.id = p_worktree.host_id
+            WHERE w.project_id = p_winner AND w.name = p_worktree.name AND w.host_id <> p_worktree.host_id
+        ),
+        left(p_worktree.project_id::text, 8),
+        p_worktree.project_id::text,
+        p_worktree.id::text
+    ]) WITH ORDINALITY AS marks (mark, place)
+    WHERE mark IS NOT NULL
+        AND NOT EXISTS (
+            SELECT
+            FROM public.worktrees w
+            WHERE w.project_id IN (p_winner, p_worktree.project_id) AND w.name = p_worktree.name || '@' || mark
+        )
+    ORDER BY place
+    LIMIT 1
+$function$;
+REVOKE EXECUTE ON FUNCTION name_of_merged_worktree(worktrees,uuid) FROM PUBLIC;
+COMMENT ON FUNCTION name_of_merged_worktree(worktrees,uuid) IS 'What a worktree is called in a project that has one of its name: name@host where that one is on another host, else name@ and the first digits of the id of its former project.';
 
 CREATE OR REPLACE FUNCTION public.normalize_path(p_path text)
  RETURNS text
@@ -2852,8 +3209,10 @@ CREATE OR REPLACE FUNCTION public.place_project(p_project_id uuid, p_host_id uui
 AS $function$
 DECLARE
     trunk CONSTANT text := public.normalize_path(p_trunk_path);
-    is_there CONSTANT text := public.project_trunk(p_project_id, p_host_id);
+    is_there text;
 BEGIN
+    p_project_id := public.current_project_id(p_project_id);
+    is_there := public.project_trunk(p_project_id, p_host_id);
     PERFORM public.require_path('place_project', 'p_trunk_path', trunk);
     IF is_there IS NULL THEN
         INSERT INTO public.project_hosts (project_id, host_id, trunk_path)
@@ -3230,6 +3589,7 @@ CREATE OR REPLACE FUNCTION public.register_project(p_name text, p_remote_origin 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
+    given uuid;
     origin text := public.normalize_remote_origin(p_remote_origin);
     branch text := coalesce(p_default_branch, 'main');
     trunk text := public.normalize_path(p_trunk_path);
@@ -3256,6 +3616,15 @@ BEGIN
             p_name,
             replace(branch, '/', '-')
         );
+    END IF;
+
+    -- In a statement of its own: with the id in the one below, two that register one origin at once could meet at the
+    -- primary key, of which ON CONFLICT (remote_origin) knows nothing. An id that another origin has is left to it.
+    given := public.id_for_new_project(origin);
+    IF given IS NOT NULL THEN
+        INSERT INTO public.projects (id, name, remote_origin, default_branch, trunk_path, metadata)
+        VALUES (given, p_name, origin, branch, trunk, coalesce(p_metadata, '{}'))
+        ON CONFLICT DO NOTHING;
     END IF;
 
     -- Name, branch and path of a project that is known stay: the second host that registers it has others.
@@ -3293,6 +3662,7 @@ DECLARE
     own_host uuid := caller;
     worktree_id uuid;
 BEGIN
+    p_project_id := public.current_project_id(p_project_id);
     PERFORM public.require_name('register_worktree', 'p_name', p_name);
     PERFORM public.require_word('register_worktree', 'p_branch_name', p_branch_name);
     PERFORM public.require_path('register_worktree', 'p_path', p_path);
@@ -3355,6 +3725,7 @@ BEGIN
     RETURNING w.id INTO worktree_id;
 
     IF worktree_id IS NULL THEN    -- it is registered exactly so
+        p_project_id := public.current_project_id(p_project_id);    -- merged while this waited
         IF caller IS NOT NULL THEN    -- the name that the insert found, after it had waited for others
             own_name := public.worktree_name_on(p_project_id, p_name, caller);
         END IF;
@@ -3917,6 +4288,8 @@ BEGIN
         SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.agent_activities, r.fields) p WHERE r.kind = 'agent_activities';
     CREATE TEMPORARY TABLE new_deleted ON COMMIT DROP AS
         SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.deleted_worktrees, r.fields) p WHERE r.kind = 'deleted_worktrees';
+    CREATE TEMPORARY TABLE new_aliases ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.project_aliases, r.fields) p WHERE r.kind = 'project_aliases';
     TRUNCATE public.mirror_row, public.mirror_event;
     ANALYZE pg_temp.new_projects, pg_temp.new_worktrees, pg_temp.new_activities, pg_temp.new_deleted;
 
@@ -3938,6 +4311,7 @@ BEGIN
     WHERE NOT EXISTS (SELECT FROM pg_temp.new_activities n WHERE n.id = t.id AND n *= t);
     DELETE FROM public.deleted_worktrees t
     WHERE NOT EXISTS (SELECT FROM pg_temp.new_deleted n WHERE n.id = t.id AND n *= t);
+    DELETE FROM public.project_aliases t WHERE NOT EXISTS (SELECT FROM pg_temp.new_aliases n WHERE n.id = t.id AND n *= t);
 
     INSERT INTO public.hosts SELECT n.* FROM pg_temp.new_hosts n ON CONFLICT (id) DO NOTHING;
     INSERT INTO public.worktree_types SELECT n.* FROM pg_temp.new_types n ON CONFLICT (id) DO NOTHING;
@@ -3946,6 +4320,7 @@ BEGIN
     INSERT INTO public.worktrees SELECT n.* FROM pg_temp.new_worktrees n ON CONFLICT (id) DO NOTHING;
     INSERT INTO public.agent_activities SELECT n.* FROM pg_temp.new_activities n ON CONFLICT (id) DO NOTHING;
     INSERT INTO public.deleted_worktrees SELECT n.* FROM pg_temp.new_deleted n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.project_aliases SELECT n.* FROM pg_temp.new_aliases n ON CONFLICT (id) DO NOTHING;
 
     UPDATE public.mirror_source m
     SET
@@ -4215,7 +4590,7 @@ AS $function$
         VALUES
             ('imi_reader', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_reader', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
-            ('imi_reader', 'TABLE', 'SELECT', '{hosts, project_hosts, v_project_hosts}'),
+            ('imi_reader', 'TABLE', 'SELECT', '{hosts, project_hosts, v_project_hosts, project_aliases}'),
             ('imi_reader', 'TABLE', 'SELECT',
                 '{v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
             ('imi_reader', 'TABLE', 'SELECT', '{outbox, outbox_fault, outbox_backlog, publisher_cursor, published_batch}'),
@@ -4232,11 +4607,13 @@ AS $function$
             ('imi_writer', 'TABLE', 'SELECT',
                 '{v_project_hosts, v_projects_summary, v_worktrees_detail, v_inflight_work, v_recent_agent_activity}'),
             ('imi_writer', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
-            ('imi_writer', 'FUNCTION', 'EXECUTE', '{remove_old_activities(timestamptz), search_known_words(text)}'),
+            ('imi_writer', 'TABLE', 'SELECT', '{project_aliases}'),
+            ('imi_writer', 'FUNCTION', 'EXECUTE',
+                '{remove_old_activities(timestamptz), search_known_words(text), "merge_projects(uuid, uuid)", "adopt_project_id(uuid, uuid)"}'),
 
             ('imi_publisher', 'TABLE', 'SELECT', '{registry_counts, project_counts, count_delta}'),
             ('imi_publisher', 'TABLE', 'SELECT', '{projects, worktrees, worktree_types, agent_activities, deleted_worktrees}'),
-            ('imi_publisher', 'TABLE', 'SELECT', '{hosts, project_hosts, v_project_hosts}'),
+            ('imi_publisher', 'TABLE', 'SELECT', '{hosts, project_hosts, v_project_hosts, project_aliases}'),
             ('imi_publisher', 'TABLE', 'SELECT', '{outbox, outbox_backlog}'),
             ('imi_publisher', 'TABLE', 'SELECT, INSERT, UPDATE', '{publisher_cursor}'),
             ('imi_publisher', 'TABLE', 'SELECT, INSERT, UPDATE, DELETE', '{published_batch}'),
@@ -4261,6 +4638,8 @@ AS $function$
             ('imi_applier', 'TABLE', 'SELECT, INSERT', '{agent_activities, command_ledger}'),
             ('imi_applier', 'TABLE', 'SELECT (id, transaction_id, project_id)', '{outbox}'),
             ('imi_applier', 'TABLE', 'SELECT', '{schema_migrations, registry_metadata}'),
+            ('imi_applier', 'TABLE', 'SELECT', '{project_aliases}'),
+            ('imi_applier', 'FUNCTION', 'EXECUTE', '{"adopt_project_id(uuid, uuid)"}'),
             ('imi_applier', 'SEQUENCE', 'SELECT', '{outbox_id_seq}')
     ) AS r (role_name, kind, rights, object_names)
     CROSS JOIN LATERAL unnest(r.object_names::text[]) AS o (object_name)
@@ -4281,6 +4660,9 @@ BEGIN
     PERFORM public.enter_command_host(p_type, d ->> 'host');
     CASE p_type
         WHEN 'project.register' THEN
+            PERFORM set_config(
+                'imi.project_id', CASE d ->> 'derived_id' WHEN 'true' THEN 'derived' WHEN 'false' THEN 'random' ELSE '' END, true
+            );
             RETURN jsonb_build_object('project_id', public.register_project(
                 d ->> 'name', d ->> 'remote_origin', d ->> 'default_branch', d ->> 'trunk_path', metadata
             ));
@@ -5078,6 +5460,75 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION seed_worktree_types() IS 'Adds the built-in worktree types that are missing; changes nothing that is there.';
 
+CREATE OR REPLACE FUNCTION public.sha1_of(p_bytes bytea)
+ RETURNS bytea
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    word CONSTANT bigint := 4294967295;    -- 32 bits, in the 64 of a bigint
+    padded CONSTANT bytea := p_bytes || '\x80'::bytea
+        || decode(repeat('00', (119 - length(p_bytes) % 64) % 64), 'hex') || int8send(length(p_bytes) * 8::bigint);
+    h bigint[] := ARRAY[1732584193, 4023233417, 2562383102, 271733878, 3285377520];
+    w bigint[];
+    a bigint;
+    b bigint;
+    c bigint;
+    d bigint;
+    e bigint;
+    f bigint;
+    k bigint;
+    x bigint;
+BEGIN
+    FOR block IN 0 .. length(padded) / 64 - 1 LOOP
+        w := '{}';
+        FOR t IN 0 .. 79 LOOP
+            IF t < 16 THEN
+                x := 0;
+                FOR byte IN 0 .. 3 LOOP
+                    x := (x << 8) | get_byte(padded, block * 64 + t * 4 + byte);
+                END LOOP;
+            ELSE
+                x := w[t - 2] # w[t - 7] # w[t - 13] # w[t - 15];
+                x := ((x << 1) | (x >> 31)) & word;
+            END IF;
+            w[t + 1] := x;
+        END LOOP;
+        a := h[1];
+        b := h[2];
+        c := h[3];
+        d := h[4];
+        e := h[5];
+        FOR t IN 0 .. 79 LOOP
+            CASE t / 20
+                WHEN 0 THEN
+                    f := (b & c) | ((b # word) & d);
+                    k := 1518500249;
+                WHEN 1 THEN
+                    f := b # c # d;
+                    k := 1859775393;
+                WHEN 2 THEN
+                    f := (b & c) | (b & d) | (c & d);
+                    k := 2400959708;
+                ELSE
+                    f := b # c # d;
+                    k := 3395469782;
+            END CASE;
+            x := ((((a << 5) | (a >> 27)) & word) + f + e + k + w[t + 1]) & word;
+            e := d;
+            d := c;
+            c := ((b << 30) | (b >> 2)) & word;
+            b := a;
+            a := x;
+        END LOOP;
+        h := ARRAY[(h[1] + a) & word, (h[2] + b) & word, (h[3] + c) & word, (h[4] + d) & word, (h[5] + e) & word];
+    END LOOP;
+    RETURN (SELECT string_agg(substr(int8send(part), 5), ''::bytea ORDER BY place) FROM unnest(h) WITH ORDINALITY AS p (part, place));
+END;
+$function$;
+COMMENT ON FUNCTION sha1_of(bytea) IS 'SHA-1 (FIPS 180-4), for ids derived from names; not for anything that must stay secret.';
+
 CREATE OR REPLACE FUNCTION public.stop_replica()
  RETURNS void
  LANGUAGE plpgsql
@@ -5132,6 +5583,21 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION sync_uncommitted_changes() IS NULL;
+
+CREATE OR REPLACE FUNCTION public.tell_project_merged(p_winner projects, p_loser projects)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    VALUES (
+        'project', 'merged', p_winner.id, p_winner.id,
+        public.outbox_project_data(p_winner, '{}')
+            || jsonb_build_object('loser', public.outbox_project_data(p_loser, '{}') - 'changed')
+    )
+$function$;
+REVOKE EXECUTE ON FUNCTION tell_project_merged(projects,projects) FROM PUBLIC;
+COMMENT ON FUNCTION tell_project_merged(projects,projects) IS NULL;
 
 CREATE OR REPLACE FUNCTION public.truncate_activities()
  RETURNS trigger
@@ -5240,7 +5706,12 @@ BEGIN
     PERFORM public.require_path('update_project', 'p_trunk_path', coalesce(p_trunk_path, '/as/it/is'));
     PERFORM public.require_text('update_project', 'p_description', coalesce(p_description, 'as it is'));
     PERFORM public.require_object('update_project', 'p_metadata', p_metadata);
+    p_project_id := public.current_project_id(p_project_id);
     SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN    -- merged while this waited, if it is there at all
+        p_project_id := public.current_project_id(p_project_id);
+        SELECT * INTO project FROM public.projects p WHERE p.id = p_project_id FOR NO KEY UPDATE;
+    END IF;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'update_project: p_project_id % is no project', coalesce(p_project_id::text, 'NULL')
             USING ERRCODE = 'P0002';

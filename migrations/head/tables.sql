@@ -207,6 +207,16 @@ CREATE TABLE outbox_fault (
 COMMENT ON TABLE outbox_fault IS 'Rows of the outbox whose events were published as references, because their data is too large for a message or cannot be told; for doctor and the status page.';
 COMMENT ON COLUMN outbox_fault.reason IS 'The attribute datarefreason of the event.';
 
+CREATE TABLE project_aliases (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    CONSTRAINT project_aliases_is_another CHECK ((id <> project_id)),
+    CONSTRAINT project_aliases_pkey PRIMARY KEY (id)
+);
+CREATE INDEX idx_project_aliases_project_id ON public.project_aliases USING btree (project_id);
+COMMENT ON TABLE project_aliases IS 'Ids of projects that were merged into others, or go on under another id.';
+COMMENT ON COLUMN project_aliases.project_id IS 'What it means now: never an alias itself, merges see to it.';
+
 CREATE TABLE project_counts (
     project_id uuid NOT NULL,
     active_worktrees bigint NOT NULL,
@@ -332,6 +342,7 @@ CREATE TABLE registry_metadata (
     migration integer NOT NULL,
     installed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     upgraded_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    derived_ids boolean NOT NULL DEFAULT false,
     CONSTRAINT registry_metadata_only_row_check CHECK (only_row),
     CONSTRAINT registry_metadata_pkey PRIMARY KEY (only_row)
 );
@@ -341,6 +352,7 @@ COMMENT ON COLUMN registry_metadata.schema_version IS 'Of the specification whos
 COMMENT ON COLUMN registry_metadata.migration IS 'Number of the last migration. Those of schema_migrations are the ones that imi-registry applied, with their checksums.';
 COMMENT ON COLUMN registry_metadata.installed_at IS 'When the registry was installed; when this table came, where that is not on record.';
 COMMENT ON COLUMN registry_metadata.upgraded_at IS 'When migration was changed last.';
+COMMENT ON COLUMN registry_metadata.derived_ids IS 'Whether a new project gets the id that follows from its origin, where the caller does not say.';
 
 CREATE TABLE replica_source (
     only_row boolean NOT NULL DEFAULT true,

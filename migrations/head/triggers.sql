@@ -50,7 +50,7 @@ CREATE TRIGGER projects_deactivate_worktrees AFTER UPDATE ON public.projects FOR
 
 CREATE TRIGGER projects_guard BEFORE INSERT OR UPDATE OF remote_origin, trunk_path ON public.projects FOR EACH ROW EXECUTE FUNCTION guard_project();
 
-CREATE TRIGGER projects_id_immutable BEFORE UPDATE ON public.projects FOR EACH ROW WHEN ((new.id IS DISTINCT FROM old.id)) EXECUTE FUNCTION guard_primary_key();
+CREATE TRIGGER projects_id_immutable BEFORE UPDATE ON public.projects FOR EACH ROW WHEN ((new.id IS DISTINCT FROM old.id)) EXECUTE FUNCTION guard_project_id();
 
 CREATE TRIGGER projects_metadata BEFORE INSERT OR UPDATE OF metadata ON public.projects FOR EACH ROW WHEN ((new.metadata <> '{}'::jsonb)) EXECUTE FUNCTION guard_metadata();
 

@@ -84,6 +84,7 @@ class Commands(DeferringGroup):
         Deferred(
             "replica", "database.replica:app", "The same by PostgreSQL's logical replication, at source and replica."
         ),
+        Deferred("agreement", "database.agreement:app", "Which id each origin has, in all registries that agree."),
         Deferred("events", "events:app", "The change feed, live and past."),
         Deferred("history", "history:app", "What happened to one thing, and whether the events tell all."),
         Deferred("config", "config:app", "The settings of this run."),

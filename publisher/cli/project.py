@@ -16,13 +16,13 @@ from publisher.cli.arguments.options import (
     ProjectReference,
     UpFolder,
     Utc,
-    Yes,
     json_object,
 )
-from publisher.cli.arguments.usage import confirm
+from publisher.cli.projects import activity, identity
+from publisher.cli.projects.row import found_project
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json, write
-from registry.errors import Invalid, NotFound, Unusable
+from registry.errors import Invalid, Unusable
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -51,6 +51,14 @@ def register(
     ] = None,
     branch: Branch = None,
     trunk_path: TrunkPath = None,
+    derived_id: Annotated[
+        bool | None,
+        typer.Option(
+            "--derived-id/--random-id",
+            help="Whether a new one gets the id that follows from its origin; default: as the registry is set.",
+            show_default=False,
+        ),
+    ] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,
@@ -85,14 +93,17 @@ def register(
         before = await registry.project_of_origin(origin)
         if before is not None and is_given and before.remote_origin != await registry.normalize_remote_origin(origin):
             before = None  # a former origin that is asked for by name is another project now
+        new_id = None if before is not None else await _agreed_id(registry, origin, derived_id)
         project_id = await registry.register_project(
             repository_name(origin) if name is None else name,
             origin if before is None else before.remote_origin,
             "main" if branch is None else branch,
             trunk_path,
             extra,
+            derived_id=derived_id,
+            new_id=new_id,
         )
-        after = await _project(registry, project_id)
+        after = await found_project(registry, project_id)
         if before is None:
             return "registered", after
         return "unchanged" if before == after else "updated", after
@@ -102,6 +113,20 @@ def register(
         emit_json(project)
     else:
         write(f"{change} {project.name} ({project.remote_origin}) {project.id}")
+
+
+async def _agreed_id(registry: Registry, origin: str, derived_id: bool | None) -> UUID | None:
+    """The id that other registries have, or will have, for it; None where none is asked."""
+    from publisher.settings import load
+
+    settings = load()
+    if not settings.agreement_nats_url:
+        return None
+
+    from publisher.agreement.registration import agreed_id
+
+    is_derived = (await registry.registry_metadata()).derived_ids if derived_id is None else derived_id
+    return await agreed_id(settings, origin, is_derived=is_derived, name="imi-registry project register")
 
 
 @app.command("show")
@@ -225,7 +250,7 @@ def update(
         if origin is not None:
             await registry.change_project_origin(project.id, origin)
         await registry.update_project(project.id, name, branch, trunk_path, description, extra)
-        return await _project(registry, project.id)
+        return await found_project(registry, project.id)
 
     project = with_registry(work, database_url, actor)
     if as_json:
@@ -234,67 +259,8 @@ def update(
         write(f"updated {project.name} {project.id}")
 
 
-@app.command("deactivate")
-def deactivate(
-    reference: ProjectReference,
-    yes: Yes = False,
-    database_url: DatabaseUrl = None,
-    _state_dir: UpFolder = None,
-    actor: Actor = None,
-    as_json: AsJson = False,
-) -> None:
-    """Deactivate a project and its worktrees. `project activate` brings the project back, not the worktrees.
-
-    Example: imi-registry project deactivate engine --yes
-    """
-    from publisher.cli.arguments import references
-
-    async def work(registry: Registry) -> tuple[Project, Project]:
-        project = await references.project(registry, reference)
-        if project.active:
-            worktrees = len(await registry.list_worktrees(project_id=project.id))
-            confirm(f"Deactivate {project.name} ({project.remote_origin}) and its worktrees ({worktrees})?", yes)
-        await registry.deactivate_project(project.id)
-        return project, await _project(registry, project.id)
-
-    before, project = with_registry(work, database_url, actor)
-    if as_json:
-        emit_json(project)
-    else:
-        write(f"deactivated {project.name}" if before.active else f"{project.name} was inactive already")
-
-
-@app.command("activate")
-def activate(
-    reference: ProjectReference,
-    database_url: DatabaseUrl = None,
-    _state_dir: UpFolder = None,
-    actor: Actor = None,
-    as_json: AsJson = False,
-) -> None:
-    """Bring a deactivated project back. Its worktrees stay removed until they are registered again.
-
-    Example: imi-registry project activate engine
-    """
-    from publisher.cli.arguments import references
-
-    async def work(registry: Registry) -> tuple[Project, Project]:
-        project = await references.project(registry, reference)
-        if not project.active:
-            await registry.register_project(
-                project.name, project.remote_origin, project.default_branch, project.trunk_path
-            )
-        return project, await _project(registry, project.id)
-
-    before, project = with_registry(work, database_url, actor)
-    if as_json:
-        emit_json(project)
-    else:
-        write(f"{project.name} was active already" if before.active else f"activated {project.name}")
-
-
-async def _project(registry: Registry, project_id: UUID) -> Project:
-    project = await registry.get_project(project_id)
-    if project is None:
-        raise NotFound(f"project {project_id} was deleted meanwhile")
-    return project
+app.command("deactivate")(activity.deactivate)
+app.command("activate")(activity.activate)
+app.command("merge")(identity.merge)
+app.command("adopt-id")(identity.adopt_id)
+app.command("derived-ids")(identity.derived_ids)

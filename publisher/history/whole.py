@@ -19,6 +19,7 @@ TABLES = (
     "hosts",
     "worktree_types",
     "projects",
+    "project_aliases",
     "project_hosts",
     "worktrees",
     "deleted_worktrees",

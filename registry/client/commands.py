@@ -27,10 +27,11 @@ class CommandClient(CommandSender):
         remote_origin: str,
         default_branch: str | None = None,
         trunk_path: str | None = None,
+        derived_id: bool | None = None,
         metadata: dict[str, Any] | None = None,
         sending: Sending = PLAIN,
     ) -> UUID:
-        """Id of the project of this origin: created, or as it is known, taken up again and with its metadata merged."""
+        """Id of the project of this origin: created, its id derived or not; or taken up again, its metadata merged."""
         return await self._id(
             "project_id",
             "project.register",
@@ -39,6 +40,7 @@ class CommandClient(CommandSender):
             remote_origin=remote_origin,
             default_branch=default_branch,
             trunk_path=trunk_path,
+            derived_id=derived_id,
             metadata=metadata,
         )
 

@@ -90,6 +90,10 @@ class RegisterProject(CommandData):
     remote_origin: Text = Field(description="GitHub origin in any ssh, https or git form; the project's key.")
     default_branch: Text = Field(default="main", description="Branch of the trunk.")
     trunk_path: Text | None = Field(default=None, description="Path of the trunk checkout; derived when left out.")
+    derived_id: StrictBool | None = Field(
+        default=None,
+        description="Whether a new project gets the id that follows from its origin; left out, as the registry is set.",
+    )
     host: HostName = None
     metadata: Metadata = Field(default={}, description="Merged into the metadata that is there, key by key.")
 

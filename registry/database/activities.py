@@ -73,7 +73,7 @@ class Activities(Part):
             Activity,
             ACTIVITIES,
             "WHERE (%s::text IS NULL OR a.agent_id = %s) AND (%s::uuid IS NULL OR a.worktree_id = %s)"
-            " AND (%s::uuid IS NULL OR %s IN (w.project_id, d.project_id))"
+            " AND (%s::uuid IS NULL OR public.current_project_id(%s) IN (w.project_id, d.project_id))"
             " ORDER BY a.created_at DESC, a.id LIMIT %s",
             agent_id,
             agent_id,

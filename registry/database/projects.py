@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from registry.arguments import ids_with_prefix
@@ -24,11 +24,21 @@ class Projects(Part):
         default_branch: str = "main",
         trunk_path: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        *,
+        derived_id: bool | None = None,
+        new_id: UUID | None = None,
     ) -> UUID:
-        """Id of the project of this origin: created, or as it is known, reactivated and with its metadata merged."""
+        """Id of the project of this origin: created, or as it is known, reactivated and with its metadata merged.
+
+        A new one gets `new_id`, where no project has or had it. Without: `derived_id` says whether it gets the id that
+        follows from its origin; None: as the registry is set.
+        """
+        wanted = str(new_id) if new_id is not None else {None: "", True: "derived", False: "random"}[derived_id]
         project_id: UUID = await self._pool.write(
             self._cause,
-            "public.register_project(%s, %s, %s, %s, %s)",
+            "CASE WHEN set_config('imi.project_id', %s, true) IS NOT NULL"
+            " THEN public.register_project(%s, %s, %s, %s, %s) END",
+            wanted,
             name,
             remote_origin,
             default_branch,
@@ -67,6 +77,32 @@ class Projects(Part):
         """Give a project the origin its repository has now; `former_origins` in its metadata has the one before."""
         await self._pool.write(self._cause, "public.change_project_origin(%s, %s)", project_id, remote_origin)
 
+    async def merge_projects(self, loser: UUID, winner: UUID) -> UUID:
+        """Make two projects one, and return its id: all that is of `loser` is of `winner` then, and its id means it.
+
+        Of two worktrees of one name the loser's is renamed: name@host, or name@ and digits of the loser's id. Again, it
+        changes nothing.
+        """
+        project_id: UUID = await self._pool.write(self._cause, "public.merge_projects(%s, %s)", loser, winner)
+        return project_id
+
+    async def adopt_project_id(self, project_id: UUID, adopted: UUID) -> UUID:
+        """Let a project go on under the id `adopted`; its id of now means it, too.
+
+        Raises `Conflict` for an id that another project has, or had.
+        """
+        now: UUID = await self._pool.write(self._cause, "public.adopt_project_id(%s, %s)", project_id, adopted)
+        return now
+
+    async def current_project_id(self, project_id: UUID) -> UUID:
+        """The id under which a project goes on that was merged into another one; the same id for any other."""
+        now: UUID = await self._pool.value("SELECT public.current_project_id(%s)", project_id)
+        return now
+
+    async def derive_project_ids(self, by_default: bool) -> None:
+        """Set whether new projects of this registry get the id that follows from their origin, unless a caller says."""
+        await self._pool.write(self._cause, "public.derive_project_ids(%s)", by_default)
+
     async def deactivate_project(self, project_id: UUID) -> None:
         """Soft delete of a project and its worktrees; does nothing when it is inactive already."""
         await self._pool.write(self._cause, "public.deactivate_project(%s)", project_id)
@@ -83,8 +119,9 @@ class Projects(Part):
         return await self._pool.rows_on(self._cause, ProjectMatch, "search_projects", query)
 
     async def get_project(self, project_id: UUID, *, most_bytes: int = WHOLE_BYTES) -> Project | None:
-        """A project, active or not; shortened when its large values have more bytes together."""
-        found = await self._told(Project, PROJECTS, "WHERE p.id = %s", project_id, most_bytes=most_bytes)
+        """A project, active or not, also by a former id; shortened when its large values have more bytes together."""
+        condition: LiteralString = "WHERE p.id = public.current_project_id(%s)"
+        found = await self._told(Project, PROJECTS, condition, project_id, most_bytes=most_bytes)
         return found[0] if found else None
 
     async def normalize_remote_origin(self, remote_origin: str) -> str | None:
@@ -106,15 +143,19 @@ class Projects(Part):
         return found[0] if found else None
 
     async def find_projects(self, reference: str) -> list[Project]:
-        """Projects, active or not, with this name, this origin in any form, or an id that begins so."""
+        """Projects, active or not, with this name, this origin in any form, an id that begins so, or this former id."""
+        first, last = ids_with_prefix(reference)
         return await self._told(
             Project,
             PROJECTS,
             "WHERE p.remote_origin = public.normalize_remote_origin(%s) OR p.name = %s"
-            " OR p.id BETWEEN %s AND %s ORDER BY p.active DESC, p.remote_origin",
+            " OR p.id BETWEEN %s AND %s OR p.id = public.current_project_id(%s)"
+            " ORDER BY p.active DESC, p.remote_origin",
             reference,
             reference,
-            *ids_with_prefix(reference),
+            first,
+            last,
+            first,
         )
 
     async def project_names(self, prefix: str, limit: int) -> list[str]:

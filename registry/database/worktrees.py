@@ -166,7 +166,7 @@ class Worktrees(Part):
         return await self._told(
             Worktree,
             WORKTREES,
-            "WHERE (w.active OR %s) AND (%s::uuid IS NULL OR w.project_id = %s)"
+            "WHERE (w.active OR %s) AND (%s::uuid IS NULL OR w.project_id = public.current_project_id(%s))"
             " AND (%s::text IS NULL OR w.agent_id = %s) AND (%s::uuid IS NULL OR w.host_id = %s)"
             " ORDER BY p.name, p.id, w.name",
             include_inactive,

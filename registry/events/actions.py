@@ -8,7 +8,7 @@ from registry.errors import Invalid
 from registry.validation import printable
 
 ACTIONS: dict[str, tuple[str, ...]] = {
-    "project": ("registered", "updated", "deactivated", "reactivated", "deleted"),
+    "project": ("registered", "updated", "deactivated", "reactivated", "merged", "deleted"),
     "worktree": (
         "created",
         "updated",

@@ -18,6 +18,7 @@ VERSIONS: dict[str, tuple[type[Data], ...]] = {
     "project.updated": (project.ProjectUpdated,),
     "project.deactivated": (project.ProjectDeactivated,),
     "project.reactivated": (project.ProjectReactivated,),
+    "project.merged": (project.ProjectMerged,),
     "project.deleted": (project.ProjectDeleted,),
     "worktree.created": (worktree.WorktreeCreated,),
     "worktree.updated": (worktree.WorktreeUpdated,),

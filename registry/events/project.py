@@ -21,6 +21,7 @@ _PROJECT = {
     "created_at": "2026-01-21T08:00:00+00:00",
     "updated_at": "2026-01-21T10:00:00.123456+00:00",
 }
+_LOSER = _PROJECT | {"project_id": "a4a7c2f0-5a37-4b5c-8a55-2f2f4f4f9c10", "trunk_path": "/srv/flow-engine/trunk-main"}
 
 
 class Project(Data):
@@ -100,6 +101,25 @@ class ProjectReactivated(Project):
     model_config = example(_PROJECT, {"active": False, "updated_at": BEFORE})
     changed: ProjectActivityChanges
     """Previous values."""
+
+
+class FormerProject(Project):
+    """A project as it was under the id that means another one now."""
+
+    model_config = example(_LOSER)
+
+
+class ProjectMerged(Project):
+    """Two ids of a project became one: the data is the project that goes on, `loser` what the other id was.
+
+    A `worktree.updated` for each worktree of the loser follows, and `project.deleted` of the id that is no more.
+    """
+
+    model_config = example(_PROJECT, loser=_LOSER)
+    loser: FormerProject
+    """The project under the id that means this one from now on."""
+    changed: NoChanges
+    """Empty."""
 
 
 class ProjectDeleted(Project):

@@ -60,6 +60,8 @@ class State:
             self.projects.pop(UUID(entity_id), None)
         elif entity == "worktree" and action == "deleted":
             self.worktrees.pop(UUID(entity_id), None)
+        elif entity == "project" and action == "merged":
+            self._merge(data)
         elif entity == "project":
             self.put_project(Project.model_validate(data | {"id": data["project_id"]}))
         elif entity == "worktree":
@@ -68,6 +70,15 @@ class State:
             self._apply_type(data, is_gone=action == "removed")
         else:
             self._truncate(data["table"])
+
+    def _merge(self, data: dict[str, Any]) -> None:
+        """What is of the loser is of the project that goes on, before the events of its worktrees say so."""
+        loser = UUID(data["loser"]["project_id"])
+        project = Project.model_validate(data | {"id": data["project_id"]})
+        self.put_project(project)
+        self.projects.pop(loser, None)
+        for worktree in [worktree for worktree in self.worktrees.values() if worktree.project_id == loser]:
+            self.put_worktree(worktree.model_copy(update={"project_id": project.id, "project_name": project.name}))
 
     def put_project(self, project: Project) -> None:
         """Take a row; a new name is a new name in its worktrees, too."""

@@ -57,3 +57,5 @@ class RegistryMetadata(Row):
     """When the registry was installed."""
     upgraded_at: AwareDatetime
     """When the last migration was applied or taken back."""
+    derived_ids: bool
+    """Whether new projects get the id that follows from their origin, unless a caller says."""

@@ -29,6 +29,7 @@ EVENTS = {
     "project.updated": "updated",
     "project.deactivated": "closed",
     "project.reactivated": "resumed",
+    "project.merged": "updated",
     "project.deleted": "closed",
     "worktree_type.added": "created",
     "worktree_type.updated": "updated",

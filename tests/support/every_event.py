@@ -49,7 +49,9 @@ def _projects(conn: psycopg.Connection[Any], too_large: str) -> None:
     conn.execute("UPDATE projects SET active = false, name = 'two aspects' WHERE id = %s", [project])
     conn.execute("UPDATE projects SET active = true, description = NULL WHERE id = %s", [project])
     conn.execute("SELECT deactivate_project(%s)", [project])
-    conn.execute("DELETE FROM projects WHERE id = %s", [project])
+    conn.execute("SELECT adopt_project_id(%s, gen_random_uuid())", [project])
+    conn.execute("SELECT merge_projects(%s, %s)", [project, add_project(conn, "merged")])
+    conn.execute("DELETE FROM projects WHERE id = current_project_id(%s)", [project])
 
 
 def _worktrees(conn: psycopg.Connection[Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 from registry.database.part import Part
 from registry.models import HealthCheck, RegistryMetadata, SlowQuery
 
@@ -22,6 +24,9 @@ class Insight(Part):
 
     async def registry_metadata(self) -> RegistryMetadata:
         """Which schema the database has, and since when."""
-        query = "SELECT registry_id, schema_version, migration, installed_at, upgraded_at FROM public.registry_metadata"
+        query: LiteralString = (
+            "SELECT registry_id, schema_version, migration, installed_at, upgraded_at, derived_ids"
+            " FROM public.registry_metadata"
+        )
         (row,) = await self._pool.rows(RegistryMetadata, query)
         return row

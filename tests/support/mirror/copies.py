@@ -11,6 +11,7 @@ KEYS = {
     "hosts": "id",
     "worktree_types": "id",
     "projects": "id",
+    "project_aliases": "id",
     "project_hosts": "project_id, host_id",
     "worktrees": "id",
     "deleted_worktrees": "id",

@@ -54,6 +54,8 @@ CALLS = {
     "registry_life": "SELECT registry_life()",
     "registry_epoch": "SELECT registry_epoch()",
     "replica_tables": "SELECT replica_tables()",
+    "current_project_id": "SELECT current_project_id(%(project)s)",
+    "id_for_new_project": "SELECT id_for_new_project('git@github.com:a/b.git')",
 }
 # They take no right on a table, or the owner's: see what each says of it.
 OPEN = {
@@ -72,6 +74,8 @@ OPEN = {
     "registry_life",
     "registry_epoch",
     "replica_tables",
+    "current_project_id",
+    "id_for_new_project",
 }
 # They need rights on hosts and project_hosts, too.
 HOSTS = {
@@ -104,6 +108,15 @@ SERVICE = {
 # Only the owner, or a role of the registry, may call them at all.
 OWNER = {
     "note_schema_version": "SELECT note_schema_version(1)",
+    "derive_project_ids": "SELECT derive_project_ids(true)",
+    "lock_projects": "SELECT lock_projects('f', ARRAY[%(project)s])",
+    "tell_project_merged": "SELECT tell_project_merged(NULL, NULL)",
+    "name_of_merged_worktree": "SELECT name_of_merged_worktree(NULL, NULL)",
+    "call_project": "SELECT call_project(NULL, NULL)",
+    "change_project_id": "SELECT change_project_id(NULL, NULL)",
+    "mirror_merged": "SELECT mirror_merged('{}')",
+    "merge_projects": "SELECT merge_projects(%(project)s, %(project)s)",
+    "adopt_project_id": "SELECT adopt_project_id(%(project)s, gen_random_uuid())",
     "search_known_words": "SELECT search_known_words('a')",
     "forget_published": "SELECT forget_published('90 days', 1000)",
     "grant_role_rights": "SELECT grant_role_rights()",

@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from publisher.web.console.console import console_of
 from publisher.web.console.numbers import number_of
-from publisher.web.console.render import is_piece, page, piece
+from publisher.web.console.render import HEADERS, is_piece, page, piece
 from publisher.web.console.sources import registered, story
 from publisher.web.console.sources.lines import NO_NEWS
 from publisher.web.console.sources.wanted import Wanted, uuid_of
@@ -37,6 +37,8 @@ async def _projects(request: Request) -> Response:
 async def _project(request: Request) -> Response:
     database, id_ = console_of(request).database, uuid_of("project", request.path_params["id"])
     found = await registered.project(database, id_)
+    if str(found.id) != id_:  # it had that id before; links to it go on to lead here
+        return RedirectResponse(f"/projects/{found.id}", status_code=308, headers=HEADERS)
     worktrees = await registered.worktrees(database, id_)
     commands = [
         f"imi-registry project show {id_}",

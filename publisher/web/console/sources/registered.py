@@ -57,7 +57,7 @@ PROJECT = f"""
 SELECT {PROJECT_COLUMNS}, counted.worktrees, counted.in_flight
 FROM public.projects AS p
 {COUNTS}
-WHERE p.id = %(id)s::uuid
+WHERE p.id = public.current_project_id(%(id)s::uuid)
 """
 
 WORKTREE_COLUMNS = """
@@ -201,7 +201,7 @@ async def projects(database: Database, after: tuple[str, str] | None) -> list[Pr
 
 
 async def project(database: Database, id_: str) -> Project:
-    """A project, active or not. Raises `NotFound`."""
+    """A project, active or not, also by an id it had before. Raises `NotFound`."""
     found = await database.row(Project, PROJECT, {"id": id_})
     if found is None:
         raise NotFound(f"project {id_} is not in the registry (its events may be: see /events?project={id_})")

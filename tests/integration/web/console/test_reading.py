@@ -30,6 +30,16 @@ def registered(world: World) -> tuple[str, str]:
     return project, worktree
 
 
+async def test_a_page_of_a_former_id_leads_to_the_project(world: World) -> None:
+    project, _ = registered(world)
+    adopted = "0ed48ae6-1955-5bf8-b770-8339e3f8a016"
+    world.rows("SELECT adopt_project_id(%s::uuid, %s::uuid)::text", project, adopted)
+    async with served(world) as (visitor, _):
+        answer = await visitor.get(f"/projects/{project}")
+        assert (answer.status, answer.headers["location"]) == (308, f"/projects/{adopted}")
+        assert "feat-x" in await visitor.until(f"/projects/{adopted}", "flume")
+
+
 async def test_what_is_in_flight_is_on_the_overview(world: World) -> None:
     _, worktree = registered(world)
     async with served(world) as (visitor, _):

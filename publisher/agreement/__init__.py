@@ -1,0 +1,1 @@
+"""Registries agree on the ids of projects: in a bucket of NATS that needs a quorum stands which id an origin has."""

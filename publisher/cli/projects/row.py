@@ -1,0 +1,21 @@
+"""The row of a project after a change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registry.errors import NotFound
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from registry.database import Registry
+    from registry.models import Project
+
+
+async def found_project(registry: Registry, project_id: UUID) -> Project:
+    """The project of this id. Raises `NotFound`."""
+    project = await registry.get_project(project_id)
+    if project is None:
+        raise NotFound(f"project {project_id} was deleted meanwhile")
+    return project
