@@ -38,7 +38,7 @@ SUBSCRIBER, WRITERS = "subscriber", "writers"
 SERVICE_SETTINGS: dict[str, object] = {"stream_replicas": SIZE}
 EAGER_LANE: dict[str, object] = {
     "command": [sys.executable, "-m", "tests.faults.suite.eager_lane"],
-    "batch_size": 50,
+    "batch_size": 200,
     "log_level": "debug",
 }
 """Events go before the backlog of a second, which takes several batches, and the log says so."""
