@@ -14,7 +14,7 @@ from benchmarks.harness.servers import Servers, new_prefix
 from benchmarks.harness.sizes import Sizes
 from publisher.history.snapshot import table_lines
 from registry.client import RegistryClient
-from registry.history.snapshot import Snapshot, whole_lines
+from registry.history.snapshot import Snapshot, grouped_lines
 
 SNAPSHOT, MODELS, COPY = "RegistryClient.snapshot", "COPY into models", "COPY, not parsed"
 WORKTREES_PER_PROJECT = 10
@@ -90,8 +90,8 @@ async def copied_into_models(conn: AsyncConnection, worktrees: int) -> float:
     start = perf_counter()
     snapshot = Snapshot()
     async with conn.transaction():
-        async for line in whole_lines(table_lines(conn)):
-            snapshot.put_line(line)
+        async for lines in grouped_lines(table_lines(conn)):
+            snapshot.put_lines(lines)
     assert len(snapshot.worktrees) == worktrees
     return worktrees / (perf_counter() - start)
 

@@ -14,7 +14,7 @@ from publisher.outbox.record import every_row
 from publisher.outbox.rows import WHOLE_BYTES
 from publisher.settings import Settings
 from registry import exact
-from registry.history.snapshot import Snapshot, whole_lines
+from registry.history.snapshot import Snapshot, grouped_lines
 from registry.history.state import DataElsewhere, State
 from registry.profiles.imi import ImiProfile
 from registry.subjects import DEFAULT_SOURCE
@@ -67,8 +67,8 @@ async def verify(settings: Settings) -> Verification:
             (has_forgotten,) = await (await conn.execute(HAS_FORGOTTEN)).fetchone() or (False,)
             expected, unread = await _expected(conn)
             found = Snapshot()
-            async for line in whole_lines(table_lines(conn, WHOLE_BYTES)):
-                found.put_line(line)
+            async for lines in grouped_lines(table_lines(conn, WHOLE_BYTES)):
+                found.put_lines(lines)
     verification = compare(expected, found, has_forgotten=has_forgotten)
     verification.differences[:0] = unread[:LISTED]
     if waiting:

@@ -12,6 +12,7 @@ from registry.broker.answers import raise_refusal
 from registry.broker.connection import flushed
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import unless_refused
+from registry.concurrency.collector import collector_at_rest
 from registry.errors import RegistryError, Unavailable
 from registry.history.pages import NOT_READ
 from registry.history.snapshot import END, Snapshot, grouped_lines, snapshot_subject
@@ -22,16 +23,21 @@ CHUNK_TIMEOUT_SECONDS = 30.0
 
 
 async def take_snapshot(client: Client, profile: Profile) -> Snapshot:
-    """The state as of now. Raises `Unavailable` when no publisher answers or it stops in the middle."""
-    async with aclosing(snapshot_pieces(client, snapshot_subject(profile))) as pieces:
-        groups = grouped_lines(pieces)
-        first, *lines = await anext(groups)
-        snapshot = Snapshot(position=_position(first))
-        while END not in lines:
-            snapshot.put_lines(lines)
-            lines = await anext(groups)
-        snapshot.put_lines(lines[: lines.index(END)])
-        return snapshot
+    """The state as of now. Raises `Unavailable` when no publisher answers or it stops in the middle.
+
+    The collector rests meanwhile: between two chunks it would look at all rows before them, which hold no cycles, for a
+    third of the time.
+    """
+    with collector_at_rest():
+        async with aclosing(snapshot_pieces(client, snapshot_subject(profile))) as pieces:
+            groups = grouped_lines(pieces)
+            first, *lines = await anext(groups)
+            snapshot = Snapshot(position=_position(first))
+            while END not in lines:
+                snapshot.put_lines(lines)
+                lines = await anext(groups)
+            snapshot.put_lines(lines[: lines.index(END)])
+            return snapshot
 
 
 def _position(line: bytes) -> Position:
