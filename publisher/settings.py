@@ -18,7 +18,7 @@ from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
 from registry.urls import is_cut_in_password, redacted
-from registry.validation import HOST, PREFIX, RULES, SENDER, SOURCE, printable
+from registry.validation import HOST, PREFIX, RULES, SENDER, SOURCE, printable, printable_place, told
 
 if TYPE_CHECKING:
     from registry.profiles.profile import Profile
@@ -227,9 +227,9 @@ def load(**overrides: object) -> Settings:
         found = Settings.model_validate(_over(_over(of_file(), of_environment()), given))
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = printable_place(".".join(str(part) for part in first["loc"]))
         rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
-        raise Invalid(f'setting {field}: value "{redacted(str(first["input"]))}": {rule}') from None
+        raise Invalid(f'setting {field}: value "{told(redacted(str(first["input"])))}": {rule}') from None
     if found.event_versions:  # which there are only the profile knows
         profile_of(found)
     return found
@@ -258,7 +258,7 @@ def _from_json(name: str, text: str) -> object:
     try:
         return exact.loads_given(text)
     except ValueError as error:
-        raise Invalid(f'setting {name}: value "{redacted(text)}": it must be JSON: {error}') from None
+        raise Invalid(f'setting {name}: value "{told(redacted(text))}": it must be JSON: {error}') from None
 
 
 def of_file() -> dict[str, object]:

@@ -80,7 +80,7 @@ class HistoryService(Part):
                 max_size=CONNECTIONS,
                 timeout=CONNECTION_SECONDS,
             ) as self._pool,
-            connect_nats(self._nats_url, self._name, self._nats_access) as client,
+            connect_nats(self._nats_url, self._name, self._nats_access, answers=True) as client,
             asyncio.TaskGroup() as tasks,
         ):
             free = asyncio.Semaphore(AT_ONCE)

@@ -75,7 +75,7 @@ class QueryService(Part):
         async with (
             _registry(self._database_url, CONNECTIONS) as registry,
             _registry(self._database_url, 1) as large,
-            connect_nats(self._nats_url, self._name, self._nats_access) as client,
+            connect_nats(self._nats_url, self._name, self._nats_access, answers=True) as client,
         ):
             with translated_nats("cannot offer queries"):
                 await self._offer(client, Desk(registry, large, client))

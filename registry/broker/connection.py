@@ -17,7 +17,7 @@ from nats.aio.client import Client
 
 from registry.broker.access import ANYBODY, Access
 from registry.broker.errors import connect_reason, from_nats, reason_of, translated_nats
-from registry.broker.permitted import PermittedClient, refused_subscription_of
+from registry.broker.permitted import AnsweringClient, PermittedClient, refused_subscription_of
 from registry.broker.silence import is_silence, waits_for_tls
 from registry.concurrency.outage import Outage
 from registry.errors import Invalid, Unavailable
@@ -43,18 +43,20 @@ async def connect_nats(
     access: Access = ANYBODY,
     *,
     reconnect: bool = True,
+    answers: bool = False,
     on_closed: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Client]:
     """Connect to the server (or one of the comma-separated servers of a cluster) at `url` for the length of the block.
 
     `name` is shown by the server's monitoring. With `reconnect` a connection lost later is restored for ever in the
-    background; without, it is closed and `on_closed` awaited. Raises `Invalid` for a URL that is none, `Unavailable`
-    when no server answers now, or none takes this client.
+    background; without, it is closed and `on_closed` awaited. With `answers` it is for
+    answering whoever asks, at inboxes alone. Raises `Invalid` for a URL that is none, `Unavailable` when no server
+    answers now, or none takes this client.
     """
     servers = _servers(url)
     if access.identities and any("@" in urlsplit(server).netloc for server in servers):
         raise Invalid(f"NATS URL {redacted(url)} and setting {access.identities[0]}: both say who this is; give one")
-    dialer = _Dialer(servers, name, access, on_closed)
+    dialer = _Dialer(servers, name, access, on_closed, AnsweringClient if answers else PermittedClient)
     client, server = await dialer.first_that_answers()
     if reconnect:
         # nats-py retries the first connection for ever when told to restore lost ones: only ask that of a server that
@@ -71,14 +73,20 @@ class _Dialer:
     """Makes connections for one client."""
 
     def __init__(
-        self, servers: list[str], name: str, access: Access, on_closed: Callable[[], Awaitable[None]] | None
+        self,
+        servers: list[str],
+        name: str,
+        access: Access,
+        on_closed: Callable[[], Awaitable[None]] | None,
+        kind: type[PermittedClient],
     ) -> None:
         self._servers = servers
         self._name = name
         self._access = access
         self._on_closed = on_closed
         self._requires_tls = any(urlsplit(server).scheme in TLS_SCHEMES for server in servers)
-        self._client = PermittedClient()
+        self._kind = kind
+        self._client = kind()
         self._cause: Exception | None = None
 
     async def first_that_answers(self) -> tuple[Client, str]:
@@ -97,7 +105,7 @@ class _Dialer:
     async def open(self, servers: list[str], *, restore: bool) -> Client:
         """A connection to the first of `servers` that answers. Raises `Unavailable`."""
         self._cause = None
-        self._client = client = PermittedClient(self._access, requires_tls=self._requires_tls)
+        self._client = client = self._kind(self._access, requires_tls=self._requires_tls)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * len(servers)):
                 await client.connect(

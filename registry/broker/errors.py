@@ -38,6 +38,8 @@ STREAM_IS_FULL = {"maximum messages exceeded", "maximum bytes exceeded", "maximu
 """Texts with `STORE_FAILED` that tell of a limit of the stream: the server looked before it stored anything."""
 
 
+NO_MESSAGE = 10037
+"""`err_code`: the stream has no such message."""
 NO_LEADER = 10008
 """`err_code`: the cluster has no leader, as when most of its servers are away; one says so after some ten seconds."""
 
@@ -71,6 +73,12 @@ def is_leaderless(error: RegistryError) -> bool:
     """Whether an error, translated here, means that the cluster of nats-servers has no leader now."""
     cause = error.__cause__
     return isinstance(cause, nats.js.errors.APIError) and cause.err_code == NO_LEADER
+
+
+def is_no_message(error: RegistryError) -> bool:
+    """Whether an error, translated here, means that a stream, which is there, has not the message asked for."""
+    cause = error.__cause__
+    return isinstance(cause, nats.js.errors.APIError) and cause.err_code == NO_MESSAGE
 
 
 def is_full(error: nats.js.errors.APIError) -> bool:

@@ -21,11 +21,14 @@ from nats.js import JetStreamContext
 
 from registry.broker.access import ANYBODY, Access
 from registry.errors import Invalid
+from registry.validation import INBOX
 
 VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
 
 NO_MORE_SUBSCRIPTIONS = "maximum subscriptions exceeded"
 """What a server says, and goes on, when the account has as many as it may."""
+ANSWERED = re.compile(INBOX.encode() + rb"|_R_(\.[!-)+-=?-~]+)+")
+"""Subjects for answers: inboxes, and what a server puts in their place between accounts."""
 FLUSH_SECONDS = 10
 REMEMBERED = 32
 """Refused subjects that are kept. A sender may name any number of subjects for his answers."""
@@ -211,6 +214,19 @@ class PermittedClient(Client):
         await self._error_cb(error)
         if NO_MORE_SUBSCRIPTIONS not in text:
             await self._process_op_err(error)
+
+
+class AnsweringClient(PermittedClient):
+    """One that answers whoever asks, at an inbox and nowhere else.
+
+    A server lets a sender name any subject for his answer, also one on which he may not publish and we may: an event's,
+    or one of JetStream's API. Such a request is none.
+    """
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        """As nats-py's, of messages that want no answer, or want it where answers come."""
+        if not reply or ANSWERED.fullmatch(bytes(reply)):
+            await super()._process_msg(sid, subject, reply, data, headers)
 
 
 def refusal_of(client: Client, *subjects: str) -> NotPermitted | None:

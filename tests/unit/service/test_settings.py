@@ -198,3 +198,11 @@ def test_a_database_url_of_a_part_that_is_none_is_refused_without_its_password(n
     with pytest.raises(Invalid, match=f"setting {name}") as refused:
         load(**{name: "postgresql://u:s3cret/x@db/r"})
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("actors", [f'{{"{"9" * 5000}": "ada"}}', f'["{"9" * 5000}"', f'"{"9" * 5000}"'])
+def test_what_is_wrong_is_said_shortly_however_long_it_is(monkeypatch: pytest.MonkeyPatch, actors: str) -> None:
+    monkeypatch.setenv("IMI_ACTORS", actors)
+    with pytest.raises(Invalid, match=r"setting .?actors") as refused:
+        load()
+    assert len(str(refused.value)) < 1000
