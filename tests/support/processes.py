@@ -19,16 +19,16 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def run(
-    *arguments: str, cwd: Path | None = None, stdin: str | None = None, **variables: str
+    *arguments: str, cwd: Path | None = None, stdin: str | None = None, seconds: float = 60, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with `variables` set."""
+    """Run a command to its end, which is to come within `seconds`, with `variables` set."""
     return subprocess.run(
         [*COMMAND, *arguments],
         cwd=cwd,
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds,
         env=environment(**variables),
         check=False,
     )

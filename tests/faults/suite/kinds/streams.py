@@ -29,7 +29,7 @@ async def made_anew(there: Installation, rng: random.Random) -> AsyncIterator[No
     places = {"DATABASE_URL": there.database.url, "NATS_URL": there.cluster.url, "IMI_PREFIX": PREFIX}
     variables = places | {"IMI_STREAM_REPLICAS": "3"}
     async with asyncio.timeout(REBUILD_SECONDS):
-        while (ran := await asyncio.to_thread(run, "rebuild-stream", **variables)).returncode != 0:
+        while (ran := await asyncio.to_thread(run, "rebuild-stream", seconds=REBUILD_SECONDS, **variables)).returncode != 0:
             assert "a publisher leads" in ran.stderr, ran.stderr  # PostgreSQL has not noticed yet that it is gone
     for name in PUBLISHERS:
         there.parties[name].start()
