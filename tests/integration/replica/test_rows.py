@@ -21,7 +21,7 @@ CHANGES = (
     "SELECT update_worktree_git_state(id, p_uncommitted_count := 3, p_ahead := 2) FROM worktrees",
     "SELECT log_activity('a', id, 'other', 'one of many') FROM worktrees CROSS JOIN generate_series(1, 20)",
     "SELECT mark_worktree_merged(id, 'a', 'abc1234') FROM worktrees ORDER BY id LIMIT 1",
-    "SELECT deactivate_project(id) FROM projects ORDER BY id LIMIT 1",
+    "SELECT deactivate_project(id) FROM projects WHERE name <> 'hosted' ORDER BY id LIMIT 1",
     "UPDATE worktrees SET project_id = (SELECT id FROM projects WHERE name = 'hosted'), name = id::text WHERE active",
     "DELETE FROM projects WHERE id = (SELECT max(id::text)::uuid FROM projects WHERE name <> 'hosted')",
     "SELECT cleanup_old_activities(0)",
