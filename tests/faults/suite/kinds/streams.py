@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from functools import partial
 
 from tests.faults.suite.fault import ALONE, fault
 from tests.faults.suite.installation import PREFIX, PUBLISHERS, Installation
@@ -28,8 +29,9 @@ async def made_anew(there: Installation, rng: random.Random) -> AsyncIterator[No
     await delete_stream(there.cluster, there.event_stream)
     places = {"DATABASE_URL": there.database.url, "NATS_URL": there.cluster.url, "IMI_PREFIX": PREFIX}
     variables = places | {"IMI_STREAM_REPLICAS": "3"}
+    rebuild = partial(run, "rebuild-stream", seconds=REBUILD_SECONDS, **variables)
     async with asyncio.timeout(REBUILD_SECONDS):
-        while (ran := await asyncio.to_thread(run, "rebuild-stream", seconds=REBUILD_SECONDS, **variables)).returncode != 0:
+        while (ran := await asyncio.to_thread(rebuild)).returncode != 0:
             assert "a publisher leads" in ran.stderr, ran.stderr  # PostgreSQL has not noticed yet that it is gone
     for name in PUBLISHERS:
         there.parties[name].start()
