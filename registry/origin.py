@@ -1,6 +1,6 @@
 """Origins of projects as the registry stores them, and the id that follows from one, for who has no database at hand.
 
-`normalize_remote_origin()` and `derived_project_id()` in SQL say the same; a test compares them.
+The functions `normalize_remote_origin` and `derived_project_id` of the schema say the same; a test compares them.
 """
 
 from __future__ import annotations

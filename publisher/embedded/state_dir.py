@@ -108,7 +108,10 @@ def check_files_are_ours(directory: Path) -> None:
     """
     ours = owners()
     for path in sorted(directory.iterdir()):
-        uid = path.lstat().st_uid
+        try:
+            uid = path.lstat().st_uid
+        except FileNotFoundError:
+            continue  # a server that is ending has removed it
         if uid not in ours:
             raise Unusable(
                 f'state directory "{directory}": "{path.name}" in it belongs to another user (uid {uid}); '

@@ -39,7 +39,7 @@ SELECT
     entity,
     action,
     project_id::text,
-    coalesce(entity_id::text, data ->> 'type_id', data ->> 'table', ''),
+    coalesce(entity_id::text, data ->> 'type_id', data ->> 'table', event_id::text),
     octet_length(text),
     CASE WHEN octet_length(text) <= %(most)s THEN text ELSE '{}' END
 FROM (SELECT *, data::text AS text FROM outbox OFFSET 0) AS outbox

@@ -177,6 +177,7 @@ def do_everything(conn: psycopg.Connection[Any]) -> None:
         ("DELETE FROM worktrees WHERE id = %s", [worktree]),
         ("SELECT deactivate_project(%s)", [project]),
         ("SELECT register_project('alpha', 'git@github.com:owner/alpha.git')", []),
+        ("SELECT merge_projects(register_project('beta', 'git@github.com:owner/beta.git'), %s)", [project]),
         ("DELETE FROM projects WHERE id = %s", [project]),
         ("INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('spike', 'spike/', 'spike-')", []),
         ("UPDATE worktree_types SET color = '#112233' WHERE name = 'spike'", []),

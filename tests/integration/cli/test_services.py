@@ -125,7 +125,7 @@ def test_rollback_asks_first(database: str) -> None:
     ("arguments", "code", "message"),
     [
         (["--entity", "foo"], 2, 'entity "foo" is none of project, worktree'),
-        (["--entity", "project", "--action", "merged"], 2, 'action "merged" of project is none of registered, updated'),
+        (["--entity", "project", "--action", "moved"], 2, 'action "moved" of project is none of registered, updated'),
         (["--project", "12"], 3, "query projects: nobody answers"),  # a name, or the beginning of an id: who knows it?
         ([], 1, "no stream "),
     ],
