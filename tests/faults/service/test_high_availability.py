@@ -11,7 +11,9 @@ import psycopg
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from publisher.doctor import examine
+from publisher.doctor.findings import Finding
 from registry.database import migrate
+from registry.errors import Unavailable
 from tests.support.nats.cluster import Cluster, cluster
 from tests.support.nats.reading import connected
 from tests.support.relay_process import RelayProcess, relay_process
@@ -110,7 +112,12 @@ async def test_any_machine_of_the_example_may_be_lost(world: World, state_dir: P
                             published = await there.at(nats=client).published()
                 told = [one.envelope["data"]["name"] for one in published if ".project." in one.subject]
                 assert told == ["before", "without-a-standby", "with-a-new-standby", "with-half-of-everything"]
-                findings = [one for one in await examine(there.settings()) if one.check in {"publisher", "stream"}]
+                found: list[Finding] = []
+                async with asyncio.timeout(60):
+                    while not found:
+                        with suppress(Unavailable):  # of such a node, too
+                            found = await examine(there.settings())
+                findings = [one for one in found if one.check in {"publisher", "stream"}]
                 assert all(one.is_well for one in findings), findings
 
 
