@@ -19,6 +19,7 @@ from publisher.settings import Settings
 from registry.broker.access import Access
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
+from registry.broker.stored import first_message
 from registry.errors import Invalid, NotFound
 
 DESCRIPTION = "Which id the project of each origin has, in all registries that agree."
@@ -95,7 +96,7 @@ class Bucket:
             self._made, self._read = made, 0
             yield "", None
         while self._read < info.state.last_seq:
-            message = await self._next(self._read + 1)
+            message = await first_message(self._js, self._stream, self._read + 1, f"{self._root}>")
             if message is None:
                 self._read = info.state.last_seq
                 return
@@ -119,13 +120,6 @@ class Bucket:
         except NotFound:
             return None, 0
         return _standing(origin_of(key), message), int(message.seq or 0)
-
-    async def _next(self, number: int) -> RawStreamMsg | None:
-        try:
-            with translated_nats(f"cannot read bucket {self._name}"):
-                return await self._js.get_msg(self._stream, seq=number, subject=f"{self._root}>", next=True)
-        except NotFound:
-            return None
 
     async def _info(self) -> StreamInfo:
         with translated_nats(f"cannot read bucket {self._name}"):
