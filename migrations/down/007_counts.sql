@@ -9,6 +9,9 @@ SET LOCAL datestyle = 'ISO, YMD';
 SET LOCAL timezone = 'UTC';
 SET LOCAL client_min_messages = warning;
 
+-- In the order in which writers come by them: who updates a worktree reads its project.
+LOCK TABLE agent_activities, worktrees, projects IN ACCESS EXCLUSIVE MODE;
+
 DROP TRIGGER IF EXISTS projects_count_insert ON projects;
 DROP TRIGGER IF EXISTS projects_count_update ON projects;
 DROP TRIGGER IF EXISTS projects_count_delete ON projects;
