@@ -149,8 +149,6 @@ BEGIN
 END;
 $$;
 
-CREATE INDEX IF NOT EXISTS idx_worktrees_host_id ON worktrees (host_id) WHERE host_id <> '00000000-0000-0000-0000-000000000000';
-
 ALTER TABLE outbox ADD COLUMN IF NOT EXISTS host_id uuid;
 ALTER TABLE outbox ALTER COLUMN host_id SET DEFAULT nullif(caller_host_id(), default_host_id());
 
@@ -1744,3 +1742,6 @@ $$;
 DO $$ BEGIN PERFORM grant_role_rights(); PERFORM note_schema_version(10); END $$;
 
 COMMIT;
+
+-- Behind the transaction, so that it is built beside writers.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_worktrees_host_id ON public.worktrees (host_id) WHERE host_id <> '00000000-0000-0000-0000-000000000000';

@@ -13,22 +13,27 @@ SET LOCAL timezone = 'UTC';
 
 DO $$
 DECLARE
-    twice record;
+    twice text;
 BEGIN
     IF to_regclass('hosts') IS NULL THEN
         RETURN;
     END IF;
     LOCK TABLE worktrees IN ACCESS EXCLUSIVE MODE;
-    SELECT w.path, string_agg(quote_for_message(h.name), ', ' ORDER BY h.name) AS hosts INTO twice
+    SELECT w.path INTO twice    -- of two at a path, one at least is not on the default host
     FROM worktrees w
-    JOIN hosts h ON h.id = w.host_id
     WHERE w.active
-    GROUP BY w.path
-    HAVING count(*) > 1
+        AND w.host_id <> '00000000-0000-0000-0000-000000000000'
+        AND EXISTS (SELECT FROM worktrees other WHERE other.active AND other.path = w.path AND other.host_id <> w.host_id)
     LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'cannot step back: path % is that of active worktrees on the hosts %; remove all but one of each such path first',
-            quote_for_message(twice.path), twice.hosts
+            quote_for_message(twice),
+            (
+                SELECT string_agg(quote_for_message(h.name), ', ' ORDER BY h.name)
+                FROM worktrees w
+                JOIN hosts h ON h.id = w.host_id
+                WHERE w.active AND w.path = twice
+            )
             USING ERRCODE = '55000';
     END IF;
 END;

@@ -11,6 +11,8 @@ import psycopg
 from publisher.doctor import examine
 from tests.support.commandline import CommandLine
 from tests.support.databases import Role, new_database
+from tests.support.metrics.alerts import firing, needs_promtool
+from tests.support.metrics.exported import Exported
 from tests.support.mirror.mirrors import Mirror
 from tests.support.outbox.changes import rename_project
 from tests.support.processes import run
@@ -54,6 +56,20 @@ async def test_doctor_and_status_tell_how_old_it_is(source: World, mirror: Mirro
     ((is_well, text),) = await found(mirror)
     assert not is_well
     assert "3 days" in text
+
+
+@needs_promtool
+async def test_an_old_mirror_raises_an_alert(source: World, mirror: Mirror) -> None:
+    rename_project(source.database, 2)
+    async with mirror.following() as health:
+        await mirror.assert_same()
+        assert "ImiCopyOld" not in await firing(Exported(health.registry).text())
+    with psycopg.connect(mirror.database, autocommit=True) as conn:
+        conn.execute("UPDATE mirror_source SET known_at = now() - interval '6 min'")
+    await source.nats.jetstream().delete_stream(source.stream)
+    async with mirror.following() as health:
+        text = await Exported(health.registry).until(lambda age: age > 300, "imi_mirror_age_seconds")
+        assert "ImiCopyOld" in await firing(text)
 
 
 async def test_a_mirror_that_hears_nothing_new_stays_young(source: World, mirror: Mirror) -> None:

@@ -26,6 +26,8 @@ from registry.client.queries import QueryClient
 from registry.errors import Conflict, Unprepared
 from tests.support import histories
 from tests.support.databases import name_of, plain_role, url_of
+from tests.support.metrics.alerts import HAS_PROMTOOL, firing
+from tests.support.metrics.exported import exported_slots
 from tests.support.relay_process import relay_process
 from tests.support.replica.pairs import PATIENCE_SECONDS, Pair, Sites
 from tests.support.world import World, running
@@ -212,6 +214,8 @@ async def test_a_lost_slot_is_told_at_both_sides_and_one_that_nothing_bounds_at_
                     await asyncio.sleep(0.05)
             (told,) = await findings()
             assert told.startswith(f"replication slot {following.slot} is lost")
+            if HAS_PROMTOOL:
+                assert "ImiReplicaLost" in await firing(await exported_slots(following.source))
             found = await look(settings)
             assert any(f"slot {following.slot} of headquarters is lost" in reason for reason in found.reasons)
             health = "SELECT state, what FROM registry_health() WHERE name = 'replication slots'"

@@ -11,8 +11,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from publisher.applier.metrics import ApplierMetrics
+from publisher.gauges import replicas
 from publisher.gauges.level import Level
 from publisher.gauges.measurement import Gauges, OutboxMeasurement, StreamMeasurement
+from publisher.outbox.connection import connect
 from publisher.relay.metrics import RelayMetrics
 from tests.support.world import World, running
 
@@ -78,6 +80,12 @@ def exported_levels(levels: Sequence[Level]) -> str:
     gauges = Gauges("measurement", CollectorRegistry())
     gauges.measured(levels)
     return Exported(gauges.registry).text()
+
+
+async def exported_slots(database_url: str) -> str:
+    """What the source of replicas exports of their slots."""
+    async with connect(database_url, "test") as conn:
+        return exported_levels(await replicas.measure(conn))
 
 
 @asynccontextmanager

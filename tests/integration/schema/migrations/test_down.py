@@ -80,6 +80,19 @@ def test_all_the_way_back_and_up_again_keeps_what_is_registered(database: str) -
         assert conn.execute("SELECT p.*, o.id FROM projects p, outbox o").fetchall() == before
 
 
+def test_one_path_on_two_hosts_is_no_way_back_behind_hosts_and_changes_nothing(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("SELECT register_project('a', 'git@github.com:o/a.git')")
+        for name in ("laptop", "server"):
+            conn.execute("SELECT set_config('imi.host_id', register_host(%s)::text, false)", [name])
+            conn.execute("SELECT register_worktree(id, 'feat', 'x', 'x', '/x') FROM projects")
+        with pytest.raises(Conflict, match=r'path "/x" is that of active worktrees on the hosts "laptop", "server"'):
+            back.down(conn, to=9)
+        assert [one.name for one in migrate.status(conn) if one.applied_at][-1].startswith("010")
+        conn.execute("UPDATE worktrees SET active = false WHERE host_id = host_named('laptop')")
+        back.down(conn, to=9)
+
+
 def test_what_was_applied_last_is_taken_back_first_and_can_be_applied_again(db: psycopg.Connection) -> None:
     all_three = [FIRST, SECOND, INDEXED]
     migrate.apply(db, migrations=all_three)
