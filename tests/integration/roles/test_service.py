@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from publisher.agreement.bucket import connect_bucket
+from publisher.agreement.health import AgreementHealth
+from publisher.agreement.keeper import Keeper
+from publisher.agreement.standing import Standing
 from registry.commands import COMMANDS
 from registry.commands.catalogue import PROJECT_ID, WORKTREE_ID
 from tests.support.commandline import command_line
@@ -14,7 +22,7 @@ from tests.support.databases import name_of
 from tests.support.every_event import change_everything
 from tests.support.roles.cluster import as_login, connect, create_roles, login, migrated
 from tests.support.web.console import served
-from tests.support.world import World
+from tests.support.world import World, running
 
 PROJECT = "INSERT INTO projects (id, name, remote_origin, trunk_path) VALUES (%s, 'a', 'git@github.com:o/a.git', '/a')"
 WORKTREE = """
@@ -95,6 +103,21 @@ async def test_every_event_is_published_and_told_without_the_owner(world: World,
     async with publisher.relay(), publisher.history(), publisher.queries():
         await there.assert_exactly_once(at_least=20)
         assert len(await there.replayed()) > 20
+
+
+async def test_projects_go_on_under_agreed_ids_with_the_rights_of_an_applier(
+    world: World, urls: dict[str, str]
+) -> None:
+    there = world.at(database=urls["owner"])
+    with connect(urls["owner"]) as conn:
+        conn.execute(PROJECT, [PROJECT_ID])
+    agreed = {"agreement_nats_url": world.nats_url, "agreement_bucket": f"{world.prefix}_IDS", "agreement_replicas": 1}
+    settings = there.at(database=urls["applier"]).settings(**agreed)
+    async with connect_bucket(settings, "test") as bucket:
+        known = await bucket.agree("git@github.com:o/a.git", Standing(True, datetime(2020, 1, 1, tzinfo=UTC), uuid4()))
+    async with running(Keeper(settings, AgreementHealth(CollectorRegistry()))), asyncio.timeout(60):
+        while there.rows("SELECT id FROM projects") != [(known.project_id,)]:
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("role", ["reader", "publisher"])
