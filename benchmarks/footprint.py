@@ -44,7 +44,8 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
     report = Report(
         "footprint",
         "Memory is the resident set of the `imi-registry serve` process, CPU its user and system time over "
-        f"{sizes.idle_seconds:g} s without a change. Starts are timed from outside, beside an empty Python.",
+        f"{sizes.idle_seconds:g} s without a change, and a wake-up a voluntary context switch of it. Starts are timed "
+        "from outside, beside an empty Python.",
     )
     async with connect_nats(servers.nats_url, "bench") as client:
         await _service(servers, sizes, client, report)
@@ -83,9 +84,9 @@ async def _service(servers: Servers, sizes: Sizes, client: Client, report: Repor
         async with servers.service(url, prefix) as pid:
             process = psutil.Process(pid)
             await asyncio.sleep(1)  # the start itself is no idling
-            before = process.cpu_times()
+            before, waits_before = process.cpu_times(), process.num_ctx_switches().voluntary
             await asyncio.sleep(sizes.idle_seconds)
-            after = process.cpu_times()
+            after, waits_after = process.cpu_times(), process.num_ctx_switches().voluntary
             spent = after.user + after.system - before.user - before.system
             report.add("serve, idle: CPU", "% of a core", [100 * spent / sizes.idle_seconds])
             report.targets.append(
@@ -93,6 +94,8 @@ async def _service(servers: Servers, sizes: Sizes, client: Client, report: Repor
                     "serve, idle CPU", "% of a core", 100 * spent / sizes.idle_seconds, at_most=MOST_IDLE_CPU_PERCENT
                 )
             )
+            wakes = (waits_after - waits_before) / sizes.idle_seconds
+            report.add("serve, idle: wake-ups", "a second", [wakes])
             memory = process.memory_info().rss / MEBIBYTE
             report.add("serve, idle: memory", "MiB", [memory])
             report.targets.append(Target("serve, idle: memory", "MiB", memory, at_most=MOST_IDLE_MEBIBYTES))

@@ -17,6 +17,7 @@ from publisher.health import Health
 from publisher.settings import Settings, profile_of
 from registry.concurrency.backoff import Backoff
 from registry.concurrency.tasks import first_error
+from registry.concurrency.ticks import tick
 from registry.errors import Invalid, RegistryError, Unavailable
 
 HEARD_SECONDS = 1.0
@@ -79,7 +80,7 @@ class Part:
             else:
                 self.health.well()
                 self.settled.set()
-            await asyncio.sleep(HEARD_SECONDS)
+            await tick(HEARD_SECONDS)
 
     def interrupted(self) -> None:
         """Called when an error has ended `work`, which is to be done again."""

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from publisher.embedded.supervised import Supervised
 from publisher.health import Health
+from registry.concurrency.ticks import tick
 from registry.errors import Unavailable
 from registry.log import log
 
@@ -61,8 +62,8 @@ class ServersHealth(Health):
 async def watched(server: Supervised, health: ServersHealth) -> None:
     """Have `server` started again whenever it is dead, until cancelled. Raises `Unavailable` when that is in vain."""
     while True:
-        while server.is_running():  # noqa: ASYNC110  # the end of another process is no event of this loop
-            await asyncio.sleep(WATCH_SECONDS)
+        while server.is_running():  # the end of another process is no event of this loop
+            await tick(WATCH_SECONDS)
         began = monotonic()
         health.died(server.name, server.exit_reason())
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -18,6 +17,7 @@ from publisher.outbox.known import known_stream
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.connection import connect_nats
+from registry.concurrency.ticks import tick
 
 INTERVAL_SECONDS = 15.0
 
@@ -72,7 +72,7 @@ class OutboxMeasurement(_Measurement):
             while True:
                 known = await known_stream(conn, self._profile.event_stream)
                 self._gauges.measured([*await outbox.measure(conn, known), *await replicas.measure(conn)])
-                await asyncio.sleep(INTERVAL_SECONDS)
+                await tick(INTERVAL_SECONDS)
 
 
 class StreamMeasurement(_Measurement):
@@ -83,4 +83,4 @@ class StreamMeasurement(_Measurement):
         async with connect_nats(self._nats_url, self._name, self._nats_access, reconnect=False) as client:
             while True:
                 self._gauges.measured(await streams.measure(client, self._profile))
-                await asyncio.sleep(INTERVAL_SECONDS)
+                await tick(INTERVAL_SECONDS)

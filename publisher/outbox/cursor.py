@@ -8,6 +8,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
+from psycopg.types.numeric import Int8
 
 from publisher.outbox.connection import translated
 from publisher.outbox.ranges import RangeSet, range_array, runs
@@ -47,6 +48,26 @@ UPDATE public.publisher_cursor
 SET hindrance = %(hindrance)s, heartbeat_at = clock_timestamp()
 WHERE stream = %(stream)s AND epoch = %(epoch)s
 RETURNING ctid::text
+"""
+
+# One statement, and nothing else, while nothing happens. The doorbell is set first, as `set_doorbell` has it, in case
+# anybody silenced it: a writer takes an id and then looks at the doorbell, so he rings it or his id is found here.
+# Rows that were copied in with ids of their own took none.
+BEAT_AT_REST = """
+WITH beaten AS (
+    UPDATE public.publisher_cursor
+    SET heartbeat_at = clock_timestamp()
+    WHERE ctid = %(place)s::tid AND stream = %(stream)s AND epoch = %(epoch)s
+    RETURNING ctid::text AS place
+)
+SELECT
+    place,
+    CASE
+        WHEN setval('public.publisher_doorbell', 1) = 1
+            THEN coalesce(pg_sequence_last_value('public.outbox_id_seq'), 0) < %(unseen)s
+                AND NOT EXISTS (SELECT FROM public.outbox WHERE id >= %(unseen)s)
+    END
+FROM beaten
 """
 
 PLACE = "SELECT ctid::text FROM public.publisher_cursor WHERE stream = %(stream)s AND epoch = %(epoch)s"
@@ -165,6 +186,22 @@ async def beat(conn: AsyncConnection, cursor: Cursor) -> None:
             raise await _deposed(conn, cursor)
     (cursor.place,) = row
     cursor.stored_at = monotonic()
+
+
+async def beat_at_rest(conn: AsyncConnection, cursor: Cursor, unseen: int) -> bool:
+    """Store the heartbeat and set the doorbell; True when no outbox id from `unseen` on is handed out or used.
+
+    Raises `Deposed`, `Unavailable`.
+    """
+    values = {"place": cursor.place, "stream": cursor.stream, "epoch": cursor.epoch, "unseen": Int8(unseen)}
+    with translated():
+        row = await (await conn.execute(BEAT_AT_REST, values)).fetchone()
+    if row is None:  # the row was moved, or is somebody else's
+        await beat(conn, cursor)
+        return False
+    cursor.place, is_quiet = row
+    cursor.stored_at = monotonic()
+    return bool(is_quiet)
 
 
 async def forget_beyond(conn: AsyncConnection, cursor: Cursor) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from time import monotonic, time_ns
 
 from publisher.outbox.cursor import Batch, advance, withhold
-from publisher.outbox.doorbell import set_doorbell, wait_for_ring
 from publisher.outbox.faults import note
 from publisher.outbox.page import Page, next_page
 from publisher.outbox.rows import SLICE_BYTES, with_data
@@ -20,19 +19,17 @@ from publisher.relay.batching import MAX_BATCH_BYTES, take
 from publisher.relay.durability import Durability
 from publisher.relay.gaps import Gaps
 from publisher.relay.lane import Lane
+from publisher.relay.rest import Rest
 from publisher.relay.spans import trace
 from publisher.relay.term import Term
 from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS
 from registry import tracing
 from registry.concurrency.outage import is_told
-from registry.errors import Unavailable
 from registry.events.message import Message
 from registry.events.reference import TOO_LARGE, Omission
 from registry.log import log
 from registry.profiles.profile import encoded
 
-GAP_POLL_SECONDS = (0.001, 0.1)
-"""First and longest wait while ids are in flight: a long transaction's own events are that late at worst."""
 FIRST_PAGE = 128
 """Rows asked for after a rest, doubled while pages come back full: a burst of huge rows meets a small page."""
 PAGE_BYTES = 8 * 1024 * 1024
@@ -72,8 +69,7 @@ class Drain:
         self._page_limit = FIRST_PAGE
         self._pages_in_a_row = 0
         self._omissions = 0
-        self._is_armed = False
-        self._gap_poll_seconds = GAP_POLL_SECONDS[0]
+        self._rest = Rest(term)
 
     async def run(self, single: int = 0) -> None:
         """Publish until an error ends it. The first `single` messages go one by one.
@@ -97,7 +93,7 @@ class Drain:
             if has_news or self._has_withheld or self._is_heartbeat_due or self._gaps.needs_mark(page):
                 await self._store(page)
             if self._in_flight is None and not page.rows and page.end is None:
-                await self._rest(page)
+                await self._pause(page)
 
     @property
     def unacknowledged(self) -> int:
@@ -120,10 +116,10 @@ class Drain:
         elif not page.rows:
             self._page_limit = FIRST_PAGE
         if page.rows:
-            self._gap_poll_seconds = GAP_POLL_SECONDS[0]
+            self._rest.found_rows()
         self._pages_in_a_row = self._pages_in_a_row + 1 if page.rows else 0
-        if self._is_armed and (page.is_full or self._pages_in_a_row >= BUSY_PAGES):
-            await self._arm(is_armed=False)
+        if page.is_full or self._pages_in_a_row >= BUSY_PAGES:
+            await self._rest.silence()
         return page
 
     def _see(self, page: Page) -> None:
@@ -258,28 +254,21 @@ class Drain:
         unpublished = len(self._waiting) + self._gaps.missing(page.allocated)
         self._term.metrics.progressed(unpublished, self._gaps.seen.gap_count(), len(self._term.cursor.published))
 
-    async def _rest(self, page: Page) -> None:
-        """Nothing is visible and nothing in flight: sleep until the doorbell rings, or poll while ids are missing."""
+    async def _pause(self, page: Page) -> None:
+        """Nothing is visible and nothing in flight: rest, until something may be there or ids that are missing."""
         self._term.metrics.well()
         if self._term.cursor.hindrance is not None:
             self._term.cursor.hindrance = None
             await advance(self._term.conn, self._term.cursor)
-        if not self._is_armed:
-            await self._arm(is_armed=True)
-            return  # read once more: an id handed out before the doorbell was set did not ring it
-        has_missing = self._gaps.has_missing(page.allocated)
-        if has_missing and not self._gaps.is_marked(page.allocated):
-            await self._store(page)
-        timeout_seconds = self._term.settings.heartbeat_seconds
-        if has_missing:
-            timeout_seconds = min(self._gap_poll_seconds, timeout_seconds)
-            self._gap_poll_seconds = min(self._gap_poll_seconds * 2, GAP_POLL_SECONDS[1])
-        with self._term.heartbeat.resting():
-            is_ringing = await wait_for_ring(self._term.conn, timeout_seconds)
-        if not is_ringing and not has_missing:
-            self._is_armed = False  # set it again: should anyone else have silenced it, this is the way back
-        if not self._term.stream.is_connected:
-            raise Unavailable(f"the connection to stream {self._term.stream.name} was lost")
+        if not self._rest.is_armed:
+            await self._rest.arm()
+            return
+        if self._gaps.has_missing(page.allocated):
+            if not self._gaps.is_marked(page.allocated):
+                await self._store(page)
+            await self._rest.while_missing()
+        else:
+            await self._rest.until_news(self._gaps.seen.upper)
         await self._keep_lead()
 
     async def _keep_lead(self) -> None:
@@ -290,7 +279,3 @@ class Drain:
     @property
     def _is_heartbeat_due(self) -> bool:
         return monotonic() - self._term.cursor.stored_at >= self._term.settings.heartbeat_seconds
-
-    async def _arm(self, *, is_armed: bool) -> None:
-        await set_doorbell(self._term.conn, is_armed=is_armed)
-        self._is_armed = is_armed

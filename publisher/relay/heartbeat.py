@@ -27,7 +27,8 @@ class Heartbeat:
         self._conn = conn
         self._cursor = cursor
         self._seconds = seconds
-        self._is_resting = False
+        self._working = asyncio.Event()
+        self._working.set()
         self._waiting: tuple[float, str] | None = None
 
     @asynccontextmanager
@@ -45,8 +46,10 @@ class Heartbeat:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._seconds / 2)
-            if self._is_resting or monotonic() - self._cursor.stored_at < self._seconds:
+            await self._working.wait()
+            due_seconds = self._cursor.stored_at + self._seconds - monotonic()
+            if due_seconds > 0:
+                await asyncio.sleep(due_seconds)
                 continue
             if self._waiting is not None and monotonic() - self._waiting[0] >= HINDERED_SECONDS:
                 self._cursor.hindrance = self._waiting[1]
@@ -55,11 +58,11 @@ class Heartbeat:
     @contextmanager
     def resting(self) -> Iterator[None]:
         """For a block that waits for notifications: the connection is not to be used, and who rests beats himself."""
-        self._is_resting = True
+        self._working.clear()
         try:
             yield
         finally:
-            self._is_resting = False
+            self._working.set()
 
     @contextmanager
     def waiting(self, hindrance: str) -> Iterator[None]:

@@ -14,8 +14,6 @@ from starlette.types import ASGIApp
 from publisher.web.connections import LimitedProtocol
 from registry.errors import Unusable
 
-TICKS_PER_SECOND = 10
-"""What uvicorn counts in: it renews its Date header at each tenth."""
 BACKLOG = 128
 """Connections that wait to be accepted; as many are at once, beyond the limit."""
 MOST_UNREAD_BYTES = 16 * 1024
@@ -32,11 +30,8 @@ class _Server(uvicorn.Server):
         yield
 
     async def main_loop(self) -> None:
-        """Look after connections once a second; uvicorn itself looks ten times, half of an idle service's work."""
-        ticks = 0
-        while not await self.on_tick(ticks):
-            ticks += TICKS_PER_SECOND
-            await asyncio.sleep(1)
+        """Wait to be cancelled; uvicorn itself looks ten times a second whether it is to end, and what time it is."""
+        await asyncio.Event().wait()
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import api_of, refusal_of
+from registry.concurrency.ticks import tick
 from registry.errors import Unavailable, Unprepared
 
 ASK_SECONDS = 1.0
@@ -53,7 +54,7 @@ class Pull:
                 self._check_connection()
                 self._unanswered += 1
                 await self._ask()
-                await asyncio.sleep(ASK_SECONDS)
+                await tick(ASK_SECONDS)
         finally:
             with suppress(nats.errors.Error):
                 await subscription.unsubscribe()

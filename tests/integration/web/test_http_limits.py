@@ -9,6 +9,8 @@ import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from time import time
 
 import psutil
 import pytest
@@ -124,6 +126,21 @@ async def test_a_request_that_does_not_come_to_its_end_is_not_waited_for(
         caller = await Caller.at(port)
         half(caller)
         assert await caller.is_closed()
+
+
+async def test_each_answer_has_the_time_of_its_request_as_its_date() -> None:
+    async with served() as port:
+        caller = await Caller.at(port)
+        dates = set()
+        async with asyncio.timeout(20):
+            while len(dates) < 2:  # as the second changes
+                before = int(time())
+                caller.say(get())
+                _, headers, _ = await caller.answer()
+                dates.add(headers["date"])
+                assert before <= parsedate_to_datetime(headers["date"]).timestamp() <= time()
+                await asyncio.sleep(0.05)
+        caller.close()
 
 
 async def test_bytes_that_trickle_in_are_no_reason_to_wait(short: None) -> None:

@@ -16,6 +16,7 @@ from registry.broker.bound import bound_subjects
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
 from registry.client.sender import CommandSender
+from registry.concurrency.ticks import until_tick
 from registry.errors import Conflict, Unavailable
 from registry.profiles.profile import Profile, spoken
 
@@ -69,7 +70,7 @@ class Broker(Part):
             try:
                 while not lost.is_set():
                     await self._look(client)
-                    await _set_or_time(lost, LOOK_SECONDS)
+                    await _set_or_time(lost, until_tick(LOOK_SECONDS))
                 raise Unavailable("the connection to NATS was lost")
             finally:
                 self._client = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -19,6 +18,7 @@ from publisher.part import Part
 from publisher.settings import Settings
 from publisher.web.console.sources.health import QuietHealth
 from registry.concurrency.tasks import in_time
+from registry.concurrency.ticks import tick
 from registry.database.connection import acquired, direct, pool
 from registry.errors import RegistryError, Unavailable
 
@@ -68,7 +68,7 @@ class Database(Part):
             try:
                 while True:
                     await self._look()
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await tick(LOOK_SECONDS)
             finally:
                 self._acquired = None
                 self.answer_seconds, self.known = None, None

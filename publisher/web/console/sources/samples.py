@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from publisher.relay.ages import BOUNDS_SECONDS
 from publisher.relay.metrics import RelayMetrics
 from publisher.web.console.sources.database import Database
+from registry.concurrency.ticks import tick
 
 INTERVAL_SECONDS = 2.0
 KEPT = 300
@@ -51,7 +51,7 @@ class Samples:
     async def run(self) -> None:
         """Take samples until cancelled."""
         while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await tick(INTERVAL_SECONDS)
             self.take()
 
     def take(self) -> None:
