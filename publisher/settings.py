@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
 
 from publisher.agreement_settings import AgreementSettings
 from publisher.mirror_settings import MirrorSettings
@@ -37,8 +37,8 @@ Count = Annotated[int, Field(le=2**63 - 1)]
 DatabasePart = Literal["publisher", "applier", "reader"]
 """What may work on the database as a user of its own."""
 PART_URLS = tuple(f"{part}_database_url" for part in get_args(DatabasePart))
-
 OBJECTS = {"event_versions", "actors"}
+Url = Annotated[str, StringConstraints(strip_whitespace=True)]  # blanks alone are no URL; libpq has its defaults then
 USUAL_VARIABLES = {"database_url": "DATABASE_URL", "nats_url": "NATS_URL"}
 """What others call these settings, too: read where the variable of ours is not set."""
 
@@ -48,20 +48,20 @@ class Settings(MirrorSettings, ReplicaSettings, AgreementSettings):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    database_url: str | None = Field(
+    database_url: Url | None = Field(
         default=None,
         description="PostgreSQL URL of the registry database (a direct connection, not a transaction pooler).",
     )
-    publisher_database_url: str | None = Field(
+    publisher_database_url: Url | None = Field(
         default=None, description="The same database for relay, retention and measurements, as another user."
     )
-    applier_database_url: str | None = Field(
+    applier_database_url: Url | None = Field(
         default=None, description="The same database for what carries out commands, as another user."
     )
-    reader_database_url: str | None = Field(
+    reader_database_url: Url | None = Field(
         default=None, description="The same database for queries, history and console, as another user."
     )
-    nats_url: str | None = Field(
+    nats_url: Url | None = Field(
         default=None,
         description="NATS server URL, with credentials where needed.",
     )

@@ -26,6 +26,16 @@ def test_prefixed_variables_win_and_arguments_win_over_all(monkeypatch: pytest.M
     assert load(database_url="postgresql://localhost/c").database_url == "postgresql://localhost/c"
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+@pytest.mark.parametrize(
+    "name", [name for name in Settings.model_fields if name.endswith("database_url")] + ["nats_url"]
+)
+def test_a_url_of_blanks_alone_is_none(monkeypatch: pytest.MonkeyPatch, name: str, blank: str) -> None:
+    monkeypatch.setenv(f"IMI_{name.upper()}", blank)
+    assert not getattr(load(), name)
+    assert not getattr(load(**{name: blank}), name)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
