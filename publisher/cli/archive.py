@@ -61,6 +61,7 @@ def import_(
         archive.reading(file) as lines,
         installation(state_dir, "database_url", database_url=database_url, may_be_new=True) as settings,
     ):
+        located_schema(settings.database_url)
         events = run(work(settings, lines))
     option = "" if state_dir == Path(".imi") else f" --state-dir {state_dir}"
     say(f"{events:,} events imported; publish them with: imi-registry rebuild-stream{option}")

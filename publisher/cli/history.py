@@ -11,7 +11,7 @@ import typer
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
 from publisher.cli.servers.installation import installation
-from publisher.cli.servers.session import located, located_schema, run
+from publisher.cli.servers.session import located_schema, run
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_document, say, write
 from registry.errors import Invalid, Unavailable
@@ -116,7 +116,7 @@ def audit(
 
     from publisher.history import audit as comparison
 
-    settings = located("database_url", "nats_url", database_url=database_url, nats_url=nats_url)
+    settings = located_schema(database_url, "nats_url", nats_url=nats_url)
     found = run(comparison.audit(settings))
     if as_json:
         emit_document(json.dumps(found.as_dict()))
@@ -149,6 +149,7 @@ def rebuild_stream(
         installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings,
         progress("events") as tell,
     ):
+        located_schema(settings.database_url)
         done = run(history.rebuild(settings, tell))
     write(f"stream {done.stream}: {done.events:,} events published, {done.first_sequence} to {done.last_sequence}")
     if settings.profile == "bloodbank":

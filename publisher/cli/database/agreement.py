@@ -8,7 +8,7 @@ import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, Yes
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import located, required, run, settings_of
+from publisher.cli.servers.session import located_schema, required, run, settings_of
 from publisher.cli.terminal.text import emit_json, say, write
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def settle(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """
     from publisher.agreement.keeper import settle as settle_once
 
-    settings = located("database_url", database_url=database_url)
+    settings = located_schema(database_url)
     required(settings, "agreement_nats_url")
     looked = run(settle_once(settings, SESSION))
     if as_json:

@@ -11,7 +11,7 @@ import typer
 from publisher.cli.arguments.folders import expanded
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder
 from publisher.cli.servers.machine import machine
-from publisher.cli.servers.session import database, settings_of
+from publisher.cli.servers.session import database, located_schema, settings_of
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_json, say, write
 
@@ -43,14 +43,13 @@ def import_sqlite(
 
     Example: imi-registry import-sqlite ~/.iMi/imi.db --dry-run
     """
-    from registry.database import migrate
     from registry.database.sqlite import Choices, transfer
     from registry.database.sqlite.source import opened
 
     host = settings_of().host
     choices = Choices(create_types, leave_out, dry_run, host, machine() if host is not None else None)
-    with database(database_url) as conn, opened(expanded(file)) as source, progress("rows") as tell:
-        migrate.check(conn)
+    url = located_schema(database_url).database_url
+    with database(url) as conn, opened(expanded(file)) as source, progress("rows") as tell:
         report = transfer(conn, source, choices, tell)
     if as_json:
         emit_json(report.as_dict())

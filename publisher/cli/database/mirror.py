@@ -8,7 +8,7 @@ import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, HttpPort, NatsUrl, Yes
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import located, required, run, settings_of
+from publisher.cli.servers.session import located_schema, required, run, settings_of
 from publisher.cli.terminal.text import emit_json, write
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def setup(
     """
     from publisher.mirror.promotion import set_up
 
-    settings = located("database_url", database_url=database_url)
+    settings = located_schema(database_url)
     if may_replace:
         confirm("give up all rows and the history of this registry?", yes)
     run(set_up(settings, name, may_replace=may_replace))
@@ -75,7 +75,7 @@ def status(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """
     from publisher.mirror.promotion import state_of
 
-    state = run(state_of(located("database_url", database_url=database_url)))
+    state = run(state_of(located_schema(database_url)))
     if as_json:
         emit_json(state._asdict())
         return
@@ -118,7 +118,7 @@ def refresh(
     """
     from publisher.mirror.promotion import ask_for_snapshot
 
-    settings = located("database_url", database_url=database_url)
+    settings = located_schema(database_url)
     if of_other_source:
         confirm("replace all rows by those of another registry?", yes)
     state = run(ask_for_snapshot(settings, of_other_source=of_other_source))
@@ -139,7 +139,7 @@ def promote(
 
     Example: imi-registry mirror promote --yes
     """
-    settings = located("database_url", database_url=database_url, nats_url=nats_url)
+    settings = located_schema(database_url, nats_url=nats_url)
     if source_url is not None:
         settings = settings.model_copy(update={"mirror_nats_url": source_url})
     confirm("take writes from now on, whatever becomes of the source?", yes)

@@ -10,7 +10,7 @@ import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, HttpPort, NatsUrl, Yes
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import located, required, run, settings_of
+from publisher.cli.servers.session import located_schema, required, run, settings_of
 from publisher.cli.terminal.text import emit_json, say, write
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ SourceUrl = Annotated[
 
 
 def _here(database_url: str | None, source_url: str | None) -> Settings:
-    settings = located("database_url", database_url=database_url)
+    settings = located_schema(database_url)
     return settings if source_url is None else settings.model_copy(update={"replica_source_url": source_url})
 
 
@@ -47,7 +47,7 @@ def publish(
     from publisher.replica import publication
     from publisher.replica.source import connect_source
 
-    settings = located("database_url", database_url=database_url)
+    settings = located_schema(database_url)
 
     async def work() -> tuple[list[str], int | None]:
         async with connect_source(settings.database_url or "") as conn:

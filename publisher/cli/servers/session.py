@@ -179,11 +179,14 @@ def database(database_url: str | None) -> Iterator[Any]:
         raise Unusable(str(error)) from error
 
 
-def located_schema(database_url: str | None) -> Settings:
-    """Settings with the URL of a database that has the schema of this version. Raises `Conflict` for another one."""
+def located_schema(database_url: str | None, *also: str, nats_url: str | None = None) -> Settings:
+    """Settings with the URL of a database that has the schema of this version, and `also` others that are needed.
+
+    Raises `Conflict` for a database with another schema or none, and what `located` raises.
+    """
     from registry.database import migrate
 
-    settings = located("database_url", database_url=database_url)
+    settings = located("database_url", *also, database_url=database_url, nats_url=nats_url)
     with database(settings.database_url) as conn:
         migrate.check(conn)
     return settings

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from itertools import takewhile
-from typing import Any
 
 import pytest
 from typer.main import get_command
 
-from publisher.cli.arguments.deferred import loaded
 from publisher.cli.main import app
-
-
-def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command that does something, with the words that call it."""
-    for name, child in getattr(command, "commands", {}).items():
-        yield from commands(loaded(child), (*path, name))
-    if path and not hasattr(command, "commands"):
-        yield path, command
-
+from tests.support.cli.commands import commands
 
 COMMANDS = dict(commands(get_command(app)))
 

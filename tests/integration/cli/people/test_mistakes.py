@@ -109,24 +109,6 @@ def test_a_checkout_that_names_no_project_is_refused(cli: CommandLine, tmp_path:
     assert done.err.startswith(f'imi-registry: "{folder}": has no remote "origin"; give --')
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["doctor", "--nats-url", "nats://127.0.0.1:1"],
-        ["history", "verify"],
-        ["history", "show", "project", "00000000-0000-4000-8000-000000000001"],
-        ["events", "export", "-"],
-        ["stats"],
-    ],
-)
-def test_a_database_without_the_schema_is_named(cli: CommandLine, database: str, command: list[str]) -> None:
-    assert cli("migrate", "rollback", "--yes").code == 0
-    done = cli(*command)
-    assert (done.code, done.out) == (1, "")
-    assert "has no registry schema" in done.err
-    assert "run: imi-registry migrate" in done.err
-
-
 def test_a_database_that_is_down_exits_with_3(cli: CommandLine) -> None:
     done = cli("stats", "--database-url", "postgresql://127.0.0.1:1/x")
     assert done.code == 3
