@@ -6,7 +6,7 @@ Why the copy is exact after any end of any process, and what makes it take a sna
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NoReturn
+from typing import Any, LiteralString, NoReturn
 
 from psycopg import AsyncConnection
 
@@ -25,7 +25,20 @@ from registry.history.pages import HistoryLost, Replayed
 from registry.log import log
 from registry.position import After
 
-LOCK = "SELECT pg_try_advisory_lock(hashtextextended('imi mirror', 0))"
+KEY = "hashtextextended('imi mirror' || CASE %(number)s::int WHEN 0 THEN '' ELSE ' ' || %(number)s::int END, 0)"
+LOCK = f"SELECT pg_try_advisory_lock({KEY})"
+# Whoever may connect may hold any advisory lock. Who may not follow is passed by, and the next lock is taken: two that
+# follow at once, as when he lets go again, are kept apart by the position.
+IS_STRANGERS = f"""
+SELECT NOT has_any_column_privilege(session.usesysid, 'public.mirror_source', 'UPDATE')
+FROM pg_locks AS held
+JOIN pg_stat_activity AS session ON session.pid = held.pid
+WHERE held.locktype = 'advisory'
+    AND held.granted
+    AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (held.classid::bigint << 32) | held.objid::bigint = {KEY}
+    AND held.objsubid = 1
+"""  # noqa: S608  # of constants
 LOCK_SECONDS = 1.0
 """How often one that stands by asks whether nobody follows."""
 SETTLE_SECONDS, SETTLE_LOOKS = 0.05, 40
@@ -78,15 +91,20 @@ class Follower(Part):
 
     async def _lead(self, conn: AsyncConnection[Any]) -> None:
         """Wait until nobody else follows."""
-        while True:
-            with translated():
-                (is_mine,) = await (await conn.execute(LOCK)).fetchone() or (False,)
-            if is_mine:
-                self.health.became("leader")
-                return
+        while not await self._leads(conn):
             self.health.became("standby")
             self.settled.set()
             await asyncio.sleep(LOCK_SECONDS)
+        self.health.became("leader")
+
+    async def _leads(self, conn: AsyncConnection[Any]) -> bool:
+        """Whether the first lock that no stranger holds is this follower's."""
+        number = 0
+        while not await _is_so(conn, LOCK, number):
+            if not await _is_so(conn, IS_STRANGERS, number):
+                return False
+            number += 1
+        return True
 
     async def _state(self, conn: AsyncConnection[Any]) -> MirrorState:
         state = await read_state(conn)
@@ -239,3 +257,9 @@ class Follower(Part):
     def interrupted(self) -> None:
         """Settled as well: it says what it waits for."""
         self.settled.set()
+
+
+async def _is_so(conn: AsyncConnection[Any], query: LiteralString, number: int) -> bool:
+    with translated():
+        (is_so,) = await (await conn.execute(query, {"number": number})).fetchone() or (False,)
+    return bool(is_so)
