@@ -74,14 +74,15 @@ INSERT INTO registry_counts DEFAULT VALUES ON CONFLICT DO NOTHING;
 -- ---------------------------------------------------------------------------------------------------------------
 
 -- Each in one statement, hence one snapshot: of tables, counts and deltas it sees the same transactions, whoever writes
--- meanwhile; what it does not see stays in count_delta. Nobody else changes or removes a row of the three tables.
+-- meanwhile; what it does not see stays in count_delta. Nobody else changes or removes a row of the three tables. One at
+-- a time: whoever has the row of registry_counts. An advisory lock would be anybody's who may connect, and he could keep it.
 CREATE OR REPLACE PROCEDURE recount_registry()
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(7596844004854953326);
+    PERFORM FROM public.registry_counts FOR UPDATE;
     WITH told AS (
         DELETE FROM public.count_delta
     ),
@@ -126,15 +127,19 @@ $$;
 
 COMMENT ON PROCEDURE recount_registry() IS 'Counts everything anew, while others write: after rows were written with triggers off, or a restore of data alone.';
 
--- What is appended is little, so it is all taken. A lock that another has is not waited for: he folds. Whoever holds it
--- waits for nobody here, since only holders of it touch these rows.
+-- What is appended is little, so it is all taken. A row that another has locked is not waited for: he folds. Whoever has it
+-- waits for nobody here, since only he touches the others.
 CREATE OR REPLACE PROCEDURE fold_counts()
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' OR NOT pg_try_advisory_xact_lock(7596844004854953326) THEN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN;
+    END IF;
+    PERFORM FROM public.registry_counts FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
         RETURN;
     END IF;
     IF EXISTS (SELECT FROM public.count_delta WHERE is_all_stale) THEN

@@ -1222,7 +1222,7 @@ BEGIN
         RETURN;
     END IF;
     IF p_type IN ('project.register', 'worktree.register') THEN
-        host := public.register_host(p_host);
+        host := public.register_host(p_host, NULL);
     ELSE
         host := public.host_named(p_host);
     END IF;

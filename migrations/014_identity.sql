@@ -248,7 +248,8 @@ DECLARE
     missing uuid;
 BEGIN
     -- One merge at a time: what an id means changes by merges alone, and two of them crosswise would wait for each other.
-    PERFORM pg_advisory_xact_lock(hashtextextended('imi merge', 0));
+    -- Not an advisory lock: whoever may connect could keep that.
+    PERFORM FROM public.registry_metadata FOR NO KEY UPDATE;
     current := ARRAY(SELECT public.current_project_id(asked) FROM unnest(p_ids) WITH ORDINALITY AS i (asked, place) ORDER BY place);
     PERFORM FROM public.projects p WHERE p.id = ANY (current) ORDER BY p.id FOR UPDATE;
     SELECT i.asked INTO missing

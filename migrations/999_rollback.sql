@@ -64,12 +64,15 @@ DROP VIEW IF EXISTS v_project_hosts, v_projects_summary, v_worktrees_detail, v_i
 -- 003: what takes rows of the tables
 DROP FUNCTION IF EXISTS
     outbox_project_data(projects, jsonb),
+    outbox_project_data(projects, text),
     outbox_project_changes(projects, projects),
     outbox_worktree_data(worktrees, text, text, text, jsonb),
+    outbox_worktree_data(worktrees, text, text, text, text),
     outbox_worktree_changes(worktrees, worktrees),
     outbox_worktree_git_changes(worktrees, worktrees),
     outbox_worktree_merge_changes(worktrees, worktrees),
     outbox_worktree_type_data(worktree_types, jsonb),
+    outbox_worktree_type_data(worktree_types, text),
     outbox_worktree_type_changes(worktree_types, worktree_types),
     outbox_activity_data(agent_activities, uuid, text, text);
 
@@ -279,6 +282,13 @@ DROP FUNCTION IF EXISTS
     backfill_outbox(integer),
     backfill_outbox_lock(regclass, text, boolean),
     outbox_change(text, anyelement, anyelement),
+    outbox_change(text, text, text),
+    outbox_change(text, text[], text[]),
+    outbox_change(text, timestamptz, timestamptz),
+    outbox_change(text, jsonb, jsonb),
+    outbox_change(text, boolean, boolean),
+    outbox_change(text, integer, integer),
+    outbox_change(text, uuid, uuid),
     outbox_uuid_setting(text),
     outbox_actor_is_verified(),
     outbox_refuse_rewrite(),

@@ -1271,7 +1271,7 @@ BEGIN
         RETURN;
     END IF;
     IF p_type IN ('project.register', 'worktree.register') THEN
-        host := public.register_host(p_host);
+        host := public.register_host(p_host, NULL);
     ELSE
         host := public.host_named(p_host);
     END IF;
@@ -1289,7 +1289,11 @@ CREATE OR REPLACE PROCEDURE public.fold_counts()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $procedure$
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' OR NOT pg_try_advisory_xact_lock(7596844004854953326) THEN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN;
+    END IF;
+    PERFORM FROM public.registry_counts FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
         RETURN;
     END IF;
     IF EXISTS (SELECT FROM public.count_delta WHERE is_all_stale) THEN
@@ -1370,14 +1374,23 @@ COMMENT ON PROCEDURE fold_counts() IS 'Adds what lies in count_delta to the coun
 
 CREATE OR REPLACE FUNCTION public.forget_deleted_worktrees(p_horizon timestamp with time zone)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+    caller CONSTANT text := coalesce(nullif(current_setting('role'), 'none'), session_user);
+BEGIN
+    IF NOT has_table_privilege(caller, 'public.agent_activities', 'DELETE')
+        AND NOT has_function_privilege(caller, 'public.remove_old_activities(timestamptz)', 'EXECUTE')
+    THEN
+        RAISE EXCEPTION 'forget_deleted_worktrees: % may not remove activities', quote_ident(caller) USING ERRCODE = '42501';
+    END IF;
     DELETE FROM public.deleted_worktrees d
-    WHERE d.deleted_at < p_horizon AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id)
+    WHERE d.deleted_at < p_horizon AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id);
+END;
 $function$;
-COMMENT ON FUNCTION forget_deleted_worktrees(timestamp with time zone) IS 'Removes the names of worktrees that were deleted before this time and have no activities left.';
+COMMENT ON FUNCTION forget_deleted_worktrees(timestamp with time zone) IS 'Removes the names of worktrees that were deleted before this time and have no activities left; 42501 for who may not remove activities.';
 
 CREATE OR REPLACE FUNCTION public.forget_published(p_keep interval, p_most integer, OUT events bigint, OUT batches bigint)
  RETURNS record
@@ -1783,7 +1796,8 @@ CREATE OR REPLACE FUNCTION public.guard_metadata()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    PERFORM public.require_object(TG_TABLE_NAME, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
+    -- TG_TABLE_NAME is a name, and require_object has a text.
+    PERFORM public.require_object(TG_TABLE_NAME::text, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
     RETURN NEW;
 END;
 $function$;
@@ -2020,7 +2034,8 @@ DECLARE
     missing uuid;
 BEGIN
     -- One merge at a time: what an id means changes by merges alone, and two of them crosswise would wait for each other.
-    PERFORM pg_advisory_xact_lock(hashtextextended('imi merge', 0));
+    -- Not an advisory lock: whoever may connect could keep that.
+    PERFORM FROM public.registry_metadata FOR NO KEY UPDATE;
     current := ARRAY(SELECT public.current_project_id(asked) FROM unnest(p_ids) WITH ORDINALITY AS i (asked, place) ORDER BY place);
     PERFORM FROM public.projects p WHERE p.id = ANY (current) ORDER BY p.id FOR UPDATE;
     SELECT i.asked INTO missing
@@ -2079,11 +2094,18 @@ CREATE OR REPLACE FUNCTION public.maintenance_vacuum()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+    caller CONSTANT text := coalesce(nullif(current_setting('role'), 'none'), session_user);
 BEGIN
+    IF NOT has_any_column_privilege(caller, 'public.worktrees', 'INSERT, UPDATE')
+        AND NOT has_table_privilege(caller, 'public.worktrees', 'DELETE')
+    THEN
+        RAISE EXCEPTION 'maintenance_vacuum: % may not write worktrees', quote_ident(caller) USING ERRCODE = '42501';
+    END IF;
     ANALYZE public.projects, public.worktrees, public.worktree_types, public.agent_activities, public.deleted_worktrees;
 END;
 $function$;
-COMMENT ON FUNCTION maintenance_vacuum() IS 'Refreshes planner statistics of all registry tables. VACUUM itself cannot run inside a function.';
+COMMENT ON FUNCTION maintenance_vacuum() IS 'Refreshes planner statistics of all registry tables; 42501 for who may not write. VACUUM itself cannot run inside a function.';
 
 CREATE OR REPLACE FUNCTION public.mark_worktree_merged(p_worktree_id uuid, p_merged_by text, p_merge_commit_hash text)
  RETURNS void
@@ -2616,6 +2638,55 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION outbox_change(text,anyelement,anyelement) IS NULL;
 
+CREATE OR REPLACE FUNCTION public.outbox_change(p_column text, p_old boolean, p_new boolean)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN (p_old IS DISTINCT FROM p_new) THEN jsonb_build_object(p_column, p_old) ELSE '{}'::jsonb END;
+COMMENT ON FUNCTION outbox_change(text,boolean,boolean) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_change(p_column text, p_old integer, p_new integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN (p_old IS DISTINCT FROM p_new) THEN jsonb_build_object(p_column, p_old) ELSE '{}'::jsonb END;
+COMMENT ON FUNCTION outbox_change(text,integer,integer) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_change(p_column text, p_old jsonb, p_new jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN (p_old IS DISTINCT FROM p_new) THEN jsonb_build_object(p_column, p_old) ELSE '{}'::jsonb END;
+COMMENT ON FUNCTION outbox_change(text,jsonb,jsonb) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_change(p_column text, p_old text, p_new text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN (p_old IS DISTINCT FROM p_new) THEN jsonb_build_object(p_column, p_old) ELSE '{}'::jsonb END;
+COMMENT ON FUNCTION outbox_change(text,text,text) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_change(p_column text, p_old text[], p_new text[])
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN (p_old IS DISTINCT FROM p_new) THEN jsonb_build_object(p_column, p_old) ELSE '{}'::jsonb END;
+COMMENT ON FUNCTION outbox_change(text,text[],text[]) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_change(p_column text, p_old timestamp with time zone, p_new timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN (p_old IS DISTINCT FROM p_new) THEN jsonb_build_object(p_column, p_old) ELSE '{}'::jsonb END;
+COMMENT ON FUNCTION outbox_change(text,timestamp with time zone,timestamp with time zone) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_change(p_column text, p_old uuid, p_new uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN (p_old IS DISTINCT FROM p_new) THEN jsonb_build_object(p_column, p_old) ELSE '{}'::jsonb END;
+COMMENT ON FUNCTION outbox_change(text,uuid,uuid) IS NULL;
+
 CREATE OR REPLACE FUNCTION public.outbox_command_recorded()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2729,6 +2800,13 @@ AS $function$
     )::public.outbox_project)
 $function$;
 COMMENT ON FUNCTION outbox_project_data(projects,jsonb) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_project_data(p projects, p_changed text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN outbox_project_data(p, (p_changed)::jsonb);
+COMMENT ON FUNCTION outbox_project_data(projects,text) IS NULL;
 
 CREATE OR REPLACE FUNCTION public.outbox_project_deleted()
  RETURNS trigger
@@ -2966,6 +3044,13 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION outbox_worktree_data(worktrees,text,text,text,jsonb) IS NULL;
 
+CREATE OR REPLACE FUNCTION public.outbox_worktree_data(w worktrees, p_project_name text, p_remote_origin text, p_type text, p_changed text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN outbox_worktree_data(w, p_project_name, p_remote_origin, p_type, (p_changed)::jsonb);
+COMMENT ON FUNCTION outbox_worktree_data(worktrees,text,text,text,text) IS NULL;
+
 CREATE OR REPLACE FUNCTION public.outbox_worktree_deleted()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -3081,6 +3166,13 @@ AS $function$
     )::public.outbox_worktree_type)
 $function$;
 COMMENT ON FUNCTION outbox_worktree_type_data(worktree_types,jsonb) IS NULL;
+
+CREATE OR REPLACE FUNCTION public.outbox_worktree_type_data(t worktree_types, p_changed text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN outbox_worktree_type_data(t, (p_changed)::jsonb);
+COMMENT ON FUNCTION outbox_worktree_type_data(worktree_types,text) IS NULL;
 
 CREATE OR REPLACE FUNCTION public.outbox_worktree_type_deleted()
  RETURNS trigger
@@ -3436,7 +3528,7 @@ CREATE OR REPLACE PROCEDURE public.recount_registry()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $procedure$
 BEGIN
-    PERFORM pg_advisory_xact_lock(7596844004854953326);
+    PERFORM FROM public.registry_counts FOR UPDATE;
     WITH told AS (
         DELETE FROM public.count_delta
     ),

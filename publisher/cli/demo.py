@@ -161,7 +161,7 @@ class Demo:
                 await self._change(
                     conn,
                     "SELECT public.update_worktree_git_state("
-                    "%s, p_uncommitted_count := %s, p_ahead := %s, p_behind := %s)",
+                    "%s, p_uncommitted_count := %s::int, p_ahead := %s::int, p_behind := %s::int)",
                     worktree,
                     (ROUNDS - step) % 4,
                     step,

@@ -14,7 +14,7 @@ from registry.errors import Conflict
 from registry.history.site import Site, WholeHead
 
 ROWS = "COPY public.mirror_row (kind, fields) FROM STDIN"
-REPLACE = "SELECT public.replace_mirrored(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+REPLACE = "SELECT public.replace_mirrored(%s, %s, %s::bigint, %s, %s, %s, %s::bigint, %s::bigint, %s)"
 
 
 class OtherSource(Conflict):

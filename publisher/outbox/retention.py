@@ -20,7 +20,7 @@ STEP_EVENTS = 1000
 """Events removed in one transaction, about; a batch that was published as one goes as one."""
 INTERVAL_SECONDS = 3600.0
 
-STEP = "SELECT events, batches FROM public.forget_published(%(keep)s, %(step)s)"
+STEP = "SELECT events, batches FROM public.forget_published(%(keep)s, %(step)s::int)"
 
 
 class Removed(NamedTuple):

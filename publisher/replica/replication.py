@@ -17,7 +17,7 @@ from publisher.replica.state import ReplicaState, read_state
 from publisher.replica.subscription import read_subscription
 from registry.errors import Conflict, NotFound, RegistryError, Unavailable, Unprepared
 
-BEGIN: LiteralString = "SELECT public.begin_replica(%s, %s, %s, %s, %s)"
+BEGIN: LiteralString = "SELECT public.begin_replica(%s, %s, %s, %s::bigint, %s)"
 COPIED: LiteralString = "SELECT public.copied_replica()"
 # What the source is told to be applied must be on disk here; by default it need not be. Why: docs/adr/0019-replica.md.
 SUBSCRIBE: LiteralString = """

@@ -37,5 +37,5 @@ def backfill(
 
 
 def _batch(conn: Connection[Any], limit: int) -> int:
-    (written,) = conn.execute("SELECT public.backfill_outbox(%s)", [limit]).fetchone() or (0,)
+    (written,) = conn.execute("SELECT public.backfill_outbox(%s::int)", [limit]).fetchone() or (0,)
     return int(written)

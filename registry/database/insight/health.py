@@ -20,7 +20,7 @@ class Insight(Part):
 
         Raises `Conflict` where nothing is recorded: that is done by the extension pg_stat_statements.
         """
-        return await self._pool.rows(SlowQuery, "SELECT * FROM public.registry_slow_queries(%s)", limit)
+        return await self._pool.rows(SlowQuery, "SELECT * FROM public.registry_slow_queries(%s::int)", limit)
 
     async def registry_metadata(self) -> RegistryMetadata:
         """Which schema the database has, and since when."""

@@ -19,5 +19,5 @@ class Search(Part):
         `query` is written as in web searches: words, "a phrase", or, -not. Misspelt words are forgiven where nothing
         has them as they stand.
         """
-        query_of_all = "SELECT * FROM public.search_registry(%s, %s, %s::text[])"
+        query_of_all = "SELECT * FROM public.search_registry(%s, %s::int, %s::text[])"
         return await self._pool.rows(RegistryMatch, query_of_all, query, limit, list(kinds))

@@ -60,9 +60,7 @@ CALLS = {
 # They take no right on a table, or the owner's: see what each says of it.
 OPEN = {
     "days_ago",
-    "maintenance_vacuum",
     "deleted_worktree",
-    "forget_deleted_worktrees",
     "registry_health",
     "may_use_counts",
     "worktree_counts",

@@ -17,7 +17,7 @@ STATES = {"bad": BAD, "warn": NOTE, "unknown": UNKNOWN, "ok": WELL}
 MOST_STATEMENTS = 25
 
 HEALTH = "SELECT * FROM public.registry_health()"
-SLOW = "SELECT * FROM public.registry_slow_queries(%(limit)s)"
+SLOW = "SELECT * FROM public.registry_slow_queries(%(limit)s::int)"
 
 
 async def _health(request: Request) -> Response:
