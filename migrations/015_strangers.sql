@@ -1,4 +1,4 @@
--- 017: who has no right here keeps nobody off by a lock, and puts no function of his in the place of ours.
+-- 015: who has no right here keeps nobody off by a lock, and puts no function of his in the place of ours.
 -- compatible down to: 014
 
 BEGIN;
@@ -131,6 +131,6 @@ BEGIN
 END;
 $$;
 
-DO $$ BEGIN PERFORM note_schema_version(17); END $$;
+DO $$ BEGIN PERFORM note_schema_version(15); END $$;
 
 COMMIT;

@@ -1,4 +1,4 @@
--- 017, back: whoever may connect may call both functions again, and what fits best may be made by others.
+-- 015, back: whoever may connect may call both functions again, and what fits best may be made by others.
 
 BEGIN;
 
@@ -55,6 +55,6 @@ DROP FUNCTION IF EXISTS
     outbox_worktree_type_data(worktree_types, text),
     outbox_worktree_data(worktrees, text, text, text, text);
 
-UPDATE registry_metadata SET migration = 16, upgraded_at = clock_timestamp() WHERE migration > 16;
+UPDATE registry_metadata SET migration = 14, upgraded_at = clock_timestamp() WHERE migration > 14;
 
 COMMIT;
