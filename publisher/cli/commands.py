@@ -135,7 +135,8 @@ def show(
         return
     write(f"reason    {letter.reason}")
     write(f"sent to   {letter.subject}, stored at {letter.sequence} there")
-    write(f"buried    {printed(letter.buried_at)}, after {letter.attempts} attempts")
+    write(f"buried    {printed(letter.buried_at)}")
+    write(f"attempts  {letter.attempts}")
     for name, value in letter.headers.items():
         write(f"header    {name}: {value}")
     write(f"payload   {letter.payload.decode(errors='backslashreplace')}")

@@ -137,7 +137,7 @@ def _lines(found: Look, settings: Settings) -> dict[str, str]:
         "stream": _stream(found, profile.event_stream),
         "consumers": _consumers(found),
         "commands": f"{found.value('imi_stream_messages', profile.commands.stream) or 0:,.0f} wait, "
-        f"{found.value('imi_stream_messages', profile.commands.dead_letter_stream) or 0:,.0f} dead letters",
+        f"dead letters: {found.value('imi_stream_messages', profile.commands.dead_letter_stream) or 0:,.0f}",
         **_event_letters(found),
     }
 

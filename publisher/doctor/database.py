@@ -113,8 +113,7 @@ def _writers(rows: list[TupleRow], ids_open: int) -> Iterator[Finding]:
         yield Finding(
             False,
             f"pid {pid} (application {application}, user {user}, {state}) has been in a transaction for "
-            f"{_time(seconds)}; {ids_open:,} outbox ids wait for such; let it end, or SELECT "
-            f"pg_terminate_backend({pid})",
+            f"{_time(seconds)}; {_ids(ids_open)} for such; let it end, or SELECT pg_terminate_backend({pid})",
             is_hindrance=False,
         )
 
@@ -124,9 +123,13 @@ def _prepared(rows: list[TupleRow], ids_open: int) -> Iterator[Finding]:
         yield Finding(
             False,
             f"transaction {gid} of {owner} was prepared {_time(seconds)} ago and is neither committed nor rolled back; "
-            f"{ids_open:,} outbox ids wait for such; COMMIT PREPARED or ROLLBACK PREPARED",
+            f"{_ids(ids_open)} for such; COMMIT PREPARED or ROLLBACK PREPARED",
             is_hindrance=False,
         )
+
+
+def _ids(count: int) -> str:
+    return "1 outbox id waits" if count == 1 else f"{count:,} outbox ids wait"
 
 
 def _slots(rows: list[TupleRow]) -> Iterator[Finding]:

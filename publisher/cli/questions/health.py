@@ -37,15 +37,14 @@ def health(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_jso
     if as_json:
         emit_json(found)
     else:
+        rows = []
+        for check in found:
+            rows.append((Text(check.state, STYLES[check.state]), check.name, check.what))
+            if check.hint:  # below, with all of the column: beside it both would be too narrow to be read
+                rows.append((Text(), "", f"to do: {check.hint}"))
+        states, names, said = zip(*rows, strict=True)
         tables.print_table(
-            {
-                "state": [Text(check.state, STYLES[check.state]) for check in found],
-                "check": [check.name for check in found],
-                "found": [check.what for check in found],
-                "to do": [check.hint or "" for check in found],
-            },
-            empty="nothing was looked at",
-            dispensable=(),
+            {"state": states, "check": names, "found": said}, empty="nothing was looked at", dispensable=()
         )
     if any(check.state == "bad" for check in found):
         raise typer.Exit(PROBLEMS)

@@ -89,11 +89,11 @@ def _print(found: list[RegistryMatch], query: str) -> None:
             "name": [_name(match) for match in found],
             "says": [_marked(match.excerpt) for match in found],
             "where": [tables.slug(match.place or "") for match in found],
-            "last": [printed(match.occurred_at) for match in found],
+            "last": [printed(match.occurred_at).partition("T")[0] for match in found],
             "match": [f"{match.relevance:.0%}" for match in found],
             "id": tables.short_ids([match.id for match in found]),
         },
-        empty=f'nothing like "{query}"',
+        empty=f"nothing like {query}",
         dispensable=("id", "last", "match", "where"),
     )
 

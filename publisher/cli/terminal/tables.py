@@ -36,13 +36,15 @@ def print_table(
 ) -> None:
     """A table, given column by column, with nothing cut off; `empty` is said where there are no rows.
 
-    A terminal too narrow for all columns gets none of the `dispensable` ones, as far as needed, the first one first.
+    A column that is empty in every row leaves its room to the others. A terminal too narrow for all columns gets none
+    of the `dispensable` ones, as far as needed, the first one first.
     """
     out = console()
     cells = {name: [safe(cell) for cell in column] for name, column in columns.items()}
     if not any(cells.values()):
         out.print(Text(visible(empty), "dim"))
         return
+    cells = {name: column for name, column in cells.items() if any(column)} or cells
     for name in dispensable:
         if _least_width(cells) <= out.width:
             break

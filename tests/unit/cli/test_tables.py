@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from rich.text import Text
 
 from publisher.cli.terminal.tables import counts, print_table, short_ids, style_of
 
@@ -29,6 +30,22 @@ def test_a_long_value_is_folded_not_cut(
 def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     print_table({"path": []}, empty="nothing here")
     assert capsys.readouterr().out == "nothing here\n"
+
+
+def test_a_column_without_values_leaves_its_room_to_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "worktree.git_state_updated"
+    print_table({"event": [name, name], "redelivery": [Text(), ""], "no.": ["1", ""]}, empty="", dispensable=())
+    heads, _, *rows = capsys.readouterr().out.split("\n")[1:]
+    assert heads.split() == ["event", "no."]
+    assert rows[0].split() == [name, "1"]
+
+
+def test_a_table_whose_every_value_is_empty_is_still_one(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table({"value": [""]}, empty="none")
+    assert capsys.readouterr().out.split()[0] == "value"
 
 
 def test_square_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,13 @@ def test_health_shows_each_check_and_ends_with_1_where_one_is_bad(cli: CommandLi
     assert '"state":"bad"' in cli("health", "--json").out.replace(" ", "")
 
 
+def test_health_has_what_to_do_below_what_was_found(cli: CommandLine) -> None:
+    lines = [line.strip() for line in cli("health").out.splitlines()]
+    row = next(number for number, line in enumerate(lines) if "slow queries" in line)
+    assert lines[row].endswith("pg_stat_statements is not")
+    assert any(line.startswith("to do: shared_preload_libraries =") for line in lines[row + 1 : row + 3])
+
+
 def test_slow_queries_say_what_is_missing_to_record_them(cli: CommandLine) -> None:
     done = cli("slow-queries")
     assert (done.code, "pg_stat_statements is not there" in done.err) == (1, True)
