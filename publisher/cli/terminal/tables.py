@@ -49,18 +49,34 @@ def print_table(
         if _least_width(cells) <= out.width:
             break
         cells.pop(name, None)
-    is_roomy = _least_width(cells) <= out.width
-    if not is_roomy and out.width < NARROWEST * len(cells):
+    if _least_width(cells) > out.width and out.width < NARROWEST * len(cells):
         _print_rows(out, cells)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name, column in cells.items():
-        # What is short stays on one line; the long columns share the rest. Where there is none, all are folded: what
-        # may not wrap would be cut.
-        table.add_column(name, overflow="fold", no_wrap=is_roomy and _width(column) <= SHORT)
+    unfolded = _unfolded(cells, out.width)
+    for name in cells:
+        table.add_column(name, overflow="fold", no_wrap=name in unfolded)
     for row in zip(*cells.values(), strict=True):
         table.add_row(*row)
     out.print(table)
+
+
+def _unfolded(columns: Mapping[str, Sequence[Text]], width: int) -> set[str]:
+    """Columns whose values stay on one line in a table of `width`; the others share the rest.
+
+    What is short; then what cannot be folded between words (times, ids, subjects), the narrowest first, while there is
+    room. Where there is none, nothing: what may not wrap would be cut.
+    """
+    spare = width - _least_width(columns)
+    if spare < 0:
+        return set()
+    unfolded = {name for name, column in columns.items() if _width(column) <= SHORT}
+    for name, column in sorted(columns.items(), key=lambda item: _width(item[1])):
+        missing = _width(column) - max(SHORT, cell_len(name))
+        if name not in unfolded and missing <= spare and not any(" " in cell.plain for cell in column):
+            unfolded.add(name)
+            spare -= max(missing, 0)
+    return unfolded
 
 
 def _print_rows(out: Console, cells: Mapping[str, Sequence[Text]]) -> None:

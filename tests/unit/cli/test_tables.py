@@ -32,6 +32,18 @@ def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == "nothing here\n"
 
 
+@pytest.mark.parametrize(("columns", "is_whole"), [(80, True), (60, True), (45, False)])
+def test_a_time_is_folded_only_where_the_other_columns_need_its_room(
+    columns: int, is_whole: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    time, said = "2026-01-21T10:00:00+00", "said in words " * 5
+    print_table({"when": [time], "what": ["modified"], "description": [said]}, empty="")
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= columns
+    assert (time in shown) == is_whole
+
+
 def test_a_column_without_values_leaves_its_room_to_the_others(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
