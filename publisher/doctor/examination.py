@@ -50,9 +50,11 @@ PAUSE_FACTOR = 25
 MOMENT_SECONDS = 1.0
 """What waits longer than a publisher that works would let it wait."""
 LEADERLESS = "nothing is stored, and no command is taken; start what is missing of NATS"
+NO_WRITES = "the database takes no writes now: it is a standby, or default_transaction_read_only is on"
 SESSION = LOOKER
 FAULTS_LISTED = 20
 
+READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
 COUNTED = "SELECT (SELECT count(*) FROM public.outbox_fault), (SELECT count(*) FROM public.command_ledger)"
 
 
@@ -209,10 +211,12 @@ async def _publisher(conn: AsyncConnection, known: Known, stale_seconds: float) 
     age = abs(known.heartbeat_age_seconds)  # one from the future is of before the clock was set back
     said = "" if known.hindrance is None else f"; it said last: {known.hindrance}"
     if age > stale_seconds:
+        with translated():
+            is_read_only = (await (await conn.execute(READ_ONLY)).fetchone() or (False,))[0]
         return Finding(
             False,
             f"no publisher: the last one, {known.leader}, was heard {age:,.0f} s ago{said}; {known.told} events "
-            "wait; start up or serve",
+            f"wait; {NO_WRITES if is_read_only else 'start up or serve'}",
         )
     if known.hindrance is None and not await _is_stuck(conn, known, stale_seconds):
         return Finding(True, f"{known.leader} publishes; {known.told} events wait")
