@@ -211,7 +211,7 @@ class WorktreeTypes(Found):
     types: list[WorktreeType] = Field(description="The types.")
 
 
-class Hosts(BaseModel):
+class Hosts(Found):
     """All hosts, by name."""
 
     hosts: list[Host] = Field(description="The hosts.")
