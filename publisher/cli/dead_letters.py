@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from publisher.cli.arguments.options import MOST, Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
+from publisher.cli.arguments.letters import (
+    Action,
+    AnyDurable,
+    Durable,
+    Entity,
+    Everything,
+    Number,
+    NumberOrAll,
+    Project,
+    Reason,
+)
+from publisher.cli.arguments.options import Actor, AsJson, NatsUrl, UpFolder, Utc, Yes
 from publisher.cli.arguments.times import printed
 from publisher.cli.arguments.usage import confirm
 from publisher.cli.servers.noted import noted
@@ -24,27 +35,6 @@ Act = Callable[[int], Awaitable["DeadLetter"]]
 Wanted = tuple[str | None, str | None, str | None, str | None]  # entity, action, project, reason
 
 app = typer.Typer(help="Events that subscriptions could not handle.", no_args_is_help=True)
-
-Durable = Annotated[
-    str, typer.Argument(metavar="DURABLE", help="The subscription: the durable name that it was started with.")
-]
-AnyDurable = Annotated[
-    str | None, typer.Argument(metavar="[DURABLE]", help="Of this subscription; default: of all.", show_default=False)
-]
-NUMBER_HELP = "Its number, as `dead-letters list` shows it."
-Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, max=MOST, help=NUMBER_HELP)]
-NumberOrAll = Annotated[
-    int | None, typer.Argument(metavar="[NUMBER]", min=1, max=MOST, help=NUMBER_HELP, show_default=False)
-]
-Everything = Annotated[bool, typer.Option("--all", help="All that match, oldest first.")]
-Entity = Annotated[str | None, typer.Option("--entity", help="Only project, worktree, activity …", show_default=False)]
-Action = Annotated[str | None, typer.Option("--action", help="Only registered, merged …", show_default=False)]
-Project = Annotated[
-    str | None, typer.Option("--project", help="Only of this project: name, origin or id.", show_default=False)
-]
-Reason = Annotated[
-    str | None, typer.Option("--reason", help="Only those whose error has this text.", show_default=False)
-]
 
 
 @app.command("list")
@@ -175,6 +165,17 @@ def drop(
         return lambda each: desk.drop(durable, each, actor=who)
 
     _each(act, durable, number, everything, wanted, nats_url, yes, who, "Delete", "is deleted")
+
+
+@app.command("prepare")
+def prepare(durable: Durable, nats_url: NatsUrl = None, _state_dir: UpFolder = None) -> None:
+    """Make the stream of a subscription's dead letters, for one whose user of NATS may make none.
+
+    Example: imi-registry events dead-letters prepare dashboard
+    """
+    _check(durable)
+    _with_client(lambda client: client.dead_letters.prepare(durable), nats_url)
+    write(f"dead letters of {durable} can be kept")
 
 
 @app.command("record")

@@ -71,7 +71,8 @@ class Journal:
     async def _at(self, number: int) -> Line | None:
         try:
             with translated_nats(f"cannot read stream {self._stream}"):
-                return _line(await self._js.get_msg(self._stream, number, direct=True))
+                # Never a direct request (`stored.py`): nobody needs a right to those for anything of ours.
+                return _line(await self._js.get_msg(self._stream, number))
         except NotFound:  # gone meanwhile
             return None
 

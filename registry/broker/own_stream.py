@@ -45,7 +45,7 @@ async def open_own(client: Client, wanted: StreamConfig) -> None:
         if await _would_remove(client, answer, ours):
             ours[OF_A_SUBJECT] = found.get(OF_A_SUBJECT, NONE)
         changes = _changes(found, ours) | {"discard": wanted.discard.value if wanted.discard else "old"}
-        if changes.get(OF_A_SUBJECT, NONE) != found.get(OF_A_SUBJECT, NONE):
+        if changes.get(OF_A_SUBJECT, found.get(OF_A_SUBJECT)) != found.get(OF_A_SUBJECT):
             changes["discard_new_per_subject"] = bool(wanted.discard_new_per_subject)
         news = {name: value for name, value in changes.items() if found.get(name) != value}
         if not news:

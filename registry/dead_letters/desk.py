@@ -57,6 +57,13 @@ class DeadLetterDesk:
             if len(found) >= page.get("total", 0) or not page.get("streams"):
                 return found
 
+    async def prepare(self, durable: str) -> None:
+        """Make the stream of a subscription's dead letters where there is none: it may itself not be permitted to.
+
+        Raises `Invalid`, `Conflict` for a stream of somebody else, `Unavailable`.
+        """
+        await self._stream(durable).open()
+
     async def counts(self, *, if_permitted: bool = False) -> dict[str, int]:
         """How many dead letters each subscription has. Raises `Unavailable`.
 

@@ -103,8 +103,21 @@ def lines() -> list[Line]:
     return lines_of(("publish", "subscribe"), USERS)
 
 
-def test_the_page_has_a_line_for_each_permission() -> None:
+def test_what_a_component_may_publish_is_what_its_account_imports() -> None:
     configuration = (DEPLOY / "nats.conf").read_text()
+    for user in ("command", "query", "durable", "live"):
+        account = re.search(rf"^  {user.upper()} \{{$(.*?)^  \}}$", configuration, re.MULTILINE | re.DOTALL)
+        assert account is not None
+        permitted, _, imported = account[1].partition("subscribe:")
+        services = re.findall(r'\{ service: \{ account: IMI, subject: "(.+?)" \}(?:, to: "(.+?)")?', imported)
+
+        answers = ["_R_.>"] if user == "live" else []
+        assert [to or subject for subject, to in services] + answers == re.findall(r'"(.+?)"', permitted)
+        assert all(to in {"", subject.replace("$JS.API", "$JS.IMI.API")} for subject, to in services)
+
+
+def test_the_page_has_a_line_for_each_permission() -> None:
+    configuration = re.sub(r"imports: \[.*?\]", "", (DEPLOY / "nats.conf").read_text(), flags=re.DOTALL)
     given = set(re.findall(r'"([^"\s]+\.[^"\s]+)"', re.sub(r"#.*", "", configuration)))
     tried = [line.subject for line in lines()]
 
@@ -180,7 +193,7 @@ CALLS: dict[str, tuple[str, str, Callable[[RegistryClient], Awaitable[object]], 
     "snapshot": ("command", "", lambda client: client.snapshot(), "publish to imi.qry.v1.snapshot"),
     "tail": ("query", "", tail, "publish to $JS.API.STREAM.INFO.IMI_EVENTS"),
     "replay": ("command", "", replayed, "publish to $JS.API.STREAM.INFO.IMI_EVENTS"),
-    "event": ("durable", "", lambda client: client.event(1), "publish to $JS.API.STREAM.MSG.GET.IMI_EVENTS"),
+    "event": ("durable", "", lambda client: client.event(1), "publish to $JS.IMI.API.STREAM.MSG.GET.IMI_EVENTS"),
     "query, inbox": ("query", "_INBOX.x", lambda client: client.queries.stats(), "subscription to _INBOX.x."),
     "command, inbox": ("command", "_INBOX.x", lambda c: c.register_project(**PROJECT), "subscription to _INBOX.x."),
     "snapshot, inbox": ("live", "_INBOX.x", lambda client: client.snapshot(), "subscription to _INBOX.x."),

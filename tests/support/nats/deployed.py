@@ -26,6 +26,8 @@ from tests.support.world import World
 DEPLOY = Path(__file__).parents[3] / "deploy" / "nats"
 TEAMS = ("flume", "panel")
 """Users of accounts of other teams, one in each."""
+READERS = (*TEAMS, "durable", "live")
+"""Users who read the streams of another account."""
 INBOXES = {"operator": "_INBOX"} | {team: f"_INBOX.team.{team}" for team in TEAMS}
 
 
@@ -43,7 +45,7 @@ class Deployed(NamedTuple):
             "password_file": private(self.folder / f"{user}.password", f"word-of-{user}\n"),
             "tls_ca": self.authority.certificate,
             "inbox_prefix": INBOXES.get(user, f"_INBOX.{user}"),
-        } | ({"js_domain": "IMI"} if user in TEAMS else {})
+        } | ({"js_domain": "IMI"} if user in READERS else {})
 
     def settings(self, user: str) -> dict[str, Any]:
         """The same as settings."""
@@ -62,12 +64,12 @@ def deployed_server(*, has_teams: bool = False) -> Iterator[Deployed]:
         authority = CertificateAuthority(folder / "ca")
         certificate, key = authority.sign("server")
         configuration = (DEPLOY / "nats.conf").read_text()
+        shutil.copy(DEPLOY / "exports.conf", folder)
         if has_teams:
-            shutil.copy(DEPLOY / "exports.conf", folder)
             example = (DEPLOY / "teams.conf.example").read_text()
             teams = re.sub(r'user: (\w+), password: "…"', r'user: \1, password: "word-of-\1"', example)
             private(folder / "teams.conf", teams)
-            configuration = re.sub(r"# (include \./\w+\.conf)$", r"\1", configuration, flags=re.MULTILINE)
+            configuration = configuration.replace("# include ./teams.conf", "include ./teams.conf")
         (folder / "nats.conf").write_text(configuration)
         given = {
             "NATS_LISTEN": "127.0.0.1:-1",
@@ -113,6 +115,7 @@ async def first_buried(client: RegistryClient, operator: Client, durable: str = 
         raise ValueError("never")
 
     desk = DeadLetterDesk(operator, profile_named("imi", prefix="imi", source=DEFAULT_SOURCE))
+    await desk.prepare(durable)
     running = asyncio.create_task(client.subscribe(never, durable=durable, from_start=True, max_attempts=1))
     try:
         async with asyncio.timeout(30):
