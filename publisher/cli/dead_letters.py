@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Act = Callable[[int], Awaitable["DeadLetter"]]
 Wanted = tuple[str | None, str | None, str | None, str | None]  # entity, action, project, reason
-
 app = typer.Typer(help="Events that subscriptions could not handle.", no_args_is_help=True)
 
 
@@ -169,7 +168,7 @@ def drop(
 
 @app.command("prepare")
 def prepare(durable: Durable, nats_url: NatsUrl = None, _state_dir: UpFolder = None) -> None:
-    """Make the stream of a subscription's dead letters, for one whose user of NATS may make none.
+    """Make the stream of a subscription's dead letters: its user of NATS may not.
 
     Example: imi-registry events dead-letters prepare dashboard
     """

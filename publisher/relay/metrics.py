@@ -25,6 +25,7 @@ class RelayMetrics(LeadHealth):
         )
         self.published = 0
         self.unknown = 0
+        self.foreign = self.foreign_pages = 0
         self.faulty = 0
         self.waiting_ids = 0
         self.last_publish_at: float | None = None
@@ -104,6 +105,8 @@ class RelayMetrics(LeadHealth):
     def recovered(self, *, known: int, unknown: int, foreign: int) -> None:
         """Note what a page of the stream's tail held."""
         self.unknown += unknown
+        self.foreign += foreign
+        self.foreign_pages += foreign > 0
         self._recovered.inc(known)
         self._unknown.inc(unknown)
         self._foreign.inc(foreign)

@@ -14,6 +14,7 @@ from publisher.relay.batching import as_batches
 from publisher.relay.completion import Completion
 from publisher.relay.term import Term
 from publisher.stream.event_stream import REBUILD, StreamLost, of_ours
+from registry.concurrency.outage import is_told
 from registry.log import log
 
 BELIEVED_SECONDS = 15.0
@@ -88,8 +89,9 @@ class Recovery:
 
     def _report_tail(self, *, known: int, unknown: int, foreign: int) -> None:
         self._term.metrics.recovered(known=known, unknown=unknown, foreign=foreign)
-        if foreign:
-            log.warning("foreign messages in the stream", stream=self._term.stream.name, count=foreign)
+        if foreign and is_told(self._term.metrics.foreign_pages):
+            total = self._term.metrics.foreign
+            log.warning("foreign messages in the stream", stream=self._term.stream.name, count=foreign, total=total)
         if unknown:
             log.error(
                 "the stream holds events that this database does not: the database was restored to an older state",

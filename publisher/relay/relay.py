@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from time import monotonic
 
 import psycopg
 from psycopg import AsyncConnection
@@ -33,6 +34,9 @@ from registry.errors import RegistryError, Unavailable
 from registry.log import log
 
 STANDBY_POLL_SECONDS = 0.2
+CROWDED_SECONDS = 5.0
+"""After so long in which every batch was refused, it is told that others write to the stream."""
+CROWDED_OUT = "others write to stream {stream} so fast that nothing gets between: find out who may, and end it"
 REACH_SECONDS = 2.0
 """How long a standby tries to reach the stream."""
 SILENCE_SECONDS = 1.0
@@ -150,9 +154,11 @@ class Relay(Part):
         """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""
         term = Term(self._settings, stream.profile, self._metrics, conn, stream, cursor, heartbeat)
         single = 0
+        refused_since: float | None = None
         while True:
             found = await Recovery(term).run()
             drain = Drain(term)
+            published = self._metrics.published
             self._metrics.became("leader")
             self.settled.set()
             try:
@@ -161,5 +167,10 @@ class Relay(Part):
                 await drain.run(single=0 if found else single)
             except StreamMoved as moved:
                 self._metrics.moved()
-                log.warning("reading the stream's tail", reason=str(moved))
                 single = drain.unacknowledged
+                if refused_since is None or self._metrics.published > published:
+                    refused_since = monotonic()
+                if monotonic() - refused_since < CROWDED_SECONDS:
+                    log.warning("reading the stream's tail", reason=str(moved))
+                else:
+                    self._metrics.failed(Unavailable(CROWDED_OUT.format(stream=stream.name)), "publishing interrupted")

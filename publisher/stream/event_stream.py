@@ -207,9 +207,9 @@ class EventStream:
         return await self.last_sequence()
 
     async def tail(self, after: int) -> AsyncGenerator[list[Stored], None]:
-        """Pages of the messages with a sequence above `after`, in order, up to the end of the stream.
+        """Pages of the messages with a sequence above `after`, in order, up to where the stream ended at first or more.
 
-        Headers only. Raises `Unavailable` when it cannot be read to its end.
+        Headers only. Raises `Unavailable` when it cannot be read so far.
         """
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
@@ -226,7 +226,8 @@ class EventStream:
                 while pending:
                     page = await subscription.fetch(min(pending, TAIL_FETCH), timeout=REQUEST_TIMEOUT_SECONDS)
                     yield [self._recognise(message) for message in page]
-                    pending = page[-1].metadata.num_pending
+                    # No more than there were at first: somebody may write faster than this reads.
+                    pending = min(pending - len(page), page[-1].metadata.num_pending)
             finally:
                 await subscription.unsubscribe()
 
