@@ -18,8 +18,16 @@ from benchmarks.harness.sizes import Sizes
 SEARCH_LIMIT_MS = 10.0
 ROUNDS = 2
 """The first fills the caches and is thrown away."""
-ONE_LOOK = "one look at each worktree"
+ONE_LOOK = "one look at each inactive worktree"
 """What `prune_inactive_worktrees` cannot do without: an index on `updated_at` would be changed by each activity."""
+BY_KEY = "what get_agent_recent_work tells, each row by its key"
+"""What `get_agent_recent_work` cannot do without; the activities of an agent are of as many worktrees and projects."""
+OF_AN_AGENT = """
+SELECT a.*, w.name, p.name
+FROM (SELECT * FROM agent_activities WHERE agent_id = %s ORDER BY created_at DESC, id LIMIT 50) AS a
+LEFT JOIN worktrees AS w ON w.id = a.worktree_id
+LEFT JOIN projects AS p ON p.id = w.project_id
+"""
 WHOLE_TABLE = {"v_projects_summary (all)", "cleanup_old_activities", "prune_inactive_worktrees", ONE_LOOK}
 """These list or look through whole tables: reading them in full is their work."""
 
@@ -100,6 +108,7 @@ def _calls(sizes: Sizes) -> dict[str, tuple[str, Parameters]]:
         "get_worktree_by_path": ("SELECT * FROM get_worktree_by_path(%s)", active_path),
         "get_project_working_path": ("SELECT get_project_working_path(%s)", project),
         "get_agent_recent_work": ("SELECT * FROM get_agent_recent_work(%s)", agent),
+        BY_KEY: (OF_AN_AGENT, agent),
         "get_inflight_work (one project)": ("SELECT * FROM get_inflight_work(%s)", project),
         "get_inflight_work (all)": ("SELECT * FROM get_inflight_work()", lambda _: ()),
         "v_projects_summary (one project)": ("SELECT * FROM v_projects_summary WHERE id = %s", project),

@@ -674,7 +674,9 @@ BEGIN
         FROM public.agent_activities a
         LEFT JOIN public.worktrees w ON w.id = a.worktree_id
         LEFT JOIN public.projects p ON p.id = w.project_id
-        LEFT JOIN LATERAL public.deleted_worktree(a.worktree_id) d ON w.id IS NULL
+        LEFT JOIN LATERAL (    -- OFFSET 0: the condition is looked at before the function is called, not after
+            SELECT gone.* FROM public.deleted_worktree(a.worktree_id) gone WHERE w.id IS NULL OFFSET 0
+        ) d ON true
         WHERE a.id = ANY (activities_found)
     ),
     best AS (

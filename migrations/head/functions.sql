@@ -1507,7 +1507,9 @@ BEGIN
     LEFT JOIN public.worktrees w ON w.id = latest.worktree_id
     LEFT JOIN public.projects p ON p.id = w.project_id
     LEFT JOIN public.worktree_types t ON t.id = w.type_id
-    LEFT JOIN LATERAL public.deleted_worktree(latest.worktree_id) d ON w.id IS NULL
+    LEFT JOIN LATERAL (    -- OFFSET 0: the condition is looked at before the function is called, not after
+        SELECT gone.* FROM public.deleted_worktree(latest.worktree_id) gone WHERE w.id IS NULL OFFSET 0
+    ) d ON true
     ORDER BY latest.created_at DESC, latest.id;
 END;
 $function$;
@@ -3465,10 +3467,12 @@ CREATE OR REPLACE FUNCTION public.prune_inactive_worktrees(p_inactive_days integ
 AS $function$
 DECLARE
     removed integer;
+    horizon timestamptz;
 BEGIN
     PERFORM public.require_not_negative('prune_inactive_worktrees', 'p_inactive_days', p_inactive_days);
+    horizon := public.days_ago(p_inactive_days);    -- in the condition it would be worked out for each row
     DELETE FROM public.worktrees w
-    WHERE NOT w.active AND w.updated_at < public.days_ago(p_inactive_days);
+    WHERE NOT w.active AND w.updated_at < horizon;
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END;
@@ -5323,7 +5327,9 @@ BEGIN
         FROM public.agent_activities a
         LEFT JOIN public.worktrees w ON w.id = a.worktree_id
         LEFT JOIN public.projects p ON p.id = w.project_id
-        LEFT JOIN LATERAL public.deleted_worktree(a.worktree_id) d ON w.id IS NULL
+        LEFT JOIN LATERAL (    -- OFFSET 0: the condition is looked at before the function is called, not after
+            SELECT gone.* FROM public.deleted_worktree(a.worktree_id) gone WHERE w.id IS NULL OFFSET 0
+        ) d ON true
         WHERE a.id = ANY (activities_found)
     ),
     best AS (

@@ -451,6 +451,7 @@ CREATE TABLE worktrees (
 CREATE INDEX idx_worktrees_active ON public.worktrees USING btree (active) WHERE active;
 CREATE INDEX idx_worktrees_agent_id ON public.worktrees USING btree (agent_id) WHERE ((agent_id IS NOT NULL) AND active);
 CREATE INDEX idx_worktrees_host_id ON public.worktrees USING btree (host_id) WHERE (host_id <> '00000000-0000-0000-0000-000000000000'::uuid);
+CREATE INDEX idx_worktrees_inactive ON public.worktrees USING btree (active) WHERE (NOT active);
 CREATE INDEX idx_worktrees_metadata ON public.worktrees USING gin (metadata);
 CREATE INDEX idx_worktrees_project_id ON public.worktrees USING btree (project_id) WHERE active;
 CREATE INDEX idx_worktrees_type_id ON public.worktrees USING btree (type_id);
