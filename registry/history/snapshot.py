@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic_core import SchemaValidator, core_schema
+from pydantic_core import CoreConfig, SchemaValidator, core_schema
 
 from registry import exact
 from registry.concurrency.collector import collector_at_rest
@@ -74,20 +74,49 @@ def _rows(model: type[RowT], texts: list[bytes]) -> list[RowT]:
     """
     if all(_may_be_read_fast(text) for text in texts):
         try:
-            rows: list[RowT] = _reader_of_lists(model).validate_json(b"[" + b",".join(texts) + b"]")
+            rows: list[dict[str, Any]] = _reader_of_lists(model).validate_json(b"[" + b",".join(texts) + b"]")
         except ValidationError:
             pass
         else:
             if len(rows) == len(texts):
-                return rows
+                return _made(model, rows)
     return [_row(model, text) for text in texts]
+
+
+def _made(model: type[RowT], rows: list[dict[str, Any]]) -> list[RowT]:
+    """Rows of fields that are validated, as `model_construct` makes them, in a tenth of its time.
+
+    They share what pydantic keeps of a model beside its fields: the set of those that were given, 2 kB for each.
+    """
+    given, put = set(model.model_fields), object.__setattr__
+    made = []
+    for fields in rows:
+        row = model.__new__(model)
+        put(row, "__dict__", fields)
+        put(row, "__pydantic_fields_set__", given)
+        put(row, "__pydantic_extra__", None)
+        put(row, "__pydantic_private__", None)
+        made.append(row)
+    return made
 
 
 @cache
 def _reader_of_lists(model: type[RowT]) -> SchemaValidator:
-    """Reads what `model` does, without a call of Python for each time: a list with a time that needs it is refused."""
+    """Reads the fields that `model` reads, without a call of Python for each time: a list that needs it is refused.
+
+    The fields alone, since pydantic would take the validator that the model has, times and all, for a schema that names
+    it. Values are not looked for among those before: most are seen once.
+    """
     model.model_rebuild()
-    return SchemaValidator(core_schema.list_schema(_without_nearest_time(model.__pydantic_core_schema__)))
+    fields: dict[str, Any] = model.__pydantic_core_schema__["schema"]["fields"]
+    read = {
+        name: core_schema.typed_dict_field(
+            _without_nearest_time(one["schema"]), required=one["schema"]["type"] != "default"
+        )
+        for name, one in fields.items()
+    }
+    rows = core_schema.list_schema(core_schema.typed_dict_schema(read))
+    return SchemaValidator(rows, CoreConfig(cache_strings="keys"))
 
 
 def _without_nearest_time(schema: Any) -> Any:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
+import sys
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +15,12 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from registry import exact
 from registry.errors import RegistryError
-from registry.history.snapshot import WORKTREE, Snapshot
-from registry.models import Worktree
+from registry.history.snapshot import PROJECT, WORKTREE, WORKTREE_TYPE, Snapshot
+from registry.models import Project, Row, Worktree, WorktreeType
 from tests.unit.contract.test_exact import NUMBERS
 
 ID = "b2a7c1de-0f57-4d7e-8a55-5e2f4f4f9c10"
@@ -140,13 +145,85 @@ def test_rows_that_come_together_are_the_rows_that_come_alone(odd: bytes) -> Non
     assert repr(together.worktrees) == repr(alone.worktrees)
 
 
-def test_a_row_among_others_is_the_row_that_the_model_reads() -> None:
-    texts = [plain(1), plain(2)]
+PROJECT_ROW = {
+    "id": ID, "name": "imi", "remote_origin": "git@github.com:o/imi.git", "default_branch": "main",
+    "trunk_path": "/code", "description": None, "metadata": {}, "created_at": TIME, "updated_at": TIME, "active": True,
+}  # fmt: skip
+TYPE_ROW = {
+    "id": 1, "name": "feat", "branch_prefix": "feat/", "worktree_prefix": "feat-", "description": None,
+    "is_builtin": True, "color": None, "icon": "🚀", "metadata": {"a": [1, None, "1.5"]}, "created_at": TIME,
+}  # fmt: skip
+ROWS: dict[type[Row], tuple[bytes, dict[str, Any]]] = {
+    Project: (PROJECT, PROJECT_ROW),
+    WorktreeType: (WORKTREE_TYPE, TYPE_ROW),
+    Worktree: (WORKTREE, ROW | {"updated_at": TIME, "metadata": {}}),
+}
+
+
+def told(kind: bytes, row: dict[str, Any]) -> bytes:
+    return kind + orjson.dumps(row)
+
+
+@pytest.mark.parametrize("as_older", [False, True], ids=["all fields", "those an older publisher tells"])
+@pytest.mark.parametrize("model", list(ROWS))
+def test_a_row_among_others_is_the_row_that_the_model_reads(model: type[Row], *, as_older: bool) -> None:
+    kind, row = ROWS[model]
+    texts = [told(kind, row), told(kind, row | {"id": 2 if model is WorktreeType else str(UUID(int=2))})]
+    if as_older:
+        new = {name for name, field in model.model_fields.items() if not field.is_required()}
+        texts = [
+            told(kind, {name: v for name, v in orjson.loads(text[1:]).items() if name not in new}) for text in texts
+        ]
     snapshot = Snapshot()
 
     snapshot.put_lines(texts)
 
-    assert list(snapshot.worktrees.values()) == [Worktree.model_validate_json(text[1:]) for text in texts]
+    found = [*snapshot.projects.values(), *snapshot.types.values(), *snapshot.worktrees.values()]
+    expected = [model.model_validate_json(text[1:]) for text in texts]
+    assert found == expected
+    assert repr(found) == repr(expected)
+    assert [type(one) for one in found] == [model, model]
+    assert [one.model_dump_json() for one in found] == [one.model_dump_json() for one in expected]
+    with pytest.raises(ValidationError, match="frozen"):
+        found[0].name = "other"  # type: ignore[misc,union-attr]
+    assert found[0].model_copy(update={"name": "other", "more": 1}) != found[0]
+    assert "more" not in found[1].model_fields_set
+    assert copy.deepcopy(found) == pickle.loads(pickle.dumps(found)) == expected  # noqa: S301
+
+
+def test_no_function_of_ours_is_called_for_a_time_of_a_row_among_others() -> None:
+    called: set[str] = set()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        called.add(frame.f_code.co_name)
+
+    snapshot = Snapshot()
+    sys.setprofile(note)
+    try:
+        snapshot.put_lines([plain(1), plain(2)])
+    finally:
+        sys.setprofile(None)
+
+    assert "put_worktree" in called
+    assert "nearest_time" not in called
+
+
+@pytest.mark.parametrize("name", Worktree.model_fields)
+@pytest.mark.parametrize("value", [None, 1, "x", [], {}, True, 1.5], ids=repr)
+def test_what_the_model_refuses_is_refused_among_others(name: str, value: object) -> None:
+    changed = line("{}", updated_at=TIME) if name == "metadata" else line("{}", **{"updated_at": TIME, name: value})
+    if name == "metadata":
+        changed = changed.replace(b'"metadata":{}', b'"metadata":' + orjson.dumps(value))
+    texts = [plain(1), changed, plain(2)]
+    snapshot = Snapshot()
+    try:
+        expected = [Worktree.model_validate(exact.loads(text[1:])) for text in texts]
+    except ValidationError:
+        with pytest.raises(RegistryError, match="none that this version knows"):
+            snapshot.put_lines(texts)
+    else:
+        snapshot.put_lines(texts)
+        assert repr(list(snapshot.worktrees.values())) == repr(expected)
 
 
 @pytest.mark.parametrize("bad", [plain(1) + b"," + plain(2)[1:], b"w", b"w[]"], ids=["two rows", "none", "a list"])
