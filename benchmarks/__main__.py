@@ -22,12 +22,11 @@ from benchmarks import (
     growth,
     latency,
     outages,
-    queries,
     replay,
-    search,
     sites,
     snapshot,
     sustained,
+    wal,
     writer_cpu,
     writers,
 )
@@ -35,6 +34,7 @@ from benchmarks.harness import machine, page, results
 from benchmarks.harness.measure import Report, Target
 from benchmarks.harness.servers import Servers, running
 from benchmarks.harness.sizes import QUICK, Sizes
+from benchmarks.reading import queries, search
 from registry.errors import RegistryError
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -45,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[Servers, Sizes], Awaitable[Report]]] = {
     "console": console.run,
     "writers": writers.run,
     "writer-cpu": writer_cpu.run,
+    "wal": wal.run,
     "commands": commands.run,
     "replay": replay.run,
     "snapshot": snapshot.run,

@@ -1,5 +1,5 @@
 -- 018: what is asked of many rows looks at fewer: pruning at inactive worktrees alone, an agent's recent work at those
--- deleted worktrees that it needs.
+-- deleted worktrees that it needs. And an update of a worktree finds room in its page: docs/adr/0003-outbox-triggers.md.
 -- compatible down to: 014
 
 BEGIN;
@@ -65,6 +65,9 @@ BEGIN
     RETURN removed;
 END;
 $$;
+
+-- An update that finds no room in its page makes an entry in each index of the table; every eighth did.
+ALTER TABLE worktrees SET (fillfactor = 90);
 
 DO $$ BEGIN PERFORM note_schema_version(18); END $$;
 

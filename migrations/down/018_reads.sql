@@ -60,6 +60,8 @@ BEGIN
 END;
 $$;
 
+ALTER TABLE worktrees RESET (fillfactor);
+
 UPDATE registry_metadata SET migration = 17, upgraded_at = clock_timestamp() WHERE migration > 17;
 
 COMMIT;

@@ -447,7 +447,7 @@ CREATE TABLE worktrees (
     CONSTRAINT worktrees_uncommitted_check CHECK ((has_uncommitted_changes = (uncommitted_files_count > 0))),
     CONSTRAINT worktrees_uncommitted_count_check CHECK ((uncommitted_files_count >= 0)),
     CONSTRAINT worktrees_unique_project_name UNIQUE (project_id, name)
-);
+) WITH (fillfactor=90);
 CREATE INDEX idx_worktrees_active ON public.worktrees USING btree (active) WHERE active;
 CREATE INDEX idx_worktrees_agent_id ON public.worktrees USING btree (agent_id) WHERE ((agent_id IS NOT NULL) AND active);
 CREATE INDEX idx_worktrees_host_id ON public.worktrees USING btree (host_id) WHERE (host_id <> '00000000-0000-0000-0000-000000000000'::uuid);

@@ -13,17 +13,18 @@ from benchmarks import (
     console,
     latency,
     outages,
-    queries,
     replay,
     sites,
     snapshot,
     sustained,
+    wal,
     writer_cpu,
     writers,
 )
 from benchmarks.capture.sides import NOBODY, OURS, RECEIVER
 from benchmarks.harness.servers import Servers, running
 from benchmarks.harness.sizes import QUICK
+from benchmarks.reading import queries
 
 SMALL = replace(
     QUICK,
@@ -44,7 +45,7 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest.mark.parametrize(
-    "benchmark", [commands, console, latency, outages, queries, replay, sites, snapshot, writers, writer_cpu]
+    "benchmark", [commands, console, latency, outages, queries, replay, sites, snapshot, wal, writers, writer_cpu]
 )
 async def test_a_benchmark_measures_each_side_and_judges_each_target(servers: Servers, benchmark: ModuleType) -> None:
     report = await benchmark.run(servers, SMALL)

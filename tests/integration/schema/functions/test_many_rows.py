@@ -129,3 +129,14 @@ def test_deleted_worktrees_are_looked_up_for_those_activities_alone_that_need_th
         found = db.execute(asked).fetchall()
         assert {one.get("worktree_name", one.get("name")) for one in found} == {"feat-auth", "gone"}
         assert read_of(db, "deleted_worktrees", "seq_scan + idx_scan") - before == 1
+
+
+def test_an_update_of_a_worktree_finds_room_in_its_page_however_many_were_loaded_together(db):
+    db.execute(
+        "INSERT INTO worktrees (project_id, type_id, name, branch_name, path)"
+        " SELECT %s, 1, 'w' || n, 'b', '/w/' || n FROM generate_series(1, 200) AS n",
+        [new_project(db)],
+    )
+    before = read_of(db, "worktrees", "n_tup_upd - n_tup_hot_upd")
+    db.execute("SELECT update_worktree_git_state(id, p_ahead := 1) FROM worktrees WHERE name ~ '0$'")
+    assert read_of(db, "worktrees", "n_tup_upd - n_tup_hot_upd") == before
