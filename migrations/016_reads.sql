@@ -1,4 +1,4 @@
--- 018: what is asked of many rows looks at fewer: pruning at inactive worktrees alone, an agent's recent work at those
+-- 016: what is asked of many rows looks at fewer: pruning at inactive worktrees alone, an agent's recent work at those
 -- deleted worktrees that it needs. And an update of a worktree finds room in its page: docs/adr/0003-outbox-triggers.md.
 -- compatible down to: 014
 
@@ -69,7 +69,7 @@ $$;
 -- An update that finds no room in its page makes an entry in each index of the table; every eighth did.
 ALTER TABLE worktrees SET (fillfactor = 90);
 
-DO $$ BEGIN PERFORM note_schema_version(18); END $$;
+DO $$ BEGIN PERFORM note_schema_version(16); END $$;
 
 COMMIT;
 

@@ -1,4 +1,4 @@
--- 018, back: pruning reads every worktree.
+-- 016, back: pruning reads every worktree.
 
 DROP INDEX CONCURRENTLY IF EXISTS public.idx_worktrees_inactive;
 
@@ -62,6 +62,6 @@ $$;
 
 ALTER TABLE worktrees RESET (fillfactor);
 
-UPDATE registry_metadata SET migration = 17, upgraded_at = clock_timestamp() WHERE migration > 17;
+UPDATE registry_metadata SET migration = 15, upgraded_at = clock_timestamp() WHERE migration > 15;
 
 COMMIT;
