@@ -116,6 +116,7 @@ DROP TABLE IF EXISTS
     deleted_worktrees,
     project_aliases,
     project_hosts,
+    agent_activities_next,
     agent_activities,
     worktrees,
     worktree_types,
@@ -240,6 +241,22 @@ DROP FUNCTION IF EXISTS
     require_host_name(text, text, text, text),
     caller_host_id(),
     default_host_id();
+
+-- 015: months
+DROP FUNCTION IF EXISTS
+    cancel_activity_move(),
+    finish_activity_move(),
+    missed_by_activity_move(),
+    copy_activities(regclass, bigint, integer),
+    begin_activity_move(boolean),
+    refuse_activity_move(),
+    copy_written_activities(),
+    drop_activity_month(text),
+    make_activity_months(integer),
+    attach_activity_part(regclass, text, timestamp),
+    refuse_direct_month(),
+    activity_months(),
+    activities_are_by_month();
 
 -- 014: identity
 DROP FUNCTION IF EXISTS

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from registry.database import migrate
+from registry.database import migrate, months
 from registry.profiles import bloodbank
 from tests.support import services
 from tests.support.databases import Role, name_of, new_database, plain_role, url_of
@@ -33,6 +33,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--services", choices=services.CHOICES, default="auto", help="where PostgreSQL and NATS come from")
     parser.addoption("--long", action="store_true", help="also run the long form of fault and load tests")
+    parser.addoption("--by-month", action="store_true", help="in databases that keep activities by month")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -64,11 +65,13 @@ def owner(admin_url: str) -> Iterator[Role]:
 
 
 @pytest.fixture(scope="session")
-def template_database(admin_url: str, owner: Role) -> Iterator[str]:
+def template_database(pytestconfig: pytest.Config, admin_url: str, owner: Role) -> Iterator[str]:
     """Name of a migrated database that others are cloned from; nobody connects to it."""
     with new_database(admin_url, owner) as url:
         with psycopg.connect(url) as conn:
             migrate.apply(conn)
+            if pytestconfig.getoption("--by-month"):
+                months.move(conn, by_month=True)
         yield name_of(url)
 
 

@@ -1,7 +1,7 @@
 """The schema of a migrated database as SQL to read: `migrations/head/`, one file each kind of thing.
 
 Never applied. It is there for reviews, where a change of a function is a diff of its changed lines, and for newcomers.
-What an extension made is not in it, nor the table of the migrations themselves.
+What an extension made is not in it, nor the table of the migrations themselves, nor a table that is a month of another.
 """
 
 from __future__ import annotations
@@ -72,9 +72,10 @@ SELECT
     ), '')
 FROM pg_class c
 WHERE c.relnamespace = 'public'::regnamespace
-    AND c.relkind IN ('r', 'S', 'c')
+    AND c.relkind IN ('r', 'p', 'S', 'c')
+    AND NOT c.relispartition
     AND c.relname <> 'schema_migrations'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('e', 'i'))
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.refobjid <> c.oid AND d.deptype IN ('e', 'i'))
 ORDER BY c.relkind = 'c', c.relname COLLATE "C"
 """
 _FUNCTIONS: LiteralString = """
@@ -95,7 +96,7 @@ _TRIGGERS: LiteralString = """
 SELECT pg_get_triggerdef(t.oid) || ';'
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
-WHERE c.relnamespace = 'public'::regnamespace AND NOT t.tgisinternal
+WHERE c.relnamespace = 'public'::regnamespace AND NOT t.tgisinternal AND NOT c.relispartition
 ORDER BY c.relname COLLATE "C", t.tgname COLLATE "C"
 """
 _VIEWS: LiteralString = """
