@@ -178,7 +178,7 @@ BEGIN
             USING ERRCODE = '25001';
     END IF;
     IF to_regclass('public.agent_activities_next') IS NOT NULL THEN
-        RAISE EXCEPTION 'drop_activity_month: activities are being moved' USING ERRCODE = '55006';
+        RAISE EXCEPTION 'drop_activity_month: activities are being moved' USING ERRCODE = '55000';
     END IF;
     PERFORM pg_advisory_xact_lock(7596844004854953326);
     EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', p_name);
@@ -214,8 +214,8 @@ $$;
 
 COMMENT ON FUNCTION forget_deleted_worktrees(timestamptz) IS 'Removes the names of worktrees that were deleted before this time and have no activities since.';
 
--- Whole months last: the lock that it takes is held until the end of the transaction. A month that somebody reads all the
--- while, or that is wanted away in another kind of transaction, is deleted row by row: a call removes what it always did.
+-- Whole months last: the lock that it takes is held until the end of the transaction. Where somebody reads all the while, and
+-- in another kind of transaction, they are deleted row by row: a call removes what it always did.
 CREATE OR REPLACE FUNCTION remove_old_activities(p_horizon timestamptz)
 RETURNS integer
 LANGUAGE plpgsql
@@ -229,6 +229,7 @@ DECLARE
     rest text := format('DELETE FROM public.agent_activities a WHERE a.created_at < %L', p_horizon);
     removed bigint := 0;
     gone bigint;
+    attempts integer := 0;
 BEGIN
     FOR month IN SELECT * FROM public.activity_months() m WHERE m.ends_at <= p_horizon LOOP
         rest := rest || format(' AND (a.created_at < %L OR a.created_at >= %L)', month.begins_at, month.ends_at);
@@ -238,14 +239,14 @@ BEGIN
     GET DIAGNOSTICS removed = ROW_COUNT;
     FOR month IN SELECT * FROM public.activity_months() m WHERE m.ends_at <= p_horizon LOOP
         gone := NULL;
-        FOR attempt IN 1..3 LOOP
+        WHILE gone IS NULL AND attempts < 3 LOOP
             BEGIN
                 gone := public.drop_activity_month(month.name);
-                EXIT;
             EXCEPTION
                 WHEN lock_not_available OR deadlock_detected THEN
+                    attempts := attempts + 1;
                     PERFORM pg_sleep(0.5);
-                WHEN object_in_use OR active_sql_transaction OR no_data_found THEN
+                WHEN object_in_use OR active_sql_transaction OR no_data_found OR object_not_in_prerequisite_state THEN
                     EXIT;
             END;
         END LOOP;

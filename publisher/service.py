@@ -20,6 +20,7 @@ from publisher.health import Health
 from publisher.history.service import HistoryService
 from publisher.mirror.follower import Follower
 from publisher.mirror.health import MirrorHealth
+from publisher.outbox.months import Months
 from publisher.outbox.retention import Retention
 from publisher.part import Part
 from publisher.query_service import QueryService
@@ -129,6 +130,7 @@ def _publishing(settings: Settings, reader: Settings, metrics: RelayMetrics, fin
         QueryService(reader, Health("queries", registry, consequence="no query is answered: ")),
         HistoryService(reader, Health("history", registry, consequence="no replay is answered: ")),
         Retention(settings, Health("retention", registry, consequence="no old event is removed: ")),
+        Months(settings, Health("months", registry, consequence="no month of activities is made ahead: ")),
         Canary(settings, CanaryHealth(registry), after=relay.settled),
         Examination(settings, findings, after=relay.settled),
         OutboxMeasurement(settings, Gauges("outbox_measurement", registry)),

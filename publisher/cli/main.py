@@ -113,6 +113,7 @@ class Commands(DeferringGroup):
             "Register the git checkouts in a folder with their linked work trees, and update what changed in them.",
         ),
         Deferred("maintain", "database.maintain:app", "Housekeeping of the database."),
+        Deferred("months", "database.months:app", "The log of agents by month, which retention drops whole."),
         Deferred(
             "health",
             "questions.health:health",

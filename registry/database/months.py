@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
-from psycopg import Connection, sql
+from psycopg import Connection
 from psycopg.rows import tuple_row
 
 from registry.database.backfill import no_progress
@@ -112,7 +112,7 @@ def make_ahead(conn: Connection[Any], months: int) -> int:
 
 
 def drop(conn: Connection[Any], name: str) -> int:
-    """Drop a month, with its activities; returns how many. For the owner alone. Raises `NotFound` where there is none."""
+    """Drop a month, with its activities; returns how many. For the owner alone. Raises `NotFound` for no month."""
     with exclusive(conn), as_owner(conn):
         return int(_patiently(conn, "SELECT public.drop_activity_month(%s)", name))
 
@@ -161,6 +161,4 @@ def _patiently(conn: Connection[Any], query: LiteralString, *values: object) -> 
 
 def _row(conn: Connection[Any], query: LiteralString, *values: object) -> tuple[Any, ...]:
     with conn.cursor(row_factory=tuple_row) as cursor:
-        row = cursor.execute(sql.SQL(query), values).fetchone()
-    assert row is not None
-    return row
+        return cursor.execute(query, values).fetchone() or ()
