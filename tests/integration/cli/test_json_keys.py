@@ -74,6 +74,7 @@ NO_THING = {
     "project merge",
     "mirror status",
     "replica status",
+    "months status",
     "migrate down",
     "migrate up",
     "migrate status",
