@@ -1,0 +1,7 @@
+"""The log of agents by month: from one table into partitions and back (docs/adr/0021-months.md)."""
+
+from registry.database.months.move import cancel, move
+from registry.database.months.parts import drop, make_ahead
+from registry.database.months.state import Month, State, state
+
+__all__ = ["Month", "State", "cancel", "drop", "make_ahead", "move", "state"]
