@@ -54,7 +54,7 @@ def status(
 def on(database_url: DatabaseUrl = None, _state_dir: UpFolder = None) -> None:
     """Keep activities by month. They are copied beside whoever writes; cut off, it is run again and goes on.
 
-    It takes as much disk as they have now, for as long as it takes: about two minutes for a million.
+    It takes as much disk as they have now, until it has ended.
 
     Example: imi-registry months on
     """

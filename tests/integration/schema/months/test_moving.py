@@ -98,6 +98,20 @@ def test_no_activity_is_lost_or_doubled_on_the_way_there_and_back(database: str,
             assert conn.execute("SELECT count(*) FROM outbox WHERE entity = 'activity'").fetchone() == (len(after),)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_a_million_activities_are_moved_beside_their_writers(database: str) -> None:
+    fill(database, activities=1_000_000)
+    with psycopg.connect(database, autocommit=True) as conn:
+        for by_month in (True, False):
+            before, began = everything(conn), monotonic()
+            with writers(database, (NOW,)) as written:
+                months.move(conn, by_month=by_month)
+            print(f"\nby month: {by_month}; {monotonic() - began:.0f} s, the slowest write {written.slowest:.2f} s")
+            assert everything(conn).keys() == before.keys() | written.ids
+            assert_exact(conn)
+
+
 def kill_movers(url: str, way: str) -> None:
     """Begin the move some times, each a little longer, and kill who does it; it is begun then, and has not ended."""
     for seconds in (0.0, 0.1, 0.2):
