@@ -99,7 +99,6 @@ def test_no_activity_is_lost_or_doubled_on_the_way_there_and_back(database: str,
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
 def test_a_million_activities_are_moved_beside_their_writers(database: str) -> None:
     fill(database, activities=1_000_000)
     with psycopg.connect(database, autocommit=True) as conn:
