@@ -147,9 +147,10 @@ def test_a_transaction_that_began_before_it_sees_what_it_saw(database: str) -> N
         with ThreadPoolExecutor(1) as pool:
             moving = pool.submit(lambda: months.move(conn, by_month=True))
             with psycopg.connect(database, autocommit=True) as other:
-                copied = "SELECT to_regclass('agent_activities_next') IS NOT NULL"
-                wait_until(lambda: other.execute(copied).fetchone() == (True,))
-                wait_until(lambda: other.execute("SELECT count(*) FROM agent_activities_next").fetchone() == (100,))
+                waits = "SELECT query LIKE '%%virtualxid%%' FROM pg_stat_activity WHERE pid = %s"
+                mover = (conn.info.backend_pid,)
+                wait_until(lambda: moving.done() or other.execute(waits, mover).fetchone() == (True,))
+            assert not moving.done()
             assert reader.execute("SELECT count(*) FROM agent_activities").fetchone() == (100,)
             reader.rollback()
             moving.result(60)
