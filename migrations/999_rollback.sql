@@ -242,7 +242,7 @@ DROP FUNCTION IF EXISTS
     caller_host_id(),
     default_host_id();
 
--- 015: months
+-- 017: months
 DROP FUNCTION IF EXISTS
     cancel_activity_move(),
     finish_activity_move(),

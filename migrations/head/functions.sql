@@ -1,5 +1,34 @@
 -- Generated from a migrated database, for reading; never applied. See docs/adr/0007-migrations.md.
 
+CREATE OR REPLACE FUNCTION public.activities_are_by_month()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT c.relkind = 'p' FROM pg_class c WHERE c.oid = 'public.agent_activities'::regclass
+$function$;
+COMMENT ON FUNCTION activities_are_by_month() IS 'Whether agent_activities is partitioned by month.';
+
+CREATE OR REPLACE FUNCTION public.activity_months()
+ RETURNS TABLE(name text, begins_at timestamp with time zone, ends_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT m.name, m.first AT TIME ZONE 'UTC', (m.first + interval '1 month') AT TIME ZONE 'UTC'
+    FROM (
+        SELECT c.relname::text AS name, to_date(substring(c.relname from '_y(\d{4}m\d{2})$'), 'YYYY"m"MM')::timestamp AS first
+        FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'public.agent_activities'::regclass
+            AND c.relispartition
+            AND c.relname ~ '^agent_activities_(y\d{4}m\d{2}|other)$'
+    ) m
+    ORDER BY m.first
+$function$;
+COMMENT ON FUNCTION activity_months() IS 'The partitions of agent_activities, oldest first; last the one for all other times, which has neither beginning nor end. None where it is an ordinary table.';
+
 CREATE OR REPLACE FUNCTION public.add_worktree_type(p_name text, p_branch_prefix text DEFAULT NULL::text, p_worktree_prefix text DEFAULT NULL::text, p_description text DEFAULT NULL::text, p_color text DEFAULT NULL::text, p_icon text DEFAULT NULL::text, p_metadata jsonb DEFAULT '{}'::jsonb)
  RETURNS integer
  LANGUAGE plpgsql
@@ -307,6 +336,55 @@ $function$;
 REVOKE EXECUTE ON FUNCTION apply_mirrored(text,text,boolean,bigint[],text[]) FROM PUBLIC;
 COMMENT ON FUNCTION apply_mirrored(text,text,boolean,bigint[],text[]) IS 'Applies events of the source, given as their envelopes, and moves the position from before them to behind them; returns how many were new. 55000 when the mirror is elsewhere.';
 
+CREATE OR REPLACE FUNCTION public.attach_activity_part(p_parent regclass, p_name text, p_first timestamp without time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO, YMD'
+AS $function$
+DECLARE
+    other CONSTANT regclass := to_regclass('public.agent_activities_other');
+    part CONSTANT text := format('public.%I', p_name);
+    first CONSTANT timestamptz := p_first AT TIME ZONE 'UTC';
+    last CONSTANT timestamptz := (p_first + interval '1 month') AT TIME ZONE 'UTC';
+    retention CONSTANT text := coalesce(current_setting('imi.activity_retention', true), '');
+    words text;
+BEGIN
+    EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)', part, p_parent);
+    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I PRIMARY KEY (id)', part, p_name || '_pkey');
+    IF p_first IS NULL THEN
+        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s DEFAULT', p_parent, part);
+    ELSE
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', other);
+        PERFORM set_config('imi.activity_retention', 'on', true);
+        EXECUTE format(
+            'WITH moved AS (DELETE FROM %s WHERE created_at >= %L AND created_at < %L RETURNING *) INSERT INTO %s SELECT * FROM moved',
+            other, first, last, part
+        );
+        PERFORM set_config('imi.activity_retention', retention, true);
+        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', p_parent, part, first, last);
+    END IF;
+    EXECUTE format(
+        'CREATE TRIGGER %I BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_direct_month()',
+        'agent_activities_direct', part
+    );
+    -- As many frequent words are known of it as of the whole table: see 008.
+    FOR words IN
+        SELECT x.indexrelid::regclass::text
+        FROM pg_index x
+        JOIN pg_inherits i ON i.inhrelid = x.indexrelid
+        WHERE x.indrelid = part::regclass AND i.inhparent = ANY (ARRAY[
+            to_regclass('public.idx_agent_activities_words'), to_regclass('public.next_idx_agent_activities_words')
+        ])
+    LOOP
+        EXECUTE format('ALTER INDEX %s ALTER COLUMN 1 SET STATISTICS 200', words);
+    END LOOP;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION attach_activity_part(regclass,text,timestamp without time zone) FROM PUBLIC;
+COMMENT ON FUNCTION attach_activity_part(regclass,text,timestamp without time zone) IS 'Makes a month, with the rows that were put elsewhere for want of it; without a first day the part for all other times.';
+
 CREATE OR REPLACE FUNCTION public.backfill_outbox(p_limit integer DEFAULT 1000)
  RETURNS integer
  LANGUAGE plpgsql
@@ -399,6 +477,83 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION backfill_outbox_lock(regclass,text,boolean) FROM PUBLIC;
 COMMENT ON FUNCTION backfill_outbox_lock(regclass,text,boolean) IS 'Locks a row against changes, and says whether that is done: false where somebody is changing it, true where it is gone.';
+
+CREATE OR REPLACE FUNCTION public.begin_activity_move(p_by_month boolean)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '500ms'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+DECLARE
+    index record;
+    month timestamp;
+    this_month CONSTANT timestamp := date_trunc('month', now() AT TIME ZONE 'UTC');
+BEGIN
+    IF public.activities_are_by_month() = p_by_month THEN
+        RETURN false;
+    END IF;
+    IF to_regclass('public.agent_activities_next') IS NOT NULL THEN
+        RETURN true;
+    END IF;
+    PERFORM public.refuse_activity_move();
+    PERFORM pg_advisory_xact_lock(7596844004854953327);
+    EXECUTE 'CREATE TABLE public.agent_activities_next (LIKE public.agent_activities INCLUDING ALL EXCLUDING INDEXES)'
+        || CASE WHEN p_by_month THEN ' PARTITION BY RANGE (created_at)' ELSE '' END;
+    IF NOT p_by_month THEN
+        ALTER TABLE public.agent_activities_next ADD CONSTRAINT agent_activities_next_pkey PRIMARY KEY (id);
+    END IF;
+    FOR index IN
+        SELECT c.relname, pg_get_indexdef(x.indexrelid) AS definition
+        FROM pg_index x
+        JOIN pg_class c ON c.oid = x.indexrelid
+        WHERE x.indrelid = 'public.agent_activities'::regclass AND NOT x.indisprimary
+    LOOP
+        EXECUTE regexp_replace(
+            index.definition,
+            'INDEX \S+ ON (ONLY )?public\.agent_activities ',
+            format('INDEX %I ON public.agent_activities_next ', 'next_' || index.relname)
+        );
+    END LOOP;
+    IF p_by_month THEN
+        PERFORM public.attach_activity_part('public.agent_activities_next', 'agent_activities_other', NULL);
+        FOR month IN
+            WITH RECURSIVE written (month) AS (
+                SELECT date_trunc('month', min(a.created_at) AT TIME ZONE 'UTC')
+                FROM public.agent_activities a
+                WHERE a.created_at >= (this_month - interval '10 years') AT TIME ZONE 'UTC'
+                UNION ALL
+                SELECT (
+                    SELECT date_trunc('month', min(a.created_at) AT TIME ZONE 'UTC')
+                    FROM public.agent_activities a
+                    WHERE a.created_at >= (w.month + interval '1 month') AT TIME ZONE 'UTC'
+                )
+                FROM written w
+                WHERE w.month < this_month
+            )
+            SELECT w.month FROM written w WHERE w.month < this_month
+            UNION
+            SELECT generate_series(this_month, this_month + interval '3 months', interval '1 month')
+            ORDER BY 1
+        LOOP
+            PERFORM public.attach_activity_part(
+                'public.agent_activities_next', to_char(month, '"agent_activities_y"YYYY"m"MM'), month
+            );
+        END LOOP;
+    ELSE
+        ALTER INDEX public.next_idx_agent_activities_words ALTER COLUMN 1 SET STATISTICS 200;
+    END IF;
+    CREATE TRIGGER activity_move_insert AFTER INSERT ON public.agent_activities REFERENCING NEW TABLE AS new_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION public.copy_written_activities();
+    CREATE TRIGGER activity_move_delete AFTER DELETE ON public.agent_activities REFERENCING OLD TABLE AS old_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION public.copy_written_activities();
+    CREATE TRIGGER activity_move_truncate AFTER TRUNCATE ON public.agent_activities
+        FOR EACH STATEMENT EXECUTE FUNCTION public.copy_written_activities();
+    RETURN true;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION begin_activity_move(boolean) FROM PUBLIC;
+COMMENT ON FUNCTION begin_activity_move(boolean) IS 'Makes the copy, by month or as one table, which from then on has what is written. False where activities are kept so already.';
 
 CREATE OR REPLACE FUNCTION public.begin_mirror(p_name text, p_stream text, p_may_replace boolean DEFAULT false)
  RETURNS void
@@ -517,6 +672,26 @@ CREATE OR REPLACE FUNCTION public.caller_host_id()
  STABLE
 RETURN CASE WHEN (NULLIF(current_setting('imi.host_id'::text, true), ''::text) IS NOT NULL) THEN outbox_uuid_setting('imi.host_id'::text) ELSE NULL::uuid END;
 COMMENT ON FUNCTION caller_host_id() IS 'The host that the caller says it is on, by the setting imi.host_id; NULL when it says none. 22023 when that is no UUID.';
+
+CREATE OR REPLACE FUNCTION public.cancel_activity_move()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '500ms'
+AS $function$
+BEGIN
+    IF to_regclass('public.agent_activities_next') IS NULL THEN
+        RETURN false;
+    END IF;
+    DROP TRIGGER activity_move_insert ON public.agent_activities;
+    DROP TRIGGER activity_move_delete ON public.agent_activities;
+    DROP TRIGGER activity_move_truncate ON public.agent_activities;
+    DROP TABLE public.agent_activities_next;
+    RETURN true;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION cancel_activity_move() FROM PUBLIC;
+COMMENT ON FUNCTION cancel_activity_move() IS 'Leaves agent_activities as it is, and drops the copy; false where none was begun.';
 
 CREATE OR REPLACE FUNCTION public.change_project_id(p_former uuid, p_current uuid)
  RETURNS void
@@ -639,6 +814,7 @@ DECLARE
 BEGIN
     PERFORM public.require_not_negative('cleanup_old_activities', 'p_retention_days', p_retention_days);
     horizon := public.days_ago(p_retention_days);
+    PERFORM public.forget_deleted_worktrees(horizon);
     IF has_function_privilege('public.remove_old_activities(timestamptz)', 'EXECUTE') THEN
         removed := public.remove_old_activities(horizon);
     ELSE
@@ -647,7 +823,6 @@ BEGIN
         GET DIAGNOSTICS removed = ROW_COUNT;
         PERFORM set_config('imi.activity_retention', 'off', true);
     END IF;
-    PERFORM public.forget_deleted_worktrees(horizon);
     RETURN removed;
 END;
 $function$;
@@ -741,6 +916,49 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION copied_replica() FROM PUBLIC;
 COMMENT ON FUNCTION copied_replica() IS 'Counts once the initial copy is complete, and lets what is applied be counted from then on; false when there is nothing to do, or not yet.';
+
+CREATE OR REPLACE FUNCTION public.copy_activities(p_part regclass, p_block bigint, p_blocks integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    copied bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(7596844004854953328);
+    EXECUTE format(
+        'INSERT INTO public.agent_activities_next SELECT a.* FROM ONLY %s a WHERE a.ctid >= %L::tid AND a.ctid < %L::tid'
+        ' ON CONFLICT DO NOTHING',
+        p_part, format('(%s,0)', p_block), format('(%s,0)', p_block + p_blocks)
+    );
+    GET DIAGNOSTICS copied = ROW_COUNT;
+    RETURN copied;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION copy_activities(regclass,bigint,integer) FROM PUBLIC;
+COMMENT ON FUNCTION copy_activities(regclass,bigint,integer) IS 'Copies what the blocks of a part have and the copy has not, and says how many.';
+
+CREATE OR REPLACE FUNCTION public.copy_written_activities()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    CASE TG_OP
+        WHEN 'INSERT' THEN
+            INSERT INTO public.agent_activities_next SELECT n.* FROM new_rows n;
+        WHEN 'DELETE' THEN
+            PERFORM pg_advisory_xact_lock_shared(7596844004854953328);
+            DELETE FROM public.agent_activities_next t USING old_rows o WHERE t.id = o.id AND t.created_at = o.created_at;
+        ELSE
+            TRUNCATE public.agent_activities_next;
+    END CASE;
+    RETURN NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION copy_written_activities() FROM PUBLIC;
+COMMENT ON FUNCTION copy_written_activities() IS 'Does to the copy what is done to agent_activities, while that is being moved.';
 
 CREATE OR REPLACE FUNCTION public.count_activities_deleted()
  RETURNS trigger
@@ -1256,6 +1474,42 @@ $function$;
 REVOKE EXECUTE ON FUNCTION displace_truncated_projects() FROM PUBLIC;
 COMMENT ON FUNCTION displace_truncated_projects() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.drop_activity_month(p_name text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '500ms'
+AS $function$
+DECLARE
+    removed bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM public.activity_months() m WHERE m.name = p_name AND m.ends_at IS NOT NULL) THEN
+        RAISE EXCEPTION 'drop_activity_month: p_name % is no month of agent_activities', public.quote_for_message(p_name)
+            USING ERRCODE = 'P0002';
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'drop_activity_month: it takes a transaction that is READ COMMITTED, this one is %',
+            upper(current_setting('transaction_isolation'))
+            USING ERRCODE = '25001';
+    END IF;
+    IF to_regclass('public.agent_activities_next') IS NOT NULL THEN
+        RAISE EXCEPTION 'drop_activity_month: activities are being moved' USING ERRCODE = '55000';
+    END IF;
+    PERFORM pg_advisory_xact_lock(7596844004854953326);
+    EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', p_name);
+    EXECUTE format(
+        'WITH gone AS (SELECT count(*) AS activities FROM public.%I),'
+        ' told AS (INSERT INTO public.count_delta (activities) SELECT -activities FROM gone)'
+        ' SELECT activities FROM gone',
+        p_name
+    ) INTO removed;
+    EXECUTE format('DROP TABLE public.%I', p_name);
+    RETURN removed;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION drop_activity_month(text) FROM PUBLIC;
+COMMENT ON FUNCTION drop_activity_month(text) IS 'Drops a month with all its activities, and says how many; for remove_old_activities(). 55P03 where a lock is not to be had in half a second.';
+
 CREATE OR REPLACE FUNCTION public.enter_command_host(p_type text, p_host text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1282,6 +1536,117 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION enter_command_host(text,text) IS 'Carries a command out as on the host that it names, whatever host this session is on; none is the default host.';
+
+CREATE OR REPLACE FUNCTION public.finish_activity_move()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '500ms'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+DECLARE
+    moved CONSTANT regclass := 'public.agent_activities'::regclass;
+    own_functions oid[];
+    own_function oid;
+    again text[];
+    statement text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(7596844004854953327);
+    LOCK TABLE public.agent_activities, public.agent_activities_next IN ACCESS EXCLUSIVE MODE;
+    DROP TRIGGER activity_move_insert ON public.agent_activities;
+    DROP TRIGGER activity_move_delete ON public.agent_activities;
+    DROP TRIGGER activity_move_truncate ON public.agent_activities;
+
+    SELECT coalesce(array_agg(p.oid), '{}') INTO own_functions
+    FROM pg_proc p
+    WHERE (SELECT c.reltype FROM pg_class c WHERE c.oid = moved) = ANY (p.proargtypes::oid[]);
+
+    SELECT array_agg(o.statement ORDER BY o.part, o.place) INTO again
+    FROM (
+        SELECT 1 AS part, p.oid::bigint AS place, pg_get_functiondef(p.oid) AS statement
+        FROM pg_proc p
+        WHERE p.oid = ANY (own_functions)
+        UNION ALL
+        SELECT 2, p.oid::bigint, format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', p.oid::regprocedure)
+        FROM pg_proc p
+        WHERE p.oid = ANY (own_functions) AND p.proacl IS NOT NULL
+        UNION ALL
+        SELECT 3, p.oid::bigint, format(
+            'GRANT EXECUTE ON FUNCTION %s TO %s', p.oid::regprocedure,
+            CASE r.grantee WHEN 0 THEN 'PUBLIC' ELSE r.grantee::regrole::text END
+        )
+        FROM pg_proc p
+        CROSS JOIN LATERAL aclexplode(p.proacl) r
+        WHERE p.oid = ANY (own_functions)
+        UNION ALL
+        SELECT 4, p.oid::bigint, format('COMMENT ON FUNCTION %s IS %L', p.oid::regprocedure, obj_description(p.oid, 'pg_proc'))
+        FROM pg_proc p
+        WHERE p.oid = ANY (own_functions)
+        UNION ALL
+        SELECT 5, v.oid::bigint, format(
+            'CREATE OR REPLACE VIEW %s%s AS %s',
+            v.oid::regclass, ' WITH (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid)
+        )
+        FROM pg_class v
+        WHERE v.relkind = 'v' AND EXISTS (
+            SELECT
+            FROM pg_rewrite r
+            JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+            WHERE r.ev_class = v.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = moved
+        )
+        UNION ALL
+        SELECT 6, t.oid::bigint, pg_get_triggerdef(t.oid)
+        FROM pg_trigger t
+        WHERE t.tgrelid = moved AND NOT t.tgisinternal
+        UNION ALL
+        SELECT 7, t.oid::bigint, format('ALTER TABLE public.agent_activities %s TRIGGER %I',
+            CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname)
+        FROM pg_trigger t
+        WHERE t.tgrelid = moved AND NOT t.tgisinternal AND t.tgenabled <> 'O'
+        UNION ALL
+        SELECT 8, 0, format('COMMENT ON TABLE public.agent_activities IS %L', obj_description(moved, 'pg_class'))
+        UNION ALL
+        SELECT 9, row_number() OVER (), format(
+            'GRANT %s%s ON public.agent_activities TO %s%s',
+            g.privilege_type,
+            ' (' || quote_ident(g.attname) || ')',
+            CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END,
+            CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+        )
+        FROM (
+            SELECT NULL::name AS attname, r.privilege_type, r.grantee, r.is_grantable
+            FROM pg_class c
+            CROSS JOIN LATERAL aclexplode(c.relacl) r
+            WHERE c.oid = moved
+            UNION ALL
+            SELECT a.attname, r.privilege_type, r.grantee, r.is_grantable
+            FROM pg_attribute a
+            CROSS JOIN LATERAL aclexplode(a.attacl) r
+            WHERE a.attrelid = moved
+        ) g
+        UNION ALL
+        SELECT 10, 0, 'DROP TABLE public.agent_activities_moved'
+        UNION ALL
+        SELECT 11, x.indexrelid::bigint, format('ALTER INDEX public.%I RENAME TO %I', c.relname, regexp_replace(c.relname, '^next_', ''))
+        FROM pg_index x
+        JOIN pg_class c ON c.oid = x.indexrelid
+        WHERE x.indrelid = 'public.agent_activities_next'::regclass AND c.relname LIKE 'next\_%'
+        UNION ALL
+        SELECT 12, 0, 'ALTER INDEX IF EXISTS public.agent_activities_next_pkey RENAME TO agent_activities_pkey'
+    ) o;
+
+    FOREACH own_function IN ARRAY own_functions LOOP
+        EXECUTE format('DROP FUNCTION %s', own_function::regprocedure);
+    END LOOP;
+    ALTER TABLE public.agent_activities RENAME TO agent_activities_moved;
+    ALTER TABLE public.agent_activities_next RENAME TO agent_activities;
+    FOREACH statement IN ARRAY again LOOP
+        EXECUTE statement;
+    END LOOP;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION finish_activity_move() FROM PUBLIC;
+COMMENT ON FUNCTION finish_activity_move() IS 'Puts the copy into the place of agent_activities, which is dropped. 55P03 where a lock is not to be had in half a second.';
 
 CREATE OR REPLACE PROCEDURE public.fold_counts()
  LANGUAGE plpgsql
@@ -1374,23 +1739,15 @@ COMMENT ON PROCEDURE fold_counts() IS 'Adds what lies in count_delta to the coun
 
 CREATE OR REPLACE FUNCTION public.forget_deleted_worktrees(p_horizon timestamp with time zone)
  RETURNS void
- LANGUAGE plpgsql
+ LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-DECLARE
-    caller CONSTANT text := coalesce(nullif(current_setting('role'), 'none'), session_user);
-BEGIN
-    IF NOT has_table_privilege(caller, 'public.agent_activities', 'DELETE')
-        AND NOT has_function_privilege(caller, 'public.remove_old_activities(timestamptz)', 'EXECUTE')
-    THEN
-        RAISE EXCEPTION 'forget_deleted_worktrees: % may not remove activities', quote_ident(caller) USING ERRCODE = '42501';
-    END IF;
     DELETE FROM public.deleted_worktrees d
-    WHERE d.deleted_at < p_horizon AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id);
-END;
+    WHERE d.deleted_at < p_horizon
+        AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id AND a.created_at >= p_horizon)
 $function$;
-COMMENT ON FUNCTION forget_deleted_worktrees(timestamp with time zone) IS 'Removes the names of worktrees that were deleted before this time and have no activities left; 42501 for who may not remove activities.';
+COMMENT ON FUNCTION forget_deleted_worktrees(timestamp with time zone) IS 'Removes the names of worktrees that were deleted before this time and have no activities since.';
 
 CREATE OR REPLACE FUNCTION public.forget_published(p_keep interval, p_most integer, OUT events bigint, OUT batches bigint)
  RETURNS record
@@ -1739,7 +2096,7 @@ BEGIN
     PERFORM FROM public.worktrees WHERE id = NEW.worktree_id FOR KEY SHARE;
     IF NOT FOUND AND NEW.worktree_id IS NOT NULL THEN
         RAISE EXCEPTION 'activity of agent %: worktree_id % is no worktree', public.quote_for_message(NEW.agent_id), NEW.worktree_id
-            USING ERRCODE = '23503', TABLE = TG_TABLE_NAME, COLUMN = 'worktree_id',
+            USING ERRCODE = '23503', TABLE = 'agent_activities', COLUMN = 'worktree_id',
                 CONSTRAINT = 'agent_activities_worktree_id_fkey';
     END IF;
     RETURN NEW;
@@ -1797,9 +2154,10 @@ CREATE OR REPLACE FUNCTION public.guard_metadata()
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+    named CONSTANT text := CASE WHEN TG_TABLE_NAME LIKE 'agent\_activities\_%' THEN 'agent_activities' ELSE TG_TABLE_NAME END;
 BEGIN
-    -- TG_TABLE_NAME is a name, and require_object has a text.
-    PERFORM public.require_object(TG_TABLE_NAME::text, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
+    PERFORM public.require_object(named, 'metadata', NEW.metadata, named || '_metadata_check');
     RETURN NEW;
 END;
 $function$;
@@ -2109,6 +2467,45 @@ END;
 $function$;
 COMMENT ON FUNCTION maintenance_vacuum() IS 'Refreshes planner statistics of all registry tables; 42501 for who may not write. VACUUM itself cannot run inside a function.';
 
+CREATE OR REPLACE FUNCTION public.make_activity_months(p_ahead integer DEFAULT 3)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '500ms'
+AS $function$
+DECLARE
+    month timestamp;
+    made integer := 0;
+BEGIN
+    IF p_ahead IS NULL OR p_ahead NOT BETWEEN 0 AND 120 THEN
+        RAISE EXCEPTION 'make_activity_months: p_ahead must be between 0 and 120, it is %', coalesce(p_ahead::text, 'NULL')
+            USING ERRCODE = '22023';
+    END IF;
+    IF NOT public.activities_are_by_month()
+        OR to_regclass('public.agent_activities_next') IS NOT NULL
+        OR NOT pg_try_advisory_xact_lock(7596844004854953327)
+    THEN
+        RETURN 0;
+    END IF;
+    FOR month IN
+        SELECT m
+        FROM generate_series(
+            date_trunc('month', now() AT TIME ZONE 'UTC'),
+            date_trunc('month', now() AT TIME ZONE 'UTC') + p_ahead * interval '1 month',
+            interval '1 month'
+        ) m
+        WHERE to_regclass('public.agent_activities_' || to_char(m, '"y"YYYY"m"MM')) IS NULL
+    LOOP
+        PERFORM public.attach_activity_part('public.agent_activities', to_char(month, '"agent_activities_y"YYYY"m"MM'), month);
+        made := made + 1;
+    END LOOP;
+    RETURN made;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION make_activity_months(integer) FROM PUBLIC;
+COMMENT ON FUNCTION make_activity_months(integer) IS 'Makes this month and so many after it, as far as they are not there, and says how many; 0 where activities are not kept by month. 55P03 where a lock is not to be had in half a second.';
+
 CREATE OR REPLACE FUNCTION public.mark_worktree_merged(p_worktree_id uuid, p_merged_by text, p_merge_commit_hash text)
  RETURNS void
  LANGUAGE plpgsql
@@ -2258,7 +2655,7 @@ BEGIN
             NULL::public.agent_activities,
             data || coalesce(data -> 'worktree', '{}') || jsonb_build_object('id', data -> 'activity_id')
         ) a
-        ON CONFLICT (id) DO NOTHING;
+        ON CONFLICT DO NOTHING;
     ELSIF entity = 'project' AND action = 'deleted' THEN
         DELETE FROM public.project_hosts h WHERE h.project_id = (data ->> 'project_id')::uuid;
         DELETE FROM public.projects p WHERE p.id = (data ->> 'project_id')::uuid;
@@ -2482,6 +2879,23 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION mirror_worktree_event(text,jsonb,timestamp with time zone) FROM PUBLIC;
 COMMENT ON FUNCTION mirror_worktree_event(text,jsonb,timestamp with time zone) IS 'Applies an event of a worktree.';
+
+CREATE OR REPLACE FUNCTION public.missed_by_activity_move()
+ RETURNS SETOF uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RETURN QUERY
+    SELECT coalesce(t.id, n.id)
+    FROM public.agent_activities t
+    FULL JOIN public.agent_activities_next n ON n.id = t.id AND n.created_at = t.created_at
+    WHERE t.id IS NULL OR n.id IS NULL;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION missed_by_activity_move() FROM PUBLIC;
+COMMENT ON FUNCTION missed_by_activity_move() IS 'Activities that only the table has, or only its copy: none once all are copied, whoever writes meanwhile.';
 
 CREATE OR REPLACE FUNCTION public.move_worktree(p_worktree_id uuid, p_host_id uuid)
  RETURNS void
@@ -3577,6 +3991,67 @@ $procedure$;
 REVOKE EXECUTE ON PROCEDURE recount_registry() FROM PUBLIC;
 COMMENT ON PROCEDURE recount_registry() IS 'Counts everything anew, while others write: after rows were written with triggers off, or a restore of data alone.';
 
+CREATE OR REPLACE FUNCTION public.refuse_activity_move()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    hindrance text;
+BEGIN
+    SELECT h.what INTO hindrance
+    FROM (
+        SELECT format('publication %I has it: drop it, with its replicas, which do not follow a table into another shape', p.pubname) AS what
+        FROM pg_publication_tables p WHERE p.schemaname = 'public' AND p.tablename = 'agent_activities'
+        UNION ALL
+        SELECT 'this registry is a replica, whose tables are its source''s'
+        WHERE EXISTS (SELECT FROM public.replica_source r WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL)
+        UNION ALL
+        SELECT format('foreign key %I of %s refers to it', k.conname, k.conrelid::regclass)
+        FROM pg_constraint k WHERE k.confrelid = 'public.agent_activities'::regclass
+        UNION ALL
+        SELECT format('policy %I is on it', p.polname) FROM pg_policy p WHERE p.polrelid = 'public.agent_activities'::regclass
+        UNION ALL
+        SELECT 'row level security is on' FROM pg_class c
+        WHERE c.oid = 'public.agent_activities'::regclass AND c.relrowsecurity
+        UNION ALL
+        SELECT format('materialized view %s reads it', r.ev_class::regclass)
+        FROM pg_depend d
+        JOIN pg_rewrite r ON r.oid = d.objid
+        JOIN pg_class c ON c.oid = r.ev_class
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+            AND d.refobjid = 'public.agent_activities'::regclass AND c.relkind = 'm'
+        UNION ALL
+        SELECT format('table %s inherits from it', i.inhrelid::regclass)
+        FROM pg_inherits i
+        WHERE i.inhparent = 'public.agent_activities'::regclass AND NOT public.activities_are_by_month()
+    ) h
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'agent_activities cannot be moved: %', hindrance USING ERRCODE = '55000';
+    END IF;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION refuse_activity_move() FROM PUBLIC;
+COMMENT ON FUNCTION refuse_activity_move() IS 'Refuses a move that would leave something behind that somebody made.';
+
+CREATE OR REPLACE FUNCTION public.refuse_direct_month()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF current_setting('imi.activity_retention', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'cannot % %: it is a part of agent_activities; write there, else no event tells of it', lower(TG_OP), TG_TABLE_NAME
+        USING ERRCODE = '55000', TABLE = TG_TABLE_NAME;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION refuse_direct_month() FROM PUBLIC;
+COMMENT ON FUNCTION refuse_direct_month() IS 'Refuses what names a month instead of agent_activities, whose triggers would not see it.';
+
 CREATE OR REPLACE FUNCTION public.refuse_on_mirror()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -4304,13 +4779,41 @@ CREATE OR REPLACE FUNCTION public.remove_old_activities(p_horizon timestamp with
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO, YMD'
 AS $function$
 DECLARE
-    removed integer;
+    month record;
+    rest text := format('DELETE FROM public.agent_activities a WHERE a.created_at < %L', p_horizon);
+    removed bigint := 0;
+    gone bigint;
+    attempts integer := 0;
 BEGIN
+    FOR month IN SELECT * FROM public.activity_months() m WHERE m.ends_at <= p_horizon LOOP
+        rest := rest || format(' AND (a.created_at < %L OR a.created_at >= %L)', month.begins_at, month.ends_at);
+    END LOOP;
     PERFORM set_config('imi.activity_retention', 'on', true);
-    DELETE FROM public.agent_activities a WHERE a.created_at < p_horizon;
+    EXECUTE rest;
     GET DIAGNOSTICS removed = ROW_COUNT;
+    FOR month IN SELECT * FROM public.activity_months() m WHERE m.ends_at <= p_horizon LOOP
+        gone := NULL;
+        WHILE gone IS NULL AND attempts < 3 LOOP
+            BEGIN
+                gone := public.drop_activity_month(month.name);
+            EXCEPTION
+                WHEN lock_not_available OR deadlock_detected THEN
+                    attempts := attempts + 1;
+                    PERFORM pg_sleep(0.5);
+                WHEN object_in_use OR active_sql_transaction OR no_data_found OR object_not_in_prerequisite_state THEN
+                    EXIT;
+            END;
+        END LOOP;
+        IF gone IS NULL THEN
+            DELETE FROM public.agent_activities a WHERE a.created_at >= month.begins_at AND a.created_at < month.ends_at;
+            GET DIAGNOSTICS gone = ROW_COUNT;
+        END IF;
+        removed := removed + gone;
+    END LOOP;
     PERFORM set_config('imi.activity_retention', 'off', true);
     RETURN removed;
 END;
@@ -4414,7 +4917,7 @@ BEGIN
     INSERT INTO public.projects SELECT n.* FROM pg_temp.new_projects n ON CONFLICT (id) DO NOTHING;
     INSERT INTO public.project_hosts SELECT n.* FROM pg_temp.new_places n ON CONFLICT (project_id, host_id) DO NOTHING;
     INSERT INTO public.worktrees SELECT n.* FROM pg_temp.new_worktrees n ON CONFLICT (id) DO NOTHING;
-    INSERT INTO public.agent_activities SELECT n.* FROM pg_temp.new_activities n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.agent_activities SELECT n.* FROM pg_temp.new_activities n ON CONFLICT DO NOTHING;
     INSERT INTO public.deleted_worktrees SELECT n.* FROM pg_temp.new_deleted n ON CONFLICT (id) DO NOTHING;
     INSERT INTO public.project_aliases SELECT n.* FROM pg_temp.new_aliases n ON CONFLICT (id) DO NOTHING;
 
@@ -4719,7 +5222,7 @@ AS $function$
             ('imi_publisher', 'TABLE', 'SELECT, UPDATE (known_at)', '{mirror_source}'),
             ('imi_publisher', 'TABLE', 'INSERT', '{mirror_row}'),
             ('imi_publisher', 'TABLE', 'SELECT, UPDATE (known_at, behind_bytes)', '{replica_source}'),
-            ('imi_publisher', 'FUNCTION', 'EXECUTE', '{copied_replica()}'),
+            ('imi_publisher', 'FUNCTION', 'EXECUTE', '{copied_replica(), make_activity_months(integer)}'),
             ('imi_publisher', 'SEQUENCE', 'SELECT', '{outbox_id_seq}'),
             ('imi_publisher', 'SEQUENCE', 'UPDATE', '{publisher_doorbell}'),
             ('imi_publisher', 'FUNCTION', 'EXECUTE',
@@ -4978,11 +5481,19 @@ CREATE OR REPLACE FUNCTION public.search_known_words(p_word text)
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT known.word
+    SELECT DISTINCT known.word
     FROM pg_stats s
     CROSS JOIN LATERAL unnest(s.most_common_elems::text::text[]) AS known (word)
     WHERE s.schemaname = 'public'
-        AND s.tablename IN ('idx_projects_words', 'idx_worktrees_words', 'idx_agent_activities_words')
+        AND (
+            s.tablename IN ('idx_projects_words', 'idx_worktrees_words', 'idx_agent_activities_words')
+            OR s.tablename IN (
+                SELECT c.relname
+                FROM pg_inherits i
+                JOIN pg_class c ON c.oid = i.inhrelid
+                WHERE i.inhparent = to_regclass('public.idx_agent_activities_words')
+            )
+        )
         AND left(known.word, 1) IN (left(p_word, 1), substr(p_word, 2, 1))
         AND length(known.word) BETWEEN length(p_word) - 2 AND length(p_word) + 2
 $function$;

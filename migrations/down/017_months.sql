@@ -1,4 +1,4 @@
--- 015, back: activities are in one table, which retention deletes from. A registry that keeps them by month goes back first,
+-- 017, back: activities are in one table, which retention deletes from. A registry that keeps them by month goes back first,
 -- by imi-registry months off: that takes a while, and nobody waits for it.
 
 BEGIN;
@@ -315,7 +315,7 @@ $$;
 
 DO $$ BEGIN PERFORM grant_role_rights(); END $$;
 
-UPDATE registry_metadata SET migration = 14, upgraded_at = clock_timestamp() WHERE migration > 14;
+UPDATE registry_metadata SET migration = 16, upgraded_at = clock_timestamp() WHERE migration > 16;
 
 DROP FUNCTION IF EXISTS
     cancel_activity_move(),

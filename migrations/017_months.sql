@@ -1,4 +1,4 @@
--- 015: activities by month. Nothing changes until somebody asks for it: imi-registry months on. Then agent_activities is
+-- 017: activities by month. Nothing changes until somebody asks for it: imi-registry months on. Then agent_activities is
 -- partitioned by the month (UTC) of created_at, and retention drops whole months instead of deleting their rows.
 --
 -- Rows go from one shape into the other as a copy beside the table, which triggers keep up to date, and which takes its place
@@ -875,6 +875,6 @@ AS $$
     CROSS JOIN LATERAL unnest(r.object_names::text[]) AS o (object_name)
 $$;
 
-DO $$ BEGIN PERFORM grant_role_rights(); PERFORM note_schema_version(15); END $$;
+DO $$ BEGIN PERFORM grant_role_rights(); PERFORM note_schema_version(17); END $$;
 
 COMMIT;
