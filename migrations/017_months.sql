@@ -134,8 +134,12 @@ BEGIN
     END IF;
     IF NOT public.activities_are_by_month()
         OR to_regclass('public.agent_activities_next') IS NOT NULL
-        OR NOT pg_try_advisory_xact_lock(7596844004854953327)
     THEN
+        RETURN 0;
+    END IF;
+    -- One at a time: whoever has the row of registry_metadata. An advisory lock would be anybody's who may connect.
+    PERFORM FROM public.registry_metadata FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
         RETURN 0;
     END IF;
     FOR month IN
@@ -180,7 +184,7 @@ BEGIN
     IF to_regclass('public.agent_activities_next') IS NOT NULL THEN
         RAISE EXCEPTION 'drop_activity_month: activities are being moved' USING ERRCODE = '55000';
     END IF;
-    PERFORM pg_advisory_xact_lock(7596844004854953326);
+    PERFORM FROM public.registry_metadata FOR UPDATE;
     EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', p_name);
     EXECUTE format(
         'WITH gone AS (SELECT count(*) AS activities FROM public.%I),'
@@ -203,16 +207,25 @@ COMMENT ON FUNCTION drop_activity_month(text) IS 'Drops a month with all its act
 -- What is older goes as well: so it can be asked before that is gone, and without reading it.
 CREATE OR REPLACE FUNCTION forget_deleted_worktrees(p_horizon timestamptz)
 RETURNS void
-LANGUAGE sql
+LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    caller CONSTANT text := coalesce(nullif(current_setting('role'), 'none'), session_user);
+BEGIN
+    IF NOT has_table_privilege(caller, 'public.agent_activities', 'DELETE')
+        AND NOT has_function_privilege(caller, 'public.remove_old_activities(timestamptz)', 'EXECUTE')
+    THEN
+        RAISE EXCEPTION 'forget_deleted_worktrees: % may not remove activities', quote_ident(caller) USING ERRCODE = '42501';
+    END IF;
     DELETE FROM public.deleted_worktrees d
     WHERE d.deleted_at < p_horizon
-        AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id AND a.created_at >= p_horizon)
+        AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id AND a.created_at >= p_horizon);
+END;
 $$;
 
-COMMENT ON FUNCTION forget_deleted_worktrees(timestamptz) IS 'Removes the names of worktrees that were deleted before this time and have no activities since.';
+COMMENT ON FUNCTION forget_deleted_worktrees(timestamptz) IS 'Removes the names of worktrees that were deleted before this time and have no activities since; 42501 for who may not remove activities.';
 
 -- Whole months last: the lock that it takes is held until the end of the transaction. Where somebody reads all the while, and
 -- in another kind of transaction, they are deleted row by row: a call removes what it always did.
@@ -307,7 +320,7 @@ BEGIN
         WHEN 'INSERT' THEN
             INSERT INTO public.agent_activities_next SELECT n.* FROM new_rows n;
         WHEN 'DELETE' THEN
-            PERFORM pg_advisory_xact_lock_shared(7596844004854953328);
+            PERFORM FROM public.registry_metadata FOR SHARE;
             DELETE FROM public.agent_activities_next t USING old_rows o WHERE t.id = o.id AND t.created_at = o.created_at;
         ELSE
             TRUNCATE public.agent_activities_next;
@@ -318,7 +331,7 @@ $$;
 
 COMMENT ON FUNCTION copy_written_activities() IS 'Does to the copy what is done to agent_activities, while that is being moved.';
 
-CREATE OR REPLACE FUNCTION refuse_activity_move()
+CREATE OR REPLACE FUNCTION check_activity_move()
 RETURNS void
 LANGUAGE plpgsql
 STABLE
@@ -361,7 +374,7 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION refuse_activity_move() IS 'Refuses a move that would leave something behind that somebody made.';
+COMMENT ON FUNCTION check_activity_move() IS 'Refuses a move that would leave something behind that somebody made.';
 
 -- From the triggers on the copy has each row that is written; they wait for who writes, so what came before is committed.
 CREATE OR REPLACE FUNCTION begin_activity_move(p_by_month boolean)
@@ -382,8 +395,8 @@ BEGIN
     IF to_regclass('public.agent_activities_next') IS NOT NULL THEN
         RETURN true;
     END IF;
-    PERFORM public.refuse_activity_move();
-    PERFORM pg_advisory_xact_lock(7596844004854953327);
+    PERFORM public.check_activity_move();
+    PERFORM FROM public.registry_metadata FOR UPDATE;
     EXECUTE 'CREATE TABLE public.agent_activities_next (LIKE public.agent_activities INCLUDING ALL EXCLUDING INDEXES)'
         || CASE WHEN p_by_month THEN ' PARTITION BY RANGE (created_at)' ELSE '' END;
     IF NOT p_by_month THEN
@@ -449,7 +462,7 @@ AS $$
 DECLARE
     copied bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock(7596844004854953328);
+    PERFORM FROM public.registry_metadata FOR UPDATE;
     EXECUTE format(
         'INSERT INTO public.agent_activities_next SELECT a.* FROM ONLY %s a WHERE a.ctid >= %L::tid AND a.ctid < %L::tid'
         ' ON CONFLICT DO NOTHING',
@@ -494,7 +507,7 @@ DECLARE
     again text[];
     statement text;
 BEGIN
-    PERFORM pg_advisory_xact_lock(7596844004854953327);
+    PERFORM FROM public.registry_metadata FOR UPDATE;
     LOCK TABLE public.agent_activities, public.agent_activities_next IN ACCESS EXCLUSIVE MODE;
     DROP TRIGGER activity_move_insert ON public.agent_activities;
     DROP TRIGGER activity_move_delete ON public.agent_activities;
@@ -805,7 +818,7 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION
     refuse_direct_month(), attach_activity_part(regclass, text, timestamp), make_activity_months(integer), drop_activity_month(text),
-    copy_written_activities(), refuse_activity_move(), begin_activity_move(boolean), copy_activities(regclass, bigint, integer),
+    copy_written_activities(), check_activity_move(), begin_activity_move(boolean), copy_activities(regclass, bigint, integer),
     missed_by_activity_move(), finish_activity_move(), cancel_activity_move()
 FROM PUBLIC;
 

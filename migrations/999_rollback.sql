@@ -249,7 +249,7 @@ DROP FUNCTION IF EXISTS
     missed_by_activity_move(),
     copy_activities(regclass, bigint, integer),
     begin_activity_move(boolean),
-    refuse_activity_move(),
+    check_activity_move(),
     copy_written_activities(),
     drop_activity_month(text),
     make_activity_months(integer),

@@ -26,7 +26,8 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM public.require_object(TG_TABLE_NAME, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
+    -- TG_TABLE_NAME is a name, and require_object has a text.
+    PERFORM public.require_object(TG_TABLE_NAME::text, 'metadata', NEW.metadata, TG_TABLE_NAME || '_metadata_check');
     RETURN NEW;
 END;
 $$;
@@ -50,15 +51,24 @@ $$;
 
 CREATE OR REPLACE FUNCTION forget_deleted_worktrees(p_horizon timestamptz)
 RETURNS void
-LANGUAGE sql
+LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    caller CONSTANT text := coalesce(nullif(current_setting('role'), 'none'), session_user);
+BEGIN
+    IF NOT has_table_privilege(caller, 'public.agent_activities', 'DELETE')
+        AND NOT has_function_privilege(caller, 'public.remove_old_activities(timestamptz)', 'EXECUTE')
+    THEN
+        RAISE EXCEPTION 'forget_deleted_worktrees: % may not remove activities', quote_ident(caller) USING ERRCODE = '42501';
+    END IF;
     DELETE FROM public.deleted_worktrees d
-    WHERE d.deleted_at < p_horizon AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id)
+    WHERE d.deleted_at < p_horizon AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id);
+END;
 $$;
 
-COMMENT ON FUNCTION forget_deleted_worktrees(timestamptz) IS 'Removes the names of worktrees that were deleted before this time and have no activities left.';
+COMMENT ON FUNCTION forget_deleted_worktrees(timestamptz) IS 'Removes the names of worktrees that were deleted before this time and have no activities left; 42501 for who may not remove activities.';
 
 CREATE OR REPLACE FUNCTION remove_old_activities(p_horizon timestamptz)
 RETURNS integer
@@ -323,7 +333,7 @@ DROP FUNCTION IF EXISTS
     missed_by_activity_move(),
     copy_activities(regclass, bigint, integer),
     begin_activity_move(boolean),
-    refuse_activity_move(),
+    check_activity_move(),
     copy_written_activities(),
     drop_activity_month(text),
     make_activity_months(integer),

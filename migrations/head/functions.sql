@@ -496,8 +496,8 @@ BEGIN
     IF to_regclass('public.agent_activities_next') IS NOT NULL THEN
         RETURN true;
     END IF;
-    PERFORM public.refuse_activity_move();
-    PERFORM pg_advisory_xact_lock(7596844004854953327);
+    PERFORM public.check_activity_move();
+    PERFORM FROM public.registry_metadata FOR UPDATE;
     EXECUTE 'CREATE TABLE public.agent_activities_next (LIKE public.agent_activities INCLUDING ALL EXCLUDING INDEXES)'
         || CASE WHEN p_by_month THEN ' PARTITION BY RANGE (created_at)' ELSE '' END;
     IF NOT p_by_month THEN
@@ -756,6 +756,51 @@ END;
 $function$;
 COMMENT ON FUNCTION change_project_origin(uuid,text) IS 'Gives a project the origin its repository has now; the one before is added to former_origins in its metadata. 23505 when another project has it.';
 
+CREATE OR REPLACE FUNCTION public.check_activity_move()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    hindrance text;
+BEGIN
+    SELECT h.what INTO hindrance
+    FROM (
+        SELECT format('publication %I has it: drop it, with its replicas, which do not follow a table into another shape', p.pubname) AS what
+        FROM pg_publication_tables p WHERE p.schemaname = 'public' AND p.tablename = 'agent_activities'
+        UNION ALL
+        SELECT 'this registry is a replica, whose tables are its source''s'
+        WHERE EXISTS (SELECT FROM public.replica_source r WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL)
+        UNION ALL
+        SELECT format('foreign key %I of %s refers to it', k.conname, k.conrelid::regclass)
+        FROM pg_constraint k WHERE k.confrelid = 'public.agent_activities'::regclass
+        UNION ALL
+        SELECT format('policy %I is on it', p.polname) FROM pg_policy p WHERE p.polrelid = 'public.agent_activities'::regclass
+        UNION ALL
+        SELECT 'row level security is on' FROM pg_class c
+        WHERE c.oid = 'public.agent_activities'::regclass AND c.relrowsecurity
+        UNION ALL
+        SELECT format('materialized view %s reads it', r.ev_class::regclass)
+        FROM pg_depend d
+        JOIN pg_rewrite r ON r.oid = d.objid
+        JOIN pg_class c ON c.oid = r.ev_class
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+            AND d.refobjid = 'public.agent_activities'::regclass AND c.relkind = 'm'
+        UNION ALL
+        SELECT format('table %s inherits from it', i.inhrelid::regclass)
+        FROM pg_inherits i
+        WHERE i.inhparent = 'public.agent_activities'::regclass AND NOT public.activities_are_by_month()
+    ) h
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'agent_activities cannot be moved: %', hindrance USING ERRCODE = '55000';
+    END IF;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION check_activity_move() FROM PUBLIC;
+COMMENT ON FUNCTION check_activity_move() IS 'Refuses a move that would leave something behind that somebody made.';
+
 CREATE OR REPLACE FUNCTION public.claim_worktree(p_worktree_id uuid, p_agent_id text)
  RETURNS void
  LANGUAGE plpgsql
@@ -925,7 +970,7 @@ AS $function$
 DECLARE
     copied bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock(7596844004854953328);
+    PERFORM FROM public.registry_metadata FOR UPDATE;
     EXECUTE format(
         'INSERT INTO public.agent_activities_next SELECT a.* FROM ONLY %s a WHERE a.ctid >= %L::tid AND a.ctid < %L::tid'
         ' ON CONFLICT DO NOTHING',
@@ -949,7 +994,7 @@ BEGIN
         WHEN 'INSERT' THEN
             INSERT INTO public.agent_activities_next SELECT n.* FROM new_rows n;
         WHEN 'DELETE' THEN
-            PERFORM pg_advisory_xact_lock_shared(7596844004854953328);
+            PERFORM FROM public.registry_metadata FOR SHARE;
             DELETE FROM public.agent_activities_next t USING old_rows o WHERE t.id = o.id AND t.created_at = o.created_at;
         ELSE
             TRUNCATE public.agent_activities_next;
@@ -1495,7 +1540,7 @@ BEGIN
     IF to_regclass('public.agent_activities_next') IS NOT NULL THEN
         RAISE EXCEPTION 'drop_activity_month: activities are being moved' USING ERRCODE = '55000';
     END IF;
-    PERFORM pg_advisory_xact_lock(7596844004854953326);
+    PERFORM FROM public.registry_metadata FOR UPDATE;
     EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', p_name);
     EXECUTE format(
         'WITH gone AS (SELECT count(*) AS activities FROM public.%I),'
@@ -1551,7 +1596,7 @@ DECLARE
     again text[];
     statement text;
 BEGIN
-    PERFORM pg_advisory_xact_lock(7596844004854953327);
+    PERFORM FROM public.registry_metadata FOR UPDATE;
     LOCK TABLE public.agent_activities, public.agent_activities_next IN ACCESS EXCLUSIVE MODE;
     DROP TRIGGER activity_move_insert ON public.agent_activities;
     DROP TRIGGER activity_move_delete ON public.agent_activities;
@@ -1739,15 +1784,24 @@ COMMENT ON PROCEDURE fold_counts() IS 'Adds what lies in count_delta to the coun
 
 CREATE OR REPLACE FUNCTION public.forget_deleted_worktrees(p_horizon timestamp with time zone)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+    caller CONSTANT text := coalesce(nullif(current_setting('role'), 'none'), session_user);
+BEGIN
+    IF NOT has_table_privilege(caller, 'public.agent_activities', 'DELETE')
+        AND NOT has_function_privilege(caller, 'public.remove_old_activities(timestamptz)', 'EXECUTE')
+    THEN
+        RAISE EXCEPTION 'forget_deleted_worktrees: % may not remove activities', quote_ident(caller) USING ERRCODE = '42501';
+    END IF;
     DELETE FROM public.deleted_worktrees d
     WHERE d.deleted_at < p_horizon
-        AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id AND a.created_at >= p_horizon)
+        AND NOT EXISTS (SELECT FROM public.agent_activities a WHERE a.worktree_id = d.id AND a.created_at >= p_horizon);
+END;
 $function$;
-COMMENT ON FUNCTION forget_deleted_worktrees(timestamp with time zone) IS 'Removes the names of worktrees that were deleted before this time and have no activities since.';
+COMMENT ON FUNCTION forget_deleted_worktrees(timestamp with time zone) IS 'Removes the names of worktrees that were deleted before this time and have no activities since; 42501 for who may not remove activities.';
 
 CREATE OR REPLACE FUNCTION public.forget_published(p_keep interval, p_most integer, OUT events bigint, OUT batches bigint)
  RETURNS record
@@ -2484,8 +2538,12 @@ BEGIN
     END IF;
     IF NOT public.activities_are_by_month()
         OR to_regclass('public.agent_activities_next') IS NOT NULL
-        OR NOT pg_try_advisory_xact_lock(7596844004854953327)
     THEN
+        RETURN 0;
+    END IF;
+    -- One at a time: whoever has the row of registry_metadata. An advisory lock would be anybody's who may connect.
+    PERFORM FROM public.registry_metadata FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
         RETURN 0;
     END IF;
     FOR month IN
@@ -3990,51 +4048,6 @@ END;
 $procedure$;
 REVOKE EXECUTE ON PROCEDURE recount_registry() FROM PUBLIC;
 COMMENT ON PROCEDURE recount_registry() IS 'Counts everything anew, while others write: after rows were written with triggers off, or a restore of data alone.';
-
-CREATE OR REPLACE FUNCTION public.refuse_activity_move()
- RETURNS void
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-DECLARE
-    hindrance text;
-BEGIN
-    SELECT h.what INTO hindrance
-    FROM (
-        SELECT format('publication %I has it: drop it, with its replicas, which do not follow a table into another shape', p.pubname) AS what
-        FROM pg_publication_tables p WHERE p.schemaname = 'public' AND p.tablename = 'agent_activities'
-        UNION ALL
-        SELECT 'this registry is a replica, whose tables are its source''s'
-        WHERE EXISTS (SELECT FROM public.replica_source r WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL)
-        UNION ALL
-        SELECT format('foreign key %I of %s refers to it', k.conname, k.conrelid::regclass)
-        FROM pg_constraint k WHERE k.confrelid = 'public.agent_activities'::regclass
-        UNION ALL
-        SELECT format('policy %I is on it', p.polname) FROM pg_policy p WHERE p.polrelid = 'public.agent_activities'::regclass
-        UNION ALL
-        SELECT 'row level security is on' FROM pg_class c
-        WHERE c.oid = 'public.agent_activities'::regclass AND c.relrowsecurity
-        UNION ALL
-        SELECT format('materialized view %s reads it', r.ev_class::regclass)
-        FROM pg_depend d
-        JOIN pg_rewrite r ON r.oid = d.objid
-        JOIN pg_class c ON c.oid = r.ev_class
-        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
-            AND d.refobjid = 'public.agent_activities'::regclass AND c.relkind = 'm'
-        UNION ALL
-        SELECT format('table %s inherits from it', i.inhrelid::regclass)
-        FROM pg_inherits i
-        WHERE i.inhparent = 'public.agent_activities'::regclass AND NOT public.activities_are_by_month()
-    ) h
-    LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'agent_activities cannot be moved: %', hindrance USING ERRCODE = '55000';
-    END IF;
-END;
-$function$;
-REVOKE EXECUTE ON FUNCTION refuse_activity_move() FROM PUBLIC;
-COMMENT ON FUNCTION refuse_activity_move() IS 'Refuses a move that would leave something behind that somebody made.';
 
 CREATE OR REPLACE FUNCTION public.refuse_direct_month()
  RETURNS trigger

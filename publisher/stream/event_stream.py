@@ -49,7 +49,6 @@ PLACEHOLDER = b'{"placeholder": "a message that is no event of the registry stoo
 TAIL_FETCH = 500
 """Messages asked for at a time when the tail is read."""
 
-
 REBUILD = "imi-registry rebuild-stream (with the --state-dir of up, if it had one)"
 """The command that publishes a lost stream again."""
 

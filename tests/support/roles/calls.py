@@ -4,6 +4,8 @@ from __future__ import annotations
 
 # One call of each function a component may use, as a role that may change the four tables and nothing else.
 CALLS = {
+    "activities_are_by_month": "SELECT activities_are_by_month()",
+    "activity_months": "SELECT * FROM activity_months()",
     "register_project": "SELECT register_project('b', 'git@github.com:o/b.git')",
     "get_project_by_origin": "SELECT * FROM get_project_by_origin('git@github.com:o/a.git')",
     "deactivate_project": "SELECT deactivate_project(%(project)s)",
@@ -59,6 +61,8 @@ CALLS = {
 }
 # They take no right on a table, or the owner's: see what each says of it.
 OPEN = {
+    "activities_are_by_month",
+    "activity_months",
     "days_ago",
     "deleted_worktree",
     "registry_health",
@@ -122,7 +126,7 @@ OWNER = {
     "attach_activity_part": "SELECT attach_activity_part('agent_activities', 'm', NULL)",
     "make_activity_months": "SELECT make_activity_months()",
     "drop_activity_month": "SELECT drop_activity_month('m')",
-    "refuse_activity_move": "SELECT refuse_activity_move()",
+    "check_activity_move": "SELECT check_activity_move()",
     "begin_activity_move": "SELECT begin_activity_move(false)",
     "copy_activities": "SELECT copy_activities('agent_activities', 0, 0)",
     "missed_by_activity_move": "SELECT missed_by_activity_move()",

@@ -9,8 +9,7 @@ import psycopg
 from tests.support.schema.months import fill
 from tests.support.services import wait_until
 
-WAITS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = %s::oid"
-HERE = "SELECT oid FROM pg_database WHERE datname = current_database()"
+WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %s"
 
 
 def test_who_deletes_waits_for_the_batch(database: str) -> None:
@@ -20,12 +19,11 @@ def test_who_deletes_waits_for_the_batch(database: str) -> None:
         psycopg.connect(database, autocommit=True) as retention,
         psycopg.connect(database, autocommit=True) as other,
     ):
-        here = other.execute(HERE).fetchone()
         other.execute("SELECT begin_activity_move(true)")
         mover.execute("SELECT copy_activities('agent_activities', 0, 1000)")
         with ThreadPoolExecutor(1) as pool:
             deleting = pool.submit(lambda: retention.execute("SELECT cleanup_old_activities(100)"))
-            wait_until(lambda: deleting.done() or other.execute(WAITS, here).fetchone() == (1,))
+            wait_until(lambda: deleting.done() or other.execute(WAITS, [retention.info.backend_pid]).fetchone() == (1,))
             mover.commit()
             deleting.result(60)
 
