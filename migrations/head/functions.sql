@@ -1540,7 +1540,7 @@ BEGIN
     IF to_regclass('public.agent_activities_next') IS NOT NULL THEN
         RAISE EXCEPTION 'drop_activity_month: activities are being moved' USING ERRCODE = '55000';
     END IF;
-    PERFORM FROM public.registry_metadata FOR UPDATE;
+    PERFORM FROM public.registry_counts FOR UPDATE;    -- of who folds or counts anew
     EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', p_name);
     EXECUTE format(
         'WITH gone AS (SELECT count(*) AS activities FROM public.%I),'
