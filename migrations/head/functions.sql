@@ -1596,8 +1596,8 @@ DECLARE
     again text[];
     statement text;
 BEGIN
-    PERFORM FROM public.registry_metadata FOR UPDATE;
     LOCK TABLE public.agent_activities, public.agent_activities_next IN ACCESS EXCLUSIVE MODE;
+    PERFORM FROM public.registry_metadata FOR UPDATE;    -- in this order: who deletes has the table, and wants the row
     DROP TRIGGER activity_move_insert ON public.agent_activities;
     DROP TRIGGER activity_move_delete ON public.agent_activities;
     DROP TRIGGER activity_move_truncate ON public.agent_activities;

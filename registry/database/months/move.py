@@ -18,6 +18,7 @@ from registry.errors import Conflict
 BLOCKS = 128
 """Copied in one transaction: a megabyte of the table."""
 
+COPY: LiteralString = "SELECT public.copy_activities(%s::regclass, %s::bigint, %s::integer)"
 PARTS: LiteralString = """
 SELECT p.relid::regclass::text, pg_relation_size(p.relid) / current_setting('block_size')::integer
 FROM pg_partition_tree('public.agent_activities') AS p
@@ -70,7 +71,9 @@ def _copy(conn: Connection[Any], progress: Callable[[int, int], None], blocks: i
     for part, size in parts:
         for block in range(0, size, blocks):
             began = time.monotonic()
-            copied += row(conn, "SELECT public.copy_activities(%s::regclass, %s, %s)", part, block, blocks)[0]
+            copied += row(
+                conn, "SELECT public.copy_activities(%s::regclass, %s::bigint, %s::integer)", part, block, blocks
+            )[0]
             progress(done + min(block + blocks, size), total)
             time.sleep(time.monotonic() - began)  # at most half of what one connection can do
         done += size

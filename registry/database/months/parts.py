@@ -14,7 +14,7 @@ from registry.database.stepping.lock import exclusive
 def make_ahead(conn: Connection[Any], months: int) -> int:
     """Make this month and so many after it; returns how many were not there. For the owner alone."""
     with exclusive(conn), as_owner(conn):
-        return int(patiently(conn, "SELECT public.make_activity_months(%s)", months))
+        return int(patiently(conn, "SELECT public.make_activity_months(%s::integer)", months))
 
 
 def drop(conn: Connection[Any], name: str) -> int:

@@ -151,7 +151,7 @@ def stored(url: str) -> list[Any]:
                 "SELECT name, icon, description, color FROM public.worktree_types ORDER BY id",
                 "SELECT proname, prosrc, translate(proconfig::text, chr(34) || chr(92), ''),"
                 " pg_get_function_arguments(oid)"
-                " FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prolang <> 13 ORDER BY proname",
+                " FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prolang <> 13 ORDER BY proname, 4",
                 "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
                 " WHERE connamespace = 'public'::regnamespace AND conname !~ '_migrations' ORDER BY conname",
                 "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname !~ '_migrations'"
