@@ -11,7 +11,7 @@ import typer
 from publisher.cli.arguments.folders import expanded
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder
 from publisher.cli.servers.machine import machine
-from publisher.cli.servers.session import database, located_schema, settings_of
+from publisher.cli.servers.session import database_with_schema, settings_of
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_json, say, write
 
@@ -48,8 +48,7 @@ def import_sqlite(
 
     host = settings_of().host
     choices = Choices(create_types, leave_out, dry_run, host, machine() if host is not None else None)
-    url = located_schema(database_url).database_url
-    with database(url) as conn, opened(expanded(file)) as source, progress("rows") as tell:
+    with database_with_schema(database_url) as conn, opened(expanded(file)) as source, progress("rows") as tell:
         report = transfer(conn, source, choices, tell)
     if as_json:
         emit_json(report.as_dict())

@@ -8,7 +8,7 @@ import typer
 
 from publisher.cli.arguments.options import Actor, DatabaseUrl, UpFolder, Yes
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import database, located_schema, with_registry
+from publisher.cli.servers.session import database_with_schema, with_registry
 from publisher.cli.terminal.text import write
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def vacuum_tables(database_url: DatabaseUrl = None, _state_dir: UpFolder = None)
     """
     from registry.database.maintenance import vacuum
 
-    with database(located_schema(database_url).database_url) as conn:
+    with database_with_schema(database_url) as conn:
         for table in vacuum(conn):
             write(f"vacuumed {table}")
 
@@ -40,7 +40,7 @@ def recount_everything(database_url: DatabaseUrl = None, _state_dir: UpFolder = 
     """
     from registry.database.maintenance import recount
 
-    with database(located_schema(database_url).database_url) as conn:
+    with database_with_schema(database_url) as conn:
         recount(conn)
     write("counted everything anew")
 

@@ -8,7 +8,7 @@ import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder, Utc, Yes
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import database, located_schema
+from publisher.cli.servers.session import database_with_schema
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_json, write
 
@@ -25,7 +25,7 @@ def status(
     """
     from registry.database import months
 
-    with database(located_schema(database_url).database_url) as conn:
+    with database_with_schema(database_url) as conn:
         found = months.state(conn)
     if as_json:
         emit_json(found._asdict() | {"months": [month._asdict() for month in found.months]})
@@ -73,7 +73,7 @@ def off(database_url: DatabaseUrl = None, _state_dir: UpFolder = None) -> None:
 def _move(database_url: str | None, *, by_month: bool) -> None:
     from registry.database import months
 
-    with database(located_schema(database_url).database_url) as conn:
+    with database_with_schema(database_url) as conn:
         if months.state(conn).by_month == by_month:
             write(f"nothing to do: activities are kept {_told(by_month)}")
             return
@@ -94,7 +94,7 @@ def cancel(database_url: DatabaseUrl = None, _state_dir: UpFolder = None) -> Non
     """
     from registry.database import months
 
-    with database(located_schema(database_url).database_url) as conn:
+    with database_with_schema(database_url) as conn:
         was_moving = months.cancel(conn)
     write("gave up the move" if was_moving else "nothing to do: no move was begun")
 
@@ -111,7 +111,7 @@ def ahead(
     """
     from registry.database import months
 
-    with database(located_schema(database_url).database_url) as conn:
+    with database_with_schema(database_url) as conn:
         made = months.make_ahead(conn, months_ahead)
     write(f"made {made} months")
 
@@ -130,6 +130,6 @@ def drop(
     from registry.database import months
 
     confirm(f"Drop {name} and all its activities?", yes)
-    with database(located_schema(database_url).database_url) as conn:
+    with database_with_schema(database_url) as conn:
         dropped = months.drop(conn, name)
     write(f"dropped {name} with {dropped:,} activities")

@@ -179,17 +179,24 @@ def database(database_url: str | None) -> Iterator[Any]:
         raise Unusable(str(error)) from error
 
 
+@contextmanager
+def database_with_schema(database_url: str | None) -> Iterator[Any]:
+    """As `database`, of one that has the schema of this version. Raises `Conflict` for another schema or none."""
+    from registry.database import migrate
+
+    with database(database_url) as conn:
+        migrate.check(conn)
+        yield conn
+
+
 def located_schema(database_url: str | None, *also: str, nats_url: str | None = None) -> Settings:
     """Settings with the URL of a database that has the schema of this version, and `also` others that are needed.
 
     Raises `Conflict` for a database with another schema or none, and what `located` raises.
     """
-    from registry.database import migrate
-
     settings = located("database_url", *also, database_url=database_url, nats_url=nats_url)
-    with database(settings.database_url) as conn:
-        migrate.check(conn)
-    return settings
+    with database_with_schema(settings.database_url):
+        return settings
 
 
 def run(work: Coroutine[Any, Any, T], *, tells_blockers: bool = True) -> T:
