@@ -41,7 +41,7 @@ SUMMARY = (
 def tables(database: str, untold: dict[str, list[str]]) -> dict[str, list[str]]:
     """Each row of each table as text, in order of its key, every digit of its numbers kept."""
     found: dict[str, list[str]] = {}
-    with psycopg.connect(database, options="-c TimeZone=UTC") as conn:
+    with psycopg.connect(database, autocommit=True, options="-c TimeZone=UTC") as conn:
         for table, key in KEYS.items():
             names = [
                 name
