@@ -19,7 +19,7 @@ BEFORE = "2026-01-21T09:00:00+00:00"
 class Data(BaseModel):
     """Base of the data of all events."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Registration(Data):

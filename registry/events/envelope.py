@@ -24,7 +24,6 @@ class Envelope(BaseModel):
         defer_build=True,
         frozen=True,
         extra="ignore",
-        use_attribute_docstrings=True,
         json_schema_extra={
             "oneOf": [
                 {"properties": {"data": {"type": "object"}}, "required": ["data"]},

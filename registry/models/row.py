@@ -8,4 +8,4 @@ from pydantic import BaseModel, ConfigDict
 class Row(BaseModel):
     """A row as it was read; it never changes."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)

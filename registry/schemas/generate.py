@@ -16,7 +16,7 @@ from registry.errors import Conflict
 from registry.events import VERSIONS
 from registry.events.envelope import Envelope
 from registry.queries import QUERIES
-from registry.schemas import asyncapi
+from registry.schemas import asyncapi, docstrings
 from registry.schemas.files import Documents, load
 from registry.subjects import Names
 
@@ -36,15 +36,18 @@ class Generator(GenerateJsonSchema):
         return {key: value for key, value in document.items() if key != "default" or value is not None}
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        """As usual, but a computed field, a second name of a value, may be missing: earlier publishers have none.
+        """As usual, with the docstring of each field as its description.
 
-        And it is not `readOnly`: all of an answer is for reading.
+        A computed field, a second name of a value, may be missing: earlier publishers have none. And it is not
+        `readOnly`: all of an answer is for reading.
         """
         document = super().model_schema(schema)
         computed = schema["cls"].model_computed_fields
         for name in computed.keys() & document.get("properties", {}).keys():
             document["properties"][name].pop("readOnly", None)
             document["required"].remove(name)
+        for name, text in docstrings.of_fields(schema["cls"]).items():
+            document["properties"].get(name, {}).setdefault("description", text)
         return document
 
 
@@ -82,7 +85,8 @@ def _describe_changes(document: dict[str, Any]) -> None:
     if "changed" in document["properties"]:
         changes = document["$defs"][document["properties"]["changed"]["$ref"].rsplit("/", 1)[-1]]
         for column in changes["properties"].keys() & document["properties"].keys():
-            changes["properties"][column]["description"] = document["properties"][column]["description"]
+            described = document["properties"][column]
+            changes["properties"][column] |= {key: described[key] for key in ("description",) if key in described}
 
 
 def differing(found: Documents) -> list[str]:
