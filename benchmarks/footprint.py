@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -37,6 +38,17 @@ START_TARGETS = {
 """Seconds, at most; of commands that read a sample."""
 MOST_IDLE_CPU_PERCENT = 0.15
 MOST_IDLE_MEBIBYTES = 60.0
+LIBRARIES = (
+    "psycopg, psycopg_pool, pydantic, nats.js, structlog, typer, uvicorn, starlette, jinja2, prometheus_client, uvloop"
+)
+"""What `serve` imports of others. It leaves out rich, which structlog would take along."""
+LEAST_OF_A_CLIENT = "import nats.js, pydantic; type('Model', (pydantic.BaseModel,), {})"
+LIBRARIES_ALONE = f"""
+import sys
+sys.modules["rich"] = None
+import {LIBRARIES}
+print(open("/proc/self/statm").read().split()[1])
+"""
 
 
 async def run(servers: Servers, sizes: Sizes) -> Report:
@@ -69,6 +81,7 @@ def _starts(urls: dict[str, str]) -> dict[str, Callable[[], Awaitable[float]]]:
     command = partial(python, "-m", "publisher")
     return {
         "python -c pass": partial(python, "-c", "pass"),
+        "import nats.js, pydantic": partial(python, "-c", LEAST_OF_A_CLIENT),
         "import registry.client": partial(python, "-c", "import registry.client"),
         "imi-registry --help": partial(command, "--help"),
         "imi-registry project list": partial(command, "project", "list"),
@@ -99,6 +112,9 @@ async def _service(servers: Servers, sizes: Sizes, client: Client, report: Repor
             memory = process.memory_info().rss / MEBIBYTE
             report.add("serve, idle: memory", "MiB", [memory])
             report.targets.append(Target("serve, idle: memory", "MiB", memory, at_most=MOST_IDLE_MEBIBYTES))
+            report.add(
+                "Python with the libraries of serve, and no line of ours: memory", "MiB", [_libraries_mebibytes()]
+            )
             events = sizes.growth_backlog
             total = await asyncio.to_thread(backlog.fill, url, events)
             await fill_seconds(client, prefix, total)
@@ -120,6 +136,12 @@ async def _bytes_per_event(client: Client, prefix: str, database_url: str, repor
         row = conn.execute("SELECT pg_total_relation_size('outbox')::float8 / count(*) FROM outbox").fetchone()
     assert row is not None
     report.add("an event in the outbox, with its index", "bytes", [row[0]])
+
+
+def _libraries_mebibytes() -> float:
+    """The resident set of a process that imports what `serve` imports of others, and does nothing."""
+    pages = subprocess.run([sys.executable, "-c", LIBRARIES_ALONE], check=True, capture_output=True, text=True).stdout
+    return int(pages) * os.sysconf("SC_PAGESIZE") / MEBIBYTE
 
 
 def _peak_mebibytes(pid: int) -> float:
