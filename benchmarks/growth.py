@@ -99,12 +99,21 @@ async def _projects(servers: Servers, sizes: Sizes, client: Client, report: Repo
             drains[_bare(projects)] = partial(bare, client, messages, as_the_relay)
         values = await interleaved(drains, sizes.rounds)
         limits = [values.pop(_bare(projects)) for projects in (least, most)]
-        _record(report, "projects", "drain, events/s", values)
+        _record(report, "projects", "drain, events/s", values, bound="nats-server: see the bare batches below")
         for projects, rates in zip((least, most), limits, strict=True):
             report.add(_bare(projects), "events/s", rates)
+        kept = ratio(limits[1], limits[0])
         report.notes.append(
-            f"Atomic batches from memory have {ratio(limits[1], limits[0]):.3f} of their rate when they are about "
+            f"Atomic batches from memory have {kept:.3f} of their rate when they are about "
             f"{most:,} projects instead of {least:,}: nats-server keeps state for each subject."
+        )
+        report.targets.append(
+            Target(
+                f"drain, what {most:,} projects leave of its rate, against bare batches as many",
+                "times",
+                ratio(values[str(most)], values[str(least)]) / kept,
+                at_least=FLAT,
+            )
         )
         scripts = {projects: (url, WRITE_PROJECT.format(projects=projects)) for projects, url in urls.items()}
         _record(report, "projects", "writes/s", await _write_rates(scripts, sizes))
@@ -146,7 +155,7 @@ def _bare(projects: int) -> str:
     return f"bare atomic batches, {projects:,} projects"
 
 
-def _record(report: Report, size: str, figure: str, values: dict[str, list[float]]) -> None:
+def _record(report: Report, size: str, figure: str, values: dict[str, list[float]], bound: str = "") -> None:
     points: list[tuple[float, float]] = []
     for number, rates in values.items():
         report.add(f"{figure.split(',')[0]}, {int(number):,} {size}", figure.split(" ")[-1], rates)
@@ -159,6 +168,7 @@ def _record(report: Report, size: str, figure: str, values: dict[str, list[float
             "times",
             ratio(values[largest], values[smallest]),
             at_least=FLAT,
+            bound=bound,
         )
     )
 

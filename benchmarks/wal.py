@@ -97,7 +97,8 @@ def _add_limit(conn: psycopg.Connection, write: str, found: Mapping[str, float],
     data, worktree, activity = conn.execute(DATA, [0, kind]).fetchone() or (0, 0, 0)
     report.add(f"{write}: data of the event", "bytes", [float(data)])
     report.add(f"{write}: the row it tells, as PostgreSQL stores it", "bytes", [float(worktree or activity)])
-    report.targets.append(Target(f"{write}, WAL", "bytes", found["all"], at_most=LIMIT_BYTES))
+    bound = f"the event's row alone takes {found[EVENT]:,.0f}, of which {data:,} are its JSON"
+    report.targets.append(Target(f"{write}, WAL", "bytes", found["all"], at_most=LIMIT_BYTES, bound=bound))
     report.targets.append(
         Target(f"{write}, WAL without the event's row", "bytes", found["all"] - found[EVENT], at_most=LIMIT_BYTES)
     )

@@ -32,6 +32,8 @@ class Target:
     at_most: float | None = None
     reason: str = ""
     """Why there is no measurement."""
+    bound: str = ""
+    """What keeps it from being met, and the series that shows it; told where it is not met."""
 
     @property
     def verdict(self) -> str:

@@ -24,7 +24,11 @@ def write(reports: Sequence[Report], machine: Mapping[str, str], *, results: str
     if quick:
         parts.append(QUICK)
     parts.append("\n## Targets\n\n| figure | target | measured | verdict |\n|---|---|---|---|\n")
-    parts += [_target(target) for report in reports for target in report.targets]
+    targets = [target for report in reports for target in report.targets]
+    parts += [_target(target) for target in targets]
+    bounds = [f"- {one.figure}: {one.bound}\n" for one in targets if one.verdict == "not met" and one.bound]
+    if bounds:
+        parts += ["\n## What bounds those that are not met\n\n", *bounds]
     if plot:
         parts.append(f"\n## Curves\n\n![Rates and latencies by size]({plot})\n")
     for report in reports:

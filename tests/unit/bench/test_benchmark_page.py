@@ -57,6 +57,15 @@ def test_the_page_tells_each_target_and_each_series_with_its_spread() -> None:
     assert "![" not in text
 
 
+def test_the_page_tells_what_bounds_a_target_that_is_not_met_and_of_no_other() -> None:
+    report = Report("drain", "A backlog.")
+    for measured in (0.5, 1.0):
+        report.targets.append(Target(f"drain {measured}", "times", measured, at_least=0.75, bound="the disk"))
+    text = page.write([report], {}, results="r.json", plot=None, quick=False)
+    assert "- drain 0.5: the disk\n" in text
+    assert "- drain 1.0" not in text
+
+
 def test_earlier_results_stay_unless_they_are_of_another_machine(tmp_path: Path) -> None:
     report = Report("drain", "A backlog.", notes=["A note."], seconds=2.5, measured="today, commit a")
     report.add("ours", "events/s", [1000.0, 3000.0])
