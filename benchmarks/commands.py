@@ -102,8 +102,8 @@ async def _compare(
             "times",
             ratio(values[COMMAND], values[FUNCTION]),
             at_least=1.0 if len(conns) >= MANY else 0.6,
-            bound="ledger, outcome event and two messages, which a command has beyond its function: the CPU time of both "
-            "below, and docs/adr/0005-commands.md",
+            bound="ledger, outcome event and two messages, which a command has beyond its function: the CPU time of "
+            "both below, and docs/adr/0005-commands.md",
         ),
         Target(
             f"p99 of commands, {len(conns)} under way, against the SQL function",
