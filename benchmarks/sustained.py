@@ -22,7 +22,7 @@ UPDATE = "UPDATE worktrees SET ahead_of_trunk = ahead_of_trunk + 1, last_commit_
 PATIENCE_SECONDS = 300
 PARTS = ("PostgreSQL", "publisher", "nats-server")
 DATABASE = (
-    "PostgreSQL's CPU time: triggers compare, and the outbox keeps the whole row, its names and its previous values, in "
+    "PostgreSQL's CPU time: triggers compare, and the outbox keeps the whole row, its names and its previous values in "
     "the transaction that changes it, which a reader of the WAL does not (`--only writer-cpu` has the parts)"
 )
 
