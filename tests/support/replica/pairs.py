@@ -43,13 +43,13 @@ class Sites(NamedTuple):
 
 
 @contextmanager
-def sites(folder: Path) -> Iterator[Sites]:
-    """Two servers, each with a migrated database to clone others from."""
+def sites(folder: Path, source: Path | None = None, replica: Path | None = None) -> Iterator[Sites]:
+    """Two servers, out of these folders of programs, each with a migrated database to clone others from."""
     with ExitStack() as stack:
         started = []
-        for name in ("source", "replica"):
+        for name, programs in {"source": source, "replica": replica}.items():
             (folder / name).mkdir()
-            server = stack.enter_context(_server(folder / name))
+            server = stack.enter_context(_server(folder / name, programs))
             with psycopg.connect(server.url, autocommit=True) as admin:
                 admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
             with psycopg.connect(url_of(server.url, TEMPLATE)) as conn:
@@ -58,8 +58,8 @@ def sites(folder: Path) -> Iterator[Sites]:
         yield Sites(*started)
 
 
-def _server(folder: Path) -> Restartable:
-    return Restartable(lambda: postgres(folder, settings=SETTINGS))
+def _server(folder: Path, programs: Path | None) -> Restartable:
+    return Restartable(lambda: postgres(folder, settings=SETTINGS, bin_dir=programs))
 
 
 class Pair:
