@@ -216,7 +216,7 @@ BEGIN
             FROM (
                 SELECT w.name FROM public.worktrees w WHERE w.id = ANY (public.search_busy_worktrees())
                 UNION ALL
-                (SELECT w.name FROM public.worktrees w WHERE w.active LIMIT 500)
+                (SELECT w.name FROM public.worktrees w WHERE w.active LIMIT 200)
             ) newest
             CROSS JOIN LATERAL unnest(
                 string_to_array(translate(lower(newest.name COLLATE "C"), '-/_.:', '     '), ' ')
@@ -243,7 +243,47 @@ COMMENT ON FUNCTION search_similar_words(text) IS 'Words of the registry that a 
 -- asked for rare words alone. A frequent one is found among the newest rows, which are read at 1 microsecond each: where
 -- one row in fifty has it, a thousand of them are enough. What is between is found by the index, some hundred rows in no
 -- order, and the newest of them among more of the newest rows.
-CREATE OR REPLACE FUNCTION search_worktrees(p_exact tsquery, p_query tsquery, p_patterns text[], p_named tsquery)
+CREATE OR REPLACE FUNCTION search_newest_worktrees(p_query tsquery, p_patterns text[], p_most integer)
+RETURNS uuid[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET max_parallel_workers_per_gather = 0
+SET jit = off
+AS $$
+DECLARE
+    has_choice CONSTANT boolean := p_query::text ~ '[|]';
+BEGIN
+    RETURN ARRAY(
+        SELECT newest.id
+        FROM (
+            SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message
+            FROM unnest(public.search_busy_worktrees()) AS busy (id)
+            JOIN public.worktrees w ON w.id = busy.id    -- with = ANY all that are active would be read as well
+            WHERE w.active
+            ORDER BY w.updated_at DESC
+            OFFSET 0
+        ) newest
+        CROSS JOIN LATERAL (
+            SELECT lower(
+                concat_ws(' ', newest.name, newest.branch_name, newest.path, newest.last_commit_message) COLLATE "C"
+            ) AS whole
+        ) said
+        WHERE CASE WHEN has_choice THEN said.whole LIKE ANY (p_patterns) ELSE said.whole LIKE ALL (p_patterns) END
+            AND public.search_words_of_worktree(newest.name, newest.branch_name, newest.path, newest.last_commit_message)
+                @@ p_query
+        LIMIT p_most
+    );
+END;
+$$;
+
+-- What is frequent among the newest activities is looked for among the newest worktrees first, else where the index has more
+-- rows than are looked at.
+CREATE OR REPLACE FUNCTION search_worktrees(
+    p_exact tsquery, p_query tsquery, p_patterns text[], p_named tsquery, p_is_frequent boolean
+)
 RETURNS uuid[]
 LANGUAGE plpgsql
 STABLE
@@ -257,12 +297,12 @@ SET jit = off
 AS $$
 DECLARE
     enough CONSTANT integer := 20;
-    has_choice CONSTANT boolean := p_query::text ~ '[|]';
     is_phrase CONSTANT boolean := p_exact::text ~ '<';
-    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 400 END;
+    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 200 END;
     looked_at CONSTANT integer := CASE WHEN is_phrase THEN 3000 ELSE many END;
-    busy CONSTANT uuid[] := public.search_busy_worktrees();
     found_ids uuid[];
+    by_index uuid[];
+    hits bigint;
     query tsquery;
     all_words tsquery;
     side_by_side text;
@@ -272,30 +312,18 @@ BEGIN
         FROM public.worktrees w
         WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message) @@ p_named
         LIMIT enough
-    ) || ARRAY(
-        SELECT newest.id
-        FROM (
-            SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message
-            FROM public.worktrees w
-            WHERE w.id = ANY (busy) AND w.active
-            ORDER BY w.updated_at DESC
-        ) newest
-        CROSS JOIN LATERAL (
-            SELECT lower(
-                concat_ws(' ', newest.name, newest.branch_name, newest.path, newest.last_commit_message) COLLATE "C"
-            ) AS whole
-        ) said
-        WHERE CASE WHEN has_choice THEN said.whole LIKE ANY (p_patterns) ELSE said.whole LIKE ALL (p_patterns) END
-            AND public.search_words_of_worktree(newest.name, newest.branch_name, newest.path, newest.last_commit_message)
-                @@ p_query
-        LIMIT enough
     );
+    IF p_is_frequent THEN
+        found_ids := found_ids || public.search_newest_worktrees(p_query, p_patterns, enough);
+    END IF;
     FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
         EXIT WHEN cardinality(found_ids) >= enough;
         all_words := public.search_all_words(query);
         side_by_side := public.search_side_by_side(query);
-        found_ids := found_ids || ARRAY(
-            SELECT hit.id
+        PERFORM set_config('gin_fuzzy_search_limit', CASE numnode(query) WHEN 1 THEN '2000' ELSE '20000' END, true);
+        SELECT coalesce(max(best.hits), 0), coalesce(array_agg(best.id), '{}') INTO hits, by_index
+        FROM (
+            SELECT hit.id, count(*) OVER () AS hits
             FROM (
                 SELECT near.id, near.name, near.updated_at
                 FROM (
@@ -318,13 +346,17 @@ BEGIN
             ) hit
             ORDER BY lower(hit.name COLLATE "C") LIKE ALL (p_patterns) DESC, hit.updated_at DESC
             LIMIT enough
-        );
+        ) best;
+        IF hits = many AND NOT p_is_frequent THEN
+            found_ids := found_ids || public.search_newest_worktrees(query, p_patterns, enough);
+        END IF;
+        found_ids := found_ids || by_index;
     END LOOP;
     RETURN found_ids;
 END;
 $$;
 
-CREATE OR REPLACE FUNCTION search_activities(p_exact tsquery, p_query tsquery, p_patterns text[])
+CREATE OR REPLACE FUNCTION search_activities(p_exact tsquery, p_query tsquery, p_patterns text[], p_newest uuid[])
 RETURNS uuid[]
 LANGUAGE plpgsql
 STABLE
@@ -340,16 +372,15 @@ DECLARE
     enough CONSTANT integer := 20;
     newest_ones CONSTANT integer := 1000;
     is_phrase CONSTANT boolean := p_exact::text ~ '<';
-    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 400 END;
+    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 200 END;
     looked_at CONSTANT integer := CASE WHEN is_phrase THEN 3000 ELSE many END;
-    found_ids uuid[];
+    found_ids uuid[] := p_newest;
     by_index uuid[];
     hits bigint := 0;
     query tsquery;
     all_words tsquery;
     side_by_side text;
 BEGIN
-    found_ids := public.search_newest_activities(p_query, p_patterns, newest_ones, enough);
     IF cardinality(found_ids) BETWEEN enough / 5 AND enough - 1 THEN
         found_ids := public.search_newest_activities(p_query, p_patterns, 4 * newest_ones, enough);
     END IF;
@@ -357,6 +388,7 @@ BEGIN
         EXIT WHEN cardinality(found_ids) >= enough;
         all_words := public.search_all_words(query);
         side_by_side := public.search_side_by_side(query);
+        PERFORM set_config('gin_fuzzy_search_limit', CASE numnode(query) WHEN 1 THEN '2000' ELSE '20000' END, true);
         SELECT coalesce(max(best.hits), 0), coalesce(array_agg(best.id), '{}') INTO hits, by_index
         FROM (
             SELECT hit.id, count(*) OVER () AS hits
@@ -433,7 +465,7 @@ SET jit = off
 AS $$
 DECLARE
     enough CONSTANT integer := 20;
-    many CONSTANT integer := 400;
+    many CONSTANT integer := 200;
     found_ids uuid[] := '{}';
     query tsquery;
 BEGIN
@@ -456,8 +488,9 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION search_worktrees(tsquery, tsquery, text[], tsquery) IS 'Worktrees that have the words, of which search_registry() takes the best.';
-COMMENT ON FUNCTION search_activities(tsquery, tsquery, text[]) IS 'Activities that have the words, of which search_registry() takes the best.';
+COMMENT ON FUNCTION search_worktrees(tsquery, tsquery, text[], tsquery, boolean) IS 'Worktrees that have the words, of which search_registry() takes the best.';
+COMMENT ON FUNCTION search_newest_worktrees(tsquery, text[], integer) IS 'Those of the busy worktrees that have the words, newest first.';
+COMMENT ON FUNCTION search_activities(tsquery, tsquery, text[], uuid[]) IS 'Activities that have the words, of which search_registry() takes the best.';
 COMMENT ON FUNCTION search_newest_activities(tsquery, text[], integer, integer) IS 'Those of the newest activities that have the words, newest first.';
 COMMENT ON FUNCTION search_described_projects(tsquery, tsquery) IS 'Projects that have the words, of which search_registry() takes the best.';
 
@@ -497,6 +530,135 @@ $$;
 
 COMMENT ON FUNCTION search_excerpt(text, text[]) IS 'The part of a text that has one of the words first, in pieces: every second one is a word that was looked for; NULL where there is none.';
 
+-- The search of projects by their names, which is the half of search_projects() that finds them.
+CREATE OR REPLACE FUNCTION near_projects(p_query text)
+RETURNS TABLE (id uuid, relevance real)
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET gin_fuzzy_search_limit = 0
+SET enable_seqscan = off
+SET enable_indexscan = off
+SET max_parallel_workers_per_gather = 0
+SET jit = off
+AS $$
+DECLARE
+    threshold_before text;
+    many CONSTANT integer := 500;
+    wanted text := coalesce(substring(public.normalize_remote_origin(p_query) FROM ':(.*)[.]git$'), public.lower_case(btrim(p_query)));
+    is_short boolean := wanted ~ '^[[:alnum:]_]{1,2}$';
+    literal text := regexp_replace(translate(wanted, '-/.', '   '), E'([\\\\%_])', E'\\\\\\1', 'g');
+    pattern text := CASE WHEN is_short THEN '% ' ELSE '%' END || literal || '%';
+    coarse_pattern text := '%' || replace(literal, ' ', '_') || '%';
+    hits bigint;
+    candidates uuid[];
+    threshold real;
+BEGIN
+    PERFORM public.require_text('search_projects', 'p_query', p_query);
+    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', n.nspname), true)
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'pg_trgm';
+
+    SELECT max(short.hits), array_agg(short.id) INTO hits, candidates
+    FROM (
+        SELECT hit.id, count(*) OVER () AS hits
+        FROM (
+            SELECT p.id, p.name
+            FROM public.projects p
+            WHERE p.active AND public.project_search_text(p.name, p.remote_origin) LIKE pattern
+            LIMIT many
+        ) hit
+        ORDER BY length(hit.name), hit.name, hit.id
+        LIMIT 30
+    ) short;
+
+    IF hits = many THEN
+        PERFORM set_config('enable_indexscan', 'on', true);
+        candidates := candidates || ARRAY(
+            SELECT short.id
+            FROM (
+                SELECT p.id, p.name, p.remote_origin
+                FROM public.projects p
+                WHERE p.active
+                ORDER BY length(p.name), p.name, p.id
+                LIMIT CASE WHEN is_short THEN 3 * many ELSE 6 * many END
+            ) short
+            WHERE (short.remote_origin LIKE coarse_pattern OR public.lower_case(short.name) LIKE coarse_pattern)
+            AND public.project_search_text(short.name, short.remote_origin) LIKE pattern
+            LIMIT 30
+        );
+    END IF;
+
+    -- What resembles the text: at first closely, and less so only while there is nothing at all. The threshold is put
+    -- back by hand, as only a superuser may create a function with a setting of an extension; before it is read, a
+    -- function of the extension is called, which loads it and gives it its value.
+    PERFORM similarity(wanted, wanted);
+    threshold_before := current_setting('pg_trgm.word_similarity_threshold');
+    FOREACH threshold IN ARRAY '{0.8, 0.6, 0.45, 0.3}'::real[] LOOP
+        EXIT WHEN is_short OR coalesce(cardinality(candidates), 0) >= CASE threshold WHEN 0.8::real THEN 20 ELSE 1 END;
+        PERFORM set_config('pg_trgm.word_similarity_threshold', threshold::text, true);
+        candidates := candidates || ARRAY(
+            SELECT hit.id
+            FROM (
+                SELECT p.id, p.name
+                FROM public.projects p
+                WHERE p.active AND public.project_search_text(p.name, p.remote_origin) %> wanted
+                LIMIT 300
+            ) hit
+            ORDER BY length(hit.name), hit.name, hit.id
+            LIMIT 30
+        );
+    END LOOP;
+    PERFORM set_config('pg_trgm.word_similarity_threshold', threshold_before, true);
+
+    RETURN QUERY
+    SELECT best.id, best.score::real
+    FROM (
+        SELECT
+            p.id, p.name,
+            CASE
+                WHEN wanted IN (public.lower_case(p.name), s.slug, s.repo) THEN 1
+                WHEN strpos(public.lower_case(p.name), wanted) > 0 OR strpos(s.slug, wanted) > 0 THEN 0.75 + 0.25 * m.likeness
+                ELSE 0.75 * m.likeness
+            END AS score
+        FROM public.projects p
+        CROSS JOIN LATERAL (
+            SELECT
+                substring(p.remote_origin FROM ':(.*)[.]git$') AS slug,
+                substring(p.remote_origin FROM '/(.*)[.]git$') AS repo,
+                public.project_search_text(p.name, p.remote_origin) AS search_text
+        ) s
+        CROSS JOIN LATERAL (
+            SELECT (
+                word_similarity(wanted, s.search_text)
+                + greatest(similarity(wanted, p.name), similarity(wanted, s.repo), similarity(wanted, s.slug))
+            ) / 2 AS likeness
+            OFFSET 0
+        ) m
+        WHERE p.id = ANY (candidates)
+    ) best
+    WHERE best.score > 0
+    ORDER BY best.score DESC, best.name, best.id
+    LIMIT 20;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION search_projects(p_query text)
+RETURNS TABLE (id uuid, name text, remote_origin text, trunk_path text, relevance real)
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.id, p.name, p.remote_origin, p.trunk_path, near.relevance
+    FROM public.near_projects(p_query) WITH ORDINALITY AS near (id, relevance, place)
+    JOIN public.projects p ON p.id = near.id
+    ORDER BY near.place
+$$;
+
+COMMENT ON FUNCTION near_projects(text) IS 'The projects that search_projects() returns, in its order.';
+
 CREATE OR REPLACE FUNCTION search_registry(
     p_query text,
     p_limit integer DEFAULT 20,
@@ -518,7 +680,7 @@ RETURNS TABLE (
 LANGUAGE plpgsql
 STABLE
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET max_parallel_workers_per_gather = 0
 SET jit = off
@@ -542,6 +704,7 @@ DECLARE
     projects_found uuid[] := '{}';
     worktrees_found uuid[] := '{}';
     activities_found uuid[] := '{}';
+    newest uuid[];
 BEGIN
     PERFORM public.require_text('search_registry', 'p_query', p_query);
     IF length(p_query) > 512 THEN
@@ -572,7 +735,7 @@ BEGIN
         AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_trgm' AND has_schema_privilege(e.extnamespace, 'USAGE'))
     THEN
         SELECT coalesce(array_agg(s.id), '{}'), coalesce(array_agg(s.relevance), '{}') INTO near_projects, nearness
-        FROM public.search_projects(p_query) s;
+        FROM public.near_projects(p_query) s;
     END IF;
     asked := exact;
     LOOP
@@ -583,13 +746,15 @@ BEGIN
         IF 'project' = ANY (p_kinds) THEN
             projects_found := public.search_described_projects(asked, wanted);
         END IF;
+        newest := public.search_newest_activities(wanted, patterns, 1000, 20);
         IF 'worktree' = ANY (p_kinds) THEN
             worktrees_found := public.search_worktrees(
-                asked, wanted, patterns, quote_literal('=' || public.search_text(btrim(p_query)))::tsquery
+                asked, wanted, patterns, quote_literal('=' || public.search_text(btrim(p_query)))::tsquery,
+                p_is_frequent => cardinality(newest) = 20
             );
         END IF;
         IF 'activity' = ANY (p_kinds) THEN
-            activities_found := public.search_activities(asked, wanted, patterns);
+            activities_found := public.search_activities(asked, wanted, patterns, newest);
         END IF;
         EXIT WHEN is_last OR cardinality(projects_found || worktrees_found || activities_found) > 0;
 

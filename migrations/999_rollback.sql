@@ -146,11 +146,13 @@ DROP FUNCTION IF EXISTS registry_slow_queries(integer), registry_health(), note_
 -- 008
 DROP FUNCTION IF EXISTS
     search_registry(text, integer, text[]),
+    near_projects(text),
     search_excerpt(text, text[]),
     search_described_projects(tsquery, tsquery),
-    search_activities(tsquery, tsquery, text[]),
+    search_activities(tsquery, tsquery, text[], uuid[]),
     search_newest_activities(tsquery, text[], integer, integer),
-    search_worktrees(tsquery, tsquery, text[], tsquery),
+    search_worktrees(tsquery, tsquery, text[], tsquery, boolean),
+    search_newest_worktrees(tsquery, text[], integer),
     search_similar_words(text),
     search_busy_worktrees(),
     search_all_words(tsquery),
