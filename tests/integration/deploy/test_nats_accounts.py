@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from publisher.doctor import examine
 from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
+from registry.commands.catalogue import COMMANDS
 from registry.errors import RegistryError, Unavailable
 from registry.position import Last
 from tests.support.everything import first_handled
@@ -114,6 +115,12 @@ def test_what_a_component_may_publish_is_what_its_account_imports() -> None:
         answers = ["_R_.>"] if user == "live" else []
         assert [to or subject for subject, to in services] + answers == re.findall(r'"(.+?)"', permitted)
         assert all(to in {"", subject.replace("$JS.API", "$JS.IMI.API")} for subject, to in services)
+
+
+def test_who_sends_commands_may_send_each_kind_under_its_own_name() -> None:
+    for file, account in (("nats.conf", "command"), ("teams.conf.example", "flume")):
+        imported = re.findall(r'account: IMI, subject: "imi\.cmd\.v1\.(.+?)"', (DEPLOY / file).read_text())
+        assert imported == [f"{kind}.{account}" for kind in COMMANDS], file
 
 
 def test_the_page_has_a_line_for_each_permission() -> None:

@@ -15,10 +15,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from registry.broker.connection import connect_nats, flushed
 from registry.client import Access
-from tests.support.nats.deployed import TEAMS, Deployed, Line, deployed_server, lines_of
+from tests.support.nats.deployed import TEAMS, Deployed, deployed_server
+from tests.support.nats.outsiders import COMPONENTS, bodies, may_send
 from tests.support.world import World
 
-COMPONENTS = ("command", "query", "durable", "live")
 BUCKET = "agreement"
 TARGETS = (
     "imi.evt.v1.project.updated.-",
@@ -50,29 +50,6 @@ STREAMS = {
 def deployed() -> Iterator[Deployed]:
     with deployed_server(has_teams=True) as server:
         yield server
-
-
-def may_send(user: str) -> list[str]:
-    """What the pages say that a user may send."""
-    components = ("publisher", "applier", *COMPONENTS)
-    lines: list[Line] = lines_of(("publish",), components) + lines_of(("sends",), TEAMS)
-    return [line.subject for line in lines if user in line.allowed]
-
-
-def bodies(subject: str, target: str) -> list[bytes]:
-    """Requests on `subject` of which the answer, or what they ask for, could come to `target`."""
-    if ".CONSUMER.CREATE." in subject:
-        pushed = {"deliver_subject": target, "ack_policy": "none", "inactive_threshold": 10**9}
-        return [orjson.dumps({"stream_name": "IMI_EVENTS", "config": {"name": "c", **pushed}}), b"{}"]
-    if ".CONSUMER.MSG.NEXT." in subject:
-        return [b'{"batch": 2, "no_wait": true}', b""]
-    if ".MSG.GET." in subject:
-        return [b'{"seq": 1}', b'{"last_by_subj": ">"}']
-    if subject.startswith("$JS.ACK."):
-        return [b'+NXT {"batch": 2}', b"+ACK"]
-    if ".DELETE." in subject:
-        return []  # it would do what it is for
-    return [b"{}", b'{"seq": 1}']
 
 
 async def attack(client: Client, subjects: Iterable[str], targets: Iterable[str] = TARGETS) -> set[str]:

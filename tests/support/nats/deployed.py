@@ -26,6 +26,8 @@ from tests.support.world import World
 DEPLOY = Path(__file__).parents[3] / "deploy" / "nats"
 TEAMS = ("flume", "panel")
 """Users of accounts of other teams, one in each."""
+SENDERS = ("flume", "command")
+"""Users who send commands, each on subjects of its own."""
 READERS = (*TEAMS, "durable", "live")
 """Users who read the streams of another account."""
 INBOXES = {"operator": "_INBOX"} | {team: f"_INBOX.team.{team}" for team in TEAMS}
@@ -53,7 +55,7 @@ class Deployed(NamedTuple):
 
     def client(self, user: str) -> Any:
         """A client of the registry as this user."""
-        sender = user if user in TEAMS else None
+        sender = user if user in SENDERS else None
         return RegistryClient.connect(self.url, access=Access(**self.access(user)), sender=sender)
 
 

@@ -1,0 +1,32 @@
+"""What the users outside of the registry's account may send, as the pages of deploy/nats say it, and what is in it."""
+
+from __future__ import annotations
+
+import orjson
+
+from tests.support.nats.deployed import TEAMS, Line, lines_of
+
+COMPONENTS = ("command", "query", "durable", "live")
+
+
+def may_send(user: str) -> list[str]:
+    """What the pages say that a user may send."""
+    components = ("publisher", "applier", *COMPONENTS)
+    lines: list[Line] = lines_of(("publish",), components) + lines_of(("sends",), TEAMS)
+    return [line.subject for line in lines if user in line.allowed]
+
+
+def bodies(subject: str, target: str) -> list[bytes]:
+    """Requests on `subject` of which the answer, or what they ask for, could come to `target`."""
+    if ".CONSUMER.CREATE." in subject:
+        pushed = {"deliver_subject": target, "ack_policy": "none", "inactive_threshold": 10**9}
+        return [orjson.dumps({"stream_name": "IMI_EVENTS", "config": {"name": "c", **pushed}}), b"{}"]
+    if ".CONSUMER.MSG.NEXT." in subject:
+        return [b'{"batch": 2, "no_wait": true}', b""]
+    if ".MSG.GET." in subject:
+        return [b'{"seq": 1}', b'{"last_by_subj": ">"}']
+    if subject.startswith("$JS.ACK."):
+        return [b'+NXT {"batch": 2}', b"+ACK"]
+    if ".DELETE." in subject:
+        return []  # it would do what it is for
+    return [b"{}", b'{"seq": 1}']
