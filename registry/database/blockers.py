@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, LiteralString, NamedTuple
 
@@ -12,16 +12,19 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from registry.concurrency.tasks import end
-from registry.database.connection import direct, open_connection
+from registry.database.connection import connect_blocking, direct, open_connection
 from registry.database.errors import translated
 from registry.errors import RegistryError
 
+LOOKER = "imi-registry look"
+"""Application name of the sessions that look."""
 LOOK_SECONDS = 1.0
 """What takes no longer is not looked at, and what does so often."""
 FORGOTTEN_LOOKS = 5
 
 # PostgreSQL shows these columns of a session to everybody, but for the last: that is null of another role's session,
-# unless who asks may see it (pg_read_all_stats).
+# unless who asks may see it (pg_read_all_stats). Who builds an index concurrently waits for each statement under
+# way, that of a session which looks, too: that ends by itself, at once. Somebody else may call himself so.
 _BLOCKERS: LiteralString = """
 SELECT
     blocker.pid,
@@ -30,6 +33,8 @@ SELECT
     session.xact_start AS since
 FROM unnest(pg_blocking_pids(%s)) AS blocker (pid)
 LEFT JOIN pg_stat_activity AS session ON session.pid = blocker.pid
+WHERE blocker.pid <> pg_backend_pid()
+    AND (session.application_name, session.usename) IS DISTINCT FROM (%s, session_user)
 ORDER BY blocker.pid
 """
 
@@ -73,10 +78,18 @@ class Told:
         self._looks_without = {one: looks for one, looks in looks_without.items() if looks < FORGOTTEN_LOOKS}
 
 
+@contextmanager
+def looking(database_url: str) -> Iterator[Connection[Any]]:
+    """A connection for `blockers`. Raises as `connect_blocking` does."""
+    with connect_blocking(database_url) as conn:
+        conn.execute("SELECT set_config('application_name', %s, false)", [LOOKER])
+        yield conn
+
+
 def blockers(conn: Connection[Any], pid: int) -> list[Session]:
-    """The sessions behind whose locks the session `pid` waits now. Raises `Unavailable`."""
+    """The sessions behind whose locks the session `pid` waits now, but for those that look. Raises `Unavailable`."""
     with translated(), conn.cursor(row_factory=class_row(Session)) as cursor:
-        return cursor.execute(_BLOCKERS, [pid]).fetchall()
+        return cursor.execute(_BLOCKERS, [pid, LOOKER]).fetchall()
 
 
 @asynccontextmanager
@@ -100,9 +113,9 @@ async def blockers_told(database_url: str, pid: int, tell: Callable[[Session], N
 
 async def _look(database_url: str, pid: int, told: Told) -> None:
     with suppress(RegistryError), translated():
-        async with await open_connection(database_url, "imi-registry look", direct()) as conn:
+        async with await open_connection(database_url, LOOKER, direct()) as conn:
             (own_pid,) = await (await conn.execute("SELECT pg_backend_pid()")).fetchone() or (0,)
             while own_pid == conn.info.backend_pid:  # else a pooler made up `pid`, too
-                cursor = await conn.cursor(row_factory=class_row(Session)).execute(_BLOCKERS, [pid])
+                cursor = await conn.cursor(row_factory=class_row(Session)).execute(_BLOCKERS, [pid, LOOKER])
                 told.found(await cursor.fetchall())
                 await asyncio.sleep(LOOK_SECONDS)

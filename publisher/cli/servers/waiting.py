@@ -33,14 +33,13 @@ def blocking_told(database_url: str, pid: int) -> Iterator[None]:
 
 
 def _watch(database_url: str, pid: int, done: threading.Event) -> None:
-    from registry.database.blockers import LOOK_SECONDS, Told, blockers
-    from registry.database.connection import connect_blocking
+    from registry.database.blockers import LOOK_SECONDS, Told, blockers, looking
 
     told = Told(say_blocker)
     if done.wait(LOOK_SECONDS):
         return
     # Where no second connection is to be had, the command waits all the same.
-    with suppress(RegistryError), connect_blocking(database_url) as conn:
+    with suppress(RegistryError), looking(database_url) as conn:
         while not done.is_set():
             told.found(blockers(conn, pid))
             done.wait(LOOK_SECONDS)
