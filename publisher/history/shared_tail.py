@@ -15,8 +15,8 @@ from psycopg import AsyncConnection
 from publisher.outbox.connection import translated
 from publisher.outbox.known import Known
 from publisher.outbox.rows import known_events
-from publisher.stream.event_stream import Stored, of_ours
 from publisher.stream.shared_stream import SharedStream
+from publisher.stream.tail import Stored, of_ours
 
 LOOKED_BACK = 100_000
 """How far before the stream's end a comparison begins at most: one that was never made, or not for long."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate, islice
 
 from publisher.outbox.cursor import Batch
-from publisher.stream.event_stream import Stored
+from publisher.stream.tail import Stored
 from registry.events.message import Message
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024

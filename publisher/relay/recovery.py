@@ -13,7 +13,8 @@ from publisher.outbox.rows import known_events
 from publisher.relay.batching import as_batches
 from publisher.relay.completion import Completion
 from publisher.relay.term import Term
-from publisher.stream.event_stream import REBUILD, StreamLost, of_ours
+from publisher.stream.event_stream import REBUILD, StreamLost
+from publisher.stream.tail import of_ours
 from registry.concurrency.outage import is_told
 from registry.log import log
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import NamedTuple
+from contextlib import aclosing
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import (
-    AckPolicy,
-    ConsumerConfig,
-    DeliverPolicy,
     RetentionPolicy,
     StorageType,
     StreamConfig,
@@ -22,6 +18,7 @@ from publisher.settings import Settings
 from publisher.stream.acknowledgements import Acknowledgements, BatchRefused
 from publisher.stream.fence import LAST_SEQUENCE, atomic_batch, one_by_one
 from publisher.stream.protocol import write
+from publisher.stream.tail import Stored, tail_of
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
 from registry.errors import Conflict, NotFound, Unavailable, Unprepared
@@ -46,28 +43,12 @@ AGE_DIGITS = 3
 
 PLACEHOLDER = b'{"placeholder": "a message that is no event of the registry stood here"}'
 
-TAIL_FETCH = 500
-"""Messages asked for at a time when the tail is read."""
-
 REBUILD = "imi-registry rebuild-stream (with the --state-dir of up, if it had one)"
 """The command that publishes a lost stream again."""
 
 
 class StreamLost(Conflict):
     """The stream ends before what was already published into it: it was re-created or restored from an old backup."""
-
-
-class Stored(NamedTuple):
-    """A message in the stream, as far as the publisher needs to recognise it."""
-
-    sequence: int
-    outbox_id: int | None
-    event_id: str | None
-
-
-def of_ours(messages: Iterable[Stored]) -> list[tuple[int, str]]:
-    """Outbox id and event id of those that are marked as events of this registry."""
-    return [(one.outbox_id, one.event_id) for one in messages if one.outbox_id is not None and one.event_id is not None]
 
 
 class EventStream:
@@ -210,25 +191,10 @@ class EventStream:
 
         Headers only. Raises `Unavailable` when it cannot be read so far.
         """
-        config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=after + 1,
-            ack_policy=AckPolicy.NONE,
-            headers_only=True,
-            mem_storage=True,
-            inactive_threshold=30,
-        )
         with translated_nats(f"cannot read the tail of stream {self.name}"):
-            subscription = await self._js.pull_subscribe(self._profile.event_subjects, stream=self.name, config=config)
-            try:
-                pending = (await subscription.consumer_info()).num_pending or 0
-                while pending:
-                    page = await subscription.fetch(min(pending, TAIL_FETCH), timeout=REQUEST_TIMEOUT_SECONDS)
-                    yield [self._recognise(message) for message in page]
-                    # No more than there were at first: somebody may write faster than this reads.
-                    pending = min(pending - len(page), page[-1].metadata.num_pending)
-            finally:
-                await subscription.unsubscribe()
+            async with aclosing(tail_of(self._js, self._profile, after)) as pages:
+                async for page in pages:
+                    yield page
 
     async def _create(self) -> StreamConfig:
         with translated_nats(f"cannot create stream {self.name}"):
@@ -286,9 +252,6 @@ class EventStream:
         if (self.name, text) not in _said:
             _said.add((self.name, text))
             log.warning(text, stream=self.name, **fields)
-
-    def _recognise(self, message: Msg) -> Stored:
-        return Stored(message.metadata.sequence.stream, *self._profile.identity(message.headers or {}))
 
 
 def _has_batches(found: StreamConfig) -> bool:

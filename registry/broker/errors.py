@@ -24,6 +24,8 @@ UNSUPPORTED_HEADER = 10177
 """`err_code`: the server takes no message with such a header in a batch, and has stored none of it."""
 NOT_UNIQUE = {10099, 10100}
 """`err_code`: the work queue has a consumer already that takes these subjects."""
+TOO_MANY_CONSUMERS = 10026
+"""`err_code`: the stream has as many consumers as it may have."""
 NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
 """Reasons of OpenSSL: what the other side said is no TLS."""
 LARGER_THAN_STREAM_TAKES = 10054
@@ -61,7 +63,7 @@ def from_nats(error: Exception, doing: str) -> RegistryError:
             return Unprepared(text)
         case nats.js.errors.NotFoundError():
             return NotFound(text)
-        case nats.js.errors.BadRequestError():
+        case nats.js.errors.BadRequestError() if error.err_code != TOO_MANY_CONSUMERS:
             return Conflict(text)
         case nats.errors.MaxPayloadError():
             return Invalid(text)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import orjson
 import psycopg
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from psycopg.conninfo import conninfo_to_dict
 
@@ -99,6 +100,12 @@ class Row(NamedTuple):
 
 async def audit(database_url: str, nats_url: str, prefix: str) -> Audit:
     """Compare the whole event stream with the whole outbox. Nothing may be writing."""
+    async with connected(nats_url) as client:
+        return await compared(database_url, client, prefix)
+
+
+async def compared(database_url: str, client: Client, prefix: str) -> Audit:
+    """As `audit`, over the connection of who may read the whole stream."""
     names = Names(prefix)
     rows = await _outbox(database_url)
     seen: Counter[str] = Counter()
@@ -108,26 +115,25 @@ async def audit(database_url: str, nats_url: str, prefix: str) -> Audit:
     out_of_order: list[int] = []
     differing: list[str] = []
     foreign = 0
-    async with connected(nats_url) as client:
-        async for message in messages(client, names.event_stream):
-            headers = message.headers or {}
-            event_id = headers.get("Nats-Msg-Id", "")
-            row = rows.get(event_id)
-            if row is None:
-                foreign += 1
-                continue
-            seen[event_id] += 1
-            key = (row.entity, row.registry_row)
-            if row.id < highest.get(key, 0):
-                out_of_order.append(row.id)
-            highest[key] = max(row.id, highest.get(key, 0))
-            told.add(row.unit)
-            if f"{row.unit} outcome" in told:
-                out_of_order.append(row.id)
-            differing += _differences(message, row, event_id, names, client.max_payload)
-            # A message that went alone has no batch: it is one of its own.
-            batch = headers.get("Nats-Batch-Id", str(message.metadata.sequence.stream))
-            batches.setdefault(row.unit, set()).add(batch)
+    async for message in messages(client, names.event_stream):
+        headers = message.headers or {}
+        event_id = headers.get("Nats-Msg-Id", "")
+        row = rows.get(event_id)
+        if row is None:
+            foreign += 1
+            continue
+        seen[event_id] += 1
+        key = (row.entity, row.registry_row)
+        if row.id < highest.get(key, 0):
+            out_of_order.append(row.id)
+        highest[key] = max(row.id, highest.get(key, 0))
+        told.add(row.unit)
+        if f"{row.unit} outcome" in told:
+            out_of_order.append(row.id)
+        differing += _differences(message, row, event_id, names, client.max_payload)
+        # A message that went alone has no batch: it is one of its own.
+        batch = headers.get("Nats-Batch-Id", str(message.metadata.sequence.stream))
+        batches.setdefault(row.unit, set()).add(batch)
     return Audit(
         events=len(rows),
         lost=[row.id for event_id, row in rows.items() if event_id not in seen],

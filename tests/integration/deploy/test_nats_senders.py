@@ -20,7 +20,7 @@ def deployed() -> Iterator[Deployed]:
         yield server
 
 
-async def test_one_sender_cannot_fill_the_stream_whatever_it_sends(there: World, deployed: Deployed) -> None:
+async def test_one_sender_has_its_share_of_each_kind_of_command_and_no_more(there: World, deployed: Deployed) -> None:
     """Of each kind some, of the largest size, and no kind that there is not: the rule in docs/nats.md."""
     most, size = 3, 64 * 1024
     room = len(COMMANDS) * most * size + size

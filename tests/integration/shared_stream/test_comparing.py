@@ -18,13 +18,13 @@ from publisher.history import shared_tail
 from publisher.history.rebuild import rebuild
 from publisher.history.shared_tail import SharedTail
 from publisher.outbox.known import known_stream
-from publisher.stream.event_stream import TAIL_FETCH
 from publisher.stream.shared_stream import SharedStream
+from publisher.stream.tail import FETCH
 from registry.profiles.bloodbank import SOURCE, STREAM
 from tests.support.world import World, running
 
 PATIENCE_SECONDS = 120
-OTHERS = 3 * TAIL_FETCH
+OTHERS = 3 * FETCH
 SUBJECT = "bloodbank.evt.workspace.worktree.updated"
 LAG = "its events were compared with the outbox up to"
 

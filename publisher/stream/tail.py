@@ -1,0 +1,89 @@
+"""The tail of the event stream: what it holds behind a place, as far as the publisher recognises it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from typing import NamedTuple
+
+import nats.js.errors
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from registry.broker.errors import TOO_MANY_CONSUMERS
+from registry.profiles.profile import Profile
+
+FETCH = 500
+"""Messages asked for at a time."""
+FETCH_SECONDS = 5.0
+
+
+class Stored(NamedTuple):
+    """A message in the stream, as far as the publisher needs to recognise it."""
+
+    sequence: int
+    outbox_id: int | None
+    event_id: str | None
+
+
+def of_ours(messages: Iterable[Stored]) -> list[tuple[int, str]]:
+    """Outbox id and event id of those that are marked as events of this registry."""
+    return [(one.outbox_id, one.event_id) for one in messages if one.outbox_id is not None and one.event_id is not None]
+
+
+async def tail_of(jetstream: JetStreamContext, profile: Profile, after: int) -> AsyncGenerator[list[Stored], None]:
+    """Pages of the messages with a sequence above `after`, in order, up to where the stream ended at first or more.
+
+    Raises what nats-py does.
+    """
+    try:
+        async for page in _by_consumer(jetstream, profile, after):
+            yield page
+    except nats.js.errors.APIError as error:
+        if error.err_code != TOO_MANY_CONSUMERS:
+            raise
+        async for page in _one_by_one(jetstream, profile, after):
+            yield page
+
+
+async def _by_consumer(jetstream: JetStreamContext, profile: Profile, after: int) -> AsyncGenerator[list[Stored], None]:
+    """Headers only, by a consumer for this tail."""
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=after + 1,
+        ack_policy=AckPolicy.NONE,
+        headers_only=True,
+        mem_storage=True,
+        inactive_threshold=30,
+    )
+    subscription = await jetstream.pull_subscribe(profile.event_subjects, stream=profile.event_stream, config=config)
+    try:
+        pending = (await subscription.consumer_info()).num_pending or 0
+        while pending:
+            page = await subscription.fetch(min(pending, FETCH), timeout=FETCH_SECONDS)
+            yield [
+                Stored(message.metadata.sequence.stream, *profile.identity(message.headers or {})) for message in page
+            ]
+            # No more than there were at first: somebody may write faster than this reads.
+            pending = min(pending - len(page), page[-1].metadata.num_pending)
+    finally:
+        await subscription.unsubscribe()
+
+
+async def _one_by_one(jetstream: JetStreamContext, profile: Profile, after: int) -> AsyncGenerator[list[Stored], None]:
+    """Each message by a request: readers may have made as many consumers as the stream takes."""
+    last = (await jetstream.stream_info(profile.event_stream)).state.last_seq
+    page: list[Stored] = []
+    while after < last:
+        try:
+            message = await jetstream.get_msg(
+                profile.event_stream, seq=after + 1, subject=profile.event_subjects, next=True
+            )
+        except nats.js.errors.NotFoundError:  # the last ones are deleted
+            break
+        after = message.seq or last
+        page.append(Stored(after, *profile.identity(message.headers or {})))
+        if len(page) == FETCH:
+            yield page
+            page = []
+    if page:
+        yield page
