@@ -31,7 +31,8 @@ Config = dict[str, Any]
 
 async def open_own(client: Client, wanted: StreamConfig) -> None:
     """Create the stream, or give the one that exists the limits that it has not. Raises `Unavailable`, `Conflict`."""
-    ours = {name: getattr(wanted, name) for name in ("max_msgs", "max_bytes", "max_msg_size")}
+    given = {name: getattr(wanted, name) for name in ("max_msgs", "max_bytes", "max_msg_size")}
+    ours = {name: NONE if value is None else value for name, value in given.items()}
     if wanted.discard_new_per_subject:
         ours[OF_A_SUBJECT] = wanted.max_msgs_per_subject
     with translated_nats(f"cannot open stream {wanted.name}"):

@@ -1,0 +1,93 @@
+"""A stream of ours is opened again and again, mostly by who may not change it: as it is wanted, it is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
+from itertools import permutations
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from nats.js.api import DiscardPolicy, StreamConfig
+
+from registry.broker.connection import connect_nats
+from registry.broker.own_stream import open_own
+from registry.client import Access
+from registry.errors import Unprepared
+from tests.support.nats.process import nats_process
+from tests.support.nats.reading import connected
+from tests.support.services import scratch_directory
+
+NEW: dict[str, Any] = {"discard": DiscardPolicy.NEW}
+LIMITED: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "messages and bytes": {"max_msgs": 10, "max_bytes": 65_536, "max_msg_size": 1_024},
+    "messages of a subject": NEW | {"max_msgs_per_subject": 5, "discard_new_per_subject": True},
+}
+KINDS = LIMITED | {
+    "the last of a subject": {"max_msgs_per_subject": 1},
+    "the last of a subject, none beyond": NEW | {"max_msgs_per_subject": 1, "max_msgs": 10},
+}
+"""What limits a stream; of the last two the limit of a subject is its nature, and is not changed."""
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """A server on which one user may do anything, and another one may not update a stream."""
+    denied = {"publish": {"deny": "$JS.API.STREAM.UPDATE.>"}}
+    users = [{"user": "maker", "password": "w"}, {"user": "opener", "password": "w", "permissions": denied}]
+    with scratch_directory() as folder, nats_process(folder, authorization={"users": users}) as server:
+        yield server.port
+
+
+@pytest.fixture
+async def maker(port: int) -> AsyncIterator[Client]:
+    async with connected(f"nats://maker:w@127.0.0.1:{port}") as client:
+        yield client
+        await client.jetstream().delete_stream("OWN")
+
+
+def opener(port: int) -> AbstractAsyncContextManager[Client]:
+    """Who may open, and not update."""
+    return connect_nats(f"nats://127.0.0.1:{port}", "test", Access(user="opener", password="w"))  # noqa: S106  # of a test
+
+
+def wanted(kind: str) -> StreamConfig:
+    return StreamConfig(name="OWN", subjects=["own.>"], **KINDS[kind])
+
+
+def as_wanted(found: StreamConfig, kind: str) -> bool:
+    limits = ("max_msgs", "max_bytes", "max_msg_size", "max_msgs_per_subject")
+    config = KINDS[kind]
+    return all(getattr(found, name) == config.get(name, -1) for name in limits) and (
+        found.discard == config.get("discard", DiscardPolicy.OLD)
+        and bool(found.discard_new_per_subject) == config.get("discard_new_per_subject", False)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_who_may_not_update_a_stream_opens_one_that_is_as_it_should_be(
+    maker: Client, port: int, kind: str
+) -> None:
+    await open_own(maker, wanted(kind))
+    made = (await maker.jetstream().stream_info("OWN")).config
+    assert as_wanted(made, kind)
+
+    async with opener(port) as client:
+        await open_own(client, wanted(kind))
+
+    assert (await maker.jetstream().stream_info("OWN")).config == made
+
+
+@pytest.mark.parametrize(("before", "after"), list(permutations(LIMITED, 2)))
+async def test_other_limits_are_set_once_by_who_may(maker: Client, port: int, before: str, after: str) -> None:
+    await open_own(maker, wanted(before))
+    async with opener(port) as client:
+        with pytest.raises(Unprepared, match=r"STREAM\.UPDATE\.OWN"):
+            await open_own(client, wanted(after))
+
+        await open_own(maker, wanted(after))
+        await open_own(client, wanted(after))
+
+    assert as_wanted((await maker.jetstream().stream_info("OWN")).config, after)
