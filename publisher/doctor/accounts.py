@@ -1,4 +1,4 @@
-"""Whether the account that looks has the rights of the registry's roles that were granted to it."""
+"""Whether who looks has the rights of the registry's roles that were granted to it, and nobody has too many."""
 
 from __future__ import annotations
 
@@ -14,13 +14,26 @@ JOIN pg_catalog.pg_roles AS me ON me.rolname = current_user AND NOT me.rolsuper
 WHERE r.rolname = ANY (%s) AND pg_has_role(me.oid, r.oid, 'USAGE')
 """
 
+ANYBODY_CREATES = "SELECT has_schema_privilege('public', 'public', 'CREATE')"
+OPEN = Finding(
+    False,
+    "everybody who may connect may create in schema public, and so make calls of our functions fail: imi-registry "
+    "roles setup closes it (REVOKE CREATE ON SCHEMA public FROM PUBLIC), and leaves it open to who migrates",
+    is_hindrance=False,
+)
+"""As PostgreSQL 14 makes databases."""
+
 
 def account_findings(database_url: str) -> list[Finding]:
-    """Compare; nothing is said where the account has none of the roles, and owns what it uses. Raises `Unavailable`."""
+    """Compare; of rights nothing is said where the account has none of the roles, and owns what it uses.
+
+    Raises `Unavailable`.
+    """
     with connect_blocking(database_url) as conn:
         mine = {name for (name,) in conn.execute(MINE, [list(ROLES)]).fetchall()}
         missing = roles_of(conn).missing if mine else {}
-    return [
+        ((is_open,),) = conn.execute(ANYBODY_CREATES).fetchall()
+    lacking = [
         Finding(
             False,
             f"role {name} lacks {len(rights)} rights in this database, {', '.join(rights[:LISTED])}"
@@ -29,3 +42,4 @@ def account_findings(database_url: str) -> list[Finding]:
         for name, rights in missing.items()
         if name in mine
     ]
+    return [*lacking, OPEN] if is_open else lacking
