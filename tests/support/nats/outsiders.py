@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import orjson
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from tests.support.nats.deployed import TEAMS, Line, lines_of
+import nats
+import orjson
+from nats.aio.client import Client
+
+from registry.client import Access
+from tests.support.nats.deployed import TEAMS, Deployed, Line, lines_of
 
 COMPONENTS = ("command", "query", "durable", "live")
 
@@ -30,3 +36,20 @@ def bodies(subject: str, target: str) -> list[bytes]:
     if ".DELETE." in subject:
         return []  # it would do what it is for
     return [b"{}", b'{"seq": 1}']
+
+
+@asynccontextmanager
+async def outsider(deployed: Deployed, user: str) -> AsyncIterator[Client]:
+    """Such a user's connection, by nothing but nats-py; what the server refuses is passed over."""
+
+    async def ignore(_: Exception) -> None:
+        """There are thousands of them."""
+
+    access = Access(**deployed.access(user))
+    client = await nats.connect(
+        deployed.url, user=user, password=access.password_now(), tls=access.ssl_context(), error_cb=ignore
+    )
+    try:
+        yield client
+    finally:
+        await client.close()
