@@ -13,7 +13,7 @@ from publisher.applier.command_stream import REQUEST_TIMEOUT_SECONDS, Received
 from publisher.settings import Settings
 from registry.broker.errors import translated_nats
 from registry.broker.own_stream import open_own
-from registry.broker.stored import first_message
+from registry.broker.stored import delete_message, first_message
 from registry.dead_letters.letter import ATTEMPTS, REASON, SEQUENCE, SUBJECT, number_in, one_line, sendable
 from registry.errors import NotFound
 from registry.profiles.profile import Profile
@@ -119,8 +119,7 @@ class DeadLetters:
     async def drop(self, number: int) -> None:
         """Delete one dead letter. Raises `NotFound`, `Unavailable`."""
         await self.get(number)
-        with translated_nats(f"cannot drop dead letter {number}"):
-            await self._js.delete_msg(self.name, number)
+        await delete_message(self._js, self.name, number)
 
     async def _next(self, number: int) -> DeadLetter | None:
         """The first dead letter of at least this number."""

@@ -13,7 +13,7 @@ from publisher.cli.arguments.times import printed
 from publisher.cli.arguments.usage import confirm
 from publisher.cli.servers.noted import noted
 from publisher.cli.servers.session import acting_as, located, registry_client, run
-from publisher.cli.terminal.text import emit_document, emit_json, write
+from publisher.cli.terminal.text import emit_document, emit_json, letters, write
 from registry.errors import Invalid, NotFound
 from registry.urls import without_credentials
 
@@ -192,12 +192,12 @@ def retry(
     if not numbers:
         write("no dead letters")
         return
-    confirm(f"Send {len(numbers)} dead letters once more?", yes)
+    confirm(f"Send {letters(len(numbers))} once more?", yes)
     try:
         _with_dead_letters(work, nats_url)
     finally:  # what was sent before NATS was lost, too
         if sent:
-            noted(nats_url, who, "dead letters: retry all", "commands", f"{len(sent)} dead letters sent once more")
+            noted(nats_url, who, "dead letters: retry all", "commands", f"{letters(len(sent))} sent once more")
 
 
 @dead_letters_app.command("drop")

@@ -23,7 +23,7 @@ from publisher.cli.arguments.times import printed
 from publisher.cli.arguments.usage import confirm
 from publisher.cli.servers.noted import noted
 from publisher.cli.servers.session import acting_as, located, registry_client, run
-from publisher.cli.terminal.text import emit_json, write
+from publisher.cli.terminal.text import emit_json, letters, write
 from registry.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _each(
         write("no dead letters")
         return
     if everything:
-        confirm(f"{verb} {len(found)} dead letters of {durable}?", yes)
+        confirm(f"{verb} {letters(len(found))} of {durable}?", yes)
     elif verb == "Delete":
         confirm(f"Delete dead letter {number} of {durable} ({found[0].failure.reason})?", yes)
     try:

@@ -109,6 +109,14 @@ async def _examine(settings: Settings) -> list[Finding]:
             return [*found.findings, *await _around(conn, client, settings)]
         except Unprepared as error:
             return [*found.findings, *await _missing(conn, error)]
+        except Unavailable as error:  # the server that led the stream may still tell of it, alone
+            if not is_leaderless(error):
+                raise
+            return [*found.findings, _leaderless(settings)]
+
+
+def _leaderless(settings: Settings) -> Finding:
+    return Finding(False, f"stream {profile_of(settings).event_stream} has no leader: {LEADERLESS}", check="stream")
 
 
 async def _around(conn: AsyncConnection, client: Client, settings: Settings) -> list[Finding]:
@@ -195,8 +203,7 @@ async def _examined(conn: AsyncConnection, client: Client, settings: Settings, t
     except Unavailable as error:
         if not is_leaderless(error):
             raise
-        nobody = Finding(False, f"stream {stream} has no leader: {LEADERLESS}", check="stream")
-        return Examined([*findings, nobody], await _counts(conn, ours), ours, is_leaderless=True)
+        return Examined([*findings, _leaderless(settings)], await _counts(conn, ours), ours, is_leaderless=True)
     return Examined(findings, await _counts(conn, ours), ours)
 
 

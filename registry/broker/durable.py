@@ -133,8 +133,7 @@ class Durable:
             return 0, None
         *older, (number, newest) = ours
         for _, info in older:
-            with suppress(nats.js.errors.NotFoundError):  # another process was quicker
-                await self._js.delete_consumer(self._stream, info.name)
+            await self._delete(info)
         if newest.config.filter_subject != self._first.filter_subject:
             raise Conflict(
                 f'durable "{self._name}" is a subscription to {newest.config.filter_subject}, not to '
@@ -152,7 +151,9 @@ class Durable:
     async def _succeed(self, number: int, newest: ConsumerInfo) -> Turn:
         """The turn after a reader that is gone: its own consumer, if it left nothing in hand."""
         if newest.num_ack_pending or self._known is None:
-            return await self._make(number + 1, self._behind(self._known or 0))
+            turn = await self._make(number + 1, self._behind(self._known or 0))
+            await self._delete(newest)  # nobody reads it any more, and whoever looks at it sees it fall behind
+            return turn
         delivered = newest.delivered.consumer_seq if newest.delivered else 0
         return Turn(newest.name, delivered, self._known)
 
@@ -168,6 +169,10 @@ class Durable:
             raise
         self._known = max(self._known or 0, _floor(info))
         return Turn(name, 0, self._known)
+
+    async def _delete(self, consumer: ConsumerInfo) -> None:
+        with suppress(nats.js.errors.NotFoundError):  # another process was quicker
+            await self._js.delete_consumer(self._stream, consumer.name)
 
     async def _check_missing(self, name: str) -> None:
         """Raise `Unavailable` when another process was quicker to make a consumer."""

@@ -17,7 +17,7 @@ from nats.js.api import DiscardPolicy, RawStreamMsg, StorageType, StreamConfig
 
 from registry.broker.errors import translated_nats
 from registry.broker.own_stream import REQUEST_TIMEOUT_SECONDS, open_own
-from registry.broker.stored import first_message
+from registry.broker.stored import delete_message, first_message
 from registry.dead_letters.letter import DeadLetter, Redelivery, headers_of, letter_in, redelivery_in
 from registry.errors import NotFound
 from registry.subjects import LetterNames
@@ -132,11 +132,9 @@ class LetterStream:
     async def drop(self, number: int) -> bool:
         """Delete a message, a letter or a request; False when it is gone already. Raises `Unavailable`."""
         try:
-            with translated_nats(f"cannot drop message {number} of stream {self.name}"):
-                await self._js.delete_msg(self.name, number)
-        except NotFound:
+            return await delete_message(self._js, self.name, number)
+        except NotFound:  # with the whole stream
             return False
-        return True
 
     async def _next(self, number: int, subject: str) -> RawStreamMsg | None:
         """The first message of at least this number on a subject."""

@@ -46,6 +46,11 @@ def whole_line_printer(out: Console) -> Callable[[Text], None]:
     return lambda line: out.print(safe(line), soft_wrap=True)
 
 
+def letters(count: int) -> str:
+    """So many dead letters, in words."""
+    return "1 dead letter" if count == 1 else f"{count:,} dead letters"
+
+
 def say(text: str) -> None:
     """Print a line for people, on standard error: output proper stays clean."""
     print(visible(text), file=sys.stderr)

@@ -91,6 +91,20 @@ async def test_a_redelivery_that_is_asked_for_while_nobody_subscribes_waits_for_
             await letters(client, 0)
 
 
+async def test_many_that_are_redelivered_at_once_are_each_dropped(world: World, client: RegistryClient) -> None:
+    """Of many projects, so that several handlers are done with theirs at the same time, and drop them together."""
+    handler = Choosy(*range(1, 81))
+    async with world.relay():
+        change_projects(world.database, 80, projects=40)
+        async with subscribed(client, handler, durable=DURABLE, max_attempts=1, from_start=True, concurrency=16):
+            found = await letters(client, 80)
+            handler.refused.clear()
+            for letter in found:
+                await client.dead_letters.redeliver(DURABLE, letter.number, actor="ada")
+            await letters(client, 0)
+    assert len(handler.redelivered) == 80
+
+
 async def test_all_that_match_are_redelivered_and_the_others_stay(world: World, client: RegistryClient) -> None:
     handler = Choosy(*range(1, 9))
     async with (
