@@ -120,7 +120,7 @@ def _screen(found: Look, settings: Settings) -> Table:
         grid.add_row(name, safe(text))
     grid.add_row("", "")
     if not found.problems:
-        grid.add_row("well", Text("imi-registry doctor finds nothing", "green"))
+        grid.add_row("well", Text("nothing is found here; imi-registry doctor looks closer", "green"))
     for problem in found.problems:
         grid.add_row(Text("not well", "red"), safe(problem))
     return grid

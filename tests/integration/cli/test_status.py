@@ -43,7 +43,7 @@ def test_before_during_and_after_a_service(world: World, cli: CommandLine, tmp_p
     assert max(map(len, found.out.splitlines())) <= 80
     assert f"{world.stream}: {levels['imi_stream_messages'][world.stream]:,.0f} events" in found.out
     assert "behind: janitor " in found.out
-    assert "imi-registry doctor finds nothing" in found.out
+    assert "nothing is found here; imi-registry doctor looks closer" in found.out
 
     with psycopg.connect(world.database, autocommit=True) as conn:
         conn.execute("SELECT register_project('later', 'https://github.com/org/later')")

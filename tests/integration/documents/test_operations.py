@@ -150,6 +150,12 @@ def test_each_alert_has_its_page_and_each_page_its_alert() -> None:
     assert urls == [name.lower() for name in alerts()]
 
 
+def test_each_alert_is_made_to_fire_on_what_real_servers_export() -> None:
+    texts = [file.read_text() for file in ROOT.glob("tests/**/*.py") if file != Path(__file__)]
+    real = "\n".join(text for text in texts if "tests.support.metrics.alerts import" in text)
+    assert [name for name in alerts() if f'"{name}"' not in real] == []
+
+
 @needs_promtool
 def test_each_alert_fires_when_it_should_and_not_when_it_should_not() -> None:
     code, output = promtool("test", "rules", "alerts_test.yml", cwd=ALERTS.parent)
