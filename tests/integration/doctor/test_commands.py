@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from publisher.doctor.commands import MANY, command_findings
 from tests.support.world import World
 
@@ -26,5 +28,7 @@ async def test_commands_that_nobody_takes_and_those_that_are_too_many_are_told(w
     assert await told() == []
     for number in range(MANY):
         await world.nats.publish(names.command_subject("project.register"), b"%d" % number)
-    await world.nats.flush()
-    assert (await told())[0].startswith("1,001 commands wait: the applier does not keep up")
+    async with asyncio.timeout(20):
+        while not (lines := await told()):  # until the stream has stored them
+            await asyncio.sleep(0.02)
+    assert lines[0].startswith("1,001 commands wait: the applier does not keep up")

@@ -26,7 +26,7 @@ async def test_what_is_wrong_comes_first_with_what_to_do(world: World) -> None:
             conn.execute("ALTER TABLE worktrees DISABLE TRIGGER worktrees_updated_at")
         text = (await visitor.get("/health")).text
     assert checks_in(text)[0] == ("triggers", "bad")
-    assert 'switched off: worktrees_updated_at of worktrees</td><td class="small">ALTER TABLE' in text
+    assert 'switched off: worktrees_updated_at of worktrees</td><td class="small whole">ALTER TABLE' in text
     assert [state for _, state in checks_in(text)] == sorted(
         (state for _, state in checks_in(text)), key=["bad", "warn", "unknown", "ok"].index
     )
