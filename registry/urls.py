@@ -7,6 +7,9 @@ import re
 MOST_SEARCHED = 4096
 """Characters of a value that are searched; what stands before one of them may belong to an "@" that comes later."""
 
+MOST_TOLD = 400
+"""Characters of one value that a message tells."""
+
 MASKED = r"\1***"
 _URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SECRET_PARAMETER = re.compile(r"((?:^|[?&\s])(?:password|sslpassword)=)('(?:[^'\\]|\\.)*'|[^&\s]*)", re.IGNORECASE)
@@ -57,10 +60,16 @@ def without_credentials(value: str) -> str:
 
 
 def safe_to_tell(message: str) -> str:
-    """A message with values in it, quoted or as words, as it may be told to others."""
-    return _QUOTED_OR_WORD.sub(
-        lambda found: found[0] if _EXAMPLE.fullmatch(found[0]) else _without_user(found[0]), _without_named(message)
-    )
+    """A message with values in it, quoted or as words, as it may be told to others; of a long value the beginning."""
+    return _QUOTED_OR_WORD.sub(lambda found: _told(found[0]), _without_named(message))
+
+
+def _told(value: str) -> str:
+    """One value of a message, with the quotes around it."""
+    shown = value if _EXAMPLE.fullmatch(value) else _without_user(value)
+    if len(shown) <= MOST_TOLD:
+        return shown
+    return f"{shown[:MOST_TOLD]}…" + ('"' if shown.startswith('"') else "")
 
 
 def _without_named(text: str) -> str:

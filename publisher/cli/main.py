@@ -177,7 +177,7 @@ def main() -> None:
             raise
         code = REFUSED
         if error.filename is not None:
-            say(f'imi-registry: cannot use "{error.filename}": {error.strerror}')
+            say(safe_to_tell(f'imi-registry: cannot use "{error.filename}": {error.strerror}'))
         else:
             say(f"imi-registry: cannot write the output: {error.strerror}")
             _discard_output()

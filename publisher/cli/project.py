@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,6 +83,8 @@ def register(
     is_given = origin is not None
     if path is not None or origin is None:
         folder = path or Path()
+        if not os.path.isdir(folder):  # Path raises where a name is too long
+            raise Unusable(f'"{folder}": is no folder that is there; what is on GitHub is given as --origin')
         found = git.repository(folder)
         origin = found.origin if origin is None else origin
         if origin is None:

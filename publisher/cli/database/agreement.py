@@ -10,6 +10,7 @@ from publisher.cli.arguments.options import AsJson, DatabaseUrl, Yes
 from publisher.cli.arguments.usage import confirm
 from publisher.cli.servers.session import located_schema, required, run, settings_of
 from publisher.cli.terminal.text import emit_json, say, write
+from registry.urls import without_credentials
 
 if TYPE_CHECKING:
     from publisher.agreement.bucket import BucketState
@@ -95,8 +96,9 @@ def forget(
     Example: imi-registry agreement forget git@github.com:33god/engine.git --yes
     """
     settings = _settings()
-    confirm(f"let registries decide anew which id {origin} has?", yes)
-    write(f"{origin} is forgotten" if run(_forget(settings, origin)) else f"nothing was agreed on {origin}")
+    named = without_credentials(origin)
+    confirm(f"let registries decide anew which id {named} has?", yes)
+    write(f"{named} is forgotten" if run(_forget(settings, origin)) else f"nothing was agreed on {named}")
 
 
 async def _forget(settings: Settings, origin: str) -> bool:

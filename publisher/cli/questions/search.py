@@ -11,6 +11,7 @@ from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder, Utc
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json
 from registry.errors import Invalid
+from registry.urls import without_credentials
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -93,7 +94,7 @@ def _print(found: list[RegistryMatch], query: str) -> None:
             "match": [f"{match.relevance:.0%}" for match in found],
             "id": tables.short_ids([match.id for match in found]),
         },
-        empty=f"nothing like {query}",
+        empty=f"nothing like {without_credentials(query)}",
         dispensable=("id", "last", "match", "where"),
     )
 

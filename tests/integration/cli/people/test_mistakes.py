@@ -9,11 +9,15 @@ import pytest
 from tests.support.commandline import CommandLine
 from tests.support.git.repositories import ORIGIN, checkout
 
+LONG = "x" * 10_000
+
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["project", "register", "/nowhere"], 1, '"/nowhere": cannot change to'),
+        (["project", "register", "/nowhere"], 1, '"/nowhere": is no folder that is there'),
+        (["project", "register", "https://github.com/a/b"], 1, "what is on GitHub is given as --origin"),
+        (["project", "register", "git@github.com:a/b.git"], 1, "what is on GitHub is given as --origin"),
         (
             ["project", "register", "--origin", "https://gitlab.com/a/b"],
             2,
@@ -91,6 +95,32 @@ def test_mistakes_get_one_clear_line(
         assert len(done.err.splitlines()) == 1
     else:
         assert code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["project", "show", LONG],
+        ["project", "register", f"/{LONG}"],
+        ["schemas", "generate", f"/proc/{LONG}"],
+        ["worktree", "show", LONG],
+        ["worktree", "show", f"/{LONG}"],
+        ["worktree", "show", f"feat-search@{LONG}"],
+        ["worktree", "claim", "feat-search", "--agent", LONG],
+        ["type", "update", LONG, "--icon", "x"],
+        ["history", "show", "worktree", LONG],
+        ["host", "rename", LONG, "x"],
+        ["path", LONG],
+        ["project", "list", f"--{LONG}"],
+        ["sync", LONG],
+        [LONG],
+    ],
+)
+def test_a_mistake_is_told_briefly_however_long_it_is(cli: CommandLine, registered: None, arguments: list[str]) -> None:
+    done = cli(*arguments)
+    assert done.code in (1, 2)
+    assert len(done.err) < 1_500
+    assert LONG[:50] in done.err
 
 
 def test_what_could_be_several_is_not_guessed(cli: CommandLine, registered: None) -> None:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.support.commandline import CommandLine
+from tests.support.credentials import SECRET_VALUES
 
 
 def test_activities(cli: CommandLine, engine: Path) -> None:
@@ -56,6 +57,12 @@ def test_questions_about_the_registry(cli: CommandLine, engine: Path) -> None:
     assert "1 active, 1 in all" in cli("stats").out
     assert cli("path", "Engine").out == f"{engine.parent / 'trunk-main'}\n"
     assert cli("path", "Engine", "feat/new").out == f"{engine.parent / 'feat-new'}\n"
+
+
+@pytest.mark.parametrize("value", [value for value in SECRET_VALUES if len(value) <= 512])
+def test_what_is_looked_for_is_told_without_its_credential(cli: CommandLine, value: str) -> None:
+    done = cli("search", value)
+    assert "s3cret" not in done.out + done.err
 
 
 def test_one_thing_has_one_set_of_keys_in_events_lists_and_queries(
