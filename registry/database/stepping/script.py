@@ -35,7 +35,7 @@ _ALONE = re.compile(
     re.IGNORECASE,
 )
 _BUILT_INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)\s+ON\s", re.IGNORECASE)
-_IS_UNFINISHED = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid)"
+_IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
 
 
 class Script(NamedTuple):
@@ -101,23 +101,26 @@ def run_transaction(conn: Connection[Any], found: Script, record: Callable[[], o
 def run_alone(conn: Connection[Any], name: str, statements: Sequence[Statement]) -> None:
     """Run each of `statements` of the file `name` by itself. The connection has autocommit, and no open transaction.
 
-    An index that an attempt before left unfinished is dropped and built again.
+    An index that an attempt before left unfinished is dropped and built again. One that is there is not asked for:
+    PostgreSQL would refuse it of a table that is partitioned, before it sees that there is nothing to do.
     """
     for statement in statements:
         built = _BUILT_INDEX.match(statement.text)
-        if built is not None:
-            _drop_unfinished(conn, built[1])
+        if built is not None and _is_built(conn, built[1]):
+            continue
         try:
             _execute(conn, name, statement)
         except _LockedError as error:
             raise error.told from error
 
 
-def _drop_unfinished(conn: Connection[Any], index: str) -> None:
+def _is_built(conn: Connection[Any], index: str) -> bool:
+    """Whether it is there; what is left of one that was not finished is dropped."""
     with conn.cursor(row_factory=tuple_row) as cursor:
-        row = cursor.execute(_IS_UNFINISHED, (f"public.{index}",)).fetchone()
-    if row is not None and row[0]:
+        row = cursor.execute(_IS_VALID, (f"public.{index}",)).fetchone()
+    if row is not None and not row[0]:
         conn.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS public.{}").format(sql.Identifier(index)))
+    return row is not None and bool(row[0])
 
 
 class _LockedError(Exception):

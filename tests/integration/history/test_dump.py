@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from publisher.embedded.binaries import postgres_binaries
 from publisher.embedded.postgres import postgres
 from publisher.history.verification import verify
 from registry.database import migrate
 from tests.support.databases import Role, new_database
+from tests.support.postgres.shell import shell
 from tests.support.services import OTHER_POSTGRES, POSTGRES_SETTINGS, scratch_directory
 from tests.support.world import World
 
@@ -35,14 +34,6 @@ def source(request: pytest.FixtureRequest) -> Iterator[str]:
         with psycopg.connect(server.url) as conn:
             migrate.apply(conn)
         yield server.url
-
-
-def shell(command: str, folder: Path, **variables: str) -> None:
-    """Run a line of the page."""
-    path = f"{postgres_binaries()}:/usr/bin:/bin"
-    line = ["/bin/sh", "-c", command]
-    done = subprocess.run(line, cwd=folder, env={"PATH": path} | variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 async def test_a_dump_restored_elsewhere_is_the_registry_and_its_stream_goes_on(

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from registry.database import drift, months
+from registry.database import drift, migrate, months
 from registry.database.stepping import back
 from registry.errors import Conflict
 from tests.support.databases import plain_role
@@ -243,6 +243,20 @@ def test_an_id_that_is_in_two_months_is_named_on_the_way_back(database: str) -> 
 
         assert months.cancel(conn)
         assert months.state(conn)[:2] == (True, False)
+
+
+def test_what_the_migrations_bring_later_comes_by_month_and_goes(empty_database: str) -> None:
+    packaged = migrate.load()
+    until_017 = [one for one in packaged if one.version <= 17]
+    with psycopg.connect(empty_database, autocommit=True) as conn:
+        migrate.apply(conn, migrations=until_017)
+        fill(empty_database, activities=100)
+        months.move(conn, by_month=True)
+
+        migrate.apply(conn)
+        assert drift.differing(conn) == []
+        assert back.down(conn, to=17) == [one.name for one in reversed(packaged) if one.version > 17]
+        assert len(everything(conn)) == 100
 
 
 def test_the_schema_is_not_taken_back_under_months(database: str) -> None:
