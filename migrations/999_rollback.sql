@@ -257,6 +257,7 @@ DROP FUNCTION IF EXISTS
     make_activity_months(integer),
     attach_activity_part(regclass, text, timestamp),
     refuse_direct_month(),
+    activities_kept(),
     activity_months(),
     activities_are_by_month();
 

@@ -10,6 +10,35 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION activities_are_by_month() IS 'Whether agent_activities is partitioned by month.';
 
+CREATE OR REPLACE FUNCTION public.activities_kept()
+ RETURNS TABLE(by_month boolean, months_ahead integer, elsewhere bigint, moved double precision, is_in_hand boolean)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT
+        public.activities_are_by_month(),
+        (SELECT count(*) FROM public.activity_months() m WHERE m.begins_at > now())::integer,
+        CASE WHEN public.activities_are_by_month() THEN pg_stat_get_live_tuples(to_regclass('public.agent_activities_other')) END,
+        CASE WHEN s.copy IS NOT NULL THEN coalesce(least(s.copy::float8 / nullif(s.original, 0), 1), 1) END,
+        EXISTS (
+            SELECT
+            FROM pg_locks l
+            WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+                AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                AND (l.classid, l.objid) = (1768778079, 1835624306)
+        )
+    FROM (
+        SELECT
+            sum(pg_relation_size(c.oid)) FILTER (WHERE t.name = 'agent_activities_next') AS copy,
+            sum(pg_relation_size(c.oid)) FILTER (WHERE t.name = 'agent_activities') AS original
+        FROM unnest('{agent_activities, agent_activities_next}'::text[]) t (name)
+        JOIN pg_class c ON c.oid = to_regclass('public.' || t.name)
+            OR c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = to_regclass('public.' || t.name))
+    ) s
+$function$;
+COMMENT ON FUNCTION activities_kept() IS 'How activities are kept: by month or in one table, months that stand ahead, activities in none of them (estimated; NULL where these have no place), of a move the share that is copied (estimated; NULL where there is none), and whether somebody is at it.';
+
 CREATE OR REPLACE FUNCTION public.activity_months()
  RETURNS TABLE(name text, begins_at timestamp with time zone, ends_at timestamp with time zone)
  LANGUAGE sql
@@ -4561,17 +4590,21 @@ BEGIN
                     ) work
                 $check$),
 
+                -- What a table's trigger is in a month of it, is internal in PostgreSQL 14.
                 ('triggers', 'ALTER TABLE … ENABLE TRIGGER …, then: imi-registry history verify',
                 $check$
                     SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'bad' END,
                         coalesce('switched off: ' || string_agg(t.tgname || ' of ' || c.relname, ', ' ORDER BY c.relname, t.tgname), 'all are switched on')
                     FROM pg_trigger t
                     JOIN pg_class c ON c.oid = t.tgrelid
-                    WHERE c.oid IN (
-                            'public.projects'::regclass, 'public.worktrees'::regclass, 'public.worktree_types'::regclass,
-                            'public.agent_activities'::regclass, 'public.outbox'::regclass
+                    WHERE (
+                            c.oid IN (
+                                'public.projects'::regclass, 'public.worktrees'::regclass, 'public.worktree_types'::regclass,
+                                'public.agent_activities'::regclass, 'public.outbox'::regclass
+                            )
+                            OR c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = 'public.agent_activities'::regclass)
                         )
-                        AND NOT t.tgisinternal
+                        AND (NOT t.tgisinternal OR t.tgparentid <> 0)
                         AND t.tgenabled IN ('D', 'R')
                         AND NOT EXISTS (    -- a mirror's rows come as they are
                             SELECT FROM pg_trigger r WHERE r.tgrelid = t.tgrelid AND r.tgname = 'mirror_refuses'
@@ -4659,6 +4692,32 @@ BEGIN
                         FROM public.replica_source r
                         WHERE r.promoted_at IS NULL
                     ) s ON true
+                $check$),
+
+                ('months', 'serve makes them ahead, imi-registry months ahead 12 does at once: what lies elsewhere goes into its month then, what is older goes with retention; a move that stands still goes on with imi-registry months on, or off, or is given up with months cancel',
+                $check$
+                    SELECT
+                        CASE
+                            WHEN k.by_month AND k.elsewhere IS NULL THEN 'bad'
+                            WHEN k.by_month AND (k.months_ahead < 1 OR k.elsewhere > 0) OR k.moved IS NOT NULL AND NOT k.is_in_hand THEN 'warn'
+                            ELSE 'ok'
+                        END,
+                        concat_ws('; ',
+                            CASE
+                                WHEN NOT k.by_month THEN 'activities are kept in one table'
+                                ELSE format('activities are kept by month, %s months stand ahead', k.months_ahead)
+                            END,
+                            CASE
+                                WHEN k.by_month AND k.elsewhere IS NULL THEN 'agent_activities_other is gone, without which an insert may fail'
+                                WHEN k.elsewhere > 0 THEN format('about %s activities are in no month', k.elsewhere)
+                            END,
+                            CASE
+                                WHEN k.moved IS NOT NULL
+                                THEN format('a move %s, about %s %% are copied', CASE WHEN k.is_in_hand THEN 'is under way' ELSE 'stands still' END,
+                                    floor(100 * k.moved))
+                            END
+                        )
+                    FROM public.activities_kept() k
                 $check$),
 
                 ('connections', 'raise max_connections, or let clients share connections: a publisher that takes over may get none',

@@ -19,15 +19,21 @@ FULL = 0.9
 """Share of the connections that leaves too little for a takeover."""
 LISTED = 5
 
+# What a table's trigger is in a month of it, is internal in PostgreSQL 14.
 TRIGGERS_OFF = """
 SELECT c.relname, t.tgname
 FROM pg_catalog.pg_trigger AS t
 JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
-WHERE c.oid IN (
-        'public.projects'::regclass, 'public.worktrees'::regclass, 'public.worktree_types'::regclass,
-        'public.agent_activities'::regclass, 'public.outbox'::regclass
+WHERE (
+        c.oid IN (
+            'public.projects'::regclass, 'public.worktrees'::regclass, 'public.worktree_types'::regclass,
+            'public.agent_activities'::regclass, 'public.outbox'::regclass
+        )
+        OR c.oid IN (
+            SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = 'public.agent_activities'::regclass
+        )
     )
-    AND NOT t.tgisinternal
+    AND (NOT t.tgisinternal OR t.tgparentid <> 0)
     AND t.tgenabled IN ('D', 'R')
 ORDER BY c.relname, t.tgname
 """

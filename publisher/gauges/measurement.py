@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from publisher.gauges import replicas, streams
+from publisher.gauges import months, replicas, streams
 from publisher.gauges.level import Level
 from publisher.gauges.outbox import OutboxGauges
 from publisher.health import Health
@@ -63,7 +64,7 @@ class _Measurement(Part):
 
 
 class OutboxMeasurement(_Measurement):
-    """Measures the outbox, and what replicas keep of the WAL, every few seconds."""
+    """Measures the outbox, what replicas keep of the WAL, and the months of activities, every few seconds."""
 
     async def work(self) -> None:
         """Measure, wait, measure again."""
@@ -71,7 +72,8 @@ class OutboxMeasurement(_Measurement):
         async with connect(self._database_url, self._name) as conn:
             while True:
                 known = await known_stream(conn, self._profile.event_stream)
-                self._gauges.measured([*await outbox.measure(conn, known), *await replicas.measure(conn)])
+                levels = (await outbox.measure(conn, known), await replicas.measure(conn), await months.measure(conn))
+                self._gauges.measured([*itertools.chain(*levels)])
                 await tick(INTERVAL_SECONDS)
 
 

@@ -35,9 +35,10 @@ NOT_HERE |= {f"imi_replica_{name}" for name in ("age_seconds", "lag_seconds", "b
 NOT_HERE |= {f"imi_replica_{name}" for name in ("running", "errors", "interruptions", "crashes")}
 NOT_HERE |= {f"imi_replica_slot_{name}" for name in ("active", "lost", "kept_bytes", "behind_bytes", "left_bytes")}
 NOT_HERE |= {"imi_replica_slot_lag_seconds"}
+NOT_HERE |= {"imi_activity_months_ahead", "imi_activities_elsewhere", "imi_activities_moved_ratio"}
 NOT_HERE |= {f"imi_agreement_{name}" for name in ("ids_changed", "unsettled", "interruptions", "crashes")}
 """Absent with nothing to tell: a socket, ten minutes, a limit, a durable consumer, dead letters, `up`, a copy of
-another registry, or one of this; nobody to agree with."""
+another registry, or one of this; months; nobody to agree with."""
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool of Prometheus")
 

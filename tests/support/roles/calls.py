@@ -5,6 +5,7 @@ from __future__ import annotations
 # One call of each function a component may use, as a role that may change the four tables and nothing else.
 CALLS = {
     "activities_are_by_month": "SELECT activities_are_by_month()",
+    "activities_kept": "SELECT * FROM activities_kept()",
     "activity_months": "SELECT * FROM activity_months()",
     "register_project": "SELECT register_project('b', 'git@github.com:o/b.git')",
     "get_project_by_origin": "SELECT * FROM get_project_by_origin('git@github.com:o/a.git')",
@@ -64,6 +65,7 @@ CALLS = {
 # They take no right on a table, or the owner's: see what each says of it.
 OPEN = {
     "activities_are_by_month",
+    "activities_kept",
     "activity_months",
     "days_ago",
     "deleted_worktree",
