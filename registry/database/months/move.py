@@ -10,7 +10,8 @@ from psycopg import Connection
 from psycopg.rows import tuple_row
 
 from registry.database.backfill import no_progress
-from registry.database.months.patience import patiently, row
+from registry.database.months.patience import EVERYTHING, patiently, row
+from registry.database.months.state import state
 from registry.database.roles.ownership import as_owner
 from registry.database.stepping.lock import exclusive
 from registry.errors import Conflict
@@ -28,6 +29,8 @@ SELECT c.oid::regclass::text, pg_relation_size(c.oid) / current_setting('block_s
 FROM pg_catalog.pg_class AS c
 WHERE c.oid = 'public.agent_activities'::regclass AND c.relkind = 'r'
 """
+STILL: LiteralString = "SELECT public.check_activity_move()"
+"""Refuses what was hung on the table since the move began, as it did then."""
 # Everybody sees the locks of everybody. Only what is older than the copy could see it as it was before it was complete.
 RUNNING: LiteralString = """
 SELECT l.virtualtransaction
@@ -51,17 +54,19 @@ def move(
         if not patiently(conn, "SELECT public.begin_activity_move(%s)", by_month):
             return 0
         copied = _copy(conn, progress, blocks)
+        conn.execute("ANALYZE public.agent_activities_next")
         _compare(conn)
         _wait_for_those_before(conn)
-        patiently(conn, "SELECT public.finish_activity_move()")
-        conn.execute("ANALYZE public.agent_activities")
+        patiently(conn, "SELECT public.finish_activity_move()", first=(*EVERYTHING, STILL))
         return copied
 
 
 def cancel(conn: Connection[Any]) -> bool:
     """Give up a move that was begun: the log stays as it is. Whether there was one. For the owner alone."""
     with exclusive(conn), as_owner(conn):
-        return bool(patiently(conn, "SELECT public.cancel_activity_move()"))
+        if not state(conn).is_moving:
+            return False
+        return bool(patiently(conn, "SELECT public.cancel_activity_move()", first=EVERYTHING))
 
 
 def _copy(conn: Connection[Any], progress: Callable[[int, int], None], blocks: int) -> int:
@@ -71,9 +76,7 @@ def _copy(conn: Connection[Any], progress: Callable[[int, int], None], blocks: i
     for part, size in parts:
         for block in range(0, size, blocks):
             began = time.monotonic()
-            copied += row(
-                conn, "SELECT public.copy_activities(%s::regclass, %s::bigint, %s::integer)", part, block, blocks
-            )[0]
+            copied += row(conn, COPY, part, block, blocks)[0]
             progress(done + min(block + blocks, size), total)
             time.sleep(time.monotonic() - began)  # at most half of what one connection can do
         done += size

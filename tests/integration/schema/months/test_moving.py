@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
+from importlib import import_module
 from threading import Event
 from time import monotonic
 from typing import Any
@@ -14,12 +16,11 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from registry.database import drift, migrate, months
+from registry.database.months import patience
 from registry.database.stepping import back
 from registry.errors import Conflict
-from tests.support.databases import plain_role
 from tests.support.schema.counts import assert_exact
 from tests.support.schema.migrations import catalogs
 from tests.support.schema.months import everything, fill
@@ -157,61 +158,36 @@ def test_a_transaction_that_began_before_it_sees_what_it_saw(database: str) -> N
         assert months.state(conn).by_month
 
 
-def test_what_others_hung_on_the_table_goes_with_it(database: str, admin_url: str) -> None:
-    fill(database, activities=10)
-    with plain_role(admin_url, database) as somebody, psycopg.connect(database, autocommit=True) as conn:
-        name = sql.Identifier(somebody.name)
-        conn.execute("CREATE VIEW v AS SELECT id, description FROM agent_activities WHERE agent_id = 'a'")
-        conn.execute("CREATE INDEX by_path ON agent_activities (file_path)")
-        conn.execute(
-            "CREATE TRIGGER t AFTER INSERT ON agent_activities EXECUTE FUNCTION suppress_redundant_updates_trigger()"
-        )
-        conn.execute("ALTER TABLE agent_activities DISABLE TRIGGER t")
-        conn.execute(sql.SQL("GRANT SELECT ON v TO {}").format(name))
-        conn.execute(sql.SQL("GRANT SELECT (id), UPDATE (metadata) ON agent_activities TO {}").format(name))
-        conn.execute(sql.SQL("GRANT INSERT ON agent_activities TO {} WITH GRANT OPTION").format(name))
-
-        for by_month in (True, False):
-            before = hung(conn)
-            months.move(conn, by_month=by_month)
-            assert hung(conn) == before
-
-
-def hung(conn: Conn) -> list[object]:
-    """Triggers, indexes, rights and views of the table."""
-    queries = (
-        "SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger"
-        " WHERE tgrelid = 'agent_activities'::regclass ORDER BY tgname",
-        "SELECT c.relname, replace(pg_get_indexdef(c.oid), 'ON ONLY', 'ON') FROM pg_index JOIN pg_class c"
-        " ON c.oid = indexrelid WHERE indrelid = 'agent_activities'::regclass AND NOT indisprimary ORDER BY 1",
-        "SELECT attname, attacl FROM pg_attribute WHERE attrelid = 'agent_activities'::regclass AND attnum > 0",
-        "SELECT (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(relacl) a), obj_description(oid), relowner"
-        " FROM pg_class WHERE oid = 'agent_activities'::regclass",
-        "SELECT relname, relacl, pg_get_viewdef(oid), reloptions FROM pg_class WHERE relname LIKE 'v%'"
-        " AND relnamespace = 'public'::regnamespace ORDER BY 1",
-        "SELECT count(*) FROM v",
+@pytest.mark.parametrize("end", [months.cancel, partial(months.move, by_month=False)], ids=["given up", "ended"])
+def test_writers_do_not_wait_while_autovacuum_is_at_the_copy(
+    database: str, monkeypatch: pytest.MonkeyPatch, end: Callable[[Conn], int]
+) -> None:
+    """Who ends a move keeps writers out, and must not wait for anybody else meanwhile."""
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(import_module(months.move.__module__), "_wait_for_those_before", lambda _: None)
+    attempts = (
+        "SELECT a.xact_start, l.relation::regclass FROM pg_stat_activity a LEFT JOIN pg_locks l ON l.pid = a.pid"
+        " AND NOT l.granted AND l.relation <> 'agent_activities'::regclass"
+        " WHERE a.pid = %s AND a.query ~ 'LOCK|_activity_move' AND a.xact_start IS NOT NULL"
     )
-    return [conn.execute(query.encode()).fetchall() for query in queries]
-
-
-@pytest.mark.parametrize(
-    ("made", "told"),
-    [
-        ("CREATE MATERIALIZED VIEW m AS SELECT id FROM agent_activities", "materialized view public.m reads it"),
-        ("CREATE TABLE f (id uuid REFERENCES agent_activities)", "foreign key f_id_fkey of public.f refers to it"),
-        ("ALTER TABLE agent_activities ENABLE ROW LEVEL SECURITY", "row level security is on"),
-        ("CREATE TABLE child () INHERITS (agent_activities)", "table public.child inherits from it"),
-        pytest.param(
-            "CREATE PUBLICATION p FOR ALL TABLES", "publication p has it: drop it", marks=pytest.mark.superuser
-        ),
-    ],
-)
-def test_what_would_be_left_behind_is_named_before_anything_is_done(database: str, made: str, told: str) -> None:
-    with psycopg.connect(database, autocommit=True) as conn:
-        conn.execute(made.encode())
-        with pytest.raises(Conflict, match=told):
-            months.move(conn, by_month=True)
-        assert not months.state(conn).is_moving
+    fill(database, activities=100)
+    with (
+        psycopg.connect(database, autocommit=True) as conn,
+        psycopg.connect(database, autocommit=True) as other,
+        psycopg.connect(database) as vacuum,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        months.move(conn, by_month=True)
+        conn.execute("SELECT begin_activity_move(false)")
+        vacuum.execute("LOCK TABLE agent_activities_next IN SHARE UPDATE EXCLUSIVE MODE")
+        ending = pool.submit(end, conn)
+        seen: set[tuple[object, ...]] = set()
+        while len(seen) < 3 and not ending.done():
+            seen.update(other.execute(attempts, (conn.info.backend_pid,)).fetchall())
+        vacuum.rollback()
+        assert ending.result(60)
+        assert len(seen) == 3
+        assert {waits_for for _, waits_for in seen} == {None}
 
 
 def test_a_move_that_is_given_up_leaves_nothing(database: str) -> None:

@@ -1,0 +1,79 @@
+"""What others hung on the table of activities goes with it when that is moved, or is named and stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from registry.database import months
+from registry.database.roles.ownership import as_owner
+from registry.errors import Conflict
+from tests.support.databases import plain_role
+from tests.support.schema.months import fill
+
+Conn = psycopg.Connection[Any]
+
+
+def test_what_others_hung_on_the_table_goes_with_it(database: str, admin_url: str) -> None:
+    fill(database, activities=10)
+    with plain_role(admin_url, database) as somebody, psycopg.connect(database, autocommit=True) as conn:
+        name = sql.Identifier(somebody.name)
+        conn.execute("CREATE VIEW v AS SELECT id, description FROM agent_activities WHERE agent_id = 'a'")
+        conn.execute("CREATE INDEX by_path ON agent_activities (file_path)")
+        conn.execute(
+            "CREATE TRIGGER t AFTER INSERT ON agent_activities EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+        )
+        conn.execute("ALTER TABLE agent_activities DISABLE TRIGGER t")
+        conn.execute(sql.SQL("GRANT SELECT ON v TO {}").format(name))
+        conn.execute(sql.SQL("GRANT SELECT (id), UPDATE (metadata) ON agent_activities TO {}").format(name))
+        conn.execute(sql.SQL("GRANT INSERT ON agent_activities TO {} WITH GRANT OPTION").format(name))
+
+        for by_month in (True, False):
+            before = hung(conn)
+            months.move(conn, by_month=by_month)
+            assert hung(conn) == before
+
+
+def hung(conn: Conn) -> list[object]:
+    """Triggers, indexes, rights and views of the table."""
+    queries = (
+        "SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger"
+        " WHERE tgrelid = 'agent_activities'::regclass ORDER BY tgname",
+        "SELECT c.relname, replace(pg_get_indexdef(c.oid), 'ON ONLY', 'ON') FROM pg_index JOIN pg_class c"
+        " ON c.oid = indexrelid WHERE indrelid = 'agent_activities'::regclass AND NOT indisprimary ORDER BY 1",
+        "SELECT attname, attacl FROM pg_attribute WHERE attrelid = 'agent_activities'::regclass AND attnum > 0",
+        "SELECT (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(relacl) a), obj_description(oid), relowner"
+        " FROM pg_class WHERE oid = 'agent_activities'::regclass",
+        "SELECT relname, relacl, pg_get_viewdef(oid), reloptions FROM pg_class WHERE relname LIKE 'v%'"
+        " AND relnamespace = 'public'::regnamespace ORDER BY 1",
+        "SELECT count(*) FROM v",
+    )
+    return [conn.execute(query.encode()).fetchall() for query in queries]
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ("CREATE MATERIALIZED VIEW m AS SELECT id FROM agent_activities", "materialized view public.m reads it"),
+        ("CREATE TABLE f (id uuid REFERENCES agent_activities)", "foreign key f_id_fkey of public.f refers to it"),
+        ("ALTER TABLE agent_activities ENABLE ROW LEVEL SECURITY", "row level security is on"),
+        ("CREATE TABLE child () INHERITS (agent_activities)", "table public.child inherits from it"),
+        pytest.param(
+            "CREATE PUBLICATION p FOR ALL TABLES", "publication p has it: drop it", marks=pytest.mark.superuser
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_begun", [False, True], ids=["before", "meanwhile"])
+def test_what_would_be_left_behind_is_named_and_stays(database: str, made: str, told: str, is_begun: bool) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        if is_begun:
+            with as_owner(conn):
+                conn.execute("SELECT begin_activity_move(true)")
+        conn.execute(made.encode())
+        with pytest.raises(Conflict, match=told):
+            months.move(conn, by_month=True)
+        assert months.state(conn)[:2] == (False, is_begun)
+        assert months.cancel(conn) == is_begun
