@@ -11,8 +11,10 @@ import zstandard
 from publisher.history import archive
 from publisher.history.rebuild import rebuild
 from publisher.history.verification import verify
+from registry.database import months
 from registry.errors import Conflict, Invalid
 from tests.support.histories import export, import_, row, write_disorderly
+from tests.support.schema.months import everything, fill
 from tests.support.workload import writing
 from tests.support.world import World
 
@@ -79,6 +81,16 @@ async def test_an_export_imported_is_the_same_registry_history_and_stream(
         second.write(1)
         await second.drained()
         assert len(await world.replayed()) > len(before)
+
+
+async def test_a_log_by_month_comes_back_by_month(world: World, second: World, tmp_path: Path) -> None:
+    with psycopg.connect(world.database) as there, psycopg.connect(second.database) as here:
+        for conn in (there, here):
+            months.move(conn, by_month=True)
+        fill(world.database, activities=100)
+        await export(world, tmp_path / "x")
+        await import_(second, tmp_path / "x")
+        assert everything(here) == everything(there)
 
 
 def without_untold(found: list[object]) -> object:
