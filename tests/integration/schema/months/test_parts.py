@@ -12,6 +12,7 @@ import pytest
 
 from registry.database import months
 from registry.errors import Conflict, NotFound
+from tests.support.databases import Role, name_of, new_database
 from tests.support.schema.counts import assert_exact, is_kept
 from tests.support.schema.months import everything, fill
 
@@ -25,12 +26,23 @@ INSERT = (
 PLACE = "SELECT tableoid::regclass::text FROM agent_activities WHERE id = %s"
 
 
+@pytest.fixture(scope="module")
+def template(admin_url: str, owner: Role, template_database: str) -> Iterator[str]:
+    """Name of a database that keeps 1,000 activities of 200 days by month; nobody connects to it."""
+    with new_database(admin_url, owner, template_database) as url:
+        fill(url, activities=1_000)
+        with psycopg.connect(url) as connection:
+            months.move(connection, by_month=True)
+        yield name_of(url)
+
+
 @pytest.fixture
-def conn(database: str) -> Iterator[Conn]:
-    """A registry that keeps 1,000 activities of 200 days by month."""
-    fill(database, activities=1_000)
-    with psycopg.connect(database, autocommit=True) as connection:
-        months.move(connection, by_month=True)
+def conn(admin_url: str, owner: Role, template: str) -> Iterator[Conn]:
+    """A copy of that one."""
+    with (
+        new_database(admin_url, owner, template) as url,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
         yield connection
 
 
@@ -40,7 +52,7 @@ def this_month(ahead: int = 0) -> datetime:
     return datetime(months_since // 12, months_since % 12 + 1, 1, tzinfo=UTC)
 
 
-def name_of(month: datetime) -> str:
+def part_of(month: datetime) -> str:
     return f"agent_activities_y{month:%Y}m{month:%m}"
 
 
@@ -55,9 +67,9 @@ def write(conn: Conn, at: datetime) -> str:
 @pytest.mark.parametrize(
     ("at", "place"),
     [
-        (this_month(), name_of(this_month())),
-        (this_month() - timedelta(microseconds=1), name_of(this_month(-1))),
-        (this_month(4) - timedelta(microseconds=1), name_of(this_month(3))),
+        (this_month(), part_of(this_month())),
+        (this_month() - timedelta(microseconds=1), part_of(this_month(-1))),
+        (this_month(4) - timedelta(microseconds=1), part_of(this_month(3))),
         (this_month(4), OTHER),
         (datetime(9999, 12, 31, tzinfo=UTC), OTHER),
         (datetime(1, 1, 2, tzinfo=UTC), OTHER),
@@ -78,7 +90,7 @@ def test_what_was_put_elsewhere_goes_into_its_month_when_that_is_made(conn: Conn
 
     placed = "SELECT tableoid::regclass::text FROM agent_activities WHERE created_at >= %s ORDER BY created_at"
     places = [place for (place,) in conn.execute(placed, (this_month(4),)).fetchall()]
-    assert places == [name_of(this_month(4)), name_of(this_month(5)), OTHER]
+    assert places == [part_of(this_month(4)), part_of(this_month(5)), OTHER]
     assert everything(conn) == before
     assert_exact(conn)
 
@@ -86,7 +98,7 @@ def test_what_was_put_elsewhere_goes_into_its_month_when_that_is_made(conn: Conn
 def test_months_are_of_utc_in_every_session(conn: Conn) -> None:
     conn.execute("SET timezone = 'Pacific/Auckland'")
     assert months.make_ahead(conn, 4) == 1
-    assert write(conn, this_month(5) - timedelta(microseconds=1)) == name_of(this_month(4))
+    assert write(conn, this_month(5) - timedelta(microseconds=1)) == part_of(this_month(4))
     assert [month.begins_at for month in months.state(conn).months][-2] == this_month(4)
 
 
@@ -112,8 +124,8 @@ def test_retention_drops_whole_months_and_deletes_the_rest(conn: Conn) -> None:
     ).fetchone() == (0,)
 
 
-def test_what_somebody_reads_all_the_while_is_deleted_row_by_row(conn: Conn, database: str) -> None:
-    with psycopg.connect(database) as reader:
+def test_what_somebody_reads_all_the_while_is_deleted_row_by_row(conn: Conn) -> None:
+    with psycopg.connect(conn.info.dsn, password=conn.info.password) as reader:
         reader.execute("SELECT FROM agent_activities LIMIT 1")
         (old,) = conn.execute(
             "SELECT count(*) FROM agent_activities WHERE created_at < now() - interval '70 days'"
@@ -146,7 +158,7 @@ def test_retention_that_is_rolled_back_has_removed_nothing(conn: Conn) -> None:
 
 
 def test_a_month_is_dropped_by_its_name_and_nothing_else_is(conn: Conn) -> None:
-    last = name_of(this_month(-1))
+    last = part_of(this_month(-1))
     count = conn.execute("SELECT count(*) FROM agent_activities a WHERE a.tableoid = %s::regclass", (last,)).fetchone()
     assert (months.drop(conn, last),) == count
     assert_exact(conn)
@@ -163,7 +175,7 @@ def test_a_month_is_dropped_by_its_name_and_nothing_else_is(conn: Conn) -> None:
         "DELETE FROM {}",
     ],
 )
-@pytest.mark.parametrize("part", [OTHER, name_of(this_month())])
+@pytest.mark.parametrize("part", [OTHER, part_of(this_month())])
 def test_a_part_is_not_written_by_itself(conn: Conn, statement: str, part: str) -> None:
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=f"{part}: it is a part of agent_activities"):
         conn.execute(statement.format(part).encode())
@@ -203,7 +215,7 @@ def test_months_stay_as_they_are_while_activities_are_moved(conn: Conn) -> None:
     assert months.move(conn, by_month=True) == 0
     conn.execute("SELECT begin_activity_move(false)")
     with pytest.raises(Conflict, match="activities are being moved"):
-        months.drop(conn, name_of(this_month(-1)))
+        months.drop(conn, part_of(this_month(-1)))
     assert months.make_ahead(conn, 12) == 0
     conn.execute("SELECT cleanup_old_activities(70)")
     assert months.move(conn, by_month=False) > 0
