@@ -43,7 +43,8 @@ ANY_TIME = (
     " SELECT 'w', id, 'other', 'some time', now() + (random() - 0.5) * interval '3800 years' FROM worktrees"
     " RETURNING id"
 )
-RETENTION = "SELECT cleanup_old_activities(600 + (random() * 3000)::integer)"
+# One at a time: two that delete the same rows, each in an order of its own, meet in a circle anywhere.
+RETENTION = "SELECT cleanup_old_activities(600 + (random() * 3000)::integer) FROM pg_advisory_xact_lock(1)"
 
 
 class Written:
