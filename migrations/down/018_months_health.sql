@@ -1,4 +1,4 @@
--- 019, back: nothing is told of months.
+-- 018, back: nothing is told of months.
 
 BEGIN;
 
@@ -292,6 +292,6 @@ COMMENT ON FUNCTION registry_health() IS 'How the registry is, a row for each th
 
 DROP FUNCTION IF EXISTS activities_kept();
 
-UPDATE registry_metadata SET migration = 18, upgraded_at = clock_timestamp() WHERE migration > 18;
+UPDATE registry_metadata SET migration = 17, upgraded_at = clock_timestamp() WHERE migration > 17;
 
 COMMIT;

@@ -1,4 +1,4 @@
--- 019: how activities are kept, told with the registry's health: whether by month, how many months stand ahead, what lies in none,
+-- 018: how activities are kept, told with the registry's health: whether by month, how many months stand ahead, what lies in none,
 -- and how far a move is. A trigger that is off in one month alone is told, too.
 -- compatible down to: 014
 
@@ -354,6 +354,6 @@ $$;
 
 COMMENT ON FUNCTION registry_health() IS 'How the registry is, a row for each thing that was looked at: ok, warn, bad, or unknown; and what to do where it is not ok.';
 
-DO $$ BEGIN PERFORM note_schema_version(19); END $$;
+DO $$ BEGIN PERFORM note_schema_version(18); END $$;
 
 COMMIT;
