@@ -28,8 +28,8 @@ RETURNING
 # from a number: whoever may connect may hold any advisory lock, and another number is a lock that he does not hold.
 NUMBER = "coalesce((SELECT lock_number FROM public.publisher_cursor WHERE stream = %(stream)s), 0)"
 KEY = "hashtextextended('imi publisher ' || %(stream)s || CASE number WHEN 0 THEN '' ELSE ' ' || number END, 0)"
-TRY_LOCK = f"SELECT number, pg_try_advisory_lock({KEY}) FROM (SELECT {NUMBER} AS number OFFSET 0) AS lock"  # noqa: S608
-UNLOCK = f"SELECT pg_advisory_unlock({KEY}) FROM (SELECT %(number)s::bigint AS number) AS lock"  # noqa: S608
+TRY_LOCK = f"SELECT number, pg_try_advisory_lock({KEY}) FROM (SELECT {NUMBER} AS number OFFSET 0) AS lock"  # noqa: S608  # of constants
+UNLOCK = f"SELECT pg_advisory_unlock({KEY}) FROM (SELECT %(number)s::bigint AS number) AS lock"  # noqa: S608  # of constants
 RENUMBER = """
 UPDATE public.publisher_cursor
 SET lock_number = %(new_number)s

@@ -33,7 +33,6 @@ from registry.database import Registry
 from registry.database.blockers import Session
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
 from registry.queries import QUERIES, Request
-from registry.schemas.generate import Generator
 from registry.subjects import Names
 from registry.validation import check_text, from_validation
 
@@ -216,4 +215,4 @@ def parse(query: str, data: bytes) -> Request:
 
 
 def _schema(model: type[BaseModel], mode: JsonSchemaMode = "validation") -> str:
-    return orjson.dumps(model.model_json_schema(schema_generator=Generator, mode=mode)).decode()
+    return orjson.dumps(model.model_json_schema(mode=mode)).decode()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gc
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from textwrap import dedent
 
@@ -24,10 +27,23 @@ def _below_annotations(cls: type) -> dict[str, str]:
         source = inspect.getsource(cls)
     except OSError:  # a class made by a program
         return {}
-    (definition,) = ast.parse(dedent(source)).body
+    with _no_collection():
+        (definition,) = ast.parse(dedent(source)).body
     found = {}
     for both in pairwise(getattr(definition, "body", [])):
         match both:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                 found[name] = inspect.cleandoc(text)
     return found
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Inside the block no garbage is collected: what that calls, Python 3.11 takes for an error of the parse."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -61,6 +61,56 @@ PROMISES = [
     ),
 ]
 
+OTHERS = [
+    (
+        "A command is carried out once, with one outcome, whatever is killed",
+        "the ledger's row is of the same transaction as the change: [ADR 5](adr/0005-commands.md)",
+        "`tests/faults/applier/test_applier.py`",
+    ),
+    (
+        "Two publishers never both publish",
+        "a lock, the epoch of the cursor, and the stream's expected sequence, each for when the one before fails: "
+        "[ADR 1](adr/0001-outbox-and-relay.md)",
+        "`tests/faults/relay/test_zombies.py`",
+    ),
+    (
+        "What subscribers saw and the database lost is told, and can be taken back",
+        "the record of what was published lies in the stream as well: [high-availability.md](high-availability.md)",
+        "`tests/faults/relay/test_failover.py`",
+    ),
+    (
+        "Old and new processes work side by side while a version is replaced",
+        "migrations in two phases, compatible by declaration: [ADR 7](adr/0007-migrations.md)",
+        "`tests/faults/service/test_rolling_upgrade.py`",
+    ),
+    (
+        "A registry is restored elsewhere, to a moment, and its stream goes on",
+        "the cursor lies in the database that is restored: [backup.md](backup.md)",
+        "`tests/faults/service/test_backup_drill.py`",
+    ),
+    (
+        "One sender of commands keeps no other waiting for more than its turn",
+        "lanes by sender, and a limit for each: [ADR 5](adr/0005-commands.md)",
+        "`tests/integration/commands/test_fairness.py`, `tests/integration/deploy/test_nats_floods.py`",
+    ),
+    (
+        "Half-open, slow or endless HTTP requests stop nothing",
+        "limits of header, body, connections and time, before any page is asked: [security.md](security.md)",
+        "`tests/faults/service/test_half_open_requests.py`",
+    ),
+    (
+        "Registries that were cut off from each other end at one id for an origin",
+        "one key an origin, changed by compare-and-set under a quorum: [ADR 20](adr/0020-agreement.md)",
+        "`tests/faults/agreement/test_partition.py`, `tests/faults/agreement/test_killed.py`",
+    ),
+    (
+        "A mirror and a replica are their source, whatever is killed",
+        "place and rows change in one transaction: [ADR 17](adr/0017-mirror.md), [ADR 19](adr/0019-replica.md)",
+        "`tests/faults/mirror/test_killed.py`, `tests/faults/replica/test_killed.py`",
+    ),
+]
+"""Promises that a test of their own attacks at each change: it fails, or they hold."""
+
 TAKEOVERS_SINCE = """
 A machine busy with other things (2 cores, a load of 18, commit 4ddc004) took 4.50 s in the median of 18 times parted
 from NATS alone, and 7.24 s at most.
@@ -93,6 +143,9 @@ def text(results: Results) -> str:
         last = latest.broken.get(key, 0) if latest else "not run"
         in_all = sum(run.broken.get(key, 0) for run in results.runs)
         parts.append(f"| {promise} | {why} | {attack} | {last} | {in_all} |\n")
+    parts.append("\n## What tests of their own attack, at each change\n\n")
+    parts.append("| promise | why it holds | what attacks it |\n|---|---|---|\n")
+    parts += [f"| {promise} | {why} | {attack} |\n" for promise, why, attack in OTHERS]
     parts += [*_runs(results.runs), *_takeovers(results.takeovers), *_shared_kills(results.shared_kills)]
     parts += [FOUND, *_kinds(results.runs)]
     return "".join(parts)
@@ -116,9 +169,10 @@ def _runs(runs: list[Run]) -> list[str]:
         "taken back",
         "minutes",
     ]
-    parts.append(f"| date | commit | seed | {' | '.join(titles)} |\n|---|---|---|{'--:|' * len(titles)}\n")
+    parts.append(f"| date | version | commit | seed | {' | '.join(titles)} |\n")
+    parts.append(f"|---|---|---|---|{'--:|' * len(titles)}\n")
     parts += [
-        f"| {run.date} | {run.commit} | {run.seed} | {run.faults} | {run.entries:,} | {run.messages:,} "
+        f"| {run.date} | {run.version} | {run.commit} | {run.seed} | {run.faults} | {run.entries:,} | {run.messages:,} "
         f"| {run.overtaking:,} | {sum(run.broken.values())} | {run.repeated:,} | {run.taken_back:,} "
         f"| {run.seconds / 60:.0f} |\n"
         for run in runs[-LATEST_RUNS:]

@@ -7,7 +7,7 @@ import math
 import random
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from statistics import median
@@ -154,7 +154,10 @@ def main(
     only: Annotated[str, typer.Option(help="Ways with this in their names alone; the others' figures stay.")] = "",
     record: Annotated[bool, typer.Option("--record", help="Write the figures to docs/reliability.json.")] = False,
 ) -> None:
-    """Lose the leading publisher in every way, and measure how long nothing is published."""
+    """Lose the leading publisher in every way, and measure how long nothing is published.
+
+    Exit code 1 where one took longer than its target.
+    """
     ways = [way for way in WAYS if only in way.name]
     if not ways:
         raise typer.BadParameter(f'"{only}" is in none of {", ".join(way.name for way in WAYS)}', param_hint="--only")
@@ -173,6 +176,13 @@ def main(
         results.store(found)
         page.write()
     shutil.rmtree(folder)
+    if late(ways, measured):
+        raise typer.Exit(1)
+
+
+def late(ways: Sequence[Way], measured: Mapping[str, Sequence[float]]) -> list[str]:
+    """Names of the ways in which a takeover took longer than its target."""
+    return [way.name for way in ways if max(measured[way.name]) > way.limit_seconds]
 
 
 def _taken(way: Way, seconds: list[float]) -> results.Takeovers:

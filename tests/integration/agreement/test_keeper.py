@@ -17,6 +17,8 @@ from publisher.agreement.keeper import Keeper, settle
 from publisher.agreement.standing import Standing
 from publisher.settings import Settings
 from registry.origin import derived_project_id
+from tests.support.metrics.alerts import HAS_PROMTOOL, firing
+from tests.support.metrics.exported import Exported
 from tests.support.outbox_reader import events_behind
 from tests.support.schema.rows import dictionaries, new_project, new_worktree, scalar
 from tests.support.world import World, running
@@ -111,6 +113,8 @@ async def test_what_is_registered_changed_and_forgotten_while_they_run_is_agreed
         async with asyncio.timeout(PATIENCE_SECONDS):
             while health.notes():
                 await asyncio.sleep(0.05)
+        if HAS_PROMTOOL:
+            assert "ImiProjectsUnsettled" not in await firing(Exported(health.registry).text())
     assert health.problems() == []
 
 
@@ -131,6 +135,8 @@ async def test_an_id_that_another_project_here_has_is_told_and_nothing_is_merged
         assert "merge_projects()" in note
         assert health.problems() == []
         assert health.registry.get_sample_value("imi_agreement_unsettled") == 1
+        if HAS_PROMTOOL:
+            assert "ImiProjectsUnsettled" in await firing(Exported(health.registry).text())
     assert ids(world) == {ORIGIN: first, OTHER: other}
 
 

@@ -38,6 +38,7 @@ async def test_each_query_answers_what_the_database_has(registry: Registry, quer
     assert [match.id for match in await queries.search_projects("engin")] == [project_id]
     assert await queries.search_registry("feat x") == await registry.search_registry("feat x")
     assert [match.id for match in await queries.search_registry("größe", kinds=["worktree"])] == [worktree_id]
+    assert [match.id for match in await queries.search_registry("engien", kinds=["project"])] == [project_id]
     assert {check.name: check.state for check in await queries.registry_health()}["schema"] == "ok"
     assert await queries.stats() == await registry.get_registry_stats()
     assert await queries.worktree_types() == await registry.list_worktree_types()

@@ -47,7 +47,12 @@ async def outsider(deployed: Deployed, user: str) -> AsyncIterator[Client]:
 
     access = Access(**deployed.access(user))
     client = await nats.connect(
-        deployed.url, user=user, password=access.password_now(), tls=access.ssl_context(), error_cb=ignore
+        deployed.url,
+        user=user,
+        password=access.password_now(),
+        tls=access.ssl_context(),
+        inbox_prefix=access.inbox_prefix.encode(),
+        error_cb=ignore,
     )
     try:
         yield client

@@ -47,6 +47,8 @@ def test_questions_about_the_registry(cli: CommandLine, engine: Path) -> None:
     (match,) = cli("search", "engin", "--json").json
     assert match["name"] == "Engine"
     assert "nothing like" in cli("search", "zzzz").out
+    (match,) = cli("search", "engien", "--json").json
+    assert match["name"] == "Engine"
     for words in ("engin", "feat-search", "feat/sea"):
         assert "feat-sear" in cli("search", words).out
     (match,) = cli("search", "feat-search", "--in", "worktree", "--json").json
