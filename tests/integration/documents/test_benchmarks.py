@@ -29,6 +29,7 @@ from benchmarks.reading import queries
 SMALL = replace(
     QUICK,
     latency_seconds=0.3,
+    writer_seconds=0.2,
     replayed=200,
     commands=40,
     growth_backlog=100,
