@@ -79,6 +79,12 @@ OTHERS = [
         "`tests/faults/relay/test_failover.py`",
     ),
     (
+        "A transaction of a million events is told once and in order, though each leader is killed in its midst",
+        "a batch is published whole, or found whole by who follows: [ADR 1](adr/0001-outbox-and-relay.md)",
+        "`tests/faults/relay/test_large_transactions.py` with 8,000; `--long` has the million and three kills (clean, "
+        "in 204 s, on 2026-11-28)",
+    ),
+    (
         "Old and new processes work side by side while a version is replaced",
         "migrations in two phases, compatible by declaration: [ADR 7](adr/0007-migrations.md)",
         "`tests/faults/service/test_rolling_upgrade.py`",
