@@ -5870,7 +5870,9 @@ BEGIN
         IF 'project' = ANY (p_kinds) THEN
             projects_found := public.search_described_projects(asked, wanted);
         END IF;
-        newest := public.search_newest_activities(wanted, patterns, 1000, 20);
+        IF p_kinds && '{worktree, activity}' THEN
+            newest := public.search_newest_activities(wanted, patterns, 1000, 20);
+        END IF;
         IF 'worktree' = ANY (p_kinds) THEN
             worktrees_found := public.search_worktrees(
                 asked, wanted, patterns, quote_literal('=' || public.search_text(btrim(p_query)))::tsquery,

@@ -85,8 +85,8 @@ def _describe_changes(document: dict[str, Any]) -> None:
     if "changed" in document["properties"]:
         changes = document["$defs"][document["properties"]["changed"]["$ref"].rsplit("/", 1)[-1]]
         for column in changes["properties"].keys() & document["properties"].keys():
-            described = document["properties"][column]
-            changes["properties"][column] |= {key: described[key] for key in ("description",) if key in described}
+            if "description" in document["properties"][column]:
+                changes["properties"][column]["description"] = document["properties"][column]["description"]
 
 
 def differing(found: Documents) -> list[str]:
