@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 
 import psutil
@@ -42,13 +43,38 @@ LIBRARIES = (
     "psycopg, psycopg_pool, pydantic, nats.js, structlog, typer, uvicorn, starlette, jinja2, prometheus_client, uvloop"
 )
 """What `serve` imports of others. It leaves out rich, which structlog would take along."""
+LEAST_CPU = "heartbeat and pings, nothing else: CPU"
+LEAST_MEMORY = "Python with the libraries of serve, and no line of ours: memory"
+LEAST_CLIENT, LEAST_COMMAND = "import nats.js, pydantic", "import psycopg, pydantic, structlog, typer; SELECT 1"
 LEAST_OF_A_CLIENT = "import nats.js, pydantic; type('Model', (pydantic.BaseModel,), {})"
+LEAST_OF_A_COMMAND = """
+import os, pydantic, psycopg, structlog, typer
+type("Model", (pydantic.BaseModel,), {})
+psycopg.connect(os.environ["DATABASE_URL"]).execute("SELECT 1")
+"""
 LIBRARIES_ALONE = f"""
 import sys
 sys.modules["rich"] = None
 import {LIBRARIES}
 print(open("/proc/self/statm").read().split()[1])
 """
+LEAST_AT_REST = """
+import asyncio, sys, nats, psycopg, uvloop
+
+async def rest():
+    conn = await psycopg.AsyncConnection.connect(sys.argv[1], autocommit=True)
+    clients = [await nats.connect(sys.argv[2]) for _ in range(4)]
+    await conn.execute("CREATE TEMP TABLE beat AS SELECT 1 AS epoch, now() AS at")
+    print("ready", flush=True)
+    while True:
+        for _ in range(2):
+            await conn.execute("UPDATE beat SET at = now() WHERE epoch = %s RETURNING ctid", [1])
+            await asyncio.sleep(0.5)
+        await asyncio.gather(*(client.flush() for client in clients))
+
+uvloop.run(rest())
+"""
+"""The least that keeps a lead and knows whether NATS answers each part: a heartbeat every half second, and pings."""
 
 
 async def run(servers: Servers, sizes: Sizes) -> Report:
@@ -66,7 +92,10 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
     for name, values in starts.items():
         report.add(name, "s", values)
         if name in START_TARGETS:
-            report.targets.append(Target(name, "s", report.series[-1].median, at_most=START_TARGETS[name]))
+            least = LEAST_CLIENT if name.startswith("import") else LEAST_COMMAND
+            bound = f"`{least}` takes {median(starts[least]):.3f} s"
+            target = Target(name, "s", report.series[-1].median, at_most=START_TARGETS[name], bound=bound)
+            report.targets.append(target)
     cold, warm = await _up()
     report.add("imi-registry up, new folder", "s", [cold])
     report.add("imi-registry up, same folder again", "s", [warm])
@@ -81,8 +110,9 @@ def _starts(urls: dict[str, str]) -> dict[str, Callable[[], Awaitable[float]]]:
     command = partial(python, "-m", "publisher")
     return {
         "python -c pass": partial(python, "-c", "pass"),
-        "import nats.js, pydantic": partial(python, "-c", LEAST_OF_A_CLIENT),
+        LEAST_CLIENT: partial(python, "-c", LEAST_OF_A_CLIENT),
         "import registry.client": partial(python, "-c", "import registry.client"),
+        LEAST_COMMAND: partial(python, "-c", LEAST_OF_A_COMMAND),
         "imi-registry --help": partial(command, "--help"),
         "imi-registry project list": partial(command, "project", "list"),
         "imi-registry stats --json": partial(command, "stats", "--json"),
@@ -100,21 +130,21 @@ async def _service(servers: Servers, sizes: Sizes, client: Client, report: Repor
             before, waits_before = process.cpu_times(), process.num_ctx_switches().voluntary
             await asyncio.sleep(sizes.idle_seconds)
             after, waits_after = process.cpu_times(), process.num_ctx_switches().voluntary
-            spent = after.user + after.system - before.user - before.system
-            report.add("serve, idle: CPU", "% of a core", [100 * spent / sizes.idle_seconds])
-            report.targets.append(
-                Target(
-                    "serve, idle CPU", "% of a core", 100 * spent / sizes.idle_seconds, at_most=MOST_IDLE_CPU_PERCENT
-                )
-            )
+            spent = 100 * (after.user + after.system - before.user - before.system) / sizes.idle_seconds
+            report.add("serve, idle: CPU", "% of a core", [spent])
+            least = await _least_cpu_percent(url, servers.nats_url, sizes.idle_seconds)
+            report.add(LEAST_CPU, "% of a core", [least])
+            bound = f"`{LEAST_CPU}` has {least:.2f} %"
+            limit = MOST_IDLE_CPU_PERCENT
+            report.targets.append(Target("serve, idle: CPU", "% of a core", spent, at_most=limit, bound=bound))
             wakes = (waits_after - waits_before) / sizes.idle_seconds
             report.add("serve, idle: wake-ups", "a second", [wakes])
-            memory = process.memory_info().rss / MEBIBYTE
+            memory, least = process.memory_info().rss / MEBIBYTE, _libraries_mebibytes()
             report.add("serve, idle: memory", "MiB", [memory])
-            report.targets.append(Target("serve, idle: memory", "MiB", memory, at_most=MOST_IDLE_MEBIBYTES))
-            report.add(
-                "Python with the libraries of serve, and no line of ours: memory", "MiB", [_libraries_mebibytes()]
-            )
+            report.add(LEAST_MEMORY, "MiB", [least])
+            bound = f"`{LEAST_MEMORY}` has {least:.1f} MiB"
+            limit = MOST_IDLE_MEBIBYTES
+            report.targets.append(Target("serve, idle: memory", "MiB", memory, at_most=limit, bound=bound))
             events = sizes.growth_backlog
             total = await asyncio.to_thread(backlog.fill, url, events)
             await fill_seconds(client, prefix, total)
@@ -136,6 +166,22 @@ async def _bytes_per_event(client: Client, prefix: str, database_url: str, repor
         row = conn.execute("SELECT pg_total_relation_size('outbox')::float8 / count(*) FROM outbox").fetchone()
     assert row is not None
     report.add("an event in the outbox, with its index", "bytes", [row[0]])
+
+
+async def _least_cpu_percent(database_url: str, nats_url: str, seconds: float) -> float:
+    """The CPU of a process that rests as `serve` must, with the same libraries and no line of ours."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LEAST_AT_REST, database_url, nats_url, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"ready\n"
+    process = psutil.Process(child.pid)
+    before = process.cpu_times()
+    await asyncio.sleep(seconds)
+    after = process.cpu_times()
+    child.terminate()
+    await child.wait()
+    return 100 * (after.user + after.system - before.user - before.system) / seconds
 
 
 def _libraries_mebibytes() -> float:
