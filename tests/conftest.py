@@ -19,11 +19,13 @@ from registry.profiles import bloodbank
 from tests.support import services
 from tests.support.databases import Role, name_of, new_database, plain_role, url_of
 from tests.support.environment import forget_settings
+from tests.support.scratch import scratch_root
 from tests.support.world import World
 
 log = logging.getLogger(__name__)
 
 forget_settings(os.environ)
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch_root()))  # of `tmp_path`
 
 # A background job of a shell ignores SIGINT, one under nohup SIGHUP, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from publisher.embedded import nats_server as embedded_nats
 from publisher.embedded.postgres import postgres
+from tests.support.scratch import scratch_root
 
 OTHER_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 """Where Debian installs others than the embedded one; they have ICU and TLS."""
@@ -48,7 +49,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
     """A new directory with a path short enough for a unix socket, which pytest's own are not; removed afterwards."""
-    directory = Path(tempfile.mkdtemp(prefix="imi-"))
+    directory = Path(tempfile.mkdtemp(prefix="imi-", dir=scratch_root()))
     try:
         yield directory
     finally:
