@@ -16,6 +16,7 @@ from publisher.cli.arguments.options import (
     UpFolder,
     Utc,
     json_object,
+    not_blank,
 )
 from publisher.cli.servers.session import acting_as, with_registry
 from publisher.cli.terminal.text import emit_json, write
@@ -47,7 +48,9 @@ def log(
     agent: Annotated[
         str | None, typer.Option("--agent", help="Who did it; default: the actor.", show_default=False)
     ] = None,
-    file: Annotated[str | None, typer.Option("--file", help="The file it was about.", show_default=False)] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", help="The file it was about.", show_default=False, callback=not_blank)
+    ] = None,
     metadata: Metadata = None,
     database_url: DatabaseUrl = None,
     _state_dir: UpFolder = None,

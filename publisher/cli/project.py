@@ -18,6 +18,7 @@ from publisher.cli.arguments.options import (
     UpFolder,
     Utc,
     json_object,
+    not_blank,
 )
 from publisher.cli.projects import activity, identity
 from publisher.cli.projects.row import found_project
@@ -48,7 +49,8 @@ def register(
         str | None, typer.Option("--name", help="Default: the repository's name.", show_default=False)
     ] = None,
     origin: Annotated[
-        str | None, typer.Option("--origin", help="GitHub origin, ssh or https.", show_default=False)
+        str | None,
+        typer.Option("--origin", help="GitHub origin, ssh or https.", show_default=False, callback=not_blank),
     ] = None,
     branch: Branch = None,
     trunk_path: TrunkPath = None,
@@ -78,8 +80,6 @@ def register(
     from publisher.checkouts.origins import repository_name
 
     extra = json_object(metadata)
-    if origin is not None and not origin.strip():
-        raise typer.BadParameter("is blank", param_hint="--origin")
     is_given = origin is not None
     if path is not None or origin is None:
         folder = path or Path()

@@ -107,6 +107,13 @@ def _set(variable: ContextVar[T], value: T) -> T:
     return value
 
 
+def not_blank(value: str | None) -> str | None:
+    """Callback of an option that may be left out, but not be blank."""
+    if value is not None and not value.strip():
+        raise typer.BadParameter("is blank")
+    return value
+
+
 def json_object(metadata: str | None) -> dict[str, Any] | None:
     """The JSON object given as --metadata, with all digits of its numbers. Raises `Invalid`."""
     from registry import exact

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import termios
-from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
@@ -22,7 +14,7 @@ import pytest
 
 from publisher.cli.terminal.replay import at_original_pace
 from registry.client.replay import replay
-from tests.support.processes import COMMAND, environment
+from tests.support.cli.terminals import lines_of, on_terminal
 from tests.support.world import World
 
 EVENTS = 1200
@@ -36,49 +28,13 @@ async def history(world: World) -> dict[str, str]:
         conn.execute(f"{query} FROM generate_series(1, %s) AS n", [EVENTS])
     async with world.relay():
         await world.drained()
-    return {"NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix, "TERM": "xterm"}
-
-
-def read_all(descriptor: int) -> Iterator[bytes]:
-    """What is written to a terminal, until its last user closes it."""
-    while True:
-        try:
-            yield os.read(descriptor, 4096)
-        except OSError:  # EIO: the other side is closed
-            return
-
-
-def watched(*arguments: str, output: Path | None = None, **variables: str) -> tuple[int, str]:
-    """Run a command on a terminal of 80 columns, its standard output where `output` says.
-
-    Returns its exit code and what was shown.
-    """
-    terminal, its_side = pty.openpty()
-    fcntl.ioctl(its_side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    with ExitStack() as stack:
-        out = its_side if output is None else stack.enter_context(output.open("wb"))
-        process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=its_side,
-            env=environment(**variables),
-        )
-    os.close(its_side)
-    shown = b"".join(read_all(terminal)).decode()
-    os.close(terminal)
-    return process.wait(30), shown
-
-
-def lines_of(shown: str) -> list[str]:
-    """The lines, also those written over, without the codes for colours and the cursor."""
-    return [line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)) if line.strip()]
+    return {"NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
 
 
 async def test_a_bar_shows_rate_and_time_left_and_goes_when_all_is_told(
     history: dict[str, str], tmp_path: Path
 ) -> None:
-    code, shown = await asyncio.to_thread(watched, "events", "replay", "--json", output=tmp_path / "out", **history)
+    code, shown = await asyncio.to_thread(on_terminal, "events", "replay", "--json", output=tmp_path / "out", **history)
     lines = lines_of(shown)
 
     assert (code, len((tmp_path / "out").read_bytes().splitlines())) == (0, EVENTS)
@@ -91,12 +47,12 @@ async def test_the_bar_counts_from_the_start_to_the_end_that_were_asked_for(
     history: dict[str, str], tmp_path: Path
 ) -> None:
     arguments = ["events", "replay", "--json", "--from-sequence", "401", "--until", "1000"]
-    _, shown = await asyncio.to_thread(watched, *arguments, output=tmp_path / "out", **history)
+    _, shown = await asyncio.to_thread(on_terminal, *arguments, output=tmp_path / "out", **history)
     assert re.search(r"900 of 1,000 .* 90%", lines_of(shown)[-1]), shown
 
 
 async def test_no_bar_disturbs_events_on_the_terminal(history: dict[str, str]) -> None:
-    code, shown = await asyncio.to_thread(watched, "events", "replay", "--last", "3", **history)
+    code, shown = await asyncio.to_thread(on_terminal, "events", "replay", "--last", "3", **history)
     expected = [r"worktree_type\.added"] * 3 + [r"continue with: --after \S+$"]
 
     assert code == 0

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 from collections import Counter
 
 import psycopg
 import pytest
 from rich.cells import cell_len
 
+from tests.support.cli.terminals import ESCAPE, on_terminal
 from tests.support.commandline import command_line
-from tests.support.processes import COMMAND, environment
 
 NAMES = {
     "wide": "設計エンジン検索機能",
@@ -37,26 +31,6 @@ SHOWN = [
     ["search", "{}"],
 ]
 """Each shows the name. A name in {}."""
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-def on_terminal(columns: int, *arguments: str, **variables: str) -> tuple[int, str]:
-    """Exit code and output of a command whose standard output and error are a terminal of so many columns."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    settings = environment(**{"TERM": "xterm-256color", "COLUMNS": ""} | variables)
-    if not settings["COLUMNS"]:
-        del settings["COLUMNS"]  # the terminal tells
-    process = subprocess.Popen([*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, env=settings)
-    os.close(slave)
-    said = b""
-    try:
-        while chunk := os.read(master, 65536):
-            said += chunk
-    except OSError:  # the terminal is closed: the command has ended
-        pass
-    os.close(master)
-    return process.wait(), said.decode(errors="backslashreplace").replace("\r\n", "\n")
 
 
 def letters(text: str) -> str:
@@ -122,7 +96,7 @@ def test_a_terminal_of_any_kind_is_written_to(database: str, variables: dict[str
             "SELECT register_worktree("
             "register_project('Größe', 'git@github.com:a/b.git'), 'feat', 'feat-ü', 'feat/ü', '/x/ü')"
         )
-    code, text = on_terminal(80, "worktree", "show", "feat-ü", DATABASE_URL=database, **variables)
+    code, text = on_terminal("worktree", "show", "feat-ü", DATABASE_URL=database, **variables)
     assert code == 0, text
     assert "Traceback" not in text
     assert "feat" in text

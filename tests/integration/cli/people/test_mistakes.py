@@ -79,6 +79,7 @@ LONG = "x" * 10_000
         (["type", "remove", "feat", "--yes"], 1, "it is built in"),
         (["type", "add", "feat", "--branch-prefix", "x/"], 1, "is taken by a type with the prefixes"),
         (["activity", "log", "danced", "x", "--worktree", "feat-search"], 2, 'p_activity_type "danced" is no'),
+        (["activity", "log", "other", "x", "--worktree", "feat-search", "--file", ""], 2, "'--file': is blank"),
         (["search", " "], 2, "p_query"),
         (["path", "Engine", "../x"], 2, 'p_worktree_name "../x" is no worktree name'),
         (["projet", "list"], 2, "Did you mean 'project'"),

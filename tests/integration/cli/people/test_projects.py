@@ -26,7 +26,7 @@ def test_a_project_is_registered_from_its_checkout(cli: CommandLine, tmp_path: P
 @pytest.mark.parametrize(
     ("option", "code", "told"),
     [
-        ("--origin", 2, "--origin: is blank"),
+        ("--origin", 2, "'--origin': is blank"),
         ("--name", 2, "p_name"),
         ("--branch", 2, "p_default_branch"),
         ("--trunk-path", 2, "p_trunk_path"),
