@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.scratch import scratch_root
+
 COMMAND = [sys.executable, "-m", "publisher"]
 
 
@@ -15,7 +17,8 @@ def environment(**variables: str) -> dict[str, str]:
     """The environment of a command: no setting of the caller's, a terminal of 80 columns, and `variables`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("IMI_", "DATABASE_", "NATS_"))}
     root = str(Path(__file__).parents[2])
-    return kept | {"COLUMNS": "80", "PYTHONPATH": root, "TERM": "dumb"} | variables
+    own = {"COLUMNS": "80", "PYTHONPATH": root, "TERM": "dumb", "TMPDIR": str(scratch_root())}
+    return kept | own | variables
 
 
 def run(

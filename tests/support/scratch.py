@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ LEAST_FREE_BYTES = 6 * 1024**3
 """Several servers of a run write there at once, some of them transactions of hundreds of megabytes."""
 
 
+@cache
 def scratch_root() -> Path:
     """Where new scratch directories belong: in memory, unless there is none to spare or TMPDIR says where.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
@@ -25,6 +26,7 @@ from benchmarks.capture.sides import NOBODY, OURS, RECEIVER
 from benchmarks.harness.servers import Servers, running
 from benchmarks.harness.sizes import QUICK
 from benchmarks.reading import queries
+from tests.support.scratch import scratch_root
 
 SMALL = replace(
     QUICK,
@@ -41,8 +43,10 @@ SMALL = replace(
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Servers]:
-    with running() as started:
-        yield started
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(scratch_root()))
+        with running() as started:
+            yield started
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from publisher.settings import FILE_VARIABLE, load
 from registry.broker.access import Access
 from registry.database.sqlite.source import opened
 from tests.support.before.sqlite import OldDatabase
+from tests.support.scratch import scratch_root
 
-MEMORY = Path("/dev/shm")  # noqa: S108  # a file for each attempt, which no disk should have to write
 CREDS = (
     b"-----BEGIN NATS USER JWT-----\neyJhIjoxfQ.eyJleHAiOiA0MTAyNDQ0ODAwfQ.c2ln\n------END NATS USER JWT------\n"
     b"-----BEGIN USER NKEY SEED-----\nSUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n"
@@ -29,7 +29,7 @@ SSH = b'Host work "a b"\n  HostName github.com\nMatch originalhost wo* host *\nH
 @contextmanager
 def written(data: bytes, name: str) -> Iterator[Path]:
     """A file with these bytes, which nobody else reads."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=scratch_root()) as folder:
         file = Path(folder) / name
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(data)
@@ -68,7 +68,7 @@ def old_rows(file: Path) -> object:
 @cache
 def old_database() -> bytes:
     """A small file of the old database."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=scratch_root()) as folder:
         old = OldDatabase(Path(folder) / "imi.db")
         old.repository()
         old.worktree()
