@@ -16,25 +16,35 @@ from urllib.request import urlopen
 
 import orjson
 
-from tests.support.processes import COMMAND, environment
+from tests.support.cli import forked
+from tests.support.processes import environment
 
 
 class ServiceProcess:
     """A running process that logs to standard error; its log lines are `log()`."""
 
-    def __init__(self, command: list[str], variables: dict[str, str], log_file: Path | None = None) -> None:
-        """`variables` are the environment's; the log goes to `log_file` where one is given."""
+    def __init__(
+        self, command: list[str], variables: dict[str, str], log_file: Path | None = None, *, is_forked: bool = False
+    ) -> None:
+        """`variables` are the environment's; the log goes to `log_file` where one is given.
+
+        With `is_forked`, `command` is the arguments of an `imi-registry` that needs no start of Python.
+        """
         if log_file is None:
             self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
         else:
             self._output = log_file.open("w+b")
-        self._process = subprocess.Popen(
-            command,
-            env=environment(**variables),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._output,
-        )
+        self._process: subprocess.Popen[bytes] | forked.Started
+        if is_forked:
+            self._process = forked.Started(command, environment(**variables), self._output)
+        else:
+            self._process = subprocess.Popen(
+                command,
+                env=environment(**variables),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._output,
+            )
         self.pid = self._process.pid
 
     def log(self) -> list[dict[str, Any]]:
@@ -107,14 +117,17 @@ class RelayProcess(ServiceProcess):
         prefix: str,
         *,
         log_file: Path | None = None,
-        command: list[str] = COMMAND,
+        command: list[str] | None = None,
         **settings: object,
     ) -> None:
-        """`settings` become `IMI_…` variables; without one for it there is no canary, whose events would be counted."""
+        """`settings` become `IMI_…` variables; without one for it there is no canary, whose events would be counted.
+
+        It is forked, and its memory that of who forked it at first, unless there is a `command` that starts it.
+        """
         settings = {"canary_seconds": 0} | settings
         variables = {f"IMI_{name.upper()}": str(value) for name, value in settings.items()}
         places = {"DATABASE_URL": database_url, "NATS_URL": nats_url, "IMI_PREFIX": prefix}
-        super().__init__([*command, "serve"], variables | places, log_file)
+        super().__init__([*(command or []), "serve"], variables | places, log_file, is_forked=command is None)
 
     async def readyz(self) -> tuple[int, dict[str, Any]]:
         """Status code and body of `/readyz`."""

@@ -10,7 +10,7 @@ import pytest
 
 from publisher.applier.command_stream import WINDOW
 from tests.support.commands import envelope
-from tests.support.processes import peak_mib
+from tests.support.processes import COMMAND, peak_mib
 from tests.support.world import World
 
 PROJECTS = 50
@@ -40,7 +40,7 @@ async def fill(world: World, commands: int, padding: int, first: int = 0) -> Non
 
 async def peak_of_applying(world: World, applied: int) -> float:
     """The most memory, in MiB, that `imi-registry serve` took until it got to `applied` commands; it is killed then."""
-    with world.process(**UNLIMITED) as process:
+    with world.process(command=COMMAND, **UNLIMITED) as process:
         async with asyncio.timeout(1800):
             while world.rows("SELECT count(*) FROM command_ledger")[0][0] < applied:
                 assert process.is_running, process.log()

@@ -21,7 +21,7 @@ from registry.errors import Invalid, Unavailable
 from registry.events.envelope import parse_envelope
 from registry.models import Project
 from tests.support.nats.process import nats_process
-from tests.support.processes import peak_mib
+from tests.support.processes import COMMAND, peak_mib
 from tests.support.world import World
 
 MOST_MIB = 150
@@ -63,7 +63,7 @@ async def test_the_memory_of_serve_depends_on_no_row(world: World, statements: t
         for statement in statements:
             conn.execute(statement.encode(), [count] if "%s" in statement else None)
 
-    with world.process() as process:
+    with world.process(command=COMMAND) as process:
         await process.ready()
         found = await world.assert_exactly_once(timeout_seconds=600)
         await world.trim(min(found.events, 2000))
@@ -111,7 +111,7 @@ async def test_the_memory_of_serve_depends_on_no_row_that_is_asked_for(
             conn.execute(statement.encode(), [count] if "%s" in statement else None)
     queries = QueryClient(world.nats, world.names, timeout=30)
 
-    with world.process() as process:
+    with world.process(command=COMMAND) as process:
         await process.ready()
         await world.drained(600)
         async with asyncio.timeout(600):
@@ -149,7 +149,7 @@ async def test_the_memory_of_serve_is_bounded_with_messages_of_8_mib(world: Worl
         async with connect_nats(server.url(), "test") as client:
             there = world.at(nats_url=server.url(), nats=client)
             queries = QueryClient(client, there.names, timeout=30)
-            with there.process() as process:
+            with there.process(command=COMMAND) as process:
                 await process.ready()
                 await there.drained(1200)
                 listed = await every_project(queries)

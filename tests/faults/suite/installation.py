@@ -20,6 +20,7 @@ from tests.faults.suite import writers
 from tests.support.nats.cluster import SIZE, Cluster, cluster
 from tests.support.pgbouncer import BINARY, PgBouncer, pooler
 from tests.support.postgres.queue import SMALL as SMALL_QUEUE
+from tests.support.processes import COMMAND
 from tests.support.proxy import Proxy, nats_proxy, postgres_proxy, proxied
 from tests.support.relay_process import RelayProcess, ServiceProcess
 from tests.support.servers.clock import Clock
@@ -164,7 +165,7 @@ def _spawns(there: Installation, *, is_eager: bool) -> dict[str, Callable[[Path]
         line = there.lines[name]
         settings = SERVICE_SETTINGS | (EAGER_LANE if is_eager and name == PUBLISHERS[0] else {})
         return lambda log_file: RelayProcess(
-            line.database_url, line.nats_url, PREFIX, parts=parts, log_file=log_file, **settings
+            line.database_url, line.nats_url, PREFIX, parts=parts, log_file=log_file, command=COMMAND, **settings
         )
 
     def subscriber(log_file: Path) -> ServiceProcess:

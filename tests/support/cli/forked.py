@@ -1,7 +1,7 @@
 """`imi-registry` as a process that is forked from one which has imported everything: all of a process but its start.
 
-Most of what a command takes is the start of Python and its imports. Who looks at these, at signals, or at what an
-interpreter makes of its variables (encoding, locale) runs one of its own: `tests/support/processes.py`.
+Most of what a command takes is the start of Python and its imports. Who looks at these, at signals, at memory, or at
+what an interpreter makes of its variables (encoding, locale) runs one of its own: `tests/support/processes.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from tests.support.processes import environment
 
@@ -32,6 +33,7 @@ IMPORTED = (
     "publisher.cli.terminal.tables",
     "publisher.embedded.endpoints",
     "publisher.logs",
+    "publisher.service",
     "registry.client",
     "registry.database",
     "uvloop",
@@ -51,6 +53,50 @@ def run(*arguments: str, stdin: str | None = None, **variables: str) -> subproce
         with connection.makefile() as answers:
             answer = json.load(answers)
     return subprocess.CompletedProcess([*arguments], answer["code"], answer["out"], answer["err"])
+
+
+class Started:
+    """A command that goes on, with nothing to read and its output thrown away: what tests use of `subprocess.Popen`."""
+
+    def __init__(self, arguments: list[str], variables: dict[str, str], errors: IO[bytes]) -> None:
+        """`errors` is its standard error."""
+        request = {"arguments": arguments, "environment": variables}
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(_address())
+        socket.send_fds(self._connection, [b"\n"], [errors.fileno()])
+        self._connection.sendall(json.dumps(request).encode())
+        self._connection.shutdown(socket.SHUT_WR)
+        self._answers = self._connection.makefile()
+        self.pid = int(self._answers.readline())
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """How it ended; None while it has not."""
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self) -> int:
+        """Wait until it has ended; returns how."""
+        if self.returncode is None:
+            self.returncode = int(self._answers.readline())
+            self._answers.close()
+            self._connection.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Nothing, when it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # it is just being told
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
 
 
 @cache
@@ -93,19 +139,42 @@ def serve() -> None:
             if os.fork() == 0:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 listener.close()
-                _answer(connection)
+                given, errors = _received(connection)
+                if errors:
+                    _keep(connection, given, errors[0])
+                _answer(connection, given)
             connection.close()
 
 
-def _answer(connection: socket.socket) -> NoReturn:
+def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """A request, and the standard error that came with it, if one did."""
+    first, errors, _, _ = socket.recv_fds(connection, 1, 1)
+    with connection.makefile("rb") as stream:
+        return json.loads(first + stream.read()), errors
+
+
+def _keep(connection: socket.socket, request: dict[str, Any], errors: int) -> NoReturn:
+    """Run what goes on in a process of its own; tell its id, and how it ended."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    pid = os.fork()
+    if pid == 0:
+        connection.close()
+        _command(request, [nothing, nothing, errors])
+    connection.sendall(f"{pid}\n".encode())
+    _, status = os.waitpid(pid, 0)
+    with suppress(OSError):  # nobody wants to know any more
+        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def _answer(connection: socket.socket, request: dict[str, Any]) -> NoReturn:
     """Run what is asked for in a process of its own, and tell how it ended."""
     with (
         connection,
-        connection.makefile("rw") as stream,
+        connection.makefile("w") as stream,
         tempfile.TemporaryFile() as out,
         tempfile.TemporaryFile() as err,
     ):
-        request = json.load(stream)
         with tempfile.TemporaryFile() as given:
             given.write(request["stdin"].encode())
             given.seek(0)
