@@ -31,7 +31,7 @@ from tests.support.scratch import scratch_root
 SMALL = replace(
     QUICK,
     latency_seconds=0.3,
-    writer_seconds=0.2,
+    writer_clients=(2,),  # pgbench runs for a second or more
     replayed=200,
     commands=40,
     growth_backlog=100,
