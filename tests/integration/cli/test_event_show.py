@@ -10,6 +10,8 @@ import orjson
 import psycopg
 import pytest
 
+from registry.client.lookup import find_event
+from registry.errors import Unavailable
 from tests.support.cli.forked import run
 from tests.support.world import World
 
@@ -51,7 +53,9 @@ async def test_an_event_is_shown_whole_by_sequence_and_by_id(world: World, profi
     assert told["position"] in read.stdout
 
 
-async def test_what_the_stream_no_longer_holds_comes_from_the_publisher(world: World, profile: str) -> None:
+async def test_what_the_stream_no_longer_holds_comes_from_the_publisher(
+    world: World, profile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # given
     world.write(projects=1, worktrees=1, renames=2)
     async with world.relay():
@@ -63,14 +67,15 @@ async def test_what_the_stream_no_longer_holds_comes_from_the_publisher(world: W
         by_id = json.loads((await show(world, second.envelope["id"], "--json")).stdout)
         by_sequence = json.loads((await show(world, first.sequence, "--json")).stdout)
         read = await show(world, first.sequence)
-    unanswered = await show(world, first.sequence)
     # then
     assert (by_id["event"], by_id["subject"]) == (second.envelope, second.subject)
     assert (by_id["in_stream"], by_id["headers"], by_id["stored_at"]) == (False, None, None)
     assert (by_sequence["event"], by_sequence["sequence"]) == (first.envelope, first.sequence)
     assert "only by the publisher: the stream no longer holds it" in read.stdout
-    assert unanswered.returncode == 3
-    assert "no publisher answers" in unanswered.stderr
+    # and when there is none any more
+    monkeypatch.setattr("registry.client.replay.PATIENCE_SECONDS", 0.2)
+    with pytest.raises(Unavailable, match="no publisher answers"):
+        await find_event(world.nats, world.profile, first.sequence)
 
 
 async def test_what_is_no_event_of_ours_is_not_found(world: World, profile: str) -> None:
