@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -30,6 +30,7 @@ def plain_role(admin_url: str, database_url: str | None = None) -> Iterator[Role
     """
     role = Role(f"imi_test_{secrets.token_hex(6)}", secrets.token_hex(8))
     with psycopg.connect(admin_url, autocommit=True) as conn:
+        hash_quickly(conn)
         conn.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role.name), role.password))
     try:
         yield role
@@ -39,6 +40,12 @@ def plain_role(admin_url: str, database_url: str | None = None) -> Iterator[Role
                 conn.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role.name)))
         with psycopg.connect(admin_url, autocommit=True) as conn:
             conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role.name)))
+
+
+def hash_quickly(conn: psycopg.Connection[Any]) -> None:
+    """Let passwords set in this session be hashed once: 4,096 times, as usual, takes 4 ms at each connection."""
+    if conn.info.server_version >= 16_00_00:
+        conn.execute("SET scram_iterations = 1")
 
 
 @contextmanager

@@ -17,8 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from publisher.embedded import nats_server as embedded_nats
 from publisher.embedded.postgres import postgres
+from tests.support.databases import hash_quickly
 from tests.support.scratch import scratch_root
 
 OTHER_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
@@ -64,6 +68,10 @@ def database_server(choice: str) -> Iterator[str]:
             yield _from_environment(DATABASE_VARIABLE)
         case "embedded":
             with scratch_directory() as directory, postgres(directory, settings=POSTGRES_SETTINGS) as server:
+                with psycopg.connect(server.url, autocommit=True) as conn:
+                    hash_quickly(conn)
+                    again = sql.SQL("ALTER ROLE {} PASSWORD {}")
+                    conn.execute(again.format(sql.Identifier(conn.info.user), conn.info.password))
                 yield server.url
         case _:
             with _postgres_container() as url:

@@ -15,7 +15,7 @@ from registry.queries import QUERIES
 from tests.support.fuzz.mutations import foreign, mutated
 from tests.support.fuzz.readers import ENVELOPE, EVENTS, ID, READERS, Reader
 
-SHORT, LONG = 300, 100_000
+SHORT, LONG = 100, 100_000
 """Messages for each reader."""
 MOST_CHARACTERS = 5_000
 
