@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -19,7 +20,7 @@ from registry.profiles import bloodbank
 from tests.support import services
 from tests.support.databases import Role, name_of, new_database, plain_role, url_of
 from tests.support.environment import forget_settings
-from tests.support.scratch import scratch_root
+from tests.support.servers.scratch import scratch_root
 from tests.support.world import World
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="long; run with --long"))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # all tests there are: Python's collector need not look at them again and again
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.scratch import scratch_root
+from tests.support.servers.scratch import scratch_root
 
 COMMAND = [sys.executable, "-m", "publisher"]
 

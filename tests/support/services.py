@@ -23,7 +23,7 @@ from psycopg import sql
 from publisher.embedded import nats_server as embedded_nats
 from publisher.embedded.postgres import postgres
 from tests.support.databases import hash_quickly
-from tests.support.scratch import scratch_root
+from tests.support.servers.scratch import scratch_root
 
 OTHER_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 """Where Debian installs others than the embedded one; they have ICU and TLS."""

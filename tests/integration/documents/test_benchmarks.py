@@ -26,7 +26,7 @@ from benchmarks.capture.sides import NOBODY, OURS, RECEIVER
 from benchmarks.harness.servers import Servers, running
 from benchmarks.harness.sizes import QUICK
 from benchmarks.reading import queries
-from tests.support.scratch import scratch_root
+from tests.support.servers.scratch import scratch_root
 
 SMALL = replace(
     QUICK,

@@ -15,7 +15,7 @@ from publisher.settings import FILE_VARIABLE, load
 from registry.broker.access import Access
 from registry.database.sqlite.source import opened
 from tests.support.before.sqlite import OldDatabase
-from tests.support.scratch import scratch_root
+from tests.support.servers.scratch import scratch_root
 
 CREDS = (
     b"-----BEGIN NATS USER JWT-----\neyJhIjoxfQ.eyJleHAiOiA0MTAyNDQ0ODAwfQ.c2ln\n------END NATS USER JWT------\n"
