@@ -4,10 +4,11 @@
     python .ci/release.py release [--to DIST]
     python .ci/release.py audit
 
-`release` writes beside them: `sbom.cdx.json` (CycloneDX: each package with version and licence), `licences.md` and
-`SHA256SUMS`. It fails when the wheel made of the source package differs from that of the checkout, when the wheel does
-not work in an empty folder, and when a package has a licence that is not in `LICENCES`. `audit`, a part of `release`,
-looks every pinned package up among known vulnerabilities, where a database of them can be reached.
+`release` tries the wheel on every Python that pyproject.toml names and that is here. It writes beside it:
+`sbom.cdx.json` (CycloneDX: each package with version and licence), `licences.md` and `SHA256SUMS`. It fails when the
+wheel made of the source package differs from that of the checkout, when the wheel does not work in an empty folder, and
+when a package has a licence that is not in `LICENCES`. `audit`, a part of `release`, looks every pinned package up
+among known vulnerabilities, where a database of them can be reached.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-import venv
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +89,16 @@ def build(to: Path, checkout: Path = ROOT) -> tuple[Path, Path]:
 
 def release(to: Path, wheel: Path, source: Path) -> None:
     """Try both, and write what the wheel is made of."""
-    with tempfile.TemporaryDirectory(prefix="imi-release-") as folder:
-        again = rebuilt(source, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="imi-release-") as name:
+        folder = Path(name)
+        again = rebuilt(source, folder)
         if sha256(again) != sha256(wheel):
             raise SystemExit(f"the wheel made of {source.name} is another one than that of the checkout")
-        python = installed(wheel, Path(folder) / "venv")
-        tried(python, Path(folder) / "empty")
+        python = installed(wheel, folder / "venv", sys.executable)
+        tried(python, folder / "empty")
+        for other in other_pythons():
+            tried(installed(wheel, folder / f"venv-{other}", other), folder / f"empty-{other}")
+            print(f"the demo runs on {other}, too")
         (to / "licences.md").write_text(licences(python))
         sbom(python, to / "sbom.cdx.json")
         audit()
@@ -108,9 +114,22 @@ def rebuilt(source: Path, folder: Path) -> Path:
     return build(folder / "again", unpacked)[0]
 
 
-def installed(wheel: Path, folder: Path) -> Path:
+def other_pythons() -> list[str]:
+    """Each Python that pyproject.toml names and that is here, as `python3.12`, without the one that runs this."""
+    said = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    versions = [line.rpartition(" ")[2] for line in said if line.startswith("Programming Language :: Python :: 3.")]
+    programs = [f"python{version}" for version in versions if version != f"3.{sys.version_info.minor}"]
+    return [program for program in programs if shutil.which(program) and answers(program)]
+
+
+def answers(program: str) -> bool:
+    """Whether a program can be run: one of pyenv is in the path although its version is not chosen."""
+    return subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
+
+
+def installed(wheel: Path, folder: Path, program: str) -> Path:
     """Python of a new virtual environment with the wheel and the pinned packages, and nothing of the checkout."""
-    venv.create(folder)
+    subprocess.run([program, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", f"--python={python}", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--require-hashes", "-r", str(ROOT / "constraints.txt")], check=True)

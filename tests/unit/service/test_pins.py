@@ -34,6 +34,14 @@ def pins(name: str) -> dict[str, dict[str, str]]:
     return found
 
 
+def test_pages_say_on_which_versions_of_python_it_is_tried() -> None:
+    said = [line.rpartition(" ")[2] for line in PROJECT["project"]["classifiers"] if ":: Python :: 3." in line]
+    assert PROJECT["project"]["requires-python"] == f">={said[0]}"
+    for page in ("install", "faq"):
+        text = (ROOT / "docs" / f"{page}.md").read_text()
+        assert f"Python {said[0]} or later (tried on {', '.join(said[:-1])} and {said[-1]})" in text
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_each_pin_has_hashes_and_no_address(name: str) -> None:
     text = (ROOT / name).read_text()
