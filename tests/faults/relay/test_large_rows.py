@@ -181,7 +181,7 @@ async def refused_or(asked: Awaitable[Any]) -> None:
         await asked
 
 
-@pytest.mark.parametrize("large_rows", [32, pytest.param(128, marks=pytest.mark.long)])
+@pytest.mark.parametrize("large_rows", [16, pytest.param(128, marks=pytest.mark.long)])
 async def test_no_publisher_is_deposed_while_large_rows_are_published(world: World, large_rows: int) -> None:
     settings = {"heartbeat_seconds": 0.1, "stale_seconds": 2.0}
     with psycopg.connect(world.database, autocommit=True) as conn:
