@@ -5,13 +5,14 @@ A write is there when most of the bucket's replicas have it. What that promises:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
 import nats.js.errors
+from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import KeyValueConfig, RawStreamMsg, StorageType, StreamInfo
+from nats.js.api import KeyValueConfig, StorageType, StreamInfo
 from nats.js.kv import KV_OP, KeyValue
 
 from publisher.agreement.standing import Standing, key_of, origin_of
@@ -19,6 +20,7 @@ from publisher.settings import Settings
 from registry.broker.access import Access
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
+from registry.broker.ordered import ordered_reader
 from registry.broker.stored import first_message
 from registry.errors import Invalid, NotFound
 
@@ -43,8 +45,8 @@ class Bucket:
         self._js = js
         self._kv = kv
         self._name = name
-        self._stream = f"KV_{name}"
-        self._root = f"$KV.{name}."
+        self._stream = _stream_of(name)
+        self._root = _root_of(name)
         self._made = ""
         self._read = 0
 
@@ -102,7 +104,7 @@ class Bucket:
                 return
             self._read = int(message.seq or 0)
             origin = origin_of((message.subject or "").removeprefix(self._root))
-            yield origin, _standing(origin, message)
+            yield origin, _standing(origin, message.headers, message.data)
 
     async def state(self) -> BucketState:
         """How the bucket is. Raises `Unavailable`, `NotFound`."""
@@ -119,7 +121,7 @@ class Bucket:
                 message = await self._js.get_msg(self._stream, subject=f"{self._root}{key}", direct=False)
         except NotFound:
             return None, 0
-        return _standing(origin_of(key), message), int(message.seq or 0)
+        return _standing(origin_of(key), message.headers, message.data), int(message.seq or 0)
 
     async def _info(self) -> StreamInfo:
         with translated_nats(f"cannot read bucket {self._name}"):
@@ -133,15 +135,52 @@ def _key(remote_origin: str) -> str:
     return key
 
 
-def _standing(origin: str, message: RawStreamMsg) -> Standing | None:
-    if KV_OP in (message.headers or {}):  # deleted
+def _stream_of(bucket: str) -> str:
+    return f"KV_{bucket}"
+
+
+def _root_of(bucket: str) -> str:
+    return f"$KV.{bucket}."
+
+
+def _standing(origin: str, headers: Mapping[str, str] | None, value: bytes | None) -> Standing | None:
+    if KV_OP in (headers or {}):  # deleted
         return None
-    return Standing.decode(origin, message.data)
+    return Standing.decode(origin, value)
 
 
 @asynccontextmanager
 async def connect_bucket(settings: Settings, name: str, *, reconnect: bool = True) -> AsyncIterator[Bucket]:
     """The bucket for the length of the block, made where it is not there. Raises `Invalid`, `Unavailable`."""
+    async with _connected(settings, name, reconnect=reconnect) as client:
+        js = client.jetstream()
+        with translated_nats(f"cannot open bucket {settings.agreement_bucket}"):
+            kv = await _opened(js, settings)
+        yield Bucket(js, kv, settings.agreement_bucket)
+
+
+async def read_bucket(settings: Settings, name: str) -> dict[str, Standing]:
+    """All that stands, by origin; a bucket that is not there is not made.
+
+    Raises `Invalid`, `Unavailable`, `NotFound` where there is none.
+    """
+    found: dict[str, Standing] = {}
+    root = _root_of(settings.agreement_bucket)
+    async with (
+        _connected(settings, name, reconnect=False) as client,
+        ordered_reader(client, _stream_of(settings.agreement_bucket), f"{root}>", patience_seconds=0) as reader,
+    ):
+        await reader.start(0)
+        while messages := await reader.next():
+            for message in messages:
+                origin = origin_of(message.subject.removeprefix(root))
+                standing = _standing(origin, message.headers, message.payload)
+                if standing is not None:
+                    found[origin] = standing
+    return found
+
+
+def _connected(settings: Settings, name: str, *, reconnect: bool) -> AbstractAsyncContextManager[Client]:
     if not settings.agreement_nats_url:
         raise Invalid(
             "setting agreement_nats_url: missing; set IMI_AGREEMENT_NATS_URL to the NATS in which registries agree"
@@ -152,11 +191,7 @@ async def connect_bucket(settings: Settings, name: str, *, reconnect: bool = Tru
         js_domain=settings.agreement_js_domain,
     )
     access.check()
-    async with connect_nats(settings.agreement_nats_url, name, access, reconnect=reconnect) as client:
-        js = client.jetstream()
-        with translated_nats(f"cannot open bucket {settings.agreement_bucket}"):
-            kv = await _opened(js, settings)
-        yield Bucket(js, kv, settings.agreement_bucket)
+    return connect_nats(settings.agreement_nats_url, name, access, reconnect=reconnect)
 
 
 async def _opened(js: JetStreamContext, settings: Settings) -> KeyValue:

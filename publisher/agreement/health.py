@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from publisher.agreement.standing import Unsettled, to_settle
 from publisher.health import Health
 
 if TYPE_CHECKING:
@@ -25,14 +26,15 @@ class AgreementHealth(Health):
             consequence="ids of projects are not agreed on with other registries: ",
         )
         self._is_bug = False
-        self._unsettled: dict[str, str] = {}
+        self.unsettled: dict[str, Unsettled] = {}
+        """As of the last look, by origin."""
         self._changed = self._counter("ids_changed", "Projects that went on under an id which another registry gave")
         self._differing = self._gauge("unsettled", "Projects that keep another id than stands in the bucket")
 
     def looked(self, looked: Looked) -> None:
         """Note what a look found."""
         self._changed.inc(len(looked.changed))
-        self._unsettled = looked.unsettled
+        self.unsettled = looked.unsettled
         self._differing.set(len(looked.unsettled))
         self.well()
 
@@ -53,6 +55,10 @@ class AgreementHealth(Health):
     def notes(self) -> list[str]:
         """What is waited for, and what only a person can settle."""
         waits = [] if self._is_bug else super().problems()
-        told = [f"{origin}: {reason}" for origin, reason in list(self._unsettled.items())[:MOST_TOLD]]
-        more = len(self._unsettled) - len(told)
+        told = [f"{origin}: {one.reason}" for origin, one in list(self.unsettled.items())[:MOST_TOLD]]
+        more = len(self.unsettled) - len(told)
         return waits + told + ([f"{more} more projects keep another id than registries agreed on"] if more else [])
+
+    def to_do(self) -> str:
+        """What a person may do about those."""
+        return to_settle("ORIGIN", "THIS", "OTHER") if self.unsettled and not self._is_bug else ""

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 
 from publisher.agreement.bucket import Bucket, connect_bucket
 from publisher.agreement.health import AgreementHealth
-from publisher.agreement.standing import Standing, key_of
+from publisher.agreement.standing import Standing, Unsettled, key_of
 from publisher.outbox.connection import LOOKER, connect, translated
 from publisher.part import Part
 from publisher.settings import Settings
@@ -53,8 +53,8 @@ class Looked:
 
     projects: int = 0
     changed: list[Change] = field(default_factory=list)
-    unsettled: dict[str, str] = field(default_factory=dict)
-    """Origins whose project keeps another id than the one that stands, and why."""
+    unsettled: dict[str, Unsettled] = field(default_factory=dict)
+    """By origin, the projects that keep another id than the one that stands."""
 
 
 class Comparison:
@@ -112,7 +112,7 @@ class Comparison:
         except RegistryError as error:  # the id is that of another project here, or somebody holds a lock
             if self._conn.closed:
                 raise
-            looked.unsettled[change.remote_origin] = str(error)
+            looked.unsettled[change.remote_origin] = Unsettled(change.project_id, str(error))
             return
         looked.changed.append(change)
         log.info(

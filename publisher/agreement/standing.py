@@ -45,6 +45,21 @@ class Standing(NamedTuple):
             return None
 
 
+class Unsettled(NamedTuple):
+    """Why a project does not go on under the id that stands for its origin."""
+
+    agreed_id: UUID
+    reason: str
+
+
+def to_settle(remote_origin: str, project_id: UUID | str, agreed_id: UUID | str) -> str:
+    """What a person runs where the agreed id is another project here."""
+    return (
+        f"Where both are one project: imi-registry project merge {agreed_id} {project_id}. "
+        f"Where they are two: imi-registry agreement forget {remote_origin}"
+    )
+
+
 def key_of(remote_origin: str) -> str | None:
     """The key of an origin, in any form: owner/repo. None for one that is no repository on GitHub."""
     origin = normalized_origin(remote_origin)

@@ -21,7 +21,7 @@ from publisher.cli.arguments.options import (
     not_blank,
 )
 from publisher.cli.projects import activity, identity
-from publisher.cli.projects.row import found_project
+from publisher.cli.projects.row import former_ids, found_project
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_json, write
 from registry.errors import Invalid, Unusable
@@ -140,19 +140,23 @@ def show(
     _utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a project and its worktrees.
+    """Show a project, which former ids lead to it, and its worktrees.
 
     Example: imi-registry project show engine
     """
     from publisher.cli.arguments import references
     from publisher.cli.arguments.hosts import whereabouts
 
-    async def work(registry: Registry) -> tuple[Project, list[Worktree], list[ProjectHost], dict[UUID, str]]:
+    async def work(
+        registry: Registry,
+    ) -> tuple[Project, list[UUID], list[Worktree], list[ProjectHost], dict[UUID, str]]:
         project = await references.project(registry, reference)
+        formerly = await former_ids(registry, project.id)
         worktrees = await registry.list_worktrees(project_id=project.id)
-        return project, worktrees, *await whereabouts(registry, project.id, [one.host_id for one in worktrees])
+        places, hosts = await whereabouts(registry, project.id, [one.host_id for one in worktrees])
+        return project, formerly, worktrees, places, hosts
 
-    project, worktrees, places, hosts = with_registry(work, database_url)
+    project, formerly, worktrees, places, hosts = with_registry(work, database_url)
     if as_json:
         emit_json(project)
         return
@@ -163,6 +167,7 @@ def show(
         {
             "name": project.name,
             "id": project.id,
+            "former ids": ", ".join(str(one) for one in formerly),
             "origin": project.remote_origin,
             "branch": project.default_branch,
             "trunk path": project.trunk_path,

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
 from publisher.doctor.accounts import account_findings
+from publisher.doctor.agreement import agreement_findings
 from publisher.doctor.columns import column_findings
 from publisher.doctor.commands import command_findings
 from publisher.doctor.consumers import consumer_findings
@@ -131,6 +132,7 @@ async def _around(conn: AsyncConnection, client: Client, settings: Settings) -> 
         *of_check("health", await health_findings(conn)),
         *of_check("roles", await asyncio.to_thread(account_findings, url)),
         *of_check("replicas", await slot_findings(conn)),
+        *of_check("agreement", await agreement_findings(conn, settings)),
         *of_check("commands", await command_findings(client, settings)),
         *of_check("consumers", await consumer_findings(client, settings)),
         *of_check("stream settings", await stream_settings_findings(client, settings)),

@@ -99,6 +99,13 @@ class Projects(Part):
         now: UUID = await self._pool.value("SELECT public.current_project_id(%s)", project_id)
         return now
 
+    async def former_project_ids(self, project_id: UUID) -> list[UUID]:
+        """Ids that a project had, and those of projects that were merged into it."""
+        ids: list[UUID] = await self._pool.value(
+            "SELECT ARRAY(SELECT a.id FROM public.project_aliases a WHERE a.project_id = %s ORDER BY a.id)", project_id
+        )
+        return ids
+
     async def derive_project_ids(self, by_default: bool) -> None:
         """Set whether new projects of this registry get the id that follows from their origin, unless a caller says."""
         await self._pool.write(self._cause, "public.derive_project_ids(%s)", by_default)

@@ -61,6 +61,7 @@ def settle(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     Example: imi-registry agreement settle
     """
     from publisher.agreement.keeper import settle as settle_once
+    from publisher.agreement.standing import to_settle
 
     settings = located_schema(database_url)
     required(settings, "agreement_nats_url")
@@ -70,14 +71,16 @@ def settle(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
             {
                 "projects": looked.projects,
                 "changed": [change._asdict() for change in looked.changed],
-                "unsettled": looked.unsettled,
+                "unsettled": {origin: one.reason for origin, one in looked.unsettled.items()},
             }
         )
     else:
         for change in looked.changed:
             write(f"{change.remote_origin} is {change.project_id} now; {change.former_id} goes on to mean it")
-        for origin, reason in looked.unsettled.items():
-            say(f"{origin} keeps its id: {reason}")
+        for origin, one in looked.unsettled.items():
+            say(f"{origin} keeps its id: {one.reason}")
+        if looked.unsettled:
+            say(to_settle("ORIGIN", "THIS", "OTHER"))
         agreed = looked.projects - len(looked.unsettled)
         write(f"{agreed:,} of {looked.projects:,} projects have the id that was agreed on")
     if looked.unsettled:

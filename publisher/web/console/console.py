@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 from starlette.requests import Request
 
+from publisher.agreement.health import AgreementHealth
+from publisher.agreement.standing import Unsettled
 from publisher.applier.metrics import ApplierMetrics
 from publisher.doctor import Findings
 from publisher.health import Health
@@ -69,6 +71,12 @@ class Console:
     def profile(self) -> Profile:
         """The names in the streams."""
         return self.broker.profile
+
+    @property
+    def unsettled(self) -> Mapping[str, Unsettled]:
+        """By origin, the projects that keep another id than registries agreed on, as far as this process looks."""
+        looking = [health for health in self.others if isinstance(health, AgreementHealth)]
+        return looking[0].unsettled if looking else {}
 
     def flash(self, session: Session, text: str) -> None:
         """Tell somebody something on the next page that they see."""

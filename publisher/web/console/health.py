@@ -50,7 +50,12 @@ SERVERS = ("PostgreSQL", "NATS")
 COPIES = ("mirror", "replica")
 """Parts of a registry that is a copy of another one, which is not examined: it publishes nothing."""
 NAMES = {"start": "First contact", "outbox_measurement": "Outbox figures", "stream_measurement": "Stream figures"}
-LINKS = {"Dead letters": "/dead-letters", "Event stream": "/streams", "Publisher": "/streams"}
+LINKS = {
+    "Dead letters": "/dead-letters",
+    "Event stream": "/streams",
+    "Publisher": "/streams",
+    "Agreement": "/projects",
+}
 
 
 class Check(NamedTuple):
@@ -127,7 +132,9 @@ def _part(health: Health) -> Check:
     if problems:
         return Check(name, BAD, problems, health.to_do() or _hint(problems))
     work = [f"{what}: {told}" for what, told in health.facts().items()] if health.part in COPIES else []
-    return Check(name, NOTE if notes else WELL, notes or work or ["does its work"], health.to_do() if notes else "")
+    if notes:
+        return Check(name, NOTE, notes, health.to_do(), LINKS.get(name, ""))
+    return Check(name, WELL, work or ["does its work"])
 
 
 def _examined(console: Console) -> Iterator[Check]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from publisher.agreement.bucket import Bucket
@@ -84,10 +86,22 @@ def test_settle_says_what_it_did_and_what_a_person_must_do(
     second.rows("SELECT register_project('engine', %s)::text", ORIGIN)
     unsettled = cli("agreement", "settle")
     assert (unsettled.code, unsettled.out) == (1, "1 of 2 projects have the id that was agreed on\n")
+    assert "imi-registry project merge OTHER THIS" in unsettled.err
     assert f"{ORIGIN} keeps its id: adopt_project_id: p_id {here} is project" in unsettled.err.replace("\n", " ")
     assert cli("agreement", "forget", ORIGIN, "--yes").out == f"{ORIGIN} is forgotten\n"
     assert cli("agreement", "forget", ORIGIN, "--yes").out == f"nothing was agreed on {ORIGIN}\n"
     assert cli("agreement", "settle").code == 0
+
+
+def test_former_ids_are_shown_with_the_project(cli: CommandLine, world: World) -> None:
+    former = cli(*REGISTER).json["id"]
+    adopted = str(derived_project_id(ORIGIN))
+    world.rows("SELECT adopt_project_id(%s::uuid, %s::uuid)::text", former, adopted)
+
+    shown = cli("project", "show", former).out
+
+    assert re.search(f"^ *id +{adopted}$", shown, re.M)
+    assert re.search(f"^ *former ids +{former}$", shown, re.M)
 
 
 async def test_status_tells_of_the_bucket(cli: CommandLine, agreeing: Settings, bucket: Bucket) -> None:

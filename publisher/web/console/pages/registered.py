@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import partial
 from shlex import quote
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from publisher.web.console.console import console_of
+from publisher.web.console.console import Console, console_of
 from publisher.web.console.numbers import number_of
 from publisher.web.console.render import HEADERS, is_piece, page, piece
 from publisher.web.console.sources import registered, story
@@ -28,10 +29,18 @@ async def _projects(request: Request) -> Response:
     name = given.get("name", "")
     check_text(name, "name")
     after = (name, uuid_of("after", given["after"])) if given.get("after") else None
-    found = await registered.projects(console_of(request).database, after)
+    console = console_of(request)
+    found = await registered.projects(console.database, after)
     last = found[registered.PAGE_ROWS - 1] if len(found) > registered.PAGE_ROWS else None
     further = urlencode({"name": last.name, "after": last.id}) if last else ""
-    return page(request, "projects.html", projects=found[: registered.PAGE_ROWS], further=further, is_first=not after)
+    return page(
+        request,
+        "projects.html",
+        projects=found[: registered.PAGE_ROWS],
+        further=further,
+        is_first=not after,
+        unsettled=await registered.of_origins(console.database, console.unsettled) if console.unsettled else [],
+    )
 
 
 async def _project(request: Request) -> Response:
@@ -46,8 +55,36 @@ async def _project(request: Request) -> Response:
         f"imi-registry history show project {id_} --diff",
         f"imi-registry events replay --from-start --project {id_}",
     ]
-    places = await registered.places(database, id_)
-    return page(request, "project.html", project=found, places=places, worktrees=worktrees, commands=commands)
+    return page(
+        request,
+        "project.html",
+        project=found,
+        former_ids=await registered.former_ids(database, id_),
+        unsettled=await _unsettled(console_of(request), found),
+        places=await registered.places(database, id_),
+        worktrees=worktrees,
+        commands=commands,
+    )
+
+
+class _ToSettle(NamedTuple):
+    """Why a project keeps another id than registries agreed on for its origin."""
+
+    agreed_id: UUID
+    reason: str
+    other: registered.Project | None
+    """The project that has the agreed id here."""
+
+
+async def _unsettled(console: Console, project: registered.Project) -> _ToSettle | None:
+    known = console.unsettled.get(project.remote_origin)
+    if known is None:
+        return None
+    try:
+        other = await registered.project(console.database, str(known.agreed_id))
+    except NotFound:  # it has the agreed id soon
+        return _ToSettle(*known, other=None)
+    return _ToSettle(*known, other=other) if other.id != project.id else None
 
 
 async def _worktree(request: Request) -> Response:

@@ -55,9 +55,10 @@ FROM (
 """
 
 IDS = """
-SELECT 'project' AS kind, id::text AS id, left(name, 200) AS name, 'has this id' AS about
+SELECT 'project' AS kind, id::text AS id, left(name, 200) AS name,
+    CASE WHEN id = %(id)s::uuid THEN 'has this id' ELSE 'had this id' END AS about
 FROM public.projects
-WHERE id = %(id)s::uuid
+WHERE id = public.current_project_id(%(id)s::uuid)
 UNION ALL
 SELECT 'worktree', id::text, left(name, 200), 'has this id'
 FROM public.worktrees

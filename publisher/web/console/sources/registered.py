@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -12,6 +13,7 @@ from registry.errors import NotFound
 PAGE_ROWS = 50
 MOST_WORKTREES = 200
 MOST_ACTIVITIES = 50
+MOST_FORMER_IDS = 50
 
 PROJECT_COLUMNS = """
     p.id,
@@ -100,6 +102,22 @@ ORDER BY w.active DESC, w.updated_at DESC, w.id
 LIMIT {MOST_WORKTREES}
 """
 
+FORMER_IDS = f"""
+SELECT a.id
+FROM public.project_aliases AS a
+WHERE a.project_id = %(id)s::uuid
+ORDER BY a.id
+LIMIT {MOST_FORMER_IDS}
+"""
+
+OF_ORIGINS = f"""
+SELECT id, left(name, 300) AS name, left(remote_origin, 500) AS remote_origin
+FROM public.projects
+WHERE remote_origin = ANY (%(origins)s::text[])
+ORDER BY name, id
+LIMIT {PAGE_ROWS}
+"""
+
 PLACES = """
 SELECT left(host_name, 300) AS host, left(trunk_path, 2000) AS trunk_path, is_home
 FROM public.v_project_hosts
@@ -183,6 +201,20 @@ class Place(NamedTuple):
     is_home: bool
 
 
+class FormerId(NamedTuple):
+    """An id that a project had, or that of one that was merged into it."""
+
+    id: UUID
+
+
+class Named(NamedTuple):
+    """Which project it is."""
+
+    id: UUID
+    name: str
+    remote_origin: str
+
+
 class Activity(NamedTuple):
     """What an agent did in a worktree."""
 
@@ -206,6 +238,16 @@ async def project(database: Database, id_: str) -> Project:
     if found is None:
         raise NotFound(f"project {id_} is not in the registry (its events may be: see /events?project={id_})")
     return found
+
+
+async def former_ids(database: Database, project_id: str) -> list[UUID]:
+    """Ids that lead to a project as well, `MOST_FORMER_IDS` at most."""
+    return [one.id for one in await database.rows(FormerId, FORMER_IDS, {"id": project_id})]
+
+
+async def of_origins(database: Database, origins: Iterable[str]) -> list[Named]:
+    """Which projects have these origins, by name, `PAGE_ROWS` at most."""
+    return await database.rows(Named, OF_ORIGINS, {"origins": list(origins)})
 
 
 async def worktrees(database: Database, project_id: str) -> list[Worktree]:
