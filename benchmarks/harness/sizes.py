@@ -31,6 +31,8 @@ class Sizes:
     replay_rounds: int = 3
     snapshot_worktrees: tuple[int, ...] = (1_000, 10_000, 100_000)
     outbox_rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
+    retained_events: int = 10_000_000
+    """Outbox rows of which retention removes the oldest tenth."""
     growth_projects: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
     growth_backlog: int = 50_000
     subscribers: tuple[int, ...] = (1, 10, 100)
@@ -73,6 +75,7 @@ QUICK = Sizes(
     replay_rounds=1,
     snapshot_worktrees=(50, 200),
     outbox_rows=(1_000, 5_000),
+    retained_events=5_000,
     growth_projects=(100, 500),
     growth_backlog=1_000,
     subscribers=(1, 2),

@@ -15,6 +15,7 @@ from benchmarks import (
     latency,
     outages,
     replay,
+    retention,
     sites,
     snapshot,
     sustained,
@@ -50,7 +51,8 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest.mark.parametrize(
-    "benchmark", [commands, console, latency, outages, queries, replay, sites, snapshot, wal, writers, writer_cpu]
+    "benchmark",
+    [commands, console, latency, outages, queries, replay, retention, sites, snapshot, wal, writers, writer_cpu],
 )
 async def test_a_benchmark_measures_each_side_and_judges_each_target(servers: Servers, benchmark: ModuleType) -> None:
     report = await benchmark.run(servers, SMALL)
