@@ -254,6 +254,7 @@ DROP FUNCTION IF EXISTS
     check_activity_move(),
     copy_written_activities(),
     drop_activity_month(text),
+    drop_activity_months(text[]),
     make_activity_months(integer),
     attach_activity_part(regclass, text, timestamp),
     refuse_direct_month(),

@@ -1550,17 +1550,32 @@ COMMENT ON FUNCTION displace_truncated_projects() IS NULL;
 
 CREATE OR REPLACE FUNCTION public.drop_activity_month(p_name text)
  RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT public.drop_activity_months(ARRAY[p_name])
+$function$;
+REVOKE EXECUTE ON FUNCTION drop_activity_month(text) FROM PUBLIC;
+COMMENT ON FUNCTION drop_activity_month(text) IS 'Drops a month with all its activities, and says how many. 55P03 where a lock is not to be had in half a second.';
+
+CREATE OR REPLACE FUNCTION public.drop_activity_months(p_names text[])
+ RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '500ms'
 AS $function$
 DECLARE
-    removed bigint;
+    month text;
+    part text;
+    gone bigint;
+    removed bigint := 0;
 BEGIN
-    IF NOT EXISTS (SELECT FROM public.activity_months() m WHERE m.name = p_name AND m.ends_at IS NOT NULL) THEN
-        RAISE EXCEPTION 'drop_activity_month: p_name % is no month of agent_activities', public.quote_for_message(p_name)
-            USING ERRCODE = 'P0002';
-    END IF;
+    FOREACH month IN ARRAY p_names LOOP
+        IF NOT EXISTS (SELECT FROM public.activity_months() m WHERE m.name = month AND m.ends_at IS NOT NULL) THEN
+            RAISE EXCEPTION 'drop_activity_month: p_name % is no month of agent_activities', public.quote_for_message(month)
+                USING ERRCODE = 'P0002';
+        END IF;
+    END LOOP;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'drop_activity_month: it takes a transaction that is READ COMMITTED, this one is %',
             upper(current_setting('transaction_isolation'))
@@ -1570,19 +1585,25 @@ BEGIN
         RAISE EXCEPTION 'drop_activity_month: activities are being moved' USING ERRCODE = '55000';
     END IF;
     PERFORM FROM public.registry_counts FOR UPDATE;    -- of who folds or counts anew
-    EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', p_name);
-    EXECUTE format(
-        'WITH gone AS (SELECT count(*) AS activities FROM public.%I),'
-        ' told AS (INSERT INTO public.count_delta (activities) SELECT -activities FROM gone)'
-        ' SELECT activities FROM gone',
-        p_name
-    ) INTO removed;
-    EXECUTE format('DROP TABLE public.%I', p_name);
+    FOREACH month IN ARRAY p_names LOOP
+        EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', month);
+        EXECUTE format('SELECT count(*) FROM public.%I', month) INTO gone;
+        INSERT INTO public.count_delta (activities) VALUES (-gone);
+        removed := removed + gone;
+    END LOOP;
+    -- From here on everybody waits. Who has the first lock keeps all others out of the rest, but for a vacuum: it is not waited for.
+    LOCK TABLE ONLY public.agent_activities IN ACCESS EXCLUSIVE MODE;
+    FOR part IN SELECT m.name FROM public.activity_months() m WHERE m.name = ANY (p_names) OR m.ends_at IS NULL LOOP
+        EXECUTE format('LOCK TABLE public.%I IN ACCESS EXCLUSIVE MODE NOWAIT', part);
+    END LOOP;
+    FOREACH month IN ARRAY p_names LOOP
+        EXECUTE format('DROP TABLE public.%I', month);
+    END LOOP;
     RETURN removed;
 END;
 $function$;
-REVOKE EXECUTE ON FUNCTION drop_activity_month(text) FROM PUBLIC;
-COMMENT ON FUNCTION drop_activity_month(text) IS 'Drops a month with all its activities, and says how many; for remove_old_activities(). 55P03 where a lock is not to be had in half a second.';
+REVOKE EXECUTE ON FUNCTION drop_activity_months(text[]) FROM PUBLIC;
+COMMENT ON FUNCTION drop_activity_months(text[]) IS 'Drops months with all their activities, all of them or none, and says how many activities; for remove_old_activities(). 55P03 where a lock is not to be had in half a second.';
 
 CREATE OR REPLACE FUNCTION public.enter_command_host(p_type text, p_host text)
  RETURNS void
@@ -4971,36 +4992,35 @@ CREATE OR REPLACE FUNCTION public.remove_old_activities(p_horizon timestamp with
 AS $function$
 DECLARE
     month record;
+    months CONSTANT text[] := ARRAY(SELECT m.name FROM public.activity_months() m WHERE m.ends_at <= p_horizon);
     rest text := format('DELETE FROM public.agent_activities a WHERE a.created_at < %L', p_horizon);
     removed bigint := 0;
     gone bigint;
-    attempts integer := 0;
 BEGIN
-    FOR month IN SELECT * FROM public.activity_months() m WHERE m.ends_at <= p_horizon LOOP
+    FOR month IN SELECT * FROM public.activity_months() m WHERE m.name = ANY (months) LOOP
         rest := rest || format(' AND (a.created_at < %L OR a.created_at >= %L)', month.begins_at, month.ends_at);
     END LOOP;
     PERFORM set_config('imi.activity_retention', 'on', true);
     EXECUTE rest;
     GET DIAGNOSTICS removed = ROW_COUNT;
-    FOR month IN SELECT * FROM public.activity_months() m WHERE m.ends_at <= p_horizon LOOP
-        gone := NULL;
-        WHILE gone IS NULL AND attempts < 3 LOOP
+    IF months <> '{}' THEN
+        FOR attempt IN 1..3 LOOP
             BEGIN
-                gone := public.drop_activity_month(month.name);
+                gone := public.drop_activity_months(months);
+                EXIT;
             EXCEPTION
                 WHEN lock_not_available OR deadlock_detected THEN
-                    attempts := attempts + 1;
                     PERFORM pg_sleep(0.5);
                 WHEN object_in_use OR active_sql_transaction OR no_data_found OR object_not_in_prerequisite_state THEN
                     EXIT;
             END;
         END LOOP;
         IF gone IS NULL THEN
-            DELETE FROM public.agent_activities a WHERE a.created_at >= month.begins_at AND a.created_at < month.ends_at;
+            DELETE FROM public.agent_activities a WHERE a.created_at < p_horizon;
             GET DIAGNOSTICS gone = ROW_COUNT;
         END IF;
         removed := removed + gone;
-    END LOOP;
+    END IF;
     PERFORM set_config('imi.activity_retention', 'off', true);
     RETURN removed;
 END;

@@ -130,6 +130,7 @@ OWNER = {
     "attach_activity_part": "SELECT attach_activity_part('agent_activities', 'm', NULL)",
     "make_activity_months": "SELECT make_activity_months()",
     "drop_activity_month": "SELECT drop_activity_month('m')",
+    "drop_activity_months": "SELECT drop_activity_months('{m}')",
     "check_activity_move": "SELECT check_activity_move()",
     "begin_activity_move": "SELECT begin_activity_move(false)",
     "copy_activities": "SELECT copy_activities('agent_activities', 0, 0)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from registry.errors import Conflict, NotFound
 from tests.support.databases import Role, name_of, new_database
 from tests.support.schema.counts import assert_exact, is_kept
 from tests.support.schema.months import everything, fill
+from tests.support.services import wait_until
 
 Conn = psycopg.Connection[Any]
 
@@ -23,6 +25,7 @@ INSERT = (
     "INSERT INTO agent_activities (id, agent_id, worktree_id, activity_type, description, created_at)"
     " SELECT %s, 'a', id, 'other', 'd', %s FROM worktrees WHERE name = 'w1'"
 )
+WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %s"
 PLACE = "SELECT tableoid::regclass::text FROM agent_activities WHERE id = %s"
 
 
@@ -135,6 +138,27 @@ def test_what_somebody_reads_all_the_while_is_deleted_row_by_row(conn: Conn) -> 
         assert conn.execute("SELECT cleanup_old_activities(70)").fetchone() == (old,)
 
     assert [month.name for month in months.state(conn).months] == kept
+    assert_exact(conn)
+
+
+def test_while_retention_waits_for_one_month_nobody_waits_for_the_others(conn: Conn) -> None:
+    """A vacuum is at the last one. Were those before it dropped already, all writers would wait until the end."""
+    (old,) = conn.execute(
+        "SELECT count(*) FROM agent_activities WHERE created_at < now() - interval '70 days'"
+    ).fetchone() or (0,)
+    whole = [m for m in months.state(conn).months if m.ends_at and m.ends_at < datetime.now(UTC) - timedelta(days=70)]
+    url, password = conn.info.dsn, conn.info.password
+    with (
+        psycopg.connect(url, password=password) as vacuum,
+        psycopg.connect(url, password=password, autocommit=True) as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        vacuum.execute(f"LOCK TABLE {whole[-1].name} IN SHARE UPDATE EXCLUSIVE MODE".encode())
+        removing = pool.submit(lambda: conn.execute("SELECT cleanup_old_activities(70)").fetchone())
+        wait_until(lambda: removing.done() or writer.execute(WAITS, [conn.info.backend_pid]).fetchone() == (1,))
+        with writer.transaction():
+            writer.execute("LOCK TABLE ONLY agent_activities IN ROW EXCLUSIVE MODE NOWAIT")
+        assert removing.result(60) == (old,)
     assert_exact(conn)
 
 
