@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from publisher.cli.servers.session import database_with_schema
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_json, write
 
+if TYPE_CHECKING:
+    from registry.database.months import Ends
+
 app = typer.Typer(help="The log of agents by month, which retention drops whole.", no_args_is_help=True)
 
 
@@ -19,7 +23,7 @@ app = typer.Typer(help="The log of agents by month, which retention drops whole.
 def status(
     database_url: DatabaseUrl = None, _state_dir: UpFolder = None, _utc: Utc = False, as_json: AsJson = False
 ) -> None:
-    """Show how activities are kept, and the months there are.
+    """Show how activities are kept, the months there are, and which is made and dropped next.
 
     Example: imi-registry months status
     """
@@ -48,6 +52,22 @@ def status(
             empty="no months",
             dispensable=("name",),
         )
+        for line in _next(months.ends(found.months, datetime.now(UTC))):
+            write(line)
+
+
+def _next(ends: Ends | None) -> list[str]:
+    """What is made and dropped next."""
+    if ends is None:
+        return []
+    made = f"made next: {ends.first_not_made:%Y-%m}, by serve in time, or by imi-registry months ahead"
+    if ends.oldest is None:
+        return [made, "dropped next: none, for none is over"]
+    return [
+        made,
+        f"dropped next: {ends.oldest.begins_at:%Y-%m}, by imi-registry maintain cleanup-activities --days "
+        f"{ends.oldest_days}, or with fewer days",
+    ]
 
 
 @app.command("on")

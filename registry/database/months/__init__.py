@@ -2,6 +2,6 @@
 
 from registry.database.months.move import cancel, move
 from registry.database.months.parts import drop, make_ahead
-from registry.database.months.state import Month, State, state
+from registry.database.months.state import MONTHS, Ends, Month, State, ends, state
 
-__all__ = ["Month", "State", "cancel", "drop", "make_ahead", "move", "state"]
+__all__ = ["MONTHS", "Ends", "Month", "State", "cancel", "drop", "ends", "make_ahead", "move", "state"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
@@ -12,7 +13,12 @@ from registry.database.errors import translated
 from registry.database.months.patience import row
 
 MONTHS: LiteralString = """
-SELECT m.name, m.begins_at, m.ends_at, greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid)
+SELECT
+    m.name,
+    m.begins_at,
+    m.ends_at,
+    greatest(c.reltuples, 0)::bigint AS activities,
+    pg_total_relation_size(c.oid) AS size_bytes
 FROM public.activity_months() AS m
 JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('public.' || m.name)
 ORDER BY m.begins_at
@@ -35,6 +41,17 @@ class Month(NamedTuple):
     """With its indexes."""
 
 
+class Ends(NamedTuple):
+    """What is made and dropped next."""
+
+    first_not_made: datetime
+    """When the month begins that is made next."""
+    oldest: Month | None
+    """The month that is dropped next; None where none is over."""
+    oldest_days: int
+    """For how many whole days it is over: retention that keeps so many, or fewer, drops it."""
+
+
 class State(NamedTuple):
     """How the log is kept."""
 
@@ -42,6 +59,17 @@ class State(NamedTuple):
     is_moving: bool
     """Whether a move was begun, and has not ended."""
     months: list[Month]
+
+
+def ends(found: Sequence[Month], now: datetime) -> Ends | None:
+    """What is made and dropped next of months, oldest first; None where there are none."""
+    ended = [(month.ends_at, month) for month in found if month.ends_at is not None]
+    if not ended:
+        return None
+    first_ends_at, first = ended[0]
+    if first_ends_at > now:
+        return Ends(ended[-1][0], None, 0)
+    return Ends(ended[-1][0], first, (now - first_ends_at).days)
 
 
 def state(conn: Connection[Any]) -> State:

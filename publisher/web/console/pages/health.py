@@ -1,6 +1,8 @@
-"""Health: what the database says of the registry, which of its statements take long, and how this service is."""
+"""Health: what the database says of the registry, its months, its statements that take long, and this service."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,6 +11,7 @@ from starlette.routing import Route
 from publisher.web.console.console import Console, console_of
 from publisher.web.console.health import BAD, NOTE, TO_DO, UNKNOWN, WELL, checks
 from publisher.web.console.render import page
+from registry.database.months import MONTHS, Month, ends
 from registry.errors import RegistryError
 from registry.models import HealthCheck, SlowQuery
 
@@ -23,9 +26,11 @@ SLOW = "SELECT * FROM public.registry_slow_queries(%(limit)s::int)"
 async def _health(request: Request) -> Response:
     console, found, problem = console_of(request), list[HealthCheck](), ""
     slow, unrecorded = list[SlowQuery](), ""
+    months = list[Month]()
     try:
         found = await console.database.rows(HealthCheck, HEALTH, {})
         found.sort(key=lambda check: list(STATES).index(check.state))
+        months = await console.database.rows(Month, MONTHS, {})
         slow, unrecorded = await _slow(console)
     except RegistryError as error:
         problem = str(error)
@@ -38,6 +43,8 @@ async def _health(request: Request) -> Response:
         states=STATES,
         slow=slow,
         unrecorded=unrecorded,
+        months=months,
+        ends=ends(months, datetime.now(UTC)),
         checks=checks(console),
     )
 

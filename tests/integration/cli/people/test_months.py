@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
 from tests.support.commandline import CommandLine
 from tests.support.schema.months import fill
+
+
+def month(ahead: int) -> str:
+    """This month in UTC, or one that is so many months later."""
+    now = datetime.now(UTC)
+    number = now.year * 12 + now.month - 1 + ahead
+    return f"{number // 12}-{number % 12 + 1:02}"
 
 
 def test_there_and_back(cli: CommandLine, database: str) -> None:
@@ -24,7 +32,14 @@ def test_there_and_back(cli: CommandLine, database: str) -> None:
     assert (state["by_month"], state["is_moving"]) == (True, False)
     assert state["months"][-1]["name"] == "agent_activities_other"
     assert state["months"][-1]["begins_at"] is None
+    told = cli("months", "status").out
+    assert f"made next: {month(4)}, by serve" in told
+    assert (
+        f"dropped next: {state['months'][0]['begins_at'][:7]}, by imi-registry maintain cleanup-activities --days"
+        in told
+    )
     assert cli("months", "ahead", 5).out == "made 2 months\n"
+    assert f"made next: {month(6)}, by serve" in cli("months", "status").out
     first = state["months"][0]["name"]
     assert "dropped " + first in cli("months", "drop", first, "--yes").out
     refused = cli("months", "drop", first, "--yes")

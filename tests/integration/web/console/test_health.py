@@ -6,7 +6,9 @@ import re
 
 import psycopg
 
+from registry.database import months
 from tests.support.proxy import postgres_proxy
+from tests.support.schema.months import fill
 from tests.support.web.console import served
 from tests.support.world import World
 
@@ -34,6 +36,20 @@ async def test_what_is_wrong_comes_first_with_what_to_do(world: World) -> None:
         assert {name for name, _ in checks_in(text)} == {
             name for (name,) in conn.execute("SELECT name FROM registry_health()")
         }
+
+
+async def test_months_are_shown_with_what_is_made_and_dropped_next_and_one_table_has_none(world: World) -> None:
+    fill(world.database, activities=100)
+    async with served(world) as (visitor, _):
+        assert "Activities by month" not in await visitor.until("/health", "activities are kept in one table")
+        with psycopg.connect(world.database) as conn:
+            months.move(conn, by_month=True)
+            found = months.state(conn).months
+        text = (await visitor.get("/health")).text
+    assert re.findall(r"<tr><td>([\d-]{7}|all other times)</td>", text) == [
+        f"{month.begins_at:%Y-%m}" if month.begins_at else "all other times" for month in found
+    ]
+    assert re.search(rf"<dt>Dropped next</dt><dd>{found[0].begins_at:%Y-%m}, by <code>imi-registry maintain", text)
 
 
 async def test_without_its_database_the_page_says_so_and_tells_of_the_service(world: World) -> None:
