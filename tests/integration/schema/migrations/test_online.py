@@ -1,6 +1,7 @@
 """A registry in use is upgraded by all migrations from 007 on, and taken back, while others write.
 
-The long form has 100,000 worktrees and 1,000,000 activities; run it with `-s` to see how long the slowest write took.
+The long form has 100,000 worktrees and 1,000,000 activities; run it with `-s` to see how long each migration took, how
+long at a time writers were locked out of a table, and how long the slowest write took.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import pytest
 from registry.database import migrate
 from registry.database.stepping import back
 from tests.support.schema.counts import SUMMARY, TOTALS, assert_exact
+from tests.support.schema.lockouts import watched
 
 Conn = psycopg.Connection[Any]
 
-FIRST = [one for one in migrate.load() if one.version <= 6]
-LATER = [one.name for one in migrate.load() if one.version > 6]
+EVERY = migrate.load()
+FIRST = [one for one in EVERY if one.version <= 6]
+LATER = [one for one in EVERY if one.version > 6]
 WRITERS = 4
 
 
@@ -58,7 +61,7 @@ WRITES = (
 
 
 class Written:
-    """What one writer did, and how long its slowest write took."""
+    """What one writer did, and how long its slowest write took since somebody last asked."""
 
     def __init__(self, conn: Conn, number: int, size: Size) -> None:
         self._conn, self._rng, self._size = conn, Random(number), size
@@ -112,20 +115,34 @@ def writing(url: str, size: Size) -> Iterator[list[Written]]:
             future.result()
 
 
+def step(conn: Conn, url: str, way: str, writers: list[Written]) -> None:
+    """Go all the way up, or back, one migration after the other, and tell of each."""
+    with watched(url, conn.info.backend_pid) as seen:
+        for one in LATER if way != "back" else LATER[::-1]:
+            began, seen.stage = monotonic(), one.name
+            for writer in writers:
+                writer.slowest_seconds = 0.0
+            if way == "back":
+                assert back.down(conn, to=one.version - 1) == [one.name]
+            else:
+                assert migrate.apply(conn, migrations=EVERY[: EVERY.index(one) + 1]) == [one.name]
+            slowest = max(writer.slowest_seconds for writer in writers)
+            print(
+                f"| {way} | {one.name} | {monotonic() - began:.2f} | {1000 * seen.longest_seconds[one.name]:.0f}"
+                f" | {1000 * slowest:.0f} |"
+            )
+    assert seen.locked_out_by == set()
+
+
 def test_a_registry_is_upgraded_and_taken_back_while_others_write(filled: tuple[str, Size]) -> None:
     url, size = filled
     with psycopg.connect(url, autocommit=True) as conn:
-        for step in ("up", "back", "up again"):
+        for way in ("up", "back", "up again"):
             (before,) = conn.execute("SELECT count(*) FROM agent_activities").fetchone() or (0,)
             began = monotonic()
             with writing(url, size) as writers:
-                if step == "back":
-                    assert back.down(conn, to=6) == LATER[::-1]
-                else:
-                    assert migrate.apply(conn) == LATER
-            took = monotonic() - began
-            slowest = max(writer.slowest_seconds for writer in writers)
-            print(f"{step}: {took:.1f} s, {sum(writer.writes for writer in writers):,} writes, slowest {slowest:.3f} s")
+                step(conn, url, way, writers)
+            print(f"{way}: {monotonic() - began:.1f} s, {sum(writer.writes for writer in writers):,} writes")
 
             (after,) = conn.execute("SELECT count(*) FROM agent_activities").fetchone() or (0,)
             assert after == before + sum(writer.activities for writer in writers)

@@ -8,18 +8,11 @@ import psycopg
 
 from registry.database import migrate
 from registry.database.stepping import back
+from tests.support.schema.lockouts import LOCKED_OUT
 
 OURS = migrate.load()[:9]
 BEFORE = 7
 WRITE = "SELECT log_activity('ada', id, 'other', 'Rewrote the zebra') FROM worktrees"
-LOCKED_OUT = """
-SELECT count(*)
-FROM pg_locks l
-JOIN pg_class c ON c.oid = l.relation
-WHERE l.pid = %s AND l.granted
-    AND c.relname IN ('projects', 'worktrees', 'worktree_types', 'agent_activities', 'outbox', 'command_ledger')
-    AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-"""
 
 
 def test_search_and_health_come_and_go_beside_writers(database: str) -> None:
@@ -41,7 +34,7 @@ def test_search_and_health_come_and_go_beside_writers(database: str) -> None:
 
         def look() -> None:
             while not ended.is_set():
-                (count,) = looker.execute(LOCKED_OUT, (conn.info.backend_pid,)).fetchone() or (0,)
+                (count,) = looker.execute(LOCKED_OUT.encode(), (conn.info.backend_pid,)).fetchone() or (0,)
                 locks.add(count)
 
         threads = [threading.Thread(target=write), threading.Thread(target=look)]
