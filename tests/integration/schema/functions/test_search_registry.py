@@ -211,6 +211,27 @@ def test_a_text_of_any_size_is_stored_and_found_by_its_beginning(db, texts):
     assert found(db, "w200000") == []
 
 
+def test_a_rare_word_is_found_as_it_stands_and_by_its_beginning_and_misspelt_only_where_it_is_known(db, texts):
+    db.execute(
+        "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)"
+        " SELECT 'ada', %s, 'other', 'the parliament does the same as ever' FROM generate_series(1, 2000)",
+        (texts["worktree"],),
+    )
+    leaves = db.execute(
+        "SELECT c.relname FROM pg_class c WHERE c.relname = 'idx_agent_activities_words' AND c.relkind = 'i' UNION ALL"
+        " SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " WHERE i.inhparent = 'idx_agent_activities_words'::regclass"
+    ).fetchall()
+    for leaf in leaves:  # the statistics of a small registry have every word, these have ten
+        db.execute(f"ALTER INDEX {leaf['relname']} ALTER COLUMN 1 SET STATISTICS 1")
+    db.execute("ANALYZE agent_activities")
+
+    for query in ("authentication", "authent"):
+        assert [row["id"] for row in found(db, query, p_kinds=["activity"])] == [texts["activity"]], query
+    assert found(db, "authentcation") == []
+    assert len(found(db, "parlament")) == 20
+
+
 @pytest.mark.superuser
 def test_without_trigrams_it_finds_what_is_spelled_right_and_says_so(db, texts):
     db.execute("DROP EXTENSION pg_trgm CASCADE")
