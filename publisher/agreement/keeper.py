@@ -115,9 +115,6 @@ class Comparison:
             looked.unsettled[change.remote_origin] = Unsettled(change.project_id, str(error))
             return
         looked.changed.append(change)
-        log.info(
-            "project goes on under the id agreed on", **{name: str(value) for name, value in change._asdict().items()}
-        )
 
 
 class Keeper(Part):
@@ -140,7 +137,11 @@ class Keeper(Part):
             comparison = Comparison(conn, bucket)
             while True:
                 began = thread_time()
-                self.health.looked(await comparison.look())
+                looked = await comparison.look()
+                for change in looked.changed:
+                    told = {name: str(value) for name, value in change._asdict().items()}
+                    log.info("project goes on under the id agreed on", **told)
+                self.health.looked(looked)
                 self.settled.set()
                 wanted_seconds = (thread_time() - began) / MOST_SHARE
                 await asyncio.sleep(min(max(LOOK_SECONDS, wanted_seconds), SELDOM_SECONDS))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from publisher.cli.arguments.options import AsJson, DatabaseUrl, Yes
+from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder, Yes
 from publisher.cli.arguments.usage import confirm
 from publisher.cli.servers.session import located_schema, required, run, settings_of
 from publisher.cli.terminal.text import emit_json, say, write
@@ -53,7 +53,7 @@ async def _state(settings: Settings) -> BucketState:
 
 
 @app.command("settle")
-def settle(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+def settle(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """Compare the projects here with what registries agreed on, once; serve does it all the time.
 
     The exit code is 1 where a project keeps another id than was agreed on.

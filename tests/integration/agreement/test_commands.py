@@ -78,6 +78,7 @@ def test_settle_says_what_it_did_and_what_a_person_must_do(
     ((there,),) = second.rows("SELECT register_project('engine', %s)::text", ORIGIN)
 
     settled = cli("agreement", "settle")
+    assert settled.err == ""
     assert settled.out.splitlines() == [
         f"{ORIGIN} is {here} now; {there} goes on to mean it",
         "1 of 1 projects have the id that was agreed on",
@@ -100,8 +101,8 @@ def test_former_ids_are_shown_with_the_project(cli: CommandLine, world: World) -
 
     shown = cli("project", "show", former).out
 
-    assert re.search(f"^ *id +{adopted}$", shown, re.M)
-    assert re.search(f"^ *former ids +{former}$", shown, re.M)
+    assert re.search(rf"^id +{adopted}\s*$", shown, re.M)
+    assert re.search(rf"^former ids +{former}\s*$", shown, re.M)
 
 
 async def test_status_tells_of_the_bucket(cli: CommandLine, agreeing: Settings, bucket: Bucket) -> None:
