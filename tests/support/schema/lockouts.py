@@ -33,21 +33,24 @@ class Watched:
         self.stage = ""
         """What is looked at now; to be set by who has it looked at."""
         self.longest_seconds: dict[str, float] = defaultdict(float)
-        """By stage, for how long at a time writers were locked out of a table."""
+        """By stage, for how long at a time writers were locked out of a table, at the most."""
         self.locked_out_by: set[str] = set()
         """Statements beside a transaction that kept writers out."""
 
     def look(self, conn: psycopg.Connection[Any], pid: int, ended: Event) -> None:
         """Look until then."""
-        since = None
+        free_at, were_locked = monotonic(), False
         while not ended.wait(PAUSE_SECONDS):
+            stage = self.stage
+            began = monotonic()
             before = conn.execute(DOES, [pid]).fetchone()
             (locks,) = conn.execute(LOCKED_OUT.encode(), [pid]).fetchone() or (0,)
+            if locks or were_locked:  # since somewhen after it was free, until somewhen before this look
+                self.longest_seconds[stage] = max(self.longest_seconds[stage], monotonic() - free_at)
+            were_locked = bool(locks)
             if not locks:
-                since = None
+                free_at = began
                 continue
-            since = since or monotonic()
-            self.longest_seconds[self.stage] = max(self.longest_seconds[self.stage], monotonic() - since)
             does = conn.execute(DOES, [pid]).fetchone()
             if does is not None and does == before and ALONE.match(does[1]):
                 self.locked_out_by.add(does[1])
