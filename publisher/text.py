@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 _OBEYED = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -26,6 +27,15 @@ def visible_json(document: str, encoding: str = "utf-8") -> str:
     """
     is_complete = encoding.lower().replace("_", "-") in {"utf-8", "utf8"}
     return (_UNSAFE_IN_JSON if is_complete else _NOT_ASCII).sub(_escaped, document)
+
+
+def json_line(payload: bytes) -> str:
+    """A JSON document as one line, where it came in several; what is no text as a JSON text, its bytes escaped."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = json.dumps(payload.decode(errors="backslashreplace"))
+    return text.replace("\r", " ").replace("\n", " ")
 
 
 def _escaped(match: re.Match[str]) -> str:

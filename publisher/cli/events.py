@@ -13,6 +13,7 @@ from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import MOST, AsJson, NatsUrl, UpFolder, Utc
 from publisher.cli.servers.session import located, registry_client, run
 from publisher.cli.terminal.text import console, emit_document, emit_json, line_printer, say, write
+from publisher.text import json_line
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -84,7 +85,7 @@ def tail(
         ):
             async for event in events:
                 if as_json:
-                    emit_document(event.payload.decode())
+                    emit_document(json_line(event.payload))
                 else:
                     show(line_of(event.payload, width=out.width))
 

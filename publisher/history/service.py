@@ -161,12 +161,7 @@ class HistoryService(Part):
         return events, True
 
     async def _origin(self, _: Client, message: Msg) -> bytes:
-        try:
-            published = datetime.fromisoformat(message.data.decode())
-        except ValueError:
-            published = None
-        if published is None or published.tzinfo is None:
-            raise Invalid(f"time {message.data[:80]!r} is none in RFC 3339")
+        published = _time_in(message.data)
         async with acquired(self._pool) as conn, holder_named(conn):
             return str(await position_at(conn, self._profile.event_stream, published)).encode()
 
@@ -179,6 +174,17 @@ class HistoryService(Part):
         async with self._sending:
             lines = whole_lines if message.data == WHOLE else snapshot_lines
             await send_snapshot(self._database_url, client, self._profile.event_stream, message.reply, lines)
+
+
+def _time_in(data: bytes) -> datetime:
+    """The time that a request names. Raises `Invalid`."""
+    try:
+        time = datetime.fromisoformat(data.decode())
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise Invalid(f"time {data[:80]!r} is none in RFC 3339")
+    return time
 
 
 async def _recorded(conn: AsyncConnection[Any], profile: Profile, before: Position) -> record.State:

@@ -69,19 +69,16 @@ class Batch:
     async def add(self, event: Replayed, source: Source) -> None:
         """Take an event. Raises `Untold` for one that does not tell its row, `Unavailable`."""
         try:
-            envelope = attributes_of(event.payload)
-            entity, _, _ = what_happened(envelope)
-            text = event.payload.decode()
-            if entity in ROWS and envelope.get("data") is None:
-                text = await _with_data(event.payload, source)
+            pending, has_row = pending_of(event)
+            if not has_row:
+                pending.text = await _with_data(event.payload, source)
         except Unavailable:
             raise
         except RegistryError as error:
             reason = f"the event at sequence {event.sequence} does not tell its row: {told(str(error))}"
             raise Untold(reason, event.sequence) from error
-        at = datetime.fromisoformat(envelope["time"])
-        self._pending.append(Pending(event, text, str(envelope.get("transactionid")), at))
-        self._bytes += len(text)
+        self._pending.append(pending)
+        self._bytes += len(pending.text)
 
     def skip(self, event: Replayed) -> None:
         """Pass over an event: a snapshot that was taken since has what it may have told."""
@@ -120,6 +117,15 @@ class Batch:
         while place and self._pending[place - 1].transaction == self._pending[-1].transaction:
             place -= 1
         return place
+
+
+def pending_of(event: Replayed) -> tuple[Pending, bool]:
+    """An event to be applied, and whether all that it tells of its row is in it. Raises `Invalid`."""
+    envelope = attributes_of(event.payload)
+    entity, _, _ = what_happened(envelope)
+    at, transaction = datetime.fromisoformat(envelope["time"]), str(envelope.get("transactionid"))
+    has_row = entity not in ROWS or envelope.get("data") is not None
+    return Pending(event, event.payload.decode(), transaction, at), has_row
 
 
 async def _with_data(payload: bytes, source: Source) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, LiteralString
 
+import orjson
 import psycopg
 from psycopg import AsyncConnection
 
@@ -78,12 +78,14 @@ def of_json(text: str, name: str) -> str | None:
     """The last error in a log of JSON lines (PostgreSQL 15)."""
     for line in reversed(text.splitlines()):
         try:
-            entry = json.loads(line)
+            entry = orjson.loads(line)
         except ValueError:  # the first one may be cut
+            continue
+        if not isinstance(entry, dict):  # of another program that writes there
             continue
         is_worker = str(entry.get("backend_type", "")).startswith(WORKER)
         if is_worker and entry.get("error_severity") in ("ERROR", "FATAL") and _is_of(entry, name, text):
-            return _short(" ".join(filter(None, [entry.get("message"), entry.get("detail")])))
+            return _short(" ".join(str(entry[part]) for part in ("message", "detail") if entry.get(part)))
     return None
 
 

@@ -67,7 +67,7 @@ class Acknowledgements:
         if awaited is None or awaited.outcome.done():
             return
         try:
-            awaited.last_sequence = max(awaited.last_sequence, self._stored_at(message))
+            awaited.last_sequence = max(awaited.last_sequence, stored_at(self._stream, message.data))
             awaited.acks -= 1
             if awaited.acks == 0:
                 awaited.outcome.set_result(awaited.last_sequence)
@@ -76,20 +76,25 @@ class Acknowledgements:
         if awaited.outcome.done():
             del self._awaited[message.subject]
 
-    def _stored_at(self, message: Msg) -> int:
-        """The sequence in an acknowledgement; of a duplicate, the one it had before. Raises the error it tells."""
-        if not message.data:  # a status line: 503, nobody listens on the subject
-            raise Unavailable(f"cannot publish to stream {self._stream}: no stream takes the subject")
-        ack = orjson.loads(message.data)
+
+def stored_at(stream: str, answer: bytes) -> int:
+    """The sequence in an acknowledgement; of a duplicate, the one it had before. Raises the error it tells."""
+    if not answer:  # a status line: 503, nobody listens on the subject
+        raise Unavailable(f"cannot publish to stream {stream}: no stream takes the subject")
+    try:
+        ack = orjson.loads(answer)
         problem = ack.get("error")
         if problem is None:
             return int(ack["seq"])
-        text = f"cannot publish to stream {self._stream}: {problem.get('description')} ({problem.get('err_code')})"
-        if problem.get("err_code") in WRONG_END | {DUPLICATE_IN_BATCH}:
-            raise StreamMoved(text)
-        if problem.get("err_code") == UNSUPPORTED_HEADER:
-            raise BatchRefused(text)
-        raise Unavailable(text)
+        text, code = f"cannot publish to stream {stream}: {problem.get('description')}", int(problem.get("err_code", 0))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Unavailable(f"cannot publish to stream {stream}: what answered is no acknowledgement") from None
+    text = f"{text} ({code})"
+    if code in WRONG_END | {DUPLICATE_IN_BATCH}:
+        raise StreamMoved(text)
+    if code == UNSUPPORTED_HEADER:
+        raise BatchRefused(text)
+    raise Unavailable(text)
 
 
 def _retrieved(outcome: asyncio.Future[int]) -> None:

@@ -63,7 +63,7 @@ class Guard:
         if not self._is_ours(headers.get("host", LOCAL)):
             return 421, "the host is none of this service's; see setting http_hosts"
         origin = headers.get("origin")
-        if origin is not None and not self._is_ours(urlsplit(origin).netloc or origin):
+        if origin is not None and not self._is_ours(authority_of(origin)):
             return 403, "the request comes from a page of somebody else"
         return None
 
@@ -76,6 +76,14 @@ class Guard:
         except ValueError:
             return False
         return host.rstrip(".") in self._hosts or _is_address(host)
+
+
+def authority_of(origin: str) -> str:
+    """Host and port of the page that a request comes from; what names none is given back."""
+    try:
+        return urlsplit(origin).netloc or origin
+    except ValueError:
+        return origin
 
 
 def _refused_body(method: str, headers: Headers) -> str | None:

@@ -23,6 +23,7 @@ from registry.concurrency.outage import Outage
 from registry.errors import Invalid, Unavailable
 from registry.log import log
 from registry.urls import redacted
+from registry.validation import printable
 
 _refusals = Outage("nats")
 """Of all connections of this process: each new one may be refused the same again. Nothing tells when that is over."""
@@ -163,7 +164,8 @@ def _hidden(client: Client) -> Exception | None:
         return None
     said = SERVER_ERROR.search(bytes(reader._buffer))
     if said is not None:
-        return nats.errors.Error(f"nats: {said[1].decode()}")
+        text = said[1].decode(errors="replace")
+        return nats.errors.Error(f"nats: {text}")
     found = reader.exception()
     return found if isinstance(found, ssl.SSLError) else None
 
@@ -216,9 +218,9 @@ def _servers(url: str) -> list[str]:
     servers = [server.strip() for server in url.split(",")]
     schemes = {_scheme(server) for server in servers}
     if schemes & WEBSOCKETS and schemes - WEBSOCKETS:
-        raise Invalid(f'NATS URL "{redacted(url)}": it must not have websockets beside other servers')
+        raise Invalid(f"NATS URL {printable(redacted(url))}: it must not have websockets beside other servers")
     if schemes & WEBSOCKETS and importlib.util.find_spec("aiohttp") is None:
-        raise Invalid(f'NATS URL "{redacted(url)}": for websockets the package aiohttp must be installed')
+        raise Invalid(f"NATS URL {printable(redacted(url))}: for websockets the package aiohttp must be installed")
     return servers
 
 
@@ -230,5 +232,7 @@ def _scheme(url: str) -> str:
     except ValueError:
         is_good = False
     if not is_good:
-        raise Invalid(f'NATS URL "{redacted(url)}" is not of the form nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]')
+        raise Invalid(
+            f"NATS URL {printable(redacted(url))} is not of the form nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]"
+        )
     return parts.scheme

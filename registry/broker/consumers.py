@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import nats.js.errors
 import orjson
 from nats.aio.client import Client
 from nats.js.api import ConsumerInfo
 
+from registry.broker.jetstream import answer_in
 from registry.broker.permitted import api_of
 from registry.errors import Unavailable
 
@@ -24,9 +24,7 @@ async def consumers_of(client: Client, stream: str) -> list[ConsumerInfo]:
         request = orjson.dumps({"offset": len(found)})
         subject = f"{api_of(client)}.CONSUMER.LIST.{stream}"
         message = await client.request(subject, request, timeout=REQUEST_TIMEOUT_SECONDS)
-        answer = orjson.loads(message.data)
-        if "error" in answer:
-            nats.js.errors.APIError.from_error(answer["error"])
+        answer = answer_in(message.data)
         page = [ConsumerInfo.from_response(consumer) for consumer in answer.get("consumers") or []]
         found += page
         if len(found) >= answer["total"]:

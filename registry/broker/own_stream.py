@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
 from registry.broker.errors import NO_ROOM, translated_nats
+from registry.broker.jetstream import answer_in
 from registry.broker.permitted import api_of
 from registry.errors import Conflict
 from registry.log import log
@@ -96,14 +97,20 @@ async def _would_remove(client: Client, answer: Config, ours: dict[str, int]) ->
 def _changes(found: Config, ours: dict[str, int]) -> Config:
     """The limits of `ours` that the stream has not, and is to have: those that nobody set by hand."""
     metadata = found.get("metadata") or {}
-    try:
-        before = dict(orjson.loads(metadata.get(OURS, "{}")))
-    except (ValueError, TypeError):
-        before = {}
+    before = _limits_in(metadata.get(OURS, "{}"))
     theirs = {name for name in ours if found.get(name, NONE) not in (NONE, before.get(name))}
     taken = {name: value for name, value in ours.items() if name not in theirs}
     no_more = {name: NONE for name in before.keys() - ours.keys() if found.get(name) == before[name]}
     return taken | no_more | {"metadata": metadata | {OURS: json.dumps(taken)}}
+
+
+def _limits_in(text: str) -> dict[str, int]:
+    """The limits that stand in a stream's metadata; none where somebody else wrote there."""
+    try:
+        limits = orjson.loads(text)
+    except ValueError:
+        return {}
+    return limits if isinstance(limits, dict) else {}
 
 
 async def _store(client: Client, action: str, config: Config) -> None:
@@ -126,7 +133,4 @@ async def _ask(client: Client, action: str, name: str, request: Config) -> Confi
     """What JetStream answers about a stream: as it is, so that nothing in it that is not ours gets lost."""
     subject = f"{api_of(client)}.STREAM.{action}.{name}"
     answered = await client.request(subject, orjson.dumps(request), timeout=REQUEST_TIMEOUT_SECONDS)
-    answer: Config = orjson.loads(answered.data)
-    if "error" in answer:
-        nats.js.errors.APIError.from_error(answer["error"])
-    return answer
+    return answer_in(answered.data)

@@ -129,8 +129,7 @@ class QueryClient:
             )
             pieces.append(piece.text)
             offset = piece.next
-        data: dict[str, Any] = exact.loads("".join(pieces))
-        return data
+        return _data_in("".join(pieces))
 
     async def worktree_types(self) -> list[WorktreeType]:
         """All types, the built-in ones first."""
@@ -186,10 +185,25 @@ class QueryClient:
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"query {query}: no answer within {self._timeout:g} s") from error
         raise_refusal(message.headers)
-        try:
-            return answer.model_validate(exact.loads(message.data))
-        except ValueError as error:  # pydantic's is one, too
-            raise RegistryError(f"query {query}: the answer is none that this version knows") from error
+        return _answer_in(query, answer, message.data)
+
+
+def _answer_in(query: str, model: type[AnswerT], text: bytes) -> AnswerT:
+    try:
+        return model.model_validate(exact.loads(text))
+    except ValueError as error:  # pydantic's is one, too
+        raise RegistryError(f"query {query}: the answer is none that this version knows") from error
+
+
+def _data_in(text: str) -> dict[str, Any]:
+    """The data of an event. Raises `RegistryError` for what is none: its pieces may be those of two publishers."""
+    try:
+        data = exact.loads(text)
+    except ValueError as error:
+        raise RegistryError("query event_by_id: the pieces together are no JSON") from error
+    if not isinstance(data, dict):
+        raise RegistryError("query event_by_id: the pieces together are no object")
+    return data
 
 
 def _given(host: str | None) -> dict[str, object]:

@@ -199,7 +199,7 @@ class Replay:
         first, _ = await self._reader.state()
         if self._reader.position + 1 <= first and first > 1:
             origin = await ask(self._client, origin_subject(self._profile), published.isoformat().encode())
-            self._position = Position.parse(origin.decode())
+            self._position = Position.parse(origin.decode(errors="replace"))
         self.checked = self._position.sequence
 
     async def _before_last(self, count: int, last: int) -> int:

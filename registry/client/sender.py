@@ -87,15 +87,11 @@ class CommandSender:
         try:
             async with asyncio.timeout(sending.timeout):
                 outcome = await self._outcome(name, payload, answer)
-            return Outcome.model_validate_json(outcome)
+            return _outcome_in(outcome, f"{name} {envelope['id']}")
         except TimeoutError:
             raise OutcomeUnknown(
                 f"{name} {envelope['id']}: no outcome within {sending.timeout:g} s; it may be carried out yet"
             ) from None
-        except ValidationError as error:
-            raise OutcomeUnknown(
-                f"{name} {envelope['id']}: the answer is no outcome that this version knows; it may be carried out"
-            ) from error
         finally:
             del self._awaited[inbox]
 
@@ -224,3 +220,13 @@ class CommandSender:
                     return False
                 raise
         return True
+
+
+def _outcome_in(answer: bytes, command: str) -> Outcome:
+    """What became of a command. Raises `OutcomeUnknown` for an answer that does not tell it."""
+    try:
+        return Outcome.model_validate_json(answer)
+    except ValidationError as error:
+        raise OutcomeUnknown(
+            f"{command}: the answer is no outcome that this version knows; it may be carried out"
+        ) from error

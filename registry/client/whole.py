@@ -13,6 +13,9 @@ from registry.history.site import END, WHOLE, Site, WholeHead, site_subject
 from registry.history.snapshot import snapshot_subject
 from registry.profiles.profile import Profile
 
+MOST_HEAD_BYTES = 64 * 1024
+"""Read of an answer before its first line must have ended."""
+
 
 async def ask_site(client: Client, profile: Profile) -> Site:
     """Which registry it is. Raises `Unavailable` when no publisher answers."""
@@ -24,7 +27,7 @@ async def whole_snapshot(client: Client, profile: Profile) -> AsyncIterator[tupl
     """All tables as of now: their position, and their rows in pieces for COPY. Raises `Unavailable`."""
     async with aclosing(snapshot_pieces(client, snapshot_subject(profile), WHOLE)) as pieces:
         text = b""
-        while b"\n" not in text:
+        while b"\n" not in text and len(text) <= MOST_HEAD_BYTES:
             text += await anext(pieces)
         line, _, rest = text.partition(b"\n")
         async with aclosing(_rows(b"\n" + rest, pieces)) as rows:

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from registry.arguments import checked_arguments
 from registry.broker.durable import checked_durable
 from registry.broker.errors import translated_nats
+from registry.broker.jetstream import answer_in
 from registry.broker.own_stream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.permitted import api_of
 from registry.dead_letters.letter import DeadLetter
@@ -52,7 +53,7 @@ class DeadLetterDesk:
             asked = orjson.dumps({"subject": self._names.all_subjects, "offset": len(found)})
             with translated_nats("cannot list streams"):
                 answer = await self._client.request(subject, asked, timeout=REQUEST_TIMEOUT_SECONDS)
-            page = orjson.loads(answer.data)
+                page = answer_in(answer.data)
             found += page.get("streams") or []
             if len(found) >= page.get("total", 0) or not page.get("streams"):
                 return found

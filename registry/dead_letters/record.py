@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple
 
 from nats.aio.client import Client
 
-from registry.broker.journal import Journal
+from registry.broker.journal import Journal, Line
 from registry.dead_letters.letter import DeadLetter
 from registry.subjects import LetterNames
 
 Action = Literal["redeliver", "drop"]
+NUMBERS = {"number", "sequence"}
 
 
 class Record(NamedTuple):
@@ -58,7 +59,17 @@ class Records:
     async def all(self, durable: str | None = None) -> AsyncIterator[Record]:
         """What was done, oldest first. Raises `Unavailable`."""
         async for said in self._journal.all(self._names.record_subject(durable or "*", "*")):
-            try:
-                yield Record(**said | {"at": datetime.fromisoformat(said["at"])})
-            except (ValueError, TypeError, KeyError):  # of somebody else
-                continue
+            record = _record(said)
+            if record is not None:
+                yield record
+
+
+def _record(said: Line) -> Record | None:
+    """The record that a line tells; None for one of somebody else."""
+    try:
+        at = datetime.fromisoformat(said["at"])
+        record = Record(**said | {"at": at})
+    except (ValueError, TypeError, KeyError):
+        return None
+    is_ours = all(type(value) is (int if name in NUMBERS else str) for name, value in said.items())
+    return record if is_ours and at.tzinfo is not None else None

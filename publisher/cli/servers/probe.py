@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from http.client import HTTPException
 from typing import Annotated
 
+import orjson
 import typer
 
 from publisher.cli.arguments.options import HttpPort
@@ -50,13 +50,18 @@ def probe(
 
 def _say_readiness(answer: Answer, place: str) -> None:
     """Say the problems or the role that `/readyz` told, and end the program when it is red."""
-    try:
-        told = json.loads(answer.body)
-        role, problems = str(told["role"]), [str(problem) for problem in told["problems"]]
-    except (ValueError, KeyError, TypeError):
-        raise Unavailable(f"what answers on {place} is no imi-registry") from None
+    role, problems = readiness(answer.body, place)
     for problem in problems:
         say(visible(problem))
     if answer.status != OK:
         raise typer.Exit(NO)
     write(visible(f"ready, {role}"))
+
+
+def readiness(body: str, place: str) -> tuple[str, list[str]]:
+    """The role and the problems that `/readyz` tells. Raises `Unavailable` for what is no answer of ours."""
+    try:
+        told = orjson.loads(body)
+        return str(told["role"]), [str(problem) for problem in told["problems"]]
+    except (ValueError, KeyError, TypeError):
+        raise Unavailable(f"what answers on {place} is no imi-registry") from None

@@ -12,6 +12,11 @@ from registry.client.lookup import FoundEvent
 
 def show(found: FoundEvent, stream: str, *, as_json: bool) -> None:
     """Print where an event is, the headers of its message, and its whole envelope."""
+    try:
+        document = exact.loads(found.payload)
+        problem = None
+    except ValueError as error:
+        document, problem = found.payload.decode(errors="backslashreplace"), error
     if as_json:
         place = {
             "sequence": found.position.sequence,
@@ -21,7 +26,7 @@ def show(found: FoundEvent, stream: str, *, as_json: bool) -> None:
             "stored_at": found.stored_at,
             "subject": found.subject,
             "headers": found.headers,
-            "event": orjson.Fragment(found.payload),
+            "event": document if problem else orjson.Fragment(found.payload),
         }
         emit_document(orjson.dumps(place).decode())
         return
@@ -34,10 +39,8 @@ def show(found: FoundEvent, stream: str, *, as_json: bool) -> None:
     write(f"subject   {found.subject}")
     for name, value in (found.headers or {}).items():
         write(f"header    {name}: {value}")
-    try:  # with every digit of its numbers, as in the output of --json
-        text = exact.dumps(exact.loads(found.payload), indent=True).decode()
-    except ValueError as error:
-        write(f"payload   cannot be read: {error}")
-        text = found.payload.decode(errors="backslashreplace")
+    if problem:
+        write(f"payload   cannot be read: {problem}")
+    text = document if problem else exact.dumps(document, indent=True).decode()  # every digit, as in that of --json
     for line in text.split("\n"):
         write(line)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from publisher.cli.terminal.lines import line_of
 from publisher.cli.terminal.text import console, line_printer
-from publisher.text import visible_json
+from publisher.text import json_line, visible_json
 from registry.errors import Invalid
 from registry.events.envelope import attributes_of
 from registry.history.pages import Replayed
@@ -79,7 +79,7 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
             if number == 1:
                 bar.reset(task, completed=last.sequence - 1)  # what was skipped took no time
             if as_json:
-                out.write(f"{visible_json(last.payload.decode())}\n".encode())
+                out.write(f"{visible_json(json_line(last.payload))}\n".encode())
                 if follow or is_terminal:
                     out.flush()
             else:

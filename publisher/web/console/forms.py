@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from publisher.web.console.console import console_of, session_of
 from publisher.web.console.errors import Forbidden
 from publisher.web.console.session import Session, is_same
+from publisher.web.guard import authority_of
 from publisher.web.rates import Rate
 
 BODY_SECONDS = 5.0
@@ -28,6 +29,10 @@ async def fields_of(request: Request) -> dict[str, str]:
         raise HTTPException(408, "the form did not arrive in time", headers={"connection": "close"}) from None
     except ClientDisconnect:
         raise HTTPException(400, "the form did not arrive") from None
+    return _fields_in(body)
+
+
+def _fields_in(body: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
@@ -62,7 +67,7 @@ def check_rate(rate: Rate, who: str, what: str) -> None:
 def check_is_ours(request: Request) -> None:
     """Raise `Forbidden` for a form that is in a page of somebody else, as far as the browser tells."""
     origin, host = request.headers.get("origin"), request.headers.get("host", "")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and authority_of(origin) != host:
         raise Forbidden("the form is in a page of somebody else")
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise Forbidden("the form is in a page of somebody else")

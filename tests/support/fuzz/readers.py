@@ -6,9 +6,7 @@ import io
 import json
 import tomllib
 import unicodedata
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from datetime import UTC, datetime
 
 import zstandard
 from nats.js.api import RawStreamMsg
@@ -23,11 +21,14 @@ from publisher.text import visible, visible_json
 from publisher.web.console.json_view import marked
 from registry import exact
 from registry.broker.answers import raise_refusal
+from registry.broker.connection import _servers
 from registry.broker.journal import _line
 from registry.broker.nkey import UserKey
+from registry.broker.secret_file import read_line
 from registry.commands.reading import read, reply_address
+from registry.database.sqlite.values import time
 from registry.dead_letters.letter import letter_in, redelivery_in
-from registry.errors import Invalid, RegistryError
+from registry.errors import Invalid
 from registry.events import parse
 from registry.events.envelope import attributes_of
 from registry.events.filter import EventFilter
@@ -35,53 +36,16 @@ from registry.history.pages import HistoryPage, HistoryRequest, Replayed
 from registry.history.snapshot import Snapshot
 from registry.position import Position
 from registry.profiles.bloodbank import BloodbankProfile
+from registry.profiles.imi import ImiProfile
+from registry.profiles.paths import without_paths
 from registry.queries import QUERIES
 from registry.urls import redacted, safe_to_tell
 from tests.support.fuzz import files
+from tests.support.fuzz.answers import ANSWERS
 from tests.support.fuzz.files import in_file
+from tests.support.fuzz.pages import PAGES
+from tests.support.fuzz.reader import EVENTS, ID, Reader, examples, of_text
 
-SCHEMAS = Path(__file__).parents[3] / "schemas"
-
-
-class Reader(NamedTuple):
-    """A function that reads foreign bytes, what may have been valid for it, and what it raises for all else."""
-
-    read: Callable[[bytes], object]
-    seeds: Sequence[bytes]
-    raises: tuple[type[Exception], ...] = (RegistryError,)
-
-
-def of_text(take: Callable[[str], object]) -> Callable[[bytes], object]:
-    """A reader of text as one of bytes, of which any may be there, as in arguments and file names."""
-    return lambda data: take(data.decode(errors="surrogateescape"))
-
-
-def examples(folder: str) -> dict[str, list[dict[str, Any]]]:
-    """The examples of each schema in a folder, by the name of its event, command or query and its version."""
-    found = {
-        file.stem: json.loads(file.read_text()).get("examples", [{}]) for file in (SCHEMAS / folder).glob("*.json")
-    }
-    return dict(sorted(found.items()))
-
-
-ID = "1f0c3b1e-0d52-4f5e-8a5b-3a1d2b6f7c10"
-ENVELOPE = {
-    "specversion": "1.0",
-    "id": ID,
-    "source": "urn:imi:registry",
-    "subject": f"worktree/{ID}",
-    "time": "2026-01-21T10:00:00.123456Z",
-    "datacontenttype": "application/json",
-    "dataschema": "urn:x",
-    "correlationid": ID,
-    "sequence": "0000000000000000042",
-    "transactionid": "777",
-}
-EVENTS = [
-    json.dumps(ENVELOPE | {"type": f"imi.{name}", "data": data}).encode()
-    for name, found in examples("events").items()
-    for data in found[:1]
-]
 COMMANDS_SENT = {
     name.removesuffix(".v1"): [
         json.dumps({"specversion": "1.0", "id": ID, "source": "urn:x", "type": f"imi.{name}", "data": data}).encode()
@@ -92,6 +56,7 @@ COMMANDS_SENT = {
 TOKENS = [b"1.42.17.0", b"1.42.17.1.3-5,9-12"]
 FILTERS = [b'{"entity": "worktree", "agent_id": "ada", "since": "2026-01-21T10:00:00+00:00"}']
 PAGE = HistoryPage([Replayed("imi.evt.v1.a.b.c", EVENTS[0], Position(1, 2))], Position(1, 2), 0).encode()
+NOW = datetime(2026, 1, 21, 10, tzinfo=UTC)
 ROWS = [
     b"P" + json.dumps({"id": ID, "name": "p", "remote_origin": "git@github.com:a/p.git", "metadata": {}}).encode(),
     b"W" + json.dumps(examples("events")["worktree.created.v1"][0]).encode(),
@@ -150,7 +115,11 @@ READERS = {
     "row of a snapshot": Reader(take_row, ROWS),
     "line of an export": Reader(lambda data: _row(data, 1), EVENTS),
     "export, compressed": Reader(unpack, [zstandard.compress(EVENTS[0] * 20)], (zstandard.ZstdError,)),
-    "command": Reader(lambda data: read(data, "worktree.register"), COMMANDS_SENT["worktree.register"], (Invalid,)),
+    "command": Reader(
+        lambda data: read(data, "worktree.register", ImiProfile("imi", "urn:imi:registry").parse_command),
+        COMMANDS_SENT["worktree.register"],
+        (Invalid,),
+    ),
     "command of the shared stream": Reader(
         lambda data: read(data, "project.register", BloodbankProfile("imi", "urn:imi:registry").parse_command),
         COMMANDS_SENT["project.register"],
@@ -174,6 +143,10 @@ READERS = {
     ),
     "URL to be told": Reader(of_text(lambda text: (redacted(text), safe_to_tell(text))), URLS, ()),
     "origin": Reader(of_text(lambda text: (on_github(text), why_not_on_github(text))), URLS, ()),
+    "URL of NATS": Reader(of_text(_servers), URLS, (Invalid,)),
+    "paths in data": Reader(of_text(without_paths), [*EVENTS, b'{"path": "/home/ada/x", "a": "see C:\\\\x"}'], ()),
+    "time in the old database": Reader(of_text(lambda text: time("at", text, NOW)), [b"2026-01-21 10:00:00"], ()),
+    "secret in a file": Reader(in_file(lambda file: read_line("nats_token_file", file)), [b"s3cret\n"], (Invalid,)),
     "status of git": Reader(of_text(lambda text: list(_changed_files(text))), [STATUS], ()),
     "time": Reader(of_text(moment), [b"2026-01-21T10:00:00Z", b"30m", b"9999-12-31"], (Invalid,)),
     "text to be shown": Reader(of_text(show), [b"caf\xc3\xa9 \x1b[31m\xe2\x80\xae"], ()),
@@ -195,3 +168,4 @@ def of_query(name: str) -> Reader:
 
 
 READERS |= {f"query {name}": of_query(name) for name in QUERIES}
+READERS |= ANSWERS | PAGES

@@ -13,7 +13,8 @@ from registry.events import VERSIONS, parse
 from registry.events.envelope import attributes_of
 from registry.queries import QUERIES
 from tests.support.fuzz.mutations import foreign, mutated
-from tests.support.fuzz.readers import ENVELOPE, EVENTS, ID, READERS, Reader
+from tests.support.fuzz.reader import ENVELOPE, EVENTS, ID, Reader
+from tests.support.fuzz.readers import READERS
 
 SHORT, LONG = 100, 100_000
 """Messages for each reader."""

@@ -1,0 +1,27 @@
+"""What JetStream answers on its API, as it is: where nats-py has no call that tells all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nats.js.errors
+import orjson
+
+from registry.errors import Unavailable
+
+Answer = dict[str, Any]
+
+
+def answer_in(data: bytes) -> Answer:
+    """The object in an answer. Raises `Unavailable` for what is none, and what nats-py raises for an error."""
+    try:
+        answer = orjson.loads(data)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or not isinstance(answer.get("error", {}), dict):
+        raise Unavailable("what answers for JetStream is no nats-server")
+    if "error" in answer:
+        error = answer["error"]
+        told = {name: error.get(name) for name in ("code", "err_code", "description")}
+        nats.js.errors.APIError.from_error(told)
+    return answer
