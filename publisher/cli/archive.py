@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from publisher.cli.arguments.allowances import MostBytes, MostRows, MostTime, allowance
 from publisher.cli.arguments.options import DatabaseUrl, StateDir, UpFolder
 from publisher.cli.servers.installation import installation
 from publisher.cli.servers.session import located_schema, run
@@ -43,6 +44,9 @@ def import_(
     file: Annotated[Path, typer.Argument(help="What `events export` wrote.")],
     state_dir: StateDir = Path(".imi"),
     database_url: DatabaseUrl = None,
+    most_rows: MostRows = 50_000_000,
+    most_bytes: MostBytes = "64GiB",
+    most_time: MostTime = "6h",
 ) -> None:
     """Bring an exported history, and the tables it tells of, into an empty installation. All of it, or nothing.
 
@@ -53,9 +57,11 @@ def import_(
     from publisher.history import archive
     from publisher.outbox.connection import connect
 
+    allowed = allowance(most_rows, most_bytes, most_time)
+
     async def work(settings: Settings, lines: Iterable[bytes]) -> int:
         async with connect(settings.database_url or "", "imi-registry import") as conn:
-            return await archive.import_history(conn, settings, lines)
+            return await archive.import_history(conn, settings, lines, allowed)
 
     with (
         archive.reading(file) as lines,

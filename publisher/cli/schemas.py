@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from publisher.cli.terminal.text import console, emit_document, write
 from registry.errors import Conflict, NotFound, Unusable
 
 READABLE = 20
+MOST_BYTES = 64 * 1024 * 1024
+"""Of a message that is checked: NATS takes none that is larger."""
 """Columns that a description needs beside the names; a narrower terminal gets the names alone."""
 
 app = typer.Typer(no_args_is_help=True)
@@ -155,11 +158,13 @@ def _checked(file: Path) -> Iterator[tuple[str, list[str]]]:
 
     try:
         with sys.stdin.buffer if str(file) == "-" else file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if number == 1 and line.strip() in (b"{", b"["):
-                    yield str(file), judged(line + lines.read())
-                elif line.strip():
-                    yield f"{file}:{number}", judged(line)
+            for number, line in enumerate(iter(partial(lines.readline, MOST_BYTES + 1), b""), start=1):
+                is_whole = number == 1 and line.strip() in (b"{", b"[")
+                text = line + lines.read(MOST_BYTES + 1) if is_whole else line
+                if len(text) > MOST_BYTES:
+                    raise Unusable(f"{file}: line {number} has more than {MOST_BYTES:,} bytes, as no message can have")
+                if text.strip():
+                    yield str(file) if is_whole else f"{file}:{number}", judged(text)
     except OSError as error:
         raise Unusable(f"{file}: {error.strerror}") from error
 

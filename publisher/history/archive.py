@@ -6,6 +6,7 @@ publishes: the stream that arises is the one that was exported, from its first k
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from publisher.outbox.rows import WHOLE_BYTES
 from publisher.settings import Settings, profile_of
 from publisher.text import visible_json
 from registry import exact
+from registry.allowance import Allowance
 from registry.errors import Conflict, Unusable
 from registry.events.filter import EventFilter
 from registry.events.message import OutboxRow
@@ -146,12 +148,30 @@ async def export_history(conn: AsyncConnection, settings: Settings, write: Calla
     return number
 
 
-async def import_history(conn: AsyncConnection, settings: Settings, lines: Iterable[bytes]) -> int:
-    """Bring in what was exported, in one transaction; returns the number of events.
+async def import_history(
+    conn: AsyncConnection, settings: Settings, lines: Iterable[bytes], allowance: Allowance | None = None
+) -> int:
+    """Bring in what was exported, in one transaction; returns the number of events. None allows all there is.
 
     Raises `Conflict` unless the installation is empty and no publisher leads (it would publish what arrives in the
-    order of ids, not in that of the file), `Invalid` naming the line that is no event.
+    order of ids, not in that of the file), `Invalid` naming the line that is no event, or what there is too much of.
     """
+    if allowance is None:
+        return await _import(conn, settings, lines)
+    try:
+        async with asyncio.timeout(allowance.seconds_left):
+            return await _import(conn, settings, _within(allowance, lines))
+    except TimeoutError:
+        raise allowance.too_late() from None
+
+
+def _within(allowance: Allowance, lines: Iterable[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        allowance.take(len(line))
+        yield line
+
+
+async def _import(conn: AsyncConnection, settings: Settings, lines: Iterable[bytes]) -> int:
     profile = profile_of(settings)
     stream = profile.event_stream
     ids: list[int] = []  # of events that go into the stream

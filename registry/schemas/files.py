@@ -9,6 +9,8 @@ import orjson
 
 from registry.errors import Invalid, NotFound
 
+MOST_BYTES = 16 * 1024 * 1024
+"""Of a document."""
 Documents = dict[str, dict[str, Any]]
 """Path below `schemas/` to the document."""
 
@@ -34,7 +36,11 @@ def load(source: Path) -> Documents:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = orjson.loads(path.read_bytes())
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)  # it may be a device without an end
+        if len(text) > MOST_BYTES:
+            raise Invalid(f"{path}: it has more than {MOST_BYTES:,} bytes")
+        document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise Invalid(f"{path}: not JSON: {error}") from error
     except OSError as error:

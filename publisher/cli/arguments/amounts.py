@@ -1,4 +1,4 @@
-"""Rates and times as people write them: `200/s`, `90d`."""
+"""Rates, times and sizes as people write them: `200/s`, `90d`, `64GiB`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from registry.errors import Invalid
 from registry.validation import printable
 
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+SIZES = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 MOST_PER_SECOND = 1e8
 MOST_DAYS = 36_500
+MOST_TEBIBYTES = 1024
 NUMBER = r"(\d{1,15}(?:\.\d{1,9})?)"
 
 
@@ -35,3 +37,15 @@ def duration_seconds(option: str, text: str) -> float:
             f"most {MOST_DAYS}d"
         )
     return seconds
+
+
+def size_bytes(option: str, text: str) -> int:
+    """`500MiB`, `1.5GiB` or a number of bytes. Raises `Invalid` naming `option`, the value and the rule."""
+    found = re.fullmatch(rf"{NUMBER}\s*(|KiB|MiB|GiB|TiB)", text.strip(), re.ASCII)
+    size = int(float(found[1]) * SIZES[found[2]]) if found else 0
+    if not 0 < size <= MOST_TEBIBYTES * SIZES["TiB"]:
+        raise Invalid(
+            f"{option}: value {printable(text)}: it must be a number above 0 of bytes, KiB, MiB, GiB or TiB, as 64GiB, "
+            f"and at most {MOST_TEBIBYTES}TiB"
+        )
+    return size

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from publisher.cli.arguments.allowances import MostBytes, MostRows, MostTime, allowance
 from publisher.cli.arguments.folders import expanded
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder
 from publisher.cli.servers.machine import machine
@@ -34,6 +35,9 @@ def import_sqlite(
     leave_out: Annotated[
         bool, typer.Option("--leave-out", help="Import the rest, without the rows that have a problem.")
     ] = False,
+    most_rows: MostRows = 5_000_000,
+    most_bytes: MostBytes = "4GiB",
+    most_time: MostTime = "1h",
     as_json: AsJson = False,
 ) -> None:
     """Import repositories, worktrees, types and activities of iMi's SQLite database, all in one transaction.
@@ -48,7 +52,12 @@ def import_sqlite(
 
     host = settings_of().host
     choices = Choices(create_types, leave_out, dry_run, host, machine() if host is not None else None)
-    with database_with_schema(database_url) as conn, opened(expanded(file)) as source, progress("rows") as tell:
+    allowed = allowance(most_rows, most_bytes, most_time)
+    with (
+        database_with_schema(database_url) as conn,
+        opened(expanded(file), allowed) as source,
+        progress("rows") as tell,
+    ):
         report = transfer(conn, source, choices, tell)
     if as_json:
         emit_json(report.as_dict())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from registry.allowance import Allowance
 from registry.errors import Invalid, NotFound
 from registry.validation import printable
 
@@ -40,6 +41,8 @@ SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND rootpage > 0
 """Neither a view nor a virtual table: these have no page."""
 MOST_BYTES = 16 * 1024 * 1024
 """Of a value or a row: far more than any text that the registry takes."""
+STEPS = 100_000
+"""Of SQLite between two looks at the clock: some milliseconds."""
 OPTIONAL = {"worktree_types"}
 """Old files have none."""
 
@@ -50,27 +53,35 @@ Row = dict[str, Any]
 class Source:
     """An open file."""
 
-    def __init__(self, conn: sqlite3.Connection, tables: Mapping[str, int]) -> None:
+    def __init__(self, conn: sqlite3.Connection, tables: Mapping[str, int], allowance: Allowance | None) -> None:
         self._conn = conn
+        self._allowance = allowance
         self.sizes = tables
         """Number of rows of each table that is there."""
 
     def rows(self, table: str) -> Iterator[Row]:
-        """The rows of a table, oldest first. Raises `Invalid` when the file is damaged."""
+        """The rows of a table, oldest first. Raises `Invalid` when the file is damaged, or has more than is allowed."""
         if table not in self.sizes:
             return
         columns = COLUMNS[table]
         listed = ", ".join(f'"{column}"' for column in columns)
         try:
             for values in self._conn.execute(f'SELECT {listed} FROM "{table}" ORDER BY created_at, id'):  # noqa: S608  # of constants
+                if self._allowance is not None:
+                    self._allowance.take(sum(len(value) for value in values if isinstance(value, str | bytes)))
                 yield {name: _cleaned(value) for name, value in zip(columns, values, strict=True)}
         except sqlite3.Error as error:
+            if self._allowance is not None and _is_interrupt(error):
+                raise self._allowance.too_late() from None
             raise Invalid(f"table {table}: {_said(error)}") from error
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Source]:
-    """Read `file`. Raises `NotFound`, or `Invalid` when it is not iMi's database: the table and column are named."""
+def opened(file: Path, allowance: Allowance | None = None) -> Iterator[Source]:
+    """Read `file`; None allows all there is.
+
+    Raises `NotFound`, `Invalid` when it is not iMi's database, naming table and column, or has more than is allowed.
+    """
     if not file.is_file():
         raise NotFound(f'file "{file}": there is no such file')
     try:
@@ -78,12 +89,23 @@ def opened(file: Path) -> Iterator[Source]:
             conn.text_factory = _text
             conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
             conn.execute("PRAGMA trusted_schema = OFF")
+            if allowance is not None:
+                conn.set_progress_handler(lambda: not allowance.seconds_left, STEPS)
             conn.execute("BEGIN")  # one state of the file, whoever writes it meanwhile
-            yield Source(conn, _sizes(conn))
+            sizes = _sizes(conn)
+            if allowance is not None:
+                allowance.check_rows(sum(sizes.values()))
+            yield Source(conn, sizes, allowance)
     except sqlite3.Error as error:
+        if allowance is not None and _is_interrupt(error):
+            raise allowance.too_late() from None
         raise Invalid(f'file "{file}": {_said(error)}') from error
     except UnicodeDecodeError as error:  # in what SQLite says of a damaged schema, which Python reads as text
         raise Invalid(f'file "{file}": its schema is damaged') from error
+
+
+def _is_interrupt(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
 
 
 def _said(error: sqlite3.Error) -> str:
