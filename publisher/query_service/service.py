@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic
@@ -21,6 +21,7 @@ from pydantic.json_schema import JsonSchemaMode
 from publisher.health import Health
 from publisher.part import Part
 from publisher.query_service.answers import ANSWERS
+from publisher.query_service.askers import asker_of, side_by_side
 from publisher.query_service.reader import Reader, encoded, is_shortened
 from publisher.settings import Settings
 from registry import exact
@@ -29,6 +30,7 @@ from registry.broker.answers import TOO_LARGE, header_code, header_text
 from registry.broker.connection import connect_nats, flushed, heard
 from registry.broker.errors import translated_nats
 from registry.concurrency.tasks import in_time
+from registry.concurrency.turns import Turns
 from registry.database import Registry
 from registry.database.blockers import Session
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
@@ -39,6 +41,8 @@ from registry.validation import check_text, from_validation
 CONNECTIONS = 4
 POOL_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
+TURN_SECONDS = 1.5
+"""What a query may wait before it is refused as too many: with its answer less than a client waits."""
 DATABASE = "the database"
 HEAVY = {
     *("projects", "search_projects", "search_registry", "inflight_work", "stats", "event_by_id"),
@@ -46,7 +50,7 @@ HEAVY = {
 }
 """Queries that read many rows or large ones."""
 HEAVY_AT_ONCE = 2
-"""So that the other connections are left to the others, and to the question whether the database is well."""
+"""So that the other connections are left to the others."""
 MOST_REQUEST_BYTES = 128 * 1024
 OUTAGE_SECONDS = 1.0
 """How long queries are refused at once after one that found the database unavailable: those that queue up behind it
@@ -76,9 +80,11 @@ class QueryService(Part):
             _registry(self._database_url, CONNECTIONS) as registry,
             _registry(self._database_url, 1) as large,
             connect_nats(self._nats_url, self._name, self._nats_access, answers=True) as client,
+            side_by_side(client) as answering,
         ):
             with translated_nats("cannot offer queries"):
-                await self._offer(client, Desk(registry, large, client))
+                await self._offer(answering, Desk(registry, large, client))
+                await flushed(client)
             await self.answer(partial(heard, client))
 
     async def _offer(self, client: Client, desk: Desk) -> None:
@@ -96,7 +102,6 @@ class QueryService(Part):
                 handler=partial(desk.handle, name),
                 metadata={"request_schema": _schema(request), "response_schema": _schema(response, "serialization")},
             )
-        await flushed(client)
 
 
 @asynccontextmanager
@@ -127,18 +132,27 @@ class Desk:
         self._turn = asyncio.Lock()
         self._max_bytes = max_bytes = client.max_payload
         self._piece_characters = max((max_bytes - ANSWER_BYTES) // MOST_BYTES_A_CHARACTER, 1)
-        self._heavy = asyncio.Semaphore(HEAVY_AT_ONCE)
+        self._heavy, self._light = Turns(HEAVY_AT_ONCE), Turns(CONNECTIONS - HEAVY_AT_ONCE)
         self._outage = ""
         self._outage_ends_at = 0.0
 
     async def handle(self, query: str, message: MicroRequest) -> None:
-        """Answer one request. Raises `ServiceError` with the refusal, which the micro service counts and sends."""
+        """Answer one request. Raises `ServiceError` with the refusal, which the micro service counts and sends.
+
+        Who asks takes turns with everybody else who does, whatever they ask; who gets none in time is told so.
+        """
+        turns = self._heavy if query in HEAVY else self._light
+        try:
+            request = parse(query, message.data)
+            async with turns.turn(asker_of(message), TURN_SECONDS):
+                await self._respond(query, request, message)
+        except RegistryError as error:
+            raise ServiceError(header_code(error), f"query {query}: {header_text(error)}") from error
+
+    async def _respond(self, query: str, request: Request, message: MicroRequest) -> None:
         room = max(self._max_bytes - ANSWER_BYTES, 0)
         async with Reader(self._registry, self._large, room, self._turn) as reader:
-            try:
-                answer = await self._answer(query, message.data, reader)
-            except RegistryError as error:
-                raise ServiceError(header_code(error), f"query {query}: {header_text(error)}") from error
+            answer = await self._answer(query, request, reader)
             payload = b"" if is_shortened(answer) else encoded(answer)
             del answer
             if not payload or len(payload) > self._max_bytes:
@@ -153,8 +167,7 @@ class Desk:
         what = "read the event about it in pieces, event_by_id" if "by_" in query else "ask with a lower limit"
         return f"the answer has more than {self._max_bytes} bytes, which is all that is allowed; {what}"
 
-    async def _answer(self, query: str, data: bytes, reader: Reader) -> BaseModel:
-        request = parse(query, data)
+    async def _answer(self, query: str, request: Request, reader: Reader) -> BaseModel:
         if monotonic() < self._outage_ends_at:
             raise Unavailable(self._outage)
         holders: list[Session] = []
@@ -172,10 +185,9 @@ class Desk:
             raise
 
     async def _found(self, query: str, request: Request, reader: Reader) -> BaseModel:
-        async with self._heavy if query in HEAVY else nullcontext():
-            if isinstance(request, asked.EventById):
-                return await self._piece(request)
-            return await ANSWERS[query](reader, request)
+        if isinstance(request, asked.EventById):
+            return await self._piece(request)
+        return await ANSWERS[query](reader, request)
 
     async def _is_database_well(self) -> bool:
         """Whether it was the query's own fault that it was not answered: then no other one is to suffer from it."""

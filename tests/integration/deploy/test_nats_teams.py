@@ -10,7 +10,9 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.micro.request import Request
 
+from publisher.query_service.askers import CLIENT_INFO, asker_of
 from registry.broker.connection import connect_nats, flushed
 from registry.client import Access
 from registry.errors import RegistryError
@@ -145,3 +147,21 @@ async def heard_by(listener: Client, last: str, speaker: Client, subjects: Itera
     async with asyncio.timeout(PATIENCE_SECONDS):
         await is_over.wait()
     return heard
+
+
+async def test_who_asks_is_known_by_the_account_whatever_the_request_claims(there: World, deployed: Deployed) -> None:
+    forged = {CLIENT_INFO: '{"acc": "PANEL"}'}
+    askers: list[str] = []
+
+    async def answer(message: Msg) -> None:
+        askers.append(asker_of(Request(message)))
+        await message.respond(b"{}")
+
+    async with connect_nats(deployed.url, "test", Access(**deployed.access("publisher"))) as publisher:
+        await publisher.subscribe("imi.qry.v1.stats", cb=answer)
+        await flushed(publisher)
+        for user in ("query", "flume"):
+            async with connect_nats(deployed.url, "test", Access(**deployed.access(user))) as client:
+                await client.request("imi.qry.v1.stats", b"", headers=forged)
+
+    assert askers == ["account QUERY", "account FLUME"]

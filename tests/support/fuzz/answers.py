@@ -13,6 +13,7 @@ from publisher.agreement.standing import Standing
 from publisher.cli.servers.probe import readiness
 from publisher.history.service import _time_in
 from publisher.mirror.batch import pending_of
+from publisher.query_service.askers import account_in
 from publisher.replica.reason import of_json
 from publisher.replica.reason import of_text as of_plain_log
 from publisher.stream.acknowledgements import stored_at
@@ -96,6 +97,7 @@ ANSWERS = {
         of_text(lambda log: of_json(log, "imi")), [b"\n".join(seeds(*LOG)), *seeds(LOG[1])], ()
     ),
     "log of PostgreSQL, plain": Reader(of_text(lambda log: of_plain_log(log, "imi")), [PLAIN_LOG], ()),
+    "account of who asks": Reader(of_text(account_in), seeds({"acc": "FLUME", "rtt": 473986}), ()),
     "schema in a file": Reader(in_file(read_schema), seeds({"type": "object"})),
 }
 
