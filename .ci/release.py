@@ -5,10 +5,11 @@
     python .ci/release.py audit
 
 `release` tries the wheel on every Python that pyproject.toml names and that is here. It writes beside it:
-`sbom.cdx.json` (CycloneDX: each package with version and licence), `licences.md` and `SHA256SUMS`. It fails when the
-wheel made of the source package differs from that of the checkout, when the wheel does not work in an empty folder, and
-when a package has a licence that is not in `LICENCES`. `audit`, a part of `release`, looks every pinned package up
-among known vulnerabilities, where a database of them can be reached.
+`sbom.cdx.json` (CycloneDX: each package with version, licence and hashes), `licences.md` and `SHA256SUMS`. It fails when
+the wheel made of the source package differs from that of the checkout, when the wheel does not work in an empty folder,
+when a package has a licence that is not in `LICENCES`, and when the bill of materials is not valid or lacks something.
+`audit`, a part of `release`, looks every pinned package up among known vulnerabilities, where a database of them can be
+reached.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import tarfile
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 LICENCES = {
@@ -167,10 +168,87 @@ def is_fine(package: dict[str, str]) -> bool:
 
 
 def sbom(python: Path, file: Path) -> None:
-    """Write the bill of materials of an installation, the same one for the same packages."""
+    """Write the bill of materials of an installation, the same one for the same packages.
+
+    Ends the program where it is no CycloneDX, or lacks a pinned package, the licence of one, or its hashes.
+    """
     command = [tool("cyclonedx-py"), "environment", str(python), "--pyproject", str(ROOT / "pyproject.toml")]
     command += ["--output-reproducible", "--of", "JSON", "-o", str(file)]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    bom, pinned = json.loads(file.read_text()), pins(ROOT / "constraints.txt")
+    add_hashes(bom, pinned)
+    file.write_text(json.dumps(bom, indent=2, sort_keys=True) + "\n")
+    problems = [*lacking(bom, pinned), *invalid(file.read_text(), bom["specVersion"])]
+    if problems:
+        raise SystemExit(f"{file.name}: " + "; ".join(problems))
+
+
+class Pin(NamedTuple):
+    """A package as it is pinned."""
+
+    version: str
+    hashes: list[str]
+    """SHA-256 of each file that pip may install."""
+
+
+def pins(file: Path) -> dict[str, Pin]:
+    """The packages of a file that are installed here, by their canonical names."""
+    from packaging.requirements import Requirement
+
+    found = {}
+    for entry in re.split(r"\n(?! )", file.read_text().strip()):
+        requirement = Requirement(entry.partition("\\")[0].partition(" --hash")[0])
+        if requirement.marker is None or requirement.marker.evaluate():
+            version = str(requirement.specifier).removeprefix("==")
+            found[canonical(requirement.name)] = Pin(version, re.findall(r"sha256:([0-9a-f]{64})", entry))
+    return found
+
+
+def add_hashes(bom: dict[str, Any], pinned: dict[str, Pin]) -> None:
+    """Name with each pinned component the files that it may have been installed from."""
+    for component in bom["components"]:
+        pin = pinned.get(canonical(component["name"]))
+        if pin is not None:
+            hashes = [{"alg": "SHA-256", "content": digest} for digest in pin.hashes]
+            files = {
+                "type": "distribution",
+                "url": component["purl"],
+                "hashes": hashes,
+                "comment": "one of these",
+            }
+            component.setdefault("externalReferences", []).append(files)
+
+
+def lacking(bom: dict[str, Any], pinned: dict[str, Pin]) -> list[str]:
+    """What a bill of materials does not tell of what is pinned."""
+    told = {canonical(component["name"]): component for component in bom["components"]}
+    problems = []
+    for name, pin in pinned.items():
+        component = told.get(name, {})
+        hashes = {
+            one["content"] for files in component.get("externalReferences", []) for one in files.get("hashes", [])
+        }
+        if component.get("version") != pin.version:
+            problems.append(f"{name} {pin.version} is not there")
+        elif not component.get("licenses"):
+            problems.append(f"{name} has no licence")
+        elif not pin.hashes or hashes != set(pin.hashes):
+            problems.append(f"{name} has other hashes than those that are pinned")
+    return problems
+
+
+def invalid(text: str, version: str) -> list[str]:
+    """Why a bill of materials is no CycloneDX of its version."""
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    error = JsonStrictValidator(SchemaVersion.from_version(version)).validate_str(text)
+    return [] if error is None else [str(error).partition("\n")[0]]
+
+
+def canonical(name: str) -> str:
+    """A package's name, of which there is one way to write it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def audit() -> None:
