@@ -4235,9 +4235,12 @@ CREATE OR REPLACE FUNCTION public.refuse_on_mirror()
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+    caller CONSTANT text := coalesce(nullif(current_setting('role'), 'none'), session_user);
 BEGIN
     IF current_setting('imi.mirror', true) = 'applies'
         AND pg_has_role(current_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = TG_RELID), 'USAGE')
+        AND has_function_privilege(caller, 'public.apply_mirrored(text, text, boolean, bigint[], text[])', 'EXECUTE')
     THEN
         RETURN NULL;
     END IF;
@@ -5783,7 +5786,7 @@ CREATE OR REPLACE FUNCTION public.search_projects(p_query text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT p.id, p.name, p.remote_origin, public.trunk_for_caller(p.id, p.trunk_path), near.relevance
-    FROM public.near_projects(p_query) WITH ORDINALITY AS near (id, relevance, place)
+    FROM public.near_projects(left(p_query, 512)) WITH ORDINALITY AS near (id, relevance, place)
     JOIN public.projects p ON p.id = near.id
     ORDER BY near.place
 $function$;

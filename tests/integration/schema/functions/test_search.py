@@ -95,3 +95,13 @@ def test_one_or_two_letters_are_looked_for_where_a_word_begins(db, query, found)
     new_project(db, "git@github.com:o/flume.git", "flume")
 
     assert len(db.execute("SELECT * FROM search_projects(%s)", (query,)).fetchall()) == found
+
+
+def test_of_a_text_without_end_the_beginning_is_looked_for(db):
+    new_project(db, "git@github.com:o/imi-registry.git", "imi-registry")
+    text = ("imi-registry " * 400)[:4000]
+
+    found = db.execute("SELECT * FROM search_projects(%s)", (text + "zyx" * 3000,)).fetchall()
+
+    assert found == db.execute("SELECT * FROM search_projects(%s)", (text[:512],)).fetchall()
+    assert found != []
