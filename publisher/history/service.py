@@ -27,12 +27,14 @@ from publisher.outbox.connection import LOOKER, translated
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
+from registry.broker.askers import asker_of
 from registry.broker.bound import bound_subjects
 from registry.broker.connection import connect_nats, flushed, heard
 from registry.broker.errors import translated_nats
 from registry.concurrency.outage import Outage, is_told
+from registry.concurrency.turns import Turns
 from registry.database.connection import acquired, direct, pool
-from registry.errors import Invalid, RegistryError, Unavailable
+from registry.errors import Busy, Invalid, RegistryError, Unavailable
 from registry.events.filter import EventFilter
 from registry.history.pages import (
     HistoryPage,
@@ -50,9 +52,13 @@ from registry.profiles.profile import Profile, encoded, spoken
 QUEUE = "history"
 CONNECTIONS = 3
 AT_ONCE = 32
-"""Requests under way; further ones wait in the connection's buffer."""
+"""Requests under way; further ones wait for their turn, which whoever asks takes with everybody else who does."""
+TURN_SECONDS = 5.0
 SNAPSHOTS_AT_ONCE = 8
 """Each has a connection of its own and some MiB of memory."""
+SNAPSHOT_TURN_SECONDS = 25.0
+"""Less than who wants one waits for its beginning."""
+MOST_REQUEST_BYTES = 64 * 1024
 CONNECTION_SECONDS = 5.0
 RECORDED_SECONDS = 5.0
 """How long the record may lag behind the stream: the cursor is stored within milliseconds of an acknowledgement."""
@@ -68,7 +74,7 @@ class HistoryService(Part):
         self._refused = 0
         self._building = asyncio.Lock()
         """One page at a time: with a large row it takes several times the server's max_payload of memory."""
-        self._sending = asyncio.Semaphore(SNAPSHOTS_AT_ONCE)
+        self._pages, self._snapshots = Turns(AT_ONCE), Turns(SNAPSHOTS_AT_ONCE)
 
     async def work(self) -> None:
         """Answer until cancelled. Settled once requests are answered."""
@@ -83,13 +89,10 @@ class HistoryService(Part):
             connect_nats(self._nats_url, self._name, self._nats_access, answers=True) as client,
             asyncio.TaskGroup() as tasks,
         ):
-            free = asyncio.Semaphore(AT_ONCE)
 
             async def serve(subject: str, answer: Callable[[Client, Msg], Awaitable[bytes | None]]) -> None:
                 async def accept(message: Msg) -> None:
-                    await free.acquire()
-                    task = tasks.create_task(self._answer(client, message, answer))
-                    task.add_done_callback(lambda _: free.release())
+                    tasks.create_task(self._answer(client, message, answer))
 
                 with translated_nats("cannot offer the history"):
                     await client.subscribe(subject, queue=QUEUE, cb=accept)
@@ -106,9 +109,14 @@ class HistoryService(Part):
     ) -> None:
         headers = None
         try:
-            reply = await answer(client, message)
+            if len(message.data) > MOST_REQUEST_BYTES:
+                raise Invalid(f"request has {len(message.data)} bytes, at most {MOST_REQUEST_BYTES} are allowed")
+            is_snapshot = message.subject == snapshot_subject(self._profile)
+            turns, seconds = (self._snapshots, SNAPSHOT_TURN_SECONDS) if is_snapshot else (self._pages, TURN_SECONDS)
+            async with turns.turn(asker_of(message), seconds):
+                reply = await answer(client, message)
         except RegistryError as error:
-            if isinstance(error, Unavailable):
+            if isinstance(error, Unavailable) and not isinstance(error, Busy):
                 self._requests.failed(error, subject=message.subject)
             else:
                 self._refused += 1
@@ -171,9 +179,8 @@ class HistoryService(Part):
                 return (await read_site(conn, self._profile.event_stream)).encode()
 
     async def _snapshot(self, client: Client, message: Msg) -> None:
-        async with self._sending:
-            lines = whole_lines if message.data == WHOLE else snapshot_lines
-            await send_snapshot(self._database_url, client, self._profile.event_stream, message.reply, lines)
+        lines = whole_lines if message.data == WHOLE else snapshot_lines
+        await send_snapshot(self._database_url, client, self._profile.event_stream, message.reply, lines)
 
 
 def _time_in(data: bytes) -> datetime:

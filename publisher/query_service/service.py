@@ -21,12 +21,13 @@ from pydantic.json_schema import JsonSchemaMode
 from publisher.health import Health
 from publisher.part import Part
 from publisher.query_service.answers import ANSWERS
-from publisher.query_service.askers import asker_of, side_by_side
 from publisher.query_service.reader import Reader, encoded, is_shortened
+from publisher.query_service.side_by_side import side_by_side
 from publisher.settings import Settings
 from registry import exact
 from registry import queries as asked
 from registry.broker.answers import TOO_LARGE, header_code, header_text
+from registry.broker.askers import asker_of
 from registry.broker.connection import connect_nats, flushed, heard
 from registry.broker.errors import translated_nats
 from registry.concurrency.tasks import in_time
@@ -144,7 +145,7 @@ class Desk:
         turns = self._heavy if query in HEAVY else self._light
         try:
             request = parse(query, message.data)
-            async with turns.turn(asker_of(message), TURN_SECONDS):
+            async with turns.turn(asker_of(message._msg), TURN_SECONDS):
                 await self._respond(query, request, message)
         except RegistryError as error:
             raise ServiceError(header_code(error), f"query {query}: {header_text(error)}") from error

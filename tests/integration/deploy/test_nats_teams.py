@@ -10,9 +10,8 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.micro.request import Request
 
-from publisher.query_service.askers import CLIENT_INFO, asker_of
+from registry.broker.askers import CLIENT_INFO, asker_of
 from registry.broker.connection import connect_nats, flushed
 from registry.client import Access
 from registry.errors import RegistryError
@@ -154,7 +153,7 @@ async def test_who_asks_is_known_by_the_account_whatever_the_request_claims(ther
     askers: list[str] = []
 
     async def answer(message: Msg) -> None:
-        askers.append(asker_of(Request(message)))
+        askers.append(asker_of(message))
         await message.respond(b"{}")
 
     async with connect_nats(deployed.url, "test", Access(**deployed.access("publisher"))) as publisher:

@@ -13,10 +13,10 @@ from publisher.agreement.standing import Standing
 from publisher.cli.servers.probe import readiness
 from publisher.history.service import _time_in
 from publisher.mirror.batch import pending_of
-from publisher.query_service.askers import account_in
 from publisher.replica.reason import of_json
 from publisher.replica.reason import of_text as of_plain_log
 from publisher.stream.acknowledgements import stored_at
+from registry.broker.askers import account_in
 from registry.broker.jetstream import answer_in
 from registry.broker.journal import Line, _line
 from registry.broker.own_stream import _limits_in
