@@ -22,6 +22,7 @@ async def side_by_side(client: Client) -> AsyncIterator[Client]:
     try:
         yield cast("Client", answering)
     finally:
+        answering.is_over = True
         await end(answering.tasks)
 
 
@@ -29,6 +30,7 @@ class _SideBySide:
     def __init__(self, client: Client) -> None:
         self._client = client
         self.tasks: set[asyncio.Task[None]] = set()
+        self.is_over = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -43,6 +45,8 @@ class _SideBySide:
                 log.debug("query not answered", subject=subject, reason=str(error))
 
         async def begin(message: Msg) -> None:
+            if self.is_over:
+                return
             task = asyncio.create_task(handle(message))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
