@@ -59,7 +59,7 @@ def everything(conn: matrix.Conn) -> dict[str, list[tuple[Any, ...]]]:
     return {name: conn.execute(read.format(sql.Identifier(name))).fetchall() for name in tables}
 
 
-@pytest.mark.parametrize("role", ["imi_writer", "imi_applier", "imi_reader", matrix.NOBODY])
+@pytest.mark.parametrize("role", ["imi_writer", "imi_applier", "imi_reader", pytest.param(matrix.NOBODY, id="nobody")])
 def test_whatever_is_called_changes_nothing_in_a_copy(copy: tuple[matrix.Conn, Mapping[str, Any]], role: str) -> None:
     conn, ids = copy
     before = everything(conn)
