@@ -5,9 +5,10 @@
     python .ci/release.py audit
 
 `release` tries the wheel on every Python that pyproject.toml names and that is here. It writes beside it:
-`sbom.cdx.json` (CycloneDX: each package with version, licence and hashes), `licences.md` and `SHA256SUMS`. It fails when
-the wheel made of the source package differs from that of the checkout, when the wheel does not work in an empty folder,
-when a package has a licence that is not in `LICENCES`, and when the bill of materials is not valid or lacks something.
+`sbom.cdx.json` (CycloneDX: each package with version, licence and hashes), `licences.md` and `SHA256SUMS`. It fails
+when the wheel made of the source package differs from that of the checkout, when the wheel does not work in an empty
+folder, when a package has a licence that is not in `LICENCES`, and when the bill of materials is not valid or lacks
+something.
 `audit`, a part of `release`, looks every pinned package up among known vulnerabilities, where a database of them can be
 reached.
 """

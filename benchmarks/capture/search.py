@@ -11,7 +11,7 @@ from benchmarks.capture.publisher import Publisher
 FIRST = 0.7
 """Of what is written with nobody waiting for a schedule: where the search begins."""
 STEP_DOWN, TRIES = 0.8, 8
-"""A rate that is steady for seconds may not be for a minute: checkpoints come. The last try is at a fifth of the first."""
+"""A rate that is steady for seconds may not be for a minute: checkpoints come. The last is a fifth of the first."""
 
 
 @dataclass(frozen=True)
