@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 
 from registry.broker.errors import DUPLICATE_IN_BATCH, UNSUPPORTED_HEADER, WRONG_END
 from registry.errors import RegistryError, Unavailable
+from registry.validation import told
 
 
 class BatchRefused(Unavailable):
@@ -86,10 +87,10 @@ def stored_at(stream: str, answer: bytes) -> int:
         problem = ack.get("error")
         if problem is None:
             return int(ack["seq"])
-        text, code = f"cannot publish to stream {stream}: {problem.get('description')}", int(problem.get("err_code", 0))
+        said, code = told(str(problem.get("description"))), int(problem.get("err_code", 0))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unavailable(f"cannot publish to stream {stream}: what answered is no acknowledgement") from None
-    text = f"{text} ({code})"
+    text = f"cannot publish to stream {stream}: {said} ({code})"
     if code in WRONG_END | {DUPLICATE_IN_BATCH}:
         raise StreamMoved(text)
     if code == UNSUPPORTED_HEADER:

@@ -42,6 +42,7 @@ RECORD = {"at": "2026-01-21T10:00:00.000+00:00", "actor": "ada", "action": "drop
 RECORD |= {"event": "worktree.merged", "event_id": ID, "sequence": 42, "reason": "Traceback"}
 STORED = {"stream": "IMI_EVENTS", "seq": 42}
 REFUSED = {"error": {"code": 400, "err_code": 10071, "description": "wrong last sequence: 41"}, "stream": "IMI_EVENTS"}
+LINES = {"error": {"code": 400, "err_code": 10071, "description": "two\nlines" * 1000}}
 STREAMS = {"type": "io.nats.jetstream.api.v1.stream_names_response", "total": 1, "offset": 0, "streams": ["IMI_DL_a"]}
 NOT_FOUND = {"error": {"code": 404, "err_code": 10059, "description": "stream not found"}}
 OUTCOME = {"command_id": ID, "verdict": "applied", "message": "applied", "result": {"project_id": ID}}
@@ -84,7 +85,7 @@ ANSWERS = {
     "action in the log": Reader(of_line(action_of), seeds(ACTION), ()),
     "what was done with a dead letter": Reader(of_line(_record), seeds(RECORD), ()),
     "limits in a stream's metadata": Reader(of_text(_limits_in), seeds({"max_msgs": 5}), ()),
-    "acknowledgement": Reader(lambda data: stored_at("IMI_EVENTS", data), seeds(STORED, REFUSED)),
+    "acknowledgement": Reader(lambda data: stored_at("IMI_EVENTS", data), seeds(STORED, REFUSED, LINES)),
     "answer of JetStream": Reader(answer_in, seeds(STREAMS, NOT_FOUND), (RegistryError, nats.js.errors.APIError)),
     "outcome of a command": Reader(lambda data: _outcome_in(data, "project.register"), seeds(OUTCOME)),
     "pieces of an event": Reader(of_text(_data_in), EVENTS),
