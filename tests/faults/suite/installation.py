@@ -36,7 +36,7 @@ POSTGRES_DISK, NATS_DISK = "pg0", "node0"
 NATS_SETTINGS = {"max_payload": 8 * 1024 * 1024}
 PUBLISHERS, APPLIERS = ("publisher-0", "publisher-1"), ("applier-0", "applier-1")
 SUBSCRIBER, WRITERS = "subscriber", "writers"
-SERVICE_SETTINGS: dict[str, object] = {"stream_replicas": SIZE}
+SERVICE_SETTINGS: dict[str, object] = {"command": COMMAND, "stream_replicas": SIZE}
 EAGER_LANE: dict[str, object] = {
     "command": [sys.executable, "-m", "tests.faults.suite.eager_lane"],
     "batch_size": 200,
@@ -165,7 +165,7 @@ def _spawns(there: Installation, *, is_eager: bool) -> dict[str, Callable[[Path]
         line = there.lines[name]
         settings = SERVICE_SETTINGS | (EAGER_LANE if is_eager and name == PUBLISHERS[0] else {})
         return lambda log_file: RelayProcess(
-            line.database_url, line.nats_url, PREFIX, parts=parts, log_file=log_file, command=COMMAND, **settings
+            line.database_url, line.nats_url, PREFIX, parts=parts, log_file=log_file, **settings
         )
 
     def subscriber(log_file: Path) -> ServiceProcess:
