@@ -1,6 +1,7 @@
 """What a run attacks: two publishers, two appliers, a subscriber, PostgreSQL with a standby, three nats-servers.
 
 Each party reaches each server by a line of its own, a proxy: so the network of one can be hurt and that of another not.
+Servers reach one another by proxies, too.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ POSTGRES_DISK, NATS_DISK = "pg0", "node0"
 NATS_SETTINGS = {"max_payload": 8 * 1024 * 1024}
 PUBLISHERS, APPLIERS = ("publisher-0", "publisher-1"), ("applier-0", "applier-1")
 SUBSCRIBER, WRITERS = "subscriber", "writers"
+ROUTES, REPLICATION, POOLER = "nats routes", "replication", "pgbouncer"
+"""What connects servers."""
 SERVICE_SETTINGS: dict[str, object] = {"command": COMMAND, "stream_replicas": SIZE}
 EAGER_LANE: dict[str, object] = {
     "command": [sys.executable, "-m", "tests.faults.suite.eager_lane"],
@@ -102,8 +105,12 @@ class Installation:
     """Of PostgreSQL."""
     pooler: PgBouncer | None
     """In front of the primary; None where PgBouncer is not installed."""
+    pooled_url: str | None
+    """Of the primary through it."""
     disks: dict[str, Disk]
     """By the folder of the server that is alone on it, of one of each kind; empty where none can be mounted."""
+    between: dict[str, list[Proxy]]
+    """What carries the connections between servers, by what they are."""
     lines: dict[str, Lines] = field(default_factory=dict)
     parties: dict[str, Party] = field(default_factory=dict)
 
@@ -129,10 +136,14 @@ async def installed(directory: Path, folder: Path, *, is_eager: bool = False) ->
         with psycopg.connect(database.url) as conn:
             migrate.apply(conn)
             writers.prepare(conn)
+        database.line = await stack.enter_async_context(proxied(database.open))
         await database.add_standby()
         nodes = await stack.enter_async_context(cluster(directory, **NATS_SETTINGS))
-        found = await _pooler(stack, database) if BINARY is not None else None
-        there = Installation(folder, database, nodes, clock, found, disks)
+        between = {ROUTES: nodes.routes, REPLICATION: [database.line]}
+        found = pooled_url = None
+        if BINARY is not None:
+            found, pooled_url, between[POOLER] = await _pooler(stack, database)
+        there = Installation(folder, database, nodes, clock, found, pooled_url, disks, between)
         for name in (*PUBLISHERS, *APPLIERS, SUBSCRIBER, WRITERS):
             there.lines[name] = await _lines(stack, there)
         for name, spawn in _spawns(there, is_eager=is_eager).items():
@@ -143,10 +154,13 @@ async def installed(directory: Path, folder: Path, *, is_eager: bool = False) ->
         yield there
 
 
-async def _pooler(stack: AsyncExitStack, database: Pair) -> PgBouncer:
-    proxy = await stack.enter_async_context(proxied(database.open))
-    parts = conninfo_to_dict(database.url) | {"host": "127.0.0.1", "port": proxy.port}
-    return await in_thread(stack.enter_context, pooler(make_conninfo(**parts), POOLED_CONNECTIONS))
+async def _pooler(stack: AsyncExitStack, database: Pair) -> tuple[PgBouncer, str, list[Proxy]]:
+    """One, the URL through it, and what carries the connections behind it and before it."""
+    behind = await stack.enter_async_context(proxied(database.open))
+    parts = conninfo_to_dict(database.url) | {"host": "127.0.0.1", "port": behind.port}
+    found = await in_thread(stack.enter_context, pooler(make_conninfo(**parts), POOLED_CONNECTIONS))
+    before, url = await stack.enter_async_context(postgres_proxy(found.url))
+    return found, url, [behind, before]
 
 
 async def _lines(stack: AsyncExitStack, there: Installation) -> Lines:

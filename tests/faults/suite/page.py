@@ -17,14 +17,14 @@ what attacks it, and what came of it. What to do when something is lost: [high-a
 
 `./run faults --faults 500` runs the long form of the fault suite, `--seed` repeats the schedule of an earlier run,
 `--record` adds the result to this page. Two publishers, two appliers, a subscriber, PostgreSQL with a synchronous
-standby and a cluster of three nats-servers work, each on lines of its own, while eight writers change shared rows by
-SQL and by commands: some roll back, some hold transactions open, one writes through PgBouncer, some do not wait for
-the disk, some write more than a batch holds. A row stands for a
-project and its worktree, whose changes have one order; with one of the publishers those of a project of which nothing
-waits go before a backlog of ten already, else of 5,000 ([ADR 18](adr/0018-lane.md)). Faults come in random order, two
-at once now and then, for up to twelve seconds, in the long form for minutes, too. The judge reads what the writers' own
-table holds, every message of the stream with a bare NATS client, a replay, and what the subscriber noted: neither the
-outbox nor the relay's record is believed. A run that fails keeps its history.
+standby and a cluster of three nats-servers work, each on lines of its own (the nodes among themselves, the standby to
+its primary and PgBouncer, too), while eight writers change shared rows by SQL and by commands: some roll back, some
+hold transactions open, one writes through PgBouncer, some do not wait for the disk, some write more than a batch
+holds. A row stands for a project and its worktree, whose changes have one order; with one of the publishers those of a
+project of which nothing waits go before a backlog of ten already, else of 5,000 ([ADR 18](adr/0018-lane.md)). Faults
+come in random order, two at once now and then, for up to twelve seconds, in the long form for minutes, too. The judge
+reads what the writers' own table holds, every message of the stream with a bare NATS client, a replay, and what the
+subscriber noted: neither the outbox nor the relay's record is believed. A run that fails keeps its history.
 """
 PROMISES = [
     (

@@ -78,8 +78,7 @@ async def attack(seed: str, faults: int, directory: Path, folder: Path, only: st
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     async with installed(directory, folder, is_eager=True) as there:
         try:
-            pooled_url = there.pooler.url if there.pooler is not None else None
-            writers = Writers(there.lines[WRITERS].database_url, pooled_url, folder)
+            writers = Writers(there.lines[WRITERS].database_url, there.pooled_url, folder)
             attacking = Attack(there, writers)
             async with _writing(there, writers, seed):
                 await attacking.run(plan(seed, faults, only))

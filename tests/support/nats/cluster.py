@@ -36,6 +36,11 @@ class Cluster:
         """All nodes, directly."""
         return ",".join(node.url() for node in self.nodes)
 
+    @property
+    def routes(self) -> list[Proxy]:
+        """The connections of the nodes to one another, one for each two."""
+        return list(self._routes.values())
+
     async def kill(self, *numbers: int) -> None:
         """End nodes at once, with SIGKILL."""
         for number in numbers:

@@ -13,12 +13,13 @@ from urllib.parse import quote, urlencode
 
 import psutil
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import SerializationFailure
 
 from publisher.embedded.binaries import postgres_binaries
 from publisher.embedded.postgres import postgres
 from publisher.embedded.process import server_lock
+from tests.support.proxy import Proxy
 from tests.support.servers.restartable import Restartable
 from tests.support.threads import in_thread
 
@@ -39,6 +40,8 @@ class Pair:
         self._bin_dir = bin_dir
         self._servers = {0: self._start(0)}
         self._primary = 0
+        self.line: Proxy | None = None
+        """To `open`: what standbys that are made from now on follow the primary by; None is directly."""
 
     @property
     def urls(self) -> list[str]:
@@ -68,6 +71,10 @@ class Pair:
     def processes(self) -> list[psutil.Process]:
         """The primary's."""
         return self._servers[self._primary].processes()
+
+    def standby_processes(self) -> list[psutil.Process]:
+        """Those of the other one."""
+        return self._servers[1 - self._primary].processes()
 
     async def stop_standby(self) -> None:
         """Kill the standby: no synchronous COMMIT ends until it is back."""
@@ -150,7 +157,7 @@ class Pair:
         subprocess.run(
             [
                 *(str(postgres_binaries() / "pg_basebackup"), "-D", str(folder / "postgres"), "-R", "-X", "stream"),
-                *("--checkpoint=fast", "--no-sync", "-d", self.url),
+                *("--checkpoint=fast", "--no-sync", "-d", self._followed_by),
             ],
             check=True,
             capture_output=True,
@@ -162,6 +169,11 @@ class Pair:
         with psycopg.connect(self.url, autocommit=True) as conn:
             conn.execute(f"ALTER SYSTEM SET {SYNCHRONOUS} = '{names}'")
             conn.execute("SELECT pg_reload_conf()")
+
+    @property
+    def _followed_by(self) -> str:
+        """The primary, as a standby reaches it."""
+        return self.url if self.line is None else make_conninfo(self.url, host="127.0.0.1", port=self.line.port)
 
     def _start(self, number: int) -> Restartable:
         return self._start_in(self._folders[number])

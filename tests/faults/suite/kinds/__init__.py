@@ -1,8 +1,20 @@
 """The kinds of faults; importing this declares them."""
 
-from tests.faults.suite.kinds import failover, limits, nats, network, others, pooler, postgresql, processes, streams
+from tests.faults.suite.kinds import (
+    between,
+    failover,
+    limits,
+    nats,
+    network,
+    others,
+    pooler,
+    postgresql,
+    processes,
+    streams,
+)
 
 __all__ = [
+    "between",
     "failover",
     "limits",
     "nats",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 from tests.faults.suite.fault import fault
 from tests.faults.suite.installation import APPLIERS, PUBLISHERS, SUBSCRIBER, WRITERS, Installation
@@ -28,19 +29,19 @@ def _declare(name: str, harm: Callable[[Proxy], object], longest_seconds: float 
     assert harmed
 
 
-def _throttle(proxy: Proxy) -> None:
+def throttle(proxy: Proxy) -> None:
     proxy.bytes_per_second = 20_000
 
 
-def _delay(proxy: Proxy) -> None:
+def delay(proxy: Proxy) -> None:
     proxy.delay_seconds = 0.15
 
 
 _declare("connections reset", Proxy.cut, 1)
 _declare("connections refused", Proxy.refuse, 5)
 _declare("connections half closed", Proxy.half_close, 4)
-_declare("network delays", _delay)
-_declare("network throttles", _throttle)
+_declare("network delays", delay)
+_declare("network throttles", throttle)
 _declare("network holds everything", Proxy.black_hole, 12)
 _declare("network holds what is sent", lambda proxy: proxy.black_hole("to_server"), 12)
 _declare("network holds what is answered", lambda proxy: proxy.black_hole("to_client"), 12)
@@ -48,8 +49,15 @@ _declare("network holds what is answered", lambda proxy: proxy.black_hole("to_cl
 
 @fault("network drops one way", "network", longest_seconds=6, weight=2)
 async def drops(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-    lines, lost = there.lines[rng.choice(PARTIES)], rng.choice(["to_server", "to_client"])
-    proxies = rng.choice([lines.postgres, lines.nats])
+    lines = there.lines[rng.choice(PARTIES)]
+    with dropping(rng.choice([lines.postgres, lines.nats]), rng):
+        yield
+
+
+@contextmanager
+def dropping(proxies: list[Proxy], rng: random.Random) -> Iterator[None]:
+    """Lose what goes one way, for the block."""
+    lost = rng.choice(["to_server", "to_client"])
     for proxy in proxies:
         proxy.swallow = lambda direction, _: direction == lost
     yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ import psycopg
 from tests.faults.suite.fault import ALONE, fault
 from tests.faults.suite.installation import Installation
 from tests.faults.suite.writers import IDLE, ROWS, change
+from tests.support.servers.replicas import Pair
 
 POSTGRESQL = "postgresql"
 
@@ -35,14 +36,19 @@ _declare("postgresql stopped immediately", signal.SIGQUIT)
 _declare("postgresql killed", signal.SIGKILL)
 
 
-@fault("postgresql frozen", POSTGRESQL, longest_seconds=8)
-async def frozen(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-    processes = there.database.processes()
-    for process in processes:
-        _signal(process, signal.SIGSTOP)
-    yield
-    for process in processes:
-        _signal(process, signal.SIGCONT)
+def _declare_frozen(name: str, processes_of: Callable[[Pair], list[psutil.Process]]) -> None:
+    @fault(name, POSTGRESQL, longest_seconds=8)
+    async def frozen(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+        processes = processes_of(there.database)
+        for process in processes:
+            _signal(process, signal.SIGSTOP)
+        yield
+        for process in processes:
+            _signal(process, signal.SIGCONT)
+
+
+_declare_frozen("postgresql frozen", Pair.processes)
+_declare_frozen("synchronous standby frozen", Pair.standby_processes)  # and no synchronous COMMIT ends meanwhile
 
 
 @fault("postgresql backend killed", POSTGRESQL, longest_seconds=1)
