@@ -77,6 +77,8 @@ class Durable:
         """The highest sequence that is known to be acknowledged, with all before it."""
         self._created: datetime | None = None
         """When the stream was created that this sequence is of."""
+        self._seen: tuple[int, datetime | None] = (0, None)
+        """Number of the newest consumer that was seen to be ours, and when it was created."""
 
     async def take_over(self, done: int) -> Turn:
         """Wait until nobody else reads, and take the turn; `done` is up to where this process is done with the stream.
@@ -94,16 +96,32 @@ class Durable:
                     number, newest = await self._newest()
                     if newest is None:
                         return await self._make_first()
-                    self._known = max(self._known or 0, _floor(newest))
+                    is_ours = self._is_ours(number, newest)
+                    if is_ours:
+                        self._known = max(self._known or 0, _floor(newest))
+                        self._seen = number, newest.created
                     gone_for = 0.0 if newest.num_waiting else gone_for + POLL_SECONDS
                     if gone_for > GONE_SECONDS:
-                        return await self._succeed(number, newest)
+                        return await self._succeed(number, newest, is_ours=is_ours)
             except NotFound as error:
                 raise no_stream(self._stream) from error
             if not is_logged:
                 self._outage.note("waiting until a consumer has no reader", consumer=newest.name)
                 is_logged = True
             await asyncio.sleep(POLL_SECONDS)
+
+    async def look(self, turn: Turn) -> ConsumerInfo:
+        """What the server tells of the consumer of a turn now. Raises `Unavailable` when it is another one."""
+        with translated_nats(f"cannot look at consumer {turn.consumer} of stream {self._stream}"):
+            info: ConsumerInfo = await self._js.consumer_info(self._stream, turn.consumer)
+        if info.created != self._seen[1]:
+            raise Unavailable(f"consumer {turn.consumer} of stream {self._stream} was made anew by somebody else")
+        return info
+
+    def _is_ours(self, number: int, newest: ConsumerInfo) -> bool:
+        """Whether it is not one that somebody else has made since we know of that number: we never make it again."""
+        seen, created = self._seen
+        return number > seen or (number == seen and newest.created == created)
 
     async def _look_at_stream(self) -> None:
         """Find out whether the place that is known is one in this stream."""
@@ -146,12 +164,17 @@ class Durable:
         if self._known is None:
             return await self._make(1, self._first)
         log.warning("consumer is gone: made again", durable=self._name, after=self._known)
-        return await self._make(1, self._behind(self._known))
+        return await self._make(self._seen[0] + 1, self._behind(self._known))
 
-    async def _succeed(self, number: int, newest: ConsumerInfo) -> Turn:
-        """The turn after a reader that is gone: its own consumer, if it left nothing in hand."""
-        if newest.num_ack_pending or self._known is None:
-            turn = await self._make(number + 1, self._behind(self._known or 0))
+    async def _succeed(self, number: int, newest: ConsumerInfo, *, is_ours: bool) -> Turn:
+        """The turn after a reader that is gone: its own consumer, if it left nothing in hand.
+
+        One that somebody else made starts where he pleased, and what is acknowledged there says nothing.
+        """
+        if not is_ours:
+            log.warning("consumer was made anew by somebody else", consumer=newest.name, after=self._known)
+        if newest.num_ack_pending or self._known is None or not is_ours:
+            turn = await self._make(max(number, self._seen[0]) + 1, self._behind(self._known or 0))
             await self._delete(newest)  # nobody reads it any more, and whoever looks at it sees it fall behind
             return turn
         delivered = newest.delivered.consumer_seq if newest.delivered else 0
@@ -168,6 +191,7 @@ class Durable:
             await self._check_missing(name)
             raise
         self._known = max(self._known or 0, _floor(info))
+        self._seen = number, info.created
         return Turn(name, 0, self._known)
 
     async def _delete(self, consumer: ConsumerInfo) -> None:

@@ -59,7 +59,6 @@ class Subscriber:
         max_attempts: int | None,
     ) -> None:
         self._client = client
-        self._js = client.jetstream()
         self._stream = profile.event_stream
         self._wanted = Wanted(profile, wanted)
         self._handler = handler
@@ -114,7 +113,7 @@ class Subscriber:
         """Read one consumer. Raises `Unavailable` or `NotFound` when it gives no more, or something was lost."""
         self._hand.begin(turn.done, turn.delivered)
         pull = Pull(self._client, self._stream, turn.consumer, WINDOW, delivered=turn.delivered)
-        reading = [pull.run(), self._sort(pull), self._compare(pull, turn.consumer)]
+        reading = [pull.run(), self._sort(pull, turn), self._compare(pull, turn)]
         if self._poison is not None:
             reading.append(self._poison.watch(self._lanes))
         try:
@@ -122,10 +121,12 @@ class Subscriber:
         finally:
             self._hand.begin(self._hand.done)  # what is not begun is left to whoever reads next
 
-    async def _sort(self, pull: Pull) -> None:
+    async def _sort(self, pull: Pull, turn: Turn) -> None:
         """Put each event in the lane of its project; those of none share one."""
         while True:
             message = await pull.next()
+            if message.metadata.sequence.consumer == 1:  # the first one of another consumer has this number, too
+                await self._durable.look(turn)
             held = Held(Delivery(message.subject, message.data, message.metadata.sequence.stream), message)
             if not self._hand.take(held):
                 await self._acknowledge(message)
@@ -134,15 +135,14 @@ class Subscriber:
             else:
                 await self._done(held)
 
-    async def _compare(self, pull: Pull, consumer: str) -> None:
+    async def _compare(self, pull: Pull, turn: Turn) -> None:
         """Raise `Unavailable` when the server made a delivery that did not come, or did not get an acknowledgement.
 
         It tells what it knows now; compared with what was sent before the last look, nothing is merely on its way.
         """
         delivered = acknowledged = 0
         while True:
-            with translated_nats(f"cannot look at consumer {consumer} of stream {self._stream}"):
-                info = await self._js.consumer_info(self._stream, consumer)
+            info = await self._durable.look(turn)
             floor = info.ack_floor.consumer_seq if info.ack_floor else 0
             if pull.delivered < delivered:
                 raise Unavailable(f"a delivery of stream {self._stream} was lost, {pull.delivered + 1} of {delivered}")

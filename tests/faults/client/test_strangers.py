@@ -1,0 +1,114 @@
+"""A stranger deletes the consumer of a subscription and makes one of his own under its name: nothing is skipped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import structlog
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from registry.client import RegistryClient
+from registry.errors import Conflict
+from tests.support.client.subscriptions import Seen, change_projects, subscribed
+from tests.support.proxy import Proxy, nats_proxy
+from tests.support.world import World
+
+NAME = "d-1"
+MADE = {
+    "with a later start": {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": 17},
+    "for new events": {"deliver_policy": DeliverPolicy.NEW},
+    "from the start": {"deliver_policy": DeliverPolicy.ALL},
+    "without acknowledgements": {"deliver_policy": DeliverPolicy.ALL, "ack_policy": AckPolicy.NONE},
+    "that redelivers": {"deliver_policy": DeliverPolicy.ALL, "ack_wait": 0.5, "max_ack_pending": 1},
+    "that pushes": {"deliver_policy": DeliverPolicy.ALL, "deliver_subject": "strangers"},
+}
+
+
+@dataclass
+class Line:
+    """What a subscriber reaches NATS by."""
+
+    proxy: Proxy
+    url: str
+    is_told: bool
+    """Whether the subscriber is told of what it did not hear meanwhile."""
+
+    @asynccontextmanager
+    async def deaf(self) -> AsyncIterator[None]:
+        """The subscriber hears nothing inside the block."""
+        if self.is_told:
+            self.proxy.black_hole("to_client")
+        else:
+            self.proxy.swallow = lambda direction, _: direction == "to_client"
+        yield
+        self.proxy.go_on()
+
+
+async def made_anew(world: World, **settings: Any) -> None:
+    """Delete the consumer, and make it as `settings` say, eight events later."""
+    jetstream = world.nats.jetstream()
+    filter_subject = (await jetstream.consumer_info(world.stream, NAME)).config.filter_subject
+    await jetstream.delete_consumer(world.stream, NAME)
+    change_projects(world.database, 8)
+    await world.drained()
+    config = ConsumerConfig(**{"filter_subject": filter_subject, "ack_policy": AckPolicy.EXPLICIT} | settings)
+    config.name = config.durable_name = NAME
+    await jetstream.add_consumer(world.stream, config)
+
+
+async def until_read(world: World) -> None:
+    """Wait until the subscription reads its consumer."""
+    async with asyncio.timeout(20):
+        while not any(info.num_waiting for info in await world.nats.jetstream().consumers_info(world.stream)):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize("events_before", [0, 8])
+@pytest.mark.parametrize("how", MADE)
+async def test_a_consumer_that_a_stranger_makes_anew_is_not_believed(
+    world: World, how: str, events_before: int, is_told: bool
+) -> None:
+    seen = Seen()
+    async with (
+        world.relay(),
+        nats_proxy(world.nats_url) as (proxy, url),
+        RegistryClient.connect(url, prefix=world.prefix) as client,
+        subscribed(client, seen, durable="d", from_start=True),
+    ):
+        await until_read(world)
+        change_projects(world.database, events_before)
+        await seen.until(events_before)
+        await proxy.quiet()
+        # when
+        with structlog.testing.capture_logs() as logged:
+            async with Line(proxy, url, is_told).deaf():
+                await made_anew(world, **MADE[how])
+            change_projects(world.database, 8)
+            # then
+            await seen.until(events_before + 16)
+    seen.assert_in_order()
+    assert sorted(sequence for each in seen.sequences.values() for sequence in each) == list(
+        range(1, events_before + 17)
+    )
+    assert any(NAME in str(line) and "made anew" in line["event"] for line in logged)
+
+
+async def test_one_for_other_events_is_refused_by_name(world: World) -> None:
+    async with (
+        world.relay(),
+        nats_proxy(world.nats_url) as (proxy, url),
+        RegistryClient.connect(url, prefix=world.prefix) as client,
+    ):
+        subscription = asyncio.create_task(client.subscribe(Seen(), durable="d", from_start=True))
+        await until_read(world)
+        async with Line(proxy, url, is_told=True).deaf():
+            await made_anew(world, filter_subject=f"{world.prefix}.evt.v1.worktree.>")
+        async with asyncio.timeout(30):
+            with pytest.raises(Conflict, match='durable "d" is a subscription to'):
+                await subscription
