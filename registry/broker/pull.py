@@ -23,6 +23,8 @@ MOST_UNANSWERED = 5
 """The server answers a request that ran out; a reader that asked so often and heard nothing is not heard either."""
 LONGEST_SECONDS = 24 * 3600.0
 """`ack_wait` of our consumers. The server's own redelivery would change the order: a new consumer redelivers."""
+ANSWERED_WITHIN = 3
+"""A request is answered before so many more are made, with what there is or at its end, where it was not refused."""
 NOTHING_TO_READ = {"404", "408"}
 """Status of a request that ran out."""
 
@@ -40,11 +42,13 @@ class Pull:
         self._reconnects = client.stats["reconnects"]
         self._since_asked = 0
         self._unanswered = 0
+        self._refused_before: Exception | None = None
         self.delivered = delivered
         """Consumer sequence of the last delivery that came; at first, of the last one made before."""
 
     async def run(self) -> None:
         """Ask for messages until cancelled. Raises `Unavailable` once a delivery may have been lost."""
+        self._refused_before = self._refusal()
         with translated_nats(f"cannot read stream {self._stream}"):
             subscription = await self._client.subscribe(
                 self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
@@ -74,11 +78,19 @@ class Pull:
         """Raise `Unavailable` when what was sent since the start, in either direction, may not have arrived."""
         if not self._client.is_connected or self._client.stats["reconnects"] != self._reconnects:
             raise self._lost_connection()
-        refusal = refusal_of(self._client, self._subject, self._inbox)
-        if refusal is not None:
+        refusal = self._refusal()
+        if refusal is not self._refused_before and self._unanswered >= ANSWERED_WITHIN:
             raise Unprepared(f"cannot read stream {self._stream}: {refusal}")
         if self._unanswered >= MOST_UNANSWERED:
             raise Unavailable(f"NATS is silent: stream {self._stream} does not answer its reader")
+
+    def _refusal(self) -> Exception | None:
+        """What the server refused last of these subjects.
+
+        It may be of an earlier reader of the same consumer; or of one that differs in upper and lower case alone, which
+        nats-py does not tell apart, and of which this one is known by the answers that it gets.
+        """
+        return refusal_of(self._client, self._subject, self._inbox)
 
     def _lost_connection(self) -> Unavailable:
         return Unavailable(f"lost the connection to NATS while reading stream {self._stream}")
