@@ -43,13 +43,22 @@ def main(
     print(f"seed {seed}: {faults} faults; history in {folder}", flush=True)
     with scratch_directory() as directory:
         outcome = run_in_order(attack(seed, faults, directory, folder, only))
-    _show(outcome)
     if record:
         results.add(results.of(outcome))
         page.write()
-    if not outcome.verdict.is_clean:
+    if not conclude(outcome, folder):
         raise typer.Exit(1)
-    shutil.rmtree(folder)
+
+
+def conclude(outcome: Outcome, folder: Path) -> bool:
+    """Tell what came of a run, and whether that is clean: then its history goes, else it is told where it is."""
+    _show(outcome)
+    if outcome.verdict.is_clean:
+        shutil.rmtree(folder)
+        print("clean")
+    else:
+        print(f"NOT CLEAN: {outcome.verdict}\nseed {outcome.seed}: history kept in {folder}")
+    return outcome.verdict.is_clean
 
 
 def _show(outcome: Outcome) -> None:
@@ -61,7 +70,6 @@ def _show(outcome: Outcome) -> None:
     for what, count in run.broken.items():
         print(f"{count:6} {what}")
     print(f"{outcome.verdict.taken_back:6} entries that promoted standbys lacked")
-    print("clean" if outcome.verdict.is_clean else f"NOT CLEAN: {outcome.verdict}")
 
 
 if __name__ == "__main__":
