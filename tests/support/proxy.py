@@ -36,7 +36,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._clients: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
-        self._halves: set[asyncio.StreamWriter] = set()
+        self._deaf: set[asyncio.StreamWriter] = set()
+        """Ends of connections to which nothing is carried any more."""
         self._passing: dict[Direction, asyncio.Event] = {"to_server": asyncio.Event(), "to_client": asyncio.Event()}
         self._last_chunk_at = monotonic()
         self._stop: Stop | None = None
@@ -80,10 +81,16 @@ class Proxy:
 
     def half_close(self) -> None:
         """End every connection in one direction: clients read an end, and what they write still arrives."""
-        for client in self._clients - self._halves:
-            self._halves.add(client)
+        for client in self._clients - self._deaf:
+            self._deaf.add(client)
             if not client.is_closing():
                 client.write_eof()
+
+    def silence(self, direction: Direction | None = None) -> None:
+        """Carry nothing more on the connections that stand, or not in one direction; new ones are as ever."""
+        for each, writers in {"to_client": self._clients, "to_server": self._writers - self._clients}.items():
+            if direction in {None, each}:
+                self._deaf |= writers
 
     def black_hole(self, direction: Direction | None = None) -> None:
         """Accept connections and chunks, and pass nothing on, or not in one direction, as a network without a route."""
@@ -134,7 +141,7 @@ class Proxy:
         finally:
             self._writers -= pair
             self._clients.discard(writer)
-            self._halves.discard(writer)
+            self._deaf -= pair
             for each in pair:
                 each.close()
 
@@ -154,7 +161,7 @@ class Proxy:
                     self._is_stopped = True
                     stop.call()
                 is_swallowed = self._is_stopped or (self.swallow is not None and self.swallow(direction, data))
-                if is_swallowed or writer in self._halves:
+                if is_swallowed or writer in self._deaf:
                     continue
                 writer.write(data)
                 await writer.drain()

@@ -128,3 +128,19 @@ async def test_a_leader_whose_backend_is_terminated_again_and_again_loses_nothin
         await world.assert_exactly_once(at_least=80)
 
     assert terminated == 8
+
+
+@pytest.mark.parametrize("direction", [None, "to_server", "to_client"])
+async def test_a_commit_while_the_connection_that_listens_is_half_open_is_published(
+    world: World, direction: Direction | None
+) -> None:
+    async with postgres_proxy(world.database) as (proxy, through), world.at(database=through).relay() as metrics:
+        # given
+        world.write(projects=1, worktrees=0, renames=1)
+        await world.drained()
+        # when it stands and carries nothing, and nobody stands by
+        proxy.silence(direction)
+        world.write(projects=1, worktrees=0, renames=1)
+        # then
+        await world.assert_exactly_once(at_least=4)
+        assert metrics.interrupted == 1

@@ -85,6 +85,26 @@ OTHERS = [
         "in 204 s, on 2026-11-28)",
     ),
     (
+        "A commit is published although the connection on which the only publisher listens has become half-open",
+        "the leader looks at itself as a standby would: [ADR 1](adr/0001-outbox-and-relay.md)",
+        "`tests/faults/relay/test_connections.py`",
+    ),
+    (
+        "A process that leads and is killed in a flood of events and commands is followed by the other one",
+        "the same promises hold for a backlog: [ADR 1](adr/0001-outbox-and-relay.md), [ADR 5](adr/0005-commands.md)",
+        "`tests/faults/service/test_takeover_of_backlogs.py`",
+    ),
+    (
+        "A consumer that somebody else deletes, or makes anew, lets a subscriber skip nothing",
+        "it is known by its number and its time of creation: [ADR 10](adr/0010-durable-subscriptions.md)",
+        "`tests/faults/client/test_strangers.py`",
+    ),
+    (
+        "Clocks that jump stop nothing: PostgreSQL's, or that of a service",
+        "leads, limits and waits are measured by clocks that do not jump, or by one of PostgreSQL's and no other",
+        "`tests/faults/relay/test_clocks.py`, `tests/faults/service/test_clocks.py`",
+    ),
+    (
         "Old and new processes work side by side while a version is replaced",
         "migrations in two phases, compatible by declaration: [ADR 7](adr/0007-migrations.md)",
         "`tests/faults/service/test_rolling_upgrade.py`",
@@ -134,6 +154,10 @@ Each was a fault of the product; it is mended, and has a test of its own.
   `tests/faults/relay/test_failover.py`
 - Anybody who may connect to PostgreSQL could fill its queue of notifications, and then commits failed of writers whose
   change rang for the publisher. `tests/faults/service/test_full_notification_queue.py`
+- A publisher without a standby hung for ever on a connection that stood and carried nothing.
+  `tests/faults/relay/test_connections.py`
+- A consumer that somebody else made anew, with a later start, let a durable subscription skip events.
+  `tests/faults/client/test_strangers.py`
 - A publisher that was cut off from NATS alone kept the lead for ever; one that hung as PostgreSQL's clock was set back,
   for as long as it was set back. `tests/faults/suite/takeover.py`, `tests/faults/relay/test_clocks.py`
 """
