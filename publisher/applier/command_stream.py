@@ -29,12 +29,12 @@ from nats.js.api import (
 from publisher.settings import Settings
 from registry.broker.consumers import consumers_of
 from registry.broker.errors import NOT_UNIQUE, translated_nats
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.own_stream import open_own
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
 from registry.errors import Conflict, NotFound
 from registry.profiles.profile import Profile
 
-REQUEST_TIMEOUT_SECONDS = 5.0
 WINDOW = 256
 """Commands taken from the stream and not acknowledged, at most; the server holds back the rest."""
 HEADROOM_BYTES = 16 * 1024

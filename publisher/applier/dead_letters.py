@@ -9,9 +9,10 @@ from typing import NamedTuple
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
-from publisher.applier.command_stream import REQUEST_TIMEOUT_SECONDS, Received
+from publisher.applier.command_stream import Received
 from publisher.settings import Settings
 from registry.broker.errors import translated_nats
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.own_stream import open_own
 from registry.broker.stored import delete_message, first_message
 from registry.dead_letters.letter import ATTEMPTS, REASON, SEQUENCE, SUBJECT, number_in, one_line, sendable

@@ -10,13 +10,13 @@ from publisher.gauges.level import Level
 from publisher.stream.consumers import durable_consumers, lag_of
 from publisher.stream.replicas import replicas_away
 from registry.broker.errors import translated_nats
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.dead_letters import DeadLetterDesk
 from registry.errors import NotFound
 from registry.profiles.profile import Profile
 
 MOST_CONSUMERS = 100
 """Durable consumers that have values of their own, the first by name; `imi_consumers` counts all."""
-REQUEST_TIMEOUT_SECONDS = 5.0
 
 
 async def measure(client: Client, profile: Profile) -> list[Level]:

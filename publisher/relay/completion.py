@@ -17,8 +17,9 @@ from publisher.outbox.rows import known_events
 from publisher.relay.batching import MAX_BATCH_BYTES
 from publisher.relay.term import Term
 from publisher.stream.acknowledgements import StreamMoved
-from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, StreamLost
+from publisher.stream.event_stream import StreamLost
 from publisher.stream.tail import of_ours
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.errors import Unavailable
 from registry.events.filter import EventFilter
 from registry.events.message import Message

@@ -22,8 +22,8 @@ from publisher.relay.lane import Lane
 from publisher.relay.rest import Rest
 from publisher.relay.spans import trace
 from publisher.relay.term import Term
-from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS
 from registry import tracing
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.concurrency.outage import is_told
 from registry.events.message import Message
 from registry.events.reference import TOO_LARGE, Omission

@@ -20,6 +20,7 @@ from publisher.stream.fence import LAST_SEQUENCE, atomic_batch, one_by_one
 from publisher.stream.protocol import write
 from publisher.stream.tail import Stored, tail_of
 from registry.broker.errors import translated_nats
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.permitted import refusal_of
 from registry.errors import Conflict, NotFound, Unavailable, Unprepared
 from registry.events.message import Message
@@ -29,7 +30,6 @@ from registry.profiles.profile import Profile
 _said: set[tuple[str, str]] = set()
 """Streams and what was logged of each by this process."""
 
-REQUEST_TIMEOUT_SECONDS = 5.0
 API_LEVEL = "_nats.level"
 """Member of a stream's metadata in which a server tells its API level, those since 2.11 (NATS ADR-44)."""
 BATCH_LEVEL = 2

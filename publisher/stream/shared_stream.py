@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from nats.js.api import RetentionPolicy, StreamConfig
 
-from publisher.stream.event_stream import REQUEST_TIMEOUT_SECONDS, EventStream
+from publisher.stream.event_stream import EventStream
 from publisher.stream.protocol import publish
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.errors import Conflict, NotFound
 from registry.events.message import Message
 from registry.profiles.bloodbank import SOURCE_HEADER

@@ -10,11 +10,11 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from registry.broker.errors import TOO_MANY_CONSUMERS
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.profiles.profile import Profile
 
 FETCH = 500
 """Messages asked for at a time."""
-FETCH_SECONDS = 5.0
 
 
 class Stored(NamedTuple):
@@ -59,7 +59,7 @@ async def _by_consumer(jetstream: JetStreamContext, profile: Profile, after: int
     try:
         pending = (await subscription.consumer_info()).num_pending or 0
         while pending:
-            page = await subscription.fetch(min(pending, FETCH), timeout=FETCH_SECONDS)
+            page = await subscription.fetch(min(pending, FETCH), timeout=REQUEST_TIMEOUT_SECONDS)
             yield [
                 Stored(message.metadata.sequence.stream, *profile.identity(message.headers or {})) for message in page
             ]

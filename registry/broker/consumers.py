@@ -6,11 +6,9 @@ import orjson
 from nats.aio.client import Client
 from nats.js.api import ConsumerInfo
 
-from registry.broker.jetstream import answer_in
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS, answer_in
 from registry.broker.permitted import api_of
 from registry.errors import Unavailable
-
-REQUEST_TIMEOUT_SECONDS = 5.0
 
 
 async def consumers_of(client: Client, stream: str) -> list[ConsumerInfo]:

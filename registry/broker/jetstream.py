@@ -1,4 +1,4 @@
-"""What JetStream answers on its API, as it is: where nats-py has no call that tells all of it."""
+"""JetStream's API: how long its answers are waited for, and what one says where nats-py has no call that tells all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import orjson
 from registry.errors import Unavailable
 
 Answer = dict[str, Any]
+REQUEST_TIMEOUT_SECONDS = 5.0
+"""So long an answer of JetStream is waited for, everywhere."""
 
 
 def answer_in(data: bytes) -> Answer:

@@ -11,7 +11,8 @@ from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RawStreamMsg, StorageType, StreamConfig
 
 from registry.broker.errors import translated_nats
-from registry.broker.own_stream import REQUEST_TIMEOUT_SECONDS, open_own
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
+from registry.broker.own_stream import open_own
 from registry.broker.stored import first_message
 from registry.errors import NotFound
 

@@ -22,11 +22,11 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from registry.broker.errors import no_stream, translated_nats
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.permitted import api_of, refusal_of
 from registry.concurrency.backoff import doubled
 from registry.errors import Conflict, NotFound, Unavailable, Unprepared
 
-API_TIMEOUT_SECONDS = 5.0
 BATCH = 1000
 """Messages asked for at a time; up to one and a half times as many are held."""
 BATCH_BYTES = 8 * 1024 * 1024
@@ -60,7 +60,7 @@ class OrderedReader:
 
     def __init__(self, client: Client, stream: str, subject: str, patience_seconds: float | None) -> None:
         self._client = client
-        self._js = client.jetstream(timeout=API_TIMEOUT_SECONDS)
+        self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
         self._stream = stream
         self._subject = subject
         self._patience_seconds = patience_seconds

@@ -16,12 +16,11 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
 from registry.broker.errors import NO_ROOM, translated_nats
-from registry.broker.jetstream import answer_in
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS, answer_in
 from registry.broker.permitted import api_of
 from registry.errors import Conflict
 from registry.log import log
 
-REQUEST_TIMEOUT_SECONDS = 5.0
 OURS = "imi-limits"
 """Member of a stream's metadata: the limits that were set here, as JSON."""
 NONE = -1

@@ -12,8 +12,7 @@ from nats.aio.client import Client
 from registry.arguments import checked_arguments
 from registry.broker.durable import checked_durable
 from registry.broker.errors import translated_nats
-from registry.broker.jetstream import answer_in
-from registry.broker.own_stream import REQUEST_TIMEOUT_SECONDS
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS, answer_in
 from registry.broker.permitted import api_of
 from registry.dead_letters.letter import DeadLetter
 from registry.dead_letters.record import Action, Record, Records

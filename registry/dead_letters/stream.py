@@ -16,7 +16,8 @@ from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RawStreamMsg, StorageType, StreamConfig
 
 from registry.broker.errors import translated_nats
-from registry.broker.own_stream import REQUEST_TIMEOUT_SECONDS, open_own
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
+from registry.broker.own_stream import open_own
 from registry.broker.stored import delete_message, first_message
 from registry.dead_letters.letter import DeadLetter, Redelivery, headers_of, letter_in, redelivery_in
 from registry.errors import NotFound
