@@ -32,12 +32,13 @@ async def until_silent(settings: Settings, database_url: str, name: str, cursor:
         if due_seconds > 0:
             await asyncio.sleep(due_seconds)
             continue
-        looked_at = monotonic()
-        is_silent = False
+        looked_at, stored_at, is_silent = monotonic(), cursor.stored_at, False
         with suppress(Unavailable):
             async with connect(database_url, name, LEADER) as conn:
                 holder = await holder_of_lead(conn, cursor.stream, settings.stale_seconds)
-                is_silent = holder is None or holder.is_stale
-                await end_if_hanging(conn, holder)
+                # A process that was stopped itself stores its heartbeat meanwhile.
+                is_silent = cursor.stored_at == stored_at and (holder is None or holder.is_stale)
+                if is_silent:
+                    await end_if_hanging(conn, holder)
         if is_silent:
             raise Unavailable("PostgreSQL does not answer on the connection that leads, and answers on others")
