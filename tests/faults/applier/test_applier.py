@@ -11,8 +11,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from publisher.applier import ledger
 from publisher.applier.workers import MOST_ATTEMPTS
 from tests.support.commands import envelope
+from tests.support.proxy import postgres_proxy
 from tests.support.world import World
 
 PROJECTS = 6
@@ -127,6 +129,22 @@ async def test_lost_connections_to_the_database_are_made_again(world: World) -> 
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND application_name LIKE 'imi-registry applier%'"
                 )
+        await world.commands_done()
+    senders.assert_each_applied_once_in_order()
+
+
+async def test_connections_that_stand_and_carry_nothing_are_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "SILENT_SECONDS", 2.0)
+    senders = Senders(world, 4)
+
+    async with postgres_proxy(world.database) as (proxy, through), world.at(database=through).applier():
+        for _ in range(3):
+            await senders.send(20)
+            await world.commands_done()
+            proxy.silence()
+        await senders.send(20)
         await world.commands_done()
     senders.assert_each_applied_once_in_order()
 
