@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from time import time
 from urllib.request import urlopen
@@ -37,8 +38,10 @@ async def test_a_service_whose_clock_jumps_an_hour_forth_and_back_goes_on_at_onc
 ) -> None:
     clock = Clock(state_dir)
     command = ["env", *(f"{name}={value}" for name, value in clock.variables.items()), *COMMAND]
-    with world.process(command=command) as leader, world.process() as standby:
-        await leader.ready()
+    with ExitStack() as stack:
+        leader = stack.enter_context(world.process(command=command))
+        await leader.ready()  # it leads before there is another one
+        standby = stack.enter_context(world.process())
         await standby.ready()
         led = [process.logged("leading") for process in (leader, standby)]
         for turn, seconds in enumerate((HOUR, 0, -HOUR, 0)):
