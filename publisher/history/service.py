@@ -51,8 +51,9 @@ from registry.profiles.profile import Profile, encoded, spoken
 
 QUEUE = "history"
 CONNECTIONS = 3
-AT_ONCE = 32
-"""Requests under way; further ones wait for their turn, which whoever asks takes with everybody else who does."""
+AT_ONCE = CONNECTIONS
+"""Requests under way; further ones wait for their turn, which whoever asks takes with everybody else who does. Who has
+one has a connection: for those nobody takes turns."""
 TURN_SECONDS = 5.0
 SNAPSHOTS_AT_ONCE = 8
 """Each has a connection of its own and some MiB of memory."""
@@ -60,8 +61,9 @@ SNAPSHOT_TURN_SECONDS = 25.0
 """Less than who wants one waits for its beginning."""
 MOST_REQUEST_BYTES = 64 * 1024
 CONNECTION_SECONDS = 5.0
-RECORDED_SECONDS = 5.0
-"""How long the record may lag behind the stream: the cursor is stored within milliseconds of an acknowledgement."""
+RECORDED_SECONDS = 1.0
+"""How long the record may lag behind the stream: the cursor is stored within milliseconds of an acknowledgement. Who
+asks for what is never recorded has a place for so long."""
 RECORDED_POLL_SECONDS = 0.02
 
 

@@ -14,6 +14,12 @@ from nats.aio.msg import Msg
 from registry.concurrency.tasks import end
 from registry.log import log
 
+ABOUT_THE_SERVICE = "$SRV."
+"""What the subjects begin with on which a micro service tells of itself."""
+MOST_WAITING = 100
+"""Of such requests, on each of its subjects; what comes beyond is not answered. Told is all that it offers, every time
+anew: tens of kB for a request of no byte."""
+
 
 @asynccontextmanager
 async def side_by_side(client: Client) -> AsyncIterator[Client]:
@@ -36,7 +42,12 @@ class _SideBySide:
         return getattr(self._client, name)
 
     async def subscribe(self, subject: str, queue: str = "", *, cb: Callable[[Msg], Awaitable[None]]) -> Any:
-        """As the client's; what is handled at the same time is for `cb` to bound."""
+        """As the client's; what is handled at the same time is for `cb` to bound.
+
+        Not so what the service tells of itself, which nobody takes turns for: one after the other, and few that wait.
+        """
+        if subject.startswith(ABOUT_THE_SERVICE):
+            return await self._client.subscribe(subject, queue=queue, cb=cb, pending_msgs_limit=MOST_WAITING)
 
         async def handle(message: Msg) -> None:
             try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import cycle
 from typing import Any
 from uuid import uuid4
 
+import nats.errors
 import orjson
 import pytest
 from nats.aio.client import Client
@@ -22,7 +23,7 @@ from registry.concurrency.tasks import end
 from tests.support.audit import compared
 from tests.support.commands import PROJECT, envelope
 from tests.support.everything import first_handled
-from tests.support.nats.deployed import Deployed, deployed_server
+from tests.support.nats.deployed import TEAMS, Deployed, deployed_server
 from tests.support.nats.outsiders import COMPONENTS, bodies, may_send, outsider
 from tests.support.relay_process import RelayProcess
 from tests.support.world import World
@@ -232,6 +233,23 @@ async def all_consumers(deployed: Deployed, user: str) -> int:
                 made += 1
     assert made < 10_000, "there is no limit"
     return made
+
+
+@pytest.mark.parametrize("user", [*COMPONENTS, *TEAMS])
+async def test_who_takes_all_connections_that_it_can_get_keeps_no_other_account_off(
+    there: World, deployed: Deployed, user: str
+) -> None:
+    async with AsyncExitStack() as held:
+        taken = 0
+        with suppress(nats.errors.Error, OSError):
+            while taken < 1_000:
+                await held.enter_async_context(outsider(deployed, user, reconnect=False))
+                taken += 1
+        assert 50 <= taken < 1_000 // (len(COMPONENTS) + len(TEAMS))
+
+        async with halves(there, deployed):
+            there.write(1)
+            await there.drained()
 
 
 async def test_in_the_registry_s_own_account_what_looks_like_a_receipt_arrives_and_is_none(

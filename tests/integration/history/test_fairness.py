@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from publisher.history.service import CONNECTIONS
 from registry.client.history import HistoryPages
 from registry.events.filter import EventFilter
 from registry.history.pages import HistoryRequest, history_subject
@@ -12,6 +15,8 @@ from tests.support.world import World
 
 FLOOD, FEW = 3_000, 4
 ALL = (Position(0), Position(10), EventFilter())
+NEVER = HistoryRequest(Position(0), Position(10**12), EventFilter())
+"""It waits for a sequence that is far away."""
 
 
 async def test_who_floods_the_history_is_busy_and_others_are_answered_in_turn(world: World) -> None:
@@ -30,3 +35,24 @@ async def test_who_floods_the_history_is_busy_and_others_are_answered_in_turn(wo
 
     assert served_before < FLOOD / 5
     assert set(flooding.answers) <= {"", "503"}
+
+
+async def test_who_asks_for_what_is_never_recorded_keeps_nobody_waiting_for_more_than_its_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publisher.history.service.RECORDED_SECONDS", 0.2)
+    monkeypatch.setattr("publisher.history.service.TURN_SECONDS", 60.0)
+    write(world.database, projects=5, worktrees=5)
+    async with world.relay():
+        await world.drained()
+
+    subject, requests = history_subject(world.profile), 60
+    async with world.history(), flood(world.nats_url, subject, NEVER.encode(), requests) as flooding:
+        for _ in range(FEW):
+            page = await HistoryPages(world.nats, world.profile, *ALL).next()
+            assert page is not None
+        refused_before = len(flooding.answers)
+        await flooding.over()
+
+    assert refused_before <= (FEW + 1) * CONNECTIONS
+    assert set(flooding.answers) == {"503"}

@@ -39,7 +39,7 @@ def bodies(subject: str, target: str) -> list[bytes]:
 
 
 @asynccontextmanager
-async def outsider(deployed: Deployed, user: str) -> AsyncIterator[Client]:
+async def outsider(deployed: Deployed, user: str, *, reconnect: bool = True) -> AsyncIterator[Client]:
     """Such a user's connection, by nothing but nats-py; what the server refuses is passed over."""
 
     async def ignore(_: Exception) -> None:
@@ -53,6 +53,7 @@ async def outsider(deployed: Deployed, user: str) -> AsyncIterator[Client]:
         tls=access.ssl_context(),
         inbox_prefix=access.inbox_prefix.encode(),
         error_cb=ignore,
+        allow_reconnect=reconnect,
     )
     try:
         yield client
