@@ -15,45 +15,62 @@ MOST_WAITING = 1000
 
 
 class Turns:
-    """So many places."""
+    """So many places, of which no lane has the last one, unless there is one alone: who holds on holds few up."""
 
     def __init__(self, places: int) -> None:
         self._free = places
+        self._most = max(places - 1, 1)
         self._queue: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._own: dict[str, asyncio.Semaphore] = {}
+        """The places that each lane may have, of those that are here."""
+        self._here: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
 
     @asynccontextmanager
     async def turn(self, lane: str, seconds: float) -> AsyncIterator[None]:
         """Have a place in the block. Raises `Busy` when none is free in time, or too many of `lane` wait already."""
-        if self._free:
-            self._free -= 1
-        else:
-            await self._wait(lane, seconds)
+        own = self._own.setdefault(lane, asyncio.Semaphore(self._most))
+        self._here[lane] += 1
         try:
-            yield
+            await self._wait(lane, own, seconds)
+            try:
+                yield
+            finally:
+                self._pass_on()
+                own.release()
         finally:
-            self._pass_on()
+            self._here[lane] -= 1
+            if not self._here[lane]:
+                del self._here[lane], self._own[lane]
 
-    async def _wait(self, lane: str, seconds: float) -> None:
+    async def _wait(self, lane: str, own: asyncio.Semaphore, seconds: float) -> None:
         others = len(self._waiting.keys() - {lane})
-        if self._waiting[lane] >= max(MOST_WAITING // (others + 1), 1):
+        must_wait = own.locked() or not self._free
+        if must_wait and self._waiting[lane] >= max(MOST_WAITING // (others + 1), 1):
             raise Busy(f"busy: {self._waiting[lane]} of yours wait already; ask again later")
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put(place, lane)
         self._waiting[lane] += 1
         try:
-            async with asyncio.timeout(seconds):
-                await place
-        except BaseException as error:
-            if place.done() and not place.cancelled():  # it came at the same moment
-                self._pass_on()
-            if isinstance(error, TimeoutError):
-                raise Busy(f"busy: no turn came within {seconds:g} s; ask again later") from None
-            raise
+            async with asyncio.timeout(seconds), _kept(own):
+                await self._place(lane)
+        except TimeoutError:
+            raise Busy(f"busy: no turn came within {seconds:g} s; ask again later") from None
         finally:
             self._waiting[lane] -= 1
             if not self._waiting[lane]:
                 del self._waiting[lane]
+
+    async def _place(self, lane: str) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put(place, lane)
+        try:
+            await place
+        except BaseException:
+            if place.done() and not place.cancelled():  # it came at the same moment
+                self._pass_on()
+            raise
 
     def _pass_on(self) -> None:
         """Give a place to whoever's turn it is. Who gave up meanwhile is passed over."""
@@ -63,3 +80,14 @@ class Turns:
                 place.set_result(None)
                 return
         self._free += 1
+
+
+@asynccontextmanager
+async def _kept(own: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Take one of `own` and keep it, unless the block fails."""
+    await own.acquire()
+    try:
+        yield
+    except BaseException:
+        own.release()
+        raise

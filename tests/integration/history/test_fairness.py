@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from publisher.history.service import CONNECTIONS
+from publisher.history.service import CONNECTIONS, SNAPSHOTS_AT_ONCE
 from registry.client.history import HistoryPages
+from registry.client.snapshot import take_snapshot
 from registry.events.filter import EventFilter
 from registry.history.pages import HistoryRequest, history_subject
+from registry.history.snapshot import snapshot_subject
 from registry.position import Position
 from tests.support.client.flood import flood
 from tests.support.histories import write
@@ -56,3 +60,20 @@ async def test_who_asks_for_what_is_never_recorded_keeps_nobody_waiting_for_more
 
     assert refused_before <= (FEW + 1) * CONNECTIONS
     assert set(flooding.answers) == {"503"}
+
+
+async def test_who_begins_snapshots_and_confirms_none_of_their_chunks_leaves_room_for_those_of_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publisher.history.service.SNAPSHOT_TURN_SECONDS", 2.0)  # and a chunk is waited for for ten
+    write(world.database, projects=5, worktrees=5)
+    async with world.relay():
+        await world.drained()
+
+    subject, requests = snapshot_subject(world.profile), 3 * SNAPSHOTS_AT_ONCE
+    async with world.history(), flood(world.nats_url, subject, b"", requests) as flooding:
+        while flooding.served < SNAPSHOTS_AT_ONCE - 1:  # each has its first chunk
+            await asyncio.sleep(0.01)
+        for _ in range(FEW):
+            snapshot = await take_snapshot(world.nats, world.profile)
+            assert len(snapshot.projects) == 5
