@@ -15,9 +15,9 @@ from publisher.cli.terminal.text import console, emit_document, write
 from registry.errors import Conflict, NotFound, Unusable
 
 READABLE = 20
+"""Columns that a description needs beside the names; a narrower terminal gets the names alone."""
 MOST_BYTES = 64 * 1024 * 1024
 """Of a message that is checked: NATS takes none that is larger."""
-"""Columns that a description needs beside the names; a narrower terminal gets the names alone."""
 
 app = typer.Typer(no_args_is_help=True)
 
