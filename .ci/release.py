@@ -29,6 +29,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 ROOT = Path(__file__).resolve().parents[1]
 LICENCES = {
     "0BSD",
@@ -194,21 +197,19 @@ class Pin(NamedTuple):
 
 def pins(file: Path) -> dict[str, Pin]:
     """The packages of a file that are installed here, by their canonical names."""
-    from packaging.requirements import Requirement
-
     found = {}
     for entry in re.split(r"\n(?! )", file.read_text().strip()):
         requirement = Requirement(entry.partition("\\")[0].partition(" --hash")[0])
         if requirement.marker is None or requirement.marker.evaluate():
             version = str(requirement.specifier).removeprefix("==")
-            found[canonical(requirement.name)] = Pin(version, re.findall(r"sha256:([0-9a-f]{64})", entry))
+            found[canonicalize_name(requirement.name)] = Pin(version, re.findall(r"sha256:([0-9a-f]{64})", entry))
     return found
 
 
 def add_hashes(bom: dict[str, Any], pinned: dict[str, Pin]) -> None:
     """Name with each pinned component the files that it may have been installed from."""
     for component in bom["components"]:
-        pin = pinned.get(canonical(component["name"]))
+        pin = pinned.get(canonicalize_name(component["name"]))
         if pin is not None:
             hashes = [{"alg": "SHA-256", "content": digest} for digest in pin.hashes]
             files = {
@@ -222,7 +223,7 @@ def add_hashes(bom: dict[str, Any], pinned: dict[str, Pin]) -> None:
 
 def lacking(bom: dict[str, Any], pinned: dict[str, Pin]) -> list[str]:
     """What a bill of materials does not tell of what is pinned."""
-    told = {canonical(component["name"]): component for component in bom["components"]}
+    told = {canonicalize_name(component["name"]): component for component in bom["components"]}
     problems = []
     for name, pin in pinned.items():
         component = told.get(name, {})
@@ -245,11 +246,6 @@ def invalid(text: str, version: str) -> list[str]:
 
     error = JsonStrictValidator(SchemaVersion.from_version(version)).validate_str(text)
     return [] if error is None else [str(error).partition("\n")[0]]
-
-
-def canonical(name: str) -> str:
-    """A package's name, of which there is one way to write it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def audit() -> None:
