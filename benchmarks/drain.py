@@ -71,7 +71,13 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         )
     fastest = max((values[name] for name in PURE_PYTHON), key=lambda rates: sum(rates))
     report.targets.append(
-        Target("drain, against the fastest pure-Python peer", "times", ratio(ours, fastest), at_least=10)
+        Target(
+            "drain, against the fastest pure-Python peer",
+            "times",
+            ratio(ours, fastest),
+            at_least=10,
+            bound=f"`{NATS_PY}`, out of memory, have {ratio(values[NATS_PY], fastest):.1f} times its rate",
+        )
     )
     return report
 

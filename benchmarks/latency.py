@@ -196,8 +196,9 @@ def _record(report: Report, rate: int, found: dict[str, list[list[float]]]) -> N
         times = ratio(values["imi-registry serve", "p50"], values["commit, then publish", "p50"])
         report.targets.append(Target("latency p50 at 100/s, against commit then publish", "times", times, at_most=3))
     if (rate, "p99") in LIMITS:
-        p99 = median(values["imi-registry serve", "p99"])
-        report.targets.append(Target(f"latency p99 at {rate}/s", "ms", p99, at_most=LIMITS[rate, "p99"]))
+        p99, bare = (median(values[name, "p99"]) for name in ("imi-registry serve", "commit, then publish"))
+        bound = f"`commit, then publish`, without an outbox, has {bare:.2g} ms on the same machine"
+        report.targets.append(Target(f"latency p99 at {rate}/s", "ms", p99, at_most=LIMITS[rate, "p99"], bound=bound))
 
 
 async def _direct_stream(client: Client) -> str:

@@ -26,6 +26,11 @@ DATABASE = (
     "the transaction that changes it, which a reader of the WAL does not (`--only writer-cpu` has the parts)"
 )
 
+BEHIND_COMMIT = (
+    "a relay asks for what was committed when it hears of the COMMIT, and publishes after it; a reader of the WAL is "
+    "handed the change while the client is still told: `--only latency` has the time of a COMMIT and a bare publish"
+)
+
 
 @dataclass
 class Found:
@@ -143,7 +148,7 @@ def _targets(found: Mapping[Side, Found], missing: Mapping[Side, str]) -> list[T
             targets.append(replace(ratio, at_least=at_least, bound=DATABASE))
     cpu = _against(DEBEZIUM, "CPU of all three an event, against", lambda one: sum(one.even.cpu), found, missing)
     p50 = _against(MQ_BRIDGE, "p50 from COMMIT, against", lambda one: one.even.milliseconds(50), found, missing)
-    targets += [replace(cpu, at_most=1.0, bound=DATABASE), replace(p50, at_most=2.0)]
+    targets += [replace(cpu, at_most=1.0, bound=DATABASE), replace(p50, at_most=2.0, bound=BEHIND_COMMIT)]
     over = (ours.even.cpu[0] - found[NOBODY].even.cpu[0]) / 10
     targets.append(Target("PostgreSQL's CPU over bare writes, 100,000 events", "s", over, at_most=22, bound=DATABASE))
     targets.append(

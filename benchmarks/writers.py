@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from time import perf_counter
@@ -90,6 +90,8 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                 "times",
                 ratio(values[EVENTS], values[NOTIFY]),
                 at_least=3,
+                bound=f"`{BARE}` has {ratio(values[BARE], values[NOTIFY]):.1f} times its rate, `{IDS}` "
+                f"{ratio(values[IDS], values[NOTIFY]):.1f}",
             ),
         ]
         report.notes.append(
@@ -112,9 +114,14 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                     "times",
                     ratio(values[EVENTS], values[BARE]),
                     at_least=0.5,
+                    bound=_by_hand(values),
                 )
             )
     return report
+
+
+def _by_hand(values: Mapping[str, list[float]]) -> str:
+    return f"`{BY_HAND}` has {ratio(values[BY_HAND], values[BARE]):.2f}" if BY_HAND in values else ""
 
 
 async def rows_per_second(database_url: str, statement: str) -> float:

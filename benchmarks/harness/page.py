@@ -26,9 +26,13 @@ def write(reports: Sequence[Report], machine: Mapping[str, str], *, results: str
     parts.append("\n## Targets\n\n| figure | target | measured | verdict |\n|---|---|---|---|\n")
     targets = [target for report in reports for target in report.targets]
     parts += [_target(target) for target in targets]
-    bounds = [f"- {one.figure}: {one.bound}\n" for one in targets if one.verdict == "not met" and one.bound]
+    bounds: dict[str, list[str]] = {}
+    for target in targets:
+        if target.verdict == "not met" and target.bound:
+            bounds.setdefault(target.bound, []).append(target.figure)
     if bounds:
-        parts += ["\n## What bounds those that are not met\n\n", *bounds]
+        parts.append("\n## What bounds those that are not met\n\n")
+        parts += [f"- {'; '.join(figures)}: {bound}\n" for bound, figures in bounds.items()]
     if plot:
         parts.append(f"\n## Curves\n\n![Rates and latencies by size]({plot})\n")
     for report in reports:
