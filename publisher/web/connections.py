@@ -40,10 +40,6 @@ class Line:
             self._is_moving = True
             connection.loop.call_soon(self._move)
 
-    def leave(self, connection: LimitedProtocol) -> None:
-        """Forget a connection that is lost."""
-        self._waiting.pop(connection, None)
-
     def __contains__(self, connection: LimitedProtocol) -> bool:
         return connection in self._waiting
 
@@ -87,13 +83,13 @@ class LimitedProtocol(H11Protocol):
         self._line.join(self)
 
     def read_events(self) -> None:
-        """Read what has come, and begin with a request that is whole."""
-        self.flow.resume_reading()
-        super().handle_events()
+        """Read what has come, and begin with a request that is whole; not on a connection that made room meanwhile."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            super().handle_events()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop its time."""
-        self._line.leave(self)
         for timer in (self._ends, self._gives_up):
             if timer is not None:
                 timer.cancel()

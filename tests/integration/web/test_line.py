@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from publisher.web import connections
 from registry.concurrency.tasks import end
 from tests.integration.web.test_http_limits import Caller, get, served
 
@@ -48,14 +51,26 @@ async def test_between_two_requests_all_else_in_the_process_has_its_turn() -> No
     assert len(begun) == len(set(begun)) == 2 * CALLERS, begun
 
 
-async def test_a_connection_that_is_lost_in_line_holds_nobody_up() -> None:
-    async with served() as port:
-        lost = [await Caller.at(port) for _ in range(CALLERS)]
-        for caller in lost:
+async def test_with_what_a_connection_asked_that_made_room_meanwhile_nothing_is_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[str] = []
+
+    async def noting(request: Request) -> Response:
+        begun.append(request.url.query)
+        return PlainTextResponse("ok\n")
+
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", CALLERS)
+    async with served(pages=Starlette(routes=[Route("/", noting)])) as port:
+        callers = [await Caller.at(port) for _ in range(CALLERS)]
+        for caller in callers:
             caller.say(get())
-            caller.close()
-        caller = await Caller.at(port)
-        for _ in range(3):
-            caller.say(get())
-            assert (await caller.answer())[0] == 200
-        caller.close()
+            await caller.answer()
+        for number, caller in reversed(list(enumerate(callers))):
+            caller.say(get(f"/?{number}"))
+        with socket.create_connection(("127.0.0.1", port)):
+            assert await callers[0].is_closed()
+            for caller in callers[1:]:
+                assert (await caller.answer())[0] == 200
+                caller.close()
+    assert begun[CALLERS:] == [str(number) for number in reversed(range(1, CALLERS))]

@@ -153,6 +153,8 @@ async def test_files_and_what_open_pages_are_told_wait_for_no_page(short: None) 
 async def test_a_form_on_its_way_and_an_answer_that_nobody_takes_hold_no_place(short: None) -> None:
     async with holding() as (_, port):
         slow = await asking(port, *["/large"] * PLACES)
+        for caller in slow:
+            caller.say(get("/page"))
         forms = [await Caller.at(port) for _ in range(PLACES)]
         for caller in forms:
             caller.say(FORM + "a=")
