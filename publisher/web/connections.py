@@ -3,12 +3,17 @@
 uvicorn has no time limit for a request that does not come to its end, and answers those beyond `limit_concurrency`
 instead of closing them. So each connection has its time here, and where too many are open the one that has waited
 longest for its request makes room: who sends a whole request is heard.
+
+It also begins with all requests that have come before anything else in the process goes on: with 300 connections that
+asked for anything without end, be it `/readyz`, each event waited for seconds. Here they stand in line, and between two
+the event loop goes round: an event waits for one at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 from email.utils import formatdate
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -17,10 +22,43 @@ REQUEST_SECONDS = 5.0
 """For a request to come, from the beginning of its connection or from the answer to the one before."""
 CONNECTION_SECONDS = 60.0
 """For all of a connection: an answer that nobody takes is not kept for longer."""
+WAITS = "waits"
+"""Is set in the state of a request while an application lets it wait for others."""
+
+
+class Line:
+    """Connections of which something is to be read, each when its turn comes: one in each round of the event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[LimitedProtocol, None] = {}
+        self._is_moving = False
+
+    def join(self, connection: LimitedProtocol) -> None:
+        """Let `connection` read when all have had their turn that are in line; it keeps a place that it has."""
+        self._waiting[connection] = None
+        if not self._is_moving:
+            self._is_moving = True
+            connection.loop.call_soon(self._move)
+
+    def __contains__(self, connection: LimitedProtocol) -> bool:
+        return connection in self._waiting
+
+    def _move(self) -> None:
+        self._is_moving = bool(self._waiting)
+        if self._waiting:
+            connection = next(iter(self._waiting))
+            del self._waiting[connection]
+            connection.loop.call_soon(self._move)
+            connection.read_events()
 
 
 class LimitedProtocol(H11Protocol):
     """uvicorn's protocol with these limits."""
+
+    def __init__(self, *arguments: Any, line: Line, **named: Any) -> None:
+        """`line` is the one of all connections of a server; the rest is uvicorn's."""
+        super().__init__(*arguments, **named)
+        self._line = line
 
     opened_at = 0.0
     _ends: asyncio.TimerHandle | None = None
@@ -39,6 +77,17 @@ class LimitedProtocol(H11Protocol):
         self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         super().data_received(data)
 
+    def handle_events(self) -> None:
+        """Get in line with what has come; no more is taken in meanwhile."""
+        self.flow.pause_reading()
+        self._line.join(self)
+
+    def read_events(self) -> None:
+        """Read what has come, and begin with a request that is whole; not on a connection that made room meanwhile."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            super().handle_events()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop its time."""
         for timer in (self._ends, self._gives_up):
@@ -53,8 +102,8 @@ class LimitedProtocol(H11Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether no request is being answered."""
-        return self.cycle is None or self.cycle.response_complete
+        """Whether no request has come that is not answered yet."""
+        return (self.cycle is None or self.cycle.response_complete) and self not in self._line
 
     def _await_request(self) -> None:
         if self._gives_up is not None:
@@ -66,12 +115,17 @@ class LimitedProtocol(H11Protocol):
             self.transport.abort()
 
     def _make_room(self) -> None:
-        """Where too many are open, close the one that waits longest for a request, or else the oldest."""
+        """Where too many are open, close the oldest of those that are needed least."""
         if len(self.connections) < MOST_CONNECTIONS:
             return
         others = [
             one for one in self.connections if isinstance(one, LimitedProtocol) and not one.transport.is_closing()
         ]
         if len(others) >= MOST_CONNECTIONS:
-            waiting = [one for one in others if one.is_waiting]
-            min(waiting or others, key=lambda one: one.opened_at).transport.abort()
+            min(others, key=lambda one: (one._need(), one.opened_at)).transport.abort()
+
+    def _need(self) -> int:
+        """0 while no request has come, 1 while one waits for its turn, 2 while one is being answered."""
+        if self.is_waiting:
+            return 0
+        return 1 if self.scope is not None and self.scope["state"].get(WAITS) else 2

@@ -7,11 +7,12 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from publisher.web.connections import LimitedProtocol
+from publisher.web.connections import LimitedProtocol, Line
 from registry.errors import Unusable
 
 BACKLOG = 128
@@ -48,7 +49,7 @@ async def serve(application: ASGIApp, listener: socket.socket) -> None:
     """Answer requests on `listener` by `application` until cancelled."""
     config = uvicorn.Config(
         application,
-        http=LimitedProtocol,
+        http=partial(LimitedProtocol, line=Line()),  # type: ignore[arg-type]  # called as a class is
         ws="none",
         backlog=BACKLOG,
         h11_max_incomplete_event_size=MOST_UNREAD_BYTES,

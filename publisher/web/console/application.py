@@ -16,6 +16,8 @@ READING = {"GET", "HEAD"}
 class Application:
     """The status page, which needs nothing but this process, at `/status`, and the console beside it.
 
+    Who asks for `/status`, `/healthz`, `/readyz` or `/metrics` waits for no page, however many others ask for those.
+
     The pages are imported with the first request for one, in a thread, so that events flow meanwhile: with their
     templates they are 4 MiB of a service that is asked by nobody but its supervisor.
     """
@@ -42,6 +44,7 @@ class Application:
 
 
 def _pages(console: Console) -> ASGIApp:
+    from publisher.web.console.bounded import BoundedPages
     from publisher.web.console.pages.routes import pages
 
-    return pages(console)
+    return BoundedPages(pages(console))

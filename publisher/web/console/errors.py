@@ -14,7 +14,6 @@ TITLES = {
     403: "This needs a session",
     404: "There is no such thing",
     405: "This is not done here",
-    408: "The form did not arrive in time",
     409: "This contradicts what is there",
     413: "This form is too large",
     429: "This was too much at once",

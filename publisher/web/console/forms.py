@@ -1,12 +1,11 @@
-"""Forms that do something: read in their time, and only from who has a session and a form of this console."""
+"""Forms that do something: only from who has a session and a form of this console."""
 
 from __future__ import annotations
 
-import asyncio
 from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from publisher.web.console.console import console_of, session_of
 from publisher.web.console.errors import Forbidden
@@ -14,22 +13,13 @@ from publisher.web.console.session import Session, is_same
 from publisher.web.guard import authority_of
 from publisher.web.rates import Rate
 
-BODY_SECONDS = 5.0
-"""As much as the head of a request may take: who sends slower holds a connection for no longer."""
 MOST_FIELDS = 200
 TOKEN = "form"  # noqa: S105  # the name of the field
 
 
 async def fields_of(request: Request) -> dict[str, str]:
-    """The fields of a form; of one that is there twice the last. Raises `HTTPException`."""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            body = await request.body()
-    except TimeoutError:
-        raise HTTPException(408, "the form did not arrive in time", headers={"connection": "close"}) from None
-    except ClientDisconnect:
-        raise HTTPException(400, "the form did not arrive") from None
-    return _fields_in(body)
+    """The fields of a form, which is there whole; of one that is there twice the last. Raises `HTTPException`."""
+    return _fields_in(await request.body())
 
 
 def _fields_in(body: bytes) -> dict[str, str]:

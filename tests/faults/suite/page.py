@@ -120,9 +120,9 @@ OTHERS = [
         "`tests/integration/commands/test_fairness.py`, `tests/integration/deploy/test_nats_floods.py`",
     ),
     (
-        "Half-open, slow or endless HTTP requests stop nothing",
-        "limits of header, body, connections and time, before any page is asked: [security.md](security.md)",
-        "`tests/faults/service/test_half_open_requests.py`",
+        "HTTP requests that are half-open, slow, endless or without end stop nothing",
+        "limits of header, body, connections and time, and one request at a time: [security.md](security.md)",
+        "`tests/faults/web/test_half_open_requests.py`, `tests/faults/web/test_flood_of_pages.py`",
     ),
     (
         "Registries that were cut off from each other end at one id for an origin",

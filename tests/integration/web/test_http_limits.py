@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from publisher.applier.metrics import ApplierMetrics
 from publisher.relay.metrics import RelayMetrics
@@ -41,7 +42,7 @@ PAGES = Starlette(routes=[Route("/", small), Route("/large", large)])
 
 
 @asynccontextmanager
-async def served(bound: str = "127.0.0.1", hosts: str = "", pages: Starlette = PAGES) -> AsyncIterator[int]:
+async def served(bound: str = "127.0.0.1", hosts: str = "", pages: ASGIApp = PAGES) -> AsyncIterator[int]:
     """The port of a server in this process."""
     with server.bind(bound, 0) as listener:
         guarded = Guard(pages, hosts=known_hosts(bound, hosts), style=status.STYLE)
@@ -60,8 +61,9 @@ class Caller:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def at(cls, port: int) -> Caller:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def at(cls, port: int, address: str = "127.0.0.1") -> Caller:
+        """Somebody who calls from `address`, one of this machine's."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)))
 
     def say(self, text: str) -> None:
         if not self._writer.is_closing():

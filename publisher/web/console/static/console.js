@@ -35,10 +35,25 @@ function say(text) {
   document.getElementById("said").textContent = text;
 }
 
+// In how many milliseconds to ask again, where the service has too much to do for an answer; else 0.
+function againMs(status, retryAfter) {
+  return status === 503 ? 1000 * Number(retryAfter) : 0;
+}
+
+// The first answer that is one.
+async function answered(url, headers = {}) {
+  for (;;) {
+    const answer = await fetch(url, { headers });
+    const wait = againMs(answer.status, answer.headers.get("Retry-After"));
+    if (!wait) return answer;
+    await new Promise((done) => { setTimeout(done, wait); });
+  }
+}
+
 async function copy(button) {
   const target = button.dataset.copy;
   const text = target.startsWith("/")
-    ? await (await fetch(target)).text()
+    ? await (await answered(target)).text()
     : document.querySelector(target).textContent;
   try {
     await navigator.clipboard.writeText(text);
@@ -100,6 +115,19 @@ document.addEventListener("htmx:afterSwap", (event) => {
 document.addEventListener("htmx:sendError", (event) => {
   event.detail.target.innerHTML = '<p class="notice bad" role="alert">The service does not answer. Is it still running?</p>';
 });
+
+// A piece that is to be asked for again: what is there stays until it comes, or until something else is wanted there.
+const again = new WeakMap();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { xhr, target, pathInfo } = event.detail;
+  const wait = againMs(xhr.status, xhr.getResponseHeader("Retry-After"));
+  if (!wait) return;
+  event.detail.shouldSwap = false;
+  again.set(target, setTimeout(() => {
+    if (target.isConnected) htmx.ajax("GET", pathInfo.finalRequestPath, { target, swap: "innerHTML" });
+  }, wait));
+});
+document.addEventListener("htmx:beforeRequest", (event) => clearTimeout(again.get(event.detail.target)));
 
 dressed(document);
 setInterval(() => { if (!document.hidden) tellTimes(document); }, 5000);

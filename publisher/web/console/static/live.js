@@ -15,6 +15,7 @@
   let wasAway = false;
   let source = null;
   let isPaused = false;
+  let isLoading = false;
 
   function tell(text) {
     state.textContent = text;
@@ -102,7 +103,9 @@
 
   // More came than was sent: the list as it is now.
   async function reload() {
-    const answer = await fetch(place.dataset.liveList, { headers: { "HX-Request": "true" } });
+    if (isLoading) return;
+    isLoading = true;
+    const answer = await answered(place.dataset.liveList, { "HX-Request": "true" }).finally(() => { isLoading = false; });
     if (!answer.ok) return;
     place.innerHTML = await answer.text();
     tellTimes(place);

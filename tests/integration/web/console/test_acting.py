@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from publisher.web.console import bounded
 from publisher.web.console.console import TRIES
 from publisher.web.rates import Rate
 from tests.support.web.console import TOKEN, Visitor, served
@@ -33,7 +34,8 @@ async def test_a_wrong_token_is_no_session(world: World) -> None:
         assert "Read-only" in (await visitor.get("/")).text
 
 
-async def test_who_tries_many_tokens_is_not_heard_for_a_while(world: World) -> None:
+async def test_who_tries_many_tokens_is_not_heard_for_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "WAIT_SECONDS", 60.0)
     async with served(world, works=False) as (visitor, console):
         console.tries = Rate(TRIES[0], 600)
         for _ in range(TRIES[0] + 1):

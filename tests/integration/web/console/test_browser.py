@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 import psycopg
+import pytest
 from playwright.async_api import Page, expect
 
+from publisher.web.console import bounded
+from publisher.web.console.sources import ledger
+from publisher.web.console.sources.database import Database
 from tests.integration.web.console.test_dead_letters import bury, registration
 from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, window
 from tests.support.web.console import TOKEN, served
@@ -156,3 +162,45 @@ async def test_the_overview_shows_work_as_it_begins_with_charts(world: World) ->
         await expect(page.locator(".chart canvas").first).to_be_visible()
         await page.keyboard.press("/")
         assert await page.evaluate("document.activeElement.id") == "q"
+
+
+async def test_what_is_refused_for_a_moment_is_asked_for_again_and_what_is_there_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PLACES": 1, "WAIT_SECONDS": 0.01, "AGAIN_SECONDS": 1}.items():
+        monkeypatch.setattr(bounded, name, value)
+    register(world, "flume")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    entry = ledger.entry
+
+    async def held(database: Database, command: str) -> ledger.Entry:
+        begun.set()
+        await go_on.wait()
+        return await entry(database, command)
+
+    monkeypatch.setattr(ledger, "entry", held)
+    async with (
+        served(world) as (visitor, _),
+        chromium() as browser,
+        window(browser, f"http://127.0.0.1:{visitor.port}") as page,
+    ):
+        await page.goto("/events")
+        inspector = page.get_by_role("complementary", name="Inspector")
+        refused: list[str] = []
+        page.on("response", lambda answer: refused.append(answer.url) if answer.status == 503 else None)
+        holding = asyncio.ensure_future(visitor.get(f"/commands/{UUID(int=0)}"))  # the one place that there is
+        await begun.wait()
+
+        await page.get_by_role("link", name="project.registered").click()
+        async with asyncio.timeout(20):
+            while len(refused) < 2:
+                await asyncio.sleep(0.05)
+        assert "Choose an event" in await inspector.inner_text()
+        other = await page.context.new_page()
+        await other.goto("/projects")
+        await expect(other.get_by_text("busy: others have asked for pages before")).to_be_visible()
+
+        go_on.set()
+        await expect(inspector.get_by_role("heading", name="Envelope")).to_be_visible()
+        await expect(other.get_by_role("heading", name="Projects")).to_be_visible()
+        await holding

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from publisher.web.console import forms
+from publisher.web.console import bounded
 from publisher.web.guard import MOST_FORM_BYTES
 from tests.integration.web.test_http_limits import Caller
 from tests.support.web.console import served
@@ -36,7 +36,7 @@ async def test_a_form_that_is_too_large_or_none_is_refused_before_it_is_read(wor
 
 
 async def test_a_form_that_does_not_arrive_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(bounded, "FORM_SECONDS", 0.3)
     async with served(world, works=False) as (visitor, _):
         caller = await Caller.at(visitor.port)
         caller.say(post(100, body="token=a"))
