@@ -25,6 +25,8 @@ class Fault(NamedTuple):
     """How long it lasts at most; shorter ones are more frequent."""
     weight: float
     """How often it is chosen, compared with others."""
+    lacks: str | None
+    """What this machine lacks for it; then it is left out."""
 
 
 ALONE = "everything"
@@ -33,12 +35,14 @@ FAULTS: dict[str, Fault] = {}
 """Every kind by its name; `tests/faults/suite/kinds` declares them."""
 
 
-def fault(name: str, on: str, *, longest_seconds: float = 4.0, weight: float = 1.0) -> Callable[[Inject], Inject]:
+def fault(
+    name: str, on: str, *, longest_seconds: float = 4.0, weight: float = 1.0, lacks: str | None = None
+) -> Callable[[Inject], Inject]:
     """Declare a kind of fault: an async generator that injects, yields, and heals."""
 
     def declare(inject: Inject) -> Inject:
         assert name not in FAULTS, name
-        FAULTS[name] = Fault(name, on, asynccontextmanager(inject), longest_seconds, weight)
+        FAULTS[name] = Fault(name, on, asynccontextmanager(inject), longest_seconds, weight, lacks)
         return inject
 
     return declare

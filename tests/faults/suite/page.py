@@ -15,16 +15,17 @@ INTRODUCTION = """\
 Written by `python -m tests.faults.suite.page` out of `reliability.json`; do not edit. What is promised, why it holds,
 what attacks it, and what came of it. What to do when something is lost: [high-availability.md](high-availability.md).
 
-`./run faults --faults 500` runs the long form of the fault suite, `--seed` repeats the schedule of an earlier run,
-`--record` adds the result to this page. Two publishers, two appliers, a subscriber, PostgreSQL with a synchronous
-standby and a cluster of three nats-servers work, each on lines of its own (the nodes among themselves, the standby to
-its primary and PgBouncer, too), while eight writers change shared rows by SQL and by commands: some roll back, some
-hold transactions open, one writes through PgBouncer, some do not wait for the disk, some write more than a batch
-holds. A row stands for a project and its worktree, whose changes have one order; with one of the publishers those of a
-project of which nothing waits go before a backlog of ten already, else of 5,000 ([ADR 18](adr/0018-lane.md)). Faults
-come in random order, two at once now and then, for up to twelve seconds, in the long form for minutes, too. The judge
-reads what the writers' own table holds, every message of the stream with a bare NATS client, a replay, and what the
-subscriber noted: neither the outbox nor the relay's record is believed. A run that fails keeps its history.
+`./run faults --faults 500` runs the long form of the fault suite, `--minutes 30` so long (with both, what comes first
+ends it), `--seed` repeats the schedule of an earlier run, `--record` adds the result to this page. Two publishers, two
+appliers, a subscriber, PostgreSQL with a synchronous standby and a cluster of three nats-servers work, each on lines of
+its own (the nodes among themselves, the standby to its primary and PgBouncer, too), while eight writers change shared
+rows by SQL and by commands: some roll back, some hold transactions open, one writes through PgBouncer, some do not wait
+for the disk, some write more than a batch holds. A row stands for a project and its worktree, whose changes have one
+order; with one of the publishers those of a project of which nothing waits go before a backlog of ten already, else of
+5,000 ([ADR 18](adr/0018-lane.md)). Faults come in random order, two at once now and then, for up to twelve seconds, in
+the long form for minutes, too. The judge reads what the writers' own table holds, every message of the stream with a
+bare NATS client, a replay, and what the subscriber noted: neither the outbox nor the relay's record is believed. A run
+that fails keeps its history.
 """
 PROMISES = [
     (
@@ -223,8 +224,16 @@ def _kinds(runs: list[Run]) -> list[str]:
     counts: Counter[str] = Counter()
     for run in runs:
         counts.update(run.counts)
-    lines = [f"| {name} | {count} |\n" for name, count in sorted(counts.items())]
-    return ["\n## Faults\n\n| fault | times, all runs |\n|---|--:|\n", *lines]
+    latest, left_out = (runs[-1].counts, runs[-1].left_out) if runs else ({}, {})
+    lines = [
+        f"| {name} | {latest.get(name, 0)}{f': {left_out[name]}' if name in left_out else ''} | {counts[name]} |\n"
+        for name in sorted(counts.keys() | left_out.keys())
+    ]
+    return [
+        "\n## Faults\n\nA kind that the latest run did not have stands here with the reason: it was not drawn, or the "
+        "machine lacked something.\n\n| fault | times, latest run | all runs |\n|---|--:|--:|\n",
+        *lines,
+    ]
 
 
 def _takeovers(takeovers: list[Takeovers]) -> list[str]:

@@ -28,6 +28,8 @@ class Run(BaseModel):
     faults: int
     counts: dict[str, int]
     """How often each kind of fault was injected."""
+    left_out: dict[str, str] = {}
+    """Why each other kind was not; empty where that was not noted yet."""
     entries: int
     """Committed changes that writers numbered."""
     messages: int
@@ -107,6 +109,7 @@ def of(outcome: Outcome) -> Run:
         seconds=round(outcome.seconds),
         faults=outcome.faults,
         counts=outcome.counts,
+        left_out=outcome.left_out,
         entries=outcome.verdict.entries,
         messages=outcome.messages,
         overtaking=outcome.overtaking,

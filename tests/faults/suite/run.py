@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import shutil
 from collections.abc import AsyncIterator
@@ -24,7 +25,7 @@ from tests.faults.suite.checker import Verdict, judge
 from tests.faults.suite.entries import Entry, entry_of
 from tests.faults.suite.history import LEDGER, MESSAGES, REPLAY, STREAM, Notes
 from tests.faults.suite.installation import PREFIX, WRITERS, Installation, installed
-from tests.faults.suite.schedule import Attack, plan
+from tests.faults.suite.schedule import Attack, Limits, left_out, plan
 from tests.faults.suite.writers import COMMAND_ROWS, Setting, Writers, ledger
 from tests.support.nats.reading import connected, messages
 
@@ -54,6 +55,8 @@ class Outcome:
     seed: str
     counts: dict[str, int]
     """How often each kind of fault was injected."""
+    left_out: dict[str, str]
+    """Why each other kind was not."""
     recovery_seconds: dict[str, float]
     """The longest time, for each kind, until events flowed again when it was over."""
     seconds: float
@@ -69,8 +72,8 @@ class Outcome:
         return sum(self.counts.values())
 
 
-async def attack(seed: str, faults: int, directory: Path, folder: Path, only: str = "") -> Outcome:
-    """Run `faults` faults of `seed`, of kinds with `only` in their names.
+async def attack(seed: str, limits: Limits, directory: Path, folder: Path, only: str = "") -> Outcome:
+    """Run the faults of `seed`, of kinds with `only` in their names, up to the limits.
 
     Servers store in `directory`, the history is kept in `folder`.
     """
@@ -81,13 +84,15 @@ async def attack(seed: str, faults: int, directory: Path, folder: Path, only: st
             writers = Writers(there.lines[WRITERS].database_url, there.pooled_url, folder)
             attacking = Attack(there, writers)
             async with _writing(there, writers, seed):
-                await attacking.run(plan(seed, faults, only))
+                until = math.inf if limits.minutes is None else monotonic() + 60 * limits.minutes
+                await attacking.run(plan(seed, limits, only), until)
             count = await collect(there)
             seconds = monotonic() - began
         finally:
             await asyncio.to_thread(_keep_logs, there, directory)
     counts = dict(sorted(attacking.counts.items()))
-    return Outcome(seed, counts, attacking.recovery_seconds, seconds, count, overtaking(folder), judge(folder))
+    others = left_out(counts, limits, only)
+    return Outcome(seed, counts, others, attacking.recovery_seconds, seconds, count, overtaking(folder), judge(folder))
 
 
 @asynccontextmanager

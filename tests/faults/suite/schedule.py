@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import random
 from collections import Counter
+from collections.abc import Container, Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
 from time import monotonic
 from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
-import psycopg
-from psycopg import AsyncConnection
 
 from tests.faults.suite import kinds
 from tests.faults.suite.fault import ALONE, FAULTS, Fault
-from tests.faults.suite.history import HANDLED, SCHEDULE, Notes
-from tests.faults.suite.installation import PREFIX, Installation
-from tests.faults.suite.writers import CONNECT, LOST, MARKER, Writers, change
+from tests.faults.suite.history import SCHEDULE, Notes
+from tests.faults.suite.installation import Installation
+from tests.faults.suite.markers import POLL_SECONDS, mark, subject_of_markers, until_handled
+from tests.faults.suite.writers import Writers
 from tests.support.nats.reading import connected
 
 assert kinds  # they declare FAULTS
@@ -31,14 +30,27 @@ FLOWING_SECONDS = 90.0
 """A run fails when events do not flow this long after a fault is over."""
 HEALED_SECONDS = 360.0
 """A run fails when harm and healing take so much longer than the fault is to last."""
-POLL_SECONDS = 0.05
 OWED_SHARE = 0.3
-LONG_FORM = 100
-"""A run of so many faults has those of minutes, too."""
+LONG_FORM, LONG_FORM_MINUTES = 100, 10
+"""A run of so many faults, or minutes, has those of minutes, too, and each kind that this machine can have."""
 MINUTES_SECONDS = 30.0
 """What may last longer than this is to last for minutes: at least half of its longest."""
-LOOKED_AT_BYTES = 4 * 1024 * 1024
-"""So much of the end of the subscriber's notes is searched for a marker."""
+
+
+class Limits(NamedTuple):
+    """When a run ends: after so many faults, or so many minutes, whichever comes first; None is no limit."""
+
+    faults: int | None = None
+    minutes: int | None = None
+
+    def __str__(self) -> str:
+        given = {"faults": self.faults, "minutes": self.minutes}
+        return " or ".join(f"{limit} {unit}" for unit, limit in given.items() if limit is not None)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is the long form."""
+        return (self.faults or math.inf) >= LONG_FORM and (self.minutes or math.inf) >= LONG_FORM_MINUTES
 
 
 class Step(NamedTuple):
@@ -50,26 +62,41 @@ class Step(NamedTuple):
     rng: random.Random
 
 
-def plan(seed: str, faults: int, only: str = "") -> list[Step]:
-    """So many faults, of those kinds that have `only` in their names; the same for the same seed.
+def plan(seed: str, limits: Limits, only: str = "") -> Iterator[Step]:
+    """So many faults, of those kinds that have `only` in their names; the same for the same arguments.
 
-    In a long one each kind comes once at least.
+    In a long one each kind comes once at least; where time is the limit, before any comes often.
     """
-    longest = math.inf if only or faults >= LONG_FORM else MINUTES_SECONDS
-    kinds_of_run = [fault for fault in FAULTS.values() if only in fault.name and fault.longest_seconds <= longest]
-    steps: list[Step] = []
-    left = faults
-    owed = random.Random(seed).sample(kinds_of_run, len(kinds_of_run)) if faults >= LONG_FORM else []
+    kinds_of_run = [fault for fault in FAULTS.values() if obstacle(fault, limits, only) is None]
+    owed = random.Random(seed).sample(kinds_of_run, len(kinds_of_run)) if limits.is_long else []
+    owed_share = OWED_SHARE if limits.minutes is None else 1.0
+    left = limits.faults or math.inf
+    number = 0
     while left:
-        rng = random.Random(f"{seed}/{len(steps)}")
-        is_owed = bool(owed) and (left <= 2 * len(owed) or rng.random() < OWED_SHARE)
+        rng = random.Random(f"{seed}/{number}")
+        is_owed = bool(owed) and (left <= 2 * len(owed) or rng.random() < owed_share)
         chosen = [owed.pop() if is_owed else _choose(rng, kinds_of_run)]
         others = [fault for fault in kinds_of_run if fault.target not in (chosen[0].target, ALONE)]
         if left > 1 and others and chosen[0].target != ALONE and rng.random() < TWO_AT_ONCE:
             chosen.append(_choose(rng, others))
-        steps.append(Step(len(steps), chosen, min(_seconds(rng, fault) for fault in chosen), rng))
+        yield Step(number, chosen, min(_seconds(rng, fault) for fault in chosen), rng)
         left -= len(chosen)
-    return steps
+        number += 1
+
+
+def obstacle(fault: Fault, limits: Limits, only: str = "") -> str | None:
+    """Why a run does not have a kind; None where it may."""
+    if only not in fault.name:
+        return f'not asked for: only "{only}"'
+    if fault.lacks is None and fault.longest_seconds > MINUTES_SECONDS and not (only or limits.is_long):
+        return "lasts for minutes"
+    return fault.lacks
+
+
+def left_out(injected: Container[str], limits: Limits, only: str = "") -> dict[str, str]:
+    """Why each kind was not injected that was not, by its name."""
+    lacking = [fault for fault in FAULTS.values() if fault.name not in injected]
+    return {fault.name: obstacle(fault, limits, only) or "not drawn" for fault in lacking}
 
 
 def _choose(rng: random.Random, among: list[Fault]) -> Fault:
@@ -93,9 +120,11 @@ class Attack:
         self.recovery_seconds: dict[str, float] = {}
         """By kinds of faults: the longest time from when they were over until a change was in the stream."""
 
-    async def run(self, steps: list[Step]) -> None:
-        """Do harm, heal, and wait until events flow, step by step."""
+    async def run(self, steps: Iterable[Step], until: float = math.inf) -> None:
+        """Do harm, heal, and wait until events flow, step by step, and begin none after the time `until`."""
         for step in steps:
+            if monotonic() >= until:
+                break
             await self._harm(step)
             seconds = await self._until_flowing()
             if step.number % CALM == 0:
@@ -119,7 +148,7 @@ class Attack:
         """Write a change, and wait until it is in the stream; returns the seconds that took."""
         began = monotonic()
         async with asyncio.timeout(FLOWING_SECONDS):
-            text = await self._mark()
+            text = (await mark(self._there)).text
             while text not in await self._last_marker():
                 await asyncio.sleep(POLL_SECONDS)
         return monotonic() - began
@@ -128,19 +157,9 @@ class Attack:
         """Wait until a command was carried out, and the subscriber has handled a change made now."""
         applied = self._writers.applied
         async with asyncio.timeout(FLOWING_SECONDS):
-            text = await self._mark()
-            while self._writers.applied == applied or not self._is_handled(text):
+            await until_handled(self._there)
+            while self._writers.applied == applied:
                 await asyncio.sleep(POLL_SECONDS)
-
-    async def _mark(self) -> str:
-        """Change the row of markers; returns the text that its event has. Of a lost COMMIT the outcome is no matter."""
-        while True:
-            with suppress(*LOST):
-                async with await AsyncConnection.connect(self._there.database.url, **CONNECT) as conn:
-                    async with conn.transaction():
-                        entry = await change(conn, MARKER)
-                    return entry.text
-            await asyncio.sleep(POLL_SECONDS)
 
     async def _last_marker(self) -> str:
         """The last event of that row which the stream has, as a text; empty while nobody can tell."""
@@ -149,16 +168,3 @@ class Attack:
                 message = await client.jetstream(timeout=2).get_last_msg(self._there.event_stream, self._subject)
                 return (message.data or b"").decode()
         return ""
-
-    def _is_handled(self, text: str) -> bool:
-        with (self._there.folder / f"{HANDLED}.jsonl").open("rb") as notes:
-            notes.seek(max(notes.seek(0, os.SEEK_END) - LOOKED_AT_BYTES, 0))
-            return text.split(" ")[-1].encode() in notes.read()
-
-
-def subject_of_markers(there: Installation) -> str:
-    """The subject of events of the row that is changed to see that they flow."""
-    with psycopg.connect(there.database.url) as conn:
-        found = conn.execute("SELECT id FROM projects WHERE name = %s", [MARKER]).fetchone()
-    assert found is not None
-    return f"{PREFIX}.evt.v1.project.updated.{found[0]}"

@@ -24,8 +24,8 @@ from tests.faults.suite.checker import judge
 from tests.faults.suite.ending import run_in_order
 from tests.faults.suite.installation import PUBLISHERS, Installation, installed
 from tests.faults.suite.leading import leading_publisher
+from tests.faults.suite.markers import subject_of_markers
 from tests.faults.suite.run import collect
-from tests.faults.suite.schedule import subject_of_markers
 from tests.faults.suite.writers import CONNECT, MARKER, change
 from tests.support.nats.reading import connected
 from tests.support.services import scratch_directory

@@ -50,7 +50,7 @@ def test_a_run_that_is_not_clean_keeps_its_history_and_says_where_and_of_which_s
 ) -> None:
     folder = tmp_path / "history"
     verdict = judged(folder, committed=[A1, A2], told=[A1] if is_lost else [A1, A2])
-    outcome = Outcome("5eed", {"some fault": 1}, {"some fault": 0.1}, 1.0, 2, 0, verdict)
+    outcome = Outcome("5eed", {"some fault": 1}, {}, {"some fault": 0.1}, 1.0, 2, 0, verdict)
 
     assert conclude(outcome, folder) is not is_lost
 

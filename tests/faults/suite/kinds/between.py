@@ -9,8 +9,8 @@ from tests.faults.suite.fault import fault
 from tests.faults.suite.installation import POOLER, REPLICATION, ROUTES, Installation
 from tests.faults.suite.kinds.nats import NATS
 from tests.faults.suite.kinds.network import delay, dropping, throttle
+from tests.faults.suite.kinds.pooler import LACKS
 from tests.faults.suite.kinds.postgresql import POSTGRESQL
-from tests.support.pgbouncer import BINARY
 from tests.support.proxy import Proxy
 
 HARMS: list[tuple[str, Callable[[Proxy], object], float]] = [
@@ -22,19 +22,21 @@ HARMS: list[tuple[str, Callable[[Proxy], object], float]] = [
 """What is said of it, what is done, and for how many seconds at most."""
 
 
-def _declare(line: str, target: str) -> None:
+def _declare(line: str, target: str, lacks: str | None = None) -> None:
     """Each harm, to one of the connections that `line` is made of, to some, or to all."""
     for said, harm, longest_seconds in HARMS:
-        _declare_harm(line, target, said, harm, longest_seconds)
+        _declare_harm(line, target, said, harm, longest_seconds, lacks)
 
-    @fault(f"{line} dropped one way", target, longest_seconds=6, weight=0.5)
+    @fault(f"{line} dropped one way", target, longest_seconds=6, weight=0.5, lacks=lacks)
     async def dropped(there: Installation, rng: random.Random) -> AsyncIterator[None]:
         with dropping(_some(there.between[line], rng), rng):
             yield
 
 
-def _declare_harm(line: str, target: str, said: str, harm: Callable[[Proxy], object], longest_seconds: float) -> None:
-    @fault(f"{line} {said}", target, longest_seconds=longest_seconds, weight=0.5)
+def _declare_harm(
+    line: str, target: str, said: str, harm: Callable[[Proxy], object], longest_seconds: float, lacks: str | None
+) -> None:
+    @fault(f"{line} {said}", target, longest_seconds=longest_seconds, weight=0.5, lacks=lacks)
     async def harmed(there: Installation, rng: random.Random) -> AsyncIterator[None]:
         proxies = _some(there.between[line], rng)
         for proxy in proxies:
@@ -50,5 +52,4 @@ def _some(proxies: list[Proxy], rng: random.Random) -> list[Proxy]:
 
 _declare(ROUTES, NATS)
 _declare(REPLICATION, POSTGRESQL)
-if BINARY is not None:
-    _declare(POOLER, "pgbouncer")
+_declare(POOLER, "pgbouncer", LACKS)

@@ -21,6 +21,7 @@ from tests.support.servers.disks import can_mount
 from tests.support.threads import in_thread
 
 AGAIN_SECONDS = 0.02
+NO_DISK = None if can_mount() else "no file system can be mounted"
 
 
 @fault("no connection left", POSTGRESQL, longest_seconds=5)
@@ -90,23 +91,23 @@ def _declare(name: str, stream: str) -> None:
 _declare("event stream full", "events")
 _declare("command stream full", "commands")
 
-if can_mount():
 
-    @fault("disk of postgresql full", POSTGRESQL, longest_seconds=4)
-    async def postgresql_disk_full(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-        """That of the primary or of the standby, whichever is on it now."""
-        disk = there.disks[POSTGRES_DISK]
-        await in_thread(disk.fill)
-        yield
-        await in_thread(disk.make_room)
-        await there.database.start_what_ended()
+@fault("disk of postgresql full", POSTGRESQL, longest_seconds=4, lacks=NO_DISK)
+async def postgresql_disk_full(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    """That of the primary or of the standby, whichever is on it now."""
+    disk = there.disks[POSTGRES_DISK]
+    await in_thread(disk.fill)
+    yield
+    await in_thread(disk.make_room)
+    await there.database.start_what_ended()
 
-    @fault("disk of a nats node full", NATS, longest_seconds=6)
-    async def nats_disk_full(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-        """A nats-server that could not write stores nothing until it is restarted."""
-        disk = there.disks[NATS_DISK]
-        await in_thread(disk.fill)
-        yield
-        await in_thread(disk.make_room)
-        await there.cluster.stop(0)
-        await there.cluster.start(0)
+
+@fault("disk of a nats node full", NATS, longest_seconds=6, lacks=NO_DISK)
+async def nats_disk_full(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    """A nats-server that could not write stores nothing until it is restarted."""
+    disk = there.disks[NATS_DISK]
+    await in_thread(disk.fill)
+    yield
+    await in_thread(disk.make_room)
+    await there.cluster.stop(0)
+    await there.cluster.start(0)

@@ -11,18 +11,20 @@ from tests.faults.suite.installation import Installation
 from tests.support.pgbouncer import BINARY
 from tests.support.threads import in_thread
 
-if BINARY is not None:
+LACKS = None if BINARY is not None else "PgBouncer is not installed"
 
-    @fault("pgbouncer killed", "pgbouncer", longest_seconds=2)
-    async def killed(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-        assert there.pooler is not None
-        there.pooler.kill()
-        yield
-        await in_thread(there.pooler.start)
 
-    @fault("pgbouncer frozen", "pgbouncer", longest_seconds=6)
-    async def frozen(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-        assert there.pooler is not None
-        there.pooler.process.send_signal(signal.SIGSTOP)
-        yield
-        there.pooler.process.send_signal(signal.SIGCONT)
+@fault("pgbouncer killed", "pgbouncer", longest_seconds=2, lacks=LACKS)
+async def killed(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    assert there.pooler is not None
+    there.pooler.kill()
+    yield
+    await in_thread(there.pooler.start)
+
+
+@fault("pgbouncer frozen", "pgbouncer", longest_seconds=6, lacks=LACKS)
+async def frozen(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    assert there.pooler is not None
+    there.pooler.process.send_signal(signal.SIGSTOP)
+    yield
+    there.pooler.process.send_signal(signal.SIGCONT)
