@@ -64,6 +64,15 @@ class Cluster:
         last = max(blocks, key=lambda block: int(block.stem))
         os.truncate(last, max(last.stat().st_size - cut_bytes, 0))
 
+    async def until_whole(self, stream: str) -> None:
+        """Return when every node has all that the leader of a stream has."""
+        while True:
+            found = (await self.info(stream)).cluster
+            others = found.replicas or [] if found is not None else []
+            if len(others) == SIZE - 1 and all(each.current and not each.offline and not each.lag for each in others):
+                return
+            await asyncio.sleep(0.1)
+
     def freeze(self, *numbers: int) -> None:
         """Stop nodes where they are."""
         for number in numbers:

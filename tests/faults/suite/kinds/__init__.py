@@ -2,6 +2,7 @@
 
 from tests.faults.suite.kinds import (
     between,
+    consumers,
     failover,
     limits,
     nats,
@@ -15,6 +16,7 @@ from tests.faults.suite.kinds import (
 
 __all__ = [
     "between",
+    "consumers",
     "failover",
     "limits",
     "nats",

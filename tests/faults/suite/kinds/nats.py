@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import nats.errors
-import nats.js.errors
 
 from tests.faults.suite.fault import fault
 from tests.faults.suite.installation import Installation
@@ -16,6 +15,8 @@ from tests.support.nats.cluster import SIZE
 from tests.support.nats.reading import connected
 
 NATS = "nats"
+CUT_BYTES = 400
+"""Some part of the last message, or a little more."""
 
 
 async def _leader(there: Installation) -> int:
@@ -121,21 +122,33 @@ async def lame_duck(there: Installation, rng: random.Random) -> AsyncIterator[No
     await there.cluster.start(number)
 
 
-@fault("consumers deleted", NATS, longest_seconds=1)
-async def consumers_deleted(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-    async with connected(there.cluster.url) as client:
-        jetstream = client.jetstream()
-        for stream in (there.event_stream, there.command_stream):
-            with suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):  # as many as NATS deletes in its time
-                for consumer in await jetstream.consumers_info(stream):
-                    await jetstream.delete_consumer(stream, consumer.name)
-    yield
-
-
 @fault("nats node killed and the end of its last block cut", NATS)
 async def block_cut(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-    number = await _follower(there, rng)
+    async with _cut(there, await _follower(there, rng), rng):
+        yield
+
+
+@fault("nats leader killed and the end of its last block cut", NATS)
+async def block_of_leader_cut(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    async with _cut(there, await _leader(there), rng):
+        yield
+
+
+@fault("two nats nodes cut, one after the other", NATS, longest_seconds=2)
+async def blocks_cut(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    """Each is killed, and the end of its last block cut; the second one when the first is whole again."""
+    first, second = rng.sample(range(SIZE), 2)
+    async with _cut(there, first, rng):
+        pass
+    async with _cut(there, second, rng):
+        yield
+
+
+@asynccontextmanager
+async def _cut(there: Installation, number: int, rng: random.Random) -> AsyncIterator[None]:
+    """A node is killed and the end of its last block cut; behind the block it has all of the others again."""
     await there.cluster.kill(number)
-    there.cluster.cut_last_block(number, there.event_stream, rng.randrange(1, 400))
+    there.cluster.cut_last_block(number, there.event_stream, rng.randrange(1, CUT_BYTES))
     yield
     await there.cluster.start(number)
+    await there.cluster.until_whole(there.event_stream)
