@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from statistics import median
 
+from tests.faults.suite.promises import FOUND, OTHERS, PROMISES
 from tests.faults.suite.results import DOCS, Results, Run, SharedKills, Takeovers, read
 
 FILE = DOCS / "reliability.md"
@@ -27,140 +28,10 @@ the long form for minutes, too. The judge reads what the writers' own table hold
 bare NATS client, a replay, and what the subscriber noted: neither the outbox nor the relay's record is believed. A run
 that fails keeps its history.
 """
-PROMISES = [
-    (
-        "Every committed change is in the stream: nothing is lost",
-        "[ADR 1](adr/0001-outbox-and-relay.md)",
-        "`tests/faults/suite`, `tests/faults/relay`",
-        "lost",
-    ),
-    ("… once", "[ADR 1](adr/0001-outbox-and-relay.md), the fence", "the same", "duplicated"),
-    ("… in the order of its row", "[ADR 1](adr/0001-outbox-and-relay.md)", "the same", "reordered"),
-    (
-        "Nothing else is in the stream: no change that was rolled back, or that a crash took back",
-        "[ADR 1](adr/0001-outbox-and-relay.md), what is published is on disk",
-        "the same, `tests/faults/relay/test_durability.py`",
-        "phantoms",
-    ),
-    (
-        "A replay tells what the stream holds",
-        "[ADR 6](adr/0006-history.md)",
-        "`tests/faults/suite`, `tests/faults/client`",
-        "lost in a replay",
-    ),
-    (
-        "A durable subscriber is told everything, whatever kills it",
-        "[ADR 10](adr/0010-durable-subscriptions.md)",
-        "the same",
-        "lost at the subscriber",
-    ),
-    (
-        "… in the order of its row",
-        "[ADR 10](adr/0010-durable-subscriptions.md)",
-        "the same",
-        "skipped at the subscriber",
-    ),
-]
-
-OTHERS = [
-    (
-        "A command is carried out once, with one outcome, whatever is killed",
-        "the ledger's row is of the same transaction as the change: [ADR 5](adr/0005-commands.md)",
-        "`tests/faults/applier/test_applier.py`",
-    ),
-    (
-        "Two publishers never both publish",
-        "a lock, the epoch of the cursor, and the stream's expected sequence, each for when the one before fails: "
-        "[ADR 1](adr/0001-outbox-and-relay.md)",
-        "`tests/faults/relay/test_zombies.py`",
-    ),
-    (
-        "What subscribers saw and the database lost is told, and can be taken back",
-        "the record of what was published lies in the stream as well: [high-availability.md](high-availability.md)",
-        "`tests/faults/relay/test_failover.py`",
-    ),
-    (
-        "A transaction of a million events is told once and in order, though each leader is killed in its midst",
-        "a batch is published whole, or found whole by who follows: [ADR 1](adr/0001-outbox-and-relay.md)",
-        "`tests/faults/relay/test_large_transactions.py` with 8,000; `--long` has the million and three kills (clean, "
-        "in 204 s, on 2026-11-28)",
-    ),
-    (
-        "A commit is published although the connection on which the only publisher listens has become half-open",
-        "the leader looks at itself as a standby would: [ADR 1](adr/0001-outbox-and-relay.md)",
-        "`tests/faults/relay/test_connections.py`",
-    ),
-    (
-        "A process that leads and is killed in a flood of events and commands is followed by the other one",
-        "the same promises hold for a backlog: [ADR 1](adr/0001-outbox-and-relay.md), [ADR 5](adr/0005-commands.md)",
-        "`tests/faults/service/test_takeover_of_backlogs.py`",
-    ),
-    (
-        "A consumer that somebody else deletes, or makes anew, lets a subscriber skip nothing",
-        "it is known by its number and its time of creation: [ADR 10](adr/0010-durable-subscriptions.md)",
-        "`tests/faults/client/test_strangers.py`",
-    ),
-    (
-        "Clocks that jump stop nothing: PostgreSQL's, or that of a service",
-        "leads, limits and waits are measured by clocks that do not jump, or by one of PostgreSQL's and no other",
-        "`tests/faults/relay/test_clocks.py`, `tests/faults/service/test_clocks.py`",
-    ),
-    (
-        "Old and new processes work side by side while a version is replaced",
-        "migrations in two phases, compatible by declaration: [ADR 7](adr/0007-migrations.md)",
-        "`tests/faults/service/test_rolling_upgrade.py`",
-    ),
-    (
-        "A registry is restored elsewhere, to a moment, and its stream goes on",
-        "the cursor lies in the database that is restored: [backup.md](backup.md)",
-        "`tests/faults/service/test_backup_drill.py`",
-    ),
-    (
-        "One sender of commands keeps no other waiting for more than its turn",
-        "lanes by sender, and a limit for each: [ADR 5](adr/0005-commands.md)",
-        "`tests/integration/commands/test_fairness.py`, `tests/integration/deploy/test_nats_floods.py`",
-    ),
-    (
-        "HTTP requests that are half-open, slow, endless or without end stop nothing",
-        "limits of header, body, connections and time, and one request at a time: [security.md](security.md)",
-        "`tests/faults/web/test_half_open_requests.py`, `tests/faults/web/test_flood_of_pages.py`",
-    ),
-    (
-        "Registries that were cut off from each other end at one id for an origin",
-        "one key an origin, changed by compare-and-set under a quorum: [ADR 20](adr/0020-agreement.md)",
-        "`tests/faults/agreement/test_partition.py`, `tests/faults/agreement/test_killed.py`",
-    ),
-    (
-        "A mirror and a replica are their source, whatever is killed",
-        "place and rows change in one transaction: [ADR 17](adr/0017-mirror.md), [ADR 19](adr/0019-replica.md)",
-        "`tests/faults/mirror/test_killed.py`, `tests/faults/replica/test_killed.py`",
-    ),
-]
-"""Promises that a test of their own attacks at each change: it fails, or they hold."""
 
 TAKEOVERS_SINCE = """
 A machine busy with other things (2 cores, a load of 18, commit 4ddc004) took 4.50 s in the median of 18 times parted
 from NATS alone, and 7.24 s at most.
-"""
-
-FOUND = """
-## What it found
-
-Each was a fault of the product; it is mended, and has a test of its own.
-
-- In a cluster, a consumer whose leader was lost was taken for one that is gone: a durable subscription began anew, with
-  new events alone if it had begun so. nats-server names such a consumer beside its list, nats-py leaves that out. (The
-  first recorded run met it once, as `handled again` shows.) `tests/faults/client/test_cluster.py`
-- What a writer with `synchronous_commit = off` or `local` wrote was published before the synchronous standby had it.
-  `tests/faults/relay/test_failover.py`
-- Anybody who may connect to PostgreSQL could fill its queue of notifications, and then commits failed of writers whose
-  change rang for the publisher. `tests/faults/service/test_full_notification_queue.py`
-- A publisher without a standby hung for ever on a connection that stood and carried nothing.
-  `tests/faults/relay/test_connections.py`
-- A consumer that somebody else made anew, with a later start, let a durable subscription skip events.
-  `tests/faults/client/test_strangers.py`
-- A publisher that was cut off from NATS alone kept the lead for ever; one that hung as PostgreSQL's clock was set back,
-  for as long as it was set back. `tests/faults/suite/takeover.py`, `tests/faults/relay/test_clocks.py`
 """
 
 
@@ -240,13 +111,14 @@ def _takeovers(takeovers: list[Takeovers]) -> list[str]:
     if not takeovers:
         return []
     parts = [
-        "\n## Takeovers\n\nFrom the moment the leading publisher is lost until the other one has published a change, "
-        "with the default settings.\n`python -m tests.faults.suite.takeover` measures them.\n\n",
-        "| what happens to the leader | times | median | maximum | target | measured |\n|---|--:|--:|--:|--:|---|\n",
+        "\n## Takeovers\n\nFrom the moment the leader is lost until the other one has published a change, or carried\n"
+        "out a command, with the default settings. `python -m tests.faults.suite.takeover` measures them.\n\n",
+        "| leader | what happens to it | times | median | maximum | target | measured |\n",
+        "|---|---|--:|--:|--:|--:|---|\n",
     ]
     for one in takeovers:
         parts.append(
-            f"| {one.way} | {len(one.seconds)} | {median(one.seconds):.2f} s | {max(one.seconds):.2f} s "
+            f"| {one.part} | {one.way} | {len(one.seconds)} | {median(one.seconds):.2f} s | {max(one.seconds):.2f} s "
             f"| {one.limit_seconds:g} s | {one.date}, commit {one.commit} |\n"
         )
     parts.append(TAKEOVERS_SINCE)

@@ -47,13 +47,19 @@ class Run(BaseModel):
 
 
 class Takeovers(BaseModel):
-    """How long it took until another publisher published, of one way to lose the first."""
+    """How long it took until another one led, of one way to lose the first."""
 
+    part: str = "publisher"
     way: str
     limit_seconds: float
     date: str
     commit: str
     seconds: list[float]
+
+    @property
+    def name(self) -> str:
+        """What was lost, and how."""
+        return f"{self.part} {self.way}"
 
 
 class SharedKills(BaseModel):

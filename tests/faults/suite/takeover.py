@@ -1,4 +1,7 @@
-"""How long it takes until another publisher publishes: `python -m tests.faults.suite.takeover --times 50 --record`."""
+"""How long it takes until another publisher publishes, or another applier applies.
+
+`python -m tests.faults.suite.takeover --times 50 --record`
+"""
 
 from __future__ import annotations
 
@@ -8,40 +11,41 @@ import random
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from statistics import median
 from time import monotonic
 from typing import Annotated, NamedTuple
 
 import typer
-from nats.aio.msg import Msg
-from psycopg import AsyncConnection
 
 from publisher.relay.patience import WELL_SECONDS
 from tests.faults.suite import page, results
 from tests.faults.suite.checker import judge
 from tests.faults.suite.ending import run_in_order
-from tests.faults.suite.installation import PUBLISHERS, Installation, installed
-from tests.faults.suite.leading import leading_publisher
-from tests.faults.suite.markers import subject_of_markers
+from tests.faults.suite.installation import Installation, installed
+from tests.faults.suite.leading import APPLIER, PUBLISHER, Part, Work
 from tests.faults.suite.run import collect
-from tests.faults.suite.writers import CONNECT, MARKER, change
-from tests.support.nats.reading import connected
 from tests.support.services import scratch_directory
 
 LOST_SECONDS = 60.0
 
 
 class Way(NamedTuple):
-    """One way to lose the leading publisher."""
+    """One way to lose a leader."""
 
-    name: str
+    part: Part
+    how: str
     limit_seconds: float
     lose: Callable[[Installation, str], AbstractAsyncContextManager[None]]
     """The leader of this name is lost inside the block."""
     calm_seconds: float = 0.0
     """So long nothing was lost in this way before: who took the lead for it is more patient the next time."""
+
+    @property
+    def name(self) -> str:
+        """What is lost, and how."""
+        return f"{self.part.name} {self.how}"
 
 
 @asynccontextmanager
@@ -77,16 +81,21 @@ def _parted(from_what: str) -> Callable[[Installation, str], AbstractAsyncContex
 
 
 WAYS = [
-    Way("killed", 1.0, killed),
-    Way("frozen", 3.0, frozen),
-    Way("parted from PostgreSQL", 5.0, _parted("PostgreSQL")),
-    Way("parted from NATS", 5.0, _parted("NATS"), calm_seconds=WELL_SECONDS + 1),
-    Way("parted from both", 5.0, _parted("both")),
+    Way(PUBLISHER, "killed", 1.0, killed),
+    Way(PUBLISHER, "frozen", 3.0, frozen),
+    Way(PUBLISHER, "parted from PostgreSQL", 5.0, _parted("PostgreSQL")),
+    Way(PUBLISHER, "parted from NATS", 5.0, _parted("NATS"), calm_seconds=WELL_SECONDS + 1),
+    Way(PUBLISHER, "parted from both", 5.0, _parted("both")),
+    Way(APPLIER, "killed", 4.0, killed),
+    Way(APPLIER, "frozen", 5.0, frozen),
+    Way(APPLIER, "parted from NATS", 5.0, _parted("NATS")),
+    Way(APPLIER, "parted from both", 5.0, _parted("both")),
 ]
+"""An applier that is parted from PostgreSQL alone keeps the lead: it is NATS' to give."""
 
 
 async def measure(ways: list[Way], times: int, directory: Path, folder: Path) -> dict[str, list[float]]:
-    """Seconds, by way, from when the leader was lost until the next one had published a change made since.
+    """Seconds, by name of the way, from when the leader was lost until the next one had done work that came since.
 
     Fails when anything was published twice, or out of order, meanwhile.
     """
@@ -94,21 +103,16 @@ async def measure(ways: list[Way], times: int, directory: Path, folder: Path) ->
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     over_at: dict[str, float] = {}
     rng = random.Random(0)
-    async with installed(directory, folder) as there, connected(there.cluster.url) as client:
-        arrived: asyncio.Queue[bytes] = asyncio.Queue()
-
-        async def note(message: Msg) -> None:
-            arrived.put_nowait(message.data)
-
-        await client.subscribe(subject_of_markers(there), cb=note)
-        await client.flush()
+    async with installed(directory, folder) as there, AsyncExitStack() as stack:
+        parts = {way.part.name: way.part for way in ways}
+        works = {name: await stack.enter_async_context(part.working(there)) for name, part in parts.items()}
         for _ in range(times):
             for way in ways:
-                leader = await _leader_with_standby(there)
+                leader = await _leader_with_standby(there, way.part)
                 calm_until = over_at.get(way.name, -math.inf) + way.calm_seconds
                 await asyncio.sleep(max(calm_until - monotonic(), 0) + rng.random())  # at any beat
                 async with way.lose(there, leader):
-                    measured[way.name].append(await _seconds_until_published(there, arrived))
+                    measured[way.name].append(await _seconds(works[way.part.name]))
                 over_at[way.name] = monotonic()
         await collect(there)
     verdict = judge(folder)
@@ -116,14 +120,22 @@ async def measure(ways: list[Way], times: int, directory: Path, folder: Path) ->
     return measured
 
 
-async def _leader_with_standby(there: Installation) -> str:
-    """Name of the publisher that leads, once the other one stands by."""
+async def _leader_with_standby(there: Installation, part: Part) -> str:
+    """Name of the party that leads, once the other one stands by."""
     async with asyncio.timeout(LOST_SECONDS):
         while True:
-            leader = await leading_publisher(there)
-            if leader is not None and all([await _is_ready(there, name) for name in PUBLISHERS]):
-                return leader
+            if all([await _is_ready(there, name) for name in part.parties]):
+                leader = await part.leader(there)
+                if leader is not None:
+                    return leader
             await asyncio.sleep(0.1)
+
+
+async def _seconds(work: Work) -> float:
+    began = monotonic()
+    async with asyncio.timeout(LOST_SECONDS):
+        await work()
+    return monotonic() - began
 
 
 async def _is_ready(there: Installation, name: str) -> bool:
@@ -135,16 +147,6 @@ async def _is_ready(there: Installation, name: str) -> bool:
     return False
 
 
-async def _seconds_until_published(there: Installation, arrived: asyncio.Queue[bytes]) -> float:
-    began = monotonic()
-    async with await AsyncConnection.connect(there.database.url, **CONNECT) as conn, conn.transaction():
-        entry = await change(conn, MARKER)
-    async with asyncio.timeout(LOST_SECONDS):
-        while entry.text.encode() not in await arrived.get():
-            pass
-    return monotonic() - began
-
-
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
@@ -154,7 +156,7 @@ def main(
     only: Annotated[str, typer.Option(help="Ways with this in their names alone; the others' figures stay.")] = "",
     record: Annotated[bool, typer.Option("--record", help="Write the figures to docs/reliability.json.")] = False,
 ) -> None:
-    """Lose the leading publisher in every way, and measure how long nothing is published.
+    """Lose the leader in every way, and measure how long nothing is published, or no command is carried out.
 
     Exit code 1 where one took longer than its target.
     """
@@ -171,7 +173,7 @@ def main(
         )
     if record:
         found = results.read()
-        taken = {one.way: one for one in found.takeovers} | {way.name: _taken(way, measured[way.name]) for way in ways}
+        taken = {one.name: one for one in found.takeovers} | {way.name: _taken(way, measured[way.name]) for way in ways}
         found.takeovers = [taken[way.name] for way in WAYS if way.name in taken]
         results.store(found)
         page.write()
@@ -187,7 +189,8 @@ def late(ways: Sequence[Way], measured: Mapping[str, Sequence[float]]) -> list[s
 
 def _taken(way: Way, seconds: list[float]) -> results.Takeovers:
     return results.Takeovers(
-        way=way.name,
+        part=way.part.name,
+        way=way.how,
         limit_seconds=way.limit_seconds,
         date=results.today(),
         commit=results.commit(),

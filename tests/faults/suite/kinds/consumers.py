@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import nats.errors
@@ -19,6 +20,8 @@ from tests.faults.suite.subscriber import DURABLE
 from tests.support.nats.consumers import delete_consumer, is_there, make_consumer, newest_of
 from tests.support.nats.reading import connected
 
+REPLACED_SECONDS = 60.0
+"""A subscriber that has not noticed the stranger by then believes him; what he let it skip the judge finds."""
 MADE: list[dict[str, Any]] = [
     {"deliver_policy": "new"},
     {"deliver_policy": "all"},
@@ -65,7 +68,8 @@ async def made_anew(there: Installation, rng: random.Random) -> AsyncIterator[No
     config = common | {"filter_subject": found["config"]["filter_subject"]} | rng.choice(MADE)
     await make_consumer(there.cluster, there.event_stream, config)
     _heal(there, rng)
-    while await is_there(there.cluster, there.event_stream, found["name"]):
+    until = monotonic() + REPLACED_SECONDS
+    while await is_there(there.cluster, there.event_stream, found["name"]) and monotonic() < until:
         await asyncio.sleep(POLL_SECONDS)
     await until_handled(there)
 
