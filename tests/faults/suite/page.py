@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from statistics import median
 
-from tests.faults.suite.promises import FOUND, OTHERS, PROMISES
+from tests.faults.suite.promises import FOUND, NOT_DONE, OTHERS, PROMISES
 from tests.faults.suite.results import DOCS, Results, Run, SharedKills, Takeovers, read
 
 FILE = DOCS / "reliability.md"
@@ -46,16 +46,29 @@ def text(results: Results) -> str:
         in_all = sum(run.broken.get(key, 0) for run in results.runs)
         parts.append(f"| {promise} | {why} | {attack} | {last} | {in_all} |\n")
     parts.append("\n## What tests of their own attack, at each change\n\n")
-    parts.append("| promise | why it holds | what attacks it |\n|---|---|---|\n")
-    parts += [f"| {promise} | {why} | {attack} |\n" for promise, why, attack in OTHERS]
+    parts.append("| promise | why it holds | what attacks it | held on (commit) |\n|---|---|---|---|\n")
+    parts += [f"| {promise} | {why} | {attack} | {_held(attack, results)} |\n" for promise, why, attack in OTHERS]
     parts += [*_runs(results.runs), *_takeovers(results.takeovers), *_shared_kills(results.shared_kills)]
-    parts += [FOUND, *_kinds(results.runs)]
+    parts += [FOUND, NOT_DONE, *_kinds(results.runs)]
     return "".join(parts)
 
 
 def write() -> None:
     """Write the page."""
     FILE.write_text(text(read()))
+
+
+def _held(attack: str, results: Results) -> str:
+    """What is recorded of the tests that `attack` names."""
+    found = [
+        f"{one.date} ({one.commit}), in {one.seconds:.0f} s" for one in results.own_tests if f"`{one.file}`" in attack
+    ]
+    if "test_large_transactions" in attack:
+        found += [
+            f"{one.events:,} events, {one.kills} kills: {one.date} ({one.commit}), in {one.seconds:.0f} s"
+            for one in results.large_transactions[-1:]
+        ]
+    return "; ".join(found) or "not recorded yet"
 
 
 def _runs(runs: list[Run]) -> list[str]:

@@ -78,12 +78,35 @@ class SharedKills(BaseModel):
     """Lost, repeated, or out of the order of their row."""
 
 
+class LargeTransaction(BaseModel):
+    """One transaction that was told once and in order, though each leader was killed in its midst."""
+
+    date: str
+    commit: str
+    events: int
+    kills: int
+    seconds: float
+
+
+class OwnTests(BaseModel):
+    """The tests of one file, of which all held."""
+
+    file: str
+    date: str
+    commit: str
+    seconds: float
+
+
 class Results(BaseModel):
     """Everything that the page tells."""
 
     runs: list[Run] = []
     takeovers: list[Takeovers] = []
     shared_kills: list[SharedKills] = []
+    large_transactions: list[LargeTransaction] = []
+    """The latest of each size, the largest last."""
+    own_tests: list[OwnTests] = []
+    """The latest of each file."""
 
 
 def read() -> Results:

@@ -25,6 +25,7 @@ from tests.faults.suite.checker import Verdict, judge
 from tests.faults.suite.entries import Entry, entry_of
 from tests.faults.suite.history import LEDGER, MESSAGES, REPLAY, STREAM, Notes
 from tests.faults.suite.installation import PREFIX, WRITERS, Installation, installed
+from tests.faults.suite.markers import mark
 from tests.faults.suite.schedule import Attack, Limits, left_out, plan
 from tests.faults.suite.writers import COMMAND_ROWS, Setting, Writers, ledger
 from tests.support.nats.reading import connected, messages
@@ -119,6 +120,7 @@ async def collect(there: Installation) -> int:
     async with connected(there.cluster.url) as client:
         async with asyncio.timeout(REST_SECONDS):
             await _until_no_command_waits(there)
+            await mark(there)  # behind the events of the last commands, which no ledger has
         committed = ledger(there.database.url)
         _note(there, LEDGER, list(enumerate(committed)))
         wanted = set(committed)

@@ -82,14 +82,15 @@ def test_a_kind_that_a_run_lacked_is_told_with_why(monkeypatch: pytest.MonkeyPat
         (["--minutes", "0"], "--minutes"),
         (["--minutes", "soon"], "--minutes"),
         (["--only", "no such kind"], '"no such kind" is in none of'),
-        (["--only", "clock jumps"], "clock jumps (no such tool)"),
+        (["--only", "pgbouncer killed"], "pgbouncer killed (no such tool)"),
         (["--seed", "../other"], '"../other" must be the name of a folder'),
     ],
 )
 def test_arguments_that_make_no_run_are_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
-    monkeypatch.setitem(FAULTS, "clock jumps", FAULTS["clock jumps"]._replace(lacks="no such tool"))
+    name = "pgbouncer killed"
+    monkeypatch.setitem(FAULTS, name, FAULTS[name]._replace(lacks="no such tool"))
 
     refused = CliRunner(env={"COLUMNS": "2000"}).invoke(app, arguments)
 
