@@ -46,7 +46,7 @@ async def test_events_of_one_transaction_are_told_once_and_in_order_though_each_
     # More than a batch holds goes in several, and the killed ones end where they ended.
     found._replace(split=[]).assert_clean(at_least=events)
     for name, value in {"events": events, "kills": kills}.items():
-        record_property(name, value)  # for docs/reliability.md, see tests/faults/suite/own_tests.py
+        record_property(name, value)  # for docs/reliability.md, see tests/faults/suite/promises/own_tests.py
 
 
 def write(world: World, events: int) -> None:

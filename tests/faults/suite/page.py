@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from statistics import median
 
-from tests.faults.suite.promises import FOUND, NOT_DONE, OTHERS, PROMISES
+from tests.faults.suite.promises.texts import FOUND, NOT_DONE, OTHERS, PROMISES
 from tests.faults.suite.results import DOCS, Results, Run, SharedKills, Takeovers, read
 
 FILE = DOCS / "reliability.md"

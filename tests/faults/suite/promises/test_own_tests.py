@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.suite.own_tests import FILES, recorded
+from tests.faults.suite.promises.own_tests import FILES, recorded
 from tests.faults.suite.results import LargeTransaction, OwnTests, Results
 
 CLOCKS, LARGE = "tests.faults.relay.test_clocks", "tests.faults.relay.test_large_transactions"

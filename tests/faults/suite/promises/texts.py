@@ -72,12 +72,12 @@ OTHERS = [
     (
         "A consumer that somebody else deletes, or makes anew, lets a subscriber skip nothing",
         "it is known by its number and its time of creation: [ADR 10](adr/0010-durable-subscriptions.md)",
-        "`tests/faults/client/test_strangers.py`",
+        "`tests/faults/client/test_strangers.py`, and the suite",
     ),
     (
         "Clocks that jump stop nothing: PostgreSQL's, or that of a service",
         "leads, limits and waits are measured by clocks that do not jump, or by one of PostgreSQL's and no other",
-        "`tests/faults/relay/test_clocks.py`, `tests/faults/service/test_clocks.py`",
+        "`tests/faults/relay/test_clocks.py`, `tests/faults/service/test_clocks.py`, and the suite",
     ),
     (
         "Old and new processes work side by side while a version is replaced",

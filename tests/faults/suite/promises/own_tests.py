@@ -1,7 +1,7 @@
 """Record what came of the tests that docs/reliability.md names, out of a run of pytest in this checkout.
 
 `pytest --long tests/faults/relay/test_large_transactions.py --junitxml FILE`, or the whole tests so, and then
-`python -m tests.faults.suite.own_tests FILE`
+`python -m tests.faults.suite.promises.own_tests FILE`
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import typer
 
 from tests.faults.suite import page, results
-from tests.faults.suite.promises import OTHERS
+from tests.faults.suite.promises.texts import OTHERS
 from tests.faults.suite.results import LargeTransaction, OwnTests, Results
 
 FILES = {file for _, _, attack in OTHERS for file in re.findall(r"tests/[\w/]+\.py", attack)}
