@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
-from tests.support.nats.api import ask
+from tests.support.nats.api import AGAIN_SECONDS, ask
 from tests.support.nats.cluster import Cluster
 
 NOT_FOUND = 10014
 
 
 async def newest_of(cluster: Cluster, stream: str, durable: str) -> dict[str, Any]:
-    """The information about the newest consumer of a durable subscription, of which there is one at least."""
+    """The information about the newest consumer of a durable subscription, once the list has one."""
     name = re.compile(re.escape(durable) + r"-(\d+)")
-    found = (await ask(cluster, f"CONSUMER.LIST.{stream}", {}))["consumers"]
-    numbered = [(int(match[1]), info) for info in found if (match := name.fullmatch(info["name"]))]
-    return dict(max(numbered, key=lambda pair: pair[0])[1])
+    while True:
+        found = (await ask(cluster, f"CONSUMER.LIST.{stream}", {}))["consumers"] or []  # without those of no leader
+        numbered = {int(match[1]): info for info in found if (match := name.fullmatch(info["name"]))}
+        if numbered:
+            return dict(numbered[max(numbered)])
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def delete_consumer(cluster: Cluster, stream: str, name: str) -> None:

@@ -32,7 +32,10 @@ async def clock_jumps(there: Installation, rng: random.Random) -> AsyncIterator[
 
 @fault("clock jumps by minutes or hours", ALONE, longest_seconds=6, lacks=LACKS)
 async def clock_jumps_far(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-    """And back; whose lock is awaited then, or who is in a deadlock, an operator ends: PostgreSQL would in hours."""
+    """And back; who awaits a lock then, in a deadlock or not, is ended by an operator: PostgreSQL would in hours.
+
+    So it is already while the clock is ahead, and libfaketime lets a process that sleeps in a call see the real time.
+    """
     seconds = round(60 * (FURTHEST_SECONDS / 60) ** rng.random())
     there.clock.jump(rng.choice([-seconds, seconds]))
     yield
