@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import psycopg
@@ -19,7 +18,7 @@ SECONDS_FOR_EACH = 0.002
 
 @pytest.mark.parametrize(("events", "kills"), [(8_000, 1), pytest.param(1_000_000, 3, marks=pytest.mark.long)])
 async def test_events_of_one_transaction_are_told_once_and_in_order_though_each_leader_is_killed(
-    world: World, events: int, kills: int, record_property: Callable[[str, object], None]
+    world: World, events: int, kills: int
 ) -> None:
     patience_seconds = 60 + events * SECONDS_FOR_EACH
 
@@ -45,8 +44,6 @@ async def test_events_of_one_transaction_are_told_once_and_in_order_though_each_
         found = await world.audit()
     # More than a batch holds goes in several, and the killed ones end where they ended.
     found._replace(split=[]).assert_clean(at_least=events)
-    for name, value in {"events": events, "kills": kills}.items():
-        record_property(name, value)  # for docs/reliability.md, see tests/faults/suite/promises/own_tests.py
 
 
 def write(world: World, events: int) -> None:

@@ -19,6 +19,9 @@ from tests.faults.suite.promises.texts import OTHERS
 from tests.faults.suite.results import LargeTransaction, OwnTests, Results
 
 FILES = {file for _, _, attack in OTHERS for file in re.findall(r"tests/[\w/]+\.py", attack)}
+LARGE = "tests/faults/relay/test_large_transactions.py"
+EVENTS_AND_KILLS = re.compile(r"\[(\d+)-(\d+)\]")
+"""What its test is named after."""
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
@@ -53,10 +56,12 @@ def recorded(known: Results, report: str, commit: str) -> Results:
         seconds = sum(_seconds(case) for case in of_file)
         own[file] = OwnTests(file=file, date=date, commit=commit, seconds=round(seconds, 1))
         for case in of_file:
-            noted = {str(each.get("name")): int(str(each.get("value"))) for each in case.iter("property")}
-            if noted.keys() == {"events", "kills"}:
-                taken = round(_seconds(case), 1)
-                large[noted["events"]] = LargeTransaction(date=date, commit=commit, seconds=taken, **noted)
+            size = EVENTS_AND_KILLS.search(str(case.get("name")))
+            if file == LARGE and size is not None:
+                events, kills = map(int, size.groups())
+                large[events] = LargeTransaction(
+                    date=date, commit=commit, events=events, kills=kills, seconds=round(_seconds(case), 1)
+                )
     of_size = [large[events] for events in sorted(large)]
     return known.model_copy(update={"own_tests": [own[file] for file in sorted(own)], "large_transactions": of_size})
 
