@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.transport import WebSocketTransport
 
 from registry.broker.access import ANYBODY, Access
 from registry.broker.errors import connect_reason, from_nats, reason_of, translated_nats
@@ -54,7 +55,7 @@ async def connect_nats(
     answering whoever asks, at inboxes alone. Raises `Invalid` for a URL that is none, `Unavailable` when no server
     answers now, or none takes this client.
     """
-    servers = _servers(url)
+    servers = _servers(url, access)
     if access.identities and any("@" in urlsplit(server).netloc for server in servers):
         raise Invalid(f"NATS URL {redacted(url)} and setting {access.identities[0]}: both say who this is; give one")
     dialer = _Dialer(servers, name, access, on_closed, AnsweringClient if answers else PermittedClient)
@@ -127,8 +128,7 @@ class _Dialer:
             if not client.is_connected:  # nats-py takes an end for an answer
                 raise nats.errors.UnexpectedEOF  # told as what it raises itself
         except (OSError, TimeoutError, nats.errors.Error, ValueError) as error:
-            if client._transport is not None:
-                client._transport.close()  # type: ignore[no-untyped-call]  # nats-py annotates it not
+            await _abandoned(client)
             cause = _hidden(client) or self._cause or error  # NoServersError hides why; what nats-py reported does not
             where = redacted(",".join(servers))
             reason = f"{connect_reason(cause)}{self._access.remark(cause)}"
@@ -155,6 +155,16 @@ class _Dialer:
             _refusals.failed(refusal, "nats refuses", server=server)
             return
         log.debug("nats connection", server=server, error=reason_of(error))
+
+
+async def _abandoned(client: Client) -> None:
+    """Let go of a connection that was not made. By websockets a session is open then, whose end is to be waited for."""
+    transport = client._transport
+    if transport is None:
+        return
+    transport.close()  # type: ignore[no-untyped-call]  # nats-py annotates it not
+    if isinstance(transport, WebSocketTransport):
+        await transport.wait_closed()  # type: ignore[no-untyped-call]
 
 
 def _hidden(client: Client) -> Exception | None:
@@ -213,12 +223,14 @@ async def flushed(client: Client) -> None:
         raise from_nats(refusal, "NATS refuses") from refusal
 
 
-def _servers(url: str) -> list[str]:
-    """The servers in `url`. Raises `Invalid` naming the one that is none."""
+def _servers(url: str, access: Access = ANYBODY) -> list[str]:
+    """The servers in `url`. Raises `Invalid` naming one that is none, or never has the TLS that is asked for."""
     servers = [server.strip() for server in url.split(",")]
     schemes = {_scheme(server) for server in servers}
     if schemes & WEBSOCKETS and schemes - WEBSOCKETS:
         raise Invalid(f"NATS URL {printable(redacted(url))}: it must not have websockets beside other servers")
+    if "ws" in schemes and ("wss" in schemes or access.requires_tls):
+        raise Invalid(f"NATS URL {printable(redacted(url))}: TLS is asked for, and ws:// is without it; give wss://")
     if schemes & WEBSOCKETS and importlib.util.find_spec("aiohttp") is None:
         raise Invalid(f"NATS URL {printable(redacted(url))}: for websockets the package aiohttp must be installed")
     return servers

@@ -98,11 +98,15 @@ def no_stream(stream: str) -> NotFound:
 
 def connect_reason(error: Exception) -> str:
     """Why a connection was not made, in words: what TLS found wrong, too."""
+    hint = "; does it speak TLS before its first word? see nats_tls_handshake_first"
+    if isinstance(error, ssl.SSLError) and isinstance(
+        error.__cause__, ssl.SSLError
+    ):  # by websockets: aiohttp's around it
+        error, hint = error.__cause__, "; is there TLS on this port?"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {error.verify_message}; see setting nats_tls_ca"
     if isinstance(error, ssl.SSLError):
         text = str(error.reason or error).replace("_", " ").lower()
-        hint = "; does it speak TLS before its first word? see nats_tls_handshake_first"
         return f"TLS: {text}{hint if error.reason in NOT_TLS else ''}"
     return reason_of(error)
 

@@ -157,9 +157,7 @@ class PermittedClient(Client):
 
     def _connect_command(self) -> bytes:
         """What tells the server who we are. Raises when that was to be told under TLS alone, and there is none."""
-        server = self._current_server
-        is_secured = self.options["tls_handshake_first"] or self._server_info.get("tls_required")
-        if self._requires_tls and not is_secured and server is not None and server.uri.scheme != "wss":
+        if self._requires_tls and not self._is_under_tls():
             raise nats.errors.Error("a URL or setting asks for TLS and the server has none: nothing was sent to it")
         self._crowded = None
         if self._access.identities:  # a server that takes in anybody does not ask
@@ -171,6 +169,11 @@ class PermittedClient(Client):
             return super()._connect_command()
         except Invalid as error:
             raise nats.errors.Error(str(error)) from error
+
+    def _is_under_tls(self) -> bool:
+        """Whether what is sent now goes through TLS: what the connection says, which a server cannot claim."""
+        carrier = getattr(self._transport, "_ws", None) or getattr(self._transport, "_io_writer", None)
+        return carrier is not None and carrier.get_extra_info("ssl_object") is not None
 
     def _take_userinfo(self) -> None:
         """Say who we are as the URL does, which has some characters encoded; nats-py sends them as they stand there."""

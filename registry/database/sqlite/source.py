@@ -7,7 +7,7 @@ memory, so a view or a column of that kind is none of iMi's.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,20 @@ COLUMNS = {
     "agent_activities": ("id", "agent_id", "worktree_id", "activity_type", "file_path", "description", "created_at"),
 }
 """What is read of each table."""
+IN_ORDER = """
+SELECT {columns}
+FROM (SELECT rowid AS place FROM "{table}" ORDER BY substr(created_at, 1, 64), substr(id, 1, 64) LIMIT -1)
+CROSS JOIN "{table}" AS whole ON whole.rowid = place
+"""
+"""Places are sorted, not rows: SQLite has the first row of each piece that it sorts in memory, so all large ones."""
 IS_TABLE = """
 SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND name = ? COLLATE NOCASE)
 """
 """Neither a view nor a virtual table: these have no page."""
 MOST_BYTES = 16 * 1024 * 1024
 """Of a value or a row: far more than any text that the registry takes."""
+BATCH_ROWS, BATCH_BYTES = 500, 4 * 1024 * 1024
+"""Of a batch. It is in memory several times over while it is inserted."""
 STEPS = 100_000
 """Of SQLite between two looks at the clock: some milliseconds."""
 OPTIONAL = {"worktree_types"}
@@ -66,14 +74,27 @@ class Source:
         columns = COLUMNS[table]
         listed = ", ".join(f'"{column}"' for column in columns)
         try:
-            for values in self._conn.execute(f'SELECT {listed} FROM "{table}" ORDER BY created_at, id'):  # noqa: S608  # of constants
+            for values in self._conn.execute(IN_ORDER.format(columns=listed, table=table)):
                 if self._allowance is not None:
-                    self._allowance.take(sum(len(value) for value in values if isinstance(value, str | bytes)))
+                    self._allowance.take(_size(values))
                 yield {name: _cleaned(value) for name, value in zip(columns, values, strict=True)}
         except sqlite3.Error as error:
             if self._allowance is not None and _is_interrupt(error):
                 raise self._allowance.too_late() from None
             raise Invalid(f"table {table}: {_said(error)}") from error
+
+    def batches(self, table: str) -> Iterator[list[Row]]:
+        """The rows of a table, some at a time: `BATCH_ROWS`, or as many as have `BATCH_BYTES`. Raises as `rows`."""
+        batch: list[Row] = []
+        size = 0
+        for row in self.rows(table):
+            batch.append(row)
+            size += _size(row.values())
+            if len(batch) == BATCH_ROWS or size >= BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
 
 
 @contextmanager
@@ -137,6 +158,10 @@ def _text(value: bytes) -> str | bytes:
         return value.decode()
     except UnicodeDecodeError:
         return value
+
+
+def _size(values: Iterable[Any]) -> int:
+    return sum(len(value) for value in values if isinstance(value, str | bytes))
 
 
 def _cleaned(value: Any) -> Any:

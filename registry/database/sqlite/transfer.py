@@ -23,8 +23,6 @@ from registry.database.sqlite.silence import no_events
 from registry.database.sqlite.source import Row, Source
 from registry.errors import Invalid, RegistryError
 
-INSERT_BATCH_ROWS = 500
-"""Rows inserted at once; when one is refused, each alone."""
 CORRECT = "correct it in the old database, or leave it out with --leave-out"
 ENTITIES = {
     "worktree_types": "worktree_type",
@@ -196,17 +194,15 @@ class _Transfer:
     # Activities
 
     def _transfer_activities(self) -> None:
-        waiting: list[tuple[Row, Mapped]] = []
-        for row in self._source.rows("agent_activities"):
-            self._step()
-            try:
-                waiting.append((row, self._activity(row)))
-            except RegistryError as error:
-                self._problem("agent_activities", row, error)
-            if len(waiting) == INSERT_BATCH_ROWS:
-                self._add_activities(waiting)
-                waiting = []
-        self._add_activities(waiting)
+        for batch in self._source.batches("agent_activities"):
+            found: list[tuple[Row, Mapped]] = []
+            for row in batch:
+                self._step()
+                try:
+                    found.append((row, self._activity(row)))
+                except RegistryError as error:
+                    self._problem("agent_activities", row, error)
+            self._add_activities(found)
 
     def _activity(self, row: Row) -> Mapped:
         worktree_id = self._worktrees.get(str(row["worktree_id"]))
@@ -215,6 +211,7 @@ class _Transfer:
         return mapping.activity(row, worktree_id)
 
     def _add_activities(self, rows: list[tuple[Row, Mapped]]) -> None:
+        """Insert rows at once; when one is refused, each alone."""
         known = self._conn.execute(
             "SELECT id FROM public.agent_activities WHERE id = ANY (%s)", [[found.id for _, found in rows]]
         ).fetchall()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,84 +19,19 @@ from registry.client import Access, RegistryClient
 from registry.errors import Unavailable
 from tests.support.everything import everything_works, variables
 from tests.support.nats.certificates import CertificateAuthority
-from tests.support.nats.jwt import Authority, Key, private
-from tests.support.nats.process import NatsProcess, configure, nats_process
+from tests.support.nats.jwt import Authority
+from tests.support.nats.kinds import (
+    KINDS,
+    Prepared,
+    of_certificate,
+    of_certificate_at_once,
+    of_password,
+    restart_with,
+    server_for,
+    write_configuration,
+)
+from tests.support.nats.process import nats_process
 from tests.support.world import World
-
-INBOX = "_INBOX_ours.of.mine"
-ALLOWED = {"publish": {"allow": [">"]}, "subscribe": {"allow": [f"{INBOX}.>", "*.qry.>", "$SRV.>"]}}
-"""Permissions under which an inbox of any other name is refused."""
-Configuration = dict[str, Any]
-Prepared = tuple[Configuration, Access]
-
-
-@cache
-def authority_of(folder: Path) -> Authority:
-    """The same for all that is prepared in a folder: another account would have other streams."""
-    return Authority()
-
-
-def of_credentials(folder: Path) -> Prepared:
-    authority = authority_of(folder)
-    authority.write_credentials(folder / "a.creds", pub={}, sub={"allow": ALLOWED["subscribe"]["allow"]})
-    return authority.configuration(), Access(creds=folder / "a.creds", inbox_prefix=INBOX)
-
-
-def of_nkey(folder: Path) -> Prepared:
-    key = Key("user")
-    private(folder / "a.nk", f"{key.seed}\n")
-    users = [{"nkey": key.public, "permissions": ALLOWED}]
-    return {"authorization": {"users": users}}, Access(nkey=folder / "a.nk", inbox_prefix=INBOX)
-
-
-def of_password(folder: Path) -> Prepared:
-    word = Key("user").seed
-    private(folder / "password", f"{word}\n")
-    users = [{"user": "ada", "password": word, "permissions": ALLOWED}]
-    access = Access(user="ada", password_file=folder / "password", inbox_prefix=INBOX)
-    return {"authorization": {"users": users}}, access
-
-
-def of_token(folder: Path) -> Prepared:
-    word = Key("user").seed
-    private(folder / "token", word)
-    return {"authorization": {"token": word}}, Access(token_file=folder / "token")
-
-
-def of_certificate(folder: Path, **tls: Any) -> Prepared:
-    authority = CertificateAuthority(folder / f"ca{len(list(folder.iterdir()))}")
-    server, client = authority.sign("server"), authority.sign("client")
-    for name, file in {"ca": authority.certificate, "cert": client[0], "key": client[1]}.items():
-        file.replace(folder / f"{name}.pem")
-    files = {"cert_file": str(server[0]), "key_file": str(server[1]), "ca_file": str(folder / "ca.pem")}
-    access = Access(
-        tls_ca=folder / "ca.pem",
-        tls_cert=folder / "cert.pem",
-        tls_key=folder / "key.pem",
-        tls_handshake_first=bool(tls),
-    )
-    return {"tls": files | {"verify": True} | tls}, access
-
-
-def of_certificate_at_once(folder: Path) -> Prepared:
-    return of_certificate(folder, handshake_first=True)
-
-
-KINDS = [of_credentials, of_nkey, of_password, of_token, of_certificate, of_certificate_at_once]
-
-
-@contextmanager
-def server_for(state_dir: Path, configuration: Configuration) -> Iterator[NatsProcess]:
-    (state_dir / "server").mkdir()
-    with nats_process(state_dir / "server", **configuration) as server:
-        yield server
-
-
-def restart_with(server: NatsProcess, state_dir: Path, configuration: Configuration) -> None:
-    server.stop()
-    folder = state_dir / "server"
-    configure(folder / "nats.conf", port=server.port, store=folder / "nats", **configuration)
-    server.start()
 
 
 @pytest.mark.parametrize("prepare", KINDS)
@@ -142,8 +76,7 @@ async def test_a_client_whose_user_is_changed_on_the_running_server_comes_back(w
     with server_for(state_dir, configuration) as server:
         async with RegistryClient.connect(server.url(), prefix=world.prefix, access=access) as client:
             renewed, _ = of_password(state_dir)
-            folder = state_dir / "server"
-            configure(folder / "nats.conf", port=server.port, store=folder / "nats", **renewed)
+            write_configuration(server, state_dir, renewed)
 
             server.signal(signal.SIGHUP)  # it sends away who has the old password, for good as nats-py takes it
 

@@ -40,3 +40,15 @@ def test_each_thing_that_a_stranger_may_try_at_each_place_has_a_test() -> None:
         "login of the database",
         "user of NATS",
     ]
+
+
+def test_each_line_about_what_to_do_for_security_says_which_test_holds_it_or_that_none_does() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    checklist = page.partition("## Checklist\n")[2].partition("\n## ")[0]
+    secrets = page.partition("## Changing secrets\n")[2].partition("\n## ")[0]
+    numbered = re.findall(r"^\| (\d+) \| .+ \| (.+) \|$", checklist, re.MULTILINE)
+    assert [int(number) for number, _ in numbered] == list(range(1, len(numbered) + 1))
+    rows = re.findall(r"^\| (.+?) \| .+ \| (.*?) ?\|$", secrets, re.MULTILINE)[1:]
+    assert len(rows) > 8
+    assert len(numbered) > 10
+    assert [what for what, held in [*numbered, *rows] if not re.search(r"`test_\w+`|\bnone\b|^as those of", held)] == []

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.support import histories
@@ -16,20 +13,6 @@ from tests.support.replica.commands import Commands
 from tests.support.replica.pairs import Pair, Sites
 
 SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()"
-
-
-@pytest.fixture
-def login(servers: Sites, registries: Pair) -> Iterator[Role]:
-    """A login of the source's server that may replicate, and has no rights."""
-    role = Role(f"replica_{registries.slot}", "s3cret")
-    named = sql.Identifier(role.name)
-    with psycopg.connect(registries.source, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE ROLE {} LOGIN REPLICATION PASSWORD {}").format(named, sql.Literal(role.password)))
-        try:
-            yield role
-        finally:
-            admin.execute(sql.SQL("DROP OWNED BY {}").format(named))
-            admin.execute(sql.SQL("DROP ROLE {}").format(named))
 
 
 def as_login(servers: Sites, registries: Pair, login: Role) -> str:

@@ -36,6 +36,18 @@ class CertificateAuthority:
         key.chmod(0o600)
         return certificate, key
 
+    def revoke(self, certificate: Path) -> Path:
+        """The list of what this authority does not vouch for any more, with a certificate that it signed."""
+        known, settings, revoked = (self._folder / name for name in ("index.txt", "ca.conf", "crl.pem"))
+        known.touch()
+        settings.write_text(
+            f"[ca]\ndefault_ca = all\n[all]\ndatabase = {known}\ndefault_md = sha256\ndefault_crl_days = 2\n"
+        )
+        authority: list[str | Path] = ["ca", "-config", settings, "-cert", self.certificate, "-keyfile", self._key]
+        _openssl(*authority, "-revoke", certificate)
+        _openssl(*authority, "-gencrl", "-out", revoked)
+        return revoked
+
     def encrypt(self, key: Path) -> None:
         """Replace a key by itself under a passphrase."""
         secret = key.with_suffix(".encrypted")

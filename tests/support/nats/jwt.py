@@ -56,6 +56,7 @@ class Authority:
 
     def __init__(self) -> None:
         self.operator, self.account, self.system = Key("operator"), Key("account"), Key("account")
+        self._signed = self.operator.jwt(self.operator, "operator")  # once: a running server takes no other
         self._users: list[Key] = []
 
     def configuration(self) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class Authority:
         revoked = {user.public: now for user in self._users[:-1]}
         limits = {"limits": OF_ACCOUNT | WITH_JETSTREAM, "revocations": revoked}
         return {
-            "operator": self.operator.jwt(self.operator, "operator"),
+            "operator": self._signed,
             "system_account": self.system.public,
             "resolver": "MEMORY",
             "resolver_preload": {

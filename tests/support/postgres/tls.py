@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +56,31 @@ class TlsServer(NamedTuple):
         fresh.write_text(f"*:*:*:{BY_PASSWORD}:{escaped}\n")
         fresh.chmod(0o600)
         return fresh.replace(self.folder / "pgpass")
+
+    def install(self, **files: Path) -> None:
+        """Put these in place of `server.crt`, `server.key`, `root.crt`, `root.crl` (`server_crt=…`), and reload it."""
+        for name, source in files.items():
+            installed = self.folder / "postgres" / name.replace("_", ".")
+            owner = (self.folder / "postgres").stat()
+            fresh = installed.with_suffix(".new")
+            fresh.write_bytes(source.read_bytes())
+            fresh.chmod(0o600)
+            os.chown(fresh, owner.st_uid, owner.st_gid)
+            fresh.replace(installed)
+        with self.as_administrator() as conn:
+            if "root_crl" in files:
+                conn.execute("ALTER SYSTEM SET ssl_crl_file = 'root.crl'")
+            conn.execute("SELECT pg_reload_conf()")
+
+    def shown(self) -> bytes:
+        """The certificate that it shows to who connects now, in DER form."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as plain:
+            plain.sendall(struct.pack("!ii", 8, 80877103))  # SSLRequest
+            assert plain.recv(1) == b"S"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with context.wrap_socket(plain) as secured:
+                return secured.getpeercert(binary_form=True) or b""
 
     def as_administrator(self) -> psycopg.Connection[tuple[object, ...]]:
         """A superuser's connection, by the socket."""
