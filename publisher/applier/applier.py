@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from uuid import UUID
 
+from publisher.applier import ledger
 from publisher.applier.actors import Actors
 from publisher.applier.command_stream import CommandStream
 from publisher.applier.dead_letters import DeadLetters
@@ -34,6 +36,7 @@ class Applier(Part):
     def __init__(self, settings: Settings, metrics: ApplierMetrics) -> None:
         super().__init__(settings, metrics, "applier")
         self._metrics = metrics
+        self._attempts: dict[UUID, int] = {}
 
     async def work(self) -> None:
         """Stand by, then lead, until that ends. Raises what waiting cannot heal: a stream of another configuration."""
@@ -88,8 +91,13 @@ class Applier(Part):
                 await stream.resign()
 
     async def _lead(self, stream: CommandStream, dead_letters: DeadLetters) -> None:
-        """Have commands carried out until the lead is lost."""
+        """Have commands carried out until the lead is lost. Who does not reach PostgreSQL leaves it to others."""
+        async with ledger.connect(self._database_url, self._name, 0):
+            pass
         self._metrics.became("leader")
         self.settled.set()
         actors = Actors(self._settings.actors)
-        await Workers(self._database_url, self._name, stream, dead_letters, stream.profile, self._metrics, actors).run()
+        workers = Workers(
+            self._database_url, self._name, stream, dead_letters, stream.profile, self._metrics, actors, self._attempts
+        )
+        await workers.run()

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import NamedTuple
+from uuid import UUID
 
 from publisher.applier import ledger
 from publisher.applier.actors import Actors
@@ -49,6 +51,8 @@ RETRY_SECONDS = (0.05, 2.0)
 """First and longest wait before a command is tried again."""
 MOST_ATTEMPTS = 20
 """A command that the database fails on its own account so often is a dead letter."""
+CUT_OFF_SECONDS = 5.0
+"""An applier that has reached PostgreSQL for so long not once gives up the lead: another one may reach it."""
 
 
 class Work(NamedTuple):
@@ -75,7 +79,9 @@ class Workers:
         profile: Profile,
         metrics: ApplierMetrics,
         actors: Actors,
+        attempts: dict[UUID, int],
     ) -> None:
+        """`attempts` of commands that failed on their own account are the applier's, and outlive the lead."""
         self._database_url = database_url
         self._name = name
         self._stream = stream
@@ -84,12 +90,14 @@ class Workers:
         self._names = profile.commands
         self._metrics = metrics
         self._actors = actors
+        self._attempts = attempts
+        self._cut_off_since: float | None = None
         self._lanes: Lanes[Work] = Lanes()
         self._alone: FairQueue[Job[Work]] = FairQueue()
         self._looking = asyncio.Lock()
 
     async def run(self) -> None:
-        """Work until cancelled. Raises `Unavailable` when the stream gives no more commands."""
+        """Work until cancelled. Raises `Unavailable` when the stream gives no more commands, or PostgreSQL is away."""
         together = [self._work(self._take_many, self._together, SHORT_LOCK_SECONDS) for _ in range(TOGETHER)]
         alone = [self._work(self._take_one, self._each, LONG_LOCK_SECONDS) for _ in range(ALONE)]
         await run_until(asyncio.Event(), [self._stream.take(), self._sort(), *together, *alone])
@@ -102,7 +110,9 @@ class Workers:
                 command = self._read(received)
                 work = _traced(Work(command, received)) if tracing.is_on() else Work(command, received)
                 sender = self._names.sender_of(received.subject) or command.source
-                self._lanes.add(Job(work, keys(command), sender))
+                job = Job(work, keys(command), sender)
+                job.attempts = self._attempts.get(command.id, 0)
+                self._lanes.add(job)
             except Invalid as error:
                 await self._refuse(received, error)
 
@@ -131,13 +141,18 @@ class Workers:
         """Carry out what `take` gives on a connection made for the first, on a new one when it is lost."""
         while True:
             jobs = await take()
+            began = monotonic()
             try:
                 async with ledger.connect(self._database_url, self._name, lock_seconds) as conn:
+                    self._cut_off_since = None
                     await carry_out(conn, jobs)
                     while not conn.closed:
                         await carry_out(conn, await take())
             except ledger.NoConnection as error:
                 self._metrics.failed(error, "commands wait for the database")
+                self._cut_off_since = began if self._cut_off_since is None else self._cut_off_since
+                if monotonic() - self._cut_off_since >= CUT_OFF_SECONDS:
+                    raise  # what is not acknowledged comes again, to whoever leads
                 for job in jobs:
                     self._again(job, RETRY_SECONDS[1])
 
@@ -189,7 +204,9 @@ class Workers:
         command = job.item.command
         self._metrics.retried(command.id, command.name, None if _is_its_own(error) else error)
         job.tries += 1
-        job.attempts += is_its_own
+        if is_its_own:
+            job.attempts += 1
+            self._attempts[command.id] = job.attempts
         if job.attempts < MOST_ATTEMPTS:
             self._again(job, doubled(job.tries - 1, RETRY_SECONDS))
             return
@@ -209,6 +226,7 @@ class Workers:
 
     def _end(self, job: Job[Work], verdict: str, error: str | None) -> None:
         """Let those go on that wait for a job."""
+        self._attempts.pop(job.item.command.id, None)
         if job.item.span is not None:
             job.item.span.end({"imi.verdict": verdict}, error)
         self._lanes.done(job)

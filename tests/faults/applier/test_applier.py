@@ -214,6 +214,28 @@ async def test_a_command_that_always_fails_on_its_own_account_ends_as_a_dead_let
     assert (letter.headers or {})["Imi-Reason"] == "gave up: as the server would say it"
 
 
+async def test_attempts_are_counted_on_when_the_lead_is_lost_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publisher.applier.workers.RETRY_SECONDS", (0.02, 0.02))
+    stream = world.names.commands.stream
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        conn.execute(FAULT.format(times=1_000_000, state="40001").encode())
+
+    async with world.applier() as metrics:
+        origin = "git@github.com:a/p.git"
+        await world.send("project.register", envelope("project.register", {"name": "hard", "remote_origin": origin}))
+        while world.rows("SELECT last_value FROM tries")[0][0] < MOST_ATTEMPTS // 2:
+            await asyncio.sleep(0.01)
+        for consumer in await world.nats.jetstream().consumers_info(stream):
+            await world.nats.jetstream().delete_consumer(stream, consumer.name)
+        await world.commands_done()
+        assert metrics.dead_letters == 1
+
+    uncounted = 3  # with others, once a lead; and the one in whose midst the lead was lost
+    assert world.rows("SELECT last_value FROM tries")[0][0] <= MOST_ATTEMPTS + uncounted
+
+
 async def test_a_lock_that_somebody_keeps_is_waited_for_however_long_and_told(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

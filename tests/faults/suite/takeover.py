@@ -88,10 +88,10 @@ WAYS = [
     Way(PUBLISHER, "parted from both", 5.0, _parted("both")),
     Way(APPLIER, "killed", 4.0, killed),
     Way(APPLIER, "frozen", 5.0, frozen),
+    Way(APPLIER, "parted from PostgreSQL", 20.0, _parted("PostgreSQL")),
     Way(APPLIER, "parted from NATS", 5.0, _parted("NATS")),
     Way(APPLIER, "parted from both", 5.0, _parted("both")),
 ]
-"""An applier that is parted from PostgreSQL alone keeps the lead: it is NATS' to give."""
 
 
 async def measure(ways: list[Way], times: int, directory: Path, folder: Path) -> dict[str, list[float]]:
