@@ -16,10 +16,10 @@ from publisher.doctor import examine
 from publisher.doctor.findings import Finding
 from registry.database import migrate
 from registry.errors import Unavailable
+from tests.support.documents.pages import DOCS, blocks, settings_in
 from tests.support.nats.cluster import Cluster, cluster
 from tests.support.nats.process import NatsProcess, free_port
 from tests.support.nats.reading import connected
-from tests.support.pages import DOCS, blocks, settings_in
 from tests.support.relay_process import RelayProcess, relay_process
 from tests.support.servers.replicas import SYNCHRONOUS, Pair, pair
 from tests.support.world import Published, World

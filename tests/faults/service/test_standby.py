@@ -16,8 +16,8 @@ from publisher.embedded.account import account
 from publisher.embedded.postgres import DATABASE, postgres
 from publisher.embedded.process import GUARD
 from registry.database import migrate
+from tests.support.documents.pages import blocks, settings_in
 from tests.support.nats.certificates import CertificateAuthority
-from tests.support.pages import blocks, settings_in
 from tests.support.postgres.tls import binaries_with_tls, over_tcp
 from tests.support.servers.replicas import SYNCHRONOUS
 from tests.support.services import scratch_directory, wait_until

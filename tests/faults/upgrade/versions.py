@@ -15,7 +15,7 @@ from tests.support.processes import COMMAND, environment
 from tests.support.relay_process import ServiceProcess
 from tests.support.world import World
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGES = ("registry", "publisher", "migrations", "schemas")
 """What a version consists of."""
 
@@ -34,7 +34,7 @@ def earlier(commit: str, knows: int, folder: Path) -> Path:
     """
     archive = subprocess.run(["git", "-C", ROOT, "archive", commit, *PACKAGES], capture_output=True, check=False)
     if archive.returncode != 0:
-        pytest.skip(f"the code of commit {commit[:7]} is not to be had: this is no clone with its history")
+        pytest.skip(f"the code of commit {commit} is not in this checkout's history: {archive.stderr.decode().strip()}")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(folder, filter="data")
     for there in (folder / "migrations", folder / "migrations" / "down"):

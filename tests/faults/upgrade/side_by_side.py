@@ -13,12 +13,12 @@ from pathlib import Path
 
 from tests.faults.suite import history
 from tests.faults.suite.checker import judge
-from tests.faults.suite.run import collected
 from tests.faults.suite.history import ANSWERED, COMMANDED, HANDLED, STREAM, WRITTEN
+from tests.faults.suite.run import collected
 from tests.faults.suite.writers import COMMAND_ROWS, Setting, Writers
+from tests.faults.upgrade.versions import ROOT, serve, variables
 from tests.support.nats.reading import messages
 from tests.support.relay_process import ServiceProcess
-from tests.support.versions import ROOT, serve, variables
 from tests.support.world import World
 
 SETTINGS = [*[Setting(is_durable=True, pause_seconds=0.02)] * 3, Setting(is_durable=False, pause_seconds=0.02)]
@@ -50,11 +50,11 @@ class SideBySide:
         """Let the durable subscription be handled by a client of that code, whoever handled it before."""
         if self._subscriber is not None:
             self._subscriber.kill()
-        self._subscriber = self._client(code, "subscriber")
+        self._subscriber = self._client(code, "tests.faults.suite.subscriber")
 
     def component(self, code: Path, row: str) -> ServiceProcess:
         """A client of that code that numbers a row by commands, and asks for it."""
-        return self._client(code, "component", row)
+        return self._client(code, "tests.faults.upgrade.component", row)
 
     async def served(self, seconds: float = 60) -> None:
         """Return when everybody has got on: writers, commands and queries of both versions, and the subscriber."""
@@ -82,8 +82,8 @@ class SideBySide:
                     found[name, line["entry"][0] if name in {COMMANDED, ANSWERED} else ""] += 1
         return found
 
-    def _client(self, code: Path, kind: str, *arguments: str) -> ServiceProcess:
-        command = [sys.executable, "-m", f"tests.faults.suite.{kind}", str(self.folder), *arguments]
+    def _client(self, code: Path, module: str, *arguments: str) -> ServiceProcess:
+        command = [sys.executable, "-m", module, str(self.folder), *arguments]
         process = ServiceProcess(command, variables(self.world, code))
         self._started.append(process)
         return process

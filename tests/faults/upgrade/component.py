@@ -1,6 +1,6 @@
 """A component as a process of its own: it sends commands and asks queries until SIGTERM.
 
-`python -m tests.faults.suite.component FOLDER ROW`; what it sent and what it was answered is noted.
+`python -m tests.faults.upgrade.component FOLDER ROW`; what it sent and what it was answered is noted.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ import pytest
 from registry.database import migrate
 from registry.database.migrate import Migration
 from tests.faults.suite import writers
-from tests.faults.suite.side_by_side import SideBySide, attended
-from tests.support.versions import earlier, migrated, serve
+from tests.faults.upgrade.side_by_side import SideBySide, attended
+from tests.faults.upgrade.versions import earlier, migrated, serve
 from tests.support.world import World
 
 EARLIER = {

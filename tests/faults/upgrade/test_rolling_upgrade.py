@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from registry.database import migrate
+from tests.faults.upgrade.versions import copied, migrated, serve
 from tests.support.relay_process import RelayProcess, ServiceProcess
-from tests.support.versions import copied, migrated, serve
 from tests.support.workload import writing
 from tests.support.world import World
 
