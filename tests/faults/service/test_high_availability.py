@@ -16,6 +16,7 @@ from publisher.doctor import examine
 from publisher.doctor.findings import Finding
 from registry.database import migrate
 from registry.errors import Unavailable
+from tests.support.documents.pages import DOCS, blocks, settings_in
 from tests.support.nats.cluster import Cluster, cluster
 from tests.support.nats.process import NatsProcess, free_port
 from tests.support.nats.reading import connected
@@ -23,25 +24,20 @@ from tests.support.relay_process import RelayProcess, relay_process
 from tests.support.servers.replicas import SYNCHRONOUS, Pair, pair
 from tests.support.world import Published, World
 
-PAGE = (Path(__file__).parents[3] / "docs" / "high-availability.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    """The texts of a language on the page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = "high-availability.md"
 
 
 def settings_of_postgresql() -> dict[str, str]:
     """What the page sets, but for the standbys that are waited for: there is none yet."""
-    (text,) = blocks("ini")
-    found = dict(re.findall(r"^(\w+) = '?(.*?)'?$", text, re.MULTILINE))
+    text, _ = blocks(PAGE, "ini")
+    found = settings_in(text)
     assert found.pop(SYNCHRONOUS) == "*"
     return found
 
 
 def variables(servers: Pair, nodes: Cluster) -> dict[str, str]:
     """What the page gives to `serve`, with our servers in the place of those it names."""
-    (text,) = blocks("sh")
+    (text,) = blocks(PAGE, "sh")
     found = dict(re.findall(r'^(\w+)="?(.*?)"?$', text, re.MULTILINE))
     for number, url in enumerate(servers.urls, start=1):
         parts = psycopg.conninfo.conninfo_to_dict(url)
@@ -54,7 +50,7 @@ def variables(servers: Pair, nodes: Cluster) -> dict[str, str]:
 
 def configuration(name: str, ports: dict[str, int], folder: Path) -> str:
     """What the page gives to the nats-server `name`; each listens to the others on loopback, at its port."""
-    (text,) = blocks("conf")
+    (text,) = blocks(PAGE, "conf")
     names = dict(zip(ports, [name, *(other for other in ports if other != name)], strict=True))
     text = re.sub("nats-[0-9]", lambda found: names[found[0]], text).replace("0.0.0.0:6222", f"{name}:6222")
     text = re.sub("(nats-[0-9]):6222", lambda found: f"127.0.0.1:{ports[found[1]]}", text)
@@ -76,7 +72,7 @@ def leading(database: str, services: list[RelayProcess]) -> RelayProcess:
 
 
 async def test_any_machine_of_the_example_may_be_lost(world: World, state_dir: Path) -> None:
-    promote, wait_for_nobody = blocks("sql")
+    _, promote, wait_for_nobody = blocks(PAGE, "sql")
     with pair(state_dir, settings_of_postgresql()) as servers:
         # given: the example
         with psycopg.connect(servers.url) as conn:
@@ -154,6 +150,6 @@ async def test_the_nats_servers_of_the_example_are_a_cluster(state_dir: Path) ->
 
 
 def test_the_page_has_no_promise_that_no_test_attacks() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)`", PAGE)
+    named = re.findall(r"`(tests/[\w/]+\.py)`", (DOCS / PAGE).read_text())
     assert named
-    assert all((Path(__file__).parents[3] / name).exists() for name in named)
+    assert all((DOCS.parent / name).exists() for name in named)

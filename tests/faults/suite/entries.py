@@ -32,8 +32,12 @@ def entry_of(payload: bytes) -> Entry | None:
     """The entry that the envelope of an event tells; None for other changes."""
     data = json.loads(payload).get("data") or {}
     changed = ("description",) if "activity_id" in data else data.get("changed", {})
-    told = next((str(data.get(column)) for column in COLUMNS if column in changed), "")
-    words = told.split(" ")
+    return entry_in(next((str(data.get(column)) for column in COLUMNS if column in changed), ""))
+
+
+def entry_in(text: str) -> Entry | None:
+    """The entry of which `text` is the text; None for any other."""
+    words = text.split(" ")
     if len(words) != 4 or words[0] != MARK:
         return None
     return Entry(words[1], int(words[2]), words[3])

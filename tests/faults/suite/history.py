@@ -11,7 +11,7 @@ from typing import Any
 from tests.faults.suite.entries import Entry
 
 SCHEDULE, LEDGER, STREAM, MESSAGES, REPLAY = "schedule", "ledger", "stream", "messages", "replay"
-WRITTEN, COMMANDED, HANDLED = "written", "commanded", "handled"
+WRITTEN, COMMANDED, ANSWERED, HANDLED = "written", "commanded", "answered", "handled"
 TAKEN_BACK = "taken-back"
 """Promotions of a standby that lacked something: from when to when, and which entries it lacked."""
 

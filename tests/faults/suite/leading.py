@@ -61,7 +61,7 @@ async def _publishing(there: Installation) -> AsyncIterator[Work]:
         arrived.put_nowait(message.data)
 
     async def publish() -> None:
-        text = (await mark(there)).text.encode()
+        text = (await mark(there.database.url)).text.encode()
         while text not in await arrived.get():
             pass
 

@@ -19,11 +19,11 @@ LOOKED_AT_BYTES = 4 * 1024 * 1024
 """So much of the end of the subscriber's notes is searched."""
 
 
-async def mark(there: Installation) -> Entry:
+async def mark(database_url: str) -> Entry:
     """Change the row of markers, whose event has the entry's text. Of a lost COMMIT the outcome is no matter."""
     while True:
         with suppress(*LOST):
-            async with await AsyncConnection.connect(there.database.url, **CONNECT) as conn, conn.transaction():
+            async with await AsyncConnection.connect(database_url, **CONNECT) as conn, conn.transaction():
                 return await change(conn, MARKER)
         await asyncio.sleep(POLL_SECONDS)
 
@@ -45,6 +45,6 @@ def is_handled(there: Installation, entry: Entry) -> bool:
 
 async def until_handled(there: Installation) -> None:
     """Wait until the subscriber has handled a change made now."""
-    entry = await mark(there)
+    entry = await mark(there.database.url)
     while not is_handled(there, entry):
         await asyncio.sleep(POLL_SECONDS)

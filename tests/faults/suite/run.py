@@ -20,6 +20,7 @@ from nats.aio.client import Client
 
 from publisher.relay.lane import OVERTAKING
 from registry.client import RegistryClient
+from registry.subjects import Names
 from tests.faults.suite import history
 from tests.faults.suite.checker import Verdict, judge
 from tests.faults.suite.entries import Entry, entry_of
@@ -116,36 +117,45 @@ async def _writing(there: Installation, writers: Writers, seed: str) -> AsyncIte
 
 
 async def collect(there: Installation) -> int:
-    """Wait until everybody was told everything, and note what the ledger, the stream and a replay hold."""
-    async with connected(there.cluster.url) as client:
+    """Note what everybody was told, as `collected` does."""
+    return await collected(there.database.url, there.cluster.url, PREFIX, there.folder)
+
+
+async def collected(database_url: str, nats_url: str, prefix: str, folder: Path) -> int:
+    """Wait until everybody was told everything, and note what the ledger, the stream and a replay hold.
+
+    Returns how many messages the stream holds. The subscriber is to be running.
+    """
+    names = Names(prefix)
+    async with connected(nats_url) as client:
         async with asyncio.timeout(REST_SECONDS):
-            await _until_no_command_waits(there)
-            await mark(there)  # behind the events of the last commands, which no ledger has
-        committed = ledger(there.database.url)
-        _note(there, LEDGER, list(enumerate(committed)))
+            await _until_no_command_waits(client, names.commands.stream)
+            await mark(database_url)  # behind the events of the last commands, which no ledger has
+        committed = ledger(database_url)
+        _note(folder, LEDGER, list(enumerate(committed)))
         wanted = set(committed)
         try:
             async with asyncio.timeout(REST_SECONDS):
                 while missing := wanted:
-                    handled = set(history.entries(there.folder, history.HANDLED))
+                    handled = set(history.entries(folder, history.HANDLED))
                     wanted = missing - handled
                     await asyncio.sleep(0.2)
         except TimeoutError:
             pass  # what is missing is told by the judge
-        stored = await _stored(client, there.event_stream)
-    _note(there, STREAM, [(message.sequence, message.entry) for message in stored if message.entry is not None])
-    ids = Notes(there.folder, MESSAGES)
+        stored = await _stored(client, names.event_stream)
+    _note(folder, STREAM, [(message.sequence, message.entry) for message in stored if message.entry is not None])
+    ids = Notes(folder, MESSAGES)
     for message in stored:
         ids.add(id=message.id)
     ids.close()
-    async with RegistryClient.connect(there.cluster.url, prefix=PREFIX, name="judge") as registry:
+    async with RegistryClient.connect(nats_url, prefix=prefix, name="judge") as registry:
         replayed: list[Entry] = []
         async with registry.replay() as events:
             async for event in events:
                 entry = entry_of(event.payload)
                 if entry is not None:
                     replayed.append(entry)
-        _note(there, REPLAY, list(enumerate(replayed)))
+        _note(folder, REPLAY, list(enumerate(replayed)))
     return len(stored)
 
 
@@ -170,13 +180,16 @@ def overtaking(folder: Path) -> int:
     return sum(int(line["events"]) for line in told)
 
 
-async def _until_no_command_waits(there: Installation) -> None:
-    while (await there.cluster.info(there.command_stream)).state.messages:
+async def _until_no_command_waits(client: Client, stream: str) -> None:
+    waiting = 1
+    while waiting:
         await asyncio.sleep(0.1)
+        with suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):
+            waiting = (await client.jetstream(timeout=1).stream_info(stream)).state.messages
 
 
-def _note(there: Installation, name: str, entries: list[tuple[int, Entry]]) -> None:
-    notes = Notes(there.folder, name)
+def _note(folder: Path, name: str, entries: list[tuple[int, Entry]]) -> None:
+    notes = Notes(folder, name)
     notes.add_all(entries)
     notes.close()
 

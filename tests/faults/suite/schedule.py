@@ -148,7 +148,7 @@ class Attack:
         """Write a change, and wait until it is in the stream; returns the seconds that took."""
         began = monotonic()
         async with asyncio.timeout(FLOWING_SECONDS):
-            text = (await mark(self._there)).text
+            text = (await mark(self._there.database.url)).text
             while text not in await self._last_marker():
                 await asyncio.sleep(POLL_SECONDS)
         return monotonic() - began

@@ -7,9 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from uuid import uuid4
 
-import nats as nats_py
 import pytest
-from nats.aio.client import Client
 
 from publisher.doctor import examine
 from registry.broker.connection import connect_nats
@@ -18,11 +16,11 @@ from registry.commands.catalogue import COMMANDS
 from registry.errors import RegistryError, Unavailable
 from registry.position import Last
 from tests.support.everything import first_handled
-from tests.support.nats.deployed import DEPLOY, Deployed, Line, deployed_server, first_buried, lines_of, service
+from tests.support.nats.deployed import DEPLOY, Deployed, deployed_server, first_buried, service
+from tests.support.nats.permissions import USERS, lines_of_users, refusals
 from tests.support.relay_process import RelayProcess
 from tests.support.world import World
 
-USERS = ("publisher", "applier", "command", "query", "durable", "live")
 PROJECT = {"name": "p", "remote_origin": "git@github.com:a/p.git"}
 
 
@@ -100,10 +98,6 @@ async def test_a_process_for_each_half_of_the_service_is_enough(there: World, de
             half.close()
 
 
-def lines() -> list[Line]:
-    return lines_of(("publish", "subscribe"), USERS)
-
-
 def test_what_a_component_may_publish_is_what_its_account_imports() -> None:
     configuration = (DEPLOY / "nats.conf").read_text()
     for user in ("command", "query", "durable", "live"):
@@ -126,7 +120,7 @@ def test_who_sends_commands_may_send_each_kind_under_its_own_name() -> None:
 def test_the_page_has_a_line_for_each_permission() -> None:
     configuration = re.sub(r"imports: \[.*?\]", "", (DEPLOY / "nats.conf").read_text(), flags=re.DOTALL)
     given = set(re.findall(r'"([^"\s]+\.[^"\s]+)"', re.sub(r"#.*", "", configuration)))
-    tried = [line.subject for line in lines()]
+    tried = [line.subject for line in lines_of_users()]
 
     for permission in given - {"./local.conf"}:
         pattern = re.escape(permission).replace(r"\*", r"[^.]+").replace(">", r".+")
@@ -135,10 +129,10 @@ def test_the_page_has_a_line_for_each_permission() -> None:
 
 @pytest.mark.parametrize("user", USERS)
 async def test_everything_else_is_refused(there: World, deployed: Deployed, user: str) -> None:
-    table = lines()
+    table = lines_of_users()
     assert len(table) > 60
 
-    refused = await refusals(there.nats_url, deployed, user, table)
+    refused = await refusals(deployed, user, table)
 
     expected = {(line.action, line.subject.lower()) for line in table if user not in line.allowed}
     assert refused == expected
@@ -149,33 +143,6 @@ async def test_a_client_without_a_user_is_refused(deployed: Deployed) -> None:
         with pytest.raises(RegistryError):
             async with connect_nats(deployed.url, "test", access, reconnect=False):
                 pass
-
-
-async def refusals(url: str, deployed: Deployed, user: str, table: list[Line]) -> set[tuple[str, str]]:
-    """What the server refuses of a table, by action and subject in lower case, asked with nothing but nats-py."""
-    said: list[str] = []
-
-    async def hear(error: Exception) -> None:
-        said.append(str(error))
-
-    access = Access(**deployed.access(user))
-    client: Client = await nats_py.connect(
-        url, user=user, password=access.password_now(), tls=access.ssl_context(), error_cb=hear
-    )
-    for action, subject, _ in table:
-        if action == "publish":
-            await client.publish(subject, b"")
-        else:
-            await client.subscribe(subject)
-    for _ in range(3):
-        await client.flush()
-    await client.close()
-    found = set()
-    for text in said:
-        match = re.search(r'violation for (publish|subscription) to "(.*?)"', text)
-        assert match is not None, text
-        found.add(("publish" if match[1] == "publish" else "subscribe", match[2]))
-    return found
 
 
 async def tail(client: RegistryClient) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import nats.errors
 import pytest
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from registry.broker.askers import CLIENT_INFO, asker_of
@@ -18,13 +17,16 @@ from registry.errors import RegistryError
 from registry.position import Last
 from tests.support.commands import PROJECT
 from tests.support.everything import first_handled
-from tests.support.nats.deployed import DEPLOY, TEAMS, Deployed, Line, deployed_server, first_buried, lines_of, service
+from tests.support.nats.deployed import DEPLOY, TEAMS, Deployed, deployed_server, first_buried, service
+from tests.support.nats.permissions import (
+    LAST_HEARD,
+    LAST_SENT,
+    PATIENCE_SECONDS,
+    heard_by,
+    in_registry,
+    lines_of_teams,
+)
 from tests.support.world import World
-
-PATIENCE_SECONDS = 60
-LAST = b"the last one"
-LAST_SENT = {"flume": "imi.qry.v1.stats", "panel": "imi.qry.v1.history"}
-LAST_HEARD = {"flume": "_INBOX.team.flume.x", "panel": "imi.evt.v1.project.updated.-"}
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +81,6 @@ async def test_what_a_team_was_not_given_is_answered_by_nobody(there: World, dep
     assert there.rows("SELECT count(*) FROM projects") == [(0,)]
 
 
-def lines() -> list[Line]:
-    return lines_of(("sends", "hears"), TEAMS)
-
-
-def in_registry(subject: str) -> str:
-    """What a subject of a team's account is called in the registry's."""
-    return subject.replace("$JS.IMI.API", "$JS.API")
-
-
 def test_the_page_has_a_line_for_each_import() -> None:
     imported = re.findall(r'\{ (service|stream): \{ account: IMI, subject: "(.+?)"', teams())
     tried = {"service": "sends", "stream": "hears"}
@@ -95,7 +88,7 @@ def test_the_page_has_a_line_for_each_import() -> None:
     assert len(imported) > 20
     for kind, subject in imported:
         pattern = re.escape(subject).replace(r"\*", r"[^.]+").replace(">", r".+")
-        rows = [line for line in lines() if line.action == tried[kind] and line.allowed]
+        rows = [line for line in lines_of_teams() if line.action == tried[kind] and line.allowed]
         assert any(re.fullmatch(pattern, in_registry(line.subject)) for line in rows), subject
 
 
@@ -107,7 +100,7 @@ def teams() -> str:
 async def test_what_a_team_sends_arrives_as_the_page_says_and_nothing_else(
     there: World, deployed: Deployed, team: str
 ) -> None:
-    rows = [line for line in lines() if line.action == "sends"]
+    rows = [line for line in lines_of_teams() if line.action == "sends"]
     assert len(rows) > 40
     async with connect_nats(deployed.url, "test", Access(**deployed.access(team))) as client:
         heard = await heard_by(there.nats, LAST_SENT[team], client, (line.subject for line in rows))
@@ -119,33 +112,11 @@ async def test_what_a_team_sends_arrives_as_the_page_says_and_nothing_else(
 async def test_what_a_team_hears_of_the_registry_is_what_the_page_says(
     there: World, deployed: Deployed, team: str
 ) -> None:
-    rows = [line for line in lines() if line.action == "hears"]
+    rows = [line for line in lines_of_teams() if line.action == "hears"]
     async with connect_nats(deployed.url, "test", Access(**deployed.access(team))) as client:
         heard = await heard_by(client, LAST_HEARD[team], there.nats, (line.subject for line in rows))
 
     assert heard == {line.subject for line in rows if team in line.allowed}
-
-
-async def heard_by(listener: Client, last: str, speaker: Client, subjects: Iterable[str]) -> set[str]:
-    """On which subjects `listener`, who hears everything in its account, hears what `speaker` says on these."""
-    heard: set[str] = set()
-    is_over = asyncio.Event()
-
-    async def hear(message: Msg) -> None:
-        if message.data == LAST:
-            is_over.set()
-        elif message.data == b"x":
-            heard.add(message.subject)
-
-    await listener.subscribe(">", cb=hear)
-    await flushed(listener)
-    for subject in subjects:
-        await speaker.publish(subject, b"x")
-    await speaker.publish(last, LAST)
-    await flushed(speaker)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        await is_over.wait()
-    return heard
 
 
 async def test_who_asks_is_known_by_the_account_whatever_the_request_claims(there: World, deployed: Deployed) -> None:

@@ -60,8 +60,11 @@ class Deployed(NamedTuple):
 
 
 @contextmanager
-def deployed_server(*, has_teams: bool = False) -> Iterator[Deployed]:
-    """It, with a certificate and passwords of its own, for the block; with the accounts of other teams, too."""
+def deployed_server(*, has_teams: bool = False, binary: Path | None = None) -> Iterator[Deployed]:
+    """It, with a certificate and passwords of its own, for the block; with the accounts of other teams, too.
+
+    `binary` is another nats-server than the usual one.
+    """
     with scratch_directory() as folder:
         authority = CertificateAuthority(folder / "ca")
         certificate, key = authority.sign("server")
@@ -87,7 +90,7 @@ def deployed_server(*, has_teams: bool = False) -> Iterator[Deployed]:
             return f'{name} = "{given.get(name, word if name.endswith("_PASSWORD") else match[2])}"'
 
         private(folder / "local.conf", re.sub(r'^(\w+) = "(.*)"$', filled, example, flags=re.MULTILINE))
-        server = NatsProcess(folder / "nats.conf", folder)
+        server = NatsProcess(folder / "nats.conf", folder, binary)
         server.start()
         try:
             yield Deployed(server.url(scheme="tls"), folder, authority)
@@ -132,23 +135,3 @@ async def first_buried(client: RegistryClient, operator: Client, durable: str = 
     for other in [one async for one in desk.find(durable) if one.event_id != letter.event_id]:
         await desk.drop(durable, other.number, actor="ada")
     return letter
-
-
-class Line(NamedTuple):
-    """A line of a table in the page of deploy/nats."""
-
-    action: str
-    subject: str
-    allowed: tuple[str, ...]
-
-
-def lines_of(actions: tuple[str, str], names: tuple[str, ...]) -> list[Line]:
-    """The lines of the table whose first column has `actions`, and whose last ones are of `names`."""
-    page = (DEPLOY / "README.md").read_text()
-    found = []
-    for action, subject, rest in re.findall(rf"^\| ({'|'.join(actions)}) \| `(.+?)` \|(.*)\|$", page, re.MULTILINE):
-        marks = [cell.strip() for cell in rest.split("|")]
-        assert len(marks) == len(names), rest
-        assert set(marks) <= {"yes", ""}, rest
-        found.append(Line(action, subject, tuple(name for name, mark in zip(names, marks, strict=True) if mark)))
-    return found

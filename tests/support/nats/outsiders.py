@@ -10,15 +10,15 @@ import orjson
 from nats.aio.client import Client
 
 from registry.client import Access
-from tests.support.nats.deployed import TEAMS, Deployed, Line, lines_of
+from tests.support.nats.deployed import Deployed
+from tests.support.nats.permissions import lines_of_teams, lines_of_users
 
 COMPONENTS = ("command", "query", "durable", "live")
 
 
 def may_send(user: str) -> list[str]:
     """What the pages say that a user may send."""
-    components = ("publisher", "applier", *COMPONENTS)
-    lines: list[Line] = lines_of(("publish",), components) + lines_of(("sends",), TEAMS)
+    lines = [line for line in lines_of_users() + lines_of_teams() if line.action in {"publish", "sends"}]
     return [line.subject for line in lines if user in line.allowed]
 
 

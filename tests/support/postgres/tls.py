@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -89,10 +89,15 @@ class TlsServer(NamedTuple):
         )
 
 
+def binaries_with_tls() -> Path:
+    """The folder of programs of a PostgreSQL with TLS; skips the test where none is to be had."""
+    return OTHER_POSTGRES[-1].parent if OTHER_POSTGRES else binaries_of_14()
+
+
 @contextmanager
 def tls_server() -> Iterator[TlsServer]:
     """It, on loopback, for the block; skips the test where no PostgreSQL with TLS is to be had."""
-    binaries = OTHER_POSTGRES[-1].parent if OTHER_POSTGRES else binaries_of_14()
+    binaries = binaries_with_tls()
     with scratch_directory() as folder:
         with (
             postgres(folder, settings={"fsync": "off"}, bin_dir=binaries) as server,
@@ -124,25 +129,28 @@ def _over_tcp(folder: Path, binaries: Path, authority: CertificateAuthority) -> 
     for name, source in {"server.crt": certificate, "server.key": key, "root.crt": authority.certificate}.items():
         (data / name).write_bytes(source.read_bytes())
         (data / name).chmod(0o600)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    settings = {
-        "listen_addresses": "127.0.0.1",
-        "port": str(port),
-        "unix_socket_directories": str(folder / "run"),
-        "ssl": "on",
-        "ssl_ca_file": "root.crt",
-        "fsync": "off",
-    }
-    runner, binaries = account(folder, binaries, GUARD)
-    runner.own(data)
-    with server(folder, binaries, runner, settings, lambda: _answers(port)):
+    with over_tcp(folder, binaries, {"ssl": "on", "ssl_ca_file": "root.crt", "fsync": "off"}) as port:
         yield port
 
 
-def _answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5):
-            return True
-    except OSError:
-        return False
+@contextmanager
+def over_tcp(folder: Path, binaries: Path, settings: Mapping[str, str]) -> Iterator[int]:
+    """The server whose data is `folder`/postgres, on loopback; its administrator's socket is in `folder`/run."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    places = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": str(folder / "run"),
+    }
+    runner, binaries = account(folder, binaries, GUARD)
+    runner.own(folder / "run", folder / "postgres")
+    with server(folder, binaries, runner, places | settings, lambda: _takes_connections(folder / "postgres")):
+        yield port
+
+
+def _takes_connections(data: Path) -> bool:
+    """Whether the server says so in its own file; it listens a while before it does."""
+    file = data / "postmaster.pid"
+    lines = file.read_text().split("\n") if file.exists() else []
+    return len(lines) > 7 and lines[7].strip() == "ready"

@@ -82,7 +82,7 @@ OTHERS = [
     (
         "Old and new processes work side by side while a version is replaced",
         "migrations in two phases, compatible by declaration: [ADR 7](adr/0007-migrations.md)",
-        "`tests/faults/service/test_rolling_upgrade.py`",
+        "`tests/faults/upgrade/test_rolling_upgrade.py`, `tests/faults/upgrade/test_earlier_code.py`",
     ),
     (
         "A registry is restored elsewhere, to a moment, and its stream goes on",

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import subprocess
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from registry.database import migrate
-from tests.support.processes import COMMAND, environment
+from tests.faults.upgrade.versions import copied, migrated, serve
 from tests.support.relay_process import RelayProcess, ServiceProcess
 from tests.support.workload import writing
 from tests.support.world import World
 
-ROOT = Path(__file__).parents[3]
 NEWEST = max(migration.version for migration in migrate.load())
 ADDS = f"""-- compatible down to: {NEWEST:03}
 BEGIN;
@@ -34,28 +30,10 @@ COMMIT;
 @pytest.fixture
 def newer(tmp_path: Path) -> Path:
     """A copy of the checkout that is the next version: one migration for before, one for afterwards."""
-    for folder in ("registry", "publisher", "migrations", "schemas"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    copied(tmp_path)
     (tmp_path / "migrations" / f"{NEWEST + 1:03}_review_policy.sql").write_text(ADDS)
     (tmp_path / "migrations" / f"{NEWEST + 2:03}_without_the_view.sql").write_text(REMOVES)
     return tmp_path
-
-
-def variables(world: World, code: Path) -> dict[str, str]:
-    """The environment of a process of the code in a folder."""
-    places = {"DATABASE_URL": world.database, "NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
-    return places | {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1", "IMI_CANARY_SECONDS": "0"}
-
-
-async def migrated(world: World, code: Path, *arguments: str) -> str:
-    """What `imi-registry migrate up` of that code says. The writers go on meanwhile: it waits for their commits."""
-
-    def run() -> str:
-        command = [*COMMAND, "migrate", "up", *arguments]
-        values = environment(**variables(world, code))
-        return subprocess.run(command, env=values, capture_output=True, text=True, check=True).stdout
-
-    return await asyncio.to_thread(run)
 
 
 async def test_processes_are_replaced_one_by_one_and_nothing_is_lost(world: World, newer: Path) -> None:
@@ -63,7 +41,7 @@ async def test_processes_are_replaced_one_by_one_and_nothing_is_lost(world: Worl
         return RelayProcess(world.database, world.nats_url, world.prefix)
 
     def new() -> ServiceProcess:
-        return ServiceProcess([*COMMAND, "serve"], variables(world, newer))
+        return serve(world, newer)
 
     running: list[ServiceProcess] = []
     try:
@@ -75,7 +53,7 @@ async def test_processes_are_replaced_one_by_one_and_nothing_is_lost(world: Worl
             await load.reach(commits=20)
 
             # when: migrated before, an old one comes back, then each is replaced
-            told = await migrated(world, newer)
+            told = await migrated(world, newer, "up")
             assert f"applied {NEWEST + 1:03}_review_policy.sql" in told
             assert f"{NEWEST + 2:03}_without_the_view.sql waits" in told
             running[0].kill()
@@ -91,9 +69,9 @@ async def test_processes_are_replaced_one_by_one_and_nothing_is_lost(world: Worl
                 await load.reach(commits=20)
 
             # and afterwards
-            told = await migrated(world, newer, "--afterwards")
+            told = await migrated(world, newer, "up", "--afterwards")
             assert told.startswith(f"applied {NEWEST + 2:03}_without_the_view.sql")
-            assert await migrated(world, newer) == "nothing to apply\n"
+            assert await migrated(world, newer, "up") == "nothing to apply\n"
             await load.reach(commits=20)
 
         # then
