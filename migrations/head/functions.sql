@@ -5875,15 +5875,6 @@ BEGIN
             USING ERRCODE = '22023';
     END IF;
 
-    -- Projects have a search of their own, by trigrams. Otherwise misspelt words are looked for only where nothing has the
-    -- words as they stand.
-    -- A path is no name of one, and so long a text takes that search long.
-    IF 'project' = ANY (p_kinds) AND p_query !~ '^[[:space:]]*[/~]' AND length(p_query) <= 80
-        AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_trgm' AND has_schema_privilege(e.extnamespace, 'USAGE'))
-    THEN
-        SELECT coalesce(array_agg(s.id), '{}'), coalesce(array_agg(s.relevance), '{}') INTO near_projects, nearness
-        FROM public.near_projects(p_query) s;
-    END IF;
     asked := exact;
     LOOP
         words := public.search_query_words(wanted);
@@ -5932,6 +5923,14 @@ BEGIN
         asked := wanted;
         is_last := true;
     END LOOP;
+    -- Where no project has the words, one whose name contains or resembles the text may be meant. A path is no name of one,
+    -- and so long a text takes that search long.
+    IF 'project' = ANY (p_kinds) AND projects_found = '{}' AND p_query !~ '^[[:space:]]*[/~]' AND length(p_query) <= 80
+        AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_trgm' AND has_schema_privilege(e.extnamespace, 'USAGE'))
+    THEN
+        SELECT coalesce(array_agg(s.id), '{}'), coalesce(array_agg(s.relevance), '{}') INTO near_projects, nearness
+        FROM public.near_projects(p_query) s;
+    END IF;
     -- What must not be there says nothing about how well a row fits: ts_rank gives 1e-20 to every row of such a query.
     ranked := CASE WHEN querytree(wanted) IN ('', 'T') THEN wanted ELSE querytree(wanted)::tsquery END;
 
@@ -5948,13 +5947,19 @@ BEGIN
         SELECT
             'project', p.id, p.name, p.id, p.name, NULL,
             p.remote_origin, ARRAY[p.description, substring(p.remote_origin FROM ':(.*)[.]git$'), p.trunk_path],
-            ts_rank(
-                weights,
-                setweight(to_tsvector('simple', public.search_text(p.name || ' ' || substr(p.remote_origin, 16))), 'A')
-                    || setweight(to_tsvector('simple', coalesce(public.search_text(p.description), '')), 'B')
-                    || setweight(to_tsvector('simple', public.search_text(p.trunk_path)), 'C'),
-                ranked
-            ), true, p.updated_at
+            CASE
+                WHEN of_name IN (
+                    public.lower_case(p.name),
+                    substring(p.remote_origin FROM ':(.*)[.]git$'), substring(p.remote_origin FROM '/(.*)[.]git$')
+                ) THEN 1
+                ELSE ts_rank(
+                    weights,
+                    setweight(to_tsvector('simple', public.search_text(p.name || ' ' || substr(p.remote_origin, 16))), 'A')
+                        || setweight(to_tsvector('simple', coalesce(public.search_text(p.description), '')), 'B')
+                        || setweight(to_tsvector('simple', public.search_text(p.trunk_path)), 'C'),
+                    ranked
+                )
+            END, true, p.updated_at
         FROM public.projects p
         WHERE p.id = ANY (projects_found)
         UNION ALL

@@ -149,6 +149,21 @@ def test_an_activity_is_found_when_its_worktree_is_deleted(db, texts):
     assert (row["name"], row["project_name"], row["active"]) == ("feat-user-auth", "flume", False)
 
 
+def test_a_project_whose_name_is_the_text_comes_first_of_all_that_have_it(db, texts):
+    named = new_project(db, "git@github.com:ada/carries.git", "carries")
+
+    first, second = found(db, "carries", p_kinds=["project"])
+
+    assert (first["id"], first["relevance"]) == (named, 1)
+    assert (second["id"], second["relevance"] < 1) == (texts["project"], True)
+
+
+def test_a_part_of_a_name_is_looked_for_where_no_project_has_it_as_a_word(db, texts):
+    assert [row["id"] for row in found(db, "lum", p_kinds=["project"])] == [texts["project"]]
+    named = new_project(db, "git@github.com:ada/lum.git", "lum")
+    assert [row["id"] for row in found(db, "lum", p_kinds=["project"])] == [named]
+
+
 def test_kinds_and_number_are_what_was_asked_for(db, texts):
     assert {row["kind"] for row in found(db, "flume")} == {"project", "worktree"}
     assert {row["kind"] for row in found(db, "flume", p_kinds=["worktree"])} == {"worktree"}
