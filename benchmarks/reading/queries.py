@@ -16,6 +16,7 @@ from benchmarks.harness.servers import Servers
 from benchmarks.harness.sizes import Sizes
 
 SEARCH_LIMIT_MS = 10.0
+EVER_LESS_CLOSELY = "a name that is misspelt is looked for by trigrams up to four times, each time less closely"
 ROUNDS = 2
 """The first fills the caches and is thrown away."""
 ONE_LOOK = "one look at each inactive worktree"
@@ -61,8 +62,9 @@ def _run(database_url: str, sizes: Sizes, report: Report) -> None:
                 scanning.append(name)
             report.add(f"{name}: p99", "ms", [percentile(times, 99)])
             if name == "search_projects":
+                p99 = percentile(times, 99)
                 report.targets.append(
-                    Target("search_projects p99", "ms", percentile(times, 99), at_most=SEARCH_LIMIT_MS)
+                    Target(f"{name} p99", "ms", p99, at_most=SEARCH_LIMIT_MS, bound=EVER_LESS_CLOSELY)
                 )
     report.targets.append(Target("functions that scan a large table for one row", "", len(scanning), at_most=0))
     if scanning:
