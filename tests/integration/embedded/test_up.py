@@ -135,6 +135,7 @@ def test_no_secret_is_in_an_argument_or_a_log(state_dir: Path) -> None:
         assert secret not in str(arguments)
         assert secret not in told
     assert "s3cret" not in told
+    assert (state_dir / "http.token").read_text().strip() not in str(arguments)  # told to who started it
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
