@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from tests.faults.suite.fault import fault
 from tests.faults.suite.installation import Installation
@@ -17,6 +19,17 @@ LACKS = None if BINARY is not None else "PgBouncer is not installed"
 @fault("pgbouncer killed", "pgbouncer", longest_seconds=2, lacks=LACKS)
 async def killed(there: Installation, rng: random.Random) -> AsyncIterator[None]:
     assert there.pooler is not None
+    there.pooler.kill()
+    yield
+    await in_thread(there.pooler.start)
+
+
+@fault("pgbouncer stopped", "pgbouncer", longest_seconds=2, lacks=LACKS)
+async def stopped(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+    assert there.pooler is not None
+    there.pooler.process.send_signal(signal.SIGINT)  # waits for transactions that are open
+    with suppress(subprocess.TimeoutExpired):  # PostgreSQL hangs, too
+        await in_thread(there.pooler.process.wait, 5)
     there.pooler.kill()
     yield
     await in_thread(there.pooler.start)

@@ -91,7 +91,7 @@ async def prepared(there: Installation, rng: random.Random) -> AsyncIterator[Non
     async with await psycopg.AsyncConnection.connect(there.database.url, autocommit=True) as conn:
         await conn.execute("BEGIN")
         await conn.execute("SET LOCAL imi.doorbell = 'off'")
-        await conn.execute("UPDATE projects SET trunk_path = %s WHERE name = %s", [f"/{gid}", rng.choice(ROWS)])
+        await change(conn, rng.choice(ROWS))
         await conn.execute(f"PREPARE TRANSACTION '{gid}'")
     yield
     async with await psycopg.AsyncConnection.connect(there.database.url, autocommit=True) as conn:
