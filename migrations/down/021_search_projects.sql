@@ -215,4 +215,6 @@ $$;
 
 COMMENT ON FUNCTION search_registry(text, integer, text[]) IS 'Projects, worktrees and activities that have the words, or words that begin so: best first, at most p_limit; every second piece of the excerpt is what was looked for. Syntax as in web searches: "a phrase", or, -not.';
 
+UPDATE registry_metadata SET migration = 20, upgraded_at = clock_timestamp() WHERE migration > 20;
+
 COMMIT;

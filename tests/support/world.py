@@ -181,8 +181,12 @@ class World:
     async def commands_done(self, timeout_seconds: float = 120) -> None:
         """Wait until every command is carried out, or a dead letter."""
         async with asyncio.timeout(timeout_seconds):
-            while (await self.nats.jetstream().stream_info(self.names.commands.stream)).state.messages:
+            while await self.commands_waiting():
                 await asyncio.sleep(0.01)
+
+    async def commands_waiting(self) -> int:
+        """How many commands nobody has finished."""
+        return (await self.nats.jetstream().stream_info(self.names.commands.stream)).state.messages
 
     def outcome_events(self) -> list[tuple[UUID, str, UUID, str]]:
         """Command id, action, causation id and verdict of every outcome event, in order."""
