@@ -89,7 +89,7 @@ def main(
         for name in chosen:
             print(f"{name} …", flush=True)
             reports[name] = uvloop.run(_measure(servers, name, sizes))
-            reports[name].measured = f"{described['date']}, commit {described['commit']}"
+            reports[name].measured = f"{described['date']}, commit {described['commit']}, {described['system']}"
             print(f"{name}: {reports[name].seconds:.0f} s", flush=True)
             _save(reports, described, out, quick=quick)  # each time: a run of an hour may be ended
     for name in chosen:

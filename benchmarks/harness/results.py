@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from benchmarks.harness.measure import Report
 
-OF_THE_RUN = {"date", "commit", "load average before"}
-"""What may differ between two runs whose results stand on one page."""
+OF_THE_RUN = {"date", "commit", "system", "load average before"}
+"""What may differ between two runs whose results stand on one page: each section names its own."""
 
 
 def write(path: Path, reports: Sequence[Report], machine: Mapping[str, str]) -> None:
