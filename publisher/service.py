@@ -110,7 +110,7 @@ async def serve(
                 stop,
                 [
                     start_parts(),
-                    server.serve(pages, listener),
+                    server.serve(pages, listener, proxies=settings.http_proxies),
                     *console.work(),
                     announce_url(),
                     announce_then_work(),

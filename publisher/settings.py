@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from pydantic import ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
 
 from publisher.agreement_settings import AgreementSettings
+from publisher.http_settings import HttpSettings
 from publisher.mirror_settings import MirrorSettings
 from publisher.replica_settings import ReplicaSettings
 from registry import exact
@@ -43,7 +44,7 @@ USUAL_VARIABLES = {"database_url": "DATABASE_URL", "nats_url": "NATS_URL"}
 """What others call these settings, too: read where the variable of ours is not set."""
 
 
-class Settings(MirrorSettings, ReplicaSettings, AgreementSettings):
+class Settings(HttpSettings, MirrorSettings, ReplicaSettings, AgreementSettings):
     """Settings shared by all commands. `load` reads them from where they are given."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -149,17 +150,6 @@ class Settings(MirrorSettings, ReplicaSettings, AgreementSettings):
         ge=0,
         description="How often a service writes a heartbeat and looks whether it comes out of the stream, in seconds; "
         "0 never. Default: 30 in serve with profile imi, never elsewhere.",
-    )
-    http_host: str = Field(default="127.0.0.1", description="Address of the health and metrics page.")
-    http_port: int = Field(
-        default=0, ge=0, le=65535, description="Port of the health and metrics page; 0 takes a free one."
-    )
-    http_hosts: str = Field(
-        default="",
-        description="Names, by comma, that the page is reached by beside localhost and addresses; * takes all.",
-    )
-    http_token: SecretStr | None = Field(
-        default=None, description="Who knows it may act in the console; without it the console only shows."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 

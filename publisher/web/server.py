@@ -45,8 +45,11 @@ def bind(host: str, port: int) -> socket.socket:
         raise Unusable(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
 
 
-async def serve(application: ASGIApp, listener: socket.socket) -> None:
-    """Answer requests on `listener` by `application` until cancelled."""
+async def serve(application: ASGIApp, listener: socket.socket, *, proxies: str = "") -> None:
+    """Answer requests on `listener` by `application` until cancelled.
+
+    Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, `proxies` has: addresses or networks, by comma.
+    """
     config = uvicorn.Config(
         application,
         http=partial(LimitedProtocol, line=Line()),  # type: ignore[arg-type]  # called as a class is
@@ -55,6 +58,8 @@ async def serve(application: ASGIApp, listener: socket.socket) -> None:
         h11_max_incomplete_event_size=MOST_UNREAD_BYTES,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
+        proxy_headers=proxies != "",
+        forwarded_allow_ips=proxies,
         server_header=False,
         log_config=None,
         access_log=False,

@@ -42,11 +42,13 @@ PAGES = Starlette(routes=[Route("/", small), Route("/large", large)])
 
 
 @asynccontextmanager
-async def served(bound: str = "127.0.0.1", hosts: str = "", pages: ASGIApp = PAGES) -> AsyncIterator[int]:
+async def served(
+    bound: str = "127.0.0.1", hosts: str = "", pages: ASGIApp = PAGES, proxies: str = ""
+) -> AsyncIterator[int]:
     """The port of a server in this process."""
     with server.bind(bound, 0) as listener:
         guarded = Guard(pages, hosts=known_hosts(bound, hosts), style=status.STYLE)
-        task = asyncio.ensure_future(server.serve(guarded, listener))
+        task = asyncio.ensure_future(server.serve(guarded, listener, proxies=proxies))
         try:
             yield listener.getsockname()[1]
         finally:
@@ -258,3 +260,26 @@ async def test_answers_tell_browsers_to_run_and_show_nothing_else() -> None:
             assert headers["x-frame-options"] == "deny"
             assert headers["cache-control"] == "no-store"
             assert "server" not in headers
+
+
+@pytest.mark.parametrize(
+    ("proxies", "caller", "seen"),
+    [
+        ("", "127.0.0.1", "http 127.0.0.1"),
+        ("127.0.0.2", "127.0.0.1", "http 127.0.0.1"),
+        ("127.0.0.2", "127.0.0.2", "https 192.0.2.9"),
+        ("127.0.1.0/24,::1", "127.0.1.7", "https 192.0.2.9"),
+    ],
+)
+async def test_where_a_request_is_from_is_believed_of_a_proxy_that_is_named_alone(
+    proxies: str, caller: str, seen: str
+) -> None:
+    async def who(request: Request) -> Response:
+        assert request.client is not None
+        return PlainTextResponse(f"{request.url.scheme} {request.client.host}")
+
+    async with served(pages=Starlette(routes=[Route("/", who)]), proxies=proxies) as port:
+        one = await Caller.at(port, caller)
+        headers = [f"Host: localhost:{port}", "X-Forwarded-For: 192.0.2.9", "X-Forwarded-Proto: https"]
+        one.say("\r\n".join(["GET / HTTP/1.1", *headers, "", ""]))
+        assert (await one.answer())[2].decode() == seen

@@ -44,6 +44,7 @@ def test_a_url_of_blanks_alone_is_none(monkeypatch: pytest.MonkeyPatch, name: st
         ("IMI_PREFIX", "Has Space"),
         ("IMI_PREFIX", "a.b"),
         ("IMI_STALE_SECONDS", "-1"),
+        ("IMI_HTTP_PROXIES", "10.0.0.7,proxy.internal"),
         ("IMI_EVENT_VERSIONS", "{"),
         ("IMI_ACTORS", "flume"),
     ],

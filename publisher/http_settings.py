@@ -1,0 +1,41 @@
+"""The settings of the page: where it listens, by which names, behind whom, and who may act in it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from pydantic import BaseModel, Field, SecretStr, field_validator
+
+
+class HttpSettings(BaseModel):
+    """Part of `Settings`."""
+
+    http_host: str = Field(default="127.0.0.1", description="Address of the health and metrics page.")
+    http_port: int = Field(
+        default=0, ge=0, le=65535, description="Port of the health and metrics page; 0 takes a free one."
+    )
+    http_hosts: str = Field(
+        default="",
+        description="Names, by comma, that the page is reached by beside localhost and addresses; * takes all.",
+    )
+    http_proxies: str = Field(
+        default="",
+        description="Addresses or networks, by comma, of proxies in front of the page: X-Forwarded-For and "
+        "X-Forwarded-Proto of nobody else are believed.",
+    )
+    http_token: SecretStr | None = Field(
+        default=None, description="Who knows it may act in the console; without it the console only shows."
+    )
+
+    @field_validator("http_proxies")
+    @classmethod
+    def _are_addresses(cls, value: str) -> str:
+        named = [one.strip() for one in value.split(",") if one.strip()]
+        for one in named:
+            try:
+                ip_network(one)
+            except ValueError as error:
+                raise ValueError(
+                    f'must be addresses or networks by comma, as 10.0.0.7 or 10.0.0.0/24: "{one}"'
+                ) from error
+        return ",".join(named)
