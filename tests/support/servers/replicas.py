@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, urlencode
 
 import psutil
@@ -27,6 +28,10 @@ SYNCHRONOUS = "synchronous_standby_names"
 PROMOTE = "SELECT pg_promote()"
 POLL_SECONDS = 0.05
 PROMOTED_SECONDS = 60
+SMART_SECONDS = 5.0
+"""Who is connected through a line that carries nothing never goes."""
+Stop = Literal["killed", "stopped fast", "stopped smart"]
+HAS_ALL = "SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync' AND flush_lsn >= %s"
 
 
 class Pair:
@@ -76,9 +81,13 @@ class Pair:
         """Those of the other one."""
         return self._servers[1 - self._primary].processes()
 
-    async def stop_standby(self) -> None:
-        """Kill the standby: no synchronous COMMIT ends until it is back."""
-        await self._servers[1 - self._primary].stop(is_crash=True)
+    async def stop_standby(self, way: Stop = "killed") -> None:
+        """End the standby: no synchronous COMMIT ends until it is back."""
+        standby = self._servers[1 - self._primary]
+        if way == "stopped smart":
+            await standby.stop_when_idle(SMART_SECONDS)
+        else:
+            await standby.stop(is_crash=way == "killed")
 
     async def start_standby(self) -> None:
         """Start it again."""
@@ -112,6 +121,17 @@ class Pair:
         async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
             await conn.execute(f"ALTER SYSTEM SET {SYNCHRONOUS} = ''")
             await conn.execute("SELECT pg_reload_conf()")
+
+    async def wait_for_standby(self) -> None:
+        """Let them wait for it again, and return once it has all that was committed meanwhile."""
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
+            await conn.execute(f"ALTER SYSTEM SET {SYNCHRONOUS} = '*'")
+            await conn.execute("SELECT pg_reload_conf()")
+            ((written,),) = await (await conn.execute("SELECT pg_current_wal_lsn()")).fetchall()
+            has_all = False
+            while not has_all:
+                await asyncio.sleep(POLL_SECONDS)
+                ((has_all,),) = await (await conn.execute(HAS_ALL, [written])).fetchall()
 
     @asynccontextmanager
     async def lost_primary(self) -> AsyncIterator[str]:

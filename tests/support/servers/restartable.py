@@ -28,6 +28,12 @@ class Restartable:
             os.kill(self._server.pid, by)
         await in_thread(self._stack.close)
 
+    async def stop_when_idle(self, seconds: float) -> None:
+        """Ask a PostgreSQL to end once its sessions have; those that have not by then are ended."""
+        os.kill(self._server.pid, signal.SIGTERM)
+        await in_thread(self._server.wait, seconds)
+        await in_thread(self._stack.close)
+
     @property
     def is_running(self) -> bool:
         """Whether it has not ended, by whatever cause."""

@@ -1,16 +1,18 @@
-"""Faults after which another PostgreSQL is the primary."""
+"""Faults of the standby: it is ended in every way, or becomes the primary."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
 from time import monotonic
+from typing import get_args
 
 from tests.faults.suite.fault import fault
 from tests.faults.suite.history import TAKEN_BACK, Notes
 from tests.faults.suite.installation import Installation
 from tests.faults.suite.kinds.postgresql import POSTGRESQL
 from tests.faults.suite.writers import ledger
+from tests.support.servers.replicas import Stop
 
 
 @fault("primary lost and synchronous standby promoted", POSTGRESQL, longest_seconds=1, weight=2)
@@ -39,8 +41,22 @@ async def promoted_behind(there: Installation, rng: random.Random) -> AsyncItera
     await there.database.add_standby()
 
 
-@fault("synchronous standby killed", POSTGRESQL, longest_seconds=4)
-async def standby_killed(there: Installation, rng: random.Random) -> AsyncIterator[None]:
-    await there.database.stop_standby()
-    yield
-    await there.database.start_standby()
+def _declare(way: Stop) -> None:
+    @fault(f"synchronous standby {way}", POSTGRESQL, longest_seconds=4)
+    async def synchronous(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+        await there.database.stop_standby(way)
+        yield
+        await there.database.start_standby()
+
+    @fault(f"asynchronous standby {way}", POSTGRESQL, longest_seconds=4)
+    async def asynchronous(there: Installation, rng: random.Random) -> AsyncIterator[None]:
+        """Commits go on meanwhile; they wait for it again once it has them."""
+        await there.database.wait_for_nobody()
+        await there.database.stop_standby(way)
+        yield
+        await there.database.start_standby()
+        await there.database.wait_for_standby()
+
+
+for _way in get_args(Stop):
+    _declare(_way)
