@@ -86,7 +86,7 @@ def conclude(outcome: Outcome, folder: Path) -> bool:
 
 def _show(outcome: Outcome) -> None:
     run = results.of(outcome)
-    print(f"{run.faults} faults in {run.seconds:,.0f} s; {run.entries:,} changes")
+    print(f"{run.faults} faults in {run.seconds:,.0f} s; {run.entries:,} changes, {run.outcomes:,} outcomes")
     print(f"{run.messages:6} messages, {run.overtaking} of them before a backlog")
     for name, count in run.counts.items():
         print(f"{count:6} {name}")

@@ -2,7 +2,8 @@
 
 The truth is the ledger, a table of the writers' own: each transaction writes its entries there, too, so PostgreSQL
 itself tells which were committed. Commands cannot do that; of those the outcome tells, and one of unknown outcome may
-be told or not.
+be told or not. An event of an outcome is one more entry of the command's row, behind its change: the answer that the
+sender noted, under the id that he gave, told once; what is told of a command that nobody sent was never committed.
 
 A standby that lacks something and is promoted takes it back, as docs/high-availability.md says. What it lacked is
 known, since the lost primary was asked, too: it may have been told, once and in order among its like, and is committed
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults.suite import history
-from tests.faults.suite.entries import Entry
+from tests.faults.suite.entries import OUTCOME, Command, Entry
 
 
 class Allowed(NamedTuple):
@@ -66,6 +67,8 @@ class Verdict:
     """Message ids that the stream holds more than once, whatever the message is."""
     entries: int
     """Committed ones."""
+    outcomes: int
+    """Of commands that were answered."""
     taken_back: int
     """Those that a promoted standby lacked."""
 
@@ -86,22 +89,31 @@ def judge(folder: Path) -> Verdict:
     for line in history.read(folder, history.WRITTEN):
         if line["outcome"] == "committed" and line["is_durable"]:
             durable.update(Entry(*entry) for entry in line["entries"])
+    outcomes: dict[Entry, Entry] = {}
     for line in history.read(folder, history.COMMANDED):
+        is_answered = line["outcome"] != "unknown"
+        command = Command(line["id"], Entry(*line["entry"]), line["outcome" if is_answered else "verdict"])
         is_doubtful = any(_is_of(line, loss) for loss in losses)
-        (doubtful if is_doubtful else confirmed if line["outcome"] == "applied" else unknown).add(Entry(*line["entry"]))
+        (doubtful if is_doubtful else confirmed if is_answered else unknown).update(command.entries)
+        outcomes[Entry(OUTCOME, 0, command.outcome.token)] = command.outcome
     allowed = Allowed(confirmed, unknown, doubtful, taken_back)
-    handled = history.entries(folder, history.HANDLED)
-    subscriber = compare(allowed, handled)
+
+    def told(name: str) -> Told:
+        """What `name` notes; outcomes in the rows of their commands, one of no command as it is."""
+        return compare(allowed, [outcomes.get(entry, entry) for entry in history.entries(folder, name)])
+
+    subscriber = told(history.HANDLED)
     repeated, subscriber.duplicated = len(subscriber.duplicated), []
     ids = Counter(line["id"] for line in history.read(folder, history.MESSAGES))
     return Verdict(
-        stream=compare(allowed, history.entries(folder, history.STREAM)),
-        replay=compare(allowed, history.entries(folder, history.REPLAY)),
+        stream=told(history.STREAM),
+        replay=told(history.REPLAY),
         subscriber=subscriber,
         repeated=repeated,
         forgotten=sorted(durable - committed - taken_back.keys()),
         same_id=[id_ for id_, times in ids.items() if times > 1],
-        entries=len(confirmed),
+        entries=len(confirmed.difference(outcomes.values())),
+        outcomes=len(confirmed.intersection(outcomes.values())),
         taken_back=len(taken_back.keys() - committed),
     )
 

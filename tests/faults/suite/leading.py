@@ -15,11 +15,11 @@ from nats.aio.msg import Msg
 from psycopg import AsyncConnection
 
 from registry.client import RegistryClient, Sending
-from tests.faults.suite.entries import Entry
+from tests.faults.suite.entries import Command, Entry
 from tests.faults.suite.history import COMMANDED, Notes
 from tests.faults.suite.installation import APPLIERS, PREFIX, PUBLISHERS, Installation
 from tests.faults.suite.markers import mark, subject_of_markers
-from tests.faults.suite.writers import COMMAND_ROWS, CONNECT, origin_of
+from tests.faults.suite.writers import COMMAND_ROWS, CONNECT, send
 from tests.support.nats.reading import connected
 
 LEADER = "SELECT leader FROM publisher_cursor"
@@ -74,12 +74,14 @@ async def _publishing(there: Installation) -> AsyncIterator[Work]:
 @asynccontextmanager
 async def _applying(there: Installation) -> AsyncIterator[Work]:
     """A command is sent, and its outcome comes."""
-    row, numbers, notes = COMMAND_ROWS[0], count(1), Notes(there.folder, COMMANDED)
+    numbers, notes = count(2, 2), Notes(there.folder, COMMANDED)
 
     async def apply() -> None:
-        entry, sent_at = Entry(row, next(numbers), uuid4().hex[:12]), monotonic()
-        await client.update_project(remote_origin=origin_of(row), description=entry.text, sending=PATIENT)
-        notes.add(entry=entry, outcome="applied", sent_at=sent_at, answered_at=monotonic())
+        entry = Entry(COMMAND_ROWS[0], next(numbers), uuid4().hex[:12])
+        command, sent_at = Command(str(uuid4()), entry, "applied"), monotonic()
+        outcome = await send(client, command, PATIENT)
+        notes.add(**command._asdict(), outcome=outcome, sent_at=sent_at, answered_at=monotonic())
+        assert outcome == "applied"
 
     async with RegistryClient.connect(there.cluster.url, prefix=PREFIX, name="takeover") as client:
         yield apply

@@ -25,8 +25,9 @@ for the disk, some write more than a batch holds. A row stands for a project and
 order; with one of the publishers those of a project of which nothing waits go before a backlog of ten already, else of
 5,000 ([ADR 18](adr/0018-lane.md)). Faults come in random order, two at once now and then, for up to twelve seconds, in
 the long form for minutes, too. The judge reads what the writers' own table holds, every message of the stream with a
-bare NATS client, a replay, and what the subscriber noted: neither the outbox nor the relay's record is believed. A run
-that fails keeps its history.
+bare NATS client, a replay, and what the subscriber noted: neither the outbox nor the relay's record is believed. Of
+commands it reads what their senders were answered: each has one event of its outcome, under the id that the sender
+gave, behind its change. A run that fails keeps its history.
 """
 
 TAKEOVERS_SINCE = """
@@ -79,6 +80,7 @@ def _runs(runs: list[Run]) -> list[str]:
     titles = [
         "faults",
         "changes",
+        "outcomes",
         "messages",
         "overtaking",
         "broken promises",
@@ -89,7 +91,8 @@ def _runs(runs: list[Run]) -> list[str]:
     parts.append(f"| date | version | commit | seed | {' | '.join(titles)} |\n")
     parts.append(f"|---|---|---|---|{'--:|' * len(titles)}\n")
     parts += [
-        f"| {run.date} | {run.version} | {run.commit} | {run.seed} | {run.faults} | {run.entries:,} | {run.messages:,} "
+        f"| {run.date} | {run.version} | {run.commit} | {run.seed} | {run.faults} | {run.entries:,} "
+        f"| {'not judged' if run.outcomes is None else f'{run.outcomes:,}'} | {run.messages:,} "
         f"| {run.overtaking:,} | {sum(run.broken.values())} | {run.repeated:,} | {run.taken_back:,} "
         f"| {run.seconds / 60:.0f} |\n"
         for run in runs[-LATEST_RUNS:]
@@ -98,7 +101,8 @@ def _runs(runs: list[Run]) -> list[str]:
         parts.append(
             f"\nThe last one with {run.servers}. Events flowed again at the latest {run.slowest_recovery_seconds:g} s\n"
             f"after a fault was over ({run.slowest_recovery_of}).\n`handled again` counts events that the "
-            "subscriber noted, and had not acknowledged when it was killed;\n`overtaking` messages that went before a "
+            "subscriber noted, and had not acknowledged when it was killed;\n`outcomes` events of commands that were "
+            "answered, each looked for by the command's id;\n`overtaking` messages that went before a "
             "backlog of other projects;\n`taken back` changes that were committed "
             "while PostgreSQL did not wait for its standby, and that this one lacked when it was promoted:\n"
             "[high-availability.md](high-availability.md#what-asynchronous-replication-costs).\n"

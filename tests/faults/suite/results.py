@@ -32,6 +32,8 @@ class Run(BaseModel):
     """Why each other kind was not; empty where that was not noted yet."""
     entries: int
     """Committed changes that writers numbered."""
+    outcomes: int | None = None
+    """Answered commands, of whose outcomes an event each was looked for; None where they were not judged yet."""
     messages: int
     """In the event stream at the end."""
     overtaking: int = 0
@@ -140,6 +142,7 @@ def of(outcome: Outcome) -> Run:
         counts=outcome.counts,
         left_out=outcome.left_out,
         entries=outcome.verdict.entries,
+        outcomes=outcome.verdict.outcomes,
         messages=outcome.messages,
         overtaking=outcome.overtaking,
         repeated=outcome.verdict.repeated,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from tests.faults.suite import page, results
 from tests.faults.suite.__main__ import app
-from tests.faults.suite.checker import Verdict, judge
-from tests.faults.suite.entries import Entry
+from tests.faults.suite.checker import Told, Verdict, judge
+from tests.faults.suite.entries import OUTCOME, Command, Entry, entry_of, outcome_token
 from tests.faults.suite.fault import FAULTS
 from tests.faults.suite.history import COMMANDED, HANDLED, LEDGER, REPLAY, STREAM, TAKEN_BACK, WRITTEN, Notes
 from tests.faults.suite.run import Outcome, attack
@@ -98,6 +100,16 @@ def test_arguments_that_make_no_run_are_refused_by_name(
     assert said in refused.output
 
 
+def command(entry: Entry) -> Command:
+    """That is to make this change."""
+    return Command(f"id-{entry.token}", entry, "applied")
+
+
+def outcome(entry: Entry, verdict: str = "applied") -> Entry:
+    """Of the command that is to make this change, as its event tells it."""
+    return Entry(OUTCOME, 0, outcome_token(f"id-{entry.token}", verdict))
+
+
 def noted(
     folder: Path,
     *,
@@ -106,12 +118,13 @@ def noted(
     handled: list[Entry] | None = None,
     unknown: tuple[Entry, ...] = (),
     commanded: tuple[tuple[Entry, float], ...] = (),
+    rejected: tuple[Entry, ...] = (),
     taken_back: tuple[Entry, ...] | None = None,
 ) -> Verdict:
     """The verdict about a run in which this was noted.
 
-    `commanded` are commands that were applied, each a second after a time; `taken_back` is what a standby lacked that
-    was promoted at the time 10 and left behind at 5.
+    `commanded` are commands that were applied, each answered a second after a time; `taken_back` is what a standby
+    lacked that was promoted at the time 10 and left behind at 5.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -122,9 +135,11 @@ def noted(
         notes.close()
     notes = Notes(folder, COMMANDED)
     for entry in unknown:
-        notes.add(entry=entry, outcome="unknown", sent_at=100.0, answered_at=103.0)
+        notes.add(**command(entry)._asdict(), outcome="unknown", sent_at=100.0, answered_at=103.0)
     for entry, at in commanded:
-        notes.add(entry=entry, outcome="applied", sent_at=at, answered_at=at + 1)
+        notes.add(**command(entry)._asdict(), outcome="applied", sent_at=at, answered_at=at + 1)
+    for entry in rejected:
+        notes.add(**command(entry)._asdict(), outcome="rejected", sent_at=100.0, answered_at=101.0)
     notes.close()
     if taken_back is not None:
         notes = Notes(folder, TAKEN_BACK)
@@ -169,9 +184,44 @@ def test_of_a_command_that_was_under_way_while_a_standby_was_left_behind_nothing
     def judged(*told: Entry) -> Verdict:
         return noted(tmp_path / "run", committed=[A1], told=list(told), commanded=((B1, at),), taken_back=())
 
-    assert judged(A1, B1).is_clean
-    assert judged(A1).stream.lost == ([B1] if is_known else [])
-    assert judged(A1, B1, B1).stream.duplicated == ([B1] if is_known else [])
+    assert judged(A1, B1, outcome(B1)).is_clean
+    assert judged(A1).stream.lost == ([B1, command(B1).outcome] if is_known else [])
+    assert judged(A1, B1, B1, outcome(B1)).stream.duplicated == ([B1] if is_known else [])
+    assert judged(A1, B1, outcome(B1), outcome(B1)).stream.duplicated == ([command(B1).outcome] if is_known else [])
+
+
+def test_an_answered_command_has_one_outcome_behind_its_change_and_no_other(tmp_path: Path) -> None:
+    def judged(*told: Entry, **commands: Any) -> Told:
+        found = noted(tmp_path / "run", committed=[A1], told=[A1, *told], **commands)
+        assert found.stream == found.replay == found.subscriber or found.repeated
+        return found.stream
+
+    applied, rejected = {"commanded": ((B1, 100.0),)}, {"rejected": (B1,)}
+    no = command(B1)._replace(verdict="rejected").outcome
+    assert judged(B1, outcome(B1), **applied) == judged(outcome(B1, "rejected"), **rejected) == Told()
+    assert judged(B1, **applied).lost == [command(B1).outcome]
+    assert judged(**rejected).lost == [no]
+    assert judged(B1, outcome(B1), outcome(B1), **applied).duplicated == [command(B1).outcome]
+    assert judged(outcome(B1, "rejected"), outcome(B1, "rejected"), **rejected).duplicated == [no]
+    assert judged(outcome(B1), B1, **applied).reordered == [(command(B1).outcome, B1)]
+    assert judged(B1, outcome(B1), outcome(A2), **applied).phantoms == [outcome(A2)]
+    assert judged(B1, outcome(B1), outcome(B1, "rejected"), **applied).phantoms == [outcome(B1, "rejected")]
+    assert judged(B1, outcome(B1, "rejected"), **rejected).phantoms == [B1]
+
+
+def test_a_command_of_unknown_outcome_has_one_event_of_it_at_most(tmp_path: Path) -> None:
+    def judged(*told: Entry) -> Told:
+        return noted(tmp_path / "run", committed=[A1], told=[A1, *told], unknown=(B1,)).stream
+
+    assert judged() == judged(B1, outcome(B1)) == Told()
+    assert judged(B1, outcome(B1), outcome(B1)).duplicated == [command(B1).outcome]
+    assert judged(outcome(B1, "rejected")).phantoms == [outcome(B1, "rejected")]
+
+
+def test_the_judge_knows_an_outcome_by_the_id_of_its_command_in_the_event() -> None:
+    data = {"command_id": "6f1c", "verdict": "rejected", "idempotency_key": A1.text, "changed": {}}
+
+    assert entry_of(json.dumps({"data": data}).encode()) == Entry(OUTCOME, 0, outcome_token("6f1c", "rejected"))
 
 
 def test_a_subscriber_may_be_told_again_and_must_be_told_all_in_order(tmp_path: Path) -> None:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, LiteralString, NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 from psycopg import AsyncConnection
 
 from registry.client import RegistryClient, Sending
-from registry.errors import OutcomeUnknown, Unavailable
-from tests.faults.suite.entries import MARK, Entry
+from registry.errors import NotFound, OutcomeUnknown, Unavailable
+from tests.faults.suite.entries import MARK, Command, Entry
 from tests.faults.suite.history import COMMANDED, WRITTEN, Notes
 
 ROWS = [f"s{number}" for number in range(8)]
@@ -32,6 +33,8 @@ IDLE = "idle"
 ROLLED_BACK, HELD_OPEN, BULK, TWICE, QUIET = 0.15, 0.02, 0.003, 0.1, 0.3
 BULK_ENTRIES = 1_200
 """More than one batch of the stream holds."""
+REJECTED = 20
+"""Commands with numbers that this divides, every tenth, are for projects that are not there."""
 LOCK_TIMEOUT = "2s"
 ASKED = Sending(timeout=3)
 RETRY_SECONDS = 0.05
@@ -119,23 +122,18 @@ class Writers:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def write_commands(self, client: RegistryClient, row: str) -> None:
-        """Number one row by commands, each number once, until told to stop."""
+        """Number one row by commands, each number once, until told to stop; some are for a row that is not there."""
         number = 0
         while not self._stopping.is_set():
-            number += 1
-            entry = Entry(row, number, uuid4().hex[:12])
-            outcome, sent_at = "refused", monotonic()
-            try:
-                await client.update_project(remote_origin=origin_of(row), description=entry.text, sending=ASKED)
-                outcome, self.applied = "applied", self.applied + 1
-            except OutcomeUnknown:
-                outcome = "unknown"
-            except Unavailable:
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            finally:
-                if outcome != "refused":
-                    self._commanded.add(entry=entry, outcome=outcome, sent_at=sent_at, answered_at=monotonic())
+            number += 2  # the one between is the outcome's
+            is_there = number % REJECTED != 0
+            entry = Entry(row if is_there else f"{row}-{number}", number, uuid4().hex[:12])
+            command, sent_at = Command(str(uuid4()), entry, "applied" if is_there else "rejected"), monotonic()
+            outcome = await send(client, command, ASKED)
+            if outcome is not None:
+                self.applied += outcome == "applied"
+                note = command._asdict() | {"outcome": outcome, "sent_at": sent_at, "answered_at": monotonic()}
+                self._commanded.add(**note)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _transaction(self, conn: AsyncConnection, rng: random.Random, setting: Setting) -> None:
@@ -160,6 +158,21 @@ class Writers:
             outcome = "rolled back"
         finally:
             self._written.add(outcome=outcome, is_durable=setting.is_durable, entries=made)
+
+
+async def send(client: RegistryClient, command: Command, sending: Sending) -> str | None:
+    """What the sender of a command is told: applied, rejected, or unknown; None when it was certainly not sent."""
+    row, text = command.entry.row, command.entry.text
+    sending = replace(sending, command_id=UUID(command.id))
+    try:
+        await client.update_project(remote_origin=origin_of(row), description=text, sending=sending)
+    except NotFound:
+        return "rejected"
+    except OutcomeUnknown:
+        return "unknown"
+    except Unavailable:
+        return None
+    return "applied"
 
 
 def ledger(database_url: str) -> list[Entry]:

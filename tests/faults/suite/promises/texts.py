@@ -4,15 +4,21 @@ from __future__ import annotations
 
 PROMISES = [
     (
-        "Every committed change is in the stream: nothing is lost",
+        "Every committed change is in the stream, and the outcome of every command: nothing is lost",
         "[ADR 1](adr/0001-outbox-and-relay.md)",
         "`tests/faults/suite`, `tests/faults/relay`",
         "lost",
     ),
     ("… once", "[ADR 1](adr/0001-outbox-and-relay.md), the fence", "the same", "duplicated"),
-    ("… in the order of its row", "[ADR 1](adr/0001-outbox-and-relay.md)", "the same", "reordered"),
     (
-        "Nothing else is in the stream: no change that was rolled back, or that a crash took back",
+        "… in the order of its row, an outcome behind its change",
+        "[ADR 1](adr/0001-outbox-and-relay.md), [ADR 5](adr/0005-commands.md)",
+        "the same",
+        "reordered",
+    ),
+    (
+        "Nothing else is in the stream: no change that was rolled back, or that a crash took back, and no outcome of a "
+        "command that nobody sent",
         "[ADR 1](adr/0001-outbox-and-relay.md), what is published is on disk",
         "the same, `tests/faults/relay/test_durability.py`",
         "phantoms",
@@ -41,7 +47,7 @@ OTHERS = [
     (
         "A command is carried out once, with one outcome, whatever is killed",
         "the ledger's row is of the same transaction as the change: [ADR 5](adr/0005-commands.md)",
-        "`tests/faults/applier/test_applier.py`",
+        "`tests/faults/applier/test_applier.py`, and the suite",
     ),
     (
         "Two publishers never both publish",
