@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ import pytest
 from tests.containers.images import DEPLOYED, PACKAGES
 
 ROOT = Path(__file__).parents[2]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 PROCESSES = {"publisher-1": 9464, "publisher-2": 9465}
 NODES = ["nats-1", "nats-2", "nats-3"]
 UP = [*NODES, *PROCESSES, "applier", "prometheus"]
@@ -87,8 +89,9 @@ def build(checkout: Path, tag: str) -> None:
 
 @pytest.fixture(scope="module")
 def image(checkout: Path) -> str:
-    build(checkout, "imi-registry")
-    return "imi-registry"
+    tag = f"imi-registry:{VERSION}"
+    build(checkout, tag)
+    return tag
 
 
 def fingerprint(image: str) -> str:

@@ -1,23 +1,32 @@
-"""The compose file: what Docker Compose makes of it, and that all it names is there."""
+"""The compose file: what Docker Compose makes of it, and that all it names is there, in each container as well."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from publisher.embedded.binaries import nats_binary
 from publisher.settings import Settings, variables
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 ONCE = {"logins", "setup", "imi"}
+NODES = ("nats-1", "nats-2", "nats-3")
+ABSOLUTE = re.compile(r"(?<![\w.:}!/-])/\w[\w.-]*/\w[\w./-]*")
+"""A path in the text of a configuration, a script or a command; not one of a URL, nor a page as /readyz."""
+INCLUDED = re.compile(r"^\s*include\s+(\S+)", re.MULTILINE)
+"""As nats-server does: beside the file that says so."""
+COMMENT = re.compile(r"^\s*(?:#|-- ).*$", re.MULTILINE)
+OF_THE_IMAGE = ("/dev/null",)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +67,58 @@ def test_every_file_is_there(prepared: Path, composition: dict[str, Any]) -> Non
     assert [name for name in files if not (prepared / name).is_file()] == []
 
 
+def mounts(composition: dict[str, Any], service: str) -> dict[str, str]:
+    """Where in its containers which file is, that one by its place beside the compose file."""
+    found = {}
+    for kind, folder in (("configs", "/"), ("secrets", "/run/secrets/")):
+        for one in composition["services"][service].get(kind, []):
+            long = one if isinstance(one, dict) else {"source": one}
+            found[long.get("target", folder + long["source"])] = composition[kind][long["source"]]["file"]
+    return found
+
+
+def test_every_file_is_mounted_somewhere(composition: dict[str, Any]) -> None:
+    files = {one["file"] for kind in ("configs", "secrets") for one in composition[kind].values()}
+    assert files == {file for service in composition["services"] for file in mounts(composition, service).values()}
+
+
+def test_what_a_container_is_told_of_is_mounted_there(prepared: Path, composition: dict[str, Any]) -> None:
+    named = set()
+    for name, service in composition["services"].items():
+        files = mounts(composition, name)
+        there = {*files, *(one.split(":")[1] for one in service.get("volumes", []))}
+        started = [service.get(key) for key in ("entrypoint", "command", "environment")]
+        paths = set(ABSOLUTE.findall(json.dumps(started)))
+        for place, file in files.items():
+            text = COMMENT.sub("", (prepared / file).read_text())
+            if not text.startswith("-----BEGIN"):
+                paths |= set(ABSOLUTE.findall(text))
+            paths |= {str(PurePosixPath(place).parent / included) for included in INCLUDED.findall(text)}
+        paths -= set(OF_THE_IMAGE)
+        folders = {str(folder) for place in there for folder in PurePosixPath(place).parents}
+        assert sorted(paths - there - folders) == [], name
+        named |= paths
+    assert {"/etc/nats/exports.conf", "/etc/prometheus/alerts.yml", "/run/secrets/nats_ca"} <= named
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_nats_server_takes_what_is_mounted(
+    prepared: Path, composition: dict[str, Any], tmp_path: Path, node: str
+) -> None:
+    for place, file in mounts(composition, node).items():
+        (tmp_path / place[1:]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(prepared / file, tmp_path / place[1:])
+    service = composition["services"][node]
+    command = [re.sub("^(?=/)", str(tmp_path), word) for word in service["command"]]
+    variables = {name: re.sub("^(?=/)", str(tmp_path), value) for name, value in service["environment"].items()}
+
+    done = subprocess.run(
+        [nats_binary(), *command, "-t"], env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_secrets_are_made_once_and_no_one_else_reads_them(prepared: Path) -> None:
     folder = prepared / "secrets"
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -91,7 +152,12 @@ def test_services_may_do_little_and_come_back(composition: dict[str, Any]) -> No
         assert service["restart"] == ("no" if name in ONCE else "unless-stopped"), name
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
         assert all("privileged" not in key for key in service), name
-        assert re.search(r"[:}]|imi-registry", service["image"]), name
+
+
+def test_each_image_can_be_given_by_its_digest(composition: dict[str, Any]) -> None:
+    shown = re.findall(r"^(\w+_IMAGE)=\S+@sha256:…$", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    found = [re.match(r"\$\{(\w+):-", service["image"]) for service in composition["services"].values()]
+    assert {match and match[1] for match in found} == set(shown)
 
 
 def test_each_variable_is_a_setting(composition: dict[str, Any]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import kubernetes_validate
@@ -19,6 +20,7 @@ from publisher.web.status import routes
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "kubernetes"
 PHASES = ("before", "serve", "after")
+README = (FOLDER.parent / "README.md").read_text()
 VERSIONS = ("1.28", kubernetes_validate.latest_version())
 
 
@@ -100,6 +102,39 @@ def test_two_of_each_part_on_machines_of_their_own_of_which_one_stays() -> None:
         assert spec["selector"]["matchLabels"] == budgets[name]["selector"]["matchLabels"] == labels
         (apart,) = spec["template"]["spec"]["affinity"]["podAntiAffinity"].popitem()[1]
         assert apart["podAffinityTerm"]["labelSelector"]["matchLabels"] == labels
+
+
+def test_each_file_that_a_pod_is_told_of_is_in_a_secret_that_the_readme_makes() -> None:
+    made = {
+        name: set(re.findall(r"--from-file=([\w.-]+)", files))
+        for name, files in re.findall(r"create secret generic (\S+)(.*)", README)
+    }
+    used = set()
+    for name, pod in pods():
+        secrets = {volume["name"]: volume["secret"]["secretName"] for volume in pod["volumes"]}
+        (container,) = pod["containers"]
+        mounted = {
+            PurePosixPath(mount["mountPath"]) / key
+            for mount in container["volumeMounts"]
+            for key in made[secrets[mount["name"]]]
+        }
+        told = {PurePosixPath(one["value"]) for one in container["env"] if one["value"].startswith("/")}
+        assert told == mounted, name
+        used |= set(secrets.values())
+    assert made.keys() == used
+
+
+def test_what_the_readme_waits_for_is_there() -> None:
+    kinds = {"Deployment": "deployment", "Job": "job"}
+    there = {
+        f"{kinds[one['kind']]}/{one['metadata']['name']}"
+        for phase in PHASES
+        for one in manifests(phase)
+        if one["kind"] in kinds
+    }
+    named = set(re.findall(r"\b(?:job|deployment)/[\w-]+", README))
+    (deleted,) = re.findall(r"delete job (.+) --ignore-not-found", README)
+    assert named | {f"job/{name}" for name in deleted.split()} == there
 
 
 def test_each_variable_is_a_setting_and_each_phase_migrates_as_it_should() -> None:

@@ -1,4 +1,4 @@
-"""The units of systemd: what systemd itself says of them."""
+"""The units of systemd: what systemd itself says of them, and that all they name is put there by the README."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from publisher.settings import Settings, variables
 
 UNITS = Path(__file__).parents[3] / "deploy" / "systemd"
 NAMES = sorted(file.name for file in UNITS.glob("*.service"))
+README = (UNITS.parent / "README.md").read_text().partition("\n## systemd\n")[2].partition("\n## ")[0]
 MOST_EXPOSED = 15
 """Of 100; a unit without any of it has 96."""
 
@@ -58,3 +59,24 @@ def test_each_variable_is_a_setting() -> None:
     for name in NAMES:
         lines = re.findall(r"^Environment=(.*)$", (UNITS / name).read_text(), re.MULTILINE)
         assert {one.split("=")[0] for line in lines for one in line.split()} <= known
+
+
+def test_each_file_that_a_unit_is_told_of_is_one_that_the_readme_names() -> None:
+    named = set()
+    for name in NAMES:
+        text = (UNITS / name).read_text()
+        loaded = dict(re.findall(r"^LoadCredential=([\w-]+):(\S+)$", text, re.MULTILINE))
+        assert set(re.findall(r"%d/([\w-]+)", text)) == loaded.keys(), name
+        named |= set(loaded.values())
+    (folder,) = re.findall(r"^# install -d -m 0700 (\S+)$", README, re.MULTILINE)
+    assert named == {f"{folder}/{file}" for file in re.findall(r"`([\w-]+\.(?:toml|pem))`", README)}
+
+
+def test_what_is_copied_and_started_is_there() -> None:
+    (copied,) = re.findall(r"^# cp -r deploy/systemd/(\S+) /etc/systemd/system/$", README, re.MULTILINE)
+    assert set(UNITS.glob(copied)) == set(UNITS.iterdir())
+    for name in NAMES:
+        (program,) = re.findall(r"^ExecStart=(\S+)", (UNITS / name).read_text(), re.MULTILINE)
+        assert f"# {program} " in README, name
+    commands = re.findall(r"systemctl[\s]+(?:start|restart|enable --now)((?:\s+imi-registry-[\w-]+)+)", README)
+    assert {f"{unit}.service" for units in commands for unit in units.split()} == set(NAMES)
