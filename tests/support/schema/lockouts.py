@@ -39,9 +39,10 @@ class Watched:
 
     def look(self, conn: psycopg.Connection[Any], pid: int, ended: Event) -> None:
         """Look until then."""
-        free_at, were_locked = monotonic(), False
+        free_at, were_locked, stage = monotonic(), False, self.stage
         while not ended.wait(PAUSE_SECONDS):
-            stage = self.stage
+            if not were_locked:  # the end of a lock is that of the stage that had it
+                stage = self.stage
             began = monotonic()
             before = conn.execute(DOES, [pid]).fetchone()
             (locks,) = conn.execute(LOCKED_OUT.encode(), [pid]).fetchone() or (0,)
