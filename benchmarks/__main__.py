@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -71,7 +73,8 @@ def main(
 ) -> None:
     """Measure the registry against its limits and its peers, and write docs/performance.md.
 
-    With --only, earlier results of the other benchmarks stay, if they are of the same machine and versions.
+    With --only, earlier results of the other benchmarks stay, if they are of the same machine and versions. What other
+    pages have of the figures is written there, too, by docs/figures.py.
 
     Example: python -m benchmarks --only drain,latency --out /tmp
     """
@@ -95,6 +98,8 @@ def main(
     for name in chosen:
         for target in reports[name].targets:
             print(f"{target.verdict:8} {target.figure}: {target.measured}")
+    if out.samefile(DOCS) and not quick:
+        sys.exit(subprocess.run([sys.executable, DOCS / "figures.py"], check=False).returncode)
 
 
 async def _measure(servers: Servers, name: str, sizes: Sizes) -> Report:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from statistics import median
 
@@ -57,8 +59,9 @@ def text(results: Results) -> str:
 
 
 def write() -> None:
-    """Write the page."""
+    """Write the page, and the totals that other pages have of it."""
     FILE.write_text(text(read()))
+    subprocess.run([sys.executable, DOCS / "figures.py"], check=False)  # it says what it cannot write
 
 
 def _held(attack: str, results: Results) -> str:

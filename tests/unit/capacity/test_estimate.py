@@ -1,10 +1,6 @@
-"""The estimate: a straight calculation, out of figures that are those of the benchmarks."""
+"""The estimate: a straight calculation. That its figures are those of the benchmarks, docs/figures.py sees to."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
-from statistics import median
 
 import pytest
 from hypothesis import given
@@ -13,10 +9,6 @@ from hypothesis import strategies as st
 from publisher.capacity.estimate import DAY_SECONDS, MEASURED, WAL_KEPT_BYTES, Estimate, Load, estimate
 from publisher.cli.arguments.amounts import duration_seconds, rate_per_second
 from registry.errors import Invalid
-
-RESULTS = Path(__file__).parents[3] / "docs" / "performance.json"
-DRIFT = 2.0
-"""A run on another machine, or a busy one, differs by less; a change of what an event is does not."""
 
 
 def load_of(writes: float = 200, **others: float) -> Load:
@@ -61,20 +53,6 @@ def test_twice_the_writes_need_twice_the_room(writes: float, keep: float, events
         assert getattr(two, name) == pytest.approx(2 * getattr(one, name))
     assert two.streams >= one.streams >= 1
     assert one.catch_up_seconds > 0
-
-
-def test_the_figures_are_those_of_the_benchmarks() -> None:
-    reports = json.loads(RESULTS.read_text())["reports"]
-    medians = {one["name"]: median(one["values"]) for report in reports for one in report["series"]}
-    cores = 2
-    for ours, measured in [
-        (MEASURED.stream_bytes, medians["an event in the stream"]),
-        (MEASURED.outbox_bytes, medians["an event in the outbox, with its index"]),
-        (MEASURED.publish_rate, medians["imi-registry serve"]),
-        (cores / MEASURED.publish_cpu_seconds, medians["imi-registry serve"]),
-        (cores / MEASURED.write_cpu_seconds, medians["with events, 16 clients"]),
-    ]:
-        assert measured / DRIFT < ours < measured * DRIFT
 
 
 @pytest.mark.parametrize(
