@@ -26,6 +26,7 @@ USED = 0.7
 ONE_ROW, BULK = "highest steady rate, one row, against", "highest steady rate, bulk, against"
 DEBEZIUM, MQ_BRIDGE = "Debezium embedded, nats-py", "mq-bridge postgres_cdc"
 IN_ORDER = f"{MQ_BRIDGE}, batches of 1"
+SNAPSHOT = "100,000 worktrees"
 EVEN_CPU = "CPU of PostgreSQL at the even rate"
 
 
@@ -180,6 +181,11 @@ SAID: list[tuple[str, str, Callable[[Results], bool]]] = [
         "docs/scaling.md",
         "the **database is the limit first**",
         lambda of: of.series("drain", "imi-registry serve") > of.series("writers", "with events, 16 clients"),
+    ),
+    (
+        "docs/adr/0006-history.md",
+        "it is no slower than one that is not",
+        lambda of: of.ratio("snapshot", f"COPY, parsed, {SNAPSHOT}", f"COPY, not parsed, {SNAPSHOT}") > 0.95,
     ),
     ("docs/deploy.md", "a hundredth of a core", lambda of: of.series("footprint", "serve, idle: CPU") <= 1),
 ]

@@ -11,7 +11,8 @@ INTRODUCTION = """\
 
 Written by `./run bench` (`python -m benchmarks`) out of `{results}`; do not edit. Every figure is taken in one run with
 what it is compared to: all sides of a benchmark take turns, round by round, and a ratio is the median over the rounds
-of ours divided by theirs of the same round. Absolute numbers are those of the machine below; ratios should carry over.
+of ours divided by theirs of the same round; where there is one round, each side ran once. Absolute numbers are those of
+the machine below; ratios should carry over.
 """
 QUICK = """
 **This was a quick run: it shows that the benchmarks work, its figures mean nothing.**

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs.figures import PLACES, filled, pages, untrue
-from docs.measured import SAID, Results, figures
+from docs.measured import Results, figures
 from publisher.capacity.estimate import MEASURED
 
 ROOT = Path(__file__).parents[3]
@@ -90,7 +90,3 @@ def test_the_program_estimates_by_the_same_figures() -> None:
     results = Results.read()
     assert MEASURED.publish_rate == round(results.series("drain", "imi-registry serve"))
     assert MEASURED.wal_bytes == round(results.series("outages", "WAL of a write, its event, and the cursor"))
-
-
-def test_every_page_that_has_words_to_hold_is_one_of_the_repository() -> None:
-    assert {page for page, _, _ in SAID} | PLACES.keys() - {"publisher/capacity/estimate.py"} <= set(PAGES)
