@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from benchmarks.guard import ATTEMPTS, KEPT, judge
+from benchmarks.guard import ATTEMPTS, BUSY_PERCENT, KEPT, LOOKS, judge, until_quiet
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,18 @@ def test_a_figure_fails_that_is_too_low_each_time(
 
 def test_a_figure_that_nobody_kept_fails() -> None:
     assert judge({}, lambda: {"an event": 1.0}) == 1
+
+
+def test_a_busy_machine_is_waited_for() -> None:
+    looks = iter([90.0, 60.0, BUSY_PERCENT, 80.0])
+    assert until_quiet(lambda: next(looks)) == BUSY_PERCENT
+    assert list(looks) == [80.0]
+
+
+def test_a_machine_that_stays_busy_is_not_waited_for_for_ever() -> None:
+    looks = [100.0] * (LOOKS - 1) + [70.0, 0.0]
+    assert until_quiet(lambda: looks.pop(0)) == 70.0
+    assert looks == [0.0]
 
 
 def test_each_figure_that_is_kept_is_a_share_of_its_baseline() -> None:
