@@ -97,7 +97,7 @@ async def _until_published(conn: AsyncConnection, prefix: str) -> None:
         WHERE stream = %s
     """
     async with asyncio.timeout(300):
-        while await (await conn.execute(query, [Names(prefix).event_stream])).fetchone() != (True,):  # noqa: ASYNC110
+        while await (await conn.execute(query, [Names(prefix).event_stream])).fetchone() != (True,):  # noqa: ASYNC110  # a table is asked, it does not call
             await asyncio.sleep(0.1)
 
 

@@ -169,7 +169,7 @@ async def behind_backlog(servers: Servers, client: Client, events: int, worktree
         async with servers.service(url, prefix), await AsyncConnection.connect(url, autocommit=True) as conn:
             await conn.execute(CHANGE, {"token": "last", "name": worktree})
             start = perf_counter()
-            while await _last_token(client, names.event_stream, subject) != "last":  # noqa: ASYNC110
+            while await _last_token(client, names.event_stream, subject) != "last":  # noqa: ASYNC110  # a stream is asked, it does not call
                 await asyncio.sleep(0.005)
             seconds = perf_counter() - start
     await drop_stream(client, prefix)

@@ -26,7 +26,7 @@ class CommandNames:
     dead_letter_stream: str
     dead_letter_root: str
 
-    def taken_from(self, bound: Sequence[str]) -> list[str]:  # noqa: ARG002
+    def taken_from(self, bound: Sequence[str]) -> list[str]:  # noqa: ARG002  # another stream's subjects follow from it
         """Subjects the applier takes from a stream to which `bound` are bound."""
         return [self.filter]
 

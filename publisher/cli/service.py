@@ -55,7 +55,7 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
 
 def _import_service() -> None:
     """It takes as long as the servers need to start."""
-    import publisher.service  # noqa: F401
+    import publisher.service  # noqa: F401  # importing it is what this is for
 
 
 def _port_as_before(state_dir: Path, host: str) -> int:

@@ -169,7 +169,7 @@ class BloodbankProfile:
             row.host_id,
         )
 
-    def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:  # noqa: ARG002
+    def event_filter(self, entity: str | None, action: str | None, project_id: str | None) -> str:  # noqa: ARG002  # its subjects name no project
         """The subjects that have all events of `entity` and `action`, and others; none of them names a project."""
         named = event_action(entity, action) if entity and action else "*"
         return f"{self._grammar.root('evt')}.{entity or '*'}.{named}"

@@ -38,11 +38,11 @@ class ImiProfile:
         check_versions(self._versions)
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
-    def on_streams(self, events: Sequence[str] | None, commands: Sequence[str] | None) -> Self:  # noqa: ARG002
+    def on_streams(self, events: Sequence[str] | None, commands: Sequence[str] | None) -> Self:  # noqa: ARG002  # asked of each profile
         """This profile: its streams are its own."""
         return self
 
-    def publishes(self, entity: str, action: str) -> bool:  # noqa: ARG002
+    def publishes(self, entity: str, action: str) -> bool:  # noqa: ARG002  # asked of each profile
         """Every event goes into the stream."""
         return True
 
@@ -117,11 +117,11 @@ class ImiProfile:
         """A command as it is."""
         return exact.loads(payload, twice)
 
-    def complete_command(self, name: str, attributes: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def complete_command(self, name: str, attributes: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002  # asked of each profile
         """A command as it is."""
         return attributes
 
-    def reply(self, command: Command, outcome: Outcome) -> bytes:  # noqa: ARG002
+    def reply(self, command: Command, outcome: Outcome) -> bytes:  # noqa: ARG002  # asked of each profile
         """The outcome as it is."""
         return outcome.model_dump_json().encode()
 

@@ -54,7 +54,7 @@ class PipelineCommandNames(CommandNames):
         word = super().name_of(subject)
         return None if word is None else our_command(word)
 
-    def sender_of(self, subject: str) -> str | None:  # noqa: ARG002
+    def sender_of(self, subject: str) -> str | None:  # noqa: ARG002  # asked of each profile
         """Nobody: the contract has no subjects of senders, so nothing proves who asks."""
         return None
 

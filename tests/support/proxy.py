@@ -176,9 +176,9 @@ async def postgres_proxy(database_url: str) -> AsyncIterator[tuple[Proxy, str]]:
     parts = conninfo_to_dict(database_url)
     host, port = str(parts.get("host") or "localhost"), str(parts.get("port") or "5432")
     if host.startswith("/"):
-        connect = lambda: asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")  # noqa: E731
+        connect = lambda: asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")  # noqa: E731  # one of two, said in a line each
     else:
-        connect = lambda: asyncio.open_connection(host, int(port))  # noqa: E731
+        connect = lambda: asyncio.open_connection(host, int(port))  # noqa: E731  # one of two, said in a line each
     async with proxied(connect) as proxy:
         through = parts | {"host": "127.0.0.1", "port": proxy.port, "sslmode": "disable", "gssencmode": "disable"}
         database = through.pop("dbname")

@@ -131,7 +131,7 @@ async def test_an_account_that_lacks_a_right_of_its_role_is_told(world: World) -
             conn.autocommit = True
             conn.execute("CREATE ROLE watcher LOGIN PASSWORD 'w'")
             conn.execute("GRANT imi_reader TO watcher")
-        watcher = psycopg.conninfo.make_conninfo(server.url, user="watcher", password="w")  # noqa: S106
+        watcher = psycopg.conninfo.make_conninfo(server.url, user="watcher", password="w")  # noqa: S106  # of a test
         before = account_findings(watcher)
         with psycopg.connect(server.url, autocommit=True) as conn:
             conn.execute("REVOKE SELECT ON outbox, projects FROM imi_reader")

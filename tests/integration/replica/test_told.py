@@ -100,7 +100,7 @@ async def test_a_replica_is_never_told_younger_than_its_rows(following: Pair, se
             reader.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")  # who applies waits
             await asyncio.to_thread(histories.write, following.source)
             (before,) = following.at_source("SELECT clock_timestamp()")[0]
-            older, younger = (f"SELECT known_at {sign} '{before}' FROM replica_source" for sign in "<>")  # noqa: S608
+            older, younger = (f"SELECT known_at {sign} '{before}' FROM replica_source" for sign in "<>")  # noqa: S608  # what PostgreSQL told
             await until(lambda: (health.registry.get_sample_value("imi_replica_behind_bytes") or 0) > 0)
             await until(lambda: (health.age_seconds or 0) > 2)
             assert following.at_replica(older) == [(True,)]
@@ -169,7 +169,7 @@ async def test_a_copy_that_postgresql_cannot_complete_is_told_and_made_anew(
     await asyncio.to_thread(histories.write, following.source)
     await create(following.replica, "headquarters", name, following.source, None, may_replace=True)
     half = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r' AND srsubid = %s"
-    (oid,) = following.at_replica(f"SELECT oid FROM pg_subscription WHERE subname = '{name}'")[0]  # noqa: S608
+    (oid,) = following.rows(following.replica, "SELECT oid FROM pg_subscription WHERE subname = %s", [name])[0]
     await until(lambda: following.rows(following.replica, half, [oid]) == [(0,)])
     following.at_replica(f"ALTER SUBSCRIPTION {name} DISABLE")
     following.at_replica(

@@ -188,7 +188,7 @@ def test_a_row_among_others_is_the_row_that_the_model_reads(model: type[Row], *,
         found[0].name = "other"  # type: ignore[misc,union-attr]
     assert found[0].model_copy(update={"name": "other", "more": 1}) != found[0]
     assert "more" not in found[1].model_fields_set
-    assert copy.deepcopy(found) == pickle.loads(pickle.dumps(found)) == expected  # noqa: S301
+    assert copy.deepcopy(found) == pickle.loads(pickle.dumps(found)) == expected  # noqa: S301  # what the test pickled
 
 
 def test_no_function_of_ours_is_called_for_a_time_of_a_row_among_others() -> None:

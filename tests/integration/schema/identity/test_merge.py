@@ -50,7 +50,7 @@ def test_all_that_is_of_the_loser_is_of_the_winner(db):
     assert row(db, "deleted_worktrees", gone)["project_id"] == winner
     assert row(db, "projects", winner)["metadata"]["former_origins"] == [OTHER]
     for table in MOVED:
-        assert scalar(db, f"SELECT count(*) FROM {table} WHERE project_id = %s", loser) == 0  # noqa: S608
+        assert scalar(db, f"SELECT count(*) FROM {table} WHERE project_id = %s", loser) == 0  # noqa: S608  # from the list above
     assert scalar(db, "SELECT count(*) FROM projects") == 1
 
 
@@ -115,7 +115,7 @@ def test_a_project_goes_on_under_another_id_with_all_it_has(db, state):
     assert (told[-1].entity_id, told[-1].name) == (project, "project.deleted")
     assert db.execute("SELECT host_id, trunk_path FROM project_hosts").fetchall() == places
     for table in MOVED - {"project_aliases"}:
-        assert scalar(db, f"SELECT count(*) FROM {table} WHERE project_id <> %s", adopted) == 0  # noqa: S608
+        assert scalar(db, f"SELECT count(*) FROM {table} WHERE project_id <> %s", adopted) == 0  # noqa: S608  # from the list above
     assert scalar(db, "SELECT count(*) FROM deleted_worktrees WHERE project_id = %s", adopted) == 1
 
 
