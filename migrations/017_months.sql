@@ -151,7 +151,9 @@ BEGIN
         ) m
         WHERE to_regclass('public.agent_activities_' || to_char(m, '"y"YYYY"m"MM')) IS NULL
     LOOP
-        PERFORM public.attach_activity_part('public.agent_activities', to_char(month, '"agent_activities_y"YYYY"m"MM'), month);
+        PERFORM public.attach_activity_part(
+            'public.agent_activities'::regclass, to_char(month, '"agent_activities_y"YYYY"m"MM'), month
+        );
         made := made + 1;
     END LOOP;
     RETURN made;
@@ -415,7 +417,7 @@ BEGIN
         );
     END LOOP;
     IF p_by_month THEN
-        PERFORM public.attach_activity_part('public.agent_activities_next', 'agent_activities_other', NULL);
+        PERFORM public.attach_activity_part('public.agent_activities_next'::regclass, 'agent_activities_other'::text, NULL::timestamp);
         FOR month IN
             WITH RECURSIVE written (month) AS (
                 SELECT date_trunc('month', min(a.created_at) AT TIME ZONE 'UTC')
@@ -436,7 +438,7 @@ BEGIN
             ORDER BY 1
         LOOP
             PERFORM public.attach_activity_part(
-                'public.agent_activities_next', to_char(month, '"agent_activities_y"YYYY"m"MM'), month
+                'public.agent_activities_next'::regclass, to_char(month, '"agent_activities_y"YYYY"m"MM'), month
             );
         END LOOP;
     ELSE

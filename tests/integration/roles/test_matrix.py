@@ -4,18 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import pytest
 
+from registry.database import months
+from registry.database.roles.state import OWNER
+from tests.integration.schema.test_rights import populate
 from tests.support.postgres.postgres14 import binaries_of_14
 from tests.support.roles import matrix
+from tests.support.roles.owner_calls import MOVED
+from tests.support.roles.trial import acting_as, works
 
 FUNCTIONS_OF_THE_OWNER = """
 SELECT p.proname::text
 FROM pg_proc p
 WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef AND p.prorettype <> 'trigger'::regtype
 """
+
+
+CALLABLE = """
+SELECT p.oid::regprocedure::text, r.name, has_function_privilege(r.name, p.oid, 'EXECUTE')
+FROM pg_proc AS p
+CROSS JOIN unnest(%s::text[]) AS r (name)
+WHERE p.pronamespace = 'public'::regnamespace
+"""
+GIVEN = """
+SELECT c.relname::text, r.name
+FROM pg_class AS c
+CROSS JOIN unnest(%s::text[]) AS r (name)
+WHERE c.relnamespace = 'public'::regnamespace
+    AND c.relname ~ '^agent_activities_'
+    AND c.relkind IN ('r', 'p')
+    AND (
+        has_table_privilege(r.name, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+        OR has_any_column_privilege(r.name, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
+    )
+"""
+"""Who may do anything with what the log of activities is made of."""
+
+
+class Shape(NamedTuple):
+    """What each role may do with tables, and which functions it may call."""
+
+    tables: dict[str, dict[str, str]]
+    functions: dict[tuple[str, str], bool]
 
 
 @pytest.fixture(scope="module", params=["18", "14"])
@@ -27,8 +61,23 @@ def registry(request: pytest.FixtureRequest) -> Iterator[matrix.Conn]:
 
 
 @pytest.fixture(scope="module")
-def rights(registry: matrix.Conn) -> dict[str, dict[str, str]]:
-    return matrix.rights(registry)
+def shapes(registry: matrix.Conn) -> list[Shape]:
+    """Of a registry with its log in one table, by month, and in one table again."""
+    found = [shape_of(registry)]
+    for by_month in (True, False):
+        months.move(registry, by_month=by_month)
+        found.append(shape_of(registry))
+    return found
+
+
+@pytest.fixture(scope="module")
+def rights(shapes: list[Shape]) -> dict[str, dict[str, str]]:
+    return shapes[1].tables
+
+
+def shape_of(conn: matrix.Conn) -> Shape:
+    called = conn.execute(CALLABLE, [matrix.EVERYBODY]).fetchall()
+    return Shape(matrix.tables(conn), {(name, role): may for name, role, may in called})
 
 
 def test_the_page_has_what_each_role_may_do_with_tables(rights: dict[str, dict[str, str]]) -> None:
@@ -36,21 +85,53 @@ def test_the_page_has_what_each_role_may_do_with_tables(rights: dict[str, dict[s
 
 
 def test_the_page_has_the_functions_that_each_role_may_call(registry: matrix.Conn) -> None:
+    assert matrix.table_of(matrix.calls(registry)) == matrix.in_page("functions"), (
+        "run: python -m tests.support.roles.matrix"
+    )
+
+
+def test_a_log_by_month_changes_no_right_and_a_month_gives_none_but_to_the_owner(shapes: list[Shape]) -> None:
+    one_table, by_month, again = shapes
+    assert one_table == again
+    assert one_table.functions == by_month.functions
+    parts = by_month.tables.keys() - one_table.tables.keys()
+    assert parts == {"agent_activities_other", "agent_activities_y…m…"}
+    assert {name: by_month.tables[name] for name in one_table.tables} == one_table.tables
+    for part in parts:
+        reached = by_month.tables[part]
+        assert {role for role, works in reached.items() if works} == {OWNER}
+        assert set(reached[OWNER].split(", ")) < set(by_month.tables["agent_activities"][OWNER].split(", "))
+
+
+def test_while_the_log_is_moved_nobody_reaches_its_copy_and_writers_go_on(registry: matrix.Conn) -> None:
+    others = [*matrix.ROLES, matrix.NOBODY]
     with registry.transaction(force_rollback=True):
-        calls = matrix.calls(registry)
-    assert matrix.table_of(calls) == matrix.in_page("functions"), "run: python -m tests.support.roles.matrix"
+        ids = populate(registry)
+        for step in MOVED[:2]:
+            acting_as(registry, OWNER)
+            registry.execute(step.encode())
+        assert {role for _, role in registry.execute(GIVEN, [matrix.EVERYBODY]).fetchall()} == {OWNER}
+        assert registry.execute(GIVEN, [others]).fetchall() == []
+        assert works(registry, "imi_writer", matrix.FUNCTIONS["log_activity"], ids)
+
+
+def test_what_is_neither_done_nor_refused_is_no_answer(registry: matrix.Conn) -> None:
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        works(registry, "imi_writer", "INSERT INTO projects DEFAULT VALUES")
+    assert not works(registry, "imi_reader", "INSERT INTO projects DEFAULT VALUES")
 
 
 @pytest.mark.parametrize("table", ["outbox", "command_ledger", "publisher_cursor", "agent_activities"])
 def test_nobody_but_the_owner_changes_or_removes_what_must_stay(rights: dict[str, dict[str, str]], table: str) -> None:
     changing = {"UPDATE", "DELETE", "TRUNCATE", "TRIGGER", "SWITCH OFF"}
     found = {role: changing & set(works.split(", ")) for role, works in rights[table].items()}
+    assert found.pop(OWNER) >= {"TRIGGER", "SWITCH OFF"}
     allowed = {"imi_publisher": {"UPDATE"}} if table == "publisher_cursor" else {}
     assert {role: works for role, works in found.items() if works} == allowed
 
 
 def test_nobody_inserts_an_event(rights: dict[str, dict[str, str]]) -> None:
-    assert not any("INSERT" in works for works in rights["outbox"].values())
+    assert {role for role, works in rights["outbox"].items() if "INSERT" in works} == {OWNER}
 
 
 def test_functions_with_the_owners_rights_find_nothing_of_others(registry: matrix.Conn) -> None:

@@ -18,7 +18,8 @@ from registry.database.backfill import backfill
 from registry.errors import RegistryError
 from tests.support.before import original
 from tests.support.databases import url_of
-from tests.support.roles.calls import CALLS, COUNTS, HOSTS, OPEN, OWNER, SERVICE
+from tests.support.roles.calls import CALLS, COUNTS, HOSTS, OPEN, SERVICE
+from tests.support.roles.owner_calls import OWNER
 from tests.support.schema.migrations import MIGRATIONS, NAMES, catalogs, psql
 
 Conn = psycopg.Connection[Any]
@@ -143,7 +144,7 @@ def test_a_writer_with_rights_on_the_four_tables_can_call_every_function(
             "GRANT SELECT, INSERT, UPDATE, DELETE ON projects, worktrees, worktree_types, agent_activities TO {}"
         ).format(sql.Identifier(nobody))
     )
-    assert set(CALLS) | set(HOSTS) | SERVICE | set(COUNTS) | set(OWNER) == functions_of_the_registry(superuser)
+    assert set(CALLS) | set(HOSTS) | set(SERVICE) | set(COUNTS) | set(OWNER) == functions_of_the_registry(superuser)
 
     superuser.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(nobody)))
     for call in CALLS.values():

@@ -1,6 +1,13 @@
-"""Calls of the functions of the registry, by who may use them. Ids are those of `populate`."""
+"""Calls of the functions of the registry, by who may use them. Ids are those of `populate`.
+
+What is no text has its type: so no function of another's that fits better is called here, while it may be within.
+"""
 
 from __future__ import annotations
+
+from uuid import uuid4
+
+COMMAND = '\'project.register\', \'{"name": "n", "remote_origin": "git@github.com:o/n.git"}\'::jsonb'
 
 # One call of each function a component may use, as a role that may change the four tables and nothing else.
 CALLS = {
@@ -26,12 +33,12 @@ CALLS = {
     "get_project_working_path": "SELECT get_project_working_path(%(project)s, 'w')",
     "search_projects": "SELECT * FROM search_projects('a')",
     "search_registry": "SELECT * FROM search_registry('a')",
-    "search_worktrees": "SELECT search_worktrees('a', 'a', '{a}', 'a', true)",
-    "search_activities": "SELECT search_activities('a', 'a', '{a}', '{}')",
-    "search_newest_activities": "SELECT search_newest_activities('a', '{a}', 1, 1)",
-    "search_newest_worktrees": "SELECT search_newest_worktrees('a', '{a}', 1)",
+    "search_worktrees": "SELECT search_worktrees('a'::tsquery, 'a'::tsquery, '{a}'::text[], 'a'::tsquery, true)",
+    "search_activities": "SELECT search_activities('a'::tsquery, 'a'::tsquery, '{a}'::text[], '{}'::uuid[])",
+    "search_newest_activities": "SELECT search_newest_activities('a'::tsquery, '{a}'::text[], 1, 1)",
+    "search_newest_worktrees": "SELECT search_newest_worktrees('a'::tsquery, '{a}'::text[], 1)",
     "near_projects": "SELECT near_projects('a')",
-    "search_described_projects": "SELECT search_described_projects('a', 'a')",
+    "search_described_projects": "SELECT search_described_projects('a'::tsquery, 'a'::tsquery)",
     "search_similar_words": "SELECT search_similar_words('a')",
     "search_busy_worktrees": "SELECT search_busy_worktrees()",
     "registry_health": "SELECT * FROM registry_health()",
@@ -100,64 +107,14 @@ COUNTS = {
     "kept_totals": "SELECT * FROM kept_totals()",
     "differing_counts": "SELECT * FROM differing_counts()",
 }
-# The applier's, which reads and writes the ledger and the outbox.
+# The service's, which reads and writes the ledger, and what the extension records.
 SERVICE = {
-    "registry_slow_queries",
-    "apply_command",
-    "cleanup_command_ledger",
-    "command_project",
-    "command_worktree",
-    "enter_command_host",
-    "published_ids",
-    "run_command",
-}
-# Only the owner, or a role of the registry, may call them at all.
-OWNER = {
-    "note_schema_version": "SELECT note_schema_version(1)",
-    "derive_project_ids": "SELECT derive_project_ids(true)",
-    "lock_projects": "SELECT lock_projects('f', ARRAY[%(project)s])",
-    "tell_project_merged": "SELECT tell_project_merged(NULL, NULL)",
-    "name_of_merged_worktree": "SELECT name_of_merged_worktree(NULL, NULL)",
-    "call_project": "SELECT call_project(NULL, NULL)",
-    "change_project_id": "SELECT change_project_id(NULL, NULL)",
-    "mirror_merged": "SELECT mirror_merged('{}')",
-    "merge_projects": "SELECT merge_projects(%(project)s, %(project)s)",
-    "adopt_project_id": "SELECT adopt_project_id(%(project)s, gen_random_uuid())",
-    "search_known_words": "SELECT search_known_words('a')",
-    "forget_published": "SELECT forget_published('90 days', 1000)",
-    "grant_role_rights": "SELECT grant_role_rights()",
-    "remove_old_activities": "SELECT remove_old_activities(now())",
-    "attach_activity_part": "SELECT attach_activity_part('agent_activities', 'm', NULL)",
-    "make_activity_months": "SELECT make_activity_months()",
-    "drop_activity_month": "SELECT drop_activity_month('m')",
-    "drop_activity_months": "SELECT drop_activity_months('{m}')",
-    "check_activity_move": "SELECT check_activity_move()",
-    "begin_activity_move": "SELECT begin_activity_move(false)",
-    "copy_activities": "SELECT copy_activities('agent_activities', 0, 0)",
-    "missed_by_activity_move": "SELECT missed_by_activity_move()",
-    "finish_activity_move": "SELECT finish_activity_move()",
-    "cancel_activity_move": "SELECT cancel_activity_move()",
-    "backfill_outbox": "SELECT backfill_outbox()",
-    "registry_heartbeat": "SELECT registry_heartbeat('s')",
-    "backfill_outbox_lock": "SELECT backfill_outbox_lock('projects', %(project)s::text, false)",
-    "recount_registry": "CALL recount_registry()",
-    "fold_counts": "CALL fold_counts()",
-    "begin_mirror": "SELECT begin_mirror('n', 's')",
-    "promote_mirror": "SELECT promote_mirror()",
-    "apply_mirrored": "SELECT apply_mirrored('', '', false, '{}', '{}')",
-    "replace_mirrored": "SELECT replace_mirrored('', '', 0, NULL, NULL, '', 0, 0, '')",
-    "mirror_worktree": "SELECT mirror_worktree(w) FROM (SELECT NULL::worktrees AS w) AS n",
-    "mirror_project": "SELECT mirror_project(p) FROM (SELECT NULL::projects AS p) AS n",
-    "mirror_worktree_event": "SELECT mirror_worktree_event('', '{}', now())",
-    "mirror_type_event": "SELECT mirror_type_event('', '{}')",
-    "mirror_host_event": "SELECT mirror_host_event('', '{}')",
-    "mirror_place_event": "SELECT mirror_place_event('', '{}')",
-    "mirror_truncated": "SELECT mirror_truncated('')",
-    "mirror_event_applied": "SELECT mirror_event_applied('{}')",
-    "begin_replica": "SELECT begin_replica('n', 's', gen_random_uuid(), 1)",
-    "copied_replica": "SELECT copied_replica()",
-    "stop_replica": "SELECT stop_replica()",
-    "promote_replica": "SELECT promote_replica()",
-    "uncount_replica": "SELECT uncount_replica()",
-    "advance_replica_sequences": "SELECT advance_replica_sequences()",
+    "registry_slow_queries": "SELECT * FROM registry_slow_queries()",
+    "apply_command": f"SELECT apply_command('{uuid4()}', {COMMAND}, '', '{uuid4()}')",
+    "run_command": f"SELECT run_command({COMMAND})",
+    "command_project": 'SELECT command_project(\'{"remote_origin": "git@github.com:o/a.git"}\'::jsonb)',
+    "command_worktree": 'SELECT command_worktree(\'{"path": "/w"}\'::jsonb)',
+    "enter_command_host": "SELECT enter_command_host('project.register', 'server')",
+    "published_ids": "SELECT published_ids(c) FROM publisher_cursor c",
+    "cleanup_command_ledger": "SELECT cleanup_command_ledger(0)",
 }
