@@ -66,6 +66,9 @@ COMMENT ON FUNCTION role_rights() IS 'What each role of the registry is granted;
 
 -- A role is shared by all registries of a server. One that has members gets no rights here as long as anybody may
 -- connect to this database: they were made members for another one. Once it has rights here, that was decided.
+--
+-- An owner may keep the log of activities to be added to alone: the right to remove old ones, once taken from a role that
+-- writes there, is not given back.
 CREATE OR REPLACE FUNCTION grant_role_rights()
 RETURNS void
 LANGUAGE plpgsql
@@ -73,6 +76,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     is_closed boolean := NOT has_database_privilege('public', current_database(), 'CONNECT');
+    removing CONSTANT text := 'remove_old_activities(timestamptz)';
+    is_withheld boolean;
     role record;
     wanted record;
 BEGIN
@@ -107,6 +112,8 @@ BEGIN
                 role.name, current_database();
             CONTINUE;
         END IF;
+        is_withheld := has_table_privilege(role.oid, 'public.agent_activities', 'INSERT')
+            AND NOT has_function_privilege(role.oid, 'public.' || removing, 'EXECUTE');
         IF NOT has_schema_privilege(role.oid, 'public', 'USAGE') THEN
             EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', role.name);
         END IF;
@@ -121,6 +128,7 @@ BEGIN
             SELECT r.kind, r.object_name, r.rights
             FROM public.role_rights() r
             WHERE r.role_name = role.name
+                AND (r.object_name <> removing OR NOT is_withheld)
                 AND (r.object_name <> 'schema_migrations' OR to_regclass('public.schema_migrations') IS NOT NULL)
         LOOP
             EXECUTE format('GRANT %s ON %s public.%s TO %I', wanted.rights, wanted.kind, wanted.object_name, role.name);
@@ -129,7 +137,7 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION grant_role_rights() IS 'Gives the roles that are there their rights in this database, and takes what they have beyond them. A role with members gets none where anybody may connect, unless it has some already.';
+COMMENT ON FUNCTION grant_role_rights() IS 'Gives the roles that are there their rights in this database, and takes what they have beyond them; what was taken of removing activities stays so. A role with members gets none where anybody may connect, unless it has some already.';
 
 REVOKE EXECUTE ON FUNCTION grant_role_rights() FROM PUBLIC;
 

@@ -2116,6 +2116,8 @@ CREATE OR REPLACE FUNCTION public.grant_role_rights()
 AS $function$
 DECLARE
     is_closed boolean := NOT has_database_privilege('public', current_database(), 'CONNECT');
+    removing CONSTANT text := 'remove_old_activities(timestamptz)';
+    is_withheld boolean;
     role record;
     wanted record;
 BEGIN
@@ -2150,6 +2152,8 @@ BEGIN
                 role.name, current_database();
             CONTINUE;
         END IF;
+        is_withheld := has_table_privilege(role.oid, 'public.agent_activities', 'INSERT')
+            AND NOT has_function_privilege(role.oid, 'public.' || removing, 'EXECUTE');
         IF NOT has_schema_privilege(role.oid, 'public', 'USAGE') THEN
             EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', role.name);
         END IF;
@@ -2164,6 +2168,7 @@ BEGIN
             SELECT r.kind, r.object_name, r.rights
             FROM public.role_rights() r
             WHERE r.role_name = role.name
+                AND (r.object_name <> removing OR NOT is_withheld)
                 AND (r.object_name <> 'schema_migrations' OR to_regclass('public.schema_migrations') IS NOT NULL)
         LOOP
             EXECUTE format('GRANT %s ON %s public.%s TO %I', wanted.rights, wanted.kind, wanted.object_name, role.name);
@@ -2172,7 +2177,7 @@ BEGIN
 END;
 $function$;
 REVOKE EXECUTE ON FUNCTION grant_role_rights() FROM PUBLIC;
-COMMENT ON FUNCTION grant_role_rights() IS 'Gives the roles that are there their rights in this database, and takes what they have beyond them. A role with members gets none where anybody may connect, unless it has some already.';
+COMMENT ON FUNCTION grant_role_rights() IS 'Gives the roles that are there their rights in this database, and takes what they have beyond them; what was taken of removing activities stays so. A role with members gets none where anybody may connect, unless it has some already.';
 
 CREATE OR REPLACE FUNCTION public.guard_activity_log()
  RETURNS trigger

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -18,9 +17,8 @@ from registry.commands import COMMANDS
 from registry.commands.catalogue import PROJECT_ID, WORKTREE_ID
 from tests.support.commandline import command_line
 from tests.support.commands import envelope
-from tests.support.databases import name_of
 from tests.support.every_event import change_everything
-from tests.support.roles.cluster import as_login, connect, create_roles, login, migrated
+from tests.support.roles.cluster import connect
 from tests.support.web.console import served
 from tests.support.world import World, running
 
@@ -29,33 +27,6 @@ WORKTREE = """
 INSERT INTO worktrees (id, project_id, type_id, name, branch_name, path) VALUES (%s, %s, 1, 'w', 'w', '/w')
 """
 LAST = ("worktree.merge", "worktree.remove", "project.deactivate")
-ROLES = ("publisher", "applier", "reader", "writer")
-
-
-@pytest.fixture
-def urls(cluster: str) -> Iterator[dict[str, str]]:
-    """The database as its owner (`owner`), and as a login for each role."""
-    create_roles(cluster)
-    with migrated(cluster) as (as_owner, as_superuser):
-        with connect(as_superuser) as conn:
-            conn.execute(f'REVOKE CONNECT ON DATABASE "{name_of(as_owner)}" FROM PUBLIC'.encode())
-        yield from _logins(cluster, as_owner, as_superuser)
-
-
-def _logins(cluster: str, as_owner: str, as_superuser: str) -> Iterator[dict[str, str]]:
-    with (
-        login(cluster, "imi_publisher") as publisher,
-        login(cluster, "imi_applier") as applier,
-        login(cluster, "imi_reader") as reader,
-        login(cluster, "imi_writer") as writer,
-        connect(as_superuser) as conn,
-    ):
-        members = dict(zip(ROLES, (publisher, applier, reader, writer), strict=True))
-        for member in members.values():
-            conn.execute(f'GRANT CONNECT ON DATABASE "{name_of(as_owner)}" TO "{member.name}"'.encode())
-        yield {"owner": as_owner} | {name: as_login(as_owner, member) for name, member in members.items()}
-        for member in members.values():
-            conn.execute(f'REVOKE CONNECT ON DATABASE "{name_of(as_owner)}" FROM "{member.name}"'.encode())
 
 
 async def test_relay_applier_and_queries_work_under_urls_of_their_own(world: World, urls: dict[str, str]) -> None:
