@@ -13,7 +13,7 @@ from nats.js.api import StreamConfig
 
 from benchmarks.harness import backlog
 from benchmarks.harness.measure import Report, Target, interleaved, ratio
-from benchmarks.harness.peers import PEERS, PURE_PYTHON
+from benchmarks.harness.peers import OUTBOX_PEER, PEERS, PURE_PYTHON
 from benchmarks.harness.servers import Servers, drop_stream, fill_seconds, new_prefix
 from benchmarks.harness.sizes import Sizes
 from publisher.outbox.connection import LEADER, connect
@@ -69,6 +69,9 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                 "cores that both share with PostgreSQL and nats-server",
             )
         )
+    report.targets.append(
+        Target(f"drain, against {OUTBOX_PEER}'s outbox mode", "times", ratio(ours, values[OUTBOX_PEER]), at_least=1)
+    )
     fastest = max((values[name] for name in PURE_PYTHON), key=lambda rates: sum(rates))
     report.targets.append(
         Target(

@@ -127,11 +127,11 @@ async def mq_bridge(servers: Servers, client: Client, samples: list[dict[str, An
     return len(samples) / seconds
 
 
-PURE_PYTHON = ("nats-outbox", "faststream-outbox")
+PURE_PYTHON, OUTBOX_PEER = ("nats-outbox", "faststream-outbox"), "mq-bridge"
 PEERS: dict[str, Peer] = {
     "nats-outbox": nats_outbox,
     "faststream-outbox": faststream_outbox,
-    "mq-bridge": mq_bridge,
+    OUTBOX_PEER: mq_bridge,
 }
 
 
