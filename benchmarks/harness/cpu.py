@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,22 +17,24 @@ def process_seconds(process_id: int) -> float:
     return spent / 1e9
 
 
-def seconds_of_all() -> float:
-    """CPU seconds of this process, and of all that it has started and that live: both servers with their sessions."""
-    started = psutil.Process().children(recursive=True)
-    return sum(map(process_seconds, [os.getpid(), *[each.pid for each in started]]))
-
-
 def tree_seconds(process_id: int) -> float:
     """CPU seconds of a process and its descendants, those that ended and were waited for included; 0 when it is gone.
 
     In hundredths of a second. What a descendant used that was killed with its parent is not known.
     """
-    spent = 0.0
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(process_id)
-        for one in (process, *process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                times = one.cpu_times()
-                spent += times.user + times.system + times.children_user + times.children_system
-    return spent
+        while True:
+            family = [process, *process.children(recursive=True)]
+            spent = sum(map(_own_seconds, family))
+            if set(family) == {process, *process.children(recursive=True)}:  # nobody handed his on meanwhile
+                return spent
+    return 0.0
+
+
+def _own_seconds(process: psutil.Process) -> float:
+    """Of this process, and of those that it has waited for."""
+    with suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system + times.children_user + times.children_system)
+    return 0.0

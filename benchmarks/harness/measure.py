@@ -71,7 +71,9 @@ class Report:
     """When, and at which commit."""
 
     def add(self, name: str, unit: str, values: Sequence[float]) -> None:
-        """Record a series."""
+        """Record a series. Raises `RuntimeError` for a value below 0: a figure is a rate, a time or a count."""
+        if min(values) < 0:
+            raise RuntimeError(f"{name}: {min(values):g} {unit} was measured; a figure is 0 or more")
         self.series.append(Series(name, unit, list(values)))
 
 

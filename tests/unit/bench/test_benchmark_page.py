@@ -44,6 +44,11 @@ async def test_contestants_take_turns_in_changing_order_and_the_first_round_does
     assert values == {"a": [3, 6], "b": [4, 5]}
 
 
+def test_a_figure_below_zero_is_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"^calls: CPU: -0\.83 ms was measured; a figure is 0 or more$"):
+        Report("commands", "Calls.").add("calls: CPU", "ms", [0.9, -0.83])
+
+
 def test_the_page_tells_each_target_and_each_series_with_its_spread() -> None:
     report = Report("drain", "A backlog.", notes=["A note."])
     report.add("ours", "events/s", [1000.0, 3000.0, 2000.0])
