@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from time import perf_counter
 
 import psycopg
 
 from benchmarks.harness import population
-from benchmarks.harness.measure import Report, Target, percentile
+from benchmarks.harness.measure import Report, Target, percentile, ratio
 from benchmarks.harness.population import project_id, worktree_id
 from benchmarks.harness.servers import Servers
 from benchmarks.harness.sizes import Sizes
@@ -29,8 +29,12 @@ FROM (SELECT * FROM agent_activities WHERE agent_id = %s ORDER BY created_at DES
 LEFT JOIN worktrees AS w ON w.id = a.worktree_id
 LEFT JOIN projects AS p ON p.id = w.project_id
 """
+FLOORS = {"prune_inactive_worktrees": ONE_LOOK, "get_agent_recent_work": BY_KEY}
+ABOVE_FLOOR = 1.25
 WHOLE_TABLE = {"v_projects_summary (all)", "cleanup_old_activities", "prune_inactive_worktrees", ONE_LOOK}
 """These list or look through whole tables: reading them in full is their work."""
+LONG, LONG_CALLS = {"v_projects_summary (all)", "cleanup_old_activities"}, 3
+WHOLE_CALLS = 20
 
 Parameters = Callable[[Random], tuple[object, ...]]
 
@@ -52,17 +56,22 @@ def _run(database_url: str, sizes: Sizes, report: Report) -> None:
         population.load(conn, sizes.projects, sizes.worktrees, sizes.activities)
         conn.execute("VACUUM ANALYZE")
         scanning = []
-        for name, (query, parameters) in _calls(sizes).items():
-            calls = min(sizes.query_calls, 3) if name in WHOLE_TABLE else sizes.query_calls
+        calls = _calls(sizes)
+        for name in calls:
+            if name in FLOORS.values():
+                continue
+            sides = {one: calls[one] for one in (name, FLOORS.get(name)) if one is not None}
             before = _large_scans(conn)
-            for _ in range(ROUNDS):
-                rng = Random(name)
-                times = [_milliseconds(conn, query, parameters(rng)) for _ in range(calls)]
+            times = _in_turn(conn, name, sides, min(sizes.query_calls, _most_calls(name)))
             if _large_scans(conn) > before and name not in WHOLE_TABLE:
                 scanning.append(name)
-            report.add(f"{name}: p99", "ms", [percentile(times, 99)])
+            for side, milliseconds in times.items():
+                report.add(f"{side}: p99", "ms", [percentile(milliseconds, 99)])
+            if name in FLOORS:
+                above = ratio(times[name], times[FLOORS[name]])
+                report.targets.append(Target(f"{name}, against its floor", "times", above, at_most=ABOVE_FLOOR))
             if name == "search_projects":
-                p99 = percentile(times, 99)
+                p99 = percentile(times[name], 99)
                 report.targets.append(
                     Target(f"{name} p99", "ms", p99, at_most=SEARCH_LIMIT_MS, bound=EVER_LESS_CLOSELY)
                 )
@@ -70,8 +79,29 @@ def _run(database_url: str, sizes: Sizes, report: Report) -> None:
     if scanning:
         report.notes.append(f"Sequential scans of large tables: {', '.join(scanning)}.")
     report.notes.append(
+        f"A floor is {' and '.join(f'`{floor}`' for floor in FLOORS.values())}, as plain queries with the same "
+        "arguments, call by call in turn with the function; the target is a median over the calls."
+    )
+    report.notes.append(
         "The searches: names, names with two letters exchanged, parts of names, single words, one and two letters."
     )
+
+
+def _most_calls(name: str) -> int:
+    return LONG_CALLS if name in LONG else WHOLE_CALLS if name in WHOLE_TABLE else 10**9
+
+
+def _in_turn(
+    conn: psycopg.Connection, seed: str, sides: Mapping[str, tuple[str, Parameters]], calls: int
+) -> dict[str, list[float]]:
+    """Milliseconds of each call; every side has the same arguments."""
+    for _ in range(ROUNDS):
+        found: dict[str, list[float]] = {side: [] for side in sides}
+        rngs = {side: Random(seed) for side in sides}
+        for _ in range(calls):
+            for side, (query, parameters) in sides.items():
+                found[side].append(_milliseconds(conn, query, parameters(rngs[side])))
+    return found
 
 
 def _calls(sizes: Sizes) -> dict[str, tuple[str, Parameters]]:
