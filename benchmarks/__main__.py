@@ -19,7 +19,6 @@ from benchmarks import (
     commands,
     console,
     drain,
-    footprint,
     gaps,
     growth,
     latency,
@@ -33,6 +32,7 @@ from benchmarks import (
     writer_cpu,
     writers,
 )
+from benchmarks.footprint import report as footprint
 from benchmarks.harness import machine, page, results
 from benchmarks.harness.measure import Report, Target
 from benchmarks.harness.servers import Servers, running

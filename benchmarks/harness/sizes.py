@@ -43,7 +43,7 @@ class Sizes:
     query_calls: int = 500
     footprint_backlog: int = 1_000_000
     idle_seconds: float = 20.0
-    starts: int = 10
+    starts: int = 5
     capture_rows: int = 100_000
     capture_clients: int = 16
     capture_block: int = 1_000
@@ -86,7 +86,7 @@ QUICK = Sizes(
     query_calls=20,
     footprint_backlog=5_000,
     idle_seconds=1.0,
-    starts=2,
+    starts=1,
     capture_rows=1_000,
     capture_clients=2,
     capture_block=100,

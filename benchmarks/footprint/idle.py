@@ -1,42 +1,25 @@
-"""Footprint: memory and idle CPU of `serve`, how long commands, `up` and the client take to start."""
+"""Memory and CPU of `serve`: idle, while it publishes, and beside the least that could do so."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 
 import psutil
 import psycopg
 from nats.aio.client import Client
 
 from benchmarks.harness import backlog
-from benchmarks.harness.measure import Report, Target, interleaved
+from benchmarks.harness.measure import Report, Target
 from benchmarks.harness.servers import Servers, drop_stream, fill_seconds, new_prefix
 from benchmarks.harness.sizes import Sizes
 from registry.broker.connection import connect_nats
 from registry.subjects import Names
 
 MEBIBYTE = 1024 * 1024
-NO_PROJECT = "00000000-0000-0000-0000-000000000000"
-"""It has no history: what is timed is how one finds out."""
-START_TARGETS = {
-    "import registry.client": 0.25,
-    "imi-registry --help": 0.15,
-    "imi-registry project list": 0.4,
-    "imi-registry stats --json": 0.4,
-    "imi-registry inflight": 0.4,
-    "imi-registry history show": 0.4,
-}
-"""Seconds, at most; of commands that read a sample."""
 MOST_IDLE_CPU_PERCENT = 0.15
 MOST_IDLE_MEBIBYTES = 60.0
 LIBRARIES = (
@@ -45,13 +28,6 @@ LIBRARIES = (
 """What `serve` imports of others. It leaves out rich, which structlog would take along."""
 LEAST_CPU = "heartbeat and pings, nothing else: CPU"
 LEAST_MEMORY = "Python with the libraries of serve, and no line of ours: memory"
-LEAST_CLIENT, LEAST_COMMAND = "import nats.js, pydantic", "import psycopg, pydantic, structlog, typer; SELECT 1"
-LEAST_OF_A_CLIENT = "import nats.js, pydantic; type('Model', (pydantic.BaseModel,), {})"
-LEAST_OF_A_COMMAND = """
-import os, pydantic, psycopg, structlog, typer
-type("Model", (pydantic.BaseModel,), {})
-psycopg.connect(os.environ["DATABASE_URL"]).execute("SELECT 1")
-"""
 LIBRARIES_ALONE = f"""
 import sys
 sys.modules["rich"] = None
@@ -77,48 +53,10 @@ uvloop.run(rest())
 """The least that keeps a lead and knows whether NATS answers each part: a heartbeat every half second, and pings."""
 
 
-async def run(servers: Servers, sizes: Sizes) -> Report:
-    """Memory of `serve` idle and with a backlog, its CPU when idle, start-up times."""
-    report = Report(
-        "footprint",
-        "Memory is the resident set of the `imi-registry serve` process, CPU its user and system time over "
-        f"{sizes.idle_seconds:g} s without a change, and a wake-up a voluntary context switch of it. Starts are timed "
-        "from outside, beside an empty Python.",
-    )
+async def measure(servers: Servers, sizes: Sizes, report: Report) -> None:
+    """Add what `serve` takes idle, and its memory with a backlog."""
     async with connect_nats(servers.nats_url, "bench") as client:
         await _service(servers, sizes, client, report)
-    with servers.database() as url:
-        starts = await interleaved(_starts({"DATABASE_URL": url, "NATS_URL": servers.nats_url}), sizes.starts)
-    for name, values in starts.items():
-        report.add(name, "s", values)
-        if name in START_TARGETS:
-            least = LEAST_CLIENT if name.startswith("import") else LEAST_COMMAND
-            bound = f"`{least}` takes {median(starts[least]):.3f} s"
-            target = Target(name, "s", report.series[-1].median, at_most=START_TARGETS[name], bound=bound)
-            report.targets.append(target)
-    cold, warm = await _up()
-    report.add("imi-registry up, new folder", "s", [cold])
-    report.add("imi-registry up, same folder again", "s", [warm])
-    report.targets.append(Target("imi-registry up, new folder, ready", "s", cold, at_most=10))
-    report.targets.append(Target("imi-registry up, same folder again, ready", "s", warm, at_most=1.2))
-    return report
-
-
-def _starts(urls: dict[str, str]) -> dict[str, Callable[[], Awaitable[float]]]:
-    """What is timed from outside, by name: an empty Python, and what imports more and more."""
-    python = partial(_seconds, sys.executable, env=os.environ | urls)
-    command = partial(python, "-m", "publisher")
-    return {
-        "python -c pass": partial(python, "-c", "pass"),
-        LEAST_CLIENT: partial(python, "-c", LEAST_OF_A_CLIENT),
-        "import registry.client": partial(python, "-c", "import registry.client"),
-        LEAST_COMMAND: partial(python, "-c", LEAST_OF_A_COMMAND),
-        "imi-registry --help": partial(command, "--help"),
-        "imi-registry project list": partial(command, "project", "list"),
-        "imi-registry stats --json": partial(command, "stats", "--json"),
-        "imi-registry inflight": partial(command, "inflight"),
-        "imi-registry history show": partial(command, "history", "show", "project", NO_PROJECT, "--json"),
-    }
 
 
 async def _service(servers: Servers, sizes: Sizes, client: Client, report: Report) -> None:
@@ -194,31 +132,3 @@ def _peak_mebibytes(pid: int) -> float:
     """The largest resident set the process ever had, as Linux keeps it (VmHWM, in kB)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
-
-
-async def _seconds(*command: str, env: dict[str, str]) -> float:
-    """How long a command takes from start to end, whether it finds something or not."""
-    start = perf_counter()
-    nowhere = asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(*command, stdout=nowhere, stderr=nowhere, env=env)
-    assert await process.wait() in {0, 1}
-    return perf_counter() - start
-
-
-async def _up() -> tuple[float, float]:
-    """Seconds until `up` has its `endpoints.json`: in a new folder, and again in the same one."""
-    with tempfile.TemporaryDirectory(prefix="imi-up-") as folder:
-        return await _up_seconds(Path(folder)), await _up_seconds(Path(folder))
-
-
-async def _up_seconds(folder: Path) -> float:
-    start = perf_counter()
-    command = [sys.executable, "-m", "publisher", "up", "--state-dir", str(folder), "--http-port", "0"]
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
-    while not (folder / "endpoints.json").exists():
-        assert process.returncode is None, "imi-registry up ended"
-        await asyncio.sleep(0.005)
-    seconds = perf_counter() - start
-    process.send_signal(signal.SIGTERM)
-    await process.wait()
-    return seconds

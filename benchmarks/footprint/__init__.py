@@ -1,0 +1,1 @@
+"""What it takes to be there: memory and idle CPU of `serve`, and how long all that is started takes to start."""
