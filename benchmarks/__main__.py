@@ -16,7 +16,6 @@ import typer
 import uvloop
 
 from benchmarks import (
-    commands,
     console,
     drain,
     gaps,
@@ -32,6 +31,7 @@ from benchmarks import (
     writer_cpu,
     writers,
 )
+from benchmarks.commands import report as commands
 from benchmarks.footprint import report as footprint
 from benchmarks.harness import machine, page, results
 from benchmarks.harness.measure import Report, Target

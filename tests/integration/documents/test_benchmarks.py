@@ -10,7 +10,6 @@ from types import ModuleType
 import pytest
 
 from benchmarks import (
-    commands,
     console,
     latency,
     outages,
@@ -24,6 +23,7 @@ from benchmarks import (
     writers,
 )
 from benchmarks.capture.sides import NOBODY, OURS, RECEIVER
+from benchmarks.commands import report as commands
 from benchmarks.harness.servers import Servers, running
 from benchmarks.harness.sizes import QUICK
 from benchmarks.reading import queries
