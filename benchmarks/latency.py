@@ -19,7 +19,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 from psycopg import AsyncConnection
 
-from benchmarks.harness import backlog
+from benchmarks.harness import backlog, least_relay
 from benchmarks.harness.measure import Report, Target, interleaved, percentile, ratio
 from benchmarks.harness.servers import Servers, drop_stream, new_prefix, reached
 from benchmarks.harness.sizes import Sizes
@@ -53,6 +53,8 @@ OVERTAKE = {
 }
 """Who is to overtake a backlog, to what keeps it."""
 OF_WORKTREE = "SELECT project_id::text, (SELECT count(*) FROM outbox) FROM worktrees WHERE name = %s"
+OURS, LEAST, DIRECT = "imi-registry serve", least_relay.NAME, "commit, then publish"
+SUBJECT = "{}.evt.v1.worktree.git_state_updated.bench"
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 LIMITS = {(100, "p99"): 3.0, (1000, "p99"): 10.0}
 """Milliseconds at most, by commits a second."""
@@ -68,45 +70,39 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         "latency",
         f"{WRITERS} connections commit one change each at a steady rate in all; a JetStream consumer takes the events. "
         "The time runs from the acknowledged COMMIT to the delivery. Baseline: no outbox, the writer publishes to the "
-        "stream itself when its COMMIT is acknowledged (and loses the event when it dies in between).",
+        "stream itself when its COMMIT is acknowledged (and loses the event when it dies in between). `the least "
+        "relay` listens, asks once for what is new and publishes it, without cursor, fence or acknowledgement.",
     )
-    prefix = new_prefix()
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect_nats(servers.nats_url, "bench"))
-        ours = stack.enter_context(servers.database())
-        bare = stack.enter_context(servers.database())
-        for url in (ours, bare):
+        urls = {side: stack.enter_context(servers.database()) for side in (OURS, LEAST, DIRECT)}
+        prefixes = {OURS: new_prefix(), LEAST: await _bare_stream(client), DIRECT: await _bare_stream(client)}
+        for side, url in urls.items():
             with psycopg.connect(url) as conn:
-                if url == bare:
+                if side == DIRECT:
                     drop_event_triggers(conn)
                 backlog.prepare(conn)
-        await stack.enter_async_context(servers.service(ours, prefix))
-        bare_prefix = await _direct_stream(client)
+        await stack.enter_async_context(servers.service(urls[OURS], prefixes[OURS]))
+        subject = SUBJECT.format(prefixes[LEAST])
+        await stack.enter_async_context(least_relay.least_relay(urls[LEAST], servers.nats_url, subject))
         for rate in sizes.latency_rates:
-            found: dict[str, list[list[float]]] = {"imi-registry serve": [], "commit, then publish": []}
+            found: dict[str, list[list[float]]] = {side: [] for side in urls}
 
-            async def side(
-                name: str, work: Callable[[], Awaitable[list[float]]], found: dict[str, list[list[float]]] = found
-            ) -> float:
-                times = await work()
-                found[name].append(times)
+            async def measure(side: str, rate: int = rate, found: dict[str, list[list[float]]] = found) -> float:
+                publish = partial(_publish, client, prefixes[side]) if side == DIRECT else None
+                times = await latencies(
+                    *(servers.nats_url, urls[side], prefixes[side]),
+                    rate=rate,
+                    seconds=sizes.latency_seconds,
+                    publish=publish,
+                )
+                found[side].append(times)
                 return median(times)
 
-            measure = partial(latencies, servers.nats_url, rate=rate, seconds=sizes.latency_seconds)
-            await interleaved(
-                {
-                    "imi-registry serve": partial(side, "imi-registry serve", partial(measure, ours, prefix)),
-                    "commit, then publish": partial(
-                        side,
-                        "commit, then publish",
-                        partial(measure, bare, bare_prefix, publish=partial(_publish, client, bare_prefix)),
-                    ),
-                },
-                sizes.rounds,
-            )
-            _record(report, rate, {name: rounds[1:] for name, rounds in found.items()})
-        await drop_stream(client, bare_prefix)
-        await drop_stream(client, prefix)
+            await interleaved({side: partial(measure, side) for side in urls}, sizes.rounds)
+            _record(report, rate, {side: rounds[1:] for side, rounds in found.items()})
+        for prefix in prefixes.values():
+            await drop_stream(client, prefix)
         await _lane(servers, client, sizes, report)
     return report
 
@@ -214,15 +210,17 @@ def _record(report: Report, rate: int, found: dict[str, list[list[float]]]) -> N
     for (name, label), figures in values.items():
         report.add(f"{name}, {rate}/s, {label}", "ms", figures)
     if rate == 100:
-        times = ratio(values["imi-registry serve", "p50"], values["commit, then publish", "p50"])
-        report.targets.append(Target("latency p50 at 100/s, against commit then publish", "times", times, at_most=3))
+        times, least = (ratio(values[side, "p50"], values[DIRECT, "p50"]) for side in (OURS, LEAST))
+        bound = f"`{LEAST}` has {least:.2f} times"
+        name = "latency p50 at 100/s, against commit then publish"
+        report.targets.append(Target(name, "times", times, at_most=3, bound=bound))
     if (rate, "p99") in LIMITS:
-        p99, bare = (median(values[name, "p99"]) for name in ("imi-registry serve", "commit, then publish"))
-        bound = f"`commit, then publish`, without an outbox, has {bare:.2g} ms on the same machine"
+        p99, least, bare = (median(values[side, "p99"]) for side in (OURS, LEAST, DIRECT))
+        bound = f"`{LEAST}` has {least:.2g} ms on the same machine, `{DIRECT}`, without an outbox, {bare:.2g}"
         report.targets.append(Target(f"latency p99 at {rate}/s", "ms", p99, at_most=LIMITS[rate, "p99"], bound=bound))
 
 
-async def _direct_stream(client: Client) -> str:
+async def _bare_stream(client: Client) -> str:
     prefix = new_prefix()
     names = Names(prefix)
     await client.jetstream().add_stream(StreamConfig(name=names.event_stream, subjects=[names.event_subjects]))
@@ -233,4 +231,4 @@ async def _publish(client: Client, prefix: str, token: str) -> None:
     """As an event: about as many bytes, and with the headers by which a subscriber knows one."""
     payload = orjson.dumps({"data": {"last_commit_hash": token, "metadata": "x" * 1100}})
     headers = {OUTBOX_ID_HEADER: str(next(_direct_ids)), EVENT_ID_HEADER: str(uuid4())}
-    await client.jetstream().publish(f"{prefix}.evt.v1.worktree.git_state_updated.bench", payload, headers=headers)
+    await client.jetstream().publish(SUBJECT.format(prefix), payload, headers=headers)
