@@ -24,6 +24,7 @@ FILE, PAGE = ROOT / "docs" / "fuzzing.json", ROOT / "docs" / "security.md"
 BEGIN, END = "<!-- made by tests/support/fuzz/record.py -->\n", "<!-- end of it -->"
 TESTS = "tests/unit/fuzz/test_foreign_bytes.py"
 LONG_FORM = "test_a_reader_raises_what_it_promises_over_many_more"
+NO_TIMEOUT = "--override-ini=faulthandler_timeout=0"  # a reader of files takes ten minutes
 
 
 class Run(BaseModel):
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
     """Run it, and record it; returns the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "--long", TESTS, "-k", LONG_FORM, f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "--long", TESTS, "-k", LONG_FORM, f"--junitxml={report}", NO_TIMEOUT]
         code = subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode
         outcomes = dict(_outcomes(report)) if report.exists() else {}
     if len(outcomes) != len(READERS):
