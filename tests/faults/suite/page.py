@@ -104,7 +104,8 @@ def _runs(runs: list[Run]) -> list[str]:
         parts.append(
             f"\nThe last one with {run.servers}. Events flowed again at the latest {run.slowest_recovery_seconds:g} s\n"
             f"after a fault was over ({run.slowest_recovery_of}).\n`handled again` counts events that the "
-            "subscriber noted, and had not acknowledged when it was killed;\n`outcomes` events of commands that were "
+            "subscriber noted, and had not acknowledged when it was killed, and all of them\nwhere its "
+            "consumer was deleted while it was away, since it then begins anew;\n`outcomes` events of commands that were "
             "answered, each looked for by the command's id;\n`overtaking` messages that went before a "
             "backlog of other projects;\n`taken back` changes that were committed "
             "while PostgreSQL did not wait for its standby, and that this one lacked when it was promoted:\n"
