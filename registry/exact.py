@@ -140,7 +140,7 @@ def _checked(value: Any, place: str) -> Any:
     if _is_number(value):
         if not isinstance(value, int):
             _check_finite(value, place)
-        if abs(_decimal(value)) > LARGEST:
+        if _decimal(value).copy_abs() > LARGEST:  # abs() has an exponent that it bears at most
             number = f"{_decimal(value):.10E}"
             raise Invalid(
                 f"{printable_place(place)}: a number in it is too large: {number} is beyond ±1.7976931348623157e308"

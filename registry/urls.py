@@ -25,7 +25,7 @@ _NAMELESS_WORD = re.compile(r"(?<!\S)[^\s='\"]+(?!\S)")
 _CALLED = (
     r"[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}"
 )
-_HOST = re.compile(r"(?:[^:]*|\[[^\]]*\])(?::[0-9]*)?(?:,(?:[^:]*|\[[^\]]*\])(?::[0-9]*)?)*")
+_HOST = re.compile(r"(?:[\w.%~-]*|\[[^\]]*\])(?::[0-9]*)?(?:,(?:[\w.%~-]*|\[[^\]]*\])(?::[0-9]*)?)*")
 _NAMED = re.compile(
     rf"""((?<![\w.-]){_CALLED}(?:\s*=\s*|%(?:25)*3d)|"{_CALLED}\\*"\s*:\s*|authorization:\s*\w+\s+|bearer\s+)"""
     r"""(\\*"[^"]*"?|'[^']*'?|[^\s&,;}"']+)""",

@@ -11,7 +11,7 @@ from registry.errors import Invalid
 from registry.events import activity, command, host, project, project_host, registry, worktree, worktree_type
 from registry.events.base import Data
 from registry.events.envelope import Envelope, parse_envelope
-from registry.validation import from_validation
+from registry.validation import from_validation, printable
 
 VERSIONS: dict[str, tuple[type[Data], ...]] = {
     "project.registered": (project.ProjectRegistered,),
@@ -71,9 +71,12 @@ def parse(payload: bytes) -> Event:
     """
     envelope = parse_envelope(payload)
     _, entity, action, major = envelope.type.split(".")
-    name, version = f"{entity}.{action}", int(major[1:])
-    if not 1 <= version <= len(VERSIONS.get(name, ())):
-        raise Invalid(f'event {envelope.id}: type "{envelope.type}" is not known; a newer version of this package may')
+    name = f"{entity}.{action}"
+    known = [f"v{number}" for number, _ in enumerate(VERSIONS.get(name, ()), 1)]
+    if major not in known:
+        shown = printable(envelope.type)
+        raise Invalid(f"event {envelope.id}: type {shown} is not known; a newer version of this package may")
+    version = known.index(major) + 1
     if envelope.data is None:
         return Event(name, envelope, None)
     model = VERSIONS[name][version - 1]

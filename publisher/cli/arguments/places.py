@@ -9,6 +9,7 @@ from publisher.cli.arguments.options import MOST
 from publisher.cli.arguments.times import moment
 from registry.errors import Invalid
 from registry.position import After, FromSequence, FromStart, Last, Position, Since, Start
+from registry.validation import printable
 
 
 def event(reference: str) -> int | UUID:
@@ -51,6 +52,6 @@ def end(until: str | None, follow: bool) -> datetime | int | None:
         raise Invalid("a replay either follows or has an end: give follow or until, not both")
     if not until.isdecimal():
         return moment(until)
-    if int(until) < 1:
-        raise Invalid(f"until sequence {until} is not 1 or more")
+    if not 1 <= int(until[:20]) <= MOST:  # of no more digits than Python reads
+        raise Invalid(f"until sequence {printable(until)} is not 1 or more, {MOST} at most")
     return int(until)

@@ -79,7 +79,8 @@ def _detail(entity: str, action: str, data: dict[str, Any]) -> str:
         case "activity", _:
             return f"{data.get('agent_id')} {data.get('activity_type')} {data.get('file_path') or ''}"
         case "project", "updated":
-            return f"{data.get('name')}: {', '.join(map(str, data.get('changed') or ()))}"
+            changed = data.get("changed")
+            return f"{data.get('name')}: {', '.join(changed) if isinstance(changed, dict) else ''}"
         case _:
             return str(data.get("name") or data.get("table") or "")
 

@@ -29,6 +29,8 @@ SESSIONS = Sessions("s3cret")
 COMMAND = {"remote_origin": "git@github.com:33god/imi.git", "trunk_path": "/x", "metadata": '{"a": [1.50, "b"]}'}
 GIT = {"worktree_id": ID, "has_uncommitted": "true", "uncommitted_count": "3", "ahead": "", "behind": "9" * 400}
 WANTED = {"entity": "worktree", "action": "merged", "project": ID, "agent": "ada", "since": "2026-01-21T10:00"}
+ODD = [json.dumps(event | {"data": event["data"] | {"changed": 7}}).encode() for event in map(json.loads, EVENTS)]
+"""Events of which something else than names has changed."""
 HEAD = b"host: localhost:9464\norigin: http://localhost:9464\ncontent-length: 5\n"
 HEAD += b"content-type: application/x-www-form-urlencoded"
 
@@ -77,7 +79,7 @@ PAGES = {
     "filter of a page": Reader(of_texts(Wanted.of), [json.dumps(WANTED).encode()], (Invalid,)),
     "number in a URL": Reader(of_text(lambda text: number_of(text, "event")), [b"42"], (Invalid,)),
     "changes that an event tells": Reader(changes_of, EVENTS, ()),
-    "line of an event": Reader(lambda data: (line_of(data), line_of(data, width=40)), EVENTS, ()),
+    "line of an event": Reader(lambda data: (line_of(data), line_of(data, width=40)), [*EVENTS, *ODD], ()),
     "metadata as an argument": Reader(of_text(json_object), [b'{"a": [1.50, "b"]}'], (Invalid,)),
     "line of JSON": Reader(one_line, [EVENTS[0], b'{\r\n "a":\n 1}'], ()),
     "messages to be checked": Reader(in_file(lambda file: list(_checked(file))), [EVENTS[0], b"\n".join(EVENTS[:3])]),

@@ -88,6 +88,12 @@ def test_a_later_version_than_this_package_knows_is_named() -> None:
         parse(event(version=3, data={}))
 
 
+def test_a_version_of_more_digits_than_python_reads_is_told_in_a_short_line() -> None:
+    with pytest.raises(Invalid, match="is not known; a newer version") as raised:
+        parse(event(data=V1).replace(b".v1", b".v" + b"9" * 5000))
+    assert len(str(raised.value)) < 600
+
+
 def test_an_event_without_its_data_is_read_as_a_reference() -> None:
     found = parse(event(dataref=f"urn:imi:registry:outbox:{EVENT}"))
     assert found.data is None
