@@ -19,7 +19,7 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 
 from registry.broker.errors import no_stream, translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
@@ -40,6 +40,8 @@ INACTIVE_SECONDS = 120.0
 WAKE_SECONDS = 0.5
 """How often a waiting reader looks whether the connection is a new one."""
 RETRY_SECONDS = (0.1, 2.0)
+BEHIND_SECONDS = 20.0
+"""How long a stream that mirrors another is waited for; it is behind by milliseconds while its server can follow."""
 T = TypeVar("T")
 _REQUEST_ENDED = {("408", "Request Timeout"), ("409", "Batch Completed"), ("409", "Message Size Exceeds MaxBytes")}
 """Statuses that end one pull request and nothing else; what it was not served stands in `Nats-Pending-Messages`."""
@@ -108,12 +110,15 @@ class OrderedReader:
 
     async def state(self) -> tuple[int, int]:
         """Sequences of the first and the last message of the stream. Raises `NotFound`, `Unavailable`."""
+        state = (await self._info()).state
+        return state.first_seq, state.last_seq
+
+    async def _info(self) -> StreamInfo:
         try:
             with translated_nats(f"cannot read stream {self._stream}"):
-                state = (await self._js.stream_info(self._stream)).state
+                return await self._js.stream_info(self._stream)
         except NotFound as error:
             raise no_stream(self._stream) from error
-        return state.first_seq, state.last_seq
 
     async def next(self) -> list[Stored]:
         """The next messages, at least one; or none, once, when the stream has no more now.
@@ -158,12 +163,8 @@ class OrderedReader:
 
     async def _create(self, since: datetime | None = None) -> None:
         self._connections = self._client.stats["reconnects"]
-        _, last = await self.state()
-        if since is None and last < self.position:
-            raise Conflict(
-                f"stream {self._stream} ends at sequence {last}, but {self.position} was read from it: it was created "
-                "anew or restored from a backup; imi-registry doctor tells what to do"
-            )
+        if since is None:
+            await self._reach(self.position)
         self._consumer = ""
         name = uuid4().hex
         start = (
@@ -189,6 +190,23 @@ class OrderedReader:
         self._pending = info.num_pending or 0
         self._is_broken, self._heard_at = False, monotonic()
         await self._ask()
+
+    async def _reach(self, position: int) -> None:
+        """Check that the stream has what was read; one that mirrors another may be behind it, which is waited for.
+
+        Raises `Conflict` when it is the one that was read, and ends before, `Unavailable`.
+        """
+        began = monotonic()
+        failures = 0
+        while (info := await self._info()).state.last_seq < position:
+            ends = f"stream {self._stream} ends at sequence {info.state.last_seq}, but {position} was read"
+            if info.mirror is None:
+                was = "it was created anew or restored from a backup; imi-registry doctor tells what to do"
+                raise Conflict(f"{ends} from it: {was}")
+            if monotonic() - began > BEHIND_SECONDS:
+                raise Unavailable(f"{ends} from what it mirrors: waiting for it")
+            await asyncio.sleep(doubled(failures, RETRY_SECONDS))
+            failures += 1
 
     async def _ask(self) -> None:
         """Keep enough asked for, while the consumer works."""

@@ -30,7 +30,10 @@ SENDERS = ("flume", "command")
 """Users who send commands, each on subjects of its own."""
 READERS = (*TEAMS, "durable", "live")
 """Users who read the streams of another account."""
-INBOXES = {"operator": "_INBOX"} | {team: f"_INBOX.team.{team}" for team in TEAMS}
+APART = ("indexer", "board")
+"""Users of accounts that read a mirror of their own; each account has an operator, too."""
+OPERATORS = ("operator", *(f"{user}_operator" for user in APART))
+INBOXES = dict.fromkeys(OPERATORS, "_INBOX") | {team: f"_INBOX.team.{team}" for team in TEAMS}
 
 
 class Deployed(NamedTuple):
@@ -60,21 +63,24 @@ class Deployed(NamedTuple):
 
 
 @contextmanager
-def deployed_server(*, has_teams: bool = False, binary: Path | None = None) -> Iterator[Deployed]:
+def deployed_server(
+    *, has_teams: bool = False, is_apart: bool = False, binary: Path | None = None
+) -> Iterator[Deployed]:
     """It, with a certificate and passwords of its own, for the block; with the accounts of other teams, too.
 
-    `binary` is another nats-server than the usual one.
+    `is_apart` brings those that read a mirror of their own. `binary` is another nats-server than the usual one.
     """
     with scratch_directory() as folder:
         authority = CertificateAuthority(folder / "ca")
         certificate, key = authority.sign("server")
         configuration = (DEPLOY / "nats.conf").read_text()
         shutil.copy(DEPLOY / "exports.conf", folder)
-        if has_teams:
-            example = (DEPLOY / "teams.conf.example").read_text()
-            teams = re.sub(r'user: (\w+), password: "…"', r'user: \1, password: "word-of-\1"', example)
-            private(folder / "teams.conf", teams)
-            configuration = configuration.replace("# include ./teams.conf", "include ./teams.conf")
+        for name, is_included in (("teams.conf", has_teams), ("apart.conf", is_apart)):
+            if is_included:
+                example = (DEPLOY / f"{name}.example").read_text()
+                named = re.sub(r'user: (\w+), password: "…"', r'user: \1, password: "word-of-\1"', example)
+                private(folder / name, named)
+                configuration = configuration.replace(f"# include ./{name}", f"include ./{name}")
         (folder / "nats.conf").write_text(configuration)
         given = {
             "NATS_LISTEN": "127.0.0.1:-1",

@@ -13,19 +13,21 @@ from nats.aio.msg import Msg
 
 from registry.broker.connection import flushed
 from registry.client import Access
-from tests.support.nats.deployed import DEPLOY, TEAMS, Deployed
+from tests.support.nats.deployed import APART, DEPLOY, TEAMS, Deployed
 
 USERS = ("publisher", "applier", "command", "query", "durable", "live")
 """Those of the registry's own page, but for the operator."""
-LAST_SENT = {"flume": "imi.qry.v1.stats", "panel": "imi.qry.v1.history"}
+LAST_SENT = {"flume": "imi.qry.v1.stats", "panel": "imi.qry.v1.history", "indexer": "$JS.FC.IMI_EVENTS.x"}
+LAST_SENT |= {"board": "imi.qry.v1.history"}
 LAST_HEARD = {"flume": "_INBOX.team.flume.x", "panel": "imi.evt.v1.project.updated.-"}
-"""Subjects on which something of a team arrives in the registry's account, and the other way round."""
+LAST_HEARD |= {user: f"imi.mir.v1.{user}.x" for user in APART}
+"""Subjects on which something of an account outside arrives in the registry's, and the other way round."""
 LAST = b"the last one"
 PATIENCE_SECONDS = 60
 
 
 class Line(NamedTuple):
-    """A line of a table in the page of deploy/nats."""
+    """A line of a table in the pages of deploy/nats."""
 
     action: str
     subject: str
@@ -40,6 +42,12 @@ def lines_of_users() -> list[Line]:
 def lines_of_teams() -> list[Line]:
     """What arrives in the registry's account of what teams send, and what of it they hear."""
     return _lines_of(("sends", "hears"), TEAMS)
+
+
+def lines_of_apart() -> list[Line]:
+    """What the users who read a mirror of their own may publish and subscribe."""
+    lines = _lines_of(("may publish", "may subscribe"), APART)
+    return [line._replace(action=line.action.removeprefix("may ")) for line in lines]
 
 
 def in_registry(subject: str) -> str:
@@ -98,8 +106,8 @@ async def heard_by(listener: Client, last: str, speaker: Client, subjects: Itera
 
 
 def _lines_of(actions: tuple[str, str], names: tuple[str, ...]) -> list[Line]:
-    """The lines of the table whose first column has `actions`, and whose last ones are of `names`."""
-    page = (DEPLOY / "README.md").read_text()
+    """The lines of the tables whose first column has `actions`, and whose last ones are of `names`."""
+    page = "".join(path.read_text() for path in sorted(DEPLOY.glob("*.md")))
     found = []
     for action, subject, rest in re.findall(rf"^\| ({'|'.join(actions)}) \| `(.+?)` \|(.*)\|$", page, re.MULTILINE):
         marks = [cell.strip() for cell in rest.split("|")]
