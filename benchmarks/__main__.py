@@ -26,7 +26,6 @@ from benchmarks import (
     retention,
     sites,
     snapshot,
-    sustained,
     wal,
     writer_cpu,
     writers,
@@ -38,6 +37,7 @@ from benchmarks.harness.measure import Report, Target
 from benchmarks.harness.servers import Servers, running
 from benchmarks.harness.sizes import QUICK, Sizes
 from benchmarks.reading import queries, search
+from benchmarks.sustained import report as sustained
 from registry.errors import RegistryError
 
 DOCS = Path(__file__).parent.parent / "docs"

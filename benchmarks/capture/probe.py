@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+from typing import NamedTuple
 
 from benchmarks.capture.judge import Verdict, judge, read
 from benchmarks.capture.load import Load, Writing, Written, writing
 from benchmarks.capture.publisher import Publisher
+from benchmarks.capture.sessions import Sessions
 from benchmarks.harness.measure import percentile
 
 LIMIT_MS = 1000.0
@@ -20,14 +22,30 @@ SETTLED_SECONDS, AFTER_KILL_SECONDS = 0.2, 3.0
 PATIENCE_SECONDS = 120.0
 
 
+class Cpu(NamedTuple):
+    """Seconds a million rows."""
+
+    postgresql: float
+    publisher: float
+    nats_server: float
+    writing: float
+    """Of PostgreSQL's, in the sessions of the writers."""
+    publishing: float
+    """Of PostgreSQL's, in those of the publisher."""
+
+    @property
+    def whole(self) -> float:
+        """Of all three."""
+        return self.postgresql + self.publisher + self.nats_server
+
+
 @dataclass(frozen=True)
 class Probe:
     """What was found. Without `verdict` it was given up, or nothing is delivered."""
 
     is_steady: bool
     verdict: Verdict | None
-    cpu: tuple[float, float, float]
-    """Seconds a million rows: PostgreSQL, publisher, nats-server."""
+    cpu: Cpu
     wal_bytes: float
     """A row."""
     rows_per_second: float
@@ -45,6 +63,7 @@ async def probe(publisher: Publisher, load: Load, *, kill_after: float | None = 
     """
     before = await publisher.stored()
     cpu, wal = publisher.cpu_seconds(), publisher.wal_position()
+    sessions = Sessions(publisher.conn)
     async with writing(publisher.place.database_url, load) as running:
         finished = asyncio.create_task(running.finished())
         try:
@@ -52,7 +71,7 @@ async def probe(publisher: Publisher, load: Load, *, kill_after: float | None = 
                 await asyncio.sleep(kill_after)
                 await publisher.kill()
                 await publisher.start()
-            elif await _fell_behind(publisher, load, running, before):
+            elif await _fell_behind(publisher, load, running, before, sessions):
                 running.give_up()
         finally:
             await asyncio.wait([finished])
@@ -65,22 +84,26 @@ async def probe(publisher: Publisher, load: Load, *, kill_after: float | None = 
     rows = len(written.committed) * load.rows_per_transaction
     wal_bytes = (publisher.wal_position() - wal) / max(rows, 1)
     await settled(publisher, before + rows, SETTLED_SECONDS if kill_after is None else AFTER_KILL_SECONDS)
+    sessions.look()
     spent = [after - earlier for after, earlier in zip(publisher.cpu_seconds(), cpu, strict=True)]
+    spent += [sessions.writing, sessions.publishing]
     verdict = None
     if publisher.side.row is not None:
         stored = await read(publisher.client, publisher.place.stream, before + 1, publisher.side.row)
         verdict = judge(written, stored, load.rows_per_transaction)
-    million = 1e6 / max(rows, 1)
     return Probe(
-        _is_steady(written, verdict),
+        is_steady(written, verdict),
         verdict,
-        (spent[0] * million, spent[1] * million, spent[2] * million),
+        Cpu(*(seconds * 1e6 / max(rows, 1) for seconds in spent)),
         wal_bytes,
         written.transactions_per_second * load.rows_per_transaction,
     )
 
 
-def _is_steady(written: Written, verdict: Verdict | None) -> bool:
+def is_steady(written: Written, verdict: Verdict | None) -> bool:
+    """Whether nothing is lost, and neither delay is long or grows."""
+    if verdict is not None and verdict.lost:
+        return False
     times = verdict.milliseconds if verdict is not None else []
     late = [1000 * seconds for seconds in written.late]
     return bool(written.committed) and all(
@@ -96,11 +119,12 @@ def grows(values: Sequence[float]) -> bool:
     return median(values[-quarter:]) > 2 * median(values[quarter : 2 * quarter]) + LIMIT_MS / 10
 
 
-async def _fell_behind(publisher: Publisher, load: Load, running: Writing, before: int) -> bool:
+async def _fell_behind(publisher: Publisher, load: Load, running: Writing, before: int, sessions: Sessions) -> bool:
     """Wait for the end of the writing; or less, when the stream is so far behind that it cannot be steady."""
     start = perf_counter()
     while not running.is_over:
         await asyncio.sleep(0.25)
+        sessions.look()
         if load.rows_per_second is None or publisher.side.row is None:
             continue
         seconds = min(perf_counter() - start, load.seconds) - 2 * LIMIT_MS / 1000

@@ -103,7 +103,7 @@ class Publisher:
         return int(row[0])
 
     def _is_ready(self, log: Path) -> bool:
-        if self.side.makes_stream:
+        if self.side.tells_ready:
             return b'"ready"' in log.read_bytes()
         query = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = %s AND active"
         return self._number(query, [self.place.slot]) == 1

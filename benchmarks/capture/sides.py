@@ -20,8 +20,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.capture.judge import Row
 from benchmarks.capture.servers import CaptureServers
+from benchmarks.harness import least_relay
 from benchmarks.harness.servers import SERVE
-from benchmarks.harness.triggers import drop_event_triggers
+from benchmarks.harness.triggers import drop_event_triggers, write_old_and_new
 from publisher.embedded.binaries import postgres_binaries
 from registry.subjects import Names
 
@@ -74,6 +75,10 @@ class Side:
     """None: nothing is delivered."""
     makes_stream: bool = False
     """Whether the process makes its stream itself."""
+    tells_ready: bool = False
+    """Whether it says so when it takes changes; else it has a slot, which is active then."""
+    is_searched: bool = True
+    """Whether its highest steady rate is looked for."""
     packages: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
 
@@ -89,6 +94,10 @@ class Side:
 def _serve(place: Place) -> Start:
     environment = place.servers.serve_environment(place.database_url, place.prefix)
     return Start([*SERVE], environment=(*environment.items(),))
+
+
+def _least(place: Place) -> Start:
+    return Start(least_relay.command(place.database_url, place.servers.nats_url, place.subject))
 
 
 def _mq_bridge(place: Place, batch_size: int | None) -> Start:
@@ -165,6 +174,10 @@ def _bare(conn: psycopg.Connection, _place: Place) -> None:
     drop_event_triggers(conn)
 
 
+def _by_hand(conn: psycopg.Connection, _place: Place) -> None:
+    write_old_and_new(conn)
+
+
 def _published(conn: psycopg.Connection, _place: Place) -> None:
     drop_event_triggers(conn)
     conn.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE worktrees".encode())
@@ -181,7 +194,12 @@ def _published_with_slot(conn: psycopg.Connection, place: Place) -> None:
 
 
 NOBODY = Side("no capture", None, _bare, None)
-OURS = Side("imi-registry serve", _serve, _leave, lambda event: dict(event["data"]), makes_stream=True)
+EVENTS = Side("with events, nobody publishes", None, _leave, None)
+BY_HAND = Side("old and new row, by hand, nobody publishes", None, _by_hand, None)
+OURS = Side(
+    "imi-registry serve", _serve, _leave, lambda event: dict(event["data"]), makes_stream=True, tells_ready=True
+)
+LEAST = Side(least_relay.NAME, _least, _leave, lambda event: dict(event["data"]), tells_ready=True, is_searched=False)
 MQ_BRIDGE = Side(
     "mq-bridge postgres_cdc",
     lambda place: _mq_bridge(place, None),
@@ -206,6 +224,8 @@ DEBEZIUM = Side(
 )
 RECEIVER = Side("pg_recvlogical to nowhere", _pg_recvlogical, _published_with_slot, None)
 
-SIDES = (NOBODY, OURS, MQ_BRIDGE, MQ_BRIDGE_ONE, DEBEZIUM, RECEIVER)
+SIDES = (NOBODY, BY_HAND, EVENTS, LEAST, OURS, MQ_BRIDGE, MQ_BRIDGE_ONE, DEBEZIUM, RECEIVER)
 KEEP_ORDER = (MQ_BRIDGE_ONE, DEBEZIUM)
 """Peers that keep the order of a row."""
+TURNS = (OURS, *KEEP_ORDER)
+"""Whose highest rates are looked for more than once, in turn."""

@@ -55,6 +55,7 @@ class Sizes:
     probe_seconds: float = 10.0
     halvings: int = 4
     sustained_seconds: float = 60.0
+    sustained_rounds: int = 3
 
 
 QUICK = Sizes(
@@ -95,6 +96,7 @@ QUICK = Sizes(
     full_speed_seconds=1.0,
     probe_seconds=1.0,
     halvings=1,
-    sustained_seconds=1.0,
+    sustained_seconds=2.0,
+    sustained_rounds=2,
 )
 """About a minute in all; its figures mean nothing."""

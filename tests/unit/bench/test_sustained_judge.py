@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from benchmarks.capture.judge import Stored, judge
 from benchmarks.capture.load import Written
-from benchmarks.capture.probe import grows
+from benchmarks.capture.probe import grows, is_steady
 
 WRITTEN = Written("r1", {"r1c0x1": 1.0, "r1c0x2": 2.0, "r1c0x3": 3.0})
+
+WRITTEN_AT_ONCE = Written("r1", {"r1c0x1": 3.0, "r1c0x2": 3.0, "r1c0x3": 3.0})
 
 
 def stored(*rows: tuple[str, int], path: str = "/a", at: float = 3.5) -> list[Stored]:
@@ -50,3 +52,9 @@ def test_a_delay_that_rises_to_the_end_grows_and_one_that_varies_does_not() -> N
     assert grows([float(value) for value in range(0, 900, 9)])
     assert not grows([5.0, 9.0] * 50)
     assert not grows([])
+
+
+def test_a_run_that_loses_a_row_is_not_steady() -> None:
+    whole = stored(("r1c0x1", 1), ("r1c0x2", 2), ("r1c0x3", 3), at=3.0)
+    assert is_steady(WRITTEN_AT_ONCE, judge(WRITTEN_AT_ONCE, whole, 1))
+    assert not is_steady(WRITTEN_AT_ONCE, judge(WRITTEN_AT_ONCE, whole[:2], 1))
