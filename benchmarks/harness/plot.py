@@ -39,8 +39,8 @@ def draw(reports: Sequence[Report], file: Path) -> bool:
 
 
 def _bars(panel: Axes, report: Report) -> None:
-    names = [series.name for series in report.series][::-1]
-    panel.barh(names, [series.median for series in report.series][::-1])
+    rates = [series for series in report.series if series.unit == "events/s"][::-1]
+    panel.barh([series.name for series in rates], [series.median for series in rates])
     panel.set(title="Drain", xlabel="events/s")
 
 
