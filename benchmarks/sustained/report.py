@@ -22,6 +22,7 @@ from registry.broker.connection import connect_nats
 
 UPDATE = "UPDATE worktrees SET ahead_of_trunk = ahead_of_trunk + 1, last_commit_hash = 'all'"
 PATIENCE_SECONDS = 300
+WHOLE = "CPU of all"
 HALF = 2
 """A kill is in the middle of a run half as long as those that find a rate."""
 
@@ -121,8 +122,9 @@ def _add(report: Report, side: Side, found: Found) -> None:
             continue
         if side.row is not None:
             report.add(f"{name}: p99 at that rate, {load}", "ms", [one.milliseconds(99) for one in held])
-        _add_cpu(report, f"{name}, {load} at that rate", [one.cpu for one in held], side)
-    _add_cpu(report, f"{name}, one row at the even rate", [found.even.cpu], side)
+        parts = _parts(side) if load == ONE_ROW else {WHOLE: _parts(side)[WHOLE]}
+        _add_cpu(report, f"{name}, {load} at that rate", [one.cpu for one in held], parts)
+    _add_cpu(report, f"{name}, one row at the even rate", [found.even.cpu], _parts(side))
     report.add(f"{name}: WAL of a write", "bytes", [found.even.wal_bytes])
     if side.row is not None:
         report.add(f"{name}: p50 at the even rate", "ms", [found.even.milliseconds(50)])
@@ -132,15 +134,20 @@ def _add(report: Report, side: Side, found: Found) -> None:
         report.notes.append(f"{name}, lost, doubled, reordered: {'; '.join(_judged(found.runs))}.")
 
 
-def _add_cpu(report: Report, name: str, found: Sequence[Cpu], side: Side) -> None:
-    """All of it, and its parts; those of the publisher where there is one."""
-    parts: dict[str, Callable[[Cpu], float]] = {"CPU of all three": lambda cpu: cpu.whole}
-    parts["CPU of PostgreSQL"] = lambda cpu: cpu.postgresql
-    parts["of it, in sessions of the writers"] = lambda cpu: cpu.writing
+def _parts(side: Side) -> dict[str, Callable[[Cpu], float]]:
+    """What is told of its CPU time: all of it, and what it consists of; of the publisher where there is one."""
+    parts: dict[str, Callable[[Cpu], float]] = {WHOLE: lambda cpu: cpu.whole}
     if side.start is not None:
-        parts["of it, in sessions of the publisher"] = lambda cpu: cpu.publishing
+        parts["CPU of PostgreSQL"] = lambda cpu: cpu.postgresql
+    parts["CPU of PostgreSQL's sessions of writers"] = lambda cpu: cpu.writing
+    if side.start is not None:
+        parts["CPU of PostgreSQL's sessions of the publisher"] = lambda cpu: cpu.publishing
         parts["CPU of the publisher"] = lambda cpu: cpu.publisher
         parts["CPU of nats-server"] = lambda cpu: cpu.nats_server
+    return parts
+
+
+def _add_cpu(report: Report, name: str, found: Sequence[Cpu], parts: Mapping[str, Callable[[Cpu], float]]) -> None:
     for part, seconds in parts.items():
         report.add(f"{name}: {part}", "s a million", [seconds(cpu) for cpu in found])
 
