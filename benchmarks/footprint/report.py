@@ -12,8 +12,9 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
     """Memory of `serve` idle and with a backlog, its CPU when idle, start-up times."""
     report = Report(
         "footprint",
-        "Memory is the resident set of the `imi-registry serve` process, CPU its user and system time over "
-        f"{sizes.idle_seconds:g} s without a change, and a wake-up a voluntary context switch of it. Starts are timed "
+        "Memory is the resident set of the `imi-registry serve` process, CPU what the kernel "
+        f"counts in {sizes.idle_rounds} times {sizes.idle_seconds:g} s without a change, beside the least that could "
+        "do so at the same time, and a wake-up a voluntary context switch of it. Starts are timed "
         "from outside, beside an empty Python, in turn; every command that reads is asked about a small registry whose "
         "`serve` runs.",
     )

@@ -42,7 +42,8 @@ class Sizes:
     activities: int = 10_000_000
     query_calls: int = 500
     footprint_backlog: int = 1_000_000
-    idle_seconds: float = 20.0
+    idle_seconds: float = 60.0
+    idle_rounds: int = 3
     starts: int = 5
     capture_rows: int = 100_000
     capture_clients: int = 16
@@ -87,6 +88,7 @@ QUICK = Sizes(
     query_calls=20,
     footprint_backlog=5_000,
     idle_seconds=1.0,
+    idle_rounds=2,
     starts=1,
     capture_rows=1_000,
     capture_clients=2,
