@@ -23,7 +23,7 @@ from benchmarks.harness import backlog, least_relay
 from benchmarks.harness.measure import Report, Target, interleaved, percentile, ratio
 from benchmarks.harness.servers import Servers, drop_stream, new_prefix, reached
 from benchmarks.harness.sizes import Sizes
-from benchmarks.harness.triggers import drop_event_triggers
+from benchmarks.triggers.sides import drop_event_triggers
 from registry.broker.connection import connect_nats
 from registry.client import RegistryClient
 from registry.events.message import EVENT_ID_HEADER, OUTBOX_ID_HEADER

@@ -22,7 +22,7 @@ from benchmarks.capture.judge import Row
 from benchmarks.capture.servers import CaptureServers
 from benchmarks.harness import least_relay
 from benchmarks.harness.servers import SERVE
-from benchmarks.harness.triggers import drop_event_triggers, write_old_and_new
+from benchmarks.triggers.sides import drop_event_triggers, write_old_and_new
 from publisher.embedded.binaries import postgres_binaries
 from registry.subjects import Names
 

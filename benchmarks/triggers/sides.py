@@ -3,6 +3,10 @@ trigger that is written by hand where there is no registry of events."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
 import psycopg
 from psycopg import sql
 
@@ -64,6 +68,43 @@ CREATE TRIGGER write_new
     FOR EACH ROW EXECUTE FUNCTION write_new();
 """
 
+BY_HAND_MORE = """
+CREATE OR REPLACE FUNCTION write_old_and_new()
+RETURNS trigger
+LANGUAGE plpgsql
+{rights}
+AS $$
+DECLARE
+    changed CONSTANT jsonb := public.outbox_worktree_changes(OLD, NEW)
+        || public.outbox_worktree_merge_changes(OLD, NEW)
+        || public.outbox_change('agent_id', OLD.agent_id, NEW.agent_id)
+        || public.outbox_worktree_git_changes(OLD, NEW);
+BEGIN
+    IF changed <> '{{}}' THEN
+        INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+        SELECT
+            'worktree', 'git_state_updated', NEW.project_id, NEW.id,
+            jsonb_build_object('old', changed, 'new', to_jsonb(NEW){names})
+        FROM (SELECT) AS one
+        {joins};
+    END IF;
+    RETURN NULL;
+END;
+$$
+"""
+"""By hand, and what else an event is: each column compared, and so on."""
+NAMES = ", 'project', p.name, 'origin', p.remote_origin, 'type', t.name"
+JOINS = """
+LEFT JOIN public.projects AS p ON p.id = NEW.project_id
+LEFT JOIN public.worktree_types AS t ON t.id = NEW.type_id
+"""
+RIGHTS = """
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET enable_seqscan = off
+"""
+
 
 def drop_event_triggers(conn: psycopg.Connection) -> None:
     """Drop the triggers that write events; those that hold the schema's rules stay."""
@@ -80,3 +121,26 @@ def write_old_and_new(conn: psycopg.Connection) -> None:
     """Each updated row of worktrees writes its old and new columns, each activity its own: not compared, without any
     name."""
     conn.execute(BY_HAND)
+
+
+def write_old_and_new_compared(conn: psycopg.Connection, *, names: str = "", joins: str = "", rights: str = "") -> None:
+    """The same, but of an updated row the columns alone that changed, if any; and what else is asked for."""
+    write_old_and_new(conn)
+    conn.execute(BY_HAND_MORE.format(names=names, joins=joins, rights=rights).encode())
+
+
+def run_file(conn: psycopg.Connection, name: str) -> None:
+    """Another form of the triggers, out of the file of this folder."""
+    conn.execute((Path(__file__).parent / name).read_bytes())
+
+
+FORMS: dict[str, Callable[[psycopg.Connection], None]] = {
+    "by hand, compared": write_old_and_new_compared,
+    "by hand, compared, with names": partial(write_old_and_new_compared, names=NAMES, joins=JOINS),
+    "by hand, compared, with names, by the owner": partial(
+        write_old_and_new_compared, names=NAMES, joins=JOINS, rights=RIGHTS
+    ),
+    "a trigger for each event, its aspect in WHEN": partial(run_file, name="when.sql"),
+    "told by statement": partial(run_file, name="by_statement.sql"),
+}
+"""Steps from the trigger by hand to an event, and other forms of events of an update."""
