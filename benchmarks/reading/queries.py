@@ -16,7 +16,29 @@ from benchmarks.harness.servers import Servers
 from benchmarks.harness.sizes import Sizes
 
 SEARCH_LIMIT_MS = 10.0
-EVER_LESS_CLOSELY = "a name that is misspelt is looked for by trigrams up to four times, each time less closely"
+LAST_LOOK = "one look by trigrams for a misspelt name, at the last closeness"
+"""What `search_projects` cannot do without: names that resemble the text as little as 0.3."""
+LOOK_ONCE = """
+CREATE FUNCTION pg_temp.look_once(wanted text)
+RETURNS bigint
+LANGUAGE plpgsql
+STABLE
+SET pg_trgm.word_similarity_threshold = 0.3
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_indexscan = off
+SET jit = off
+AS $$
+BEGIN
+    RETURN (
+        SELECT count(*)
+        FROM (
+            SELECT FROM projects WHERE active AND project_search_text(name, remote_origin) %> wanted LIMIT 300
+        ) AS hit
+    );
+END
+$$
+"""
 ROUNDS = 2
 """The first fills the caches and is thrown away."""
 ONE_LOOK = "one look at each inactive worktree"
@@ -55,7 +77,9 @@ def _run(database_url: str, sizes: Sizes, report: Report) -> None:
     with psycopg.connect(database_url, autocommit=True) as conn:
         population.load(conn, sizes.projects, sizes.worktrees, sizes.activities)
         conn.execute("VACUUM ANALYZE")
+        conn.execute(LOOK_ONCE.encode())
         scanning = []
+        p99: dict[str, float] = {}
         calls = _calls(sizes)
         for name in calls:
             if name in FLOORS.values():
@@ -70,11 +94,10 @@ def _run(database_url: str, sizes: Sizes, report: Report) -> None:
             if name in FLOORS:
                 above = ratio(times[name], times[FLOORS[name]])
                 report.targets.append(Target(f"{name}, against its floor", "times", above, at_most=ABOVE_FLOOR))
-            if name == "search_projects":
-                p99 = percentile(times[name], 99)
-                report.targets.append(
-                    Target(f"{name} p99", "ms", p99, at_most=SEARCH_LIMIT_MS, bound=EVER_LESS_CLOSELY)
-                )
+            p99[name] = percentile(times[name], 99)
+        bound = f"`{LAST_LOOK}` has {p99[LAST_LOOK]:.1f} ms"
+        name = "search_projects"
+        report.targets.append(Target(f"{name} p99", "ms", p99[name], at_most=SEARCH_LIMIT_MS, bound=bound))
     report.targets.append(Target("functions that scan a large table for one row", "", len(scanning), at_most=0))
     if scanning:
         report.notes.append(f"Sequential scans of large tables: {', '.join(scanning)}.")
@@ -126,6 +149,9 @@ def _calls(sizes: Sizes) -> dict[str, tuple[str, Parameters]]:
     def text(rng: Random) -> tuple[object, ...]:
         return (_search(rng, names),)
 
+    def misspelt(rng: Random) -> tuple[object, ...]:
+        return (_misspelt(rng, rng.choice(names)),)
+
     def new_project(rng: Random) -> tuple[object, ...]:
         name = f"new-{rng.getrandbits(64):x}"
         return (name, f"git@github.com:bench/{name}.git")
@@ -146,6 +172,7 @@ def _calls(sizes: Sizes) -> dict[str, tuple[str, Parameters]]:
         "v_projects_summary (one project)": ("SELECT * FROM v_projects_summary WHERE id = %s", project),
         "v_projects_summary (all)": ("SELECT * FROM v_projects_summary", lambda _: ()),
         "search_projects": ("SELECT * FROM search_projects(%s)", text),
+        LAST_LOOK: ("SELECT pg_temp.look_once(%s)", misspelt),
         "get_registry_stats": ("SELECT * FROM get_registry_stats()", lambda _: ()),
         "register_project": ("SELECT register_project(%s, %s)", new_project),
         "register_worktree": ("SELECT register_worktree(%s, %s, %s, %s, %s)", new_worktree),
@@ -168,8 +195,7 @@ def _search(rng: Random, names: list[str]) -> str:
         case 0:
             return name
         case 1:
-            at = rng.randrange(len(name) - 1)
-            return name[:at] + name[at + 1] + name[at] + name[at + 2 :]
+            return _misspelt(rng, name)
         case 2:
             return name[: len(name) // 2 + 1]
         case 3:
@@ -178,6 +204,12 @@ def _search(rng: Random, names: list[str]) -> str:
             return name[:2]
         case _:
             return name[:1]
+
+
+def _misspelt(rng: Random, name: str) -> str:
+    """With two letters exchanged."""
+    at = rng.randrange(len(name) - 1)
+    return name[:at] + name[at + 1] + name[at] + name[at + 2 :]
 
 
 def _milliseconds(conn: psycopg.Connection, query: str, parameters: tuple[object, ...]) -> float:
