@@ -76,10 +76,12 @@ async def highest_steady(publisher: Publisher, load: Load, lengths: Lengths, nea
         low, high = (at, high) if await held(at, lengths.short) is not None else (low, at)
         at = (low + high) / 2
     rate = low or high / 2
-    failed, found = 0.0, await held(rate, lengths.whole)
-    while found is None and len([one for one in tried if one.seconds == lengths.whole]) < TRIES:
-        failed, rate = rate, rate * STEP_DOWN
+    failed, found = 0.0, None
+    for _ in range(TRIES):
         found = await held(rate, lengths.whole)
+        if found is not None:
+            break
+        failed, rate = rate, rate * STEP_DOWN
     if found is not None and failed:
         found = await held((rate + failed) / 2, lengths.whole) or found
     return Highest(found, tuple(tried))

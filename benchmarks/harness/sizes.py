@@ -16,10 +16,10 @@ class Sizes:
     """The same for peers: their rate does not depend on it, and the slowest would take minutes."""
     latency_rates: tuple[int, ...] = (1, 100, 1000)
     """Commits per second."""
-    latency_seconds: float = 10.0
+    latency_seconds: float = 6.0
     open_pages: int = 50
     writer_clients: tuple[int, ...] = (1, 16, 64)
-    writer_seconds: float = 5.0
+    writer_seconds: float = 4.0
     bulk_rows: int = 10_000
     cpu_clients: int = 4
     cpu_transactions: int = 200
@@ -28,7 +28,7 @@ class Sizes:
     command_clients: tuple[int, ...] = (16, 64)
     """Commands under way at once."""
     replayed: int = 1_000_000
-    replay_rounds: int = 3
+    replay_rounds: int = 2
     snapshot_worktrees: tuple[int, ...] = (1_000, 10_000, 100_000)
     outbox_rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     retained_events: int = 10_000_000
@@ -57,6 +57,7 @@ class Sizes:
     halvings: int = 4
     sustained_seconds: float = 60.0
     sustained_rounds: int = 3
+    """Of those that take turns, for single rows; the rest is measured once."""
 
 
 QUICK = Sizes(
@@ -98,7 +99,7 @@ QUICK = Sizes(
     full_speed_seconds=1.0,
     probe_seconds=1.0,
     halvings=1,
-    sustained_seconds=2.0,
+    sustained_seconds=1.0,
     sustained_rounds=2,
 )
 """About a minute in all; its figures mean nothing."""

@@ -24,7 +24,7 @@ UPDATE = "UPDATE worktrees SET ahead_of_trunk = ahead_of_trunk + 1, last_commit_
 PATIENCE_SECONDS = 300
 WHOLE = "CPU of all"
 HALF = 2
-"""A kill is in the middle of a run half as long as those that find a rate."""
+"""A kill is in the middle of a run half as long as those that find a rate; so are those with nothing to deliver."""
 
 
 async def run(servers: Servers, sizes: Sizes, sides: Sequence[Side] = SIDES) -> Report:  # noqa: ARG001  # its own
@@ -38,7 +38,8 @@ async def run(servers: Servers, sizes: Sizes, sides: Sequence[Side] = SIDES) -> 
         f"halving with runs of {sizes.probe_seconds:g} s, then held for {sizes.sustained_seconds:g} s, and nothing "
         "lost. The time runs from the acknowledged COMMIT (pgbench's log) to nats-server's stamp of the message. "
         "All sides share one PostgreSQL with wal_level = logical and the same cores, each in turn, once; "
-        f"{sizes.sustained_rounds} times those that keep the order of a row. At the rate found the publisher is killed "
+        f"{sizes.sustained_rounds} times, with one row a transaction, those that keep the order of a row. Sides that "
+        "deliver nothing are held half as long. At the rate found the publisher is killed "
         "in the middle of one more run, and started again. A judge that shares nothing with any side reads the stream "
         "afterwards. Readers of the WAL work without event triggers; Debezium with REPLICA IDENTITY FULL, mq-bridge "
         "without, as it sends the new row alone.",
@@ -74,9 +75,12 @@ async def _measure_even(running: Publisher, sizes: Sizes) -> Found:
 
 async def _measure_highest(running: Publisher, sizes: Sizes, found: Found) -> None:
     """One round of the search, for each load; in the first, with a kill at the rate that is found."""
-    lengths = Lengths(sizes.full_speed_seconds, sizes.probe_seconds, sizes.sustained_seconds, sizes.halvings)
+    whole = sizes.sustained_seconds / (HALF if running.side.row is None else 1)  # a bound that is too high is none less
+    lengths = Lengths(sizes.full_speed_seconds, sizes.probe_seconds, whole, sizes.halvings)
     for name, load in _loads(sizes).items():
         rounds = found.highest[name]
+        if rounds and name == BULK:
+            continue
         rounds.append(await highest_steady(running, load, lengths, near=rounds[0].rate if rounds else 0.0))
         if len(rounds) == 1 and running.side.row is not None and rounds[0].probe is not None:
             seconds = sizes.sustained_seconds / HALF
