@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 UNDECIDED = 1
 LISTED = 20
-"""Problems and notes of one table that are listed; --json has all."""
+"""Problems of a table, and notes about a field of it, that are listed; --json has more."""
 
 
 def import_sqlite(
@@ -68,19 +68,20 @@ def import_sqlite(
 
 
 def _print(report: Report, *, is_dry_run: bool) -> None:
-    listed: Counter[tuple[str, str]] = Counter()
+    listed: Counter[tuple[str, ...]] = Counter()
     for problem in report.problems:
         listed["problem", problem.table] += 1
         if listed["problem", problem.table] <= LISTED:
             say(f"problem: {problem.table} {problem.id}: {problem.text}")
             say(f"  {problem.remedy}")
     for note in report.notes:
-        listed["note", note.table] += 1
-        if listed["note", note.table] <= LISTED:
+        listed["note", note.table, note.field] += 1
+        if listed["note", note.table, note.field] <= LISTED:
             say(f"note: {note.table} {note.id}: {note.text}")
-    for (kind, table), count in listed.items():
-        if count > LISTED:
-            say(f"{count - LISTED:,} more {kind}s of {table}: see --json")
+    for table, count in report.problem_counts.items():
+        _say_more(count, f"problems of {table}")
+    for (table, field), count in report.note_counts.items():
+        _say_more(count, f"notes of {table} about {field}")
     what = "imported" if report.is_done else "would be imported"
     for table, count in report.imported.items():
         there = report.present.get(table, 0)
@@ -91,6 +92,11 @@ def _print(report: Report, *, is_dry_run: bool) -> None:
     if not report.imported and not report.present:
         write("nothing to import")
     if report.problems and not report.is_done:
-        write(f"nothing was imported: {len(report.problems):,} rows have a problem")
+        write(f"nothing was imported: {report.problem_counts.total():,} rows have a problem")
     elif is_dry_run:
         write("nothing was imported: this was a dry run")
+
+
+def _say_more(count: int, what: str) -> None:
+    if count > LISTED:
+        say(f"{count - LISTED:,} more {what}: see --json")

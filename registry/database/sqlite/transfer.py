@@ -17,8 +17,8 @@ from registry.database.backfill import backfill, no_progress
 from registry.database.errors import from_database, translated
 from registry.database.sqlite import mapping
 from registry.database.sqlite.choices import Choices
-from registry.database.sqlite.mapping import Mapped
-from registry.database.sqlite.report import Note, Problem, Report
+from registry.database.sqlite.mapping import Change, Mapped
+from registry.database.sqlite.report import Report
 from registry.database.sqlite.silence import no_events
 from registry.database.sqlite.source import Row, Source
 from registry.errors import Invalid, RegistryError
@@ -104,10 +104,11 @@ class _Transfer:
         self._types = dict(self._conn.execute("SELECT name, id FROM public.worktree_types").fetchall())
         for row in self._source.rows("worktree_types"):
             self._step()
-            if not row["name"] or mapping.RENAMED_TYPES.get(row["name"], row["name"]) in self._types:
-                continue
             try:
-                self._add_type(mapping.worktree_type(row))
+                name, fields, changes = mapping.worktree_type(row)
+                if name not in self._types:
+                    self._add_type(fields)
+                    self._note("worktree_types", row, changes)
             except RegistryError as error:
                 self._problem("worktree_types", row, error)
 
@@ -146,7 +147,7 @@ class _Transfer:
             id_, is_active, is_same = present
             if not is_same:
                 text = f'its repository is registered as project {id_} already; worktrees of "{row["name"]}" go there'
-                self._report.notes.append(Note("repositories", str(row["id"]), text))
+                self._note("repositories", row, [Change("remote_url", text)])
             self._count(self._report.present, "projects", 1)
             self._place(id_, found.fields["trunk_path"])
             return _Project(id_, is_active)
@@ -253,7 +254,7 @@ class _Transfer:
     def _added(self, table: str, old_table: str, rows: Sequence[tuple[Row, Mapped]]) -> None:
         """Note rows that are inserted, with what there is to say of each."""
         for row, found in rows:
-            self._report.notes += [Note(old_table, str(row["id"]), note) for note in found.notes]
+            self._note(old_table, row, found.changes)
         self._add_to_backlog(table, [found.id for _, found in rows])
 
     def _add_to_backlog(self, table: str, ids: Sequence[object]) -> None:
@@ -270,7 +271,11 @@ class _Transfer:
             )
 
     def _problem(self, table: str, row: Row, error: RegistryError, remedy: str = CORRECT) -> None:
-        self._report.problems.append(Problem(table, str(row["id"]), str(error), remedy))
+        self._report.add_problem(table, "NULL" if row["id"] is None else str(row["id"]), str(error), remedy)
+
+    def _note(self, table: str, row: Row, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._report.add_note(table, str(row["id"]), change.field, change.text)
 
     def _count(self, counts: dict[str, int], table: str, rows: int) -> None:
         counts[table] = counts.get(table, 0) + rows

@@ -136,8 +136,16 @@ def test_types_are_known_renamed_added_made_or_reported(database: str, old: OldD
         ("2025-03-01T10:00:00Z", datetime(2025, 3, 1, 10, tzinfo=UTC)),
         ("2025-03-01T10:00:00+02:00", datetime(2025, 3, 1, 8, tzinfo=UTC)),
         ("2025-03-01 10:00:00", datetime(2025, 3, 1, 10, tzinfo=UTC)),
+        ("2025-03-01t10:00:00z", datetime(2025, 3, 1, 10, tzinfo=UTC)),
+        ("2025-03-01T10:00:00.123456789Z", datetime(2025, 3, 1, 10, 0, 0, 123456, UTC)),
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2017-01-01T00:59:60.5+01:00", datetime(2017, 1, 1, 0, 0, 0, 500000, UTC)),
+        ("2016-12-31 23:59:60", datetime(2017, 1, 1, tzinfo=UTC)),
         ("", None),
         ("yesterday", None),
+        ("2025-03-01T10:00:61Z", None),
+        ("2025-03-01T10:60:60Z", None),
+        ("9999-12-31T23:59:60Z", None),
     ],
 )
 def test_times_are_kept_where_they_are_times(
@@ -151,6 +159,22 @@ def test_times_are_kept_where_they_are_times(
         assert abs((row["created_at"] - datetime.now(UTC)).total_seconds()) < 60
     else:
         assert (row["created_at"], report.notes) == (expected, [])
+
+
+def test_what_is_made_up_is_said(database: str, old: OldDatabase) -> None:
+    everything(old)
+    old.type(branch_prefix="", worktree_prefix=" ", created_at="long ago")
+    old.activity(id=str(uuid4()), activity_type="modified", file_path="src/x.py", description="")
+    old.activity(id=str(uuid4()), activity_type=" ", description=" ")
+    report = run(database, old)
+    assert [(note.table, note.field, note.text.partition(" it is now ")[2][:17]) for note in report.notes[:4]] == [
+        ("worktree_types", "branch_prefix", '"docs/"'),
+        ("worktree_types", "worktree_prefix", '"docs-"'),
+        ("worktree_types", "created_at", datetime.now(UTC).isoformat()[:17]),
+        ("agent_activities", "description", '"modified src/x.p'),
+    ]
+    told = [row["description"] for row in rows(database, "SELECT description FROM agent_activities ORDER BY 1")]
+    assert told == ["began", "modified src/x.py", "other"]
 
 
 def test_worktrees_of_an_inactive_repository_are_inactive(database: str, old: OldDatabase) -> None:

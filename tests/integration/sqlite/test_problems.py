@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -17,18 +18,21 @@ from tests.support.before.sqlite import T2, OldDatabase, W
 from tests.support.commandline import command_line
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("repository", {"id": None}, "id is empty"),
     ("repository", {"remote_url": ""}, "remote_url is empty"),
     ("repository", {"remote_url": "https://me:s3cret@example.com/o/r"}, "remote_origin"),
     ("repository", {"name": " "}, "name is empty"),
     ("repository", {"path": "code/engine"}, "trunk_path"),
     ("repository", {"active": "perhaps"}, 'active "perhaps" is neither 0 nor 1'),
     ("repository", {"name": b"caf\xe9"}, "it is not UTF-8"),
+    ("worktree", {"id": None}, "id is empty"),
     ("worktree", {"repo_name": "gone"}, 'repo_name "gone" is no repository that is imported'),
     ("worktree", {"branch_name": ""}, "branch_name is empty"),
     ("worktree", {"branch_name": "a b"}, "branch_name"),
     ("worktree", {"path": "/srv/../x"}, "path"),
     ("worktree", {"path": "/" + "x" * 9000}, "path"),
     ("worktree", {"agent_id": "a\0b"}, "agent_id: it has a NUL character"),
+    ("activity", {"id": None}, "id is empty"),
     ("activity", {"worktree_id": "gone"}, 'worktree_id "gone" is no worktree that is imported'),
     ("activity", {"agent_id": ""}, "agent_id is empty"),
     ("activity", {"agent_id": "x" * 600}, "agent_id"),
@@ -48,7 +52,7 @@ def test_a_row_that_breaks_a_rule_is_reported_and_can_be_left_out(
     getattr(old, kind)(**({"id": "bad"} | well[kind] | values))
     refused = run(database, old)
     (problem,) = refused.problems
-    assert problem.id == "bad"
+    assert problem.id == ("NULL" if "id" in values else "bad")
     assert text in problem.text
     assert "s3cret" not in problem.text
     assert count(database, "projects") == 0
@@ -75,6 +79,47 @@ def test_a_thousand_activities_with_one_that_is_wrong(database: str, old: OldDat
     report = run(database, old, leave_out=True)
     assert (len(report.problems), report.imported["agent_activities"]) == (1, 1000)
     assert rows(database, "SELECT count(*) AS n FROM outbox WHERE entity = 'activity'") == [{"n": 1000}]
+
+
+def test_of_a_fault_that_many_rows_have_the_first_are_told_and_how_many_there_are(
+    database: str, old: OldDatabase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everything(old)
+    old.repository(id="one", name="one", default_branch="")
+    with closing(sqlite3.connect(old.file)) as conn, conn:
+        rows = [(f"{n}", "danced", W) for n in range(1500)] + [(f"orphan {n}", "created", "gone") for n in range(1200)]
+        conn.executemany("INSERT INTO agent_activities VALUES (?, 'ada', ?3, ?2, '', 'x', '2025-03-01')", rows)
+    cli = command_line(monkeypatch, capsys, DATABASE_URL=database)
+
+    said = cli("import-sqlite", old.file, "--dry-run")
+    told = json.loads(cli("import-sqlite", old.file, "--dry-run", "--json").out)
+
+    assert "1,180 more problems of agent_activities: see --json" in said.err
+    assert "1,480 more notes of agent_activities about id: see --json" in said.err
+    assert "1,480 more notes of agent_activities about activity_type: see --json" in said.err
+    assert "nothing was imported: 1,200 rows have a problem" in said.out
+    assert len(said.err.splitlines()) < 100
+    assert told["counts"] == {
+        "problems": {"agent_activities": 1200},
+        "notes": {
+            "repositories": {"id": 1, "default_branch": 1},
+            "agent_activities": {"id": 1500, "activity_type": 1500},
+        },
+    }
+    assert (len(told["problems"]), len(told["notes"])) == (1000, 2002)
+
+
+def test_what_is_told_of_a_row_is_short_and_has_no_password_in_it(database: str, old: OldDatabase) -> None:
+    everything(old)
+    old.activity(id="x " * 10_000, description=" ")
+    old.activity(id='"https://me:s3cret@example.com/o/r"', worktree_id='a "b" ' * 10_000)
+
+    report = run(database, old, leave_out=True)
+
+    told = [*report.problems, *report.notes]
+    assert {entry.table for entry in told} == {"agent_activities"}
+    assert all(len(text) < 500 for entry in told for text in entry)
+    assert "s3cret" not in str(told)
 
 
 @pytest.mark.parametrize(
