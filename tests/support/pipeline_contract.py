@@ -106,8 +106,12 @@ def _kind(message: dict[str, Any]) -> Iterator[str]:
             yield "idempotency_key is missing, or delivery is another"
         if message.get("causationid") is None and message.get("correlationid") != message.get("command_id"):
             yield "a command without a cause does not begin its own correlation"
-    elif kind == "reply" and message.get("causationid") is None:
-        yield "a reply does not say to which command"
+    elif kind == "reply":
+        outcome = message.get("data")
+        if message.get("causationid") is None:
+            yield "a reply does not say to which command"
+        elif isinstance(outcome, dict) and outcome.get("command_id") != message["causationid"]:
+            yield f"a reply to {message['causationid']} has the outcome of {outcome.get('command_id')!r}"
     elif kind not in MARKERS:
         yield f"kind {kind!r}"
 
