@@ -1,4 +1,4 @@
--- 021: search_registry() looks for names that resemble the text only where no project has its words: an eighth less time.
+-- 021: search_registry() in half the time where it took longest: less is read of what many rows have (docs/adr/0015-search.md).
 -- compatible down to: 018
 
 BEGIN;
@@ -6,6 +6,407 @@ BEGIN;
 SET LOCAL search_path = public;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
+
+-- The index reads all rows of each word. Of words that all must be there the rare ones are enough for it: the few rows that
+-- have those are looked through for the others.
+CREATE OR REPLACE FUNCTION search_rare_words(p_query tsquery, p_texts text[])
+RETURNS tsquery
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE
+        WHEN numnode(p_query) = 1 THEN p_query
+        WHEN p_query::text ~ '[|!(]' THEN public.search_all_words(p_query)
+        ELSE (
+            SELECT string_agg(counted.word, ' & ')::tsquery
+            FROM (
+                SELECT said.word, said.times, said.is_rare, bool_or(said.is_rare) OVER () AS has_rare, min(said.times) OVER () AS fewest
+                FROM (
+                    SELECT asked.word, having_it.times, having_it.times < 5 AND asked.word !~ '^''.{1,3}'':[*]$' AS is_rare
+                    FROM regexp_split_to_table(public.search_all_words(p_query)::text, ' & ') AS asked (word)
+                    CROSS JOIN LATERAL (
+                        SELECT count(*) AS times
+                        FROM unnest(p_texts) AS t (whole)
+                        WHERE strpos(t.whole, btrim(asked.word, ''':*')) > 0
+                    ) having_it
+                ) said
+            ) counted
+            WHERE CASE WHEN counted.has_rare THEN counted.is_rare ELSE counted.times = counted.fewest END
+        )
+    END
+$$;
+
+COMMENT ON FUNCTION search_rare_words(tsquery, text[]) IS 'What the index is asked for: the query without the order of its words, and where it has others without those that five of these texts have, and without a beginning of three letters.';
+
+CREATE OR REPLACE FUNCTION search_known_words(p_word text)
+RETURNS SETOF text
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT DISTINCT known.word
+    FROM pg_stats s
+    CROSS JOIN LATERAL string_to_table(array_to_string(s.most_common_elems, ' '), ' ') AS known (word)
+    WHERE s.schemaname = 'public'
+        AND s.tablename = ANY (    -- one array, which the catalog is asked for by its index
+            ARRAY['idx_projects_words', 'idx_worktrees_words', 'idx_agent_activities_words']::name[] || ARRAY(
+                SELECT c.relname
+                FROM pg_inherits i
+                JOIN pg_class c ON c.oid = i.inhrelid
+                WHERE i.inhparent = to_regclass('public.idx_agent_activities_words')
+            )
+        )
+        AND left(known.word, 1) IN (left(p_word, 1), substr(p_word, 2, 1))
+        AND length(known.word) BETWEEN length(p_word) - 2 AND length(p_word) + 2
+$$;
+
+CREATE OR REPLACE FUNCTION search_busy_worktrees()
+RETURNS uuid[]
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+    SELECT coalesce(array_agg(DISTINCT newest.worktree_id), '{}')
+    FROM (SELECT a.worktree_id FROM public.agent_activities a ORDER BY a.created_at DESC LIMIT 200) newest
+$$;
+
+-- Two words at most, so that a query stays small. The names of busy worktrees, and of some, are known before ANALYZE runs;
+-- they are taken apart all at once.
+CREATE OR REPLACE FUNCTION search_similar_words(p_word text)
+RETURNS text[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known text[];
+BEGIN
+    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', n.nspname), true)
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'pg_trgm' AND has_schema_privilege(n.oid, 'USAGE');
+    IF NOT FOUND THEN
+        RAISE NOTICE 'search_registry: misspelt words are not looked for: the extension pg_trgm is not there, or not to be used';
+        RETURN '{}';
+    END IF;
+    IF has_function_privilege('public.search_known_words(text)', 'EXECUTE') THEN
+        known := ARRAY(SELECT public.search_known_words(p_word));
+    END IF;
+    IF p_word = ANY (known) THEN
+        RETURN ARRAY[p_word];
+    END IF;
+    RETURN ARRAY(
+        SELECT near.word
+        FROM (
+            SELECT k.word
+            FROM unnest(known) AS k (word)
+            UNION
+            SELECT named.word
+            FROM string_to_table((
+                SELECT translate(lower(string_agg(newest.name, ' ') COLLATE "C"), '-/_.:', '     ')
+                FROM (
+                    SELECT w.name
+                    FROM unnest(public.search_busy_worktrees()) AS busy (id)
+                    JOIN public.worktrees w ON w.id = busy.id
+                    UNION ALL
+                    (SELECT w.name FROM public.worktrees w WHERE w.active LIMIT 200)
+                ) newest
+            ), ' ') AS named (word)
+            WHERE left(named.word, 1) IN (left(p_word, 1), substr(p_word, 2, 1))
+                AND length(named.word) BETWEEN length(p_word) - 2 AND length(p_word) + 2
+        ) near
+        CROSS JOIN LATERAL (SELECT similarity(near.word, p_word) AS likeness OFFSET 0) m
+        WHERE near.word <> p_word AND m.likeness >= 0.25
+        ORDER BY m.likeness DESC, near.word
+        LIMIT 2
+    );
+END;
+$$;
+
+-- Of the worktrees of the newest activities, those first that are active. Most words that many have are found among few.
+CREATE OR REPLACE FUNCTION search_newest_worktrees(p_query tsquery, p_patterns text[], p_most integer)
+RETURNS uuid[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET max_parallel_workers_per_gather = 0
+SET jit = off
+AS $$
+DECLARE
+    has_choice CONSTANT boolean := p_query::text ~ '[|]';
+    found_ids uuid[];
+    depth integer;
+BEGIN
+    FOREACH depth IN ARRAY '{100, 500}'::integer[] LOOP
+        found_ids := ARRAY(
+            SELECT newest.id
+            FROM (
+                SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message
+                FROM (
+                    SELECT DISTINCT a.worktree_id
+                    FROM (SELECT l.worktree_id FROM public.agent_activities l ORDER BY l.created_at DESC LIMIT depth) a
+                ) busy
+                JOIN public.worktrees w ON w.id = busy.worktree_id    -- with = ANY all that are active would be read as well
+                ORDER BY w.active DESC, w.updated_at DESC
+                OFFSET 0
+            ) newest
+            CROSS JOIN LATERAL (
+                SELECT lower(
+                    concat_ws(' ', newest.name, newest.branch_name, newest.path, newest.last_commit_message) COLLATE "C"
+                ) AS whole
+            ) said
+            WHERE CASE WHEN has_choice THEN said.whole LIKE ANY (p_patterns) ELSE said.whole LIKE ALL (p_patterns) END
+                AND public.search_words_of_worktree(
+                    newest.name, newest.branch_name, newest.path, newest.last_commit_message
+                ) @@ p_query
+            LIMIT p_most
+        );
+        -- Few of these have it: the index is as quick, but for a beginning.
+        EXIT WHEN cardinality(found_ids) = p_most OR cardinality(found_ids) < p_most / 5 AND p_query::text !~ ':[*]';
+    END LOOP;
+    RETURN found_ids;
+END;
+$$;
+
+COMMENT ON FUNCTION search_newest_worktrees(tsquery, text[], integer) IS 'Those of the worktrees of the newest activities that have the words: active ones first, the newest first.';
+
+-- What is frequent among the newest activities, or stands in one of the newest worktrees, is looked for among these first.
+-- Of a beginning that some of them have they are enough.
+CREATE OR REPLACE FUNCTION search_worktrees(
+    p_exact tsquery, p_query tsquery, p_patterns text[], p_named tsquery, p_is_frequent boolean
+)
+RETURNS uuid[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET work_mem = '32MB'
+SET gin_fuzzy_search_limit = 20000
+SET max_parallel_workers_per_gather = 0
+SET jit = off
+AS $$
+DECLARE
+    enough CONSTANT integer := 20;
+    has_choice CONSTANT boolean := p_query::text ~ '[|!]';
+    newest text[];
+    found_ids uuid[];
+    by_index uuid[];
+    query tsquery;
+    asked tsquery;
+    side_by_side text;
+    is_coarse boolean;
+    many integer;
+    looked_at integer;
+BEGIN
+    found_ids := ARRAY(
+        SELECT w.id
+        FROM public.worktrees w
+        WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message) @@ p_named
+        LIMIT enough
+    );
+    newest := ARRAY(
+        SELECT lower(concat_ws(' ', w.name, w.branch_name, w.path, w.last_commit_message) COLLATE "C")
+        FROM (
+            SELECT DISTINCT a.worktree_id
+            FROM (SELECT l.worktree_id FROM public.agent_activities l ORDER BY l.created_at DESC LIMIT 50) a
+        ) busy
+        JOIN public.worktrees w ON w.id = busy.worktree_id
+    );
+    IF p_is_frequent OR EXISTS (
+        SELECT FROM unnest(newest) AS t (whole)
+        WHERE CASE WHEN has_choice THEN t.whole LIKE ANY (p_patterns) ELSE t.whole LIKE ALL (p_patterns) END
+    ) THEN
+        found_ids := found_ids || public.search_newest_worktrees(p_query, p_patterns, enough);
+    END IF;
+    FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
+        EXIT WHEN cardinality(found_ids) >= enough
+            OR query::text <> p_exact::text AND cardinality(found_ids) >= enough / 5;
+        asked := public.search_rare_words(query, newest);
+        is_coarse := asked::text <> query::text;
+        side_by_side := CASE WHEN is_coarse THEN public.search_side_by_side(query) END;
+        many := CASE WHEN is_coarse THEN 2 * enough ELSE 200 END;
+        looked_at := CASE WHEN is_coarse THEN 500 ELSE many END;
+        PERFORM set_config('gin_fuzzy_search_limit', CASE WHEN asked::text ~ '&' THEN '20000' ELSE '2000' END, true);
+        by_index := ARRAY(
+            SELECT hit.id
+            FROM (
+                SELECT near.id, near.name, near.updated_at
+                FROM (
+                    SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message, w.updated_at
+                    FROM public.worktrees w
+                    WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message) @@ asked
+                    LIMIT looked_at
+                ) near
+                CROSS JOIN LATERAL (
+                    SELECT lower(concat_ws(' ', near.name, near.branch_name, near.path, near.last_commit_message) COLLATE "C") AS whole
+                ) said
+                WHERE CASE
+                    WHEN is_coarse THEN
+                        (has_choice OR said.whole LIKE ALL (p_patterns))
+                        AND said.whole ~ side_by_side
+                        AND public.search_words_of_worktree(
+                            near.name, near.branch_name, near.path, near.last_commit_message
+                        ) @@ query
+                    ELSE true
+                END
+                LIMIT many
+            ) hit
+            ORDER BY lower(hit.name COLLATE "C") LIKE ALL (p_patterns) DESC, hit.updated_at DESC
+            LIMIT enough
+        );
+        found_ids := found_ids || by_index;
+    END LOOP;
+    RETURN found_ids;
+END;
+$$;
+
+-- Of a beginning with two or three letters the newest alone are looked at: the index reads each row of each word that begins so.
+CREATE OR REPLACE FUNCTION search_activities(p_exact tsquery, p_query tsquery, p_patterns text[], p_newest uuid[])
+RETURNS uuid[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET work_mem = '32MB'
+SET gin_fuzzy_search_limit = 20000
+SET max_parallel_workers_per_gather = 0
+SET jit = off
+AS $$
+DECLARE
+    enough CONSTANT integer := 20;
+    newest_ones CONSTANT integer := 1000;
+    has_choice CONSTANT boolean := p_query::text ~ '[|!]';
+    is_short CONSTANT boolean := p_query::text ~ '^''.{2,3}'':[*]$';
+    is_deep boolean := false;
+    newest text[];
+    found_ids uuid[] := p_newest;
+    by_index uuid[];
+    hits bigint := 0;
+    query tsquery;
+    asked tsquery;
+    side_by_side text;
+    is_coarse boolean;
+    many integer;
+    looked_at integer;
+BEGIN
+    IF cardinality(found_ids) < enough AND (is_short OR cardinality(found_ids) >= enough / 5) THEN
+        found_ids := public.search_newest_activities(p_query, p_patterns, 4 * newest_ones, enough);
+        is_deep := true;
+    END IF;
+    FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
+        EXIT WHEN cardinality(found_ids) >= enough
+            OR query::text <> p_exact::text AND (is_short OR cardinality(found_ids) >= enough / 5);
+        IF newest IS NULL AND numnode(query) > 1 THEN
+            newest := ARRAY(
+                SELECT lower(concat_ws(' ', a.description, a.file_path) COLLATE "C")
+                FROM (SELECT l.* FROM public.agent_activities l ORDER BY l.created_at DESC LIMIT newest_ones / 4) a
+            );
+        END IF;
+        asked := public.search_rare_words(query, newest);
+        is_coarse := asked::text <> query::text;
+        side_by_side := CASE WHEN is_coarse THEN public.search_side_by_side(query) END;
+        many := CASE WHEN is_coarse THEN 2 * enough ELSE 200 END;
+        looked_at := CASE WHEN is_coarse THEN 500 ELSE many END;
+        PERFORM set_config('gin_fuzzy_search_limit', CASE WHEN asked::text ~ '&' THEN '20000' ELSE '2000' END, true);
+        SELECT coalesce(max(best.hits), 0), coalesce(array_agg(best.id), '{}') INTO hits, by_index
+        FROM (
+            SELECT hit.id, count(*) OVER () AS hits
+            FROM (
+                SELECT near.id, near.created_at
+                FROM (
+                    SELECT a.id, a.description, a.file_path, a.created_at
+                    FROM public.agent_activities a
+                    WHERE public.search_words_of_activity(a.description, a.file_path) @@ asked
+                    LIMIT looked_at
+                ) near
+                CROSS JOIN LATERAL (
+                    SELECT lower(concat_ws(' ', near.description, near.file_path) COLLATE "C") AS whole
+                ) said
+                WHERE CASE
+                    WHEN is_coarse THEN
+                        (has_choice OR said.whole LIKE ALL (p_patterns))
+                        AND said.whole ~ side_by_side
+                        AND public.search_words_of_activity(near.description, near.file_path) @@ query
+                    ELSE true
+                END
+                LIMIT many
+            ) hit
+            ORDER BY hit.created_at DESC
+            LIMIT enough
+        ) best;
+        IF hits = many AND NOT is_deep THEN
+            found_ids := public.search_newest_activities(p_query, p_patterns, 4 * newest_ones, enough);
+            is_deep := true;
+        END IF;
+        found_ids := found_ids || by_index;
+    END LOOP;
+    RETURN found_ids;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION search_described_projects(p_exact tsquery, p_query tsquery)
+RETURNS uuid[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET work_mem = '32MB'
+SET gin_fuzzy_search_limit = 20000
+SET max_parallel_workers_per_gather = 0
+SET jit = off
+AS $$
+DECLARE
+    enough CONSTANT integer := 20;
+    is_phrase CONSTANT boolean := p_exact::text ~ '<';
+    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 200 END;
+    looked_at CONSTANT integer := CASE WHEN is_phrase THEN 500 ELSE many END;
+    found_ids uuid[] := '{}';
+    query tsquery;
+    asked tsquery;
+    side_by_side text;
+BEGIN
+    FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
+        EXIT WHEN cardinality(found_ids) >= enough;
+        asked := public.search_all_words(query);
+        side_by_side := public.search_side_by_side(query);
+        found_ids := found_ids || ARRAY(
+            SELECT hit.id
+            FROM (
+                SELECT near.id, near.updated_at
+                FROM (
+                    SELECT p.id, p.name, p.remote_origin, p.trunk_path, p.description, p.updated_at
+                    FROM public.projects p
+                    WHERE p.active
+                        AND public.search_words_of_project(p.name, p.remote_origin, p.trunk_path, p.description) @@ asked
+                    LIMIT looked_at
+                ) near
+                WHERE CASE
+                    WHEN is_phrase THEN
+                        lower(
+                            concat_ws(' ', near.name, substr(near.remote_origin, 16), near.trunk_path, near.description) COLLATE "C"
+                        ) ~ side_by_side
+                        AND public.search_words_of_project(near.name, near.remote_origin, near.trunk_path, near.description)
+                            @@ query
+                    ELSE true
+                END
+                LIMIT many
+            ) hit
+            ORDER BY hit.updated_at DESC
+            LIMIT enough
+        );
+    END LOOP;
+    RETURN found_ids;
+END;
+$$;
 
 CREATE OR REPLACE FUNCTION search_registry(
     p_query text,
@@ -45,8 +446,9 @@ DECLARE
     patterns text[];
     misspelt text;
     likely text[];
-    beginning tsquery;
+    tried tsquery;
     of_name text := public.lower_case(btrim(p_query));
+    part_of_name text := '%' || regexp_replace(translate(of_name, '-/.', '   '), E'([\\\\%_])', E'\\\\\\1', 'g') || '%';
     near_projects uuid[] := '{}';
     nearness real[] := '{}';
     projects_found uuid[] := '{}';
@@ -94,7 +496,21 @@ BEGIN
                 p_is_frequent => cardinality(newest) = 20
             );
         END IF;
-        IF 'activity' = ANY (p_kinds) THEN
+        -- What an activity says of one word weighs 0.32 at most, a name that has it 0.48 and more; of one of two likely
+        -- spellings it is half of that.
+        IF 'activity' = ANY (p_kinds) AND (
+            numnode(exact) > 1 OR p_limit > (
+                SELECT count(*)
+                FROM (
+                    SELECT p.name || ' ' || substr(p.remote_origin, 16) AS name
+                    FROM public.projects p
+                    WHERE p.id = ANY (projects_found)
+                    UNION ALL
+                    SELECT w.name || ' ' || w.branch_name FROM public.worktrees w WHERE w.id = ANY (worktrees_found)
+                ) named
+                WHERE to_tsvector('simple', public.search_text(named.name)) @@ wanted
+            )
+        ) THEN
             activities_found := public.search_activities(asked, wanted, patterns, newest);
         END IF;
         EXIT WHEN is_last OR cardinality(projects_found || worktrees_found || activities_found) > 0;
@@ -107,6 +523,7 @@ BEGIN
             CONTINUE;
         END IF;
         -- Or each is misspelt, or the beginning of one; but for those that are frequent as they stand.
+        tried := wanted;
         wanted := exact;
         FOREACH misspelt IN ARRAY words[1:8] LOOP
             likely := public.search_similar_words(misspelt);
@@ -120,14 +537,25 @@ BEGIN
                 END
             );
         END LOOP;
-        EXIT WHEN wanted::text = exact::text;
+        EXIT WHEN wanted::text IN (exact::text, tried::text);
         asked := wanted;
         is_last := true;
     END LOOP;
-    -- Where no project has the words, one whose name contains or resembles the text may be meant. A path is no name of one,
-    -- and so long a text takes that search long.
+    -- Where no project has the words, one whose name contains the text may be meant, and where nothing has them, one whose
+    -- name resembles it. A path is no name of one, and so long a text takes that search long.
     IF 'project' = ANY (p_kinds) AND projects_found = '{}' AND p_query !~ '^[[:space:]]*[/~]' AND length(p_query) <= 80
         AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_trgm' AND has_schema_privilege(e.extnamespace, 'USAGE'))
+        AND (
+            is_last OR cardinality(worktrees_found || activities_found) = 0
+            OR 0 < (    -- not EXISTS, for which any index would be read from its beginning
+                SELECT count(*)
+                FROM (
+                    SELECT FROM public.projects p
+                    WHERE p.active AND public.project_search_text(p.name, p.remote_origin) LIKE part_of_name
+                    LIMIT 500
+                ) part
+            )
+        )
     THEN
         SELECT coalesce(array_agg(s.id), '{}'), coalesce(array_agg(s.relevance), '{}') INTO near_projects, nearness
         FROM public.near_projects(p_query) s;

@@ -156,6 +156,7 @@ DROP FUNCTION IF EXISTS
     search_similar_words(text),
     search_busy_worktrees(),
     search_all_words(tsquery),
+    search_rare_words(tsquery, text[]),
     search_side_by_side(tsquery),
     search_known_words(text),
     search_query_words(tsquery),

@@ -1,10 +1,308 @@
--- 021, back: search_registry() looks for projects whose names resemble the text every time.
+-- 021, back: search_registry() asks as before, and looks for projects whose names resemble the text every time.
 
 BEGIN;
 
 SET LOCAL search_path = public;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
+
+CREATE OR REPLACE FUNCTION search_known_words(p_word text)
+RETURNS SETOF text
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT DISTINCT known.word
+    FROM pg_stats s
+    CROSS JOIN LATERAL unnest(s.most_common_elems::text::text[]) AS known (word)
+    WHERE s.schemaname = 'public'
+        AND (
+            s.tablename IN ('idx_projects_words', 'idx_worktrees_words', 'idx_agent_activities_words')
+            OR s.tablename IN (
+                SELECT c.relname
+                FROM pg_inherits i
+                JOIN pg_class c ON c.oid = i.inhrelid
+                WHERE i.inhparent = to_regclass('public.idx_agent_activities_words')
+            )
+        )
+        AND left(known.word, 1) IN (left(p_word, 1), substr(p_word, 2, 1))
+        AND length(known.word) BETWEEN length(p_word) - 2 AND length(p_word) + 2
+$$;
+
+CREATE OR REPLACE FUNCTION search_busy_worktrees()
+RETURNS uuid[]
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+    SELECT coalesce(array_agg(DISTINCT newest.worktree_id), '{}')
+    FROM (SELECT a.worktree_id FROM public.agent_activities a ORDER BY a.created_at DESC LIMIT 500) newest
+$$;
+
+CREATE OR REPLACE FUNCTION search_similar_words(p_word text)
+RETURNS text[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known text[];
+BEGIN
+    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', n.nspname), true)
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'pg_trgm' AND has_schema_privilege(n.oid, 'USAGE');
+    IF NOT FOUND THEN
+        RAISE NOTICE 'search_registry: misspelt words are not looked for: the extension pg_trgm is not there, or not to be used';
+        RETURN '{}';
+    END IF;
+    IF has_function_privilege('public.search_known_words(text)', 'EXECUTE') THEN
+        known := ARRAY(SELECT public.search_known_words(p_word));
+    END IF;
+    IF p_word = ANY (known) THEN
+        RETURN ARRAY[p_word];
+    END IF;
+    RETURN ARRAY(
+        SELECT near.word
+        FROM (
+            SELECT k.word
+            FROM unnest(known) AS k (word)
+            UNION
+            SELECT named.word
+            FROM (
+                SELECT w.name FROM public.worktrees w WHERE w.id = ANY (public.search_busy_worktrees())
+                UNION ALL
+                (SELECT w.name FROM public.worktrees w WHERE w.active LIMIT 200)
+            ) newest
+            CROSS JOIN LATERAL unnest(
+                string_to_array(translate(lower(newest.name COLLATE "C"), '-/_.:', '     '), ' ')
+            ) AS named (word)
+            WHERE left(named.word, 1) IN (left(p_word, 1), substr(p_word, 2, 1))
+        ) near
+        WHERE near.word <> p_word
+            AND length(near.word) BETWEEN length(p_word) - 2 AND length(p_word) + 2
+            AND similarity(near.word, p_word) >= 0.25
+        ORDER BY similarity(near.word, p_word) DESC, near.word
+        LIMIT 2
+    );
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION search_newest_worktrees(p_query tsquery, p_patterns text[], p_most integer)
+RETURNS uuid[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET max_parallel_workers_per_gather = 0
+SET jit = off
+AS $$
+DECLARE
+    has_choice CONSTANT boolean := p_query::text ~ '[|]';
+BEGIN
+    RETURN ARRAY(
+        SELECT newest.id
+        FROM (
+            SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message
+            FROM unnest(public.search_busy_worktrees()) AS busy (id)
+            JOIN public.worktrees w ON w.id = busy.id    -- with = ANY all that are active would be read as well
+            WHERE w.active
+            ORDER BY w.updated_at DESC
+            OFFSET 0
+        ) newest
+        CROSS JOIN LATERAL (
+            SELECT lower(
+                concat_ws(' ', newest.name, newest.branch_name, newest.path, newest.last_commit_message) COLLATE "C"
+            ) AS whole
+        ) said
+        WHERE CASE WHEN has_choice THEN said.whole LIKE ANY (p_patterns) ELSE said.whole LIKE ALL (p_patterns) END
+            AND public.search_words_of_worktree(newest.name, newest.branch_name, newest.path, newest.last_commit_message)
+                @@ p_query
+        LIMIT p_most
+    );
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION search_worktrees(
+    p_exact tsquery, p_query tsquery, p_patterns text[], p_named tsquery, p_is_frequent boolean
+)
+RETURNS uuid[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET work_mem = '32MB'
+SET gin_fuzzy_search_limit = 20000
+SET max_parallel_workers_per_gather = 0
+SET jit = off
+AS $$
+DECLARE
+    enough CONSTANT integer := 20;
+    is_phrase CONSTANT boolean := p_exact::text ~ '<';
+    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 200 END;
+    looked_at CONSTANT integer := CASE WHEN is_phrase THEN 3000 ELSE many END;
+    found_ids uuid[];
+    by_index uuid[];
+    hits bigint;
+    query tsquery;
+    all_words tsquery;
+    side_by_side text;
+BEGIN
+    found_ids := ARRAY(
+        SELECT w.id
+        FROM public.worktrees w
+        WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message) @@ p_named
+        LIMIT enough
+    );
+    IF p_is_frequent THEN
+        found_ids := found_ids || public.search_newest_worktrees(p_query, p_patterns, enough);
+    END IF;
+    FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
+        EXIT WHEN cardinality(found_ids) >= enough;
+        all_words := public.search_all_words(query);
+        side_by_side := public.search_side_by_side(query);
+        PERFORM set_config('gin_fuzzy_search_limit', CASE numnode(query) WHEN 1 THEN '2000' ELSE '20000' END, true);
+        SELECT coalesce(max(best.hits), 0), coalesce(array_agg(best.id), '{}') INTO hits, by_index
+        FROM (
+            SELECT hit.id, count(*) OVER () AS hits
+            FROM (
+                SELECT near.id, near.name, near.updated_at
+                FROM (
+                    SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message, w.updated_at
+                    FROM public.worktrees w
+                    WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message)
+                        @@ all_words
+                    LIMIT looked_at
+                ) near
+                WHERE CASE
+                    WHEN is_phrase THEN
+                        lower(concat_ws(' ', near.name, near.branch_name, near.path, near.last_commit_message) COLLATE "C")
+                            ~ side_by_side
+                        AND public.search_words_of_worktree(
+                            near.name, near.branch_name, near.path, near.last_commit_message
+                        ) @@ query
+                    ELSE true
+                END
+                LIMIT many
+            ) hit
+            ORDER BY lower(hit.name COLLATE "C") LIKE ALL (p_patterns) DESC, hit.updated_at DESC
+            LIMIT enough
+        ) best;
+        IF hits = many AND NOT p_is_frequent THEN
+            found_ids := found_ids || public.search_newest_worktrees(query, p_patterns, enough);
+        END IF;
+        found_ids := found_ids || by_index;
+    END LOOP;
+    RETURN found_ids;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION search_activities(p_exact tsquery, p_query tsquery, p_patterns text[], p_newest uuid[])
+RETURNS uuid[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET work_mem = '32MB'
+SET gin_fuzzy_search_limit = 20000
+SET max_parallel_workers_per_gather = 0
+SET jit = off
+AS $$
+DECLARE
+    enough CONSTANT integer := 20;
+    newest_ones CONSTANT integer := 1000;
+    is_phrase CONSTANT boolean := p_exact::text ~ '<';
+    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 200 END;
+    looked_at CONSTANT integer := CASE WHEN is_phrase THEN 3000 ELSE many END;
+    found_ids uuid[] := p_newest;
+    by_index uuid[];
+    hits bigint := 0;
+    query tsquery;
+    all_words tsquery;
+    side_by_side text;
+BEGIN
+    IF cardinality(found_ids) BETWEEN enough / 5 AND enough - 1 THEN
+        found_ids := public.search_newest_activities(p_query, p_patterns, 4 * newest_ones, enough);
+    END IF;
+    FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
+        EXIT WHEN cardinality(found_ids) >= enough;
+        all_words := public.search_all_words(query);
+        side_by_side := public.search_side_by_side(query);
+        PERFORM set_config('gin_fuzzy_search_limit', CASE numnode(query) WHEN 1 THEN '2000' ELSE '20000' END, true);
+        SELECT coalesce(max(best.hits), 0), coalesce(array_agg(best.id), '{}') INTO hits, by_index
+        FROM (
+            SELECT hit.id, count(*) OVER () AS hits
+            FROM (
+                SELECT near.id, near.created_at
+                FROM (
+                    SELECT a.id, a.description, a.file_path, a.created_at
+                    FROM public.agent_activities a
+                    WHERE public.search_words_of_activity(a.description, a.file_path) @@ all_words
+                    LIMIT looked_at
+                ) near
+                WHERE CASE
+                    WHEN is_phrase THEN
+                        lower(concat_ws(' ', near.description, near.file_path) COLLATE "C") ~ side_by_side
+                        AND public.search_words_of_activity(near.description, near.file_path) @@ query
+                    ELSE true
+                END
+                LIMIT many
+            ) hit
+            ORDER BY hit.created_at DESC
+            LIMIT enough
+        ) best;
+        IF hits = many THEN
+            found_ids := public.search_newest_activities(p_query, p_patterns, 4 * newest_ones, enough);
+        END IF;
+        found_ids := found_ids || by_index;
+    END LOOP;
+    RETURN found_ids;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION search_described_projects(p_exact tsquery, p_query tsquery)
+RETURNS uuid[]
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET work_mem = '32MB'
+SET gin_fuzzy_search_limit = 20000
+SET max_parallel_workers_per_gather = 0
+SET jit = off
+AS $$
+DECLARE
+    enough CONSTANT integer := 20;
+    many CONSTANT integer := 200;
+    found_ids uuid[] := '{}';
+    query tsquery;
+BEGIN
+    FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
+        EXIT WHEN cardinality(found_ids) >= enough;
+        found_ids := found_ids || ARRAY(
+            SELECT hit.id
+            FROM (
+                SELECT p.id, p.updated_at
+                FROM public.projects p
+                WHERE p.active
+                    AND public.search_words_of_project(p.name, p.remote_origin, p.trunk_path, p.description) @@ query
+                LIMIT many
+            ) hit
+            ORDER BY hit.updated_at DESC
+            LIMIT enough
+        );
+    END LOOP;
+    RETURN found_ids;
+END;
+$$;
+
+COMMENT ON FUNCTION search_newest_worktrees(tsquery, text[], integer) IS 'Those of the busy worktrees that have the words, newest first.';
 
 CREATE OR REPLACE FUNCTION search_registry(
     p_query text,
@@ -212,6 +510,8 @@ BEGIN
     ORDER BY s.score DESC, s.occurred_at DESC, s.id;
 END;
 $$;
+
+DROP FUNCTION IF EXISTS search_rare_words(tsquery, text[]);
 
 COMMENT ON FUNCTION search_registry(text, integer, text[]) IS 'Projects, worktrees and activities that have the words, or words that begin so: best first, at most p_limit; every second piece of the excerpt is what was looked for. Syntax as in web searches: "a phrase", or, -not.';
 

@@ -5554,24 +5554,39 @@ AS $function$
 DECLARE
     enough CONSTANT integer := 20;
     newest_ones CONSTANT integer := 1000;
-    is_phrase CONSTANT boolean := p_exact::text ~ '<';
-    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 200 END;
-    looked_at CONSTANT integer := CASE WHEN is_phrase THEN 3000 ELSE many END;
+    has_choice CONSTANT boolean := p_query::text ~ '[|!]';
+    is_short CONSTANT boolean := p_query::text ~ '^''.{2,3}'':[*]$';
+    is_deep boolean := false;
+    newest text[];
     found_ids uuid[] := p_newest;
     by_index uuid[];
     hits bigint := 0;
     query tsquery;
-    all_words tsquery;
+    asked tsquery;
     side_by_side text;
+    is_coarse boolean;
+    many integer;
+    looked_at integer;
 BEGIN
-    IF cardinality(found_ids) BETWEEN enough / 5 AND enough - 1 THEN
+    IF cardinality(found_ids) < enough AND (is_short OR cardinality(found_ids) >= enough / 5) THEN
         found_ids := public.search_newest_activities(p_query, p_patterns, 4 * newest_ones, enough);
+        is_deep := true;
     END IF;
     FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
-        EXIT WHEN cardinality(found_ids) >= enough;
-        all_words := public.search_all_words(query);
-        side_by_side := public.search_side_by_side(query);
-        PERFORM set_config('gin_fuzzy_search_limit', CASE numnode(query) WHEN 1 THEN '2000' ELSE '20000' END, true);
+        EXIT WHEN cardinality(found_ids) >= enough
+            OR query::text <> p_exact::text AND (is_short OR cardinality(found_ids) >= enough / 5);
+        IF newest IS NULL AND numnode(query) > 1 THEN
+            newest := ARRAY(
+                SELECT lower(concat_ws(' ', a.description, a.file_path) COLLATE "C")
+                FROM (SELECT l.* FROM public.agent_activities l ORDER BY l.created_at DESC LIMIT newest_ones / 4) a
+            );
+        END IF;
+        asked := public.search_rare_words(query, newest);
+        is_coarse := asked::text <> query::text;
+        side_by_side := CASE WHEN is_coarse THEN public.search_side_by_side(query) END;
+        many := CASE WHEN is_coarse THEN 2 * enough ELSE 200 END;
+        looked_at := CASE WHEN is_coarse THEN 500 ELSE many END;
+        PERFORM set_config('gin_fuzzy_search_limit', CASE WHEN asked::text ~ '&' THEN '20000' ELSE '2000' END, true);
         SELECT coalesce(max(best.hits), 0), coalesce(array_agg(best.id), '{}') INTO hits, by_index
         FROM (
             SELECT hit.id, count(*) OVER () AS hits
@@ -5580,12 +5595,16 @@ BEGIN
                 FROM (
                     SELECT a.id, a.description, a.file_path, a.created_at
                     FROM public.agent_activities a
-                    WHERE public.search_words_of_activity(a.description, a.file_path) @@ all_words
+                    WHERE public.search_words_of_activity(a.description, a.file_path) @@ asked
                     LIMIT looked_at
                 ) near
+                CROSS JOIN LATERAL (
+                    SELECT lower(concat_ws(' ', near.description, near.file_path) COLLATE "C") AS whole
+                ) said
                 WHERE CASE
-                    WHEN is_phrase THEN
-                        lower(concat_ws(' ', near.description, near.file_path) COLLATE "C") ~ side_by_side
+                    WHEN is_coarse THEN
+                        (has_choice OR said.whole LIKE ALL (p_patterns))
+                        AND said.whole ~ side_by_side
                         AND public.search_words_of_activity(near.description, near.file_path) @@ query
                     ELSE true
                 END
@@ -5594,8 +5613,9 @@ BEGIN
             ORDER BY hit.created_at DESC
             LIMIT enough
         ) best;
-        IF hits = many THEN
+        IF hits = many AND NOT is_deep THEN
             found_ids := public.search_newest_activities(p_query, p_patterns, 4 * newest_ones, enough);
+            is_deep := true;
         END IF;
         found_ids := found_ids || by_index;
     END LOOP;
@@ -5622,7 +5642,7 @@ CREATE OR REPLACE FUNCTION public.search_busy_worktrees()
  SET enable_seqscan TO 'off'
 AS $function$
     SELECT coalesce(array_agg(DISTINCT newest.worktree_id), '{}')
-    FROM (SELECT a.worktree_id FROM public.agent_activities a ORDER BY a.created_at DESC LIMIT 500) newest
+    FROM (SELECT a.worktree_id FROM public.agent_activities a ORDER BY a.created_at DESC LIMIT 200) newest
 $function$;
 COMMENT ON FUNCTION search_busy_worktrees() IS 'Worktrees that the newest activities are of.';
 
@@ -5640,19 +5660,38 @@ CREATE OR REPLACE FUNCTION public.search_described_projects(p_exact tsquery, p_q
 AS $function$
 DECLARE
     enough CONSTANT integer := 20;
-    many CONSTANT integer := 200;
+    is_phrase CONSTANT boolean := p_exact::text ~ '<';
+    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 200 END;
+    looked_at CONSTANT integer := CASE WHEN is_phrase THEN 500 ELSE many END;
     found_ids uuid[] := '{}';
     query tsquery;
+    asked tsquery;
+    side_by_side text;
 BEGIN
     FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
         EXIT WHEN cardinality(found_ids) >= enough;
+        asked := public.search_all_words(query);
+        side_by_side := public.search_side_by_side(query);
         found_ids := found_ids || ARRAY(
             SELECT hit.id
             FROM (
-                SELECT p.id, p.updated_at
-                FROM public.projects p
-                WHERE p.active
-                    AND public.search_words_of_project(p.name, p.remote_origin, p.trunk_path, p.description) @@ query
+                SELECT near.id, near.updated_at
+                FROM (
+                    SELECT p.id, p.name, p.remote_origin, p.trunk_path, p.description, p.updated_at
+                    FROM public.projects p
+                    WHERE p.active
+                        AND public.search_words_of_project(p.name, p.remote_origin, p.trunk_path, p.description) @@ asked
+                    LIMIT looked_at
+                ) near
+                WHERE CASE
+                    WHEN is_phrase THEN
+                        lower(
+                            concat_ws(' ', near.name, substr(near.remote_origin, 16), near.trunk_path, near.description) COLLATE "C"
+                        ) ~ side_by_side
+                        AND public.search_words_of_project(near.name, near.remote_origin, near.trunk_path, near.description)
+                            @@ query
+                    ELSE true
+                END
                 LIMIT many
             ) hit
             ORDER BY hit.updated_at DESC
@@ -5700,11 +5739,10 @@ CREATE OR REPLACE FUNCTION public.search_known_words(p_word text)
 AS $function$
     SELECT DISTINCT known.word
     FROM pg_stats s
-    CROSS JOIN LATERAL unnest(s.most_common_elems::text::text[]) AS known (word)
+    CROSS JOIN LATERAL string_to_table(array_to_string(s.most_common_elems, ' '), ' ') AS known (word)
     WHERE s.schemaname = 'public'
-        AND (
-            s.tablename IN ('idx_projects_words', 'idx_worktrees_words', 'idx_agent_activities_words')
-            OR s.tablename IN (
+        AND s.tablename = ANY (    -- one array, which the catalog is asked for by its index
+            ARRAY['idx_projects_words', 'idx_worktrees_words', 'idx_agent_activities_words']::name[] || ARRAY(
                 SELECT c.relname
                 FROM pg_inherits i
                 JOIN pg_class c ON c.oid = i.inhrelid
@@ -5761,30 +5799,40 @@ CREATE OR REPLACE FUNCTION public.search_newest_worktrees(p_query tsquery, p_pat
 AS $function$
 DECLARE
     has_choice CONSTANT boolean := p_query::text ~ '[|]';
+    found_ids uuid[];
+    depth integer;
 BEGIN
-    RETURN ARRAY(
-        SELECT newest.id
-        FROM (
-            SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message
-            FROM unnest(public.search_busy_worktrees()) AS busy (id)
-            JOIN public.worktrees w ON w.id = busy.id    -- with = ANY all that are active would be read as well
-            WHERE w.active
-            ORDER BY w.updated_at DESC
-            OFFSET 0
-        ) newest
-        CROSS JOIN LATERAL (
-            SELECT lower(
-                concat_ws(' ', newest.name, newest.branch_name, newest.path, newest.last_commit_message) COLLATE "C"
-            ) AS whole
-        ) said
-        WHERE CASE WHEN has_choice THEN said.whole LIKE ANY (p_patterns) ELSE said.whole LIKE ALL (p_patterns) END
-            AND public.search_words_of_worktree(newest.name, newest.branch_name, newest.path, newest.last_commit_message)
-                @@ p_query
-        LIMIT p_most
-    );
+    FOREACH depth IN ARRAY '{100, 500}'::integer[] LOOP
+        found_ids := ARRAY(
+            SELECT newest.id
+            FROM (
+                SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message
+                FROM (
+                    SELECT DISTINCT a.worktree_id
+                    FROM (SELECT l.worktree_id FROM public.agent_activities l ORDER BY l.created_at DESC LIMIT depth) a
+                ) busy
+                JOIN public.worktrees w ON w.id = busy.worktree_id    -- with = ANY all that are active would be read as well
+                ORDER BY w.active DESC, w.updated_at DESC
+                OFFSET 0
+            ) newest
+            CROSS JOIN LATERAL (
+                SELECT lower(
+                    concat_ws(' ', newest.name, newest.branch_name, newest.path, newest.last_commit_message) COLLATE "C"
+                ) AS whole
+            ) said
+            WHERE CASE WHEN has_choice THEN said.whole LIKE ANY (p_patterns) ELSE said.whole LIKE ALL (p_patterns) END
+                AND public.search_words_of_worktree(
+                    newest.name, newest.branch_name, newest.path, newest.last_commit_message
+                ) @@ p_query
+            LIMIT p_most
+        );
+        -- Few of these have it: the index is as quick, but for a beginning.
+        EXIT WHEN cardinality(found_ids) = p_most OR cardinality(found_ids) < p_most / 5 AND p_query::text !~ ':[*]';
+    END LOOP;
+    RETURN found_ids;
 END;
 $function$;
-COMMENT ON FUNCTION search_newest_worktrees(tsquery,text[],integer) IS 'Those of the busy worktrees that have the words, newest first.';
+COMMENT ON FUNCTION search_newest_worktrees(tsquery,text[],integer) IS 'Those of the worktrees of the newest activities that have the words: active ones first, the newest first.';
 
 CREATE OR REPLACE FUNCTION public.search_projects(p_query text)
  RETURNS TABLE(id uuid, name text, remote_origin text, trunk_path text, relevance real)
@@ -5829,6 +5877,35 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION search_query_words(tsquery) IS 'The words that may be there, for a coarse look and for marking them.';
 
+CREATE OR REPLACE FUNCTION public.search_rare_words(p_query tsquery, p_texts text[])
+ RETURNS tsquery
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN numnode(p_query) = 1 THEN p_query
+        WHEN p_query::text ~ '[|!(]' THEN public.search_all_words(p_query)
+        ELSE (
+            SELECT string_agg(counted.word, ' & ')::tsquery
+            FROM (
+                SELECT said.word, said.times, said.is_rare, bool_or(said.is_rare) OVER () AS has_rare, min(said.times) OVER () AS fewest
+                FROM (
+                    SELECT asked.word, having_it.times, having_it.times < 5 AND asked.word !~ '^''.{1,3}'':[*]$' AS is_rare
+                    FROM regexp_split_to_table(public.search_all_words(p_query)::text, ' & ') AS asked (word)
+                    CROSS JOIN LATERAL (
+                        SELECT count(*) AS times
+                        FROM unnest(p_texts) AS t (whole)
+                        WHERE strpos(t.whole, btrim(asked.word, ''':*')) > 0
+                    ) having_it
+                ) said
+            ) counted
+            WHERE CASE WHEN counted.has_rare THEN counted.is_rare ELSE counted.times = counted.fewest END
+        )
+    END
+$function$;
+COMMENT ON FUNCTION search_rare_words(tsquery,text[]) IS 'What the index is asked for: the query without the order of its words, and where it has others without those that five of these texts have, and without a beginning of three letters.';
+
 CREATE OR REPLACE FUNCTION public.search_registry(p_query text, p_limit integer DEFAULT 20, p_kinds text[] DEFAULT '{project,worktree,activity}'::text[])
  RETURNS TABLE(kind text, id uuid, name text, project_id uuid, project_name text, worktree_id uuid, place text, excerpt text[], relevance real, active boolean, occurred_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -5851,8 +5928,9 @@ DECLARE
     patterns text[];
     misspelt text;
     likely text[];
-    beginning tsquery;
+    tried tsquery;
     of_name text := public.lower_case(btrim(p_query));
+    part_of_name text := '%' || regexp_replace(translate(of_name, '-/.', '   '), E'([\\\\%_])', E'\\\\\\1', 'g') || '%';
     near_projects uuid[] := '{}';
     nearness real[] := '{}';
     projects_found uuid[] := '{}';
@@ -5900,7 +5978,21 @@ BEGIN
                 p_is_frequent => cardinality(newest) = 20
             );
         END IF;
-        IF 'activity' = ANY (p_kinds) THEN
+        -- What an activity says of one word weighs 0.32 at most, a name that has it 0.48 and more; of one of two likely
+        -- spellings it is half of that.
+        IF 'activity' = ANY (p_kinds) AND (
+            numnode(exact) > 1 OR p_limit > (
+                SELECT count(*)
+                FROM (
+                    SELECT p.name || ' ' || substr(p.remote_origin, 16) AS name
+                    FROM public.projects p
+                    WHERE p.id = ANY (projects_found)
+                    UNION ALL
+                    SELECT w.name || ' ' || w.branch_name FROM public.worktrees w WHERE w.id = ANY (worktrees_found)
+                ) named
+                WHERE to_tsvector('simple', public.search_text(named.name)) @@ wanted
+            )
+        ) THEN
             activities_found := public.search_activities(asked, wanted, patterns, newest);
         END IF;
         EXIT WHEN is_last OR cardinality(projects_found || worktrees_found || activities_found) > 0;
@@ -5913,6 +6005,7 @@ BEGIN
             CONTINUE;
         END IF;
         -- Or each is misspelt, or the beginning of one; but for those that are frequent as they stand.
+        tried := wanted;
         wanted := exact;
         FOREACH misspelt IN ARRAY words[1:8] LOOP
             likely := public.search_similar_words(misspelt);
@@ -5926,14 +6019,25 @@ BEGIN
                 END
             );
         END LOOP;
-        EXIT WHEN wanted::text = exact::text;
+        EXIT WHEN wanted::text IN (exact::text, tried::text);
         asked := wanted;
         is_last := true;
     END LOOP;
-    -- Where no project has the words, one whose name contains or resembles the text may be meant. A path is no name of one,
-    -- and so long a text takes that search long.
+    -- Where no project has the words, one whose name contains the text may be meant, and where nothing has them, one whose
+    -- name resembles it. A path is no name of one, and so long a text takes that search long.
     IF 'project' = ANY (p_kinds) AND projects_found = '{}' AND p_query !~ '^[[:space:]]*[/~]' AND length(p_query) <= 80
         AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_trgm' AND has_schema_privilege(e.extnamespace, 'USAGE'))
+        AND (
+            is_last OR cardinality(worktrees_found || activities_found) = 0
+            OR 0 < (    -- not EXISTS, for which any index would be read from its beginning
+                SELECT count(*)
+                FROM (
+                    SELECT FROM public.projects p
+                    WHERE p.active AND public.project_search_text(p.name, p.remote_origin) LIKE part_of_name
+                    LIMIT 500
+                ) part
+            )
+        )
     THEN
         SELECT coalesce(array_agg(s.id), '{}'), coalesce(array_agg(s.relevance), '{}') INTO near_projects, nearness
         FROM public.near_projects(p_query) s;
@@ -6070,20 +6174,22 @@ BEGIN
             FROM unnest(known) AS k (word)
             UNION
             SELECT named.word
-            FROM (
-                SELECT w.name FROM public.worktrees w WHERE w.id = ANY (public.search_busy_worktrees())
-                UNION ALL
-                (SELECT w.name FROM public.worktrees w WHERE w.active LIMIT 200)
-            ) newest
-            CROSS JOIN LATERAL unnest(
-                string_to_array(translate(lower(newest.name COLLATE "C"), '-/_.:', '     '), ' ')
-            ) AS named (word)
+            FROM string_to_table((
+                SELECT translate(lower(string_agg(newest.name, ' ') COLLATE "C"), '-/_.:', '     ')
+                FROM (
+                    SELECT w.name
+                    FROM unnest(public.search_busy_worktrees()) AS busy (id)
+                    JOIN public.worktrees w ON w.id = busy.id
+                    UNION ALL
+                    (SELECT w.name FROM public.worktrees w WHERE w.active LIMIT 200)
+                ) newest
+            ), ' ') AS named (word)
             WHERE left(named.word, 1) IN (left(p_word, 1), substr(p_word, 2, 1))
+                AND length(named.word) BETWEEN length(p_word) - 2 AND length(p_word) + 2
         ) near
-        WHERE near.word <> p_word
-            AND length(near.word) BETWEEN length(p_word) - 2 AND length(p_word) + 2
-            AND similarity(near.word, p_word) >= 0.25
-        ORDER BY similarity(near.word, p_word) DESC, near.word
+        CROSS JOIN LATERAL (SELECT similarity(near.word, p_word) AS likeness OFFSET 0) m
+        WHERE near.word <> p_word AND m.likeness >= 0.25
+        ORDER BY m.likeness DESC, near.word
         LIMIT 2
     );
 END;
@@ -6142,15 +6248,16 @@ CREATE OR REPLACE FUNCTION public.search_worktrees(p_exact tsquery, p_query tsqu
 AS $function$
 DECLARE
     enough CONSTANT integer := 20;
-    is_phrase CONSTANT boolean := p_exact::text ~ '<';
-    many CONSTANT integer := CASE WHEN is_phrase THEN 2 * enough ELSE 200 END;
-    looked_at CONSTANT integer := CASE WHEN is_phrase THEN 3000 ELSE many END;
+    has_choice CONSTANT boolean := p_query::text ~ '[|!]';
+    newest text[];
     found_ids uuid[];
     by_index uuid[];
-    hits bigint;
     query tsquery;
-    all_words tsquery;
+    asked tsquery;
     side_by_side text;
+    is_coarse boolean;
+    many integer;
+    looked_at integer;
 BEGIN
     found_ids := ARRAY(
         SELECT w.id
@@ -6158,30 +6265,46 @@ BEGIN
         WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message) @@ p_named
         LIMIT enough
     );
-    IF p_is_frequent THEN
+    newest := ARRAY(
+        SELECT lower(concat_ws(' ', w.name, w.branch_name, w.path, w.last_commit_message) COLLATE "C")
+        FROM (
+            SELECT DISTINCT a.worktree_id
+            FROM (SELECT l.worktree_id FROM public.agent_activities l ORDER BY l.created_at DESC LIMIT 50) a
+        ) busy
+        JOIN public.worktrees w ON w.id = busy.worktree_id
+    );
+    IF p_is_frequent OR EXISTS (
+        SELECT FROM unnest(newest) AS t (whole)
+        WHERE CASE WHEN has_choice THEN t.whole LIKE ANY (p_patterns) ELSE t.whole LIKE ALL (p_patterns) END
+    ) THEN
         found_ids := found_ids || public.search_newest_worktrees(p_query, p_patterns, enough);
     END IF;
     FOREACH query IN ARRAY CASE WHEN p_exact::text = p_query::text THEN ARRAY[p_query] ELSE ARRAY[p_exact, p_query] END LOOP
-        EXIT WHEN cardinality(found_ids) >= enough;
-        all_words := public.search_all_words(query);
-        side_by_side := public.search_side_by_side(query);
-        PERFORM set_config('gin_fuzzy_search_limit', CASE numnode(query) WHEN 1 THEN '2000' ELSE '20000' END, true);
-        SELECT coalesce(max(best.hits), 0), coalesce(array_agg(best.id), '{}') INTO hits, by_index
-        FROM (
-            SELECT hit.id, count(*) OVER () AS hits
+        EXIT WHEN cardinality(found_ids) >= enough
+            OR query::text <> p_exact::text AND cardinality(found_ids) >= enough / 5;
+        asked := public.search_rare_words(query, newest);
+        is_coarse := asked::text <> query::text;
+        side_by_side := CASE WHEN is_coarse THEN public.search_side_by_side(query) END;
+        many := CASE WHEN is_coarse THEN 2 * enough ELSE 200 END;
+        looked_at := CASE WHEN is_coarse THEN 500 ELSE many END;
+        PERFORM set_config('gin_fuzzy_search_limit', CASE WHEN asked::text ~ '&' THEN '20000' ELSE '2000' END, true);
+        by_index := ARRAY(
+            SELECT hit.id
             FROM (
                 SELECT near.id, near.name, near.updated_at
                 FROM (
                     SELECT w.id, w.name, w.branch_name, w.path, w.last_commit_message, w.updated_at
                     FROM public.worktrees w
-                    WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message)
-                        @@ all_words
+                    WHERE public.search_words_of_worktree(w.name, w.branch_name, w.path, w.last_commit_message) @@ asked
                     LIMIT looked_at
                 ) near
+                CROSS JOIN LATERAL (
+                    SELECT lower(concat_ws(' ', near.name, near.branch_name, near.path, near.last_commit_message) COLLATE "C") AS whole
+                ) said
                 WHERE CASE
-                    WHEN is_phrase THEN
-                        lower(concat_ws(' ', near.name, near.branch_name, near.path, near.last_commit_message) COLLATE "C")
-                            ~ side_by_side
+                    WHEN is_coarse THEN
+                        (has_choice OR said.whole LIKE ALL (p_patterns))
+                        AND said.whole ~ side_by_side
                         AND public.search_words_of_worktree(
                             near.name, near.branch_name, near.path, near.last_commit_message
                         ) @@ query
@@ -6191,10 +6314,7 @@ BEGIN
             ) hit
             ORDER BY lower(hit.name COLLATE "C") LIKE ALL (p_patterns) DESC, hit.updated_at DESC
             LIMIT enough
-        ) best;
-        IF hits = many AND NOT p_is_frequent THEN
-            found_ids := found_ids || public.search_newest_worktrees(query, p_patterns, enough);
-        END IF;
+        );
         found_ids := found_ids || by_index;
     END LOOP;
     RETURN found_ids;
