@@ -18,7 +18,6 @@ from tests.support.proxy import postgres_proxy
 from tests.support.world import World
 
 PROJECTS = 6
-MOST_WAITING = 2_000
 
 
 class Senders:
@@ -86,7 +85,7 @@ async def test_kills_under_load_leave_every_command_applied_once_with_one_outcom
             process = start()
             await senders.send(rng.randrange(20))
             await process.until_logged("applying")
-            while await world.commands_waiting() > MOST_WAITING:  # of one sender 5,000 may
+            while await world.commands_waiting() > 2_000:  # of one sender 5,000 may
                 await asyncio.sleep(0.1)
         await world.commands_done(60)
     assert applying > kills / 2
