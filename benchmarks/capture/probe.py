@@ -17,8 +17,8 @@ from benchmarks.harness.measure import percentile
 
 LIMIT_MS = 1000.0
 """Of the 99th percentile from COMMIT to the stream, and of how late transactions begin."""
-SETTLED_SECONDS, AFTER_KILL_SECONDS = 0.2, 3.0
-"""So long nothing comes any more, when all is over: only behind a fault something may come again."""
+SETTLED_SECONDS, QUIET_SECONDS = 0.2, 3.0
+"""So long nothing comes any more, when all is over: longer behind a fault, or when nobody knows how much is to come."""
 PATIENCE_SECONDS = 120.0
 
 
@@ -76,14 +76,14 @@ async def probe(publisher: Publisher, load: Load, *, kill_after: float | None = 
         finally:
             await asyncio.wait([finished])
     if finished.exception() is not None or not finished.result().is_whole:
-        await settled(publisher, before)
+        await settled(publisher, before, QUIET_SECONDS)
         if (error := finished.exception()) is not None:
             raise error
         return None
     written = finished.result()
     rows = len(written.committed) * load.rows_per_transaction
     wal_bytes = (publisher.wal_position() - wal) / max(rows, 1)
-    await settled(publisher, before + rows, SETTLED_SECONDS if kill_after is None else AFTER_KILL_SECONDS)
+    await settled(publisher, before + rows, SETTLED_SECONDS if kill_after is None else QUIET_SECONDS)
     sessions.look()
     spent = [after - earlier for after, earlier in zip(publisher.cpu_seconds(), cpu, strict=True)]
     spent += [sessions.writing, sessions.publishing]
