@@ -4,7 +4,8 @@
     python .ci/release.py release [--to DIST]
     python .ci/release.py audit
 
-`release` tries the wheel on every Python that pyproject.toml names and that is here. It writes beside it:
+`release` tries the wheel on every Python that is here, and as pip, pipx and uvx install it: `.ci/installations.py`. It
+writes beside the wheel:
 `sbom.cdx.json` (CycloneDX: each package with version, licence and hashes), `licences.md` and `SHA256SUMS`. It fails
 when the wheel made of the source package differs from that of the checkout, when the wheel does not work in an empty
 folder, when a package has a licence that is not in `LICENCES`, and when the bill of materials is not valid or lacks
@@ -20,15 +21,14 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from installations import try_all
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -99,11 +99,7 @@ def release(to: Path, wheel: Path, source: Path) -> None:
         again = rebuilt(source, folder)
         if sha256(again) != sha256(wheel):
             raise SystemExit(f"the wheel made of {source.name} is another one than that of the checkout")
-        python = installed(wheel, folder / "venv", sys.executable)
-        tried(python, folder / "empty")
-        for other in other_pythons():
-            tried(installed(wheel, folder / f"venv-{other}", other), folder / f"empty-{other}")
-            print(f"the demo runs on {other}, too")
+        python = try_all(wheel, folder)
         (to / "licences.md").write_text(licences(python))
         sbom(python, to / "sbom.cdx.json")
         audit()
@@ -117,41 +113,6 @@ def rebuilt(source: Path, folder: Path) -> Path:
         archive.extractall(folder, filter="data")
     (unpacked,) = folder.iterdir()
     return build(folder / "again", unpacked)[0]
-
-
-def other_pythons() -> list[str]:
-    """Each Python that pyproject.toml names and that is here, as `python3.12`, without the one that runs this."""
-    said = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
-    versions = [line.rpartition(" ")[2] for line in said if line.startswith("Programming Language :: Python :: 3.")]
-    programs = [f"python{version}" for version in versions if version != f"3.{sys.version_info.minor}"]
-    return [program for program in programs if shutil.which(program) and answers(program)]
-
-
-def answers(program: str) -> bool:
-    """Whether a program can be run: one of pyenv is in the path although its version is not chosen."""
-    return subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
-
-
-def installed(wheel: Path, folder: Path, program: str) -> Path:
-    """Python of a new virtual environment with the wheel and the pinned packages, and nothing of the checkout."""
-    subprocess.run([program, "-m", "venv", "--without-pip", str(folder)], check=True)
-    python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", f"--python={python}", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--require-hashes", "-r", str(ROOT / "constraints.txt")], check=True)
-    subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
-    return python
-
-
-def tried(python: Path, folder: Path) -> None:
-    """Run the demo of an installation in an empty folder, with nothing of the checkout in reach."""
-    folder.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "IMI_"))}
-    command = [str(python.with_name("imi-registry")), "demo", "--json"]
-    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    measured = json.loads(done.stdout.splitlines()[-1])
-    faults = measured["lost"] + measured["duplicated"] + measured["out_of_order"]
-    if faults or measured["events"] < measured["changes"] or measured["changes"] < 100:
-        raise SystemExit(f"the demo of the installed wheel says {measured}")
 
 
 def licences(python: Path) -> str:

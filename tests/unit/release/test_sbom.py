@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import release
 
 ROOT = Path(__file__).parents[3]
-SPEC = importlib.util.spec_from_file_location("release", ROOT / ".ci" / "release.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-release = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(release)
 PINNED = release.pins(ROOT / "constraints.txt")
 MIT = [{"license": {"id": "MIT"}}]
 

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
-
-SPEC = importlib.util.spec_from_file_location("release", Path(__file__).parents[3] / ".ci" / "release.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-release = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(release)
+import release
 
 
 @pytest.mark.parametrize(

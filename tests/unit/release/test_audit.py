@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from tests.unit.service.test_licences import release
+import release
 
 VULNERABLE = {"name": "a", "version": "1", "vulns": [{"id": "CVE-1"}]}
 FINE = {"name": "b", "version": "2", "vulns": []}
