@@ -42,7 +42,7 @@ def is_linked(path: str, root: Path) -> bool:
 
 async def removed(path: str) -> str:
     """Remove a work tree, and say what became of it. Without --force git keeps one with changes or new files."""
-    command = ["git", "-C", path, "worktree", "remove", path]
+    command = ["git", "-C", path, "worktree", "remove", "--", path]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, errors = await process.communicate()
     return "removed" if process.returncode == 0 else f"kept: {errors.decode(errors='replace').strip()}"
