@@ -124,7 +124,7 @@ async def connect(database_url: str, name: str, settings: str = "") -> AsyncIter
 async def open_connection(database_url: str, name: str, set_up: SetUp) -> AsyncConnection[Any]:
     """A connection that `set_up` has set up, for whoever closes it himself. Raises as `connect` does."""
     check_url(database_url)
-    with translated():
+    with translated(), _connecting(database_url):
         conn = await uninterrupted(
             AsyncConnection.connect(database_url, application_name=name[:63], prepare_threshold=0, **CONNECTION)
         )
@@ -143,11 +143,28 @@ async def open_connection(database_url: str, name: str, set_up: SetUp) -> AsyncC
 def connect_blocking(database_url: str, settings: str = NO_TIME_LIMITS) -> Iterator[Connection[Any]]:
     """As `connect`, without an event loop. What psycopg raises in the block is translated as well."""
     check_url(database_url)
-    with translated(), psycopg.connect(database_url, **FALLBACK_NAME, **CONNECTION) as conn:
+    with (
+        translated(),
+        _connecting(database_url),
+        psycopg.connect(database_url, **FALLBACK_NAME, **CONNECTION) as conn,
+    ):
         check_version(conn)
         read_exactly(conn)
         conn.execute((SESSION + settings).encode())
         yield conn
+
+
+@contextmanager
+def _connecting(database_url: str) -> Iterator[None]:
+    """Say which server is silent while a connection is made: psycopg says no more than that the time is up."""
+    try:
+        yield
+    except psycopg.errors.ConnectionTimeout as error:
+        given = conninfo_to_dict(database_url)
+        place = ":".join(str(given[name]) for name in ("host", "port") if given.get(name)) or "its usual place"
+        raise Unavailable(
+            f"cannot connect to PostgreSQL at {place}: no answer in time (is it stopped, or overloaded?)"
+        ) from error
 
 
 def pool(

@@ -67,7 +67,9 @@ def from_database(error: psycopg.Error) -> RegistryError:
     if state == _READ_ONLY_STATE:
         why = "a standby, or default_transaction_read_only is on"
         return Unavailable(f"{text}: the database takes no writes now ({why})")
-    if state is None or _is_one_of(state, _TRANSIENT_STATES, _TRANSIENT_CLASSES):
+    if state is None:
+        return Unavailable(f"PostgreSQL: {text}")  # the words of libpq, which are of any server
+    if _is_one_of(state, _TRANSIENT_STATES, _TRANSIENT_CLASSES):
         return Unavailable(text)
     if (state, error.diag.source_function) in _PLACES_OF_A_FULL_QUEUE:
         return Unavailable(text)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
+import socketserver
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -71,16 +75,49 @@ def test_a_table_that_somebody_has_locked_is_told_and_not_waited_for(world: Worl
     assert told["registry"] is None
 
 
-@pytest.mark.parametrize("server", ["DATABASE_URL", "NATS_URL"])
-def test_a_server_that_is_away_is_named(
-    server: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """Where connections are taken, and no word is said."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
+def ending() -> Iterator[str]:
+    """Where each connection is ended at once."""
+
+    class End(socketserver.BaseRequestHandler):
+        pass
+
+    with socketserver.TCPServer(("127.0.0.1", 0), End) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def nobody() -> str:
+    """Where nobody listens."""
+    return "127.0.0.1:1"
+
+
+@pytest.mark.parametrize("place", ["nobody", "silent", "ending"])
+@pytest.mark.parametrize("server", ["PostgreSQL", "NATS"])
+def test_a_server_that_does_not_answer_is_named_with_the_reason(
+    cli: CommandLine, request: pytest.FixtureRequest, place: str, server: str
 ) -> None:
-    urls = {"DATABASE_URL": world.database, "NATS_URL": world.nats_url}
-    away = {"DATABASE_URL": "postgresql://127.0.0.1:1/x", "NATS_URL": "nats://127.0.0.1:1"}[server]
-    cli = command_line(monkeypatch, capsys, **(urls | {server: away}))
-    done = cli("status")
+    away = str(request.getfixturevalue(place))
+    url = {"PostgreSQL": f"--database-url=postgresql://{away}/x", "NATS": f"--nats-url=nats://{away}"}[server]
+
+    done = cli("status", url)
+
     assert (done.code, done.out) == (3, "")
-    assert "127.0.0.1" in done.err
+    (line,) = done.err.splitlines()
+    assert line.startswith("imi-registry: ")
+    assert server in line
+    assert away in line.replace('", port ', ":")  # as libpq says it
 
 
 def test_doctor_watched_tells_a_look_a_line(world: World) -> None:
