@@ -167,12 +167,19 @@ def test_what_is_made_up_is_said(database: str, old: OldDatabase) -> None:
     old.activity(id=str(uuid4()), activity_type="modified", file_path="src/x.py", description="")
     old.activity(id=str(uuid4()), activity_type=" ", description=" ")
     report = run(database, old)
-    assert [(note.table, note.field, note.text.partition(" it is now ")[2][:17]) for note in report.notes[:4]] == [
-        ("worktree_types", "branch_prefix", '"docs/"'),
-        ("worktree_types", "worktree_prefix", '"docs-"'),
-        ("worktree_types", "created_at", datetime.now(UTC).isoformat()[:17]),
-        ("agent_activities", "description", '"modified src/x.p'),
+    (made,) = rows(
+        database, "SELECT branch_prefix, worktree_prefix, created_at FROM worktree_types WHERE NOT is_builtin"
+    )
+    assert [(note.table, note.field, note.text.partition(" it is now ")[2]) for note in report.notes[:3]] == [
+        ("worktree_types", "branch_prefix", f'"{made["branch_prefix"]}"'),
+        ("worktree_types", "worktree_prefix", f'"{made["worktree_prefix"]}"'),
+        ("worktree_types", "created_at", made["created_at"].isoformat()),
     ]
+    assert (made["branch_prefix"], made["worktree_prefix"]) == ("docs/", "docs-")
+    assert {(note.table, note.field) for note in report.notes[3:]} == {
+        ("agent_activities", "description"),
+        ("agent_activities", "activity_type"),
+    }
     told = [row["description"] for row in rows(database, "SELECT description FROM agent_activities ORDER BY 1")]
     assert told == ["began", "modified src/x.py", "other"]
 
