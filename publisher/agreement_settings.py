@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from registry.broker.access import ALL_INBOXES, INBOXES
+
 BUCKET = r"^[A-Za-z0-9_-]{1,128}$"
 
 
@@ -23,6 +25,9 @@ class AgreementSettings(BaseModel):
     )
     agreement_js_domain: str | None = Field(
         default=None, description="Domain of the JetStream that has the bucket, behind a leaf node."
+    )
+    agreement_inbox_prefix: str = Field(
+        default=ALL_INBOXES, pattern=INBOXES, description="What the subjects begin with on which that NATS answers."
     )
     agreement_bucket: str = Field(
         default="IMI_PROJECT_IDS", pattern=BUCKET, description="Key-value bucket in which ids are agreed on."

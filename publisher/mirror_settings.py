@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
+from registry.broker.access import ALL_INBOXES, INBOXES
 from registry.validation import PREFIX
 
 
@@ -22,6 +23,9 @@ class MirrorSettings(BaseModel):
     )
     mirror_js_domain: str | None = Field(
         default=None, description="Domain of the JetStream that has the source's events, behind a leaf node."
+    )
+    mirror_inbox_prefix: str = Field(
+        default=ALL_INBOXES, pattern=INBOXES, description="What the subjects begin with on which the source answers."
     )
     mirror_prefix: str = Field(default="imi", pattern=PREFIX, description="Prefix (`IMI_PREFIX`) of the source.")
     mirror_stream: str | None = Field(

@@ -188,6 +188,7 @@ def _connected(settings: Settings, name: str, *, reconnect: bool) -> AbstractAsy
     access = Access(
         creds=settings.agreement_nats_creds,
         tls_ca=settings.agreement_nats_tls_ca,
+        inbox_prefix=settings.agreement_inbox_prefix,
         js_domain=settings.agreement_js_domain,
     )
     access.check()

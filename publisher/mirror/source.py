@@ -87,7 +87,10 @@ def source_profile(settings: Settings) -> Profile:
 def source_access(settings: Settings) -> Access:
     """Who the mirror is at the source's NATS; the settings `nats_…` are of its own."""
     return Access(
-        creds=settings.mirror_nats_creds, tls_ca=settings.mirror_nats_tls_ca, js_domain=settings.mirror_js_domain
+        creds=settings.mirror_nats_creds,
+        tls_ca=settings.mirror_nats_tls_ca,
+        inbox_prefix=settings.mirror_inbox_prefix,
+        js_domain=settings.mirror_js_domain,
     )
 
 

@@ -24,6 +24,8 @@ from registry.errors import Invalid
 ALL_INBOXES = "_INBOX"
 INBOX_PREFIX = re.compile(r"_INBOX[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 """What an applier takes for an inbox begins so (`registry/validation/`): nothing of the registry can be named so."""
+INBOXES = rf"^{INBOX_PREFIX.pattern}$"
+"""The same, for settings."""
 DOMAIN = re.compile(r"[A-Za-z0-9_-]+")
 MOST_PREFIX_CHARACTERS = 100
 _JWT = re.compile(rb"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from nats.aio.client import Client
 
-from publisher.agreement.bucket import Bucket, connect_bucket
+from publisher.agreement.bucket import Bucket, connect_bucket, read_bucket
 from publisher.agreement.standing import Standing, key_of, origin_of
 from publisher.settings import Settings
 from registry.errors import Invalid, Unavailable
 from registry.origin import derived_project_id
+from tests.support.nats.process import nats_process
 
 ORIGIN = "git@github.com:33god/engine.git"
 DERIVED = derived_project_id(ORIGIN) or UUID(int=0)
@@ -124,3 +126,23 @@ async def test_more_replicas_than_servers_are_told(agreeing: Settings) -> None:
     with pytest.raises(Unavailable, match=r"cannot open bucket OTHER: .*replicas"):
         async with connect_bucket(settings, "test"):
             pass
+
+
+async def test_a_user_who_hears_inboxes_of_its_own_alone_agrees_where_a_setting_names_them(
+    agreeing: Settings, state_dir: Path
+) -> None:
+    permissions = {
+        "publish": ["$JS.API.>", f"$KV.{agreeing.agreement_bucket}.>"],
+        "subscribe": ["_INBOX.agreement.>"],
+    }
+    users = [{"user": "agreement", "password": "word", "permissions": permissions}]
+    with nats_process(state_dir, accounts={"REGISTRIES": {"jetstream": "enabled", "users": users}}) as server:
+        there = {
+            "agreement_nats_url": f"nats://agreement:word@127.0.0.1:{server.port}",
+            "agreement_inbox_prefix": "_INBOX.agreement",
+        }
+        settings = agreeing.model_copy(update=there)
+        async with connect_bucket(settings, "test") as bucket:
+            assert await bucket.agree(ORIGIN, ORDERED[0]) == ORDERED[0]
+            assert await known(bucket) == {"": None, ORIGIN: ORDERED[0]}
+        assert list(await read_bucket(settings, "test")) == [ORIGIN]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from uuid import uuid4
@@ -11,6 +12,7 @@ import pytest
 
 from publisher.doctor import examine
 from registry.broker.connection import connect_nats
+from registry.broker.permitted import NotPermitted
 from registry.client import Access, RegistryClient
 from registry.commands.catalogue import COMMANDS
 from registry.errors import RegistryError, Unavailable
@@ -143,6 +145,23 @@ async def test_a_client_without_a_user_is_refused(deployed: Deployed) -> None:
         with pytest.raises(RegistryError):
             async with connect_nats(deployed.url, "test", access, reconnect=False):
                 pass
+
+
+async def test_who_runs_the_servers_sees_them_and_touches_nothing_of_the_registry(
+    there: World, deployed: Deployed
+) -> None:
+    async with (
+        service(there, deployed),
+        connect_nats(there.nats_url, "test", Access(**deployed.access("system"))) as who,
+    ):
+        there.write(1)
+        report = await who.request("$SYS.REQ.SERVER.PING.JSZ", b"", timeout=20)
+        assert json.loads(report.data)["data"]["streams"] >= 1
+        for subject in ("$JS.API.ACCOUNT.PURGE.IMI", "$JS.API.STREAM.DELETE.IMI_EVENTS", "imi.qry.v1.stats"):
+            with pytest.raises(NotPermitted):
+                await who.request(subject, b"", timeout=20)
+        await there.drained()
+        assert [(len(await there.published()),)] == there.rows("SELECT count(*) FROM outbox")
 
 
 async def tail(client: RegistryClient) -> None:

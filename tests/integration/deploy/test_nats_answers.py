@@ -19,6 +19,8 @@ QUESTIONS = [
     ("query", "$SRV.PING.imi-registry", b""),
     ("live", "imi.qry.v1.history", b"no request"),
     ("live", "imi.qry.v1.history_origin", b"2026-01-21T10:00:00Z"),
+    ("live", "imi.qry.v1.site", b""),
+    ("live", "imi.qry.v1.event_by_id", b"no request"),
 ]
 CLOSED = ("imi.evt.v1.project.updated.-", "$JS.API.CONSUMER.DELETE.IMI_EVENTS.component")
 """Subjects on which the publisher may publish, and no component."""

@@ -15,7 +15,7 @@ from registry.broker.connection import flushed
 from registry.client import Access
 from tests.support.nats.deployed import APART, DEPLOY, TEAMS, Deployed
 
-USERS = ("publisher", "applier", "command", "query", "durable", "live")
+USERS = ("publisher", "applier", "command", "query", "durable", "live", "system")
 """Those of the registry's own page, but for the operator."""
 LAST_SENT = {"flume": "imi.qry.v1.stats", "panel": "imi.qry.v1.history", "indexer": "$JS.FC.IMI_EVENTS.x"}
 LAST_SENT |= {"board": "imi.qry.v1.history"}
