@@ -37,12 +37,16 @@ notifications. It shares its SQLSTATE with values that are too large."""
 _CLASSES_OF_A_VALUE = {"22", "54", "XX"}
 """What belongs to the value at hand: text that is none, text of more than 1 GB, a page or a TOAST chunk damaged."""
 _OUT_OF_MEMORY = "53200"
+_FILES_OF_SHARED_MEMORY = {"lock.c", "predicate.c", "dynahash.c", "shmem.c"}
+"""Of PostgreSQL's source: there the same SQLSTATE says that what all sessions share is full, the table of locks above
+all. Anybody who may log in to the server can fill that, and no value is to blame."""
 
 
 def is_of_a_value(error: psycopg.Error) -> bool:
     """Whether a statement may have failed over one value that it found, so that others can be read without that."""
     state = error.sqlstate or ""
-    return state[:2] in _CLASSES_OF_A_VALUE or state == _OUT_OF_MEMORY
+    is_memory = state == _OUT_OF_MEMORY and error.diag.source_file not in _FILES_OF_SHARED_MEMORY
+    return state[:2] in _CLASSES_OF_A_VALUE or is_memory
 
 
 @contextmanager
