@@ -17,6 +17,7 @@ from benchmarks.harness.servers import POSTGRES_SETTINGS, Servers, new_prefix
 from benchmarks.harness.sizes import Sizes
 from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
+from publisher.embedded.process import FIRST, Start
 from registry.broker.connection import connect_nats
 from registry.client import RegistryClient
 from registry.database import migrate
@@ -43,8 +44,8 @@ async def run(servers: Servers, sizes: Sizes) -> Report:  # noqa: ARG001  # thes
         def start_database() -> str:
             return database.enter_context(postgres(folder, settings=POSTGRES_SETTINGS)).url
 
-        def start_broker() -> str:
-            return broker.enter_context(nats_server(folder)).url
+        def start_broker(start: Start = FIRST) -> str:
+            return broker.enter_context(nats_server(folder, start=start)).url
 
         here = Servers(start_database(), start_broker())
         with psycopg.connect(here.admin_url) as conn:
@@ -61,7 +62,7 @@ async def run(servers: Servers, sizes: Sizes) -> Report:  # noqa: ARG001  # thes
             after = _stored(here.admin_url)
             report.add("NATS away: an event in the outbox", "bytes", [(after[1] - before[1]) / (after[0] - before[0])])
             report.add("NATS away: memory of serve", "MiB", [psutil.Process(pid).memory_info().rss / MEBIBYTE])
-            start_broker()
+            start_broker(Start(is_again=True))
             seconds = await _published(here, prefix)
             report.add("NATS back: catching up", "events/s", [(after[0] - before[0]) / seconds])
 

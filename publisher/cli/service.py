@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,7 @@ from publisher.cli.servers.installation import embedded
 from publisher.cli.servers.session import required, run, settings_of
 from publisher.cli.terminal.text import console, emit_document, line_printer, say
 
-PORT_FILE, TOKEN_FILE = "http.port", "http.token"
+TOKEN_FILE = "http.token"  # noqa: S105  # where it is, not what it is
 CANARY_SECONDS = 30.0
 """What `serve` does unless the setting says something else; the events of a shared stream are for others to read."""
 
@@ -31,20 +30,17 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
     from pydantic import SecretStr
 
     from publisher import tracing
-    from publisher.embedded.state_dir import secret, write_private
+    from publisher.embedded.state_dir import new_secret
 
     with embedded(state_dir, meanwhile=_import_service, http_port=http_port) as (settings, servers, publish):
         from publisher.service import serve as run_service
 
-        if not settings.http_port:
-            settings = settings.model_copy(update={"http_port": _port_as_before(state_dir, settings.http_host)})
-        if settings.http_token is None:
-            settings = settings.model_copy(update={"http_token": SecretStr(secret(state_dir / TOKEN_FILE))})
+        if settings.http_token is None:  # as the port, another one each time: docs/security.md, while up is down
+            settings = settings.model_copy(update={"http_token": SecretStr(new_secret(state_dir / TOKEN_FILE))})
         token = settings.http_token.get_secret_value() if settings.http_token else ""
 
         def ready(http_url: str) -> None:
             publish(settings, http_url)
-            write_private(state_dir / PORT_FILE, http_url.rpartition(":")[2])
             say(f"ready: {state_dir / 'endpoints.json'} names the URLs; status page {http_url}")
             say(f"console: {http_url}/sign-in?{urlencode({'token': token})}")
 
@@ -56,20 +52,6 @@ def up(state_dir: StateDir = Path(".imi"), http_port: HttpPort = None) -> None:
 def _import_service() -> None:
     """It takes as long as the servers need to start."""
     import publisher.service  # noqa: F401  # importing it is what this is for
-
-
-def _port_as_before(state_dir: Path, host: str) -> int:
-    """The port that pages which are still open know, where it is free; else 0, and the token of before is gone.
-
-    Browsers send a session to whoever listens there now.
-    """
-    try:
-        port = int((state_dir / PORT_FILE).read_text())
-        with socket.create_server((host, port)):
-            return port
-    except (OSError, ValueError, OverflowError):
-        (state_dir / TOKEN_FILE).unlink(missing_ok=True)
-        return 0
 
 
 def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port: HttpPort = None) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from publisher.embedded.account import Account
 from publisher.embedded.binaries import nats_binary
 from publisher.embedded.process import FIRST, EmbeddedServer, Start, launch, server_lock, stop, wait_until_ready
-from publisher.embedded.state_dir import secret, starting, write_private
+from publisher.embedded.state_dir import new_secret, secret, starting, write_private
 from registry.errors import Unavailable
 
 Setting = str | int | bool
@@ -39,7 +39,8 @@ def nats_server(
 ) -> Iterator[EmbeddedServer]:
     """nats-server with JetStream stored in `state_dir`, on loopback with a token, on the port it had before if free.
 
-    On another port the token is another one, too.
+    The token is new at each start but one that `is_again`: clients of before tell theirs to whoever listens on that
+    port while nothing of ours does.
 
     `settings` override `NATS_SETTINGS` (names of its configuration file; `jetstream.NAME` inside that block).
     Raises as `postgres` does.
@@ -53,9 +54,7 @@ def nats_server(
         except Unavailable:
             if port == ANY_PORT or start.is_again:
                 raise
-            # Most likely somebody else has the port by now. Whatever else it was is said by the second try. Who listens
-            # there may have been told the token, by a client of before: another one, or it would open this server.
-            (directory / "nats.token").unlink(missing_ok=True)
+            # Most likely somebody else has the port by now. Whatever else it was is said by the second try.
             server = stack.enter_context(nats_on(ANY_PORT))
         yield server
 
@@ -67,12 +66,10 @@ def _nats_on(
     with starting("nats-server"):
         if not executable.is_file():
             raise Unavailable(f'nats-server: program "{executable}" does not exist')
-        token = secret(directory / "nats.token")
-        write_private(
-            directory / "nats.conf",
-            json.dumps(_nats_configuration(port, directory, token, settings), ensure_ascii=False),
-        )
         with server_lock(directory / "nats.lock", "nats-server", start=start) as lock:
+            token = (secret if start.is_again else new_secret)(directory / "nats.token")
+            configuration = _nats_configuration(port, directory, token, settings)
+            write_private(directory / "nats.conf", json.dumps(configuration, ensure_ascii=False))
             for stale in directory.glob("*.ports"):
                 stale.unlink()
             command = [str(executable), "-c", str(directory / "nats.conf")]

@@ -166,9 +166,14 @@ def secret(path: Path, needed_by: Path | None = None) -> str:
         return path.read_text().strip()
     if needed_by is not None and needed_by.exists():
         raise Unusable(f'"{path}" is missing but "{needed_by}" needs it; restore the file')
-    secret = secrets.token_hex(24)
-    write_private(path, secret)
-    return secret
+    return new_secret(path)
+
+
+def new_secret(path: Path) -> str:
+    """A secret that nobody knows yet, in `path` from now on."""
+    made = secrets.token_hex(24)
+    write_private(path, made)
+    return made
 
 
 def write_private(path: Path, text: str) -> None:

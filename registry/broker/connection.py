@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.transport import WebSocketTransport
 
 from registry.broker.access import ANYBODY, Access
-from registry.broker.errors import connect_reason, from_nats, reason_of, translated_nats
+from registry.broker.errors import connect_reason, from_nats, is_denied, reason_of, translated_nats
 from registry.broker.permitted import AnsweringClient, PermittedClient, refused_subscription_of
 from registry.broker.silence import is_silence, waits_for_tls
 from registry.concurrency.outage import Outage
@@ -90,6 +90,7 @@ class _Dialer:
         self._kind = kind
         self._client = kind()
         self._cause: Exception | None = None
+        self._is_restored = False
 
     async def first_that_answers(self) -> tuple[Client, str]:
         """A connection that is not restored, to one of the servers in any order.
@@ -131,10 +132,11 @@ class _Dialer:
             await _abandoned(client)
             cause = _hidden(client) or self._cause or error  # NoServersError hides why; what nats-py reported does not
             where = redacted(",".join(servers))
-            reason = f"{connect_reason(cause)}{self._access.remark(cause)}"
+            reason = f"{connect_reason(cause)}{self._remark(cause)}"
             if is_silence(cause):
                 reason += await self._why_silent(servers)
             raise Unavailable(f"cannot connect to NATS at {where}: {reason}") from error
+        self._is_restored = restore
         client.options["dont_randomize"] = False  # from now on: not all clients are to move to the same server
         return client
 
@@ -153,8 +155,16 @@ class _Dialer:
         server = redacted(",".join(self._servers))
         if refusal is not None and is_first:
             _refusals.failed(refusal, "nats refuses", server=server)
-            return
-        log.debug("nats connection", server=server, error=reason_of(error))
+        elif self._is_restored and is_denied(error):  # before that it is raised
+            _refusals.failed(Unavailable(f"{reason_of(error)}{self._remark(error)}"), "nats refuses", server=server)
+        else:
+            log.debug("nats connection", server=server, error=reason_of(error))
+
+    def _remark(self, error: Exception) -> str:
+        """What may explain that no server takes this client: one said `error`."""
+        if is_denied(error) and any(map(_is_of_up, self._servers)):
+            return " (imi-registry up makes a new token at each start: read its endpoints.json again)"
+        return self._access.remark(error)
 
 
 async def _abandoned(client: Client) -> None:
@@ -221,6 +231,12 @@ async def flushed(client: Client) -> None:
     refusal = refused_subscription_of(client)
     if refusal is not None:
         raise from_nats(refusal, "NATS refuses") from refusal
+
+
+def _is_of_up(server: str) -> bool:
+    """Whether a URL may be one that `imi-registry up` told: a token, and this machine."""
+    parts = urlsplit(server)
+    return bool(parts.username) and parts.password is None and parts.hostname in {"127.0.0.1", "localhost"}
 
 
 def _servers(url: str, access: Access = ANYBODY) -> list[str]:

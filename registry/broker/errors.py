@@ -89,6 +89,11 @@ def is_full(error: nats.js.errors.APIError) -> bool:
     return is_streams or error.err_code in OVER_LIMIT
 
 
+def is_denied(error: Exception) -> bool:
+    """Whether a server takes this client for nobody it knows. nats-py has no type of its own for that."""
+    return "authorization violation" in str(error).lower()
+
+
 def no_stream(stream: str) -> NotFound:
     """The error of a reader whose stream is not there: it never was, or it was lost."""
     return NotFound(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -22,7 +23,7 @@ from tests.support.world import World
 @pytest.mark.usefixtures("profile")
 @pytest.mark.parametrize("is_crash", [False, True], ids=["restart", "SIGKILL"])
 async def test_a_projection_outlasts_restarts_of_nats(world: World, state_dir: Path, is_crash: bool) -> None:
-    with Restartable(lambda: nats_server(state_dir)) as server:
+    with Restartable(partial(nats_server, state_dir)) as server:
         there = world.at(nats_url=server.url)
 
         async with connected(server.url) as client:
@@ -49,7 +50,7 @@ async def test_a_projection_outlasts_restarts_of_postgresql_though_it_needs_it(
     world: World, state_dir: Path, is_crash: bool
 ) -> None:
     """The stream is emptied meanwhile: what it has not read, and at last a new snapshot, comes from the database."""
-    with Restartable(lambda: postgres(state_dir)) as server:
+    with Restartable(partial(postgres, state_dir)) as server:
         there = world.at(database=server.url)
 
         with psycopg.connect(server.url) as conn:

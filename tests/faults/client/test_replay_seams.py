@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,7 @@ async def test_consumers_that_vanish_are_replaced_without_a_gap(world: World) ->
 async def test_a_replay_outlasts_restarts_of_the_server(
     world: World, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
-    with Restartable(lambda: nats_server(state_dir)) as server:
+    with Restartable(partial(nats_server, state_dir)) as server:
         there = world.at(nats_url=server.url)
         async with (
             there.relay(),
@@ -162,7 +163,7 @@ async def test_a_replay_outlasts_restarts_of_the_server(
 async def test_a_tail_that_has_seen_nothing_yet_goes_on_from_now_over_restarts_of_the_server(
     world: World, state_dir: Path, restarts: int
 ) -> None:
-    with Restartable(lambda: nats_server(state_dir)) as server:
+    with Restartable(partial(nats_server, state_dir)) as server:
         there = world.at(nats_url=server.url)
         async with there.relay(), connected(server.url) as before:
             world.write()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ async def test_a_server_that_is_killed_while_events_are_acknowledged(world: Worl
         if len(seen.distinct) >= MANY // 2:
             half.set()
 
-    with Restartable(lambda: nats_server(state_dir)) as server:
+    with Restartable(partial(nats_server, state_dir)) as server:
         async with world.at(nats_url=server.url).relay():
             change_projects(world.database, MANY)
             await world.drained()
@@ -163,7 +164,7 @@ async def test_a_stream_that_lost_its_tail_is_waited_for_and_nothing_is_handled_
 ) -> None:
     """The relay completes it with the same events at the same sequences; until then the subscription waits."""
     seen = Seen()
-    with Restartable(lambda: nats_server(state_dir)) as server:
+    with Restartable(partial(nats_server, state_dir)) as server:
         losing, there = Losing(state_dir, server), world.at(nats_url=server.url)
         async with there.relay():
             change_projects(world.database, 8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -39,7 +40,7 @@ async def test_a_leader_that_is_lost_as_the_clock_jumps_is_followed(
     world: World, state_dir: Path, seconds: int
 ) -> None:
     clock = Clock(state_dir)
-    with Restartable(lambda: postgres(state_dir, bin_dir=clock.binaries)) as server:
+    with Restartable(partial(postgres, state_dir, bin_dir=clock.binaries)) as server:
         with psycopg.connect(server.url) as conn:
             migrate.apply(conn)
             conn.execute("SELECT register_project('p', 'git@github.com:owner/p.git')")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -29,7 +30,7 @@ async def failing_more(load: Workload) -> None:
 async def test_a_nats_server_that_comes_back_gets_what_was_written_meanwhile(
     world: World, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
-    with Restartable(lambda: nats_server(state_dir)) as server:
+    with Restartable(partial(nats_server, state_dir)) as server:
         there = world.at(nats_url=server.url)
 
         async with there.relay() as metrics:
@@ -48,7 +49,7 @@ async def test_a_nats_server_that_comes_back_gets_what_was_written_meanwhile(
 async def test_a_postgresql_that_comes_back_has_nothing_published_twice_and_nothing_forgotten(
     world: World, state_dir: Path, restarts: int, is_crash: bool
 ) -> None:
-    with Restartable(lambda: postgres(state_dir)) as server:
+    with Restartable(partial(postgres, state_dir)) as server:
         there = world.at(database=server.url)
 
         with psycopg.connect(server.url) as conn:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ class Losing:
 
 @pytest.fixture
 def losing(state_dir: Path) -> Iterator[Losing]:
-    with Restartable(lambda: nats_server(state_dir)) as server:
+    with Restartable(partial(nats_server, state_dir)) as server:
         yield Losing(state_dir, server)
 
 

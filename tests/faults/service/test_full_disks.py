@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -39,7 +40,7 @@ def own_disk(state_dir: Path) -> Iterator[Disk]:
 async def test_events_written_while_the_disk_of_nats_is_full_are_published_after_its_restart(
     world: World, own_disk: Disk
 ) -> None:
-    with Restartable(lambda: nats_server(own_disk.folder)) as server:
+    with Restartable(partial(nats_server, own_disk.folder)) as server:
         there = world.at(nats_url=server.url)
 
         async with there.relay() as metrics:
@@ -66,7 +67,7 @@ async def test_events_written_while_the_disk_of_nats_is_full_are_published_after
 async def test_events_committed_before_the_disk_of_postgresql_was_full_are_all_published(
     world: World, own_disk: Disk
 ) -> None:
-    with Restartable(lambda: postgres(own_disk.folder, settings=SMALL_POSTGRES)) as server:
+    with Restartable(partial(postgres, own_disk.folder, settings=SMALL_POSTGRES)) as server:
         there = world.at(database=server.url)
 
         with psycopg.connect(server.url) as conn:
@@ -94,7 +95,7 @@ async def test_commands_that_find_the_disk_of_postgresql_full_wait_and_are_each_
         data = {"name": "p", "remote_origin": origin, "metadata": metadata}
         return envelope("project.register", data)
 
-    with Restartable(lambda: postgres(own_disk.folder, settings=SMALL_POSTGRES)) as server:
+    with Restartable(partial(postgres, own_disk.folder, settings=SMALL_POSTGRES)) as server:
         there = world.at(database=server.url)
         with psycopg.connect(server.url, autocommit=True) as conn:
             migrate.apply(conn)

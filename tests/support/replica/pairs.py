@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +60,7 @@ def sites(folder: Path, source: Path | None = None, replica: Path | None = None)
 
 
 def _server(folder: Path, programs: Path | None) -> Restartable:
-    return Restartable(lambda: postgres(folder, settings=SETTINGS, bin_dir=programs))
+    return Restartable(partial(postgres, folder, settings=SETTINGS, bin_dir=programs))
 
 
 class Pair:

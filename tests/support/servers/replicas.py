@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlencode
@@ -199,7 +200,7 @@ class Pair:
         return self._start_in(self._folders[number])
 
     def _start_in(self, folder: Path) -> Restartable:
-        return Restartable(lambda: postgres(folder, settings=self._settings, bin_dir=self._bin_dir))
+        return Restartable(partial(postgres, folder, settings=self._settings, bin_dir=self._bin_dir))
 
     def close(self) -> None:
         """Stop both."""

@@ -9,17 +9,18 @@ from contextlib import AbstractContextManager, ExitStack
 
 import psutil
 
-from publisher.embedded.process import EmbeddedServer
+from publisher.embedded.process import EmbeddedServer, Start
 from tests.support.threads import in_thread
 
 
 class Restartable:
-    """A running server; `start` of the constructor is what starts it."""
+    """A running server."""
 
-    def __init__(self, start: Callable[[], AbstractContextManager[EmbeddedServer]]) -> None:
-        self._start = start
+    def __init__(self, started: Callable[..., AbstractContextManager[EmbeddedServer]]) -> None:
+        """`started` is `postgres` or `nats_server` with all its arguments but `start`."""
+        self._started = started
         self._stack = ExitStack()
-        self._server = self._stack.enter_context(start())
+        self._server = self._stack.enter_context(started())
         self.url = self._server.url
 
     async def stop(self, *, is_crash: bool, by: signal.Signals = signal.SIGKILL) -> None:
@@ -41,7 +42,7 @@ class Restartable:
 
     async def start(self) -> None:
         """Start it again on what it stored."""
-        self._server = await in_thread(self._stack.enter_context, self._start())
+        self._server = await in_thread(self._stack.enter_context, self._started(start=Start(is_again=True)))
         assert self._server.url == self.url
 
     def processes(self) -> list[psutil.Process]:

@@ -18,13 +18,12 @@ expect.set_options(timeout=WAIT_MS)
 
 
 async def test_from_up_to_a_retried_dead_letter(state_dir: Path) -> None:
+    state = ["--state-dir", str(state_dir)]
     async with chromium() as browser:
         with up(state_dir) as (process, endpoints):
-            token = (state_dir / "http.token").read_text().strip()
-            origin = endpoints["http_url"]
-            async with window(browser, origin) as page:
+            async with window(browser, endpoints["http_url"]) as page:
                 # the console, by the link
-                await page.goto(f"/sign-in?token={token}")
+                await page.goto(link(state_dir))
                 assert "token" not in page.url
                 await expect(page.locator("#health")).to_contain_text("All is well")
 
@@ -32,7 +31,6 @@ async def test_from_up_to_a_retried_dead_letter(state_dir: Path) -> None:
                 await page.get_by_role("link", name="Events", exact=True).click()
                 await expect(page.locator("[data-live-state]")).to_have_text("live")
                 await page.evaluate("window.stillThere = true")
-                state = ["--state-dir", str(state_dir)]
                 done = run("project", "register", *state, "--origin", "git@github.com:33god/flume.git")
                 assert done.returncode == 0, done.stderr
                 await expect(page.get_by_role("link", name="flume", exact=True)).to_be_visible()
@@ -51,15 +49,41 @@ async def test_from_up_to_a_retried_dead_letter(state_dir: Path) -> None:
                 await expect(page.locator("#away")).to_contain_text("start it again")
                 assert process.wait(60) == 0
 
-                # and back: the same page goes on, the same session holds
-                with up(state_dir) as (_, again):
-                    assert again["http_url"] == origin
+        # and back, by its new link
+        with up(state_dir) as (_, again):
+            async with window(browser, again["http_url"]) as page:
+                await page.goto(link(state_dir))
+                await page.get_by_role("link", name="Dead letters", exact=True).click()
+                await page.get_by_role("button", name=re.compile("Retry dead letter")).click()
+                await expect(page.get_by_text("sent once more.")).to_be_visible()
+                await page.goto("/log")
+                await expect(page.get_by_role("table")).to_contain_text("dead letter: retry")
+
+
+async def test_a_page_goes_on_by_itself_where_port_and_token_are_chosen(state_dir: Path) -> None:
+    chosen = {"IMI_HTTP_TOKEN": "chosen"}
+    async with chromium() as browser:
+        with up(state_dir, **chosen) as (process, endpoints):
+            origin = endpoints["http_url"]
+            async with window(browser, origin) as page:
+                await page.goto("/sign-in?token=chosen")
+                await page.get_by_role("link", name="Events", exact=True).click()
+                await expect(page.locator("[data-live-state]")).to_have_text("live")
+                process.terminate()
+                await expect(page.locator("#away")).to_be_visible()
+                assert process.wait(60) == 0
+
+                # the same page goes on, the same session holds
+                with up(state_dir, "--http-port", origin.rpartition(":")[2], **chosen):
                     await expect(page.locator("#away")).to_be_hidden()
-                    done = run("project", "update", "flume", *state, "--description", "The flume")
+                    done = run(
+                        "project", "register", "--state-dir", str(state_dir), "--origin", "git@github.com:o/p.git"
+                    )
                     assert done.returncode == 0, done.stderr
-                    await expect(page.get_by_role("link", name="project.updated")).to_be_visible()
-                    await page.get_by_role("link", name="Dead letters", exact=True).click()
-                    await page.get_by_role("button", name=re.compile("Retry dead letter")).click()
-                    await expect(page.get_by_text("sent once more.")).to_be_visible()
-                    await page.goto("/log")
-                    await expect(page.get_by_role("table")).to_contain_text("dead letter: retry")
+                    await expect(page.get_by_role("link", name="project.registered")).to_be_visible()
+                    await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def link(state_dir: Path) -> str:
+    """What the link that `up` printed leads to."""
+    return f"/sign-in?token={(state_dir / 'http.token').read_text().strip()}"
