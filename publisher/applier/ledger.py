@@ -14,7 +14,6 @@ from psycopg.rows import class_row
 from registry import exact
 from registry.commands import Outcome
 from registry.commands.reading import Command
-from registry.concurrency.tasks import in_time
 from registry.database.blockers import Session, blockers_told
 from registry.database.connection import direct, open_connection
 from registry.database.errors import from_database
@@ -61,8 +60,6 @@ SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('tran
 BUSY = {"40001", "40P01", "57014"}
 """SQLSTATEs that tell of this command and its neighbours, not of the server: serialization, deadlock, time limit."""
 LOCKED = "55P03"
-SILENT_SECONDS = 70.0
-"""Longer than PostgreSQL works on a statement (`SESSION`): a connection that says nothing for so long is given up."""
 
 
 class Busy(Unavailable):
@@ -106,17 +103,10 @@ async def apply(conn: Connection, commands: Sequence[Command]) -> list[Outcome]:
     """
     arguments = exact.dumps([_arguments(command) for command in commands]).decode()
     try:
-        return await in_time(_carried_out(conn, arguments), SILENT_SECONDS, "PostgreSQL")
+        cursor = conn.cursor(row_factory=class_row(Outcome))
+        return await (await cursor.execute(APPLY, [arguments])).fetchall()
     except psycopg.Error as error:
         raise _translated(error) from error
-    except Unavailable:
-        await conn.close()
-        raise
-
-
-async def _carried_out(conn: Connection, arguments: str) -> list[Outcome]:
-    cursor = conn.cursor(row_factory=class_row(Outcome))
-    return await (await cursor.execute(APPLY, [arguments])).fetchall()
 
 
 def _arguments(command: Command) -> dict[str, Any]:

@@ -24,14 +24,12 @@ from publisher.relay.heartbeat import Heartbeat
 from publisher.relay.metrics import RelayMetrics
 from publisher.relay.patience import Patience
 from publisher.relay.recovery import Recovery
-from publisher.relay.silence import until_silent
 from publisher.relay.term import Term
 from publisher.settings import Settings
 from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.event_stream import EventStream
 from publisher.stream.opening import open_stream
 from registry.concurrency.backoff import Backoff
-from registry.concurrency.tasks import run_until
 from registry.errors import RegistryError, Unavailable
 from registry.log import log
 
@@ -123,8 +121,7 @@ class Relay(Part):
         await doorbell.listen(conn)
         try:
             async with heartbeat.beating():
-                silent = until_silent(self._settings, self._database_url, self._name, cursor)
-                await run_until(asyncio.Event(), [self._publish(conn, cursor, heartbeat), silent])
+                await self._publish(conn, cursor, heartbeat)
         finally:
             await self._silence(conn)
 

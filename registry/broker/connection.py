@@ -34,6 +34,9 @@ WEBSOCKETS = {"ws", "wss"}
 TLS_SCHEMES = {"tls", "wss"}
 SCHEMES = {"nats"} | WEBSOCKETS | TLS_SCHEMES
 SERVER_ERROR = re.compile(rb"-ERR '([ -~]*)'")
+PING_SECONDS, MOST_UNANSWERED = 10, 2
+"""So often a server is asked whether it is there, and so many times at most without a word of it: a connection that
+stands and carries nothing, as behind a proxy that hangs, is lost within 30 s."""
 PENDING_BYTES = 32 * 1024 * 1024
 """Outgoing bytes nats-py holds before a publish waits for the socket: more than a full batch."""
 
@@ -119,6 +122,8 @@ class _Dialer:
                     connect_timeout=CONNECT_TIMEOUT_SECONDS,
                     allow_reconnect=restore,
                     max_reconnect_attempts=-1 if restore else 1,
+                    ping_interval=PING_SECONDS,
+                    max_outstanding_pings=MOST_UNANSWERED,
                     reconnect_time_wait=0.25,  # type: ignore[arg-type]  # annotated int, used as seconds of any kind
                     pending_size=PENDING_BYTES,
                     dont_randomize=True,

@@ -18,6 +18,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from nats.protocol.parser import Parser
 
 from registry.broker.access import ANYBODY, Access
 from registry.errors import Invalid
@@ -38,11 +39,21 @@ class NotPermitted(nats.errors.Error):
     """The account may not use a subject."""
 
 
+class HearingParser(Parser):
+    """nats-py's, to which whatever comes is a word of the server: an answer to a ping waits behind what is large."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        """As nats-py's."""
+        self.nc._pings_outstanding = 0
+        await super().parse(data)
+
+
 class PermittedClient(Client):
     """Sends no credentials in clear where TLS was asked for, and fails what is not permitted."""
 
     def __init__(self, access: Access = ANYBODY, *, requires_tls: bool = False) -> None:
         super().__init__()
+        self._ps = HearingParser(self)
         self._access = access
         self._requires_tls = requires_tls or access.requires_tls
         self._asked: dict[asyncio.Future[Msg], str] = {}

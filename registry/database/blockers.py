@@ -12,12 +12,11 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from registry.concurrency.tasks import end
+from registry.database.connecting.silence import LOOKER
 from registry.database.connection import connect_blocking, direct, open_connection
 from registry.database.errors import translated
 from registry.errors import RegistryError
 
-LOOKER = "imi-registry look"
-"""Application name of the sessions that look."""
 LOOK_SECONDS = 1.0
 """What takes no longer is not looked at, and what does so often."""
 FORGOTTEN_LOOKS = 5

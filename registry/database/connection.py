@@ -7,10 +7,9 @@ values that are read and written. A connection made here has its own say on all 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, LiteralString, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, LiteralString
 
 import orjson
 import psycopg
@@ -20,15 +19,16 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from registry import exact
+from registry.database.connecting.silence import HeardConnection
+from registry.database.connecting.times import NearestTime, NearestTimeOfBinary
+from registry.database.connecting.uninterrupted import uninterrupted
 from registry.database.errors import translated
-from registry.database.times import NearestTime, NearestTimeOfBinary
 from registry.errors import Conflict, Invalid, Unavailable
 from registry.urls import is_cut_in_password
 
 LEAST_POSTGRES = 14
 """Its first version that can do what the migrations ask for."""
 
-ConnectionT = TypeVar("ConnectionT", bound=AsyncConnection[Any])
 SetUp = Callable[[AsyncConnection[Any]], Awaitable[None]]
 """Makes the settings of a connection that is new."""
 
@@ -126,7 +126,7 @@ async def open_connection(database_url: str, name: str, set_up: SetUp) -> AsyncC
     check_url(database_url)
     with translated(), _connecting(database_url):
         conn = await uninterrupted(
-            AsyncConnection.connect(database_url, application_name=name[:63], prepare_threshold=0, **CONNECTION)
+            HeardConnection.connect(database_url, application_name=name[:63], prepare_threshold=0, **CONNECTION)
         )
     read_exactly(conn)
     try:
@@ -182,8 +182,10 @@ def pool(
         read_exactly(conn)
         await set_up(conn)
 
+    kind: type[AsyncConnection[Any]] = HeardConnection
     return AsyncConnectionPool(
         database_url,
+        connection_class=kind,
         kwargs={"prepare_threshold": None, **FALLBACK_NAME, **CONNECTION},
         min_size=min_size,
         max_size=max_size,
@@ -255,17 +257,3 @@ def read_exactly(conn: Connection[Any] | AsyncConnection[Any]) -> None:
     set_json_loads(exact.loads, conn)
     conn.adapters.register_loader("timestamptz", NearestTime)
     conn.adapters.register_loader("timestamptz", NearestTimeOfBinary)
-
-
-async def uninterrupted(connecting: Coroutine[Any, Any, ConnectionT]) -> ConnectionT:
-    """The connection that `connecting` makes. When this is cancelled it is made all the same, and closed.
-
-    psycopg would leave it to the garbage collector, and PostgreSQL would wait a minute for the rest of its greeting.
-    """
-    making = asyncio.ensure_future(connecting)
-    try:
-        return await asyncio.shield(making)
-    except asyncio.CancelledError:
-        with suppress(psycopg.Error):
-            await (await making).close()
-        raise

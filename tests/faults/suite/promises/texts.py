@@ -66,9 +66,11 @@ OTHERS = [
         "`tests/faults/relay/test_large_transactions.py`, with `--long` a million",
     ),
     (
-        "A commit is published although the connection on which the only publisher listens has become half-open",
-        "the leader looks at itself as a standby would: [ADR 1](adr/0001-outbox-and-relay.md)",
-        "`tests/faults/relay/test_connections.py`",
+        "A connection to PostgreSQL or NATS that is half-open is given up by each part of the service, which says so "
+        "and goes on, and no other part stops; a commit is published though the only publisher's is one",
+        "another connection tells whether PostgreSQL works, pings whether NATS is there: "
+        "[ADR 1](adr/0001-outbox-and-relay.md#leadership)",
+        "`tests/faults/service/test_half_open.py`, `tests/faults/relay/test_connections.py`",
     ),
     (
         "A process that leads and is killed in a flood of events and commands is followed by the other one",
