@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -57,9 +58,8 @@ class Batch:
     """Sequence up to which the stream was read."""
     _pending: list[Pending] = field(default_factory=list)
     _bytes: int = 0
-
-    def __len__(self) -> int:
-        return len(self._pending)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Of those who move the position: whoever reads, and whoever looks at the source meanwhile."""
 
     @property
     def is_full(self) -> bool:
@@ -89,13 +89,27 @@ class Batch:
 
         Returns how many seconds ago each of the events was made. Raises `Conflict` when somebody else follows.
         """
+        async with self._turn:
+            return await self._apply(conn, is_complete=is_complete)
+
+    async def know(self, conn: AsyncConnection[Any]) -> bool:
+        """Note that nothing more is published than is applied; returns whether it is so yet. Raises `Conflict`."""
+        async with self._turn:
+            if not self._pending:
+                await self._known(conn)
+            return not self._pending
+
+    async def _known(self, conn: AsyncConnection[Any]) -> None:
+        with translated():
+            known = await conn.execute(KNOWN, [self.position])
+        if not known.rowcount:
+            raise Conflict("the mirror is no longer where this process left it")
+
+    async def _apply(self, conn: AsyncConnection[Any], *, is_complete: bool) -> list[float]:
         whole = self._last_begins()
         going = len(self._pending) if is_complete or (self.is_full and not whole) else whole
         if is_complete and not going:
-            with translated():
-                known = await conn.execute(KNOWN, [self.position])
-            if not known.rowcount:
-                raise Conflict("the mirror is no longer where this process left it")
+            await self._known(conn)
         if not going:
             return []
         taken, self._pending = self._pending[:going], self._pending[going:]

@@ -221,8 +221,11 @@ class Follower(Part):
             raise Renewal(f"what {state.source} tells does not fit to what is here: {error}") from error
         self.health.applied(lags, batch.sequence)
         if is_complete:
-            self.health.complete()
-            self.settled.set()
+            self._caught_up()
+
+    def _caught_up(self) -> None:
+        self.health.complete()
+        self.settled.set()
 
     async def _take(self, batch: Batch, event: Replayed, source: Source) -> None:
         try:
@@ -242,10 +245,11 @@ class Follower(Part):
             read = max(batch.passed, batch.sequence)
             try:
                 last = await source.last_sequence()
-            except Unavailable:
-                continue  # its reader says so
-            if last <= read and not batch:
-                await self._apply(conn, batch, is_complete=True)
+            except Unavailable as error:  # what is read waits for it
+                self.health.unheard(error)
+                continue
+            if last <= read and await batch.know(conn):
+                self._caught_up()
             try:
                 reason = await self._restored(source, state)
             except Unavailable as error:

@@ -9,6 +9,7 @@ import random
 import psycopg
 import pytest
 
+from publisher.mirror import follower
 from registry.concurrency.tasks import end
 from registry.events.catalogue import VERSIONS
 from tests.support.every_event import change_everything, change_hosts
@@ -122,3 +123,13 @@ async def test_who_was_overtaken_applies_nothing(source: World, mirror: Mirror) 
     ):
         conn.execute("SELECT apply_mirrored('1.0.0.0', '1.1.1.0', true, '{1}', %s)", [[json.dumps(first.envelope)]])
     await mirror.assert_same()
+
+
+async def test_a_look_at_the_source_while_events_are_applied_is_no_reason_for_a_snapshot(
+    source: World, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "CHECK_SECONDS", 0.0)
+    async with mirror.following() as health, writing(source.database, writers=4) as load:
+        await load.reach(commits=300)
+    assert health.interrupted == 0
+    assert mirror.state("snapshots") == (1,)
