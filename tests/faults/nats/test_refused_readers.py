@@ -7,7 +7,7 @@ import asyncio
 from structlog.testing import capture_logs
 
 from registry.client import RegistryClient
-from tests.faults.service.test_nats_permissions import Accounts, accounts, restarted
+from tests.faults.nats.test_permissions import Accounts, accounts, restarted
 from tests.support.client.subscriptions import Seen, change_projects, subscribed
 from tests.support.world import World
 
