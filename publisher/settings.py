@@ -18,7 +18,7 @@ from registry import exact
 from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
-from registry.urls import is_cut_in_password, redacted
+from registry.urls import is_cut_in_password, redacted, redacted_server
 from registry.validation import HOST, PREFIX, RULES, SENDER, SOURCE, printable, printable_place, told
 
 if TYPE_CHECKING:
@@ -219,7 +219,8 @@ def load(**overrides: object) -> Settings:
         first = error.errors()[0]
         field = printable_place(".".join(str(part) for part in first["loc"]))
         rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
-        raise Invalid(f'setting {field}: value "{told(redacted(str(first["input"])))}": {rule}') from None
+        shown = (redacted_server if field.endswith("_url") else redacted)(str(first["input"]))
+        raise Invalid(f'setting {field}: value "{told(shown)}": {rule}') from None
     if found.event_versions:  # which there are only the profile knows
         profile_of(found)
     return found

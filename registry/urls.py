@@ -21,7 +21,8 @@ _SLASHES = r"(?://|(?:%(?:25)*2f){2})"
 _COLON = r"(?::(?!//)|%(?:25)*3a(?!%(?:25)*2f))"
 _BEFORE_AT = re.compile(rf"""({_SLASHES}).*|(?<![^\s/@"'])[^\s/@"']*{_COLON}.*""", re.IGNORECASE | re.DOTALL)
 _NAMELESS_PARAMETER = re.compile(r"([?&])[^=&\s]+(?=&|$)")
-_NAMELESS_WORD = re.compile(r"(?<!\S)[^\s='\"]+(?!\S)")
+_NAMELESS_WORD = re.compile(r"(?<!\S)(?:[^\s='\"]+(?!\S)|[^\s=]*@\S*)")
+_NO_PARAMETER = re.compile(r"(?<!\S)(?!\w+=)\S+")
 _CALLED = (
     r"[\w.-]{0,40}(?:passw|passphrase|pwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)[\w.-]{0,40}"
 )
@@ -42,6 +43,15 @@ def redacted(url: str) -> str:
     servers = re.split(r",(?=\s*[a-z][a-z0-9+.-]*://)", url, flags=re.IGNORECASE)
     shown = _SECRET_PARAMETER.sub(r"\1…", ",".join(map(_without_userinfo, servers)))
     return _NAMELESS_PARAMETER.sub(r"\1…", shown)
+
+
+def redacted_server(value: str) -> str:
+    """`redacted`, of what was to be a server's URL: where it has the form of none, an address alone is told."""
+    if "://" in value:
+        return redacted(value)
+    if "=" in value:
+        return redacted(_NO_PARAMETER.sub("…", value))
+    return value if _HOST.fullmatch(value) else "…"
 
 
 def is_cut_in_password(url: str) -> bool:

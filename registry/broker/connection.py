@@ -23,7 +23,7 @@ from registry.broker.silence import is_silence, waits_for_tls
 from registry.concurrency.outage import Outage
 from registry.errors import Invalid, Unavailable
 from registry.log import log
-from registry.urls import redacted
+from registry.urls import redacted, redacted_server
 from registry.validation import printable
 
 _refusals = Outage("nats")
@@ -266,6 +266,6 @@ def _scheme(url: str) -> str:
         is_good = False
     if not is_good:
         raise Invalid(
-            f"NATS URL {printable(redacted(url))} is not of the form nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]"
+            f"NATS URL {printable(redacted_server(url))} is not of the form nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]"
         )
     return parts.scheme

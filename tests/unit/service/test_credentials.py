@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry.errors import Conflict
-from registry.urls import is_cut_in_password, redacted, without_credentials
+from registry.urls import is_cut_in_password, redacted, redacted_server, without_credentials
 from registry.validation import printable
 from tests.support.credentials import HARMLESS, SECRET_VALUES
 
@@ -53,6 +53,8 @@ def test_a_long_text_is_searched_once(unit: str) -> None:
         ("postgresql://h1:1,h2:2/db", "postgresql://h1:1,h2:2/db", False),
         ("postgresql:///db?host=/run/x&user=a@b", "postgresql:///db?host=/run/x&user=a@b", False),
         ("host=h password=a://b/s3cret@d", "host=h password=…", False),
+        ('postgresql"s3cret@h/d?sslmode=require', "…", False),
+        ("host=h password='p s3cret@' user=a@b", "host=h password=… … user=a@b", False),
         ("host=h password=pa s3cret user=u", "host=h password=… … user=u", False),
         ("postgresql://h/d?s3cret&user=u", "postgresql://h/d?…&user=u", False),
     ],
@@ -60,3 +62,19 @@ def test_a_long_text_is_searched_once(unit: str) -> None:
 def test_a_password_that_is_cut_is_noticed_and_not_shown(url: str, shown: str, is_cut: bool) -> None:
     assert redacted(url) == shown
     assert is_cut_in_password(url) is is_cut
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("localhost:4222", "localhost:4222"),
+        ("h1:1,h2:2", "h1:1,h2:2"),
+        ("nats://u:s3cret@h", "nats://h"),
+        ("host=h password='p s3cret'", "host=h password=… …"),
+        ("nats:/\b/u:s3cret", "…"),
+        ("u\ufeffs3cret:4222", "…"),
+        ("nats//u:s3cret/x?sslmode=require", "…"),
+    ],
+)
+def test_of_what_is_no_url_of_a_server_an_address_alone_is_told(value: str, shown: str) -> None:
+    assert redacted_server(value) == shown
