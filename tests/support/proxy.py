@@ -38,6 +38,8 @@ class Proxy:
         self._serving: set[asyncio.Task[None]] = set()
         self._deaf: set[asyncio.StreamWriter] = set()
         """Ends of connections to which nothing is carried any more."""
+        self._hanging: set[asyncio.StreamWriter] = set()
+        """Of those the ends of clients of which no server hears that they are gone."""
         self._passing: dict[Direction, asyncio.Event] = {"to_server": asyncio.Event(), "to_client": asyncio.Event()}
         self._last_chunk_at = monotonic()
         self._stop: Stop | None = None
@@ -87,7 +89,11 @@ class Proxy:
                 client.write_eof()
 
     def silence(self, direction: Direction | None = None) -> None:
-        """Carry nothing more on the connections that stand, or not in one direction; new ones are as ever."""
+        """Carry nothing more on the connections that stand, or not in one direction; new ones are as ever.
+
+        Those stand until both ends are gone, as behind a proxy that hangs: the server does not hear of a client's end.
+        """
+        self._hanging |= self._clients
         for each, writers in {"to_client": self._clients, "to_server": self._writers - self._clients}.items():
             if direction in {None, each}:
                 self._deaf |= writers
@@ -136,12 +142,15 @@ class Proxy:
                     tasks.create_task(self._pump(server_reader, writer, "to_client")),
                 ]
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                if writer in self._hanging:
+                    await pumps[1]
                 for pump in pumps:
                     pump.cancel()
         finally:
             self._writers -= pair
             self._clients.discard(writer)
             self._deaf -= pair
+            self._hanging.discard(writer)
             for each in pair:
                 each.close()
 

@@ -105,7 +105,7 @@ class HeardConnection(AsyncConnection[Row]):
             if due_seconds > 0:
                 await asyncio.sleep(due_seconds)
             elif self.pgconn.transaction_status == TransactionStatus.ACTIVE and await self._is_silent():
-                self._is_over = self._heard_at == heard_at
+                self._is_over |= self._heard_at == heard_at  # whose session was ended may have heard of that
             else:  # it is worked on, or a notification is waited for
                 await asyncio.sleep(SILENT_SECONDS)
 
@@ -131,6 +131,7 @@ class HeardConnection(AsyncConnection[Row]):
             port=here.port,
             application_name=LOOKER,
             target_session_attrs="any",
+            connect_timeout=int(LOOK_SECONDS),
         )
         async with await uninterrupted(AsyncConnection.connect(made_with, autocommit=True)) as conn:
             found = await (await conn.execute(LOOK, [here.backend_pid])).fetchone()

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from registry.broker import silence
+from registry.broker import connection, silence
 from registry.broker.access import Access
-from registry.broker.connection import connect_nats, heard
+from registry.broker.connection import connect_nats, flushed, heard
 from registry.broker.errors import translated_nats
 from registry.errors import Unavailable
 from tests.support.nats.process import NatsProcess, nats_process
+from tests.support.proxy import nats_proxy
 from tests.support.services import scratch_directory
 
 
@@ -69,3 +70,19 @@ async def soon_heard(client: Client) -> None:
     """As `heard`, with less patience."""
     with translated_nats("NATS does not answer"):
         await client.flush(1)
+
+
+async def test_a_large_message_that_is_long_under_way_is_no_silence(
+    nats_url: str, nats: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PING_SECONDS", 1)
+    subject = nats.new_inbox()
+    async with nats_proxy(nats_url) as (proxy, url), connect_nats(url, "reader") as client:
+        subscription = await client.subscribe(subject)
+        await flushed(client)
+        proxy.bytes_per_second = 80_000  # the answer to a ping comes behind it
+
+        await nats.publish(subject, b"x" * 900_000)
+
+        message = await subscription.next_msg(timeout=60)
+        assert (len(message.data), client.stats["reconnects"]) == (900_000, 0)
