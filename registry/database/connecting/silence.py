@@ -33,17 +33,17 @@ ARRIVING_SECONDS = 2.0
 
 # Of what is not shown nothing is known: with track_activities off, or to another role.
 LOOK = """
-SELECT pg_backend_pid(), coalesce(
+SELECT pg_catalog.pg_backend_pid(), coalesce(
     (
         SELECT coalesce(state LIKE 'idle%%' OR wait_event IN ('ClientRead', 'ClientWrite'), false)
-        FROM pg_stat_activity
+        FROM pg_catalog.pg_stat_activity
         WHERE pid = %s
     ),
     true
 )
 """
 
-END = "SELECT pg_terminate_backend(%s)"
+END = "SELECT pg_catalog.pg_terminate_backend(%s)"
 
 
 class HeardConnection(AsyncConnection[Row]):

@@ -64,7 +64,7 @@ FROM (
     FROM public.role_rights() AS r
     JOIN pg_catalog.pg_roles AS role ON role.rolname = r.role_name
     CROSS JOIN LATERAL regexp_matches(r.rights, '([A-Z]+)(?: [(]([^)]*)[)])?', 'g') AS part
-    WHERE r.object_name <> 'remove_old_activities(timestamptz)'
+    WHERE r.object_name !~ '^remove_old_activities[(]'
 ) AS wanted
 WHERE NOT CASE
     WHEN wanted.kind = 'FUNCTION'

@@ -55,7 +55,7 @@ async def test_a_server_that_is_away_makes_few_lines_of_each_part_and_one_when_i
     for part in parts:
         told = sum(count for event, count in lines.items() if event in interrupted(part))
         assert 1 <= told <= 2 * outage.MOST_REASONS, (part, lines)
-        assert lines[f"{part} goes on"] == 1, (part, lines)
+        assert 1 <= lines[f"{part} goes on"] <= told, (part, lines)
     seconds = [line["outage_seconds"] for line in log if line["event"] == "relay goes on"]
     assert seconds[0] > 1
     assert max(lines.values()) <= 2 * outage.MOST_REASONS

@@ -40,6 +40,9 @@ def test_before_during_and_after_a_service(world: World, cli: CommandLine, tmp_p
 
     with world.process():
         wait_until(lambda: cli("status").code == 0)
+        with psycopg.connect(world.database) as conn:
+            (written,) = conn.execute("SELECT count(*) FROM outbox").fetchone() or (0,)
+        wait_until(lambda: cli("status", "--json").json["levels"]["imi_stream_messages"][world.stream] >= written)
         asyncio.run(add_consumer(world))
         found = cli("status")
         levels = cli("status", "--json").json["levels"]

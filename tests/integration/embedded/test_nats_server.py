@@ -15,7 +15,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from publisher.embedded.nats_server import nats_server
+from registry.broker import connection
 from registry.broker.connection import connect_nats
+from registry.concurrency.outage import Outage
 from registry.errors import Unavailable
 
 
@@ -50,8 +52,9 @@ async def test_stream_and_port_are_there_after_a_restart(state_dir):
         await client.close()
 
 
-async def test_what_is_heard_on_the_port_while_nats_is_down_opens_nothing_afterwards(state_dir):
+async def test_what_is_heard_on_the_port_while_nats_is_down_opens_nothing_afterwards(state_dir, monkeypatch):
     """By another account of the machine: a client of before comes back, and tells its token to whoever listens."""
+    monkeypatch.setattr(connection, "_refusals", Outage("nats"))  # what was told before is told less often
     with ExitStack() as first:
         before = first.enter_context(nats_server(state_dir)).url
         port = urlsplit(before).port

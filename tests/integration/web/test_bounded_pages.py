@@ -67,7 +67,7 @@ async def holding() -> AsyncIterator[tuple[Held, int]]:
         Route("/large", large),
         Route("/form", form, methods=["POST"]),
     ]
-    async with served(pages=BoundedPages(Starlette(routes=routes))) as port:
+    async with served(pages=BoundedPages(Starlette(routes=routes)), proxies="127.0.0.1") as port:
         try:
             yield held, port
         finally:
@@ -139,7 +139,7 @@ async def test_another_address_has_a_place_of_its_own(short: None) -> None:
         assert await statuses(await asking(port, "/page", address="127.0.0.2")) == [200]
         behind_proxy = await Caller.at(port)
         behind_proxy.say(get("/page", **{"X-Forwarded-For": "192.0.2.7"}))
-        assert await statuses([behind_proxy]) == [200], "a proxy on this machine is believed"
+        assert await statuses([behind_proxy]) == [200], "a proxy that is named is believed"
         assert await statuses(flood[ONE_ADDRESS:]) == [503] * (20 - ONE_ADDRESS)
         await held.until_begun(ONE_ADDRESS)
 
