@@ -1,4 +1,4 @@
-"""Ticks: never later than asked for, and the same for all who wait for them."""
+"""Ticks: each once, never later than asked for, and the same for all who wait for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ def until_tick(now: float, seconds: float) -> float:
 
 @given(NOW, PERIODS)
 def test_a_tick_is_ahead_and_no_further_than_its_period(now: float, seconds: float) -> None:
-    assert 0 < until_tick(now, seconds) <= seconds
+    assert ticks.EARLY_SECONDS < until_tick(now, seconds) <= seconds + ticks.EARLY_SECONDS
+
+
+@given(NOW, PERIODS, st.sampled_from([0.0, 0.0005, 0.001, 0.002]))
+def test_who_was_woken_a_little_too_early_waits_for_the_tick_behind(now: float, seconds: float, early: float) -> None:
+    at = now + until_tick(now, seconds)
+    assert until_tick(at - early, seconds) == pytest.approx(seconds + early, abs=1e-6)
 
 
 @given(NOW, st.sampled_from([1, 2, 4, 10, 30]))
