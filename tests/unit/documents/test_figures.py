@@ -19,6 +19,8 @@ LOOKS_MEASURED = re.compile(
     r"\b(\d{1,3}(?:,\d{3})*,(?!000)\d{3})\b"  # a size, a limit or an assumption is round
     r"|(\d[\d,.]*) (?:events|transactions|rows|commands|messages|writes)/s"
 )
+NOT_TYPED = r"^```.*?^```|^<!-- made by .*?^<!-- end of it -->"
+"""What is shown, and what another program writes."""
 OTHERS = {
     "docs/history.md": {"1,500"},  # a limit, as the next three
     "docs/schema.md": {"1,024", "2,048"},
@@ -31,7 +33,7 @@ OTHERS = {
 def unheld(text: str, places: Sequence[str]) -> set[str]:
     """Numbers of a page that look measured, and are at none of the `places`."""
     names = {name: "_" for place in places for name in re.findall(r"\{([^{}]+)\}", place)}
-    rest, _ = filled(re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), places, names)
+    rest, _ = filled(re.sub(NOT_TYPED, "", text, flags=re.MULTILINE | re.DOTALL), places, names)
     return {next(filter(None, found)) for found in LOOKS_MEASURED.findall(rest)}
 
 
