@@ -4877,13 +4877,13 @@ BEGIN
         FROM pg_class c
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
             AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = 'public.projects'::regclass)
-            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_class'::regclass, c.oid) AND d.deptype = 'e')
         UNION
         SELECT p.proname
         FROM pg_proc p
         WHERE p.pronamespace = 'public'::regnamespace
             AND p.proowner = (SELECT relowner FROM pg_class WHERE oid = 'public.projects'::regclass)
-            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_proc'::regclass, p.oid) AND d.deptype = 'e')
     ) own
     WHERE own.name ~ '^[[:alnum:]_]+$';
     RETURN QUERY EXECUTE format(

@@ -75,7 +75,11 @@ WHERE c.relnamespace = 'public'::regnamespace
     AND c.relkind IN ('r', 'p', 'S', 'c')
     AND NOT c.relispartition
     AND c.relname <> 'schema_migrations'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.refobjid <> c.oid AND d.deptype IN ('e', 'i'))
+    AND NOT EXISTS (
+        SELECT
+        FROM pg_depend d
+        WHERE (d.classid, d.objid) = ('pg_class'::regclass, c.oid) AND d.refobjid <> c.oid AND d.deptype IN ('e', 'i')
+    )
 ORDER BY c.relkind = 'c', c.relname COLLATE "C"
 """
 _FUNCTIONS: LiteralString = """
@@ -89,7 +93,9 @@ SELECT
 FROM pg_proc p
 CROSS JOIN LATERAL (SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS name) kind
 WHERE p.pronamespace = 'public'::regnamespace
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+    AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_proc'::regclass, p.oid) AND d.deptype = 'e'
+    )
 ORDER BY p.oid::regprocedure::text COLLATE "C"
 """
 _TRIGGERS: LiteralString = """
@@ -107,7 +113,9 @@ SELECT
 FROM pg_class c
 WHERE c.relnamespace = 'public'::regnamespace
     AND c.relkind IN ('v', 'm')
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+    AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_class'::regclass, c.oid) AND d.deptype = 'e'
+    )
 ORDER BY c.relname COLLATE "C"
 """
 # With an empty path PostgreSQL would write `public.` before each name, with another one some would be hidden.

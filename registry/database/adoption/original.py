@@ -189,8 +189,9 @@ LEFT JOIN pg_attrdef e ON d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid
 WHERE NOT EXISTS (
         SELECT
         FROM own AS related
-        WHERE related.objid IN (d.objid, r.ev_class, k.conrelid, t.tgrelid, e.adrelid)
-            OR (d.classid, d.objid) = (related.classid, related.objid)
+        WHERE (related.classid, related.objid) = (d.classid, d.objid)
+            OR (related.classid = 'pg_class'::regclass
+                AND related.objid IN (r.ev_class, k.conrelid, t.tgrelid, e.adrelid))
     )
     AND k.contype IS DISTINCT FROM 'f'
     AND NOT (t.oid IS NOT NULL AND t.tgisinternal)

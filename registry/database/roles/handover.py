@@ -35,7 +35,11 @@ FROM pg_catalog.pg_proc AS p
 WHERE p.pronamespace = 'public'::regnamespace
     AND p.proname = ANY (%(names)s)
     AND pg_get_userbyid(p.proowner) <> %(owner)s
-    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.objid = p.oid AND d.deptype = 'e')
+    AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_depend AS d
+        WHERE (d.classid, d.objid) = ('pg_proc'::regclass, p.oid) AND d.deptype = 'e'
+    )
 ORDER BY 1 DESC, 2
 """
 

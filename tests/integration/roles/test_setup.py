@@ -150,7 +150,8 @@ def test_what_is_handed_over_belongs_to_nobody_who_can_log_in_and_goes_on(cluste
                 "SELECT DISTINCT relowner::regrole::text FROM pg_class"
                 " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'S', 'c', 'i')"
                 " UNION SELECT proowner::regrole::text FROM pg_proc p WHERE pronamespace = 'public'::regnamespace"
-                " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')"
+                " AND NOT EXISTS (SELECT FROM pg_depend d"
+                " WHERE (d.classid, d.objid) = ('pg_proc'::regclass, p.oid) AND d.deptype = 'e')"
                 " UNION SELECT datdba::regrole::text FROM pg_database WHERE datname = current_database()"
             ).fetchall()
             assert owners == [("imi_owner",)]

@@ -41,7 +41,9 @@ SELECT
 FROM pg_proc p
 WHERE p.pronamespace = 'public'::regnamespace
     AND p.prorettype <> 'trigger'::regtype
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+    AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_proc'::regclass, p.oid) AND d.deptype = 'e'
+    )
 """
 TRAP = """
 CREATE {kind} public.{name}({types}) {returns} LANGUAGE plpgsql

@@ -26,6 +26,17 @@ BY_HAND = {
     "view v_inflight_work": (f"DROP VIEW v_inflight_work; {VIEW}", None),
 }
 
+_AS_MEMBERS = """
+INSERT INTO pg_depend (classid, objid, objsubid, refclassid, refobjid, refobjsubid, deptype)
+SELECT %s::regclass, one.oid, 0, 'pg_extension'::regclass, e.oid, 0, 'e'
+FROM %s AS one, pg_extension AS e
+WHERE e.extname = 'plpgsql'
+"""
+MEMBERS = {
+    "a function, as each table": _AS_MEMBERS % ("'pg_proc'", "pg_class"),
+    "a table, as each function": _AS_MEMBERS % ("'pg_class'", "pg_proc"),
+}
+
 
 def names(conn: psycopg.Connection) -> list[str]:
     return [str(one) for one in differing(conn)]
@@ -49,6 +60,18 @@ def test_rights_comments_and_what_others_add_are_nobody_s_business(database: str
         conn.execute("REVOKE EXECUTE ON FUNCTION get_registry_stats() FROM PUBLIC")
         conn.execute("CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'")
         conn.execute("CREATE VIEW v_mine AS SELECT 1 AS one")
+        assert names(conn) == []
+
+
+@pytest.mark.superuser
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_number_that_a_member_of_an_extension_has_in_another_catalog_hides_nothing(
+    database: str, member: str
+) -> None:
+    """An OID is one of its catalog: pg_upgrade keeps those of tables and gives functions new ones."""
+    with psycopg.connect(database) as conn:
+        conn.execute("SET allow_system_table_mods = on")
+        assert conn.execute(MEMBERS[member].encode()).rowcount
         assert names(conn) == []
 
 

@@ -80,7 +80,8 @@ def test_no_function_takes_the_case_of_the_databases_locale(database: str) -> No
         definitions = conn.execute(
             "SELECT p.proname::text, pg_get_functiondef(p.oid) FROM pg_proc p"
             " WHERE p.pronamespace = 'public'::regnamespace AND p.prokind = 'f'"
-            " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')"
+            " AND NOT EXISTS (SELECT FROM pg_depend d"
+            " WHERE (d.classid, d.objid) = ('pg_proc'::regclass, p.oid) AND d.deptype = 'e')"
         ).fetchall()
     # `part` is a range of ids, which has a lower and an upper end.
     cases = re.compile(r"\b(?:lower|upper|initcap)\((?!TG_OP|(?:gap\.)?part\))[^()]*\)|\bILIKE\b|~\*")

@@ -65,7 +65,7 @@ def forgotten(url: str) -> list[str]:
     with psycopg.connect(url) as conn:
         rows = conn.execute(
             "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.oid >= 16384 AND NOT EXISTS"
-            " (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')"
+            " (SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_proc'::regclass, p.oid) AND d.deptype = 'e')"
             " UNION ALL SELECT c.oid::regclass::text FROM pg_class c WHERE c.oid >= 16384"
         ).fetchall()
     return [name for (name,) in rows]

@@ -154,6 +154,7 @@ def test_every_function_pins_its_search_path_or_has_a_parsed_body(db):
     unpinned = db.execute(
         "SELECT proname FROM pg_proc p WHERE pronamespace = 'public'::regnamespace AND proname !~ '^outbox_'"
         " AND prosqlbody IS NULL AND NOT coalesce(proconfig::text LIKE '%search_path=%', false)"
-        " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')"
+        " AND NOT EXISTS (SELECT FROM pg_depend d"
+        " WHERE (d.classid, d.objid) = ('pg_proc'::regclass, p.oid) AND d.deptype = 'e')"
     ).fetchall()
     assert unpinned == []
