@@ -285,6 +285,7 @@ DROP FUNCTION IF EXISTS forget_published(interval, integer);
 DROP FUNCTION IF EXISTS
     outbox_command_recorded(),
     apply_command(uuid, text, jsonb, bytea, uuid, text, text, text, text, boolean),
+    apply_command(uuid, text, jsonb, bytea, uuid, text, text, text, text, boolean, text),
     run_command(text, jsonb),
     command_worktree(jsonb),
     command_project(jsonb),

@@ -191,7 +191,7 @@ $function$;
 REVOKE EXECUTE ON FUNCTION advance_replica_sequences() FROM PUBLIC;
 COMMENT ON FUNCTION advance_replica_sequences() IS 'Lets sequences go on above what the source gave out; replication does not move them.';
 
-CREATE OR REPLACE FUNCTION public.apply_command(p_command_id uuid, p_type text, p_data jsonb, p_digest bytea, p_correlation_id uuid, p_idempotency_key text DEFAULT NULL::text, p_actor text DEFAULT NULL::text, p_traceparent text DEFAULT NULL::text, p_problem text DEFAULT NULL::text, p_actor_is_verified boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION public.apply_command(p_command_id uuid, p_type text, p_data jsonb, p_digest bytea, p_correlation_id uuid, p_idempotency_key text DEFAULT NULL::text, p_actor text DEFAULT NULL::text, p_traceparent text DEFAULT NULL::text, p_problem text DEFAULT NULL::text, p_actor_is_verified boolean DEFAULT false, p_sender text DEFAULT NULL::text)
  RETURNS TABLE(command_id uuid, verdict text, code text, message text, result jsonb)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -205,7 +205,12 @@ DECLARE
 BEGIN
     SELECT * INTO known FROM public.command_ledger l WHERE l.command_id = p_command_id;
     IF NOT FOUND AND p_idempotency_key IS NOT NULL THEN
-        SELECT * INTO known FROM public.command_ledger l WHERE l.idempotency_key = p_idempotency_key;
+        SELECT * INTO known
+        FROM public.command_ledger l
+        WHERE l.idempotency_key = p_idempotency_key
+            AND coalesce(l.sender = p_sender, true)    -- where one is not known it may be the same
+        ORDER BY l.digest = p_digest DESC
+        LIMIT 1;
     END IF;
     IF known.digest = p_digest THEN
         RETURN QUERY SELECT known.command_id, known.verdict, known.code, known.message, known.result;
@@ -291,9 +296,9 @@ BEGIN
     END IF;
 
     INSERT INTO public.command_ledger AS l (
-        command_id, digest, project_id, idempotency_key, type, verdict, code, message, result, actor
+        command_id, digest, project_id, idempotency_key, type, verdict, code, message, result, actor, sender
     )
-    VALUES (p_command_id, p_digest, project, ledger_key, p_type, verdict, code, message, result, p_actor)
+    VALUES (p_command_id, p_digest, project, ledger_key, p_type, verdict, code, message, result, p_actor, p_sender)
     ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'command % is being applied by another session', p_command_id USING ERRCODE = '40001';
@@ -301,7 +306,7 @@ BEGIN
     RETURN NEXT;
 END;
 $function$;
-COMMENT ON FUNCTION apply_command(uuid,text,jsonb,bytea,uuid,text,text,text,text,boolean) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
+COMMENT ON FUNCTION apply_command(uuid,text,jsonb,bytea,uuid,text,text,text,text,boolean,text) IS 'Carries out a command once and returns its outcome, or the recorded one. 23505 (command_ledger_pkey): the id belongs to another command; states that may pass (40001, 53xxx …) are raised.';
 
 CREATE OR REPLACE FUNCTION public.apply_mirrored(p_before text, p_after text, p_is_complete boolean, p_sequences bigint[], p_payloads text[], OUT applied integer)
  RETURNS integer

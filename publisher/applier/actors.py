@@ -20,9 +20,10 @@ class Actors:
     def __init__(self, setting: Mapping[str, Sequence[str]] | None) -> None:
         self._setting = setting
 
-    def bind(self, command: Command, sender: str | None) -> Command:
-        """`command` as one of `sender`, whose subject it came on: its actor is verified, or it is to be rejected."""
-        if self._setting is None or sender is None:
+    def bind(self, command: Command) -> Command:
+        """`command` as one of its sender: its actor is verified, or it is to be rejected, and takes no key."""
+        sender = command.sender
+        if self._setting is None or not sender:
             return command
         allowed = self._setting.get(sender, [sender])
         actor = command.actor
@@ -31,5 +32,5 @@ class Actors:
             actor = named[0] if named else sender
         elif actor not in allowed and ANYBODY not in allowed:
             problem = f"actor: {printable(actor)}: sender {sender} may act as {', '.join(allowed) or 'nobody'}"
-            return command._replace(problem=command.problem or problem, actor=None)
+            return command._replace(problem=command.problem or problem, actor=None, idempotency_key=None)
         return command._replace(actor=actor, actor_is_verified=True)

@@ -20,7 +20,7 @@ def keys(command: Command) -> frozenset[str]:
 def _keys(command: Command) -> Iterator[str]:
     data = command.data
     if command.idempotency_key is not None:
-        yield f"idempotency key:{command.idempotency_key}"
+        yield f"idempotency key of {command.sender}:{command.idempotency_key}"
     for name in ("project_id", "worktree_id"):
         if data.get(name) is not None:
             yield f"{name}:{data[name]}"

@@ -1,4 +1,4 @@
-"""The ledger side of the applier: one call to the database carries out commands (migrations/004_commands.sql)."""
+"""The ledger side of the applier: one call to the database carries out commands (migrations/022_keys.sql)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ SELECT outcome.command_id, outcome.verdict, outcome.code, outcome.message, outco
 FROM ROWS FROM (
     json_to_recordset(%s::json) AS (
         id uuid, name text, data jsonb, digest bytea, correlation_id uuid, idempotency_key text, actor text,
-        traceparent text, problem text, actor_is_verified boolean
+        traceparent text, problem text, actor_is_verified boolean, sender text
     )
 ) WITH ORDINALITY AS command (
-    id, name, data, digest, correlation_id, idempotency_key, actor, traceparent, problem, actor_is_verified, number
+    id, name, data, digest, correlation_id, idempotency_key, actor, traceparent, problem, actor_is_verified, sender,
+    number
 )
 CROSS JOIN LATERAL public.apply_command(
-    id, name, data, digest, correlation_id, idempotency_key, actor, traceparent, problem, actor_is_verified
+    id, name, data, digest, correlation_id, idempotency_key, actor, traceparent, problem, actor_is_verified, sender
 ) AS outcome
 ORDER BY number
 """
@@ -48,6 +49,7 @@ ARGUMENTS = (
     "traceparent",
     "problem",
     "actor_is_verified",
+    "sender",
 )
 
 # A row that a policy hides is an error that is waited for, and no verdict: the command is not to blame.

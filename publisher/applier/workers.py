@@ -109,8 +109,7 @@ class Workers:
             try:
                 command = self._read(received)
                 work = _traced(Work(command, received)) if tracing.is_on() else Work(command, received)
-                sender = self._names.sender_of(received.subject) or command.source
-                job = Job(work, keys(command), sender)
+                job = Job(work, keys(command), command.sender or command.source)
                 job.attempts = self._attempts.get(command.id, 0)
                 self._lanes.add(job)
             except Invalid as error:
@@ -121,7 +120,7 @@ class Workers:
         if name is None:
             raise Invalid(f"subject is not of the form {self._names.command_subject('<entity>.<verb>')}")
         command = read(received.payload, name, self._profile.parse_command)
-        return self._actors.bind(command, self._names.sender_of(received.subject))
+        return self._actors.bind(command._replace(sender=self._names.sender_of(received.subject) or ""))
 
     async def _refuse(self, received: Received, error: Invalid) -> None:
         """Answer a message that is no command, where it says to whom, and keep it as a dead letter."""

@@ -40,7 +40,7 @@ def send(
         str | None, typer.Option("--id", help="UUID of the command; the same again is the same command.")
     ] = None,
     key: Annotated[
-        str | None, typer.Option("--key", help="Idempotency key: commands with one key are one command.")
+        str | None, typer.Option("--key", help="Idempotency key: commands of a sender with one key are one command.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the outcome.")] = True,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait.", min=0.1)] = 10.0,

@@ -37,7 +37,7 @@ class Sending:
     command_id: UUID | None = None
     """Id of the command; a new one by default. The same id again is the same command."""
     idempotency_key: str | None = None
-    """Commands with the same key are one command, whatever their ids: give one to repeat a call safely."""
+    """Commands of a sender with the same key are one command, whatever their ids: give one to repeat a call safely."""
     actor: str | None = None
     correlation_id: UUID | None = None
     causation_id: UUID | None = None

@@ -61,7 +61,7 @@ class CommandEnvelope(BaseModel):
     )
     traceparent: str | None = Field(default=None, description="W3C trace context.")
     idempotencykey: Annotated[Attribute, Field(max_length=200)] | None = Field(
-        default=None, description="Two commands with the same key are one, whatever their ids."
+        default=None, description="Two commands of a sender with the same key are one, whatever their ids."
     )
     replyto: Annotated[str, Field(pattern=INBOX, max_length=MOST_INBOX_CHARACTERS)] | None = Field(
         default=None, description="NATS inbox the outcome is sent to."

@@ -36,6 +36,8 @@ class Command(NamedTuple):
     actor_is_verified: bool = False
     source: str = ""
     """Who says that he sends it."""
+    sender: str = ""
+    """Whose subject it came on, where that is known: the idempotency key is his. All others are one."""
 
 
 def read(payload: bytes, name: str, parse: Callable[[bytes, list[str]], Any] = exact.loads) -> Command:

@@ -164,15 +164,15 @@ class World:
 
     # Commands
 
-    async def send(self, name: str, payload: bytes) -> None:
-        """Store a command in the stream."""
-        await self.nats.jetstream().publish(self.names.commands.command_subject(name), payload)
+    async def send(self, name: str, payload: bytes, sender: str | None = None) -> None:
+        """Store a command in the stream, on the subject of `sender` or on that of nobody."""
+        await self.nats.jetstream().publish(self.names.commands.command_subject(name, sender), payload)
 
-    async def ask(self, name: str, payload: bytes) -> dict[str, Any]:
+    async def ask(self, name: str, payload: bytes, sender: str | None = None) -> dict[str, Any]:
         """Send a command with an inbox and return the outcome."""
         inbox = self.nats.new_inbox()
         subscription = await self.nats.subscribe(inbox)
-        await self.send(name, orjson.dumps(orjson.loads(payload) | {"replyto": inbox}))
+        await self.send(name, orjson.dumps(orjson.loads(payload) | {"replyto": inbox}), sender)
         answer = await subscription.next_msg(timeout=20)
         await subscription.unsubscribe()
         outcome: dict[str, Any] = orjson.loads(answer.data)

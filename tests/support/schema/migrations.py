@@ -47,7 +47,7 @@ SELECT 'setting', s.setdatabase::text, s.setconfig::text, NULL
 FROM pg_db_role_setting s
 WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
 UNION ALL
-SELECT 'comment', d.classoid::regclass || ' ' || d.objoid, d.description, NULL
+SELECT 'comment', pg_describe_object(d.classoid, d.objoid, d.objsubid), d.description, NULL
 FROM pg_description d
 WHERE d.objoid >= 16384 AND d.classoid <> 'pg_extension'::regclass
 ORDER BY 1, 2, 3

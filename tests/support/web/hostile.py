@@ -40,9 +40,9 @@ def fill(database: str) -> dict[str, str]:
         conn.execute("SELECT log_activity(%s, %s, 'other', %s, %s, %s)", [TEXT, worktree, TEXT, TEXT, metadata])
         command = value(
             "INSERT INTO command_ledger"
-            " (command_id, digest, type, verdict, code, message, idempotency_key, actor, result)"
-            " VALUES (gen_random_uuid(), '', %s, 'rejected', %s, %s, %s, %s, %s) RETURNING command_id",
-            *(TEXT, TEXT, TEXT, TEXT, TEXT, metadata),
+            " (command_id, digest, type, verdict, code, message, idempotency_key, actor, result, sender)"
+            " VALUES (gen_random_uuid(), '', %s, 'rejected', %s, %s, %s, %s, %s, %s) RETURNING command_id",
+            *(TEXT, TEXT, TEXT, TEXT, TEXT, metadata, TEXT),
         )
         data = {"command_id": command, "type": TEXT, "verdict": TEXT, "code": TEXT, "message": TEXT, "name": TEXT}
         conn.execute(

@@ -41,7 +41,8 @@ ORDER BY event.id
 ENTRIES = """
 SELECT
     command_id, applied_at, project_id, left(idempotency_key, 300) AS idempotency_key, left(type, 100) AS name,
-    verdict, code, left(message, 500) AS message, NULL::text AS result, left(actor, 300) AS actor
+    verdict, code, left(message, 500) AS message, NULL::text AS result, left(actor, 300) AS actor,
+    nullif(left(sender, 100), '') AS sender
 FROM public.command_ledger
 WHERE command_id = ANY(%(ids)s::uuid[])
 """

@@ -46,7 +46,7 @@ SELECT
     command_id, applied_at, project_id, left(idempotency_key, 300) AS idempotency_key, left(type, 100) AS name,
     verdict, code, left(message, 4000) AS message,
     CASE WHEN pg_column_size(result) <= 16384 THEN result::text END AS result,
-    left(actor, 300) AS actor
+    left(actor, 300) AS actor, nullif(left(sender, 100), '') AS sender
 FROM public.command_ledger
 WHERE command_id = %(id)s::uuid
 """
@@ -89,6 +89,8 @@ class Entry(NamedTuple):
     result: str | None
     """JSON; None when there is none, or it is too large to be shown."""
     actor: str | None
+    sender: str | None
+    """Whose subject it came on; None for nobody's."""
 
 
 class Outcomes(NamedTuple):
