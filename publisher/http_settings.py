@@ -6,11 +6,15 @@ from ipaddress import ip_network
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
+from registry.authority import address_of, is_host_name
+
 
 class HttpSettings(BaseModel):
     """Part of `Settings`."""
 
-    http_host: str = Field(default="127.0.0.1", description="Address of the health and metrics page.")
+    http_host: str = Field(
+        default="127.0.0.1", description="Address or name of the health and metrics page; 0.0.0.0 or :: for all."
+    )
     http_port: int = Field(
         default=0, ge=0, le=65535, description="Port of the health and metrics page; 0 takes a free one."
     )
@@ -26,6 +30,23 @@ class HttpSettings(BaseModel):
     http_token: SecretStr | None = Field(
         default=None, description="Who knows it may act in the console; without it the console only shows."
     )
+
+    @field_validator("http_host")
+    @classmethod
+    def _is_host(cls, value: str) -> str:
+        host = value.strip()
+        if host and not is_host_name(host) and address_of(host) is None:
+            raise ValueError("must be an address, as 127.0.0.1 or ::1, without port and brackets; or a name")
+        return host
+
+    @field_validator("http_hosts")
+    @classmethod
+    def _are_names(cls, value: str) -> str:
+        named = [one.strip() for one in value.split(",") if one.strip()]
+        for one in named:
+            if one != "*" and not is_host_name(one) and address_of(one) is None:
+                raise ValueError(f'must be names by comma, without port, as registry.example.com, or *: "{one}"')
+        return ",".join(named)
 
     @field_validator("http_proxies")
     @classmethod

@@ -33,6 +33,7 @@ from publisher.web import server, status
 from publisher.web.console.application import Application
 from publisher.web.console.console import Console
 from publisher.web.guard import Guard, known_hosts
+from registry.authority import written
 from registry.broker.connection import connect_nats
 from registry.concurrency.signals import ENDING, ignore_ending, tell_loop
 from registry.concurrency.tasks import run_until
@@ -82,7 +83,7 @@ async def serve(
         hosts = known_hosts(host, settings.http_hosts)
         console = Console(as_part["reader"], metrics, applier_metrics, findings, others)
         pages = Guard(Application(console), hosts=hosts, style=status.STYLE)
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        url = f"http://{written(host, port)}"
 
         async def announce_url() -> None:
             await contact.settled.wait()

@@ -17,6 +17,8 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from registry.authority import address_of
+
 MOST_CONNECTIONS = 256
 REQUEST_SECONDS = 5.0
 """For a request to come, from the beginning of its connection or from the answer to the one before."""
@@ -68,6 +70,8 @@ class LimitedProtocol(H11Protocol):
         """Make room for the connection, and start its time."""
         self._make_room()
         super().connection_made(transport)
+        if self.client is not None:  # who comes by IPv4 to a socket of both has an address of IPv6
+            self.client = (str(address_of(self.client[0]) or self.client[0]), self.client[1])
         self.opened_at = self.loop.time()
         self._ends = self.loop.call_later(CONNECTION_SECONDS, transport.abort)
         self._await_request()

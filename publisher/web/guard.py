@@ -10,12 +10,12 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry.authority import Authority, address_of, parsed
 
 MOST_TARGET_BYTES = 1024
 MOST_HEADER_BYTES = 8 * 1024
@@ -23,6 +23,7 @@ MOST_FORM_BYTES = 256 * 1024
 FORM = "application/x-www-form-urlencoded"
 ANY = "*"
 LOCAL = "localhost"
+SCHEMES = {"http", "https"}
 
 
 class Guard:
@@ -31,7 +32,7 @@ class Guard:
     def __init__(self, application: ASGIApp, *, hosts: Iterable[str], style: str) -> None:
         """`hosts` are the names it is reached by; `ANY` takes all. `style` is the one that its pages have."""
         self._application = application
-        self._hosts = {host.lower() for host in hosts} | {LOCAL}
+        self._hosts = {host.lower().removesuffix(".") for host in hosts} | {LOCAL}
         self._added = _security_headers(style)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,30 +61,27 @@ class Guard:
         refusal = _refused_body(scope["method"], headers)
         if refusal is not None:
             return 413, refusal
-        if not self._is_ours(headers.get("host", LOCAL)):
+        host = parsed(headers.get("host", LOCAL))  # h11 refuses a request with two
+        if host is None:
+            return 400, "the header Host has to be HOST or HOST:PORT, an IPv6 address in brackets"
+        if not self._is_ours(host):
             return 421, "the host is none of this service's; see setting http_hosts"
         origin = headers.get("origin")
-        if origin is not None and not self._is_ours(authority_of(origin)):
+        if origin is not None and not self._is_ours(page_of(origin)):
             return 403, "the request comes from a page of somebody else"
         return None
 
-    def _is_ours(self, authority: str) -> bool:
-        """Whether `host` or `host:port` is an address, or a name of this service."""
-        if ANY in self._hosts:
-            return True
-        try:
-            host = urlsplit(f"//{authority}").hostname or ""
-        except ValueError:
+    def _is_ours(self, place: Authority | None) -> bool:
+        """Whether this is an address, or a name of this service."""
+        if place is None:
             return False
-        return host.rstrip(".") in self._hosts or _is_address(host)
+        return ANY in self._hosts or place.host in self._hosts or address_of(place.host) is not None
 
 
-def authority_of(origin: str) -> str:
-    """Host and port of the page that a request comes from; what names none is given back."""
-    try:
-        return urlsplit(origin).netloc or origin
-    except ValueError:
-        return origin
+def page_of(origin: str) -> Authority | None:
+    """Whose page a request comes from, of the header `Origin`; None where that names nobody."""
+    scheme, _, authority = origin.partition("://")
+    return parsed(authority) if scheme.lower() in SCHEMES else None
 
 
 def _refused_body(method: str, headers: Headers) -> str | None:
@@ -104,16 +102,9 @@ def known_hosts(bound: str, named: str) -> list[str]:
     Who listens for others cannot know by which names they reach him: without any all are taken.
     """
     names = [name.strip() for name in named.split(",") if name.strip()]
-    is_local = bound == LOCAL or (_is_address(bound) and ip_address(bound).is_loopback)
+    address = address_of(bound)
+    is_local = bound == LOCAL or (address is not None and address.is_loopback)
     return names if is_local or names else [ANY]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _security_headers(style: str) -> dict[str, str]:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 OK = 200
 ANSWER_SECONDS = 10.0
 MOST_BYTES = 1024 * 1024
+LOCAL = "localhost"
+"""The name that a service is called by on its own machine, whichever are set for others."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # where a service listens, not we
 
 
@@ -32,7 +34,7 @@ def ask(place: tuple[str, int], path: str) -> Answer:
     """The answer of a service at `place`. Raises `OSError` or `HTTPException` when there is none in time."""
     connection = HTTPConnection(*place, timeout=ANSWER_SECONDS)
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
+        connection.request("GET", path, headers={"Host": LOCAL, "Connection": "close"})
         answer = connection.getresponse()
         return Answer(answer.status, answer.read(MOST_BYTES).decode(errors="replace"))
     finally:

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv6Address, IPv6Network
 from math import ceil
 from time import monotonic
 
+from registry.authority import address_of
+
 MOST_KNOWN = 10_000
 """Of those who did something lately; one who did nothing for long is known no more anyway."""
+OWN_BITS = 64
+"""Of an IPv6 address, the others are a machine's own to choose."""
+
+
+def counted_as(address: str) -> str:
+    """Who somebody at `address` is: of IPv6 the network, since one machine has all of its addresses.
+
+    A proxy may say something else than an address, as `unknown`: those are one.
+    """
+    found = address_of(address)
+    if isinstance(found, IPv6Address):
+        return str(IPv6Network((int(found), OWN_BITS), strict=False))
+    return "" if found is None else str(found)
 
 
 class Rate:

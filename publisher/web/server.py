@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from publisher.web.connections import LimitedProtocol, Line
+from registry.authority import written
 from registry.errors import Unusable
 
 BACKLOG = 128
@@ -36,13 +37,18 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises `Invalid` when the address cannot be used."""
+    """A listening socket; port 0 takes a free one. Raises `Unusable` when the address cannot be used.
+
+    `::` is all addresses, those of IPv4 as well; a name that has addresses of both is that of IPv4.
+    """
     try:
-        return socket.create_server((host, port))
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        return socket.create_server(address, family=family, dualstack_ipv6=address[0] == "::")
     except (OSError, OverflowError) as error:
         errno = getattr(error, "errno", None)  # the library's own text has the address once more, as a tuple
         reason = os.strerror(errno) if errno and errno > 0 else getattr(error, "strerror", None) or str(error)
-        raise Unusable(f'setting http_host/http_port: cannot listen on "{host}:{port}": {reason}') from error
+        raise Unusable(f'setting http_host/http_port: cannot listen on "{written(host, port)}": {reason}') from error
 
 
 async def serve(application: ASGIApp, listener: socket.socket, *, proxies: str = "") -> None:

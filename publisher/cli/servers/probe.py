@@ -13,6 +13,7 @@ from publisher.cli.servers.session import settings_of
 from publisher.cli.terminal.text import say, write
 from publisher.text import visible
 from publisher.web.probe import OK, Answer, ask, place_of
+from registry.authority import written
 from registry.errors import Invalid, Unavailable
 
 NO = 1
@@ -34,16 +35,17 @@ def probe(
     settings = settings_of(http_port=http_port)
     if not settings.http_port:
         raise Invalid("setting http_port: missing; set IMI_HTTP_PORT or give --http-port")
-    host, port = place_of(settings.http_host, settings.http_port)
+    address = place_of(settings.http_host, settings.http_port)
+    place = written(*address)
     try:
-        answer = ask((host, port), "/readyz" if ready else "/healthz")
+        answer = ask(address, "/readyz" if ready else "/healthz")
     except (OSError, HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise Unavailable(f"no service answers on {host}:{port}: {reason}") from None
+        raise Unavailable(f"no service answers on {place}: {reason}") from None
     if ready:
-        _say_readiness(answer, f"{host}:{port}")
+        _say_readiness(answer, place)
     elif answer.status != OK:
-        raise Unavailable(f"what answers on {host}:{port} is no imi-registry: status {answer.status}")
+        raise Unavailable(f"what answers on {place} is no imi-registry: status {answer.status}")
     else:
         write("alive")
 

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from publisher.web.connections import WAITS
+from publisher.web.rates import counted_as
 from registry.concurrency.turns import Turns
 from registry.errors import Busy
 
@@ -61,7 +62,7 @@ class BoundedPages:
 
             try:
                 scope["state"][WAITS] = True
-                await place.enter_async_context(self._turns.turn(_address(request), WAIT_SECONDS))
+                await place.enter_async_context(self._turns.turn(counted_as(_address(request)), WAIT_SECONDS))
             except Busy:
                 await _busy(request)(scope, read, send)
                 return

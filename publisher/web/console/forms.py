@@ -10,8 +10,9 @@ from starlette.requests import Request
 from publisher.web.console.console import console_of, session_of
 from publisher.web.console.errors import Forbidden
 from publisher.web.console.session import Session, is_same
-from publisher.web.guard import authority_of
+from publisher.web.guard import page_of
 from publisher.web.rates import Rate
+from registry.authority import parsed
 
 MOST_FIELDS = 200
 TOKEN = "form"  # noqa: S105  # the name of the field
@@ -57,7 +58,7 @@ def check_rate(rate: Rate, who: str, what: str) -> None:
 def check_is_ours(request: Request) -> None:
     """Raise `Forbidden` for a form that is in a page of somebody else, as far as the browser tells."""
     origin, host = request.headers.get("origin"), request.headers.get("host", "")
-    if origin is not None and authority_of(origin) != host:
+    if origin is not None and page_of(origin) != parsed(host):
         raise Forbidden("the form is in a page of somebody else")
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise Forbidden("the form is in a page of somebody else")

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from publisher.web import connections
 from publisher.web.console import bounded
 from publisher.web.console.bounded import PLACES, BoundedPages
-from tests.integration.web.test_http_limits import LARGE, Caller, get, served
+from tests.support.web.caller import LARGE, Caller, get, served
 
 ONE_ADDRESS = PLACES - 1
 FORM = (
@@ -142,6 +142,17 @@ async def test_another_address_has_a_place_of_its_own(short: None) -> None:
         assert await statuses([behind_proxy]) == [200], "a proxy that is named is believed"
         assert await statuses(flood[ONE_ADDRESS:]) == [503] * (20 - ONE_ADDRESS)
         await held.until_begun(ONE_ADDRESS)
+
+
+async def test_all_addresses_of_one_network_of_ipv6_have_the_places_of_one(short: None) -> None:
+    async with holding() as (held, port):
+        for number in range(ONE_ADDRESS):
+            (await Caller.at(port)).say(get("/held", **{"X-Forwarded-For": f"2001:db8::{number}:1"}))
+        await held.until_begun(ONE_ADDRESS)
+        for address, status in {"2001:db8::ffff": 503, "[2001:db8::7]:80": 503, "2001:db8:0:1::1": 200}.items():
+            one = await Caller.at(port)
+            one.say(get("/page", **{"X-Forwarded-For": address}))
+            assert await statuses([one]) == [status], address
 
 
 async def test_files_and_what_open_pages_are_told_wait_for_no_page(short: None) -> None:

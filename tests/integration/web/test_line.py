@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from publisher.web import connections
 from registry.concurrency.tasks import end
-from tests.integration.web.test_http_limits import Caller, get, served
+from tests.support.web.caller import Caller, get, served
 
 CALLERS = 20
 

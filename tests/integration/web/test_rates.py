@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from publisher.web import rates
-from publisher.web.rates import Rate
+from publisher.web.rates import Rate, counted_as
 
 
 class Clock:
@@ -48,3 +48,19 @@ def test_of_very_many_no_more_are_remembered_than_may_be(monkeypatch: pytest.Mon
     clock.now += 11
     assert rate.wait_seconds("f") == 0
     assert len(rate._full_until) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("::1", "::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        *((one, "") for one in ("", "unknown", "_hidden", "192.0.2.7:80", "evil" * 1000)),
+    ],
+)
+def test_who_has_a_network_is_one(address: str, counted: str) -> None:
+    assert counted_as(address) == counted

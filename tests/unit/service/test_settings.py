@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,14 +46,22 @@ def test_a_url_of_blanks_alone_is_none(monkeypatch: pytest.MonkeyPatch, name: st
         ("IMI_PREFIX", "a.b"),
         ("IMI_STALE_SECONDS", "-1"),
         ("IMI_HTTP_PROXIES", "10.0.0.7,proxy.internal"),
+        ("IMI_HTTP_HOST", "::1]"),
+        ("IMI_HTTP_HOST", "127.0.0.1:80"),
+        ("IMI_HTTP_HOSTS", "a.example.com,b.example.com:80"),
         ("IMI_EVENT_VERSIONS", "{"),
         ("IMI_ACTORS", "flume"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(Invalid, match=f'{name.removeprefix("IMI_").lower()}: value "{value}": '):
+    with pytest.raises(Invalid, match=f'{name.removeprefix("IMI_").lower()}: value "{re.escape(value)}": '):
         load()
+
+
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0", "::1", "::", "fe80::1%eth0", "localhost", " ::1 "])  # noqa: S104
+def test_the_page_listens_on_an_address_of_either_kind_or_a_name(host: str) -> None:
+    assert load(http_host=host).http_host == host.strip()
 
 
 VERSIONS = {

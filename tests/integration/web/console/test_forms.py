@@ -8,7 +8,7 @@ import pytest
 
 from publisher.web.console import bounded
 from publisher.web.guard import MOST_FORM_BYTES
-from tests.integration.web.test_http_limits import Caller
+from tests.support.web.caller import Caller
 from tests.support.web.console import served
 from tests.support.world import World
 
