@@ -8,6 +8,9 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from registry.authority import address_of, is_host_name
 
+LEAST_TOKEN = 16
+"""Characters: 64 bits at least where they are random. Anybody who reaches the page may try as many as he likes."""
+
 
 class HttpSettings(BaseModel):
     """Part of `Settings`."""
@@ -25,10 +28,12 @@ class HttpSettings(BaseModel):
     http_proxies: str = Field(
         default="",
         description="Addresses or networks, by comma, of proxies in front of the page: X-Forwarded-For and "
-        "X-Forwarded-Proto of nobody else are believed.",
+        "X-Forwarded-Proto of nobody else are believed. Where one is on this machine, each account of it is believed.",
     )
     http_token: SecretStr | None = Field(
-        default=None, description="Who knows it may act in the console; without it the console only shows."
+        default=None,
+        description="Who knows it may act in the console; without it the console only shows. "
+        f"{LEAST_TOKEN} characters or more, at random.",
     )
 
     @field_validator("http_host")
@@ -60,3 +65,10 @@ class HttpSettings(BaseModel):
                     f'must be addresses or networks by comma, as 10.0.0.7 or 10.0.0.0/24: "{one}"'
                 ) from error
         return ",".join(named)
+
+    @field_validator("http_token")
+    @classmethod
+    def _is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().strip()) < LEAST_TOKEN:
+            raise ValueError(f"must have {LEAST_TOKEN} characters or more, at random, as of: openssl rand -hex 32")
+        return value

@@ -199,6 +199,11 @@ class Settings(HttpSettings, MirrorSettings, ReplicaSettings, AgreementSettings)
         return self.model_copy(update=blank | {"nats_url": nats_url})
 
 
+SECRETS = {name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation)}
+HIDDEN = "…"
+"""What is shown in place of their values."""
+
+
 def _nats_names() -> list[str]:
     """The settings about access to NATS; each is a field of `Access`."""
     return [name for name in Settings.model_fields if name.startswith("nats_") and name != "nats_url"]
@@ -219,11 +224,15 @@ def load(**overrides: object) -> Settings:
         first = error.errors()[0]
         field = printable_place(".".join(str(part) for part in first["loc"]))
         rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
-        shown = (redacted_server if field.endswith("_url") else redacted)(str(first["input"]))
+        shown = HIDDEN if first["loc"][0] in SECRETS else _shown(field, str(first["input"]))
         raise Invalid(f'setting {field}: value "{told(shown)}": {rule}') from None
     if found.event_versions:  # which there are only the profile knows
         profile_of(found)
     return found
+
+
+def _shown(field: str, text: str) -> str:
+    return redacted_server(text) if field.endswith("_url") else redacted(text)
 
 
 def _over(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:

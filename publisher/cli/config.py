@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-HIDDEN = "…"
-
 
 class Shown(NamedTuple):
     """One setting."""
@@ -65,9 +63,7 @@ def show(
 
 def shown(settings: Settings, arguments: set[str]) -> dict[str, Shown]:
     """Every setting by name; `arguments` are those that the command line gave."""
-    from pydantic import SecretStr
-
-    from publisher.settings import Settings, of_file
+    from publisher.settings import HIDDEN, SECRETS, Settings, of_file
     from registry.urls import redacted
 
     in_file = of_file()
@@ -75,7 +71,7 @@ def shown(settings: Settings, arguments: set[str]) -> dict[str, Shown]:
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         source = _source(name, arguments, in_file, is_default=value == field.default)
-        if isinstance(value, SecretStr):
+        if name in SECRETS and value is not None:
             value = HIDDEN
         elif name.endswith("_url") and value:
             value = redacted(value)

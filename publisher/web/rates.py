@@ -48,8 +48,3 @@ class Rate:
         if len(self._full_until) < MOST_KNOWN or who in self._full_until:
             self._full_until[who] = until
         return 0
-
-    def took_back(self, who: str) -> None:
-        """What `who` did last does not count."""
-        if who in self._full_until:
-            self._full_until[who] -= self._each_seconds

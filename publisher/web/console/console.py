@@ -24,10 +24,11 @@ from publisher.web.console.sources.picture import Pictures
 from publisher.web.console.sources.proof import Proofs
 from publisher.web.console.sources.samples import Samples
 from publisher.web.rates import Rate
+from publisher.web.tries import Tries
 from registry.profiles.profile import Profile
 
 MOST_FLASHES = 100
-TRIES, ACTS = (10, 6.0), (60, 0.2)
+ACTS = (60, 0.2)
 """So many at once, then one each so many seconds."""
 
 
@@ -55,8 +56,7 @@ class Console:
         self.feed = Feed(self.database, profile_of(settings).event_stream)
         token = settings.http_token
         self.sessions = Sessions(token.get_secret_value() if token else None)
-        self.tries = Rate(*TRIES)
-        """Wrong tokens, by address."""
+        self.tries = Tries()
         self.acts = Rate(*ACTS)
         """What is done, by session."""
         self.log = ActionLog(self.broker)

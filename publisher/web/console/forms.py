@@ -11,7 +11,6 @@ from publisher.web.console.console import console_of, session_of
 from publisher.web.console.errors import Forbidden
 from publisher.web.console.session import Session, is_same
 from publisher.web.guard import page_of
-from publisher.web.rates import Rate
 from registry.authority import parsed
 
 MOST_FIELDS = 200
@@ -40,16 +39,15 @@ async def acting(request: Request) -> tuple[Session, dict[str, str]]:
     session = session_of(request)
     if session is None:
         raise Forbidden("sign in with the token first: up prints a link, serve takes it from IMI_HTTP_TOKEN")
-    check_rate(console_of(request).acts, session.cookie, "actions")
+    check_wait(console_of(request).acts.wait_seconds(session.cookie), "actions")
     fields = await fields_of(request)
     if not is_same(fields.pop(TOKEN, ""), session.form_token):
         raise Forbidden("the form is of another session: go back, load the page again, and send it once more")
     return session, fields
 
 
-def check_rate(rate: Rate, who: str, what: str) -> None:
-    """Count one more of what `who` does. Raises `HTTPException` where it was too much."""
-    seconds = rate.wait_seconds(who)
+def check_wait(seconds: int, what: str) -> None:
+    """Raise `HTTPException` for who did so much that they are to wait."""
     if seconds:
         said = f"too many {what}: try again in {seconds} s"
         raise HTTPException(429, said, headers={"retry-after": str(seconds)})

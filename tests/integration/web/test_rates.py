@@ -30,14 +30,6 @@ def test_so_many_at_once_and_then_one_each_so_many_seconds() -> None:
     assert [rate.wait_seconds("a") for _ in range(4)] == [0, 0, 0, 10]
 
 
-def test_what_is_taken_back_does_not_count() -> None:
-    rate = Rate(1, 10, Clock())
-    for _ in range(3):
-        assert rate.wait_seconds("a") == 0
-        rate.took_back("a")
-    rate.took_back("nobody")
-
-
 def test_of_very_many_no_more_are_remembered_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "MOST_KNOWN", 3)
     clock = Clock()

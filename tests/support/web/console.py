@@ -117,7 +117,7 @@ class Visitor:
 
 @asynccontextmanager
 async def served(
-    world: World, *, token: str | None = TOKEN, works: bool = True
+    world: World, *, token: str | None = TOKEN, works: bool = True, proxies: str = ""
 ) -> AsyncIterator[tuple[Visitor, Console]]:
     """A console of `world`, with a relay and an applier beside it where it `works`; else with its servers alone."""
     settings = world.settings(http_token=token)
@@ -134,7 +134,9 @@ async def served(
             await stack.enter_async_context(running(Examination(settings, findings, after=after)))
         listener = stack.enter_context(server.bind("127.0.0.1", 0))
         pages = Guard(Application(console), hosts=known_hosts("127.0.0.1", ""), style=status.STYLE)
-        tasks = [asyncio.ensure_future(one) for one in [*console.work(), server.serve(pages, listener)]]
+        tasks = [
+            asyncio.ensure_future(one) for one in [*console.work(), server.serve(pages, listener, proxies=proxies)]
+        ]
         try:
             visitor = Visitor(listener.getsockname()[1])
             if works:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from publisher.settings import Settings, load
+from publisher.settings import SECRETS, Settings, load
 from registry.errors import Invalid
 from registry.urls import redacted
 from tests.support.commandline import command_line
@@ -102,6 +102,29 @@ def test_a_name_that_comes_twice_is_refused(monkeypatch: pytest.MonkeyPatch, nam
 def test_the_shared_stream_has_no_other_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Invalid, match="setting event_versions: profile bloodbank has version 1 of each event only"):
         load(profile="bloodbank", event_versions={"activity.logged": 2})
+
+
+@pytest.mark.parametrize("token", ["", "a", "123456789012345", " " * 64, "1234567890\n     "])
+def test_a_token_that_may_be_guessed_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("IMI_HTTP_TOKEN", token)
+    with pytest.raises(Invalid) as caught:
+        load()
+    rule = "must have 16 characters or more, at random, as of: openssl rand -hex 32"
+    assert str(caught.value) == f'setting http_token: value "…": {rule}'
+    assert load(http_token="0123456789" + "abcdef").http_token is not None
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_is_not_shown_whatever_is_wrong_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    assert {"http_token", "nats_token", "nats_password"} == SECRETS
+    file = tmp_path / "settings.toml"
+    file.write_text(f"{name} = 918273645")
+    monkeypatch.setenv("IMI_CONFIG", str(file))
+    with pytest.raises(Invalid, match=f'setting {name}: value "…": ') as caught:
+        load()
+    assert "918273645" not in str(caught.value)
 
 
 def test_a_bad_url_is_reported_without_its_password() -> None:

@@ -10,12 +10,12 @@ from starlette.routing import Route
 
 from publisher.web.console.console import console_of, cookie_name, session_of
 from publisher.web.console.errors import Forbidden
-from publisher.web.console.forms import acting, check_is_ours, check_rate, fields_of
+from publisher.web.console.forms import acting, check_is_ours, check_wait, fields_of
 from publisher.web.console.render import HEADERS, page
 from publisher.web.console.session import NOBODY, SESSION_SECONDS
 
 WRONG_SECONDS = 0.5
-"""After a wrong token. Who does not wait for it gets no further: tries are counted before they are looked at."""
+"""Until a wrong token is answered."""
 
 
 async def _shown(request: Request) -> Response:
@@ -35,14 +35,13 @@ async def _signed_in(request: Request, token: str, name: str, to: str) -> Respon
     console = console_of(request)
     if not console.sessions.can_act:
         raise Forbidden("this console only shows: start the service with IMI_HTTP_TOKEN to act in it")
-    host = request.client.host if request.client else ""
-    check_rate(console.tries, host, "wrong tokens")
+    address = request.client.host if request.client else ""
     session = console.sessions.sign_in(token, name)
     if session is None:
+        check_wait(console.tries.wait_seconds(address), "wrong tokens")
         await asyncio.sleep(WRONG_SECONDS)
         return page(request, "sign_in.html", status=403, wrong=True, to=to)
-    console.tries.took_back(host)
-    console.log.note(session.name, "signed in", host, "done")
+    console.log.note(session.name, "signed in", address, "done")
     response = RedirectResponse(to, status_code=303, headers=HEADERS)
     response.set_cookie(
         cookie_name(request),

@@ -7,8 +7,9 @@ import re
 
 import pytest
 
+from publisher.web import tries
 from publisher.web.console import bounded
-from publisher.web.console.console import TRIES
+from publisher.web.console.pages import sign_in
 from publisher.web.rates import Rate
 from tests.support.web.console import TOKEN, Visitor, served
 from tests.support.world import World
@@ -34,19 +35,40 @@ async def test_a_wrong_token_is_no_session(world: World) -> None:
         assert "Read-only" in (await visitor.get("/")).text
 
 
-async def test_who_tries_many_tokens_is_not_heard_for_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_tries_many_tokens_is_not_heard_for_a_while_and_the_right_one_always_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bounded, "WAIT_SECONDS", 60.0)
-    async with served(world, works=False) as (visitor, console):
-        console.tries = Rate(TRIES[0], 600)
-        for _ in range(TRIES[0] + 1):
+    monkeypatch.setattr(tries, "OF_ONE", (10, 600))
+    async with served(world, works=False) as (visitor, _):
+        for _ in range(11):
             assert (await visitor.sign_in()).status == 303, "the right one is no try"
-        tried = await asyncio.gather(*[visitor.sign_in(token=f"wrong {number}") for number in range(TRIES[0])])
+        tried = await asyncio.gather(*[visitor.sign_in(token=f"wrong {number}") for number in range(10)])
         assert {answer.status for answer in tried} == {403}
-        for token in ("wrong", TOKEN):
-            answer = await visitor.sign_in(token=token)
+        for _ in range(3):
+            answer = await visitor.sign_in(token="wrong")  # noqa: S106  # of a test
             assert (answer.status, 0 < int(answer.headers["retry-after"]) <= 600) == (429, True)
             assert "too many wrong tokens: try again in" in answer.text
-        assert (await visitor.get("/log")).status == 200, "who has signed in before goes on"
+            assert (await visitor.sign_in()).status == 303
+
+
+async def test_who_has_another_address_at_each_try_is_not_heard_either_and_keeps_nobody_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an account of the machine does where `http_proxies` has that machine."""
+    monkeypatch.setattr(tries, "OF_ALL", (5, 600))
+    monkeypatch.setattr(sign_in, "WRONG_SECONDS", 0.0)
+    noted: list[str] = []
+    monkeypatch.setattr(tries.log, "warning", lambda event, **_: noted.append(event))
+    async with served(world, works=False, proxies="127.0.0.1") as (visitor, _):
+
+        async def tried(number: int, token: str) -> int:
+            forged = {"X-Forwarded-For": f"10.9.{number}.1"}
+            return (await visitor.post("/sign-in", {"token": token}, **forged)).status
+
+        assert [await tried(number, f"wrong {number}") for number in range(20)] == [403] * 5 + [429] * 15
+        assert [await tried(number, TOKEN) for number in range(20)] == [303] * 20
+        assert noted == ["too many wrong tokens"]
 
 
 async def test_a_session_does_so_much_at_once_and_no_more(world: World) -> None:
@@ -68,8 +90,8 @@ async def test_a_cookie_that_is_not_ours_is_no_session(world: World, cookie: str
 
 
 async def test_a_session_of_another_token_is_none_here(world: World) -> None:
-    async with served(world, works=False, token="another") as (visitor, _):  # noqa: S106  # of a test
-        await visitor.sign_in(token="another")  # noqa: S106  # of a test
+    async with served(world, works=False, token="another-of-this-test") as (visitor, _):  # noqa: S106  # of a test
+        await visitor.sign_in(token="another-of-this-test")  # noqa: S106  # of a test
         content = visitor.cookie.split("=", 1)[1]
     async with served(world, works=False) as (visitor, _):
         visitor.cookie = f"imi_console_{visitor.port}={content}"

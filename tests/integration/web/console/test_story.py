@@ -61,12 +61,12 @@ async def test_from_up_to_a_retried_dead_letter(state_dir: Path) -> None:
 
 
 async def test_a_page_goes_on_by_itself_where_port_and_token_are_chosen(state_dir: Path) -> None:
-    chosen = {"IMI_HTTP_TOKEN": "chosen"}
+    chosen = {"IMI_HTTP_TOKEN": "chosen-for-this-test"}
     async with chromium() as browser:
         with up(state_dir, **chosen) as (process, endpoints):
             origin = endpoints["http_url"]
             async with window(browser, origin) as page:
-                await page.goto("/sign-in?token=chosen")
+                await page.goto("/sign-in?token=chosen-for-this-test")
                 await page.get_by_role("link", name="Events", exact=True).click()
                 await expect(page.locator("[data-live-state]")).to_have_text("live")
                 process.terminate()
