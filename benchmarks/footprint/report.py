@@ -15,8 +15,8 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         "Memory is the resident set of the `imi-registry serve` process, CPU what the kernel "
         f"counts in {sizes.idle_rounds} times {sizes.idle_seconds:g} s without a change, beside the least that could "
         "do so at the same time, and a wake-up a voluntary context switch of it. Starts are timed "
-        "from outside, beside an empty Python, in turn; every command that reads is asked about a small registry whose "
-        "`serve` runs.",
+        "from outside, modules compiled, beside an empty Python, in turn; every command that reads is asked about "
+        "a small registry whose `serve` runs.",
     )
     await idle.measure(servers, sizes, report)
     await commands.measure(servers, sizes, report)

@@ -22,6 +22,7 @@ from nats.aio.client import Client
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from benchmarks.harness.compiled import compile_ours
 from publisher.embedded.nats_server import nats_server
 from publisher.embedded.postgres import postgres
 from registry.database import migrate
@@ -105,7 +106,8 @@ class Servers:
 
 @contextmanager
 def running() -> Iterator[Servers]:
-    """Both servers, for the length of the block."""
+    """Both servers, for the length of the block; what is started on them is compiled."""
+    compile_ours()
     with (
         tempfile.TemporaryDirectory(prefix="imi-bench-") as folder,
         postgres(Path(folder), settings=POSTGRES_SETTINGS) as database,
