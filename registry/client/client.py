@@ -6,8 +6,8 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from functools import partial
-from typing import Any, Literal
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
@@ -23,23 +23,24 @@ from registry.broker.ordered import OrderedReader, ordered_reader
 from registry.client.commands import CommandClient
 from registry.client.hand import Delivery, Handler
 from registry.client.lookup import FoundEvent, find_event
-from registry.client.projection import Projection, projection
-from registry.client.queries import QueryClient
 from registry.client.replay import replay
 from registry.client.sender import Sending
-from registry.client.snapshot import take_snapshot
 from registry.client.subscriber import Subscriber
 from registry.client.wanted import Wanted
 from registry.dead_letters import DeadLetterDesk
 from registry.errors import Invalid, NotFound, Unusable
 from registry.events.filter import EventFilter
 from registry.history.pages import Replayed
-from registry.history.snapshot import Snapshot
 from registry.position import Start
 from registry.profiles.bloodbank import Shared
 from registry.profiles.profile import Profile, profile_named, spoken
 from registry.subjects import DEFAULT_SOURCE, Names
 from registry.validation import RULES, SENDER, printable
+
+if TYPE_CHECKING:  # imported when they are used: who sends commands and follows events needs no model of a row
+    from registry.client.projection import Projection
+    from registry.client.queries import QueryClient
+    from registry.history.snapshot import Snapshot
 
 __all__ = ["Delivery", "RegistryClient", "Sending"]
 
@@ -64,9 +65,8 @@ class RegistryClient(CommandClient):
     ) -> None:
         super().__init__(client, profile.commands, source, profile.complete_command, sender)
         self._profile = profile
+        self._names = names
         self._host = host
-        self.queries = QueryClient(client, names, host=host)
-        """What the registry holds, asked over NATS."""
         self.dead_letters = DeadLetterDesk(client, profile)
         """Events that subscriptions could not handle."""
 
@@ -107,6 +107,13 @@ class RegistryClient(CommandClient):
         async with connect_nats(nats_url, name, access) as client:
             naming = await spoken(naming, partial(bound_subjects, client))
             yield cls(client, naming, f"urn:imi:client:{quote(name)}", Names(prefix), sender, host)
+
+    @cached_property
+    def queries(self) -> QueryClient:
+        """What the registry holds, asked over NATS."""
+        from registry.client.queries import QueryClient
+
+        return QueryClient(self._client, self._names, host=self._host)
 
     @checked_arguments
     async def subscribe(
@@ -194,6 +201,8 @@ class RegistryClient(CommandClient):
 
         Raises `Unavailable` when no publisher answers.
         """
+        from registry.client.snapshot import take_snapshot
+
         return await take_snapshot(self._client, self._profile)
 
     @asynccontextmanager
@@ -207,6 +216,8 @@ class RegistryClient(CommandClient):
                 f"projection: stream {self._profile.event_stream} has events of worktrees alone, so projects and types "
                 "would be those of long ago; take snapshots, or ask with client.queries"
             )
+        from registry.client.projection import projection
+
         async with projection(self._client, self._profile) as kept:
             yield kept
 

@@ -13,8 +13,10 @@ from registry.arguments import check_argument
 from registry.errors import Invalid
 from registry.events.actions import check_filter
 from registry.events.envelope import attributes_of
-from registry.models.host import DEFAULT_HOST
 from registry.validation import printable
+
+DEFAULT_HOST = str(UUID(int=0))
+"""The host of an event that tells of none: that of `registry.models`, which a reader of events does not import."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class EventFilter:
             and (self.worktree_id is None or self.worktree_id in (entity_id, _field(data, "worktree_id")))
             and (self.agent_id is None or "dataref" in envelope or self._has_agent(data))
             and (self.correlation_id is None or envelope.get("correlationid") == self.correlation_id)
-            and (self.host_id is None or (envelope.get("hostid") or str(DEFAULT_HOST)) == self.host_id)
+            and (self.host_id is None or (envelope.get("hostid") or DEFAULT_HOST) == self.host_id)
             and (self.since is None or occurred_at >= self.since)
             and (self.until is None or occurred_at < self.until)
         )

@@ -33,6 +33,15 @@ def test_the_client_loads_three_packages_and_what_these_need_and_one_more_when_i
     assert list(loaded.values()) == [client, sorted([*client, "rich", "structlog"])]
 
 
+def test_who_only_follows_events_loads_no_model_of_a_row() -> None:
+    script = (
+        "import sys, registry.client\n"
+        "print(sorted(name for name in sys.modules if name.startswith(('registry.models', 'registry.queries'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_who_only_follows_events_loads_no_model_of_a_command_or_an_event_until_it_asks_for_one() -> None:
     script = (
         "import sys, registry.client\n"
