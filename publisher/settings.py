@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
@@ -266,6 +265,8 @@ def of_file() -> dict[str, object]:
     path = os.environ.get(FILE_VARIABLE, "")
     if not path:
         return {}
+    import tomllib  # which few have a file for
+
     try:
         with open(os.path.expanduser(path), "rb") as file:
             text = file.read(MOST_FILE_BYTES + 1)  # it may be a device without an end

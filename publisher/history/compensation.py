@@ -16,9 +16,6 @@ from publisher.outbox.known import known_stream
 from publisher.settings import Settings, profile_of
 from registry import exact
 from registry.broker.connection import connect_nats
-from registry.events.project import ProjectChanges
-from registry.events.worktree import WorktreeChanges
-from registry.events.worktree_type import WorktreeTypeChanges
 
 ACTOR = "imi-registry phantoms"
 
@@ -51,12 +48,6 @@ ROW = {
         WHERE t.id = %(id)s::int
     """,
 }
-COLUMNS = {
-    "project": sorted(get_type_hints(ProjectChanges)),
-    "worktree": sorted(get_type_hints(WorktreeChanges)),
-    "worktree_type": sorted(get_type_hints(WorktreeTypeChanges)),
-}
-"""What `changed` may name."""
 FIRST = {"project": "registered", "worktree": "created", "worktree_type": "added"}
 LAST = {"project": "deleted", "worktree": "deleted", "worktree_type": "removed"}
 
@@ -139,7 +130,7 @@ async def _tell(conn: AsyncConnection, phantom: Phantom, action: str) -> bool:
     await conn.execute(LOCK[phantom.entity], values)
     await conn.execute(CAUSE, [phantom.event_id, ACTOR])
     query = f"{AS_IT_IS}{ROW[phantom.entity]}) AS row"
-    done = await conn.execute(query.encode(), values | {"columns": COLUMNS[phantom.entity]})
+    done = await conn.execute(query.encode(), values | {"columns": _columns(phantom.entity)})
     return done.rowcount == 1
 
 
@@ -159,3 +150,14 @@ async def _tell_gone(conn: AsyncConnection, phantom: Phantom) -> Compensated:
     await conn.execute(CAUSE, [phantom.event_id, ACTOR])
     await conn.execute(GONE, values)
     return Compensated(phantom, f"{phantom.entity}.{action}")
+
+
+def _columns(entity: str) -> list[str]:
+    """What `changed` may name."""
+    # Here, since doctor, and with it serve, needs no model of an event.
+    from registry.events.project import ProjectChanges
+    from registry.events.worktree import WorktreeChanges
+    from registry.events.worktree_type import WorktreeTypeChanges
+
+    changes = {"project": ProjectChanges, "worktree": WorktreeChanges, "worktree_type": WorktreeTypeChanges}
+    return sorted(get_type_hints(changes[entity]))

@@ -54,11 +54,11 @@ def located(*needed: str, database_url: str | None = None, nats_url: str | None 
     With --state-dir they are of the one in that folder, whatever the environment says; without, what the environment
     does not name is of the one in IMI_STATE_DIR, or else in `.imi` here. Raises `Invalid` when there is none.
     """
-    from publisher.embedded import endpoints
-
     given = {"database_url": database_url, "nats_url": nats_url}
     folder = UP_FOLDER.get()
     if folder is not None:
+        from publisher.embedded import endpoints
+
         running = endpoints.of_running(folder)
         settings = settings_of(**{name: url or running.get(name) for name, url in given.items()})
         return settings if nats_url else settings.at_other_nats(settings.nats_url)

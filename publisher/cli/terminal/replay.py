@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from time import monotonic
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-from publisher.cli.terminal.lines import line_of
 from publisher.cli.terminal.text import console, line_printer
 from publisher.text import json_line, visible_json
 from registry.errors import Invalid
@@ -56,10 +54,44 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
 
     With a `total`, the sequence of the last event to come, a bar on standard error shows rate and time left.
     """
-    out, is_terminal = sys.stdout.buffer, sys.stdout.isatty()
+    show_one = _json_printer(is_flushed=follow or sys.stdout.isatty()) if as_json else _line_printer()
+    last: Replayed | None = None
+    with _bar(total) as advance:
+        async for last in until_interrupted(events):
+            show_one(last.payload)
+            advance(last.sequence)
+    sys.stdout.buffer.flush()
+    return None if last is None else str(last.position)
+
+
+def _json_printer(*, is_flushed: bool) -> Callable[[bytes], None]:
+    out = sys.stdout.buffer
+
+    def write(payload: bytes) -> None:
+        out.write(f"{visible_json(json_line(payload))}\n".encode())
+        if is_flushed:
+            out.flush()
+
+    return write
+
+
+def _line_printer() -> Callable[[bytes], None]:
+    from publisher.cli.terminal.lines import line_of
+
     screen = console()
     show_line = line_printer(screen)
-    last: Replayed | None = None
+    return lambda payload: show_line(line_of(payload, width=screen.width))
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar, which is told the sequence of each event that was shown; without a `total` there is none."""
+    if not total:
+        yield lambda _sequence: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
     bar = Progress(
         TextColumn("{task.completed:,} of {task.total:,}"),
         BarColumn(),
@@ -68,24 +100,18 @@ async def show(events: AsyncIterator[Replayed], *, as_json: bool, follow: bool, 
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
-        disable=not total,
     )
     with bar:
         task = bar.add_task("replay", total=total, rate="")
         began = monotonic()
-        number = 0
-        async for last in until_interrupted(events):
-            number += 1
+        numbers = count(1)
+
+        def advance(sequence: int) -> None:
+            number = next(numbers)
             if number == 1:
-                bar.reset(task, completed=last.sequence - 1)  # what was skipped took no time
-            if as_json:
-                out.write(f"{visible_json(json_line(last.payload))}\n".encode())
-                if follow or is_terminal:
-                    out.flush()
-            else:
-                show_line(line_of(last.payload, width=screen.width))
-            if total and number % EVENTS_PER_UPDATE == 0:
+                bar.reset(task, completed=sequence - 1)  # what was skipped took no time
+            if number % EVENTS_PER_UPDATE == 0:
                 rate = f"{number / (monotonic() - began):,.0f} events/s"
-                bar.update(task, completed=min(last.sequence, total), rate=rate)
-    out.flush()
-    return None if last is None else str(last.position)
+                bar.update(task, completed=min(sequence, total), rate=rate)
+
+        yield advance

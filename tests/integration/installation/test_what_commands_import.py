@@ -23,6 +23,9 @@ BROKER = {"nats", "zstandard", "nacl"}
 DATABASE = {"psycopg", "psycopg_pool"}
 SERVICE = {"jinja2", "jsonschema", "opentelemetry", "prometheus_client", "starlette", "uvicorn"}
 MODELS = {"registry.events.catalogue", "registry.commands.catalogue"}
+ENVELOPES = {f"registry.events.{module}" for module in ("actions", "envelope", "filter", "message", "reference")}
+ELSEWHERE = {"tomllib", "publisher.embedded.endpoints"}
+"""Where settings may stand that the environment has."""
 
 
 def imported(world: World, *arguments: str, database_url: str | None = None) -> set[str]:
@@ -38,9 +41,18 @@ def imported(world: World, *arguments: str, database_url: str | None = None) -> 
 def test_a_command_that_reads_the_database_speaks_to_nobody_else(world: World) -> None:
     found = imported(world, "stats", "--json", database_url=world.database)
     assert found >= DATABASE
-    assert found & (TABLES | BROKER | SERVICE | MODELS) == set()
+    assert found & (TABLES | BROKER | SERVICE | MODELS | ELSEWHERE) == set()
 
     assert imported(world, "stats", database_url=world.database) & (BROKER | SERVICE | MODELS) == set()
+
+
+async def test_who_looks_whether_all_is_well_needs_no_model_of_an_event(world: World) -> None:
+    async with world.relay():
+        world.write()
+        await world.drained()
+    found = await asyncio.to_thread(imported, world, "doctor", database_url=world.database)
+    assert found >= DATABASE | {"nats"}
+    assert [module for module in found if module.startswith("registry.events.") and module not in ENVELOPES] == []
 
 
 async def test_a_command_that_reads_the_stream_needs_no_database(world: World) -> None:
@@ -49,4 +61,4 @@ async def test_a_command_that_reads_the_stream_needs_no_database(world: World) -
         await world.drained()
     found = await asyncio.to_thread(imported, world, "events", "replay", "--from-start", "--json")
     assert "nats" in found
-    assert found & (DATABASE | SERVICE) == set()
+    assert found & (DATABASE | SERVICE | TABLES) == set()

@@ -53,6 +53,11 @@ def test_no_command_needs_what_is_slow_to_import_before_it_works() -> None:
     assert found & (set(HEAVY) - {"asyncio", "orjson"}) == set()
 
 
+def test_no_cycles_are_looked_for_when_a_command_ends() -> None:
+    ending = "except SystemExit: import gc; raise SystemExit(int(gc.get_freeze_count() == 0))"
+    modules_after("from publisher.cli.main import main", "sys.argv = ['imi-registry', '--help']", "try: main()", ending)
+
+
 @pytest.mark.parametrize("command", DEFERRED, ids=lambda one: one.name)
 def test_the_line_of_a_command_is_the_beginning_of_what_it_says_itself(command: Deferred) -> None:
     whole = loaded(command)
