@@ -24,26 +24,24 @@ from registry.subjects import Names
 MEBIBYTE = 1024 * 1024
 MOST_IDLE_CPU_PERCENT = 0.15
 MOST_IDLE_MEBIBYTES = 60.0
-LIBRARIES = (
-    "psycopg, psycopg_pool, pydantic, nats.js, structlog, typer, uvicorn, starlette, jinja2, prometheus_client, uvloop"
-)
-"""What `serve` imports of others. It leaves out rich, which structlog would take along."""
 OURS = "publisher.cli.main, publisher.cli.service, publisher.service"
 """What `imi-registry serve` imports of ours, and with it all that it needs of others."""
 IDLE_CPU, LEAST_CPU = "serve, idle: CPU", "heartbeat and pings, nothing else: CPU"
-MEMORY = {
-    "Python with the libraries of serve, and no line of ours: memory": LIBRARIES,
-    "Python with all modules of serve, and nothing run: memory": OURS,
-}
-"""What is imported, by what it shows."""
-IMPORTED = """
+IDLE_MEMORY = "serve, idle: memory"
+LEAST_MEMORY = "the libraries of serve, connected, and no line of ours: memory"
+MODULES_MEMORY = "Python with all modules of serve, and nothing run: memory"
+MODULES = f"""
 import sys
 sys.modules["rich"] = None
-import {}
+import {OURS}
 print(open("/proc/self/statm").read().split()[1])
 """
 LEAST_AT_REST = """
-import asyncio, sys, nats, psycopg, uvloop
+import sys
+sys.modules["rich"] = None  # which structlog would take along
+import asyncio, jinja2, nats.micro, orjson, prometheus_client, psycopg, psycopg_pool, pydantic, structlog, typer, uvloop
+import starlette.applications, uvicorn.protocols.http.h11_impl
+type("Model", (pydantic.BaseModel,), {})
 
 async def rest():
     conn = await psycopg.AsyncConnection.connect(sys.argv[1], autocommit=True)
@@ -58,7 +56,10 @@ async def rest():
 
 uvloop.run(rest())
 """
-"""The least that keeps a lead and knows whether NATS answers each part: a heartbeat every half second, and pings."""
+"""The least that keeps a lead and knows whether NATS answers each part: a heartbeat every half second, and pings.
+
+It has imported what `serve` imports of others.
+"""
 
 
 async def measure(servers: Servers, sizes: Sizes, report: Report) -> None:
@@ -72,14 +73,6 @@ async def _service(servers: Servers, sizes: Sizes, client: Client, report: Repor
     with servers.database() as url:
         async with servers.service(url, prefix) as pid:
             await _idle(pid, url, servers.nats_url, sizes, report)
-            memory = psutil.Process(pid).memory_info().rss / MEBIBYTE
-            report.add("serve, idle: memory", "MiB", [memory])
-            least = {name: await asyncio.to_thread(_imported_mebibytes, what) for name, what in MEMORY.items()}
-            for name, mebibytes in least.items():
-                report.add(name, "MiB", [mebibytes])
-            bound = ", ".join(f"{mebibytes:.1f} MiB `{name}`" for name, mebibytes in least.items())
-            limit = MOST_IDLE_MEBIBYTES
-            report.targets.append(Target("serve, idle: memory", "MiB", memory, at_most=limit, bound=bound))
             events = sizes.growth_backlog
             total = await asyncio.to_thread(backlog.fill, url, events)
             await fill_seconds(client, prefix, total)
@@ -121,6 +114,8 @@ async def _idle(pid: int, database_url: str, nats_url: str, sizes: Sizes, report
         wakes.append((psutil.Process(pid).num_ctx_switches().voluntary - waits) / sizes.idle_seconds)
         for name, process in processes.items():
             spent[name].append(100 * (process_seconds(process) - before[name]) / sizes.idle_seconds)
+    memory = {IDLE_MEMORY: _resident_mebibytes(pid), LEAST_MEMORY: _resident_mebibytes(child.pid)}
+    memory[MODULES_MEMORY] = await asyncio.to_thread(_modules_mebibytes)
     child.terminate()
     await child.wait()
     for name, percent in spent.items():
@@ -129,11 +124,20 @@ async def _idle(pid: int, database_url: str, nats_url: str, sizes: Sizes, report
     bound = f"`{LEAST_CPU}` has {median(spent[LEAST_CPU]):.3f} %"
     ours, limit = median(spent[IDLE_CPU]), MOST_IDLE_CPU_PERCENT
     report.targets.append(Target(IDLE_CPU, "% of a core", ours, at_most=limit, bound=bound))
+    for name, mebibytes in memory.items():
+        report.add(name, "MiB", [mebibytes])
+    bound = ", ".join(f"`{name}` has {memory[name]:.1f} MiB" for name in (LEAST_MEMORY, MODULES_MEMORY))
+    target = Target(IDLE_MEMORY, "MiB", memory[IDLE_MEMORY], at_most=MOST_IDLE_MEBIBYTES, bound=bound)
+    report.targets.append(target)
 
 
-def _imported_mebibytes(modules: str) -> float:
-    """The resident set of a process that imports these, and does nothing."""
-    done = subprocess.run([sys.executable, "-c", IMPORTED.format(modules)], check=True, capture_output=True, text=True)
+def _resident_mebibytes(pid: int) -> float:
+    return float(psutil.Process(pid).memory_info().rss) / MEBIBYTE
+
+
+def _modules_mebibytes() -> float:
+    """The resident set of a process that imports what `serve` does, and does nothing."""
+    done = subprocess.run([sys.executable, "-c", MODULES], check=True, capture_output=True, text=True)
     return int(done.stdout) * os.sysconf("SC_PAGESIZE") / MEBIBYTE
 
 
