@@ -17,6 +17,7 @@ import uvloop
 
 from benchmarks import (
     console,
+    counting,
     drain,
     gaps,
     growth,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[Servers, Sizes], Awaitable[Report]]] = {
     "console": console.run,
     "writers": writers.run,
     "writer-cpu": writer_cpu.run,
+    "counting": counting.run,
     "wal": wal.run,
     "commands": commands.run,
     "replay": replay.run,

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import (
     console,
+    counting,
     latency,
     outages,
     replay,
@@ -50,9 +51,11 @@ def servers() -> Iterator[Servers]:
             yield started
 
 
+WRITERS = (writers, writer_cpu, wal, counting)
+
+
 @pytest.mark.parametrize(
-    "benchmark",
-    [commands, console, latency, outages, queries, replay, retention, sites, snapshot, wal, writers, writer_cpu],
+    "benchmark", [*WRITERS, commands, console, latency, outages, queries, replay, retention, sites, snapshot]
 )
 async def test_a_benchmark_measures_each_side_and_judges_each_target(servers: Servers, benchmark: ModuleType) -> None:
     report = await benchmark.run(servers, SMALL)
