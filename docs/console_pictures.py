@@ -28,7 +28,7 @@ from registry.database import migrate
 from registry.database.connection import connect_blocking
 from tests.support.nats.process import NatsProcess, nats_process
 from tests.support.processes import COMMAND, environment
-from tests.support.web.browser import chromium, window
+from tests.support.web.browser import chromium, sign_in, window
 from tests.support.web.invented import Invented
 
 HERE = Path(__file__).resolve().parent
@@ -58,7 +58,7 @@ class Scene(NamedTuple):
         async with window(self.browser, self.url, **{"width": WIDTH} | look) as page:
             await page.set_viewport_size({"width": look.get("width", WIDTH), "height": HEIGHT})
             if signed:
-                await page.goto(f"/sign-in?token={self.token}")
+                await sign_in(page, self.token)
             await page.goto(path)
             await self._settled(page)
             yield page
@@ -67,8 +67,10 @@ class Scene(NamedTuple):
     async def _settled(page: Page) -> None:
         if await page.locator("[data-live-source]").count():
             await page.locator("[data-live-state]").get_by_text("live", exact=True).wait_for()
-        if await page.locator("[hx-trigger=load]").count():
+        if await page.locator("#history[hx-trigger=load]").count():
             await page.locator(".timeline li").first.wait_for()
+        if page.url.endswith("/log"):
+            await page.get_by_role("table").wait_for()
 
     async def overview(self, to: Path) -> None:
         """What is in flight, how it goes, and that all is well."""

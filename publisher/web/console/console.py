@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from publisher.health import Health
 from publisher.relay.metrics import RelayMetrics
 from publisher.settings import Settings, profile_of
 from publisher.web.console.action_log import ActionLog
-from publisher.web.console.session import Session, Sessions
+from publisher.web.console.session import Sessions
 from publisher.web.console.sources.broker import Broker
 from publisher.web.console.sources.database import Database
 from publisher.web.console.sources.feed import Feed
@@ -27,7 +28,7 @@ from publisher.web.rates import Rate
 from publisher.web.tries import Tries
 from registry.profiles.profile import Profile
 
-MOST_FLASHES = 100
+MOST_TOLD = 100
 ACTS = (60, 0.2)
 """So many at once, then one each so many seconds."""
 
@@ -63,7 +64,7 @@ class Console:
         self.proofs = Proofs(settings)
         self.shared: dict[str, Any] = {}
         """What was made for one page and is the same for all who look at it."""
-        self._flashes: dict[str, str] = {}
+        self._told: dict[str, str] = {}
         self.closing = asyncio.Event()
         """Set when the service ends, so that no answer that goes on and on keeps it."""
 
@@ -78,15 +79,17 @@ class Console:
         looking = [health for health in self.others if isinstance(health, AgreementHealth)]
         return looking[0].unsettled if looking else {}
 
-    def flash(self, session: Session, text: str) -> None:
-        """Tell somebody something on the next page that they see."""
-        if len(self._flashes) > MOST_FLASHES:
-            self._flashes.clear()
-        self._flashes[session.cookie] = text
+    def tell(self, text: str) -> str:
+        """Keep what the next page is to tell that has what this returns for its `told`."""
+        if len(self._told) > MOST_TOLD:
+            self._told.clear()
+        name = secrets.token_hex(8)
+        self._told[name] = text
+        return name
 
-    def flashed(self, session: Session | None) -> str:
-        """What is to be told; once."""
-        return self._flashes.pop(session.cookie, "") if session is not None else ""
+    def told(self, name: str) -> str:
+        """What a page is to tell; once."""
+        return self._told.pop(name, "")
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the parts of the service, each until it is cancelled."""
@@ -104,13 +107,3 @@ class Console:
 def console_of(request: Request) -> Console:
     """The console that a request is for."""
     return cast(Console, request.app.state.console)
-
-
-def session_of(request: Request) -> Session | None:
-    """Who asks, where they have signed in."""
-    return console_of(request).sessions.known(request.cookies.get(cookie_name(request)))
-
-
-def cookie_name(request: Request) -> str:
-    """Cookies know no ports: each console on a host has a name of its own."""
-    return f"imi_console_{request.url.port or 80}"

@@ -1,4 +1,4 @@
-"""Forms that do something: only from who has a session and a form of this console."""
+"""Forms that do something: only from who has a session, in a page of this console."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from urllib.parse import parse_qsl
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from publisher.web.console.console import console_of, session_of
+from publisher.web.console.console import console_of
 from publisher.web.console.errors import Forbidden
-from publisher.web.console.session import Session, is_same
+from publisher.web.console.session import Session
 from publisher.web.guard import page_of
 from registry.authority import parsed
 
 MOST_FIELDS = 200
-TOKEN = "form"  # noqa: S105  # the name of the field
+SESSION, SESSION_HEADER = "session", "imi-session"
+"""Who acts, in a form and in what a script asks."""
 
 
 async def fields_of(request: Request) -> dict[str, str]:
@@ -36,14 +37,17 @@ async def acting(request: Request) -> tuple[Session, dict[str, str]]:
     Raises `HTTPException` for who has done very much just now.
     """
     check_is_ours(request)
-    session = session_of(request)
+    fields = await fields_of(request)
+    session = console_of(request).sessions.known(fields.pop(SESSION, None))
     if session is None:
         raise Forbidden("sign in with the token first: up prints a link, serve takes it from IMI_HTTP_TOKEN")
-    check_wait(console_of(request).acts.wait_seconds(session.cookie), "actions")
-    fields = await fields_of(request)
-    if not is_same(fields.pop(TOKEN, ""), session.form_token):
-        raise Forbidden("the form is of another session: go back, load the page again, and send it once more")
+    check_wait(console_of(request).acts.wait_seconds(session.key), "actions")
     return session, fields
+
+
+def asking(request: Request) -> Session | None:
+    """Who asks for a piece, where they have signed in."""
+    return console_of(request).sessions.known(request.headers.get(SESSION_HEADER))
 
 
 def check_wait(seconds: int, what: str) -> None:

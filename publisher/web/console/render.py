@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from publisher.text import visible
-from publisher.web.console.console import console_of, session_of
+from publisher.web.console.console import console_of
 from publisher.web.console.files import url_of
 from publisher.web.console.health import summary
 from publisher.web.console.json_view import marked
@@ -91,16 +91,15 @@ async def fragment_apart(template: str, **values: Any) -> str:
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     """A whole page, with all that is around it."""
-    console, session = console_of(request), session_of(request)
+    console = console_of(request)
     text = fragment(
         template,
         path=request.url.path,
-        here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
-        session=session,
+        here=values.pop("here", request.url.path + (f"?{request.url.query}" if request.url.query else "")),
         can_act=console.sessions.can_act,
         health=summary(console),
         searched=values.pop("searched", ""),
-        told=console.flashed(session),
+        told=console.told(request.query_params.get("told", "")),
         **values,
     )
     return HTMLResponse(text, status_code=status, headers=HEADERS)
@@ -108,7 +107,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
 
 def piece(request: Request, template: str, **values: Any) -> Response:
     """A piece of a page that a script has asked for."""
-    text = fragment(template, session=session_of(request), can_act=console_of(request).sessions.can_act, **values)
+    text = fragment(template, can_act=console_of(request).sessions.can_act, **values)
     return HTMLResponse(text, headers=HEADERS)
 
 

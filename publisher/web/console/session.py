@@ -1,7 +1,8 @@
 """Who may act: whoever signed in with the token of the setting `http_token`. Everybody else may read.
 
-A session is a cookie that says until when, signed with the token, so that it holds in every process that has the same
-token and ends with a new one. A form carries a second signature of the session, which no page of somebody else knows.
+A session is a text that says until when, signed with the token, so that it holds in every process that has the same
+token and ends with a new one. The tab that signed in keeps it, and sends it with each form. It is no cookie: a browser
+sends those by itself, also to other ports of the host, which may be a stranger's, and with forms of somebody else.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ class Session:
     name: str
     """What they call themselves; commands and the log carry it."""
     ends_at: int
-    cookie: str
-    form_token: str
-    """Goes with each form."""
+    key: str
+    """Who has it is this somebody."""
 
 
 class Sessions:
@@ -42,33 +42,28 @@ class Sessions:
         return self._token is not None
 
     def sign_in(self, token: str, name: str) -> Session | None:
-        """A session for who knows the token; None for everybody else."""
+        """A session for who knows the token; None for everybody else, in a time that tells nothing of it."""
         if self._token is None or not hmac.compare_digest(_digest(token), _digest(self._token)):
             return None
         named = base64.urlsafe_b64encode((name.strip()[:MOST_NAME_CHARACTERS] or NOBODY).encode()).decode()
         content = f"{named}.{int(time()) + SESSION_SECONDS}.{secrets.token_hex(8)}"
-        return self.known(f"{content}.{self._signed('session', content)}")
+        return self.known(f"{content}.{self._signed(content)}")
 
-    def known(self, cookie: str | None) -> Session | None:
-        """The session of a cookie; None where it is none of ours, or over."""
-        if self._token is None or not cookie:
+    def known(self, key: str | None) -> Session | None:
+        """The session of a key; None where it is none of ours, or over."""
+        if self._token is None or not key:
             return None
-        content, _, signature = cookie.rpartition(".")
-        if not hmac.compare_digest(signature.encode(), self._signed("session", content).encode()):
+        content, _, signature = key.rpartition(".")
+        if not hmac.compare_digest(_digest(signature), _digest(self._signed(content))):
             return None
         named, ends_at, _ = content.split(".")
         if int(ends_at) < time():
             return None
-        name = base64.urlsafe_b64decode(named).decode()
-        return Session(name, int(ends_at), cookie, self._signed("form", content))
+        return Session(base64.urlsafe_b64decode(named).decode(), int(ends_at), key)
 
-    def _signed(self, what: str, content: str) -> str:
-        return hmac.new((self._token or "").encode(), f"{what}:{content}".encode(), hashlib.sha256).hexdigest()
-
-
-def is_same(given: str, token: str) -> bool:
-    """Whether two secrets are the same, in a time that tells nothing of them."""
-    return hmac.compare_digest(_digest(given), _digest(token))
+    def _signed(self, content: str) -> str:
+        signed = f"session:{content}".encode("utf-8", "surrogatepass")
+        return hmac.new((self._token or "").encode(), signed, hashlib.sha256).hexdigest()
 
 
 def _digest(text: str) -> bytes:

@@ -47,14 +47,14 @@ async def nothing(*_: object) -> None:
     raise AssertionError("no request is answered here")
 
 
-def cookie(data: bytes) -> object:
+def session(data: bytes) -> object:
     return SESSIONS.known(data.decode("latin-1"))
 
 
 def signed() -> bytes:
-    session = SESSIONS.sign_in("s3cret", "ada")
-    assert session is not None
-    return session.cookie.encode()
+    made = SESSIONS.sign_in("s3cret", "ada")
+    assert made is not None
+    return made.key.encode()
 
 
 def actors(text: str) -> object:
@@ -68,7 +68,7 @@ def one_line(data: bytes) -> None:
 
 PAGES = {
     "request over HTTP": Reader(request, [HEAD, HEAD.replace(b"http://localhost:9464", b"http://[::1")], ()),
-    "session in a cookie": Reader(cookie, [signed()], ()),
+    "session in a form": Reader(session, [signed()], ()),
     "fields of a form": Reader(_fields_in, [urlencode(COMMAND).encode()], (HTTPException,)),
     "command in a form": Reader(
         of_texts(lambda texts: data_of("project.register", texts)), [json.dumps(COMMAND).encode()], (Invalid,)

@@ -66,6 +66,19 @@ async def window(browser: Browser, origin: str, *, width: int = 1280, **options:
     assert met.complaints == []
 
 
+async def sign_in(page: Page, token: str, name: str = "") -> None:
+    """Sign in by the link that `up` prints, or with a name by the form, and wait until the tab has its session."""
+    if name:
+        await page.goto("/sign-in")
+        await page.get_by_label("Token").fill(token)
+        await page.get_by_label("Your name").fill(name)
+        await page.get_by_role("button", name="Sign in").click()
+    else:
+        await page.goto(f"/sign-in?token={token}", wait_until="commit")
+    await page.wait_for_url(lambda url: "/sign-in" not in url)
+    await page.get_by_role("button", name="Sign out").wait_for()
+
+
 async def check_accessible(page: Page) -> None:
     """Fail with every violation that axe-core finds."""
     found = (await Axe().run(page, options=RULES)).response["violations"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -37,11 +37,11 @@ class Answer(NamedTuple):
 
 
 class Visitor:
-    """Somebody with a browser that runs no script: it keeps the cookie and follows nothing by itself."""
+    """Somebody with a browser that follows nothing by itself; of scripts it runs what sends the session along."""
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.cookie = ""
+        self.session = ""
 
     async def get(self, path: str, **headers: str) -> Answer:
         """Ask for a page."""
@@ -49,7 +49,7 @@ class Visitor:
 
     async def piece(self, path: str) -> Answer:
         """Ask for a piece of a page, as a script does."""
-        return await self.get(path, **{"HX-Request": "true"})
+        return await self.get(path, **{"HX-Request": "true"} | ({"Imi-Session": self.session} if self.session else {}))
 
     async def post(self, path: str, fields: dict[str, str], **headers: str) -> Answer:
         """Send a form, without what a page of the console puts into it."""
@@ -58,22 +58,34 @@ class Visitor:
 
     async def sign_in(self, name: str = "ada", token: str = TOKEN) -> Answer:
         """Sign in by the form."""
-        return await self.post("/sign-in", {"token": token, "name": name})
+        answer = await self.post("/sign-in", {"token": token, "name": name})
+        self.session = next(iter(re.findall(r'data-session="([^"]+)"', answer.text)), self.session)
+        return answer
 
-    async def act(self, page: str, path: str, fields: dict[str, str]) -> Answer:
-        """Send a form to `path` as it is in `page`: with the session's own token."""
-        (token, *_) = re.findall(r'name="form" value="([0-9a-f]{64})"', (await self.get(page)).text)
-        return await self.post(path, fields | {"form": token})
+    async def act(self, path: str, fields: dict[str, str]) -> Answer:
+        """Send a form of somebody who has signed in."""
+        return await self.post(path, fields | {"session": self.session})
+
+    async def log(self) -> Answer:
+        """Ask for the log of actions, which is for those who may act."""
+        return await self.piece("/log")
+
+    async def until_logged(self, told: str, seconds: float = 20) -> str:
+        """The text of the log of actions once it tells something."""
+        return await self._until(self.log, "the log", told, seconds)
 
     async def until(self, path: str, told: str, seconds: float = 20) -> str:
         """The text of a page once it tells something."""
+        return await self._until(lambda: self.get(path), path, told, seconds)
+
+    async def _until(self, ask: Callable[[], Awaitable[Answer]], what: str, told: str, seconds: float) -> str:
         text = ""
         try:
             async with asyncio.timeout(seconds):
-                while told not in (text := (await self.get(path)).text):
+                while told not in (text := (await ask()).text):
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise AssertionError(f"{path} does not tell {told!r}: {text}") from None
+            raise AssertionError(f"{what} does not tell {told!r}: {text}") from None
         return text
 
     @asynccontextmanager
@@ -103,13 +115,11 @@ class Visitor:
 
     def _ask(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        given = {"Cookie": self.cookie} if self.cookie else {}
         try:
-            connection.request(method, path, body, given | headers)
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             found = {name.lower(): value for name, value in answer.getheaders()}
-            if "set-cookie" in found:
-                self.cookie = found["set-cookie"].split(";")[0]
+            assert "set-cookie" not in found
             return Answer(answer.status, found, answer.read())
         finally:
             connection.close()

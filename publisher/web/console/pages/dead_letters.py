@@ -99,8 +99,7 @@ async def _do_one(request: Request) -> Response:
         console.log.note(session.name, f"dead letter: {deed}", about, str(error), is_well=False)
         raise
     console.log.note(session.name, f"dead letter: {deed}", about, DONE[deed])
-    console.flash(session, f"Dead letter {number} {DONE[deed]}.")
-    return _back(where, "")
+    return _back(where, "", console.tell(f"Dead letter {number} {DONE[deed]}."))
 
 
 async def _do_all(request: Request) -> Response:
@@ -111,12 +110,11 @@ async def _do_all(request: Request) -> Response:
     done, is_whole = await letters.all_matching(console, where, text, last, deed, session.name)
     said = f"{done} dead letters {DONE[deed]}" + ("" if is_whole else "; there are more")
     console.log.note(session.name, f"dead letters: {deed} all", f'{where} with "{text}"' if text else where, said)
-    console.flash(session, f"{said}.")
-    return _back(where, "" if is_whole else text)
+    return _back(where, "" if is_whole else text, console.tell(f"{said}."))
 
 
-def _back(where: str, text: str) -> Response:
-    query = urlencode({name: value for name, value in {"of": where, "q": text}.items() if value})
+def _back(where: str, text: str, told: str) -> Response:
+    query = urlencode({name: value for name, value in {"of": where, "q": text, "told": told}.items() if value})
     return RedirectResponse(f"/dead-letters?{query}", status_code=303, headers=HEADERS)
 
 

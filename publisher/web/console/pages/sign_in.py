@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from publisher.web.console.console import console_of, cookie_name, session_of
+from publisher.web.console.console import console_of
 from publisher.web.console.errors import Forbidden
-from publisher.web.console.forms import acting, check_is_ours, check_wait, fields_of
-from publisher.web.console.render import HEADERS, page
-from publisher.web.console.session import NOBODY, SESSION_SECONDS
+from publisher.web.console.forms import acting, asking, check_is_ours, check_wait, fields_of
+from publisher.web.console.render import HEADERS, is_piece, page, piece
+from publisher.web.console.session import NOBODY
 
 WRONG_SECONDS = 0.5
 """Until a wrong token is answered."""
@@ -22,7 +22,7 @@ async def _shown(request: Request) -> Response:
     token = request.query_params.get("token")
     if token is not None:
         return await _signed_in(request, token, NOBODY, "/")
-    return page(request, "sign_in.html", wrong=False, to=_own_path(request.query_params.get("to", "/")))
+    return _form(request, _own_path(request.query_params.get("to", "/")))
 
 
 async def _sent(request: Request) -> Response:
@@ -40,33 +40,29 @@ async def _signed_in(request: Request, token: str, name: str, to: str) -> Respon
     if session is None:
         check_wait(console.tries.wait_seconds(address), "wrong tokens")
         await asyncio.sleep(WRONG_SECONDS)
-        return page(request, "sign_in.html", status=403, wrong=True, to=to)
+        return _form(request, to, wrong=True)
     console.log.note(session.name, "signed in", address, "done")
-    response = RedirectResponse(to, status_code=303, headers=HEADERS)
-    response.set_cookie(
-        cookie_name(request),
-        session.cookie,
-        max_age=SESSION_SECONDS,
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
-    return response
+    return page(request, "signed_in.html", made=session, to=to, here=to)
+
+
+def _form(request: Request, to: str, *, wrong: bool = False) -> Response:
+    """A form, in a page that does not repeat its own address, in which a token may stand."""
+    return page(request, "sign_in.html", status=403 if wrong else 200, wrong=wrong, to=to, here=to)
 
 
 async def _sign_out(request: Request) -> Response:
     session, _ = await acting(request)
     console_of(request).log.note(session.name, "signed out", "", "done")
-    response = RedirectResponse("/", status_code=303, headers=HEADERS)
-    response.delete_cookie(cookie_name(request), httponly=True, samesite="strict")
-    return response
+    return RedirectResponse("/", status_code=303, headers=HEADERS)
 
 
 async def _log(request: Request) -> Response:
-    if session_of(request) is None:
+    if not is_piece(request):
+        return page(request, "log.html")
+    if asking(request) is None:
         raise Forbidden("the log of actions is for those who may act: sign in first")
     entries, problem = await console_of(request).log.shown()
-    return page(request, "log.html", entries=entries, problem=problem)
+    return piece(request, "log_entries.html", entries=entries, problem=problem)
 
 
 def _own_path(path: str) -> str:

@@ -18,11 +18,11 @@ async def test_what_is_done_in_one_console_stands_in_all_and_stays(world: World)
         await second.until("/events", "No event is kept")
         await first.sign_in("ada")
         await second.sign_in("bob")
-        text = await second.until("/log", "<td>ada</td>")
+        text = await second.until_logged("<td>ada</td>")
         assert text.count("signed in") == 2
     async with served(world, works=False) as (later, _):
         await later.sign_in("eve")
-        text = await later.until("/log", "<td>ada</td>")
+        text = await later.until_logged("<td>ada</td>")
         order = [text.index(f"<td>{name}</td>") for name in ("eve", "bob", "ada")]
         assert order == sorted(order)  # the latest first
         assert "Only what was done in this process" not in text
@@ -47,7 +47,7 @@ async def test_dead_letters_that_are_retried_or_dropped_on_the_command_line_are_
     assert [name in listed.stdout for name in ("ada", "bob")] == [True] * 2
     async with served(world, works=False) as (visitor, _):
         await visitor.sign_in("zoe")
-        text = await visitor.until("/log", "<td>bob</td>")
+        text = await visitor.until_logged("<td>bob</td>")
         assert "command line on" in text
 
 
@@ -60,7 +60,7 @@ async def test_while_nats_is_away_a_console_shows_its_own_and_writes_it_later(wo
                     await asyncio.sleep(0.01)
             broker.end()
             await visitor.sign_in("ada")
-            text = await visitor.until("/log", "Only what was done in this process", seconds=40)
+            text = await visitor.until_logged("Only what was done in this process", seconds=40)
             assert "<td>ada</td>" in text
             broker.start()
             again = Visitor(visitor.port)

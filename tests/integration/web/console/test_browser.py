@@ -15,7 +15,7 @@ from publisher.web.console import bounded
 from publisher.web.console.sources import ledger
 from publisher.web.console.sources.database import Database
 from tests.integration.web.console.test_dead_letters import bury, registration
-from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, window
+from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, sign_in, window
 from tests.support.web.console import TOKEN, served
 from tests.support.world import World
 
@@ -127,7 +127,8 @@ async def test_the_slider_shows_what_a_worktree_was_like(world: World) -> None:
 
 async def test_a_dead_letter_is_retried_and_a_command_sent_by_clicks(world: World) -> None:
     await bury(world, registration("flume"), b"nonsense")
-    async with opened(world, f"/sign-in?token={TOKEN}") as page:
+    async with opened(world, "/") as page:
+        await sign_in(page, TOKEN)
         await page.get_by_role("link", name="Dead letters", exact=True).click()
         await page.get_by_role("button", name="Retry dead letter 1").click()
         await expect(page.get_by_role("status").first).to_contain_text("Dead letter 1 sent once more")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.web.console.test_dead_letters import bury
-from tests.support.web.browser import check_accessible, check_fits, chromium, needs_chromium, window
-from tests.support.web.console import served
+from tests.support.web.browser import check_accessible, check_fits, chromium, needs_chromium, sign_in, window
+from tests.support.web.console import TOKEN, served
 from tests.support.web.hostile import TEXT, fill
 from tests.support.world import World
 
@@ -49,13 +49,13 @@ async def test_every_page_fits_is_accessible_and_keeps_its_policy(world: World, 
         await world.drained()
         origin = f"http://127.0.0.1:{visitor.port}"
         async with window(browser, origin, width=width, color_scheme=scheme) as page:
-            await page.goto("/sign-in")
-            await page.get_by_label("Token").fill("token-of-this-test")
-            await page.get_by_role("button", name="Sign in").click()
+            await sign_in(page, TOKEN, "ada")
             for path in paths_of(ids):
                 await page.goto(path)
                 if "/worktrees/" in path or path.startswith("/projects/"):
                     await page.locator(".timeline li").first.wait_for()
+                if path == "/log":
+                    await page.get_by_role("table").wait_for()
                 assert await page.get_by_role("searchbox").count() == 1, path
                 await check_fits(page)
                 await check_accessible(page)

@@ -47,8 +47,10 @@ async def filled(world: World) -> World:
 async def test_whatever_is_in_a_field_is_text_on_every_page(filled: World) -> None:
     async with served(filled) as (visitor, _):
         await filled.drained()
-        await visitor.sign_in(TEXT[:50])
+        signed = await visitor.sign_in(TEXT[:50])
         pages = await crawled(visitor, "/", f"/search?q={quote(TEXT[:60])}", "/log", f"/events?agent={quote(TEXT)}")
+        for path, answer in {"/sign-in": signed, "/log": await visitor.log()}.items():
+            pages[path] = (answer.status, answer.text)
 
         assert len(pages) > 60
         for path, (status, text) in pages.items():

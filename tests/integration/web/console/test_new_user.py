@@ -11,7 +11,7 @@ from playwright.async_api import expect
 from tests.integration.web.console.test_dead_letters import bury, registration
 from tests.support.processes import run
 from tests.support.servers.up import server_of, stop, up
-from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, window
+from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, sign_in, window
 from tests.support.world import World
 
 pytestmark = needs_chromium
@@ -23,7 +23,7 @@ async def test_what_happens_is_seen_and_what_is_wrong_is_said_with_what_to_do(st
         token = (state_dir / "http.token").read_text().strip()
         async with chromium() as browser, window(browser, endpoints["http_url"]) as page:
             # given who followed the link that up prints
-            await page.goto(f"/sign-in?token={token}")
+            await sign_in(page, token)
             await page.get_by_role("link", name="Events", exact=True).click()
             await expect(page.locator("[data-live-state]")).to_have_text("live")
 

@@ -20,7 +20,7 @@ async def test_verify_and_audit_run_in_the_background_and_tell_their_figures(wor
         await world.drained()
         await visitor.sign_in("ada")
         for kind in ("audit", "verify"):
-            assert (await visitor.act("/proof", f"/proof/{kind}", {})).status == 303
+            assert (await visitor.act(f"/proof/{kind}", {})).status == 303
         assert len([run for run in console.proofs.runs if run.is_running]) == 2
         await visitor.until("/proof", '<span class="badge well">clean</span>', seconds=60)
         while any(run.is_running for run in console.proofs.runs):
@@ -43,11 +43,11 @@ async def test_what_is_lost_and_what_differs_is_named(world: World) -> None:
             conn.execute("ALTER TABLE projects DISABLE TRIGGER USER")
             conn.execute("UPDATE projects SET description = 'nobody was told'")
         await visitor.sign_in()
-        await visitor.act("/proof", "/proof/audit", {})
+        await visitor.act("/proof/audit", {})
         text = await visitor.until("/proof", '<span class="badge bad">differs</span>', seconds=60)
         assert figures(text)["lost"] == "1"
         assert '<a href="/events/2">event 2</a>' in text
-        await visitor.act("/proof", "/proof/verify", {})
+        await visitor.act("/proof/verify", {})
         assert "nobody was told" in await visitor.until("/proof", "description is", seconds=60)
 
 
@@ -57,13 +57,13 @@ async def test_one_of_a_kind_at_a_time_and_only_for_who_may_act(world: World) ->
         assert console.proofs.runs == []
         await visitor.sign_in()
         for _ in range(3):
-            await visitor.act("/proof", "/proof/audit", {})
+            await visitor.act("/proof/audit", {})
         assert len(console.proofs.runs) == 1
-        assert (await visitor.act("/proof", "/proof/planets", {})).status == 404
+        assert (await visitor.act("/proof/planets", {})).status == 404
 
 
 async def test_a_proof_that_cannot_be_made_says_why(world: World) -> None:
     async with served(world, works=False) as (visitor, _):
         await visitor.sign_in()
-        await visitor.act("/proof", "/proof/audit", {})
+        await visitor.act("/proof/audit", {})
         await visitor.until("/proof", "has published nothing to stream", seconds=60)

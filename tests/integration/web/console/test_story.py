@@ -11,7 +11,7 @@ from registry.client import RegistryClient
 from registry.subjects import Names
 from tests.support.processes import run
 from tests.support.servers.up import up
-from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, window
+from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, sign_in, window
 
 pytestmark = needs_chromium
 expect.set_options(timeout=WAIT_MS)
@@ -23,7 +23,7 @@ async def test_from_up_to_a_retried_dead_letter(state_dir: Path) -> None:
         with up(state_dir) as (process, endpoints):
             async with window(browser, endpoints["http_url"]) as page:
                 # the console, by the link
-                await page.goto(link(state_dir))
+                await sign_in(page, token(state_dir))
                 assert "token" not in page.url
                 await expect(page.locator("#health")).to_contain_text("All is well")
 
@@ -52,7 +52,7 @@ async def test_from_up_to_a_retried_dead_letter(state_dir: Path) -> None:
         # and back, by its new link
         with up(state_dir) as (_, again):
             async with window(browser, again["http_url"]) as page:
-                await page.goto(link(state_dir))
+                await sign_in(page, token(state_dir))
                 await page.get_by_role("link", name="Dead letters", exact=True).click()
                 await page.get_by_role("button", name=re.compile("Retry dead letter")).click()
                 await expect(page.get_by_text("sent once more.")).to_be_visible()
@@ -66,7 +66,7 @@ async def test_a_page_goes_on_by_itself_where_port_and_token_are_chosen(state_di
         with up(state_dir, **chosen) as (process, endpoints):
             origin = endpoints["http_url"]
             async with window(browser, origin) as page:
-                await page.goto("/sign-in?token=chosen-for-this-test")
+                await sign_in(page, chosen["IMI_HTTP_TOKEN"])
                 await page.get_by_role("link", name="Events", exact=True).click()
                 await expect(page.locator("[data-live-state]")).to_have_text("live")
                 process.terminate()
@@ -84,6 +84,6 @@ async def test_a_page_goes_on_by_itself_where_port_and_token_are_chosen(state_di
                     await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
-def link(state_dir: Path) -> str:
-    """What the link that `up` printed leads to."""
-    return f"/sign-in?token={(state_dir / 'http.token').read_text().strip()}"
+def token(state_dir: Path) -> str:
+    """The one in the link that `up` printed."""
+    return (state_dir / "http.token").read_text().strip()

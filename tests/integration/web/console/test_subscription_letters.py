@@ -51,10 +51,9 @@ async def test_one_is_redelivered_when_its_subscription_runs_again(world: World,
         page = (await visitor.get(f"/dead-letters/{DURABLE}/{number}")).text
         assert "1 attempt<" in page
         assert "project.registered" in page
-        assert "Retry" not in page  # nobody has signed in
         # when
         await visitor.sign_in("ada")
-        answer = await visitor.act(LIST, f"/dead-letters/{DURABLE}/{number}/retry", {})
+        answer = await visitor.act(f"/dead-letters/{DURABLE}/{number}/retry", {})
         text = (await visitor.get(answer.headers["location"])).text
         # then it waits for the subscription, which has learned it meanwhile
         assert f"Dead letter {number} sent once more." in text
@@ -76,11 +75,11 @@ async def test_one_is_dropped_after_a_question_and_the_other_stays(world: World,
         path = f"/dead-letters/{DURABLE}/{numbers[0]}/drop"
         assert "Drop for good" in (await visitor.get(path)).text
         assert len(await letters(client, 2)) == 2  # to ask is to do nothing
-        answer = await visitor.act(path, path, {})
-        assert answer.headers["location"] == LIST
+        answer = await visitor.act(path, {})
+        assert answer.headers["location"].startswith(f"{LIST}&told=")
         assert [letter.number for letter in await letters(client, 1)] == numbers[1:]
         assert await done(client) == [("ada", "drop", numbers[0])]
-        assert (await visitor.act(LIST, path, {})).status == 404  # it is gone
+        assert (await visitor.act(path, {})).status == 404  # it is gone
 
 
 @pytest.mark.parametrize(("deed", "action"), [("retry", "redeliver"), ("drop", "drop")])
@@ -93,7 +92,7 @@ async def test_all_that_match_and_no_other(world: World, client: RegistryClient,
         question = (await visitor.get(f"{path}?of={DURABLE}&q=PROJECT.UPDATED")).text
         assert "all 2 dead letters" in question
         fields = dict(re.findall(r'type="hidden" name="(of|q|last)" value="([^"]*)"', question))
-        answer = await visitor.act(LIST, path, fields)
+        answer = await visitor.act(path, fields)
         assert "2 dead letters" in (await visitor.get(answer.headers["location"])).text
         assert await done(client) == [("ada", action, number) for number in numbers[1:]]
         left = [letter async for letter in client.dead_letters.find(DURABLE)]
