@@ -47,9 +47,9 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         "stream and the ledger, and its outcome comes back as a reply. Baseline: as many database connections call the "
         "function that the command ends in; both commit durably and write the event. `apply_command` is what the "
         "applier calls, with the ledger and the outcome event but without any message. `stream and back` is a work "
-        "queue, the function for as many calls a transaction as the applier takes, an answer and an acknowledgement, "
-        "without ledger and outcome event. CPU is that of all processes: client, both servers, and the service, which "
-        "publishes the events of every side.",
+        "queue, the function for all calls that wait, up to as many a transaction as the applier takes, an answer and "
+        "an acknowledgement, without ledger and outcome event. CPU is that of all processes: client, both servers, and "
+        "the service, which publishes the events of every side.",
     )
     prefix = new_prefix()
     async with AsyncExitStack() as stack:

@@ -8,6 +8,7 @@ Why: docs/adr/0005-commands.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from time import monotonic
@@ -27,6 +28,7 @@ from nats.js.api import (
 )
 
 from publisher.settings import Settings
+from publisher.stream.protocol import publish_plain, write
 from registry.broker.consumers import consumers_of
 from registry.broker.errors import NOT_UNIQUE, translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
@@ -42,6 +44,10 @@ HEADROOM_BYTES = 16 * 1024
 CONSUMER = "imi-applier-"
 
 
+Said = tuple[str, bytes]
+"""Subject and payload of an outcome, or of an acknowledgement."""
+
+
 class Received(NamedTuple):
     """A message on a command subject."""
 
@@ -52,6 +58,11 @@ class Received(NamedTuple):
     """In the stream."""
     stored_at: datetime
     ack_subject: str
+
+    @property
+    def acknowledgement(self) -> Said:
+        """What tells the server that a command is done."""
+        return self.ack_subject, b""
 
 
 class CommandStream:
@@ -133,13 +144,13 @@ class CommandStream:
         """End `next`: the connection is gone."""
         self._pull.abandon()
 
-    async def answer(self, subject: str, payload: bytes) -> None:
-        """Publish an outcome to whoever listens."""
-        await self._publish(subject, payload)
+    async def publish(self, said: Iterable[Said]) -> None:
+        """Publish outcomes to whoever listens, and acknowledgements, in this order.
 
-    async def acknowledge(self, received: Received) -> None:
-        """Tell the server that a command is done. Lost with the connection, it leaves a command the ledger knows."""
-        await self._publish(received.ack_subject, b"")
+        An acknowledgement that is lost with the connection leaves a command the ledger knows.
+        """
+        with translated_nats(f"cannot answer what came from stream {self.name}"):
+            await write(self._client, [publish_plain(*one) for one in said])
 
     async def terminate(self, received: Received) -> None:
         """Take a message out of the stream for good; returns once that is so."""
@@ -165,10 +176,6 @@ class CommandStream:
             for name, since in self._idle_since.items():
                 if now - since >= GONE_SECONDS:
                     await self._js.delete_consumer(self.name, name)  # NotFound: another standby was quicker
-
-    async def _publish(self, subject: str, payload: bytes) -> None:
-        with translated_nats(f"cannot publish to {subject}"):
-            await self._client.publish(subject, payload)
 
     def _wanted(self) -> StreamConfig:
         """Full, it refuses what comes, so that what it holds is never lost, and a sender knows at once."""

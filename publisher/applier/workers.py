@@ -17,7 +17,7 @@ from uuid import UUID
 
 from publisher.applier import ledger
 from publisher.applier.actors import Actors
-from publisher.applier.command_stream import CommandStream, Received
+from publisher.applier.command_stream import CommandStream, Received, Said
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.keys import keys
 from publisher.applier.metrics import ApplierMetrics
@@ -128,7 +128,7 @@ class Workers:
         if reply_to is not None:
             code = outcome_code(error)
             outcome = Outcome(command_id=NO_ID, verdict="rejected", code=code, message=str(error))
-            await self._stream.answer(reply_to, outcome.model_dump_json().encode())
+            await self._stream.publish([(reply_to, outcome.model_dump_json().encode())])
         await self._bury(received, str(error), attempts=1)
 
     async def _work(
@@ -177,8 +177,7 @@ class Workers:
                 self._metrics.retried(job.item.command.id, job.item.command.name, None)
                 self._alone.put(job, job.sender)
         else:
-            for job, outcome in zip(jobs, outcomes, strict=True):
-                await self._done(job, outcome)
+            await self._done(jobs, outcomes)
 
     async def _each(self, conn: ledger.Connection, jobs: Jobs) -> None:
         """Carry out the one of `jobs`; when it meets a fault that may pass, later again."""
@@ -190,13 +189,13 @@ class Workers:
             command_id = job.item.command.id
             code = outcome_code(error)
             outcome = Outcome(command_id=command_id, verdict="rejected", code=code, message=str(error))
-            await self._answer(job, outcome)
+            await self._stream.publish(self._answers(job, outcome))
             await self._bury(job.item.received, str(error), job.attempts + 1, **_ids(job.item.command))
             self._end(job, "rejected", str(error))
         except RegistryError as error:
             await self._retry(job, error, is_its_own=_is_its_own(error) or conn.closed)
         else:
-            await self._done(job, outcome)
+            await self._done(jobs, [outcome])
 
     async def _retry(self, job: Job[Work], error: RegistryError, *, is_its_own: bool) -> None:
         """Have a job carried out again, however often; a fault that may be the command's own, so often and no more."""
@@ -217,11 +216,15 @@ class Workers:
         """Have a job carried out alone after a while; those behind it go on waiting."""
         asyncio.get_running_loop().call_later(delay_seconds, self._alone.put, job, job.sender)
 
-    async def _done(self, job: Job[Work], outcome: Outcome) -> None:
-        self._metrics.settled(job.item.command.id)
-        await self._answer(job, outcome)
-        await self._stream.acknowledge(job.item.received)
-        self._end(job, outcome.verdict, outcome.message if outcome.code else None)
+    async def _done(self, jobs: Jobs, outcomes: Sequence[Outcome]) -> None:
+        """Answer jobs that are carried out, and acknowledge each behind its answer."""
+        said: list[Said] = []
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            self._metrics.settled(job.item.command.id)
+            said += [*self._answers(job, outcome), job.item.received.acknowledgement]
+        await self._stream.publish(said)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            self._end(job, outcome.verdict, outcome.message if outcome.code else None)
 
     def _end(self, job: Job[Work], verdict: str, error: str | None) -> None:
         """Let those go on that wait for a job."""
@@ -230,19 +233,21 @@ class Workers:
             job.item.span.end({"imi.verdict": verdict}, error)
         self._lanes.done(job)
 
-    async def _answer(self, job: Job[Work], outcome: Outcome) -> None:
-        """Send the outcome to the sender's inbox and to the reply subject.
+    def _answers(self, job: Job[Work], outcome: Outcome) -> list[Said]:
+        """Count an outcome; returns it for the sender's inbox, and for the reply subject.
 
         Where that subject is in a work queue, the answer would stay there until somebody takes it: only a sender who
         names no inbox will.
         """
         command = job.item.command
         self._metrics.answered(command.name, outcome.verdict, job.item.received.stored_at)
+        said: list[Said] = []
         if command.reply_to is not None:
-            await self._stream.answer(command.reply_to, outcome.model_dump_json().encode())
+            said.append((command.reply_to, outcome.model_dump_json().encode()))
         if command.reply_to is None or not self._profile.is_shared:
             subject = self._names.reply_subject(command.name, command.id)
-            await self._stream.answer(subject, self._profile.reply(command, outcome))
+            said.append((subject, self._profile.reply(command, outcome)))
+        return said
 
     async def _bury(self, received: Received, reason: str, attempts: int, **ids: str) -> None:
         """Keep a message as a dead letter; `ids` are those of the command in it, if it is one."""

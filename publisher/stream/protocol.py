@@ -1,8 +1,9 @@
 """Many messages at once onto a NATS connection.
 
 nats-py's own `publish` takes 8 µs a message, most of it for the headers: with that, a third of the relay's time.
-Commands written together take 1 µs. The connection, its TLS, its authentication and its end are nats-py's; what is used
-of its inside stands here alone, and `pyproject.toml` keeps to the versions that have it.
+Commands written together take 1 µs; without headers it is 2.8 and 0.3. The connection, its TLS, its authentication and
+its end are nats-py's; what is used of its inside stands here alone, and `pyproject.toml` keeps to the versions that
+have it.
 """
 
 from __future__ import annotations
@@ -29,11 +30,16 @@ def publish(message: Message, headers: str, reply: str) -> bytes:
     `headers` are lines, each with its line end. Raises `nats.errors.BadSubjectError` for a subject that would end in
     the middle of the command.
     """
-    if not _SUBJECT.fullmatch(message.subject):
-        raise nats.errors.BadSubjectError
+    _check(message.subject)
     size = len("NATS/1.0\r\n\r\n") + len(headers)
     head = f"HPUB {message.subject} {reply} {size} {size + len(message.payload)}\r\nNATS/1.0\r\n{headers}\r\n"
     return b"%b%b\r\n" % (head.encode(), message.payload)
+
+
+def publish_plain(subject: str, payload: bytes) -> bytes:
+    """The command that publishes `payload` without headers. Raises as `publish`."""
+    _check(subject)
+    return b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload)
 
 
 async def write(client: Client, commands: Iterable[bytes]) -> None:
@@ -48,3 +54,8 @@ async def write(client: Client, commands: Iterable[bytes]) -> None:
         await client._send_command(piece)
         await client._flush_pending()
         await asyncio.sleep(0)  # nats-py's own task writes to the socket
+
+
+def _check(subject: str) -> None:
+    if not _SUBJECT.fullmatch(subject):
+        raise nats.errors.BadSubjectError

@@ -11,6 +11,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Coroutine, Iterable
+from secrets import token_hex
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,6 +27,8 @@ from registry.validation import INBOX
 
 VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
 
+NOBODY_LISTENS = "503"
+"""Status with which a server answers for those whom there are none of."""
 NO_MORE_SUBSCRIPTIONS = "maximum subscriptions exceeded"
 """What a server says, and goes on, when the account has as many as it may."""
 ANSWERED = re.compile(INBOX.encode() + rb"|_R_(\.[!-)+-=?-~]+)+")
@@ -78,9 +81,37 @@ class PermittedClient(Client):
         except Invalid as error:
             raise nats.errors.Error(str(error)) from error
 
-    async def request(self, subject: str, *arguments: Any, **options: Any) -> Msg:
-        """As nats-py's. Raises `NotPermitted`, too."""
-        return await self.unless_refused(subject, super().request(subject, *arguments, **options))
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,
+        old_style: bool = False,  # noqa: ARG002  # nats-py's other way, which nobody asks for
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """As nats-py's, on its inbox. Raises `NotPermitted`, too.
+
+        What is awaited is one future, which the answer or the refusal ends.
+        """
+        if not self._resp_sub_prefix:
+            await self._init_request_sub()
+        token = token_hex(16)
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._resp_map[token] = answer
+        self._asked[answer] = subject
+        try:
+            inbox = (self._resp_sub_prefix or b"").decode()  # none: it was closed meanwhile
+            await self.publish(subject, payload, f"{inbox}{token}", headers)
+            async with asyncio.timeout(timeout):
+                message = await answer
+        except TimeoutError:
+            raise nats.errors.TimeoutError from None
+        finally:
+            del self._asked[answer]
+            self._resp_map.pop(token, None)
+        if message.headers and message.headers.get("Status") == NOBODY_LISTENS:
+            raise nats.errors.NoRespondersError
+        return message
 
     async def unless_refused(self, subject: str, coming: Coroutine[Any, Any, Msg]) -> Msg:
         """What comes in answer to a message on `subject`. Raises `NotPermitted` when that may not be sent."""
