@@ -112,16 +112,18 @@ class Batch:
             await self._known(conn)
         if not going:
             return []
-        taken, self._pending = self._pending[:going], self._pending[going:]
-        self._bytes = sum(len(one.text) for one in self._pending)
+        taken = self._pending[:going]
         behind = str(taken[-1].event.position)
         told_events = [one for one in taken if one.text]
         sequences = [one.event.sequence for one in told_events]
         with translated():
             values = [self.position, behind, is_complete, sequences, [one.text for one in told_events]]
             await conn.execute(APPLY, values)
+        # Who is cut short does not know whether it was committed: what was sent is pending until it is.
         self.position = behind
         self.sequence = taken[-1].event.sequence
+        del self._pending[:going]
+        self._bytes = sum(len(one.text) for one in self._pending)
         now = datetime.now(UTC)
         return [(now - one.at).total_seconds() for one in told_events]
 

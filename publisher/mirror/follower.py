@@ -19,7 +19,7 @@ from publisher.outbox.connection import READER, connect, translated
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.client.replay import replay
-from registry.concurrency.tasks import first_error
+from registry.concurrency.tasks import run_until
 from registry.errors import Conflict, Invalid, NotFound, Unavailable, Unprepared
 from registry.history.pages import HistoryLost, Replayed
 from registry.log import log
@@ -61,6 +61,8 @@ class Follower(Part):
         self.health: MirrorHealth = health
         self._reason: str | None = None
         """Why a snapshot is to be taken."""
+        self._snapshots = 0
+        """How many there had been when that was found."""
         self._renewed_after = 0
         """Sequence of the last event for which one was taken."""
 
@@ -77,15 +79,15 @@ class Follower(Part):
             state = await self._ready(conn, source, state)
             try:
                 await self._follow(conn, source, state)
-            except Exception as caught:  # of tasks that ran beside each other
-                self._look_at(first_error(caught))
+            except Exception as error:  # of whoever reads, or watches
+                self._look_at(error, state)
 
-    def _look_at(self, error: Exception) -> NoReturn:
+    def _look_at(self, error: Exception, state: MirrorState) -> NoReturn:
         """Raise `error` as one that is to be waited for where it is one, and note whether a snapshot is needed."""
         if isinstance(error, OtherSource) or not isinstance(error, Conflict):
             raise error from None
         if isinstance(error, Renewal | Untold | HistoryLost):
-            self._reason = str(error)
+            self._reason, self._snapshots = str(error), state.snapshots
             self._renewed_after = error.sequence if isinstance(error, Untold) else 0
         raise Unavailable(str(error)) from error
 
@@ -115,6 +117,8 @@ class Follower(Part):
 
     async def _ready(self, conn: AsyncConnection[Any], source: Source, state: MirrorState) -> MirrorState:
         """The state from which events lead on: as it is, or after a snapshot. Raises `Unavailable`, `OtherSource`."""
+        if self._reason is not None and state.snapshots != self._snapshots:  # it was taken, though this did not hear so
+            self._reason, self._renewed_after = None, 0
         reason = self._reason or await self._reason_now(source, state)
         if reason is None:
             return state
@@ -187,9 +191,7 @@ class Follower(Part):
 
     async def _follow(self, conn: AsyncConnection[Any], source: Source, state: MirrorState) -> None:
         batch = Batch(state.position, state.sequence)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch(conn, source, state, batch))
-            await self._read(conn, source, batch)
+        await run_until(asyncio.Event(), [self._watch(conn, source, state, batch), self._read(conn, source, batch)])
 
     async def _read(self, conn: AsyncConnection[Any], source: Source, batch: Batch) -> None:
         """Apply what comes, for ever."""

@@ -22,6 +22,7 @@ from publisher.replica.state import ReplicaState, read_state
 from publisher.replica.subscription import Subscription, has_applied, read_subscription
 from publisher.settings import Settings
 from registry.concurrency.backoff import Backoff
+from registry.concurrency.tasks import run_until
 from registry.errors import Conflict, Unavailable
 
 INTERVAL_SECONDS = 1.0
@@ -46,9 +47,8 @@ class ReplicaWatch(Part):
 
     async def work(self) -> None:
         """Watch until an error ends it. Raises `Conflict` when the database is no replica, or no longer."""
-        async with connect(self._database_url, self._name, READER) as conn, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._look(conn))
-            tasks.create_task(self._measure(conn))
+        async with connect(self._database_url, self._name, READER) as conn:
+            await run_until(asyncio.Event(), [self._look(conn), self._measure(conn)])
 
     async def _look(self, conn: AsyncConnection[Any]) -> None:
         """Ask this database, again and again."""

@@ -14,6 +14,7 @@ from registry.client.replay import replay
 from registry.client.snapshot import take_snapshot
 from registry.concurrency.backoff import Backoff
 from registry.concurrency.outage import Outage
+from registry.concurrency.tasks import end
 from registry.errors import Conflict, NotFound, Unavailable
 from registry.history.snapshot import Snapshot
 from registry.history.state import DataElsewhere
@@ -21,8 +22,6 @@ from registry.log import log
 from registry.models import Project, Worktree, WorktreeType
 from registry.position import After, Position
 from registry.profiles.profile import Profile
-
-CANCEL_AGAIN_SECONDS = 1.0
 
 
 class Projection:
@@ -72,10 +71,7 @@ class Projection:
                 try:
                     yield
                 finally:
-                    # Again and again: `asyncio.wait_for` of Python 3.11, on which nats-py waits, may swallow it.
-                    while not task.done():
-                        task.cancel()
-                        await asyncio.wait([task], timeout=CANCEL_AGAIN_SECONDS)
+                    await end([task])
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # what the block raised is not to be seen as a group
 

@@ -38,16 +38,23 @@ async def run_until(stop: asyncio.Event, work: Iterable[Coroutine[Any, Any, None
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel `tasks` and wait until they have ended.
+    """Cancel `tasks` and wait until they have ended, also where who waits is cancelled meanwhile.
 
     Again and again: `asyncio.wait_for` of Python 3.11, on which psycopg and nats-py wait, swallows a cancellation that
-    comes together with its result.
+    comes together with its result. A `TaskGroup` cancels once.
     """
     running = set(tasks)
+    told: asyncio.CancelledError | None = None
     while running:
         for task in running:
             task.cancel()
-        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
+        try:
+            await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
+        except asyncio.CancelledError as cancelled:
+            told = cancelled
+        running = {task for task in running if not task.done()}
+    if told is not None:
+        raise told
 
 
 async def in_time(work: Coroutine[Any, Any, T], seconds: float, who: str) -> T:

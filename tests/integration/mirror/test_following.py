@@ -129,6 +129,7 @@ async def test_a_look_at_the_source_while_events_are_applied_is_no_reason_for_a_
     source: World, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follower, "CHECK_SECONDS", 0.0)
-    async with mirror.following(), writing(source.database, writers=4) as load:
+    async with mirror.following() as health, writing(source.database, writers=4) as load:
         await load.reach(commits=300)
+    assert health.interrupted == 0
     assert mirror.state("snapshots") == (1,)

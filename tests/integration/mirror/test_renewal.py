@@ -11,6 +11,7 @@ from tests.support.databases import Role, name_of, new_database
 from tests.support.mirror.mirrors import Mirror
 from tests.support.outbox.changes import rename_project
 from tests.support.parts import until
+from tests.support.proxy import Direction, postgres_proxy
 from tests.support.world import World, running
 
 
@@ -108,14 +109,46 @@ async def test_another_registry_in_the_place_of_the_source_is_not_followed_until
     assert mirror.state("snapshots") == (2,)
 
 
-async def test_rows_that_somebody_damaged_are_mended_by_a_snapshot(source: World, mirror: Mirror) -> None:
-    await known(source, mirror)
+def damage(mirror: Mirror) -> None:
+    """Its rows are gone, and nothing says so."""
     with psycopg.connect(mirror.database, autocommit=True) as conn:
         conn.execute("ALTER TABLE projects DISABLE TRIGGER mirror_refuses")
         conn.execute("ALTER TABLE worktrees DISABLE TRIGGER mirror_refuses")
         conn.execute("DELETE FROM projects")
         conn.execute("ALTER TABLE projects ENABLE ALWAYS TRIGGER mirror_refuses")
         conn.execute("ALTER TABLE worktrees ENABLE ALWAYS TRIGGER mirror_refuses")
+
+
+async def test_a_snapshot_that_was_committed_unheard_is_not_taken_again(source: World, mirror: Mirror) -> None:
+    await known(source, mirror)
+    damage(mirror)
+    async with postgres_proxy(mirror.database) as (proxy, through):
+        commits: list[bytes] = []
+
+        def loses_the_answer(direction: Direction, data: bytes) -> bool:
+            if direction == "to_server":
+                commits.extend([data] if b"COMMIT" in data else [])
+            elif commits:
+                proxy.cut()
+                proxy.swallow = None
+                return True
+            return False
+
+        proxy.swallow = loses_the_answer
+        async with Mirror(source, through, is_set_up=False).following():
+            with psycopg.connect(source.database, autocommit=True) as conn:
+                conn.execute("UPDATE worktrees SET ahead_of_trunk = 3")
+            async with asyncio.timeout(60):
+                while proxy.swallow is not None:
+                    await asyncio.sleep(0.02)
+            rename_project(source.database, 2)
+            await mirror.assert_same()
+    assert mirror.state("snapshots") == (2,)
+
+
+async def test_rows_that_somebody_damaged_are_mended_by_a_snapshot(source: World, mirror: Mirror) -> None:
+    await known(source, mirror)
+    damage(mirror)
     async with mirror.following():
         with psycopg.connect(source.database, autocommit=True) as conn:
             conn.execute("UPDATE worktrees SET ahead_of_trunk = 3")

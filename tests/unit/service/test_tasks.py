@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from registry.concurrency.tasks import run_until
+from registry.concurrency import tasks
+from registry.concurrency.tasks import end, run_until
 
 
 class Failed(Exception):
@@ -31,6 +32,27 @@ async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
     async with asyncio.timeout(10):
         await run_until(stop, [endless(ended)])
     assert ended == ["swallowed", "cancelled"]
+
+
+async def test_a_task_that_swallows_many_is_waited_for_also_by_one_that_is_cancelled_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_AGAIN_SECONDS", 0.01)
+    swallowed: list[int] = []
+
+    async def stubborn() -> None:
+        while len(swallowed) < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed.append(1)
+
+    group = asyncio.create_task(run_until(asyncio.Event(), [stubborn()]))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await end([group])
+    assert group.cancelled()
+    assert len(swallowed) == 3
 
 
 async def test_the_first_failure_ends_the_others_and_is_raised_out_of_its_group() -> None:
