@@ -223,15 +223,12 @@ def load(**overrides: object) -> Settings:
         first = error.errors()[0]
         field = printable_place(".".join(str(part) for part in first["loc"]))
         rule = RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"].removeprefix("Value error, "))
-        shown = HIDDEN if first["loc"][0] in SECRETS else _shown(field, str(first["input"]))
+        redact = redacted_server if field.endswith("_url") else redacted
+        shown = HIDDEN if first["loc"][0] in SECRETS else redact(str(first["input"]))
         raise Invalid(f'setting {field}: value "{told(shown)}": {rule}') from None
     if found.event_versions:  # which there are only the profile knows
         profile_of(found)
     return found
-
-
-def _shown(field: str, text: str) -> str:
-    return redacted_server(text) if field.endswith("_url") else redacted(text)
 
 
 def _over(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
