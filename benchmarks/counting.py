@@ -122,7 +122,7 @@ def _add(report: Report, write: str, values: Mapping[str, list[float]]) -> None:
             "times",
             ratio(values[AS_IT_IS], values[NONE]),
             at_most=LIMIT,
-            bound=f"`{NOTHING}` take {against[NOTHING]} already, `{INSIDE}` {against[INSIDE]}; the noise is "
+            bound=f"`{INSIDE}` is at {against[INSIDE]}, `{NOTHING}` at {against[NOTHING]}, `{AGAIN}` at "
             f"{against[AGAIN]}",
         )
     )

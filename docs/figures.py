@@ -100,6 +100,8 @@ PLACES: dict[str, list[str]] = {
         "those 24 hours | {stats} ms |",
         "| a row a project | {summary} ms |",
         "that have some in flight | {inflight} ms |",
+        "an update of one row takes {counts, update} times",
+        "`log_activity` {counts, log} times",
     ],
     "publisher/capacity/estimate.py": [
         "outbox_bytes={outbox} + 132,",

@@ -27,6 +27,7 @@ ONE_ROW, BULK = "highest steady rate, one row, against", "highest steady rate, b
 DEBEZIUM, MQ_BRIDGE = "Debezium embedded, nats-py", "mq-bridge postgres_cdc"
 IN_ORDER = f"{MQ_BRIDGE}, batches of 1"
 SNAPSHOT = "100,000 worktrees"
+COUNTS = "{}, CPU, with counts against without"
 EVEN_CPU = "CPU of PostgreSQL at the even rate"
 
 
@@ -127,6 +128,8 @@ def figures(of: Results) -> dict[str, str]:
         "writes, µs": _whole(1e6 * CORES / writes),
         "bulk": _whole(bulk),
         "bulk, µs": _whole(of.series("writer-cpu", "with events, UPDATE of 10,000 rows")),
+        "counts, update": f"{of.target('counting', COUNTS.format('update_worktree_git_state')):.2f}",
+        "counts, log": f"{of.target('counting', COUNTS.format('log_activity')):.2f}",
         "stream": _whole(stream),
         "outbox": _whole(outbox),
         "outbox, recorded": _whole(round(outbox) + RECORD_BYTES),
