@@ -22,6 +22,7 @@ from publisher.mirror.follower import Follower
 from publisher.mirror.health import MirrorHealth
 from publisher.outbox.months import Months
 from publisher.outbox.retention import Retention
+from publisher.outbox.schema import check_schema
 from publisher.part import Part
 from publisher.query_service import QueryService
 from publisher.relay.metrics import RelayMetrics
@@ -37,8 +38,6 @@ from registry.authority import written
 from registry.broker.connection import connect_nats
 from registry.concurrency.signals import ENDING, ignore_ending, tell_loop
 from registry.concurrency.tasks import run_until
-from registry.database import migrate
-from registry.database.connection import connect_blocking
 from registry.errors import Invalid
 from registry.log import log
 
@@ -170,7 +169,7 @@ class Contact(Part):
     async def work(self) -> None:
         """Return when parts may start. Raises what waiting cannot heal: another schema, a URL that is none."""
         for url in self._urls:
-            await check_database(url)
+            await check_schema(url)
         await check_nats(self._settings)
         self.health.well()
         self.settled.set()
@@ -178,16 +177,6 @@ class Contact(Part):
     def interrupted(self) -> None:
         """Settled as well: it says what it waits for, and who looks at the status page is told, too."""
         self.settled.set()
-
-
-async def check_database(database_url: str) -> None:
-    """Raise what is wrong with the database before anything is started: unreachable, or not of this schema."""
-
-    def check() -> None:
-        with connect_blocking(database_url) as conn:
-            migrate.check(conn)
-
-    await asyncio.to_thread(check)
 
 
 def database_parts(settings: Settings) -> list[DatabasePart]:

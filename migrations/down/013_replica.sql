@@ -219,7 +219,7 @@ BEGIN
                     SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
                         coalesce(
                             string_agg(
-                                format('pid %s (application "%s", user %s) since %s', pid, application_name, usename,
+                                format('pid %s (application %s, user %s) since %s', pid, to_json(application_name), usename,
                                     date_trunc('second', clock_timestamp() - xact_start)),
                                 ', ' ORDER BY xact_start
                             ),
@@ -242,7 +242,7 @@ BEGIN
                 $check$
                     SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
                         coalesce(
-                            string_agg(format('"%s" of %s since %s', gid, owner, date_trunc('second', clock_timestamp() - prepared)), ', ' ORDER BY prepared),
+                            string_agg(format('%s of %s since %s', to_json(gid), owner, date_trunc('second', clock_timestamp() - prepared)), ', ' ORDER BY prepared),
                             'none is older than a minute'
                         )
                     FROM pg_prepared_xacts

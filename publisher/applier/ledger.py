@@ -146,7 +146,7 @@ async def apply_alone(conn: Connection, database_url: str, command: Command, loo
     except Locked as error:
         if not holders:
             raise
-        raise Locked(f"{holders[-1]} holds a lock that it needs") from error
+        raise Locked(f"{holders[-1]} holds or asks for a lock that it needs") from error
 
 
 def _translated(error: psycopg.Error) -> RegistryError:

@@ -11,7 +11,7 @@ import typer
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
 from publisher.cli.servers.installation import installation
-from publisher.cli.servers.session import located_schema, run
+from publisher.cli.servers.session import checked_schema, located_schema, run
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_document, say, write
 from registry.errors import Invalid, Unavailable
@@ -174,7 +174,7 @@ def doctor(
     from publisher import doctor as examination
 
     with installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings:
-        located_schema(settings.database_url)
+        checked_schema(settings)
         if watch:
             run(_watch(settings, as_json=as_json), tells_blockers=False)
             return

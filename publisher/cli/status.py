@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, NatsUrl, UpFolder
-from publisher.cli.servers.session import located_schema, run
+from publisher.cli.servers.session import checked_schema, located, run
 from publisher.cli.terminal.text import emit_json
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def status(
 
     Example: imi-registry status --watch
     """
-    settings = located_schema(database_url, "nats_url", nats_url=nats_url)
+    settings = located("database_url", "nats_url", database_url=database_url, nats_url=nats_url)
+    checked_schema(settings)
     if watch and not as_json:
         run(_watch(settings), tells_blockers=False)
         return

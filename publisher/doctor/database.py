@@ -1,4 +1,4 @@
-"""What in the database keeps events back or will soon: triggers, old transactions, slots, connections, clocks."""
+"""What in the database keeps events back or will soon: locks, triggers, transactions, slots, connections, clocks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from time import time
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from publisher.doctor.findings import Finding, of_check
+from publisher.doctor.findings import LOCKS, Finding, of_check
+from publisher.outbox.blocked import blocked
 from publisher.outbox.connection import translated
+from registry.database.blockers import quoted
 
 OLD_SECONDS = 60.0
 """A transaction that is open for so long is named."""
@@ -40,7 +42,7 @@ ORDER BY c.relname, t.tgname
 
 # Of other roles' sessions only a role with pg_read_all_stats sees since when they are in a transaction.
 WRITERS = """
-SELECT pid, coalesce(nullif(application_name, ''), 'no name'), usename, state,
+SELECT pid, coalesce(application_name, ''), usename, state,
     extract(epoch FROM clock_timestamp() - xact_start)::float8
 FROM pg_catalog.pg_stat_activity
 WHERE datname = current_database()
@@ -84,6 +86,16 @@ SELECT
 """
 
 
+async def lock_findings(conn: AsyncConnection) -> list[Finding]:
+    """Who waits for a lock, of whatever table: no table is read. Raises `Unavailable`.
+
+    While publisher or applier wait nothing flows; while others do, events go on.
+    """
+    found = await blocked(conn)
+    ours = [Finding(False, text) for text in found.ours]
+    return of_check(LOCKS, [*ours, *(Finding(False, text, is_hindrance=False) for text in found.others)])
+
+
 async def database_findings(conn: AsyncConnection, stream: str) -> list[Finding]:
     """Look at triggers, transactions, slots, connections and the clock. Raises `Unavailable`."""
     values = {"seconds": OLD_SECONDS, "limit": LISTED, "stream": stream}
@@ -118,7 +130,7 @@ def _writers(rows: list[TupleRow], ids_open: int) -> Iterator[Finding]:
     for pid, application, user, state, seconds in rows:
         yield Finding(
             False,
-            f"pid {pid} (application {application}, user {user}, {state}) has been in a transaction for "
+            f"pid {pid} (application {quoted(application)}, user {user}, {state}) has been in a transaction for "
             f"{_time(seconds)}; {_ids(ids_open)} for such; let it end, or SELECT pg_terminate_backend({pid})",
             is_hindrance=False,
         )
@@ -128,8 +140,8 @@ def _prepared(rows: list[TupleRow], ids_open: int) -> Iterator[Finding]:
     for gid, owner, seconds in rows:
         yield Finding(
             False,
-            f"transaction {gid} of {owner} was prepared {_time(seconds)} ago and is neither committed nor rolled back; "
-            f"{_ids(ids_open)} for such; COMMIT PREPARED or ROLLBACK PREPARED",
+            f"transaction {quoted(gid)} of {owner} was prepared {_time(seconds)} ago and is neither committed nor "
+            f"rolled back; {_ids(ids_open)} for such; COMMIT PREPARED or ROLLBACK PREPARED",
             is_hindrance=False,
         )
 

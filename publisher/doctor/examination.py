@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from time import monotonic
 
@@ -19,9 +19,9 @@ from publisher.doctor.columns import column_findings
 from publisher.doctor.commands import command_findings
 from publisher.doctor.consumers import consumer_findings
 from publisher.doctor.counts import count_findings
-from publisher.doctor.database import database_findings
+from publisher.doctor.database import database_findings, lock_findings
 from publisher.doctor.dead_letters import dead_letter_findings
-from publisher.doctor.findings import Counts, Examined, Finding, Findings, of_check
+from publisher.doctor.findings import LOCKS, Counts, Examined, Finding, Findings, of_check
 from publisher.doctor.health import health_findings
 from publisher.doctor.listening import listening_findings
 from publisher.doctor.mirror import mirror_findings
@@ -33,7 +33,7 @@ from publisher.doctor.stream import stream_findings
 from publisher.doctor.stream_settings import stream_settings_findings
 from publisher.history.shared_tail import AT_FIRST, SharedTail
 from publisher.outbox.backlog import WITHOUT_EVENT, rows_without_event
-from publisher.outbox.blocked import blocked, locked
+from publisher.outbox.blocked import keepers
 from publisher.outbox.connection import LOOKER, connect, translated
 from publisher.outbox.faults import Fault, noted
 from publisher.outbox.known import Known, known_stream, known_streams
@@ -71,7 +71,7 @@ class Examination(Part):
 
     async def work(self) -> None:
         """Look, wait, look again. Settled once it was looked."""
-        await self._after.wait()
+        await self._until_expected()
         tail = SharedTail(most=AT_FIRST)
         async with connections(self._settings) as (conn, client):
             while True:
@@ -85,6 +85,17 @@ class Examination(Part):
                 looked_seconds = 0.0 if found.counts is None else monotonic() - began
                 pause_seconds = INTERVAL_SECONDS[0 if self._findings.problems() else 1]
                 await asyncio.sleep(max(pause_seconds, PAUSE_FACTOR * looked_seconds))
+
+    async def _until_expected(self) -> None:
+        """Wait until a publisher may be expected to lead. It may wait for a lock itself, and that is told."""
+        if self._after.is_set():
+            return
+        async with _database(self._settings) as conn:
+            while not self._after.is_set():
+                self._findings.found(Examined(await lock_findings(conn)))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(INTERVAL_SECONDS[0]):
+                        await self._after.wait()
 
     def interrupted(self) -> None:
         """Settled as well: it says why it knows nothing."""
@@ -112,9 +123,9 @@ async def _examine(settings: Settings) -> list[Finding]:
         except Unprepared as error:
             return [*found.findings, *await _missing(conn, error)]
         except Unavailable as error:  # the server that led the stream may still tell of it, alone
-            if not is_leaderless(error):
-                raise
-            return [*found.findings, _leaderless(settings)]
+            told = [_leaderless(settings)] if is_leaderless(error) else await _locked(conn, error)
+            known = {finding.text for finding in found.findings}
+            return [*found.findings, *(finding for finding in told if finding.text not in known)]
 
 
 def _leaderless(settings: Settings) -> Finding:
@@ -139,11 +150,15 @@ async def _around(conn: AsyncConnection, client: Client, settings: Settings) -> 
     ]
 
 
+def _database(settings: Settings) -> AbstractAsyncContextManager[AsyncConnection]:
+    return connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}", SESSION)
+
+
 @asynccontextmanager
 async def connections(settings: Settings) -> AsyncIterator[tuple[AsyncConnection, Client]]:
     """To database and NATS, for who looks: nothing that is locked keeps it waiting for long. Raises `Unavailable`."""
     async with (
-        connect(settings.database_url or "", f"imi-registry doctor {os.getpid()}", SESSION) as conn,
+        _database(settings) as conn,
         connect_nats(settings.nats_url or "", "imi-registry doctor", settings.nats_access, reconnect=False) as client,
     ):
         yield conn, client
@@ -156,17 +171,23 @@ async def examined(
 
     Raises `Unavailable` when a server cannot be reached.
     """
-    obstacles = await blocked(conn)
-    if not obstacles:
-        try:
-            return await _examined(conn, client, settings, tail or SharedTail())
-        except Unprepared as error:
-            return Examined(await _missing(conn, error))
-        except Unavailable as error:
-            if not isinstance(error.__cause__, LockNotAvailable):
-                raise
-            obstacles = await locked(conn) or [str(error)]
-    return Examined([Finding(False, obstacle, check="servers") for obstacle in obstacles])
+    waiting = await lock_findings(conn)
+    if any(finding.is_hindrance for finding in waiting):
+        return Examined(waiting)
+    try:
+        found = await _examined(conn, client, settings, tail or SharedTail())
+    except Unprepared as error:
+        found = Examined(await _missing(conn, error))
+    except Unavailable as error:
+        return Examined(await _locked(conn, error))
+    return found._replace(findings=[*found.findings, *waiting])
+
+
+async def _locked(conn: AsyncConnection, error: Unavailable) -> list[Finding]:
+    """Who has locked what is to be looked at, so that `error` came of it. Raises `error` where that is no lock."""
+    if not isinstance(error.__cause__, LockNotAvailable):
+        raise error
+    return of_check(LOCKS, [Finding(False, text) for text in await keepers(conn) or [str(error)]])
 
 
 async def _missing(conn: AsyncConnection, error: Unprepared) -> list[Finding]:

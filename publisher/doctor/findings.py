@@ -9,6 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from publisher.health import Health
 from publisher.outbox.known import Known
+from registry.concurrency.outage import Outage
+from registry.errors import Unavailable
+
+LOCKS = "locks"
+"""The check of who waits for a lock."""
 
 
 class Finding(NamedTuple):
@@ -60,11 +65,19 @@ class Findings(Health):
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__("examination", registry, consequence="database and stream cannot be compared: ")
         self._last = Examined([])
+        self._waits = self._gauge("lock_waits", "Tables and own sessions that a lock keeps waiting")
+        self._locks = Outage("what a lock kept waiting")
 
     def found(self, examined: Examined) -> None:
         """Note what was found now."""
         self._last = examined
         self.well()
+        waits = [finding.text for finding in examined.findings if finding.check == LOCKS]
+        self._waits.set(len(waits))
+        if waits:
+            self._locks.failed(Unavailable("; ".join(waits)), "a lock keeps others waiting")
+        else:
+            self._locks.over()
 
     @property
     def last(self) -> Examined | None:

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from publisher.doctor.findings import Finding
 from publisher.outbox.connection import translated
 from registry.broker.errors import translated_nats
+from registry.database.blockers import quoted
 
 LEAST_NATS = (2, 10)
 """As for PostgreSQL, no connection is made to one that is too old."""
@@ -27,7 +28,7 @@ LEAST_AGE_SECONDS = 3600.0
 SECONDS_A_DAY = 86_400.0
 
 READERS = """
-SELECT pid, coalesce(nullif(application_name, ''), 'no name'), usename, state,
+SELECT pid, coalesce(application_name, ''), usename, state,
     extract(epoch FROM clock_timestamp() - xact_start)::float8
 FROM pg_catalog.pg_stat_activity
 WHERE datname = current_database()
@@ -106,7 +107,7 @@ def _readers(rows: list[tuple[int, str, str, str, float]]) -> Iterator[Finding]:
     for pid, application, user, state, seconds in rows:
         yield Finding(
             False,
-            f"pid {pid} (application {application}, user {user}, {state}) has read in one transaction for "
+            f"pid {pid} (application {quoted(application)}, user {user}, {state}) has read in one transaction for "
             f"{timedelta(seconds=round(seconds))}: what is removed or replaced since stays on disk and is read over; "
             f"let it end, or SELECT pg_terminate_backend({pid})",
             is_hindrance=False,

@@ -13,7 +13,8 @@ from publisher.gauges import months, replicas, streams
 from publisher.gauges.level import Level
 from publisher.gauges.outbox import OutboxGauges
 from publisher.health import Health
-from publisher.outbox.connection import connect
+from publisher.outbox.blocked import holder_named
+from publisher.outbox.connection import LOOKER, connect
 from publisher.outbox.known import known_stream
 from publisher.part import Part
 from publisher.settings import Settings
@@ -69,7 +70,7 @@ class OutboxMeasurement(_Measurement):
     async def work(self) -> None:
         """Measure, wait, measure again."""
         outbox = OutboxGauges(self._settings.outbox_retention_days)
-        async with connect(self._database_url, self._name) as conn:
+        async with connect(self._database_url, self._name, LOOKER) as conn, holder_named(conn):
             while True:
                 known = await known_stream(conn, self._profile.event_stream)
                 levels = (await outbox.measure(conn, known), await replicas.measure(conn), await months.measure(conn))

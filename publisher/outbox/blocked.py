@@ -1,39 +1,22 @@
-"""What the sessions of publishers wait for: locks that somebody else holds in the database."""
+"""Which sessions keep others from locks, in sentences: who holds one, and who stands in front of all who come later."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import UTC
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
-from publisher.outbox.lead import PUBLISHER
+from publisher.outbox.waits import Wait, waits
 from registry.database.blockers import Session
 from registry.database.errors import translated
 from registry.errors import Unavailable
 
-PATIENCE_SECONDS = 3.0
-"""Waiting no longer than that is how writers take turns."""
-
-# PostgreSQL shows all of this to everybody. No table of the registry is read: it may be what is locked.
-BLOCKED = """
-SELECT waiting.application_name, blocker.pid, coalesce(holder.application_name, ''), coalesce(holder.usename, '')::text
-FROM (
-    SELECT DISTINCT pid
-    FROM pg_locks
-    WHERE NOT granted AND waitstart < clock_timestamp() - make_interval(secs => %(seconds)s::float8)
-) AS lock
-JOIN pg_stat_activity AS waiting
-    ON waiting.pid = lock.pid
-    AND waiting.datname = current_database()
-    AND starts_with(waiting.application_name, %(publisher)s)
-CROSS JOIN LATERAL unnest(pg_blocking_pids(lock.pid)) AS blocker (pid)
-LEFT JOIN pg_stat_activity AS holder ON holder.pid = blocker.pid
-ORDER BY waiting.application_name, blocker.pid
-"""
-
+LISTED = 3
+"""So many are named; of the others it is said how many there are."""
 
 # Who reads waits for nobody but for these.
 LOCKED = """
@@ -56,22 +39,25 @@ ORDER BY 2
 """
 
 
-async def blocked(conn: AsyncConnection, patience_seconds: float = PATIENCE_SECONDS) -> list[str]:
-    """Which sessions of publishers have waited for longer than `patience_seconds`, and behind whom, a sentence each.
+class Blocked(NamedTuple):
+    """Who has waited for too long, a sentence each."""
 
-    Raises `Unavailable`.
-    """
-    values = {"seconds": patience_seconds, "publisher": PUBLISHER}
-    with translated():
-        found = await (await conn.execute(BLOCKED, values)).fetchall()
-    return [f"{waiting} waits for {Session(*holder)}, which holds a lock that it needs" for waiting, *holder in found]
+    ours: list[str]
+    """Sessions of publishers and appliers."""
+    others: list[str]
+    """Whoever is in front at a relation: for those who come later."""
 
 
-async def locked(conn: AsyncConnection[Any]) -> list[str]:
-    """Who has locked which tables against reading, a sentence each. Raises `Unavailable`."""
-    with translated():
-        found = await (await conn.execute(LOCKED)).fetchall()
-    return [f"{Session(*holder)} has locked {tables}: end that session" for tables, *holder in found]
+async def blocked(conn: AsyncConnection[Any]) -> Blocked:
+    """Who waits, and for whom. Raises `Unavailable`."""
+    found = await waits(conn)
+    ours = [wait for wait in found if wait.is_ours]
+    return Blocked(list(dict.fromkeys(map(_waits, ours))), _in_front(found))
+
+
+async def keepers(conn: AsyncConnection[Any]) -> list[str]:
+    """Who keeps others off which tables now, a sentence each. Raises `Unavailable`."""
+    return await _locked(conn) or _in_front(await waits(conn, 0.0))
 
 
 @asynccontextmanager
@@ -87,4 +73,43 @@ async def holder_named(conn: AsyncConnection[Any]) -> AsyncIterator[None]:
             raise
         with translated():
             await conn.rollback()
-        raise Unavailable("; ".join(await locked(conn)) or str(error)) from error
+        raise Unavailable("; ".join(await keepers(conn)) or str(error)) from error
+
+
+async def _locked(conn: AsyncConnection[Any]) -> list[str]:
+    with translated():
+        try:
+            found = await (await conn.execute(LOCKED)).fetchall()
+        except LockNotAvailable:  # a catalog
+            return []
+    return [f"{Session(*holder)} has locked {tables}: end that session" for tables, *holder in found]
+
+
+def _waits(wait: Wait) -> str:
+    return f"{wait.session.application} waits for {_named(wait.holders)}, which holds or asks for a lock that it needs"
+
+
+def _in_front(found: Sequence[Wait]) -> list[str]:
+    """Of our own sessions only those that others come behind: that they wait is told anyway."""
+    first = [wait for wait in found if wait.is_first and (wait.is_strong or not wait.is_ours)]
+    told = [_told(wait) for wait in first[:LISTED]]
+    if len(first) > LISTED:
+        told.append(f"{len(first) - LISTED} more tables are waited for like that")
+    return told
+
+
+def _told(wait: Wait) -> str:
+    since = f"{wait.since.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    waits = f"{wait.session} has waited for {wait.mode} on {wait.relation} since {since}, behind {_named(wait.holders)}"
+    if not wait.is_strong:
+        return f"{waits}: let that end, or end it"
+    come = "read or write" if wait.mode == "AccessExclusiveLock" else "write"
+    return (
+        f"{waits}, and whoever comes later to {come} waits behind it: SELECT pg_terminate_backend({wait.session.pid}) "
+        "ends that; a login that has no business here is to lose CONNECT"
+    )
+
+
+def _named(sessions: Sequence[Session]) -> str:
+    more = f" and {len(sessions) - LISTED} more" if len(sessions) > LISTED else ""
+    return ", ".join(map(str, sessions[:LISTED])) + more

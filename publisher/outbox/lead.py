@@ -127,8 +127,8 @@ class Holder(NamedTuple):
 
     @property
     def is_publisher(self) -> bool:
-        """Whether it calls itself one."""
-        return self.session.application.startswith(PUBLISHER)
+        """Whether it calls itself one, and may be: anybody may call himself so."""
+        return self.may_publish and self.session.application.startswith(PUBLISHER)
 
     def __str__(self) -> str:
         return str(self.session)

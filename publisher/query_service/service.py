@@ -182,7 +182,9 @@ class Desk:
                 self._outage = str(error)
                 self._outage_ends_at = monotonic() + OUTAGE_SECONDS
             elif holders:
-                raise Unavailable(f"{error}: {holders[0]} holds a lock that it needs; end that session") from error
+                raise Unavailable(
+                    f"{error}: {holders[0]} holds or asks for a lock that it needs; end that session"
+                ) from error
             raise
 
     async def _found(self, query: str, request: Request, reader: Reader) -> BaseModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -38,6 +39,11 @@ ORDER BY blocker.pid
 """
 
 
+def quoted(text: str) -> str:
+    """What somebody else has chosen, in quotes that he cannot end."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 class Session(NamedTuple):
     """A session of PostgreSQL, as others see it."""
 
@@ -54,7 +60,7 @@ class Session(NamedTuple):
         since = ""
         if self.since is not None:
             since = f", in a transaction since {self.since.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
-        return f'pid {self.pid} (application "{self.application}", user {self.user}{since})'
+        return f"pid {self.pid} (application {quoted(self.application)}, user {self.user}{since})"
 
 
 class Told:

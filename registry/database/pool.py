@@ -53,7 +53,7 @@ _ON_HOST: LiteralString = (
 
 def log_blocker(session: Session) -> None:
     """Log who has to end a transaction first."""
-    log.warning("waiting for %s, which holds a lock that is needed here", session)
+    log.warning("waiting for %s, which holds or asks for a lock that is needed here", session)
 
 
 class Pool:

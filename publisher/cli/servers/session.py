@@ -199,6 +199,18 @@ def located_schema(database_url: str | None, *also: str, nats_url: str | None = 
         return settings
 
 
+def checked_schema(settings: Settings) -> None:
+    """As `located_schema`, for who looks whether all is well: `Unavailable` says who has locked what is looked at."""
+    from publisher.outbox.schema import check_schema
+
+    try:
+        run(check_schema(settings.database_url or ""), tells_blockers=False)
+    except Unusable:
+        raise
+    except Invalid as error:
+        raise Unusable(str(error)) from error
+
+
 def run(work: Coroutine[Any, Any, T], *, tells_blockers: bool = True) -> T:
     """Run `work` on the fastest event loop there is; SIGTERM and SIGHUP cancel it, as Ctrl-C does.
 

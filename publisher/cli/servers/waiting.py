@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def say_blocker(session: Session) -> None:
     """On standard error, who has to end a transaction first."""
-    say(f"waiting for {session}, which holds a lock that is needed here")
+    say(f"waiting for {session}, which holds or asks for a lock that is needed here")
 
 
 @contextmanager

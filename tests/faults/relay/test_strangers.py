@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from publisher.doctor import examine
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.lead import try_lead
 from tests.support.databases import Role, name_of, plain_role, url_of
@@ -42,6 +43,13 @@ async def test_a_stranger_who_holds_the_lock_of_the_publisher_keeps_nothing_back
         async with world.relay():
             await world.assert_exactly_once()
             assert conn.execute("SELECT 1").fetchone() == (1,), "it is let be"
+
+
+async def test_a_stranger_who_holds_it_is_named_whatever_he_calls_himself(world: World, stranger: str) -> None:
+    with psycopg.connect(stranger, autocommit=True, application_name="imi-registry forged") as conn:
+        conn.execute(f"SELECT pg_advisory_lock({KEY})".encode(), [world.stream])
+        (told,) = [one.text for one in await examine(world.settings()) if "holds the lock of the publisher" in one.text]
+        assert told.startswith(f'pid {conn.info.backend_pid} (application "imi-registry forged", user ')
 
 
 async def test_a_stranger_who_waits_for_each_lock_of_the_publisher_keeps_nothing_back(

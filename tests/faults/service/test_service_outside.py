@@ -162,7 +162,7 @@ async def test_a_table_that_somebody_has_locked_is_waited_for_and_the_holder_nam
         origin = "git@github.com:o/p.git"
         await world.send("project.register", envelope("project.register", {"name": "p", "remote_origin": origin}))
         holder = f'pid {stranger.info.backend_pid} (application "psql", user '
-        await until_told(process, "waits for", holder, "which holds a lock that it needs")
+        await until_told(process, "waits for", holder, "which holds or asks for a lock that it needs")
         await until_told(process, "imi-registry applier", holder)
 
         stranger.rollback()

@@ -67,7 +67,7 @@ def test_who_holds_the_lock_is_told_while_it_is_waited_for(
             ((began,),) = stranger.execute(NOW).fetchall()
             assert line == (
                 f'waiting for pid {stranger.info.backend_pid} (application "psql of Ada", user {user}, '
-                f"in a transaction since {began}), which holds a lock that is needed here\n"
+                f"in a transaction since {began}), which holds or asks for a lock that is needed here\n"
             )
             assert process.poll() is None
             stranger.close()

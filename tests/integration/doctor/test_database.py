@@ -49,7 +49,7 @@ async def test_who_keeps_outbox_ids_open_is_named(world: World, monkeypatch: pyt
         conn.execute(REGISTER)
         conn.execute("SELECT pg_sleep(0.3)")
         (line,) = await found(world)
-        assert line.startswith(f"pid {conn.info.backend_pid} (application the janitor, user ")
+        assert line.startswith(f'pid {conn.info.backend_pid} (application "the janitor", user ')
         assert "idle in transaction) has been in a transaction for 0:00:0" in line
         assert "1 outbox id waits for such" in line
     assert await found(world) == []
@@ -116,7 +116,7 @@ async def test_a_prepared_transaction_and_a_slot_that_nobody_uses_are_named(
         conn.execute("PREPARE TRANSACTION 'forgotten'")
         conn.execute("SELECT pg_create_physical_replication_slot('replica', true)")
         prepared, slot = await found(there)
-        assert prepared.startswith("transaction forgotten of ")
+        assert prepared.startswith('transaction "forgotten" of ')
         assert "1 outbox id waits for such; COMMIT PREPARED or ROLLBACK PREPARED" in prepared
         assert slot.startswith("replication slot replica is used by nobody and keeps ")
         conn.execute("ROLLBACK PREPARED 'forgotten'")

@@ -59,7 +59,7 @@ async def test_who_keeps_vacuum_back_is_named(world: World, monkeypatch: pytest.
         conn.execute("SELECT count(*) FROM projects")
         conn.execute("SELECT pg_sleep(0.3)")
         (line,) = await found(world)
-        assert line.startswith(f"pid {conn.info.backend_pid} (application the report, user ")
+        assert line.startswith(f'pid {conn.info.backend_pid} (application "the report", user ')
         assert "has read in one transaction for 0:00:0" in line
         assert line.endswith(f"SELECT pg_terminate_backend({conn.info.backend_pid})")
     assert await found(world) == []

@@ -20,11 +20,12 @@ from publisher.gauges.measurement import Gauges
 from publisher.outbox.connection import connect
 from registry.client import Delivery, RegistryClient
 from tests.support.client.subscriptions import change_projects, subscribed
-from tests.support.databases import Role, name_of, new_database
+from tests.support.databases import Role, name_of, new_database, plain_role, url_of
 from tests.support.metrics.alerts import firing, needs_promtool
 from tests.support.metrics.exported import Exported, exporting, scraped, scraped_until
 from tests.support.nats.process import nats_process
 from tests.support.nats.reading import connected
+from tests.support.postgres.in_front import in_front
 from tests.support.proxy import postgres_proxy
 from tests.support.world import World
 
@@ -76,6 +77,16 @@ async def test_a_transaction_that_stays_open_holds_a_gap(world: World) -> None:
             conn.rollback()
         after = await exported.until(lambda gaps: gaps == 0, "imi_relay_gaps")
     assert await firing(text) == {"ImiGapHeldOpen"}
+    assert await firing(text, after) == set()
+
+
+async def test_who_stands_in_front_of_a_table_keeps_others_waiting(world: World, admin_url: str) -> None:
+    with plain_role(admin_url) as role, world.process() as process:
+        url = (await process.ready())["http_url"]
+        with in_front(url_of(world.database, name_of(world.database), role), "public.projects"):
+            text = await scraped_until(lambda found: found > 0, url, "imi_examination_lock_waits")
+        after = await scraped_until(lambda found: found == 0, url, "imi_examination_lock_waits")
+    assert await firing(text) == {"ImiLockWaits"}
     assert await firing(text, after) == set()
 
 

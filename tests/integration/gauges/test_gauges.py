@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from publisher.gauges import measurement, streams
 from publisher.gauges.level import Level
-from publisher.gauges.measurement import Gauges, StreamMeasurement
+from publisher.gauges.measurement import Gauges, OutboxMeasurement, StreamMeasurement
 from publisher.gauges.outbox import OutboxGauges, Size
 from publisher.outbox.connection import connect
 from publisher.outbox.known import known_stream
@@ -135,6 +135,22 @@ async def test_a_figure_that_cannot_be_taken_is_absent_and_comes_back(
             proxy.go_on()
             await until(lambda: registry.get_sample_value("imi_jetstream_storage_bytes") is not None)
             assert gauges.notes() == []
+
+
+async def test_a_figure_of_a_table_that_is_locked_is_absent_and_who_locked_it_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurement, "INTERVAL_SECONDS", 0.05)
+    registry = CollectorRegistry()
+    gauges = Gauges("outbox_measurement", registry)
+    async with running(OutboxMeasurement(world.settings(), gauges)):
+        await until(lambda: registry.get_sample_value("imi_outbox_bytes") is not None)
+        with psycopg.connect(world.database, application_name="psql") as stranger:
+            stranger.execute("LOCK TABLE outbox")
+            await until(lambda: registry.get_sample_value("imi_outbox_bytes") is None)
+            (note,) = gauges.notes()
+            assert note.startswith(f'no figures: pid {stranger.info.backend_pid} (application "psql", user ')
+        await until(lambda: registry.get_sample_value("imi_outbox_bytes") is not None)
 
 
 async def until(condition: Callable[[], bool]) -> None:

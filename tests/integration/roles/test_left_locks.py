@@ -1,8 +1,9 @@
 """Locks last as long as the transaction that took them: whoever may connect takes all he can, and stays.
 
 PostgreSQL gives him some: it locks the tables of a statement before it asks for rights, when that is only prepared.
-They keep off what changes a table itself, a migration and TRUNCATE, and nothing else. What our own functions do for
-everybody may leave none that keeps anybody off.
+They keep off what changes a table itself, a migration and TRUNCATE, and nothing else, as long as nobody asks for such a
+lock: who stands in front of others with that is told (tests/faults/service/test_in_front.py). What our own functions do
+for everybody may leave none that keeps anybody off.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 from psycopg import sql
 
 from tests.support.databases import name_of, plain_role, url_of
+from tests.support.postgres.in_front import HOLDS, RULE, TRIGGER
 from tests.support.roles.matrix import FUNCTIONS
 from tests.support.world import World
 
@@ -90,6 +92,21 @@ async def test_a_stranger_who_keeps_every_lock_he_can_get_keeps_nobody_from_work
             assert conn.execute("SELECT count(*) FROM count_delta").fetchone() == (0,)
             await world.assert_exactly_once()
         stranger.execute("SELECT 1")
+
+
+def test_who_may_not_use_the_schema_gets_no_lock_in_it(
+    world: World, admin_url: str, stranger: psycopg.Connection[Any]
+) -> None:
+    with psycopg.connect(url_of(admin_url, name_of(world.database)), autocommit=True) as admin:
+        admin.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    with psycopg.connect(world.database) as conn:
+        conn.execute("LOCK TABLE projects")  # who asks for a lock waits, and gets none
+        for statement in (HOLDS, RULE, TRIGGER):
+            stranger.execute("SET lock_timeout = 1")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="schema public"):
+                stranger.execute(statement.format("public.projects").encode())
+            stranger.rollback()
+        conn.execute("SELECT register_project('c', 'git@github.com:o/c.git')")
 
 
 def test_no_function_takes_a_lock_that_anybody_may_hold(database: str) -> None:

@@ -15,7 +15,7 @@ NAMED = set(re.findall(r"`([^`]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", PAGE
 OF_PARTS = re.compile(r"(PART|\w[\w ]*) (interrupted|failed|goes on)")
 IN_POSITION = {"info": 0, "warning": 0, "error": 0, "note": 0, "say": 0, "_say_once": 0, "failed": 1}
 """Which argument of a call is the event."""
-LIBRARIES = {"waiting for %s, which holds a lock that is needed here"}
+LIBRARIES = {"waiting for %s, which holds or asks for a lock that is needed here"}
 """By Python's `logging`, in a program that uses registry.database."""
 
 
