@@ -115,5 +115,7 @@ def _is_in_password(authority: str, path: str) -> bool:
     """Whether the "/" between them is one of a password: what comes then ends at an "@"."""
     if "@" in authority:
         return False
-    port = authority.rpartition(":")[2] if ":" in authority else "0"
+    is_hosts = _HOST.fullmatch(authority) is not None
+    behind = authority.rpartition("]")[2] if is_hosts else authority  # in the brackets colons are an address's
+    port = behind.rpartition(":")[2] if ":" in behind else "0"
     return "@" in path.partition("?")[0] or ("@" in path and not port.isdigit())

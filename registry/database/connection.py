@@ -19,6 +19,7 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from registry import exact
+from registry.authority import written
 from registry.database.connecting.silence import HeardConnection
 from registry.database.connecting.times import NearestTime, NearestTimeOfBinary
 from registry.database.connecting.uninterrupted import uninterrupted
@@ -161,7 +162,9 @@ def _connecting(database_url: str) -> Iterator[None]:
         yield
     except psycopg.errors.ConnectionTimeout as error:
         given = conninfo_to_dict(database_url)
-        place = ":".join(str(given[name]) for name in ("host", "port") if given.get(name)) or "its usual place"
+        host, port = (str(given.get(name) or "") for name in ("host", "port"))
+        hosts = ",".join(map(written, host.split(",")))
+        place = ":".join(filter(None, [hosts, port])) or "its usual place"
         raise Unavailable(
             f"cannot connect to PostgreSQL at {place}: no answer in time (is it stopped, or overloaded?)"
         ) from error

@@ -22,7 +22,7 @@ class CertificateAuthority:
         """A certificate for loopback and its private key, of which others can read nothing."""
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}-key.pem"
         request, names = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
-        names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\nauthorityKeyIdentifier=keyid\n")
+        names.write_text("subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost\nauthorityKeyIdentifier=keyid\n")
         _openssl("req", *_new_key(key), "-subj", f"/CN={name}", "-out", request)
         signed_by = ["-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-extfile", names]
         signing = ["x509", "-req", "-in", request, *signed_by, "-out", certificate]

@@ -17,6 +17,7 @@ from psycopg import sql
 from publisher.embedded.account import account
 from publisher.embedded.postgres import DATABASE, postgres
 from publisher.embedded.process import GUARD
+from registry.authority import written
 from registry.database import migrate
 from tests.support.nats.certificates import CertificateAuthority
 from tests.support.postgres.by_hand import server
@@ -29,6 +30,7 @@ HBA = f"""
 local all all trust
 hostssl all {BY_CERTIFICATE} 127.0.0.1/32 cert
 hostssl all all 127.0.0.1/32 scram-sha-256
+hostssl all all ::1/128 scram-sha-256
 """
 
 
@@ -41,9 +43,9 @@ class TlsServer(NamedTuple):
 
     def url(self, user: str, host: str = "localhost", **parameters: str | Path) -> str:
         """A URL of the database; `parameters` are libpq's."""
-        address = {"hostaddr": "127.0.0.1"} if host != "127.0.0.1" else {}
+        address = {"hostaddr": "127.0.0.1"} if host not in {"127.0.0.1", "::1"} else {}
         query = "&".join(f"{name}={value}" for name, value in (address | parameters).items())
-        return f"postgresql://{user}@{host}:{self.port}/{DATABASE}?{query}"
+        return f"postgresql://{user}@{written(host, self.port)}/{DATABASE}?{query}"
 
     def verified(self, user: str, **parameters: str | Path) -> str:
         """A URL whose server must show a certificate of the authority for its name."""
@@ -139,7 +141,7 @@ def over_tcp(folder: Path, binaries: Path, settings: Mapping[str, str]) -> Itera
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     places = {
-        "listen_addresses": "127.0.0.1",
+        "listen_addresses": "127.0.0.1,::1",
         "port": str(port),
         "unix_socket_directories": str(folder / "run"),
     }
