@@ -26,7 +26,7 @@ MOST_IDLE_CPU_PERCENT = 0.15
 MOST_IDLE_MEBIBYTES = 60.0
 OURS = "publisher.cli.main, publisher.cli.service, publisher.service"
 """What `imi-registry serve` imports of ours, and with it all that it needs of others."""
-IDLE_CPU, LEAST_CPU = "serve, idle: CPU", "heartbeat and pings, nothing else: CPU"
+IDLE_CPU, LEAST_CPU = "serve, idle: CPU", "heartbeat, pings and a consumer that is asked, nothing else: CPU"
 IDLE_MEMORY = "serve, idle: memory"
 LEAST_MEMORY = "the libraries of serve, connected, and no line of ours: memory"
 MODULES_MEMORY = "Python with all modules of serve, and nothing run: memory"
@@ -43,20 +43,26 @@ import asyncio, jinja2, nats.micro, orjson, prometheus_client, psycopg, psycopg_
 import starlette.applications, uvicorn.protocols.http.h11_impl
 type("Model", (pydantic.BaseModel,), {})
 
+async def ignore(message):
+    pass
+
 async def rest():
     conn = await psycopg.AsyncConnection.connect(sys.argv[1], autocommit=True)
     clients = [await nats.connect(sys.argv[2]) for _ in range(4)]
     await conn.execute("CREATE TEMP TABLE beat AS SELECT 1 AS epoch, now() AS at")
+    inbox = clients[0].new_inbox()
+    await clients[0].subscribe(inbox, cb=ignore)
     print("ready", flush=True)
     while True:
         for _ in range(2):
             await conn.execute("UPDATE beat SET at = now() WHERE epoch = %s RETURNING ctid", [1])
             await asyncio.sleep(0.5)
+        await clients[0].publish("$JS.API.CONSUMER.MSG.NEXT.none.none", b"{}", reply=inbox)
         await asyncio.gather(*(client.flush() for client in clients))
 
 uvloop.run(rest())
 """
-"""The least that keeps a lead and knows whether NATS answers each part: a heartbeat every half second, and pings.
+"""The least that keeps a lead, asks for commands and knows whether NATS answers each part; it is told of none.
 
 It has imported what `serve` imports of others.
 """

@@ -45,7 +45,7 @@ from registry.broker.errors import is_leaderless
 from registry.errors import Unavailable, Unprepared
 from registry.events.reference import UNREADABLE
 
-INTERVAL_SECONDS = (0.5, 5.0)
+INTERVAL_SECONDS = (0.5, 10.0)
 """How often a service looks while something is not well, and when all is."""
 PAUSE_FACTOR = 25
 """It pauses at least so many times as long as it looked; to wait for somebody's lock is no work."""
