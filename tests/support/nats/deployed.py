@@ -64,11 +64,12 @@ class Deployed(NamedTuple):
 
 @contextmanager
 def deployed_server(
-    *, has_teams: bool = False, is_apart: bool = False, binary: Path | None = None
+    *, has_teams: bool = False, is_apart: bool = False, is_small: bool = False, binary: Path | None = None
 ) -> Iterator[Deployed]:
     """It, with a certificate and passwords of its own, for the block; with the accounts of other teams, too.
 
-    `is_apart` brings those that read a mirror of their own. `binary` is another nats-server than the usual one.
+    `is_apart` brings those that read a mirror of their own. `is_small` makes each gigabyte of a limit so little that a
+    test can fill it. `binary` is another nats-server than the usual one.
     """
     with scratch_directory() as folder:
         authority = CertificateAuthority(folder / "ca")
@@ -96,6 +97,9 @@ def deployed_server(
             return f'{name} = "{given.get(name, word if name.endswith("_PASSWORD") else match[2])}"'
 
         private(folder / "local.conf", re.sub(r'^(\w+) = "(.*)"$', filled, example, flags=re.MULTILINE))
+        if is_small:
+            for file in folder.glob("*.conf"):
+                file.write_text(re.sub(r"\b(\d+)GB\b", lambda size: f"{16 * int(size[1])}MB", file.read_text()))
         server = NatsProcess(folder / "nats.conf", folder, binary)
         server.start()
         try:
