@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from time import perf_counter
+from typing import NamedTuple
 from uuid import uuid4
 
 import orjson
@@ -15,7 +17,7 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
 from benchmarks.harness import backlog
-from benchmarks.harness.cpu import tree_seconds
+from benchmarks.harness.cpu import process_seconds, tree_seconds
 from benchmarks.harness.measure import Report, Target, interleaved, ratio
 from benchmarks.harness.peers import OUTBOX_PEER, PEERS, PURE_PYTHON
 from benchmarks.harness.servers import Servers, drop_stream, fill_seconds, new_prefix
@@ -37,6 +39,15 @@ JUDGED = {OUTBOX_PEER: f"{OUTBOX_PEER}'s outbox mode"} | dict.fromkeys(PURE_PYTH
 """What a target says instead of the name of a side."""
 
 
+class Spent(NamedTuple):
+    """CPU seconds of an event."""
+
+    everywhere: float
+    """Of all processes, both servers among them."""
+    python: float
+    """Of the one process that reads and sends."""
+
+
 async def run(servers: Servers, sizes: Sizes) -> Report:
     """Events a second from outbox to stream: `serve`, the bare atomic batch publish, peers."""
     report = Report(
@@ -44,7 +55,7 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         f"A backlog of {sizes.backlog:,} outbox rows goes to the stream. Baseline: the same bytes from memory, in "
         f"atomic batches of {BATCH}; once by nats-py's `publish`, once written as the relay writes them; and the rows "
         "read and made into messages as the relay does, which are not sent. CPU is that of all "
-        "processes, both servers among them, and of `serve` from its start. Peers drain "
+        "processes, both servers among them, or of the one Python process, and of `serve` from its start. Peers drain "
         f"{sizes.peer_backlog:,} rows of the same payloads from tables of their own, set up as their documentation "
         "says. nats-outbox and faststream-outbox are pure Python, mq-bridge is Rust; none of the three promises order "
         "or a single copy. Rates by nats-server's own clock, first message to last.",
@@ -59,17 +70,21 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                 AS_THE_RELAY: lambda: bare(client, messages, as_the_relay, spent[AS_THE_RELAY]),
                 READ: lambda: _read_alone(url, total, spent[READ]),
             }
-            spent: dict[str, list[float]] = {name: [] for name in contestants}
+            spent: dict[str, list[Spent]] = {name: [] for name in contestants}
             samples = [orjson.loads(message.payload) for message in messages[: sizes.peer_backlog]]
             for name, peer in PEERS.items():
                 contestants[name] = lambda peer=peer: peer(servers, client, samples)  # type: ignore[misc]
             values = await interleaved(contestants, sizes.rounds)
     for name, rates in values.items():
         report.add(name, "events/s", rates)
-    for name, seconds in spent.items():
-        report.add(f"{name}: CPU of all processes", "µs an event", [1e6 * each for each in seconds[1:]])
-    reading, sending = (1e6 * median(spent[name][1:]) for name in (READ, AS_THE_RELAY))
-    limit = (psutil.cpu_count() or 1) * 1e6 / (reading + sending)
+    for name, found in spent.items():
+        report.add(f"{name}: CPU of all processes", "µs an event", [1e6 * each.everywhere for each in found[1:]])
+        report.add(f"{name}: CPU of Python", "µs an event", [1e6 * each.python for each in found[1:]])
+    reading, sending = (
+        Spent(*(1e6 * median(found) for found in zip(*spent[name][1:], strict=True))) for name in (READ, AS_THE_RELAY)
+    )
+    limit = (psutil.cpu_count() or 1) * 1e6 / (reading.everywhere + sending.everywhere)
+    alone = 1e6 / (reading.python + sending.python)
     fastest = max(PURE_PYTHON, key=lambda name: median(values[name]))
     for name, at_least in {NATS_PY: 0.8, AS_THE_RELAY: 0.8, OUTBOX_PEER: 1.0, fastest: 10.0}.items():
         report.targets.append(
@@ -78,24 +93,25 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                 "times",
                 ratio(values[SERVE], values[name]),
                 at_least=at_least,
-                bound=f"reading an event takes {reading:.0f} µs of all processes, sending it {sending:.0f}: all "
-                f"processors, at nothing else, would have {limit:,.0f} a second, "
-                f"{limit / median(values[name]):.2f} times its rate",
+                bound=f"reading an event takes {reading.everywhere:.0f} µs of all processes, {reading.python:.0f} of "
+                f"them Python's, sending it {sending.everywhere:.0f} and {sending.python:.0f}: all processors, at "
+                f"nothing else, would have {limit:,.0f} a second, {limit / median(values[name]):.2f} times its rate, "
+                f"one Python that never waits {alone:,.0f}",
             )
         )
     return report
 
 
-async def drained(servers: Servers, client: Client, database_url: str, total: int, spent: list[float]) -> float:
+async def drained(servers: Servers, client: Client, database_url: str, total: int, spent: list[Spent]) -> float:
     """`serve` publishes the whole outbox of `total` rows into a stream of its own; events a second.
 
-    The CPU seconds of an event, of all processes, are appended to `spent`; the start of `serve` is among them.
+    The CPU seconds of an event are appended to `spent`; the start of `serve` is among them.
     """
     prefix = new_prefix()
     before = tree_seconds(os.getpid())
-    async with servers.service(database_url, prefix):
+    async with servers.service(database_url, prefix) as pid:
         seconds = await fill_seconds(client, prefix, total)
-        spent.append((tree_seconds(os.getpid()) - before) / total)
+        spent.append(Spent((tree_seconds(os.getpid()) - before) / total, process_seconds(pid) / total))
     await drop_stream(client, prefix)
     return total / seconds
 
@@ -113,21 +129,34 @@ async def read(database_url: str, total: int) -> list[Message]:
     return messages
 
 
-async def _read_alone(database_url: str, total: int, spent: list[float]) -> float:
-    start, before = perf_counter(), tree_seconds(os.getpid())
-    await read(database_url, total)
-    spent.append((tree_seconds(os.getpid()) - before) / total)
+async def _read_alone(database_url: str, total: int, spent: list[Spent]) -> float:
+    start = perf_counter()
+    with _spending(total, spent):
+        await read(database_url, total)
     return total / (perf_counter() - start)
+
+
+@contextmanager
+def _spending(events: int, spent: list[Spent]) -> Iterator[None]:
+    """What the block spends on an event is appended to `spent`; Python is this process."""
+    everywhere, python = tree_seconds(os.getpid()), process_seconds(os.getpid())
+    yield
+    spent.append(
+        Spent(
+            (tree_seconds(os.getpid()) - everywhere) / events,
+            (process_seconds(os.getpid()) - python) / events,
+        )
+    )
 
 
 Send = Callable[[Client, list[Message], int, str], Awaitable[None]]
 """Sends a batch of messages to be stored behind a sequence; the answer goes to the reply subject."""
 
 
-async def bare(client: Client, messages: list[Message], send: Send, spent: list[float] | None = None) -> float:
+async def bare(client: Client, messages: list[Message], send: Send, spent: list[Spent] | None = None) -> float:
     """The limit: atomic batches from memory, one in flight, nothing read and nothing stored; events a second.
 
-    The CPU seconds of an event, of all processes, are appended to `spent`.
+    The CPU seconds of an event are appended to `spent`.
     """
     prefix = new_prefix()
     names = Names(prefix)
@@ -138,14 +167,12 @@ async def bare(client: Client, messages: list[Message], send: Send, spent: list[
     inbox = client.new_inbox()
     answers = await client.subscribe(inbox)
     ours = [message._replace(subject=message.subject.replace("bench", prefix, 1)) for message in messages]
-    before = tree_seconds(os.getpid())
-    for start in range(0, len(ours), BATCH):
-        await send(client, ours[start : start + BATCH], start, inbox)
-        assert "error" not in orjson.loads((await answers.next_msg(10)).data)
-    await answers.unsubscribe()
-    seconds = await fill_seconds(client, prefix, len(messages))
-    if spent is not None:
-        spent.append((tree_seconds(os.getpid()) - before) / len(messages))
+    with _spending(len(messages), [] if spent is None else spent):
+        for start in range(0, len(ours), BATCH):
+            await send(client, ours[start : start + BATCH], start, inbox)
+            assert "error" not in orjson.loads((await answers.next_msg(10)).data)
+        await answers.unsubscribe()
+        seconds = await fill_seconds(client, prefix, len(messages))
     await drop_stream(client, prefix)
     return len(messages) / seconds
 
