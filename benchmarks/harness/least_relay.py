@@ -15,7 +15,7 @@ import nats
 import psycopg
 import uvloop
 
-from publisher.outbox.doorbell import listen, set_doorbell, wait_for_ring
+from publisher.outbox.doorbell import LISTEN, set_doorbell
 from registry.events.message import EVENT_ID_HEADER, OUTBOX_ID_HEADER
 
 NAME = "the least relay"
@@ -51,7 +51,7 @@ async def least_relay(database_url: str, nats_url: str, subject: str) -> AsyncIt
 async def _relay(database_url: str, nats_url: str, subject: str) -> None:
     client = await nats.connect(nats_url)
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
-        await listen(conn)
+        await conn.execute(LISTEN)
         await set_doorbell(conn, is_armed=True)
         row = await (await conn.execute(LAST)).fetchone()
         assert row is not None
@@ -59,7 +59,7 @@ async def _relay(database_url: str, nats_url: str, subject: str) -> None:
         print(READY, flush=True)
         told: list[int] = []
         while True:
-            await wait_for_ring(conn, 1.0)
+            await _ring(conn, 1.0)
             for number, event_id, payload in await (await conn.execute(NEW, [whole, told], prepare=True)).fetchall():
                 headers = {OUTBOX_ID_HEADER: str(number), EVENT_ID_HEADER: str(event_id)}
                 await client.publish(subject, payload.encode(), headers=headers)
@@ -67,6 +67,26 @@ async def _relay(database_url: str, nats_url: str, subject: str) -> None:
             while whole + 1 in told:
                 whole += 1
                 told.remove(whole)
+
+
+async def _ring(conn: psycopg.AsyncConnection, timeout_seconds: float) -> None:
+    """Wait for one. psycopg wakes ten times a second while it waits, so it is asked only when there is something."""
+    if await _arrived(conn):
+        return
+    loop, socket, readable = asyncio.get_running_loop(), conn.fileno(), asyncio.Event()
+    loop.add_reader(socket, readable.set)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await readable.wait()
+    except TimeoutError:
+        return
+    finally:
+        loop.remove_reader(socket)
+    await _arrived(conn)
+
+
+async def _arrived(conn: psycopg.AsyncConnection) -> bool:
+    return bool([ring async for ring in conn.notifies(timeout=0, stop_after=1)])
 
 
 if __name__ == "__main__":

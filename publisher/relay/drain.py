@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from time import monotonic, time_ns
 
 from publisher.outbox.cursor import Batch, advance, withhold
+from publisher.outbox.doorbell import Doorbell
 from publisher.outbox.faults import note
 from publisher.outbox.page import Page, next_page
 from publisher.outbox.rows import SLICE_BYTES, with_data
@@ -57,7 +58,7 @@ class InFlight:
 class Drain:
     """One uninterrupted stretch of publishing: it ends with the first error, and a new one recovers from there."""
 
-    def __init__(self, term: Term) -> None:
+    def __init__(self, term: Term, doorbell: Doorbell) -> None:
         self._term = term
         self._waiting: list[Message] = []
         self._waiting_bytes = 0
@@ -69,7 +70,7 @@ class Drain:
         self._page_limit = FIRST_PAGE
         self._pages_in_a_row = 0
         self._omissions = 0
-        self._rest = Rest(term)
+        self._rest = Rest(term, doorbell)
 
     async def run(self, single: int = 0) -> None:
         """Publish until an error ends it. The first `single` messages go one by one.

@@ -57,7 +57,7 @@ class Heartbeat:
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """For a block that waits for notifications: the connection is not to be used, and who rests beats himself."""
+        """For a block that waits for the doorbell: who rests beats himself, in the statement with which he looks."""
         self._working.clear()
         try:
             yield

@@ -14,9 +14,9 @@ from time import monotonic
 import psycopg
 from psycopg import AsyncConnection
 
-from publisher.outbox import doorbell
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.cursor import Cursor, Deposed, advance
+from publisher.outbox.doorbell import Doorbell, set_doorbell
 from publisher.outbox.lead import Holder, end_if_hanging, end_session, holder_of_lead, stranger_leads, try_lead
 from publisher.part import Part
 from publisher.relay.drain import Drain
@@ -118,24 +118,25 @@ class Relay(Part):
     async def _lead(self, conn: AsyncConnection, cursor: Cursor) -> None:
         """Publish until the lead is lost. Trouble with NATS is no reason to give it up: storing the cursor keeps it."""
         heartbeat = Heartbeat(conn, cursor, self._settings.heartbeat_seconds)
-        await doorbell.listen(conn)
+        doorbell = Doorbell(self._database_url)
         try:
-            async with heartbeat.beating():
-                await self._publish(conn, cursor, heartbeat)
+            async with heartbeat.beating(), doorbell.listening():
+                await self._publish(conn, cursor, heartbeat, doorbell)
         finally:
             await self._silence(conn)
 
-    async def _publish(self, conn: AsyncConnection, cursor: Cursor, heartbeat: Heartbeat) -> None:
+    async def _publish(self, conn: AsyncConnection, cursor: Cursor, heartbeat: Heartbeat, doorbell: Doorbell) -> None:
         """Publish over one connection to NATS after the other."""
         retry = Backoff()
         while True:
-            # While NATS is away nobody reads notifications, and a full queue would fail the writers' commits.
-            await doorbell.set_doorbell(conn, is_armed=False)
+            # While NATS is away nobody rests, and writers pay nothing for a ring.
+            await set_doorbell(conn, is_armed=False)
             try:
                 async with AsyncExitStack() as stack:
                     with heartbeat.waiting(f"stream {cursor.stream} cannot be opened"):
                         stream = await stack.enter_async_context(self._opened())
-                    await self._drain(conn, stream, cursor, heartbeat)
+                    term = Term(self._settings, stream.profile, self._metrics, conn, stream, cursor, heartbeat)
+                    await self._drain(term, doorbell)
             except Unavailable as error:
                 if conn.closed or isinstance(error.__cause__, psycopg.Error):
                     raise  # what was prepared on this connection may be out of date, as after a restored schema
@@ -148,16 +149,15 @@ class Relay(Part):
         """Let no writer pay for notifications that nobody awaits. A relay that cannot say so is one that was killed."""
         with suppress(RegistryError, TimeoutError):
             async with asyncio.timeout(SILENCE_SECONDS):
-                await doorbell.set_doorbell(conn, is_armed=False)
+                await set_doorbell(conn, is_armed=False)
 
-    async def _drain(self, conn: AsyncConnection, stream: EventStream, cursor: Cursor, heartbeat: Heartbeat) -> None:
+    async def _drain(self, term: Term, doorbell: Doorbell) -> None:
         """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""
-        term = Term(self._settings, stream.profile, self._metrics, conn, stream, cursor, heartbeat)
         single = 0
         refused_since: float | None = None
         while True:
             found = await Recovery(term).run()
-            drain = Drain(term)
+            drain = Drain(term, doorbell)
             published = self._metrics.published
             self._metrics.became("leader")
             self.settled.set()
@@ -173,4 +173,5 @@ class Relay(Part):
                 if monotonic() - refused_since < CROWDED_SECONDS:
                     log.warning("reading the stream's tail", reason=str(moved))
                 else:
-                    self._metrics.failed(Unavailable(CROWDED_OUT.format(stream=stream.name)), "publishing interrupted")
+                    problem = Unavailable(CROWDED_OUT.format(stream=term.stream.name))
+                    self._metrics.failed(problem, "publishing interrupted")

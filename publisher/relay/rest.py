@@ -6,7 +6,7 @@ While nothing waits nothing is polled, and a heartbeat is one statement: docs/ad
 from __future__ import annotations
 
 from publisher.outbox.cursor import beat_at_rest
-from publisher.outbox.doorbell import set_doorbell, wait_for_ring
+from publisher.outbox.doorbell import Doorbell, set_doorbell
 from publisher.relay.term import Term
 from registry.concurrency.ticks import until_tick
 from registry.errors import Unavailable
@@ -18,8 +18,9 @@ GAP_POLL_SECONDS = (0.001, 0.1)
 class Rest:
     """Of one drain."""
 
-    def __init__(self, term: Term) -> None:
+    def __init__(self, term: Term, doorbell: Doorbell) -> None:
         self._term = term
+        self._doorbell = doorbell
         self._poll_seconds = GAP_POLL_SECONDS[0]
         self.is_armed = False
         """Whether the doorbell was set."""
@@ -41,7 +42,7 @@ class Rest:
         Raises `Deposed`, `Unavailable`.
         """
         with self._term.heartbeat.resting():
-            while not await wait_for_ring(self._term.conn, until_tick(self._term.settings.heartbeat_seconds)):
+            while not await self._doorbell.rung(until_tick(self._term.settings.heartbeat_seconds)):
                 self._check_stream()
                 if not await beat_at_rest(self._term.conn, self._term.cursor, unseen):
                     return
@@ -52,7 +53,7 @@ class Rest:
         seconds = min(self._poll_seconds, self._term.settings.heartbeat_seconds)
         self._poll_seconds = min(self._poll_seconds * 2, GAP_POLL_SECONDS[1])
         with self._term.heartbeat.resting():
-            await wait_for_ring(self._term.conn, seconds)
+            await self._doorbell.rung(seconds)
         self._check_stream()
 
     def found_rows(self) -> None:

@@ -53,7 +53,9 @@ async def until_asleep(conn: AsyncConnection) -> None:
     query = """
         SELECT state = 'idle' AND clock_timestamp() - state_change > interval '0.3 s'
         FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name LIKE 'imi-registry%%'
+        WHERE datname = current_database()
+            AND application_name LIKE 'imi-registry%%'
+            AND application_name <> 'imi-registry doorbell'
     """
     async with asyncio.timeout(20):
         while await one_row(conn, query) != (True,):

@@ -10,6 +10,7 @@ import pytest
 
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.cursor import Cursor, Deposed, advance
+from publisher.outbox.doorbell import Doorbell
 from publisher.outbox.lead import try_lead
 from publisher.outbox.ranges import RangeSet
 from publisher.relay.drain import Drain
@@ -176,7 +177,7 @@ class Contender:
             single = 0
             while True:
                 found_in_tail = await Recovery(term).run()
-                drain = Drain(term)
+                drain = Drain(term, Doorbell(self._world.database))
                 try:
                     await drain.run(single=0 if found_in_tail else single)
                 except StreamMoved:

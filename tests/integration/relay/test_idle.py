@@ -38,7 +38,16 @@ async def test_an_idle_relay_does_not_touch_the_database_between_heartbeats(
     world: World, writer: psycopg.Connection[Any], projects: int
 ) -> None:
     state = """
-        SELECT state, query LIKE '%progress%' AS is_look, query_start
+        SELECT pid, state, query, query_start
+        FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name LIKE 'imi-registry%'
+        ORDER BY application_name <> 'imi-registry doorbell'
+    """
+    # Once the doorbell is set, and once it is listened to, there is a look: the last one.
+    asleep = """
+        SELECT bool_and(state = 'idle' AND clock_timestamp() - state_change > interval '0.3 s')
+            AND max(query_start) FILTER (WHERE query LIKE '%progress%')
+                > max(state_change) FILTER (WHERE application_name = 'imi-registry doorbell')
         FROM pg_stat_activity
         WHERE datname = current_database() AND application_name LIKE 'imi-registry%'
     """
@@ -49,12 +58,9 @@ async def test_an_idle_relay_does_not_touch_the_database_between_heartbeats(
             await world.drained()
         assert metrics.published == projects
         async with asyncio.timeout(10):
-            before = []
-            while not before or before[0][:2] != ("idle", True):
-                await asyncio.sleep(0.005)
-                before = (
-                    writer.execute(state).fetchall() if is_armed(writer) else []
-                )  # the look behind that is the last
+            while not is_armed(writer) or writer.execute(asleep).fetchone() != (True,):
+                await asyncio.sleep(0.02)
+            before = writer.execute(state).fetchall()
         await asyncio.sleep(1.0)  # the time in which nothing may happen is what is tested
         assert writer.execute(state).fetchall() == before
 
@@ -62,13 +68,28 @@ async def test_an_idle_relay_does_not_touch_the_database_between_heartbeats(
 LAST_STATEMENT = """
     SELECT query
     FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name LIKE 'imi-registry%'
+    WHERE datname = current_database()
+        AND application_name LIKE 'imi-registry%'
+        AND application_name <> 'imi-registry doorbell'
+"""
+
+
+LISTENS = """
+    SELECT true
+    FROM pg_stat_activity
+    WHERE datname = current_database()
+        AND application_name = 'imi-registry doorbell'
+        AND state = 'idle'
+        AND query LIKE '%LISTEN%'
 """
 
 
 async def at_rest(writer: psycopg.Connection[Any]) -> None:
-    """Wait until the last thing that a relay did was a heartbeat at rest."""
+    """Wait until a relay listens, and the last thing that it did was a heartbeat at rest."""
     async with asyncio.timeout(10):
+        while writer.execute(LISTENS).fetchone() is None:
+            await asyncio.sleep(0.005)
+        await heartbeats(writer, 2)  # it looks once it listens
         while "beaten" not in str(writer.execute(LAST_STATEMENT).fetchone()):
             await asyncio.sleep(0.005)
 
