@@ -30,7 +30,7 @@ WITH lock AS MATERIALIZED (
         CASE locktype WHEN 'relation' THEN relation END AS relation,
         mode,
         mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') AS is_strong,
-        waitstart,
+        coalesce(waitstart, clock_timestamp()) AS since,  -- NULL for a moment, while it is not written yet
         coalesce(waitstart < clock_timestamp() - make_interval(secs => %(seconds)s::float8), false) AS is_long
     FROM pg_lock_status()
     WHERE NOT granted
@@ -40,7 +40,7 @@ WITH lock AS MATERIALIZED (
         *,
         relation IS NOT NULL
             AND bool_or(is_long) OVER (PARTITION BY relation)
-            AND row_number() OVER (PARTITION BY relation ORDER BY is_strong DESC, waitstart) = 1 AS is_first
+            AND row_number() OVER (PARTITION BY relation ORDER BY is_strong DESC, since) = 1 AS is_first
     FROM lock
 )
 SELECT
@@ -48,7 +48,7 @@ SELECT
     queued.mode,
     queued.is_strong,
     queued.is_first,
-    queued.waitstart AS since,
+    queued.since,
     queued.is_long AND starts_with(waiting.application_name, %(publisher)s)
         AND waiting.datid = (SELECT datid FROM pg_stat_get_activity(pg_backend_pid())) AS is_called_publisher,
     queued.pid,
@@ -62,7 +62,7 @@ CROSS JOIN LATERAL pg_stat_get_activity(queued.pid) AS waiting
 CROSS JOIN LATERAL (SELECT DISTINCT pid FROM unnest(pg_blocking_pids(queued.pid)) AS blocker (pid)) AS blocker
 LEFT JOIN LATERAL pg_stat_get_activity(blocker.pid) AS holder ON true
 WHERE queued.is_long OR queued.is_first
-ORDER BY queued.waitstart, queued.pid, EXISTS (SELECT FROM lock WHERE lock.pid = blocker.pid), blocker.pid
+ORDER BY queued.since, queued.pid, EXISTS (SELECT FROM lock WHERE lock.pid = blocker.pid), blocker.pid
 """
 
 RELATIONS = "SELECT oid::bigint, oid::regclass::text FROM unnest(%s::oid[]) AS oid WHERE pg_table_is_visible(oid)"
