@@ -50,7 +50,7 @@ async def test_who_looks_whether_all_is_well_needs_no_model_of_an_event(world: W
     async with world.relay():
         world.write()
         await world.drained()
-    found = await asyncio.to_thread(imported, world, "doctor", database_url=world.database)
+        found = await asyncio.to_thread(imported, world, "doctor", database_url=world.database)
     assert found >= DATABASE | {"nats"}
     assert [module for module in found if module.startswith("registry.events.") and module not in ENVELOPES] == []
 
