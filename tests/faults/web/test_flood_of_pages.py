@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from publisher.web.connections import MOST_CONNECTIONS
+from tests.faults.web.test_half_open_requests import files_of
 from tests.support.relay_process import RelayProcess
 from tests.support.web.console import Visitor
 from tests.support.web.flood import flooding
@@ -57,6 +58,22 @@ async def test_who_asks_for_anything_without_end_delays_no_event_and_no_probe(
             for path in PROBES:
                 assert (await visitor.get(path)).status == 200, path
         await visitor.until("/events", f">p{EVENTS - 1}<")
+        await world.assert_exactly_once()
+        assert [line for line in process.log() if line["level"] not in {"info", "debug"}] == []
+
+
+async def test_who_connects_and_closes_without_end_keeps_no_event_back(world: World) -> None:
+    with world.process() as process:
+        visitor = await visitor_of(process)
+        await visitor.get("/healthz")
+        before = files_of(process.pid)
+        async with flooding(visitor.port, 1) as flood:
+            for number in range(EVENTS):
+                closed = (await flood.answers())["closed"]
+                await delivered(world, number)
+                assert (await flood.answers())["closed"] > closed, "it went on meanwhile"
+                assert files_of(process.pid) <= before + MOST_CONNECTIONS
+        assert (await visitor.get("/readyz")).status == 200
         await world.assert_exactly_once()
         assert [line for line in process.log() if line["level"] not in {"info", "debug"}] == []
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,6 +15,7 @@ import orjson
 from registry.concurrency.tasks import end
 from tests.support.processes import environment
 
+KNOCKS = 100
 PAUSE_SECONDS = 0.01
 """After a connection that was closed."""
 
@@ -34,7 +37,10 @@ class Flood:
 
 @asynccontextmanager
 async def flooding(port: int, connections: int, *paths: str) -> AsyncIterator[Flood]:
-    """So many connections ask for `paths` in turn inside the block, from the first answers on."""
+    """So many connections ask for `paths` in turn inside the block, from the first answers on.
+
+    Without a path each is closed as soon as it is there, and another one is made.
+    """
     arguments = ["-m", "tests.support.web.flood", str(port), str(connections), *paths]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *arguments),
@@ -73,9 +79,23 @@ async def _ask(port: int, paths: list[str], first: int, found: Counter[str]) -> 
             await asyncio.sleep(PAUSE_SECONDS)
 
 
+async def _knock(port: int, found: Counter[str]) -> None:
+    while True:
+        for _ in range(KNOCKS):
+            with socket.socket() as one:
+                one.setblocking(False)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no port is left waiting
+                one.connect_ex(("127.0.0.1", port))
+            found["closed"] += 1
+        await asyncio.sleep(0)
+
+
 async def _main(port: int, connections: int, paths: list[str]) -> None:
     found: Counter[str] = Counter()
-    tasks = [asyncio.ensure_future(_ask(port, paths, number, found)) for number in range(connections)]
+    tasks = [
+        asyncio.ensure_future(_ask(port, paths, number, found) if paths else _knock(port, found))
+        for number in range(connections)
+    ]
     try:
         while await asyncio.to_thread(sys.stdin.readline):
             print(orjson.dumps(found).decode(), flush=True)
