@@ -56,10 +56,10 @@ class HttpSettings(BaseModel):
     @field_validator("http_proxies")
     @classmethod
     def _are_addresses(cls, value: str) -> str:
-        named = [one.strip() for one in value.split(",") if one.strip()]
-        for one in named:
+        named: list[str] = []
+        for one in (part.strip() for part in value.split(",") if part.strip()):
             try:
-                ip_network(one)
+                named.append(str(address_of(one) or ip_network(one)))
             except ValueError as error:
                 raise ValueError(
                     f'must be addresses or networks by comma, as 10.0.0.7 or 10.0.0.0/24: "{one}"'

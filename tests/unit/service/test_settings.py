@@ -59,9 +59,14 @@ def test_a_bad_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch, 
         load()
 
 
-@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0", "::1", "::", "fe80::1%eth0", "localhost", " ::1 "])  # noqa: S104
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0", "::1", "::", "fe80::1%eth0", "localhost", " ::1 "])  # noqa: S104  # a value
 def test_the_page_listens_on_an_address_of_either_kind_or_a_name(host: str) -> None:
     assert load(http_host=host).http_host == host.strip()
+
+
+def test_an_address_of_ipv4_that_ipv6_wraps_is_that_of_ipv4() -> None:
+    given = "::ffff:10.0.0.7, 10.0.0.0/24,2001:DB8::1,2001:db8::/32"
+    assert load(http_proxies=given).http_proxies == "10.0.0.7,10.0.0.0/24,2001:db8::1,2001:db8::/32"
 
 
 VERSIONS = {
