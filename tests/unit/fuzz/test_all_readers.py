@@ -13,6 +13,7 @@ NOT_FOREIGN = {
         *("publisher/history/snapshot.py: _short_lines", "publisher/history/whole.py: _lines_of"),
         *("publisher/history/timeline.py: Change.time", "publisher/history/timeline.py: _data"),
         *("publisher/outbox/rows.py: _whole", "publisher/relay/ages.py: EventAges.observe"),
+        "publisher/outbox/doorbell.py: Doorbell._take",
         *(
             "publisher/web/console/sources/story.py: state_before",
             "publisher/web/console/sources/story.py: state_behind",
@@ -25,7 +26,7 @@ NOT_FOREIGN = {
     "what this program wrote itself, here or in a process that it started": {
         *("publisher/embedded/guard.py: main", "publisher/web/console/sources/proof.py: _read"),
         *("publisher/history/archive.py: _write_visible", "publisher/history/snapshot.py: _short_rows"),
-        "registry/database/migration.py: _refuse_edited",
+        *("registry/broker/permitted.py: PermittedClient.request", "registry/database/migration.py: _refuse_edited"),
     },
     READ_BEFORE: {
         *("publisher/cli/terminal/replay.py: _time", "publisher/mirror/batch.py: _with_data"),
