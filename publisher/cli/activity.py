@@ -18,7 +18,7 @@ from publisher.cli.arguments.options import (
     json_object,
     not_blank,
 )
-from publisher.cli.servers.session import acting_as, with_registry
+from publisher.cli.servers.session import acting_as, reads, with_registry
 from publisher.cli.terminal.text import emit_json, write
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def log(
 
 
 @app.command("list")
+@reads
 def list_(
     agent: Annotated[str | None, typer.Option("--agent", help="Only of this agent.", show_default=False)] = None,
     worktree: Annotated[

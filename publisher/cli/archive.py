@@ -11,13 +11,14 @@ import typer
 from publisher.cli.arguments.allowances import MostBytes, MostRows, MostTime, allowance
 from publisher.cli.arguments.options import DatabaseUrl, StateDir, UpFolder
 from publisher.cli.servers.installation import installation
-from publisher.cli.servers.session import located_schema, run
+from publisher.cli.servers.session import located_schema, reads, run
 from publisher.cli.terminal.text import say
 
 if TYPE_CHECKING:
     from publisher.settings import Settings
 
 
+@reads
 def export(
     file: Annotated[Path, typer.Argument(help="JSON Lines; compressed when it ends in .zst; - is the output.")],
     database_url: DatabaseUrl = None,

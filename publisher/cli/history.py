@@ -11,7 +11,7 @@ import typer
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, NatsUrl, StateDir, UpFolder, Utc
 from publisher.cli.servers.installation import installation
-from publisher.cli.servers.session import checked_schema, located_schema, run
+from publisher.cli.servers.session import checked_schema, located_schema, reads, run
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_document, say, write
 from registry.errors import Invalid, Unavailable
@@ -35,6 +35,7 @@ class Entity(StrEnum):
 
 
 @app.command("show")
+@reads
 def show(
     entity: Annotated[Entity, typer.Argument(help="Kind of thing.")],
     id_: Annotated[
@@ -80,6 +81,7 @@ def show(
 
 
 @app.command("verify")
+@reads
 def verify(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """Build projects, worktrees and types from the events alone, and compare them with the tables.
 
@@ -105,6 +107,7 @@ def verify(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_jso
 
 
 @app.command("audit")
+@reads
 def audit(
     database_url: DatabaseUrl = None, nats_url: NatsUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False
 ) -> None:
@@ -158,6 +161,7 @@ def rebuild_stream(
         write("sequences are the old ones: create each durable consumer again, to start at its last acknowledged + 1")
 
 
+@reads
 def doctor(
     state_dir: StateDir = Path(".imi"),
     database_url: DatabaseUrl = None,
@@ -188,6 +192,7 @@ def doctor(
         raise typer.Exit(PROBLEMS)
 
 
+@reads
 def phantoms(
     compensate: Annotated[
         bool, typer.Option("--compensate", help="Write events that tell consumers how those rows are now.")

@@ -16,7 +16,7 @@ from publisher.cli.arguments.options import (
     UpFolder,
     Utc,
 )
-from publisher.cli.servers.session import with_registry
+from publisher.cli.servers.session import reads, with_registry
 from publisher.cli.terminal.text import emit_json, emit_path
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from registry.models import ProjectInflightWork, RegistryStats
 
 
+@reads
 def inflight(
     project: ProjectOption = None,
     host: HostOption = None,
@@ -74,6 +75,7 @@ def inflight(
     )
 
 
+@reads
 def stats(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """Count what is registered.
 
@@ -100,6 +102,7 @@ def stats(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
     )
 
 
+@reads
 def path(
     reference: ProjectReference,
     worktree: Annotated[

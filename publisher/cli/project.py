@@ -22,7 +22,7 @@ from publisher.cli.arguments.options import (
 )
 from publisher.cli.projects import activity, identity
 from publisher.cli.projects.row import former_ids, found_project
-from publisher.cli.servers.session import with_registry
+from publisher.cli.servers.session import reads, with_registry
 from publisher.cli.terminal.text import emit_json, write
 from registry.errors import Invalid, Unusable
 
@@ -133,6 +133,7 @@ async def _agreed_id(registry: Registry, origin: str, derived_id: bool | None) -
 
 
 @app.command("show")
+@reads
 def show(
     reference: ProjectReference,
     database_url: DatabaseUrl = None,
@@ -192,6 +193,7 @@ def show(
 
 
 @app.command("list")
+@reads
 def list_(
     host: HostOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Inactive projects too.")] = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, NatsUrl, UpFolder
-from publisher.cli.servers.session import checked_schema, located, run
+from publisher.cli.servers.session import checked_schema, located, reads, run
 from publisher.cli.terminal.text import emit_json
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Look(NamedTuple):
         return [finding.text for finding in self.findings if not finding.is_well]
 
 
+@reads
 def status(
     database_url: DatabaseUrl = None,
     nats_url: NatsUrl = None,

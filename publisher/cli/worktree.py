@@ -23,7 +23,7 @@ from publisher.cli.arguments.options import (
     Utc,
     json_object,
 )
-from publisher.cli.servers.session import with_registry
+from publisher.cli.servers.session import reads, with_registry
 from publisher.cli.terminal.text import emit_json
 from registry.errors import Unusable
 
@@ -95,6 +95,7 @@ def register(
 
 
 @app.command("show")
+@reads
 def show(
     reference: HereOrReference = ".",
     database_url: DatabaseUrl = None,
@@ -144,6 +145,7 @@ def show(
 
 
 @app.command("list")
+@reads
 def list_(
     project: ProjectOption = None,
     agent: Agent = None,

@@ -9,7 +9,7 @@ import typer
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.options import Actor, AsJson, DatabaseUrl, Metadata, UpFolder, Yes, json_object
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import with_registry
+from publisher.cli.servers.session import reads, with_registry
 from publisher.cli.terminal.text import emit_json, write
 from registry.errors import Invalid, NotFound
 
@@ -60,6 +60,7 @@ def add(
 
 
 @app.command("list")
+@reads
 def list_(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """List the worktree types.
 

@@ -13,7 +13,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from registry.concurrency.tasks import end
-from registry.database.connecting.silence import LOOKER
+from registry.database.connecting.look import LOOKER
 from registry.database.connection import connect_blocking, direct, open_connection
 from registry.database.errors import translated
 from registry.errors import RegistryError

@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from registry import exact
 from registry.authority import written
-from registry.database.connecting.silence import HeardConnection
+from registry.database.connecting.silence import HeardBlockingConnection, HeardConnection
 from registry.database.connecting.times import NearestTime, NearestTimeOfBinary
 from registry.database.connecting.uninterrupted import uninterrupted
 from registry.database.errors import translated
@@ -147,7 +147,7 @@ def connect_blocking(database_url: str, settings: str = NO_TIME_LIMITS) -> Itera
     with (
         translated(),
         _connecting(database_url),
-        psycopg.connect(database_url, **FALLBACK_NAME, **CONNECTION) as conn,
+        HeardBlockingConnection.connect(database_url, **FALLBACK_NAME, **CONNECTION) as conn,
     ):
         check_version(conn)
         read_exactly(conn)

@@ -8,7 +8,7 @@ import typer
 
 from publisher.cli.arguments.amounts import duration_seconds, rate_per_second
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder
-from publisher.cli.servers.session import UP_FOLDER, located_schema, run
+from publisher.cli.servers.session import UP_FOLDER, located_schema, reads, run
 from publisher.cli.terminal.text import emit_json
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ PEAK = 3
 """How much more than on average is written at the peak, where nobody says."""
 
 
+@reads
 def capacity(
     writes: Annotated[str, typer.Option("--writes", metavar="RATE", help="Writes on average, as 200/s, 50/min, 9/d.")],
     keep: Annotated[

@@ -10,7 +10,7 @@ from publisher.cli.arguments import completion
 from publisher.cli.arguments.hosts import known
 from publisher.cli.arguments.options import Actor, AsJson, DatabaseUrl, ProjectReference, UpFolder, Utc, Yes
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import settings_of, with_registry
+from publisher.cli.servers.session import reads, settings_of, with_registry
 from publisher.cli.terminal.text import emit_json, write
 from registry.errors import Invalid
 
@@ -27,6 +27,7 @@ Name = Annotated[
 
 
 @app.command("list")
+@reads
 def list_(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """List hosts by name, and how much is on each. The one that IMI_HOST names is marked.
 
@@ -59,6 +60,7 @@ def list_(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json
 
 
 @app.command("show")
+@reads
 def show(
     name: Name,
     database_url: DatabaseUrl = None,

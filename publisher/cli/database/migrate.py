@@ -10,7 +10,7 @@ import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder, Utc, Yes
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import database
+from publisher.cli.servers.session import database, reads
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_document, say, write
 
@@ -98,6 +98,7 @@ def _backfill(conn: Any) -> int:
 
 
 @app.command("status")
+@reads
 def status(
     database_url: DatabaseUrl = None, _state_dir: UpFolder = None, _utc: Utc = False, as_json: AsJson = False
 ) -> None:
@@ -185,6 +186,7 @@ def rollback(
 
 
 @app.command("head")
+@reads
 def head(
     folder: Annotated[Path, typer.Argument(help="Where the files go.", file_okay=False)] = Path("migrations/head"),
     database_url: DatabaseUrl = None,

@@ -8,7 +8,7 @@ import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, HttpPort, NatsUrl, Yes
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import located_schema, required, run, settings_of
+from publisher.cli.servers.session import located_schema, reads, required, run, settings_of
 from publisher.cli.terminal.text import emit_json, write
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def run_mirror(
 
 
 @app.command("status")
+@reads
 def status(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Show of which registry this is the mirror, how old it is, and how far.
 

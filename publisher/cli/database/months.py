@@ -9,7 +9,7 @@ import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder, Utc, Yes
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import database_with_schema
+from publisher.cli.servers.session import database_with_schema, reads
 from publisher.cli.terminal.progress import progress
 from publisher.cli.terminal.text import emit_json, write
 
@@ -20,6 +20,7 @@ app = typer.Typer(help="The log of agents by month, which retention drops whole.
 
 
 @app.command("status")
+@reads
 def status(
     database_url: DatabaseUrl = None, _state_dir: UpFolder = None, _utc: Utc = False, as_json: AsJson = False
 ) -> None:

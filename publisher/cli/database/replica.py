@@ -10,7 +10,7 @@ import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, HttpPort, NatsUrl, Yes
 from publisher.cli.arguments.usage import confirm
-from publisher.cli.servers.session import located_schema, required, run, settings_of
+from publisher.cli.servers.session import located_schema, reads, required, run, settings_of
 from publisher.cli.terminal.text import emit_json, say, write
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ def run_replica(
 
 
 @app.command("status")
+@reads
 def status(source_url: SourceUrl = None, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Show, at a replica, how far it is, or why it does not follow; at a source, what each slot keeps on its disk.
 

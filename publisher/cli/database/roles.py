@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder
-from publisher.cli.servers.session import database
+from publisher.cli.servers.session import database, reads
 from publisher.cli.terminal.text import emit_document, say, write
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def default(context: typer.Context) -> None:
 
 
 @app.command("show")
+@reads
 def show(
     database_url: DatabaseUrl = None, _state_dir: UpFolder = None, hand_over: HandOver = False, as_json: AsJson = False
 ) -> None:

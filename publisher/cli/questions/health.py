@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder
-from publisher.cli.servers.session import with_registry
+from publisher.cli.servers.session import reads, with_registry
 from publisher.cli.terminal.text import emit_json
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ PROBLEMS = 1
 STYLES = {"ok": "green", "warn": "yellow", "bad": "red", "unknown": "dim"}
 
 
+@reads
 def health(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_json: AsJson = False) -> None:
     """Look how the registry is, as far as its database knows; the exit code is 1 where something is bad.
 
@@ -50,6 +51,7 @@ def health(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, as_jso
         raise typer.Exit(PROBLEMS)
 
 
+@reads
 def slow_queries(
     limit: Annotated[int, typer.Option("--limit", help="Most statements to show.", min=1, max=1000)] = 20,
     database_url: DatabaseUrl = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from publisher.cli.arguments.options import AsJson, DatabaseUrl, UpFolder, Utc
-from publisher.cli.servers.session import with_registry
+from publisher.cli.servers.session import reads, with_registry
 from publisher.cli.terminal.text import emit_json
 from registry.errors import Invalid
 from registry.urls import without_credentials
@@ -29,6 +29,7 @@ class Among(StrEnum):
     ACTIVITY = "activity"
 
 
+@reads
 def search(
     query: Annotated[
         str, typer.Argument(help='Words, or how they begin; "a phrase", or, -not. Typing errors are forgiven.')

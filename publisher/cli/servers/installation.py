@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from publisher.cli.servers.session import database, located, required, settings_of
+from registry.concurrency.patience import wordless
 from registry.concurrency.signals import ignore_ending
 from registry.errors import Conflict, Invalid, Unusable
 
@@ -40,7 +41,7 @@ def embedded(
     with owned(state_dir) as owned_dir, published(owned_dir) as publish, ExitStack() as stack:
         db_server, broker = Supervised(partial(postgres, owned_dir)), Supervised(partial(nats_server, owned_dir))
         stack.enter_context(together(db_server, broker, meanwhile=meanwhile))
-        with database(db_server.url) as conn:
+        with wordless(None), database(db_server.url) as conn:
             migrate.apply(conn, afterwards=True)  # the folder has one owner, so nothing else runs
         settings = settings_of(database_url=db_server.url, **overrides).at_other_nats(broker.url)
         try:

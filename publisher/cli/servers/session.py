@@ -8,13 +8,14 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from publisher.cli.arguments.folders import expanded
 from publisher.cli.servers.waiting import say_blocker
 from publisher.outbox.on_blocked import ON_BLOCKED
+from registry.concurrency.patience import wordless
 from registry.concurrency.signals import ENDING, tell_loop
 from registry.errors import Invalid, Unusable
 
@@ -23,10 +24,24 @@ if TYPE_CHECKING:
     from registry.client import RegistryClient
     from registry.database import Registry
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
+READ_SECONDS = 60.0
+"""A command that reads ends when PostgreSQL has worked on a statement for so long without a word."""
 UP_FOLDER: ContextVar[Path | None] = ContextVar("UP_FOLDER", default=None)
 """The state directory given with --state-dir, if any."""
+
+
+def reads(command: Callable[P, T]) -> Callable[P, T]:
+    """A command that reads to answer a person. A lock of somebody else is waited for, and named."""
+
+    @wraps(command)
+    def answering(*args: P.args, **kwargs: P.kwargs) -> T:
+        with wordless(READ_SECONDS):
+            return command(*args, **kwargs)
+
+    return answering
 
 
 def settings_of(**overrides: object) -> Settings:
@@ -195,7 +210,7 @@ def located_schema(database_url: str | None, *also: str, nats_url: str | None = 
     Raises `Conflict` for a database with another schema or none, and what `located` raises.
     """
     settings = located("database_url", *also, database_url=database_url, nats_url=nats_url)
-    with database_with_schema(settings.database_url):
+    with wordless(READ_SECONDS), database_with_schema(settings.database_url):
         return settings
 
 

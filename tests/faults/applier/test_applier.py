@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from publisher.applier.workers import MOST_ATTEMPTS
-from registry.database.connecting import silence
+from registry.database.connecting import look
 from tests.support.commands import envelope
 from tests.support.proxy import postgres_proxy
 from tests.support.world import World
@@ -138,7 +138,7 @@ async def test_lost_connections_to_the_database_are_made_again(world: World) -> 
 async def test_connections_that_stand_and_carry_nothing_are_given_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(silence, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(look, "SILENT_SECONDS", 1.0)
     senders = Senders(world, 4)
 
     async with postgres_proxy(world.database) as (proxy, through), world.at(database=through).applier():

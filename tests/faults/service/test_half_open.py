@@ -33,7 +33,7 @@ from publisher.query_service import QueryService
 from registry.broker import connection as to_nats
 from registry.client import RegistryClient
 from registry.client.whole import ask_site
-from registry.database.connecting import silence
+from registry.database.connecting import look
 from registry.errors import Unavailable
 from tests.support.mirror.mirrors import Mirror
 from tests.support.proxy import Proxy, nats_proxy, postgres_proxy
@@ -99,8 +99,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.5)
     monkeypatch.setattr(examination, "PAUSE_FACTOR", 1)
     monkeypatch.setattr(follower, "CHECK_SECONDS", 0.5)
-    monkeypatch.setattr(silence, "SILENT_SECONDS", 1.0)
-    monkeypatch.setattr(silence, "ARRIVING_SECONDS", 0.2)
+    monkeypatch.setattr(look, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(look, "ARRIVING_SECONDS", 0.2)
     monkeypatch.setattr(to_nats, "PING_SECONDS", 1)
 
 

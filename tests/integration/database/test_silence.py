@@ -7,8 +7,10 @@ import asyncio
 import psycopg
 import pytest
 
-from registry.database.connecting import silence
-from registry.database.connection import acquired, connect, direct_or_pooled, pool
+from registry.concurrency.patience import wordless
+from registry.database.connecting import look
+from registry.database.connection import acquired, connect, connect_blocking, direct_or_pooled, pool
+from registry.errors import Unavailable
 from tests.support.pgbouncer import BINARY, pgbouncer
 from tests.support.proxy import Direction, postgres_proxy
 
@@ -19,8 +21,8 @@ PATIENCE_SECONDS = 60
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence, "SILENT_SECONDS", 0.3)
-    monkeypatch.setattr(silence, "ARRIVING_SECONDS", 0.2)
+    monkeypatch.setattr(look, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(look, "ARRIVING_SECONDS", 0.2)
 
 
 def sessions(database: str) -> int:
@@ -43,6 +45,25 @@ async def test_one_that_stands_and_carries_nothing_is_lost_and_its_session_ended
                 await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("direction", [None, "to_server", "to_client"])
+async def test_one_without_an_event_loop_is_lost_as_well(database: str, direction: Direction | None) -> None:
+    async with postgres_proxy(database) as (proxy, through):
+
+        def ask() -> None:
+            with connect_blocking(through) as conn:
+                conn.execute("SELECT set_config('application_name', %s, false)", [NAME])
+                loop.call_soon_threadsafe(proxy.silence, direction)
+                conn.execute("SELECT pg_sleep(0.2)")
+                conn.execute("SELECT 1")
+
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(Unavailable, match="does not answer on a connection that stands"):
+                await asyncio.to_thread(ask)
+            while await asyncio.to_thread(sessions, database):
+                await asyncio.sleep(0.01)
+
+
 async def test_one_of_which_no_other_is_answered_either_is_lost(database: str) -> None:
     async with postgres_proxy(database) as (proxy, through), connect(through, NAME) as conn:
         proxy.black_hole()
@@ -59,6 +80,26 @@ async def test_a_statement_may_take_its_time_and_wait_for_a_lock(database: str) 
         assert await asyncio.wait([waiting], timeout=2) == (set(), {waiting})
         await holder.execute("SELECT pg_advisory_unlock(1)")
         await waiting
+
+
+def test_a_statement_without_an_event_loop_may_take_its_time(database: str) -> None:
+    with connect_blocking(database) as conn:
+        conn.execute("SELECT pg_sleep(2)")
+
+
+async def test_a_statement_may_work_no_longer_than_it_was_given_but_wait_for_a_lock(database: str) -> None:
+    async with connect(database, NAME) as conn, connect(database, "holder") as holder:
+        await holder.execute("SELECT pg_advisory_lock(1)")
+        with wordless(0.5):
+            waiting = asyncio.create_task(conn.execute("SELECT pg_advisory_lock(1)"))
+            assert await asyncio.wait([waiting], timeout=2) == (set(), {waiting})
+            await holder.execute("SELECT pg_advisory_unlock(1)")
+            await waiting
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                with pytest.raises(psycopg.OperationalError, match=r"worked on a statement for 0\.5 s without"):
+                    await conn.execute("SELECT pg_sleep(600)")
+                while await asyncio.to_thread(sessions, database):
+                    await asyncio.sleep(0.01)
 
 
 async def test_who_waits_for_a_notification_waits(database: str) -> None:

@@ -275,7 +275,7 @@ def test_no_other_place_connects_to_postgresql() -> None:
 
     A connection that is asked once whether another one is silent says every name with its schema.
     """
-    made_here = {ROOT / "registry/database/connection.py", ROOT / "registry/database/connecting/silence.py"}
+    made_here = {ROOT / "registry/database/connection.py", ROOT / "registry/database/connecting/look.py"}
     connecting = {
         f"{file.relative_to(ROOT)}:{call.lineno}"
         for file in [*ROOT.glob("registry/**/*.py"), *ROOT.glob("publisher/**/*.py")]
