@@ -49,7 +49,11 @@ async def test_a_projection_outlasts_restarts_of_nats(world: World, state_dir: P
 async def test_a_projection_outlasts_restarts_of_postgresql_though_it_needs_it(
     world: World, state_dir: Path, is_crash: bool
 ) -> None:
-    """The stream is emptied meanwhile: what it has not read, and at last a new snapshot, comes from the database."""
+    """The stream is emptied meanwhile: what it has not read, and at last a new snapshot, comes from the database.
+
+    Where each event stood in the stream is on disk by then. The relay does not wait for that: it reads it out of the
+    stream again, if that has it.
+    """
     with Restartable(partial(postgres, state_dir)) as server:
         there = world.at(database=server.url)
 
@@ -64,6 +68,8 @@ async def test_a_projection_outlasts_restarts_of_postgresql_though_it_needs_it(
             for _ in range(2):
                 write(server.url, 1)
                 await there.drained()
+                with psycopg.connect(server.url) as conn:
+                    conn.execute("SELECT pg_logical_emit_message(true, 'test', 'what was committed before is on disk')")
                 await world.nats.jetstream().purge_stream(world.stream)
                 await server.stop(is_crash=is_crash)
                 await server.start()

@@ -8,13 +8,17 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import randrange
 from typing import Any
 
 from publisher.embedded.binaries import nats_binary
 from publisher.embedded.nats_server import _listening_port
 from tests.support.services import wait_until
+
+KEPT = (15_000, 32_000)
+"""Below what Linux, macOS and others give to connections and to whoever listens on port 0."""
 
 
 class NatsProcess:
@@ -109,10 +113,11 @@ def nats_process(directory: Path, *, binary: Path | None = None, **configuration
 
 
 def free_port() -> int:
-    """A port on loopback that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+    """A port on loopback that nobody has, of those that the system gives to no one who asks for any."""
+    while True:
+        with suppress(OSError), socket.create_server(("127.0.0.1", randrange(*KEPT))) as free:
+            port: int = free.getsockname()[1]
+            return port
 
 
 def configure(file: Path, *, port: int, store: Path, **configuration: Any) -> None:
