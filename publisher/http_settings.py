@@ -40,16 +40,16 @@ class HttpSettings(BaseModel):
     @classmethod
     def _is_host(cls, value: str) -> str:
         host = value.strip()
-        if host and not is_host_name(host) and address_of(host) is None:
+        if host and not _is_name_or_address(host):
             raise ValueError("must be an address, as 127.0.0.1 or ::1, without port and brackets; or a name")
         return host
 
     @field_validator("http_hosts")
     @classmethod
     def _are_names(cls, value: str) -> str:
-        named = [one.strip() for one in value.split(",") if one.strip()]
+        named = listed(value)
         for one in named:
-            if one != "*" and not is_host_name(one) and address_of(one) is None:
+            if one != "*" and not _is_name_or_address(one):
                 raise ValueError(f'must be names by comma, without port, as registry.example.com, or *: "{one}"')
         return ",".join(named)
 
@@ -57,7 +57,7 @@ class HttpSettings(BaseModel):
     @classmethod
     def _are_addresses(cls, value: str) -> str:
         named: list[str] = []
-        for one in (part.strip() for part in value.split(",") if part.strip()):
+        for one in listed(value):
             try:
                 named.append(str(address_of(one) or ip_network(one)))
             except ValueError as error:
@@ -72,3 +72,12 @@ class HttpSettings(BaseModel):
         if value is not None and len(value.get_secret_value().strip()) < LEAST_TOKEN:
             raise ValueError(f"must have {LEAST_TOKEN} characters or more, at random, as of: openssl rand -hex 32")
         return value
+
+
+def listed(value: str) -> list[str]:
+    """What a setting has by comma."""
+    return [one.strip() for one in value.split(",") if one.strip()]
+
+
+def _is_name_or_address(text: str) -> bool:
+    return is_host_name(text) or address_of(text) is not None

@@ -6,6 +6,7 @@ They go through the outbox, as all events do. Each is caused by the phantom: tha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 from psycopg import AsyncConnection
@@ -152,6 +153,7 @@ async def _tell_gone(conn: AsyncConnection, phantom: Phantom) -> Compensated:
     return Compensated(phantom, f"{phantom.entity}.{action}")
 
 
+@cache
 def _columns(entity: str) -> list[str]:
     """What `changed` may name."""
     # Here, since doctor, and with it serve, needs no model of an event.

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from publisher.http_settings import listed
 from registry.authority import Authority, address_of, parsed
 
 MOST_TARGET_BYTES = 1024
@@ -101,7 +102,7 @@ def known_hosts(bound: str, named: str) -> list[str]:
 
     Who listens for others cannot know by which names they reach him: without any all are taken.
     """
-    names = [name.strip() for name in named.split(",") if name.strip()]
+    names = listed(named)
     address = address_of(bound)
     is_local = bound == LOCAL or (address is not None and address.is_loopback)
     return names if is_local or names else [ANY]

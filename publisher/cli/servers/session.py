@@ -176,22 +176,25 @@ def user_name() -> str:
 
 
 @contextmanager
-def database(database_url: str | None) -> Iterator[Any]:
-    """A plain connection to the registry database. Where it waits for a lock, the user is told behind whom.
-
-    No value is given over it: one that is refused was there already.
-    """
-    from publisher.cli.servers.waiting import blocking_told
-    from registry.database.connection import connect_blocking
-
-    url = located("database_url", database_url=database_url).database_url or ""
+def _nothing_given() -> Iterator[None]:
+    """No value is given inside the block: one that is refused was there already, and is `Unusable`."""
     try:
-        with connect_blocking(url) as conn, blocking_told(url, conn.info.backend_pid):
-            yield conn
+        yield
     except Unusable:
         raise
     except Invalid as error:
         raise Unusable(str(error)) from error
+
+
+@contextmanager
+def database(database_url: str | None) -> Iterator[Any]:
+    """A plain connection to the registry database. Where it waits for a lock, the user is told behind whom."""
+    from publisher.cli.servers.waiting import blocking_told
+    from registry.database.connection import connect_blocking
+
+    url = located("database_url", database_url=database_url).database_url or ""
+    with _nothing_given(), connect_blocking(url) as conn, blocking_told(url, conn.info.backend_pid):
+        yield conn
 
 
 @contextmanager
@@ -218,12 +221,8 @@ def checked_schema(settings: Settings) -> None:
     """As `located_schema`, for who looks whether all is well: `Unavailable` says who has locked what is looked at."""
     from publisher.outbox.schema import check_schema
 
-    try:
+    with _nothing_given():
         run(check_schema(settings.database_url or ""), tells_blockers=False)
-    except Unusable:
-        raise
-    except Invalid as error:
-        raise Unusable(str(error)) from error
 
 
 def run(work: Coroutine[Any, Any, T], *, tells_blockers: bool = True) -> T:
