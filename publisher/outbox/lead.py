@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
 from psycopg.types.multirange import Multirange
 
 from publisher.outbox.connection import translated
@@ -29,7 +31,9 @@ RETURNING
 NUMBER = "coalesce((SELECT lock_number FROM public.publisher_cursor WHERE stream = %(stream)s), 0)"
 KEY = "hashtextextended('imi publisher ' || %(stream)s || CASE number WHEN 0 THEN '' ELSE ' ' || number END, 0)"
 TRY_LOCK = f"SELECT number, pg_try_advisory_lock({KEY}) FROM (SELECT {NUMBER} AS number OFFSET 0) AS lock"  # noqa: S608  # of constants
-UNLOCK = f"SELECT pg_advisory_unlock({KEY}) FROM (SELECT %(number)s::bigint AS number) AS lock"  # noqa: S608  # of constants
+END = f"SELECT pg_terminate_backend(%(pid)s), pg_advisory_lock({KEY}) FROM (SELECT %(number)s::bigint AS number)"  # noqa: S608
+END_SECONDS = 1
+"""How long a session that is ended may take for it."""
 RENUMBER = """
 UPDATE public.publisher_cursor
 SET lock_number = %(new_number)s
@@ -163,14 +167,18 @@ async def end_if_hanging(conn: AsyncConnection, holder: Holder | None) -> None:
 
 
 async def end_session(conn: AsyncConnection, holder: Holder) -> None:
-    """Take the lead from a publisher that hangs, or cannot publish.
+    """Take the lock from a publisher that hangs, or cannot publish; the next attempt is to lead with it.
 
-    It keeps its lock. It loses its connection, and with it the lock, for the next attempt; where this user may not end
-    it, the next attempt is for another lock. Raises `Unavailable`.
+    It loses its connection, and this one is the first that waits for the lock: a publisher that only lost its
+    connection is back sooner than anybody looks. Where this user may not end it, the next attempt is for another lock.
+    Raises `Unavailable`.
     """
+    values = {"pid": holder.session.pid, "stream": holder.stream, "number": holder.lock_number}
     try:
-        with translated():
-            await conn.execute("SELECT pg_terminate_backend(%s)", [holder.session.pid])
+        with translated(), suppress(LockNotAvailable):
+            async with conn.transaction():
+                await conn.execute(f"SET LOCAL lock_timeout = '{END_SECONDS}s'")
+                await conn.execute(END, values)
     except Unprepared:
         await _leave_behind(conn, holder)
 
@@ -200,7 +208,7 @@ async def try_lead(conn: AsyncConnection, stream: str, leader: str) -> Cursor | 
             values = {"stream": stream, "leader": leader, "number": number}
             row = await (await conn.execute(LEAD, values)).fetchone()
         if row is None:  # the lock has another number meanwhile
-            await conn.execute(UNLOCK, {"stream": stream, "number": number})
+            await conn.execute("SELECT pg_advisory_unlock_all()")
             return None
     if begun is not None and begun[0]:
         log.warning("the cursor was gone: it begins anew from the record", stream=stream, stream_sequence=begun[0])

@@ -18,7 +18,8 @@ class Patience:
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         """`now` is a clock in seconds."""
         self._now = now
-        self._seconds = BEARING_SECONDS[0]
+        self.seconds = BEARING_SECONDS[0]
+        """How long a hindered leader is borne."""
         self._hindered_since: float | None = None
         self._well_since = now()
 
@@ -32,14 +33,14 @@ class Patience:
         if not is_hindered:
             self._hindered_since = None
             if now - self._well_since >= WELL_SECONDS:
-                self._seconds = BEARING_SECONDS[0]
+                self.seconds = BEARING_SECONDS[0]
             return False
         self._well_since = now
         if self._hindered_since is None:
             self._hindered_since = now
-        return now - self._hindered_since >= self._seconds
+        return now - self._hindered_since >= self.seconds
 
     def took_over(self) -> None:
         """Note that this process takes the lead for it."""
         self._hindered_since = None
-        self._seconds = min(2 * self._seconds, BEARING_SECONDS[1])
+        self.seconds = min(2 * self.seconds, BEARING_SECONDS[1])
