@@ -16,7 +16,6 @@ from urllib.parse import quote, urlencode
 import psutil
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.errors import SerializationFailure
 
 from publisher.embedded.binaries import postgres_binaries
 from publisher.embedded.postgres import postgres
@@ -103,19 +102,18 @@ class Pair:
         """Make the standby the primary; the old one is gone."""
         del self._servers[self._primary]
         self._primary = 1 - self._primary
-        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
-            with suppress(SerializationFailure):  # what it still recovers may cancel who waits; it goes on
-                await conn.execute(promote)
-        await asyncio.wait_for(self._is_primary(), PROMOTED_SECONDS)
+        await asyncio.wait_for(self._becomes_primary(promote), PROMOTED_SECONDS)
 
-    async def _is_primary(self) -> None:
-        """Return when the server takes writes."""
-        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
-            is_standby = True
-            while is_standby:
-                await asyncio.sleep(POLL_SECONDS)
-                with suppress(SerializationFailure):
+    async def _becomes_primary(self, promote: str) -> None:
+        """Ask for it until the server takes writes: what it still recovers may cancel who asks, or who connects."""
+        is_standby = True
+        while is_standby:
+            with suppress(psycopg.OperationalError):
+                async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
                     ((is_standby,),) = await (await conn.execute("SELECT pg_is_in_recovery()")).fetchall()
+                    if is_standby:
+                        await conn.execute(promote)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def wait_for_nobody(self) -> None:
         """Let commits not wait for the standby from now on."""
