@@ -1,7 +1,8 @@
 """Drain the outbox into the stream: publish, advance, sleep, repeat.
 
 One cycle: read the next page of the outbox while the last batch is in flight, wait for its acknowledgement, send the
-next batch, store the cursor. Nothing waits for a gap and nothing is sent twice: docs/adr/0001-outbox-and-relay.md.
+next batch, store the cursor. Behind a full page PostgreSQL reads the next one from before the acknowledgement on.
+Nothing waits for a gap and nothing is sent twice: docs/adr/0001-outbox-and-relay.md.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from time import monotonic, time_ns
 from publisher.outbox.cursor import Batch, advance, withhold
 from publisher.outbox.doorbell import Doorbell
 from publisher.outbox.faults import note
-from publisher.outbox.page import Page, next_page
-from publisher.outbox.rows import SLICE_BYTES, with_data
+from publisher.outbox.page import Page
+from publisher.outbox.rows import with_data
 from publisher.relay.batching import MAX_BATCH_BYTES, take
 from publisher.relay.durability import Durability
 from publisher.relay.gaps import Gaps
 from publisher.relay.lane import Lane
+from publisher.relay.pages import PAGE_BYTES, Pages
 from publisher.relay.rest import Rest
 from publisher.relay.spans import trace
 from publisher.relay.term import Term
@@ -31,15 +33,9 @@ from registry.events.reference import TOO_LARGE, Omission
 from registry.log import log
 from registry.profiles.profile import encoded
 
-FIRST_PAGE = 128
-"""Rows asked for after a rest, doubled while pages come back full: a burst of huge rows meets a small page."""
-PAGE_BYTES = 8 * 1024 * 1024
-"""A page has not much more data than this: a row with more than its share is read alone, and the rest is left."""
 WAITING_BYTES = MAX_BATCH_BYTES
 """While more than this waits to be sent, rows are read one by one: the next batch has enough, and cannot hold a whole
 transaction that goes on behind it."""
-ALONE = 8
-"""After a page of which more than one in so many rows was read alone, one of half as many rows is asked for."""
 RANGES_LOGGED = 10
 """Ranges of dead ids named in one line of the log, at most."""
 BUSY_PAGES = 3
@@ -67,7 +63,6 @@ class Drain:
         self._lane = Lane(term)
         self._durability = Durability()
         self._in_flight: InFlight | None = None
-        self._page_limit = FIRST_PAGE
         self._pages_in_a_row = 0
         self._omissions = 0
         self._rest = Rest(term, doorbell)
@@ -78,23 +73,33 @@ class Drain:
         Raises `StreamMoved` when someone else wrote to the stream, `Deposed`, `Unavailable`.
         """
         self._gaps = Gaps(self._term.cursor.published, self._term.cursor.transaction_id)
-        while True:
-            page = await self._read()
-            has_news = self._close_gaps(page)
-            await self._look_ahead(page)
-            is_next = bool(self._lane.messages) or (bool(self._waiting) and not self._is_cut(page))
-            if is_next:
-                # The broker's disk works on the batch in flight meanwhile.
-                await self._durability.ensure(self._term.conn)
-            if self._in_flight is not None:
-                await self._acknowledge(self._in_flight)
-                has_news = True
-            if is_next:
-                single -= await self._send_next(1 if single > 0 else self._term.settings.batch_size)
-            if has_news or self._has_withheld or self._is_heartbeat_due or self._gaps.needs_mark(page):
-                await self._store(page)
-            if self._in_flight is None and not page.rows and page.end is None:
-                await self._pause(page)
+        self._pages = Pages(self._term, self._gaps)
+        async with self._pages.open():
+            while True:
+                single -= await self._cycle(1 if single > 0 else self._term.settings.batch_size)
+
+    async def _cycle(self, most: int) -> int:
+        """Read a page and send a batch of at most `most` messages; returns how many were sent."""
+        page = await self._read()
+        has_news = self._close_gaps(page)
+        await self._look_ahead(page)
+        is_next = bool(self._lane.messages) or (bool(self._waiting) and not self._is_cut(page))
+        sent = 0
+        if is_next:
+            # The broker's disk works on the batch in flight meanwhile.
+            await self._durability.ensure(self._term.conn)
+            if page.is_full and not self._lane.messages and self._waiting_bytes < WAITING_BYTES:
+                await self._pages.ask(self._room(leaving=most))
+        if self._in_flight is not None:
+            await self._acknowledge(self._in_flight)
+            has_news = True
+        if is_next:
+            sent = await self._send_next(most)
+        if has_news or self._has_withheld or self._is_heartbeat_due or self._gaps.needs_mark(page):
+            await self._store(page)
+        if self._in_flight is None and not page.rows and page.end is None:
+            await self._pause(page)
+        return sent
 
     @property
     def unacknowledged(self) -> int:
@@ -103,19 +108,10 @@ class Drain:
 
     async def _read(self) -> Page:
         """The next page, encoded into `_waiting`, while the batch in flight is stored."""
-        room = 2 * self._term.settings.batch_size - len(self._waiting) if self._waiting_bytes < WAITING_BYTES else 1
-        limit = max(min(self._page_limit, room), 1)
-        short_bytes = min(PAGE_BYTES // limit, SLICE_BYTES, self._term.stream.max_payload)
-        found = await self._next_page(limit, short_bytes)
-        self._term.metrics.ages.clock(found.read_at)
+        found, limit = await self._pages.next(self._room())
         page, alone = await self._encode(found)
         self._see(page)
-        if len(page.rows) < len(found.rows) or alone * ALONE > len(page.rows):
-            self._page_limit = max(limit // 2, 1)
-        elif limit == self._page_limit and page.is_full:
-            self._page_limit = min(2 * limit, 2 * self._term.settings.batch_size)
-        elif not page.rows:
-            self._page_limit = FIRST_PAGE
+        self._pages.used(page, limit, alone, is_cut=len(page.rows) < len(found.rows))
         if page.rows:
             self._rest.found_rows()
         self._pages_in_a_row = self._pages_in_a_row + 1 if page.rows else 0
@@ -192,12 +188,11 @@ class Drain:
                 )
         await note(self._term.conn, outbox_id, omission)
 
-    async def _next_page(self, limit: int, short_bytes: int) -> Page:
-        page = await next_page(self._term.conn, self._gaps.unseen(), limit, short_bytes)
-        while page.ended:  # the same snapshot may show rows in gaps that were left out: with them, once more
-            self._gaps.reopen(page.ended)
-            page = await next_page(self._term.conn, self._gaps.unseen(), limit, short_bytes)
-        return page
+    def _room(self, leaving: int = 0) -> int:
+        """How many rows there is room for beside those that wait, once `leaving` of these are sent."""
+        if self._waiting_bytes >= WAITING_BYTES:
+            return 1
+        return 2 * self._term.settings.batch_size - max(len(self._waiting) - leaving, 0)
 
     def _is_cut(self, page: Page) -> bool:
         """Whether `page` may have ended within a transaction and there is room to read the rest of it first."""

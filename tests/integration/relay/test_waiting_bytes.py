@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from publisher.outbox.page import Page
-from publisher.relay import drain
+from publisher.relay import drain, pages
 from publisher.relay.drain import Drain
 from tests.support.world import World
 
@@ -45,7 +45,8 @@ async def test_what_is_counted_is_what_waits_also_where_a_page_ends_before_a_row
         count(self)
         return found
 
-    monkeypatch.setattr(drain, "PAGE_BYTES", PAGE_BYTES)
+    for module in (drain, pages):
+        monkeypatch.setattr(module, "PAGE_BYTES", PAGE_BYTES)
     monkeypatch.setattr(Drain, "_encode", encoded)
     monkeypatch.setattr(Drain, "_send_next", sent)
     with psycopg.connect(world.database) as conn:
@@ -74,7 +75,8 @@ async def test_no_further_large_row_is_read_while_more_than_half_a_page_waits(
         return found
 
     monkeypatch.setattr(drain, "WAITING_BYTES", PAGE_BYTES // 2)
-    monkeypatch.setattr(drain, "PAGE_BYTES", PAGE_BYTES)
+    for module in (drain, pages):
+        monkeypatch.setattr(module, "PAGE_BYTES", PAGE_BYTES)
     monkeypatch.setattr(Drain, "_encode", encoded)
     with psycopg.connect(world.database, autocommit=True) as conn:
         for _ in range(12):

@@ -15,10 +15,10 @@ from publisher.relay import gaps
 from publisher.relay.gaps import Gaps
 from registry.events.message import OutboxRow
 
-BEGIN, TAKE, COMMIT, ROLL_BACK, READ, MARK = range(6)
+BEGIN, TAKE, COMMIT, ROLL_BACK, ASK, READ, MARK = range(7)
 # Weighted so that transactions live long and gaps are many: of lists in which all steps were as likely, one in a
 # hundred told a relay that watched nobody.
-KINDS = [BEGIN] * 2 + [TAKE] * 4 + [COMMIT, ROLL_BACK] + [READ] * 3 + [MARK] * 2
+KINDS = [BEGIN] * 2 + [TAKE] * 4 + [COMMIT, ROLL_BACK, ASK] + [READ] * 3 + [MARK] * 2
 STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 7)), min_size=20, max_size=150)
 
 
@@ -45,11 +45,16 @@ class Model:
         self.dead: set[int] = set()
         self.gaps = Gaps(RangeSet(), self._relays_own())
         self.last_allocated = 0
+        self.asked: Page | None = None
+        """By its snapshot it is of now; it is used later, when a mark may have been made since."""
+        self.visible_then: set[int] = set()
 
     def step(self, kind: int, number: int) -> None:
         """One thing that happens; `number` chooses the transaction, or the limit of a page."""
         if kind == BEGIN:
             self.running[self._new_transaction()] = []
+        elif kind == ASK:
+            self.ask(limit=number + 1)
         elif kind == READ:
             self.read(limit=number + 1)
         elif kind == MARK:
@@ -68,13 +73,18 @@ class Model:
         if commits:
             self.visible.update(ids)
 
+    def ask(self, limit: int) -> Page:
+        self.asked, self.visible_then = self._page(self.gaps.unseen(), limit), self.visible.copy()
+        return self.asked
+
     def read(self, limit: int) -> Page:
-        page = self._page(self.gaps.unseen(), limit)
+        page = self.asked or self.ask(limit)
         while page.ended:
             self.gaps.reopen(page.ended)
-            page = self._page(self.gaps.unseen(), limit)
+            page = self.ask(limit)
+        self.asked = None
         ids = [row.id for row in page.rows]
-        left_out = {id_ for id_ in self.visible if id_ not in self.gaps.seen and (page.end is None or id_ < page.end)}
+        left_out = {id_ for id_ in self.visible_then if id_ not in self.gaps.seen and (page.end is None or id_ < page.end)}
         assert left_out == set(ids), "a row behind those of the page would be read before them"
         self.gaps.see(ids)
         self.read_ids += ids
@@ -84,7 +94,9 @@ class Model:
         return page
 
     def read_all(self) -> None:
-        """Read until a page shows that there is nothing more."""
+        """Read until a page of now shows that there is nothing more."""
+        if self.asked is not None:
+            self.read(limit=3)
         page = self.read(limit=3)
         while page.rows or page.end is not None:
             if self.gaps.needs_mark(page):
