@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
-from psycopg.errors import LockNotAvailable
 from psycopg.types.multirange import Multirange
 
 from publisher.outbox.connection import translated
@@ -31,9 +29,7 @@ RETURNING
 NUMBER = "coalesce((SELECT lock_number FROM public.publisher_cursor WHERE stream = %(stream)s), 0)"
 KEY = "hashtextextended('imi publisher ' || %(stream)s || CASE number WHEN 0 THEN '' ELSE ' ' || number END, 0)"
 TRY_LOCK = f"SELECT number, pg_try_advisory_lock({KEY}) FROM (SELECT {NUMBER} AS number OFFSET 0) AS lock"  # noqa: S608  # of constants
-END = f"SELECT pg_terminate_backend(%(pid)s), pg_advisory_lock({KEY}) FROM (SELECT %(number)s::bigint AS number)"  # noqa: S608
-END_SECONDS = 1
-"""How long a session that is ended may take for it."""
+LOCK = f"SELECT pg_advisory_lock({KEY}) FROM (SELECT %(new_number)s::bigint AS number) AS lock"  # noqa: S608  # of constants
 RENUMBER = """
 UPDATE public.publisher_cursor
 SET lock_number = %(new_number)s
@@ -104,6 +100,9 @@ WHERE
 PUBLISHER = "imi-registry"
 """How the connections of publishers are called, first of all (`publisher/part.py`)."""
 
+ANOTHER_LOCK = "the publisher uses another lock"
+"""What the log says of a session that cannot be ended, or is not to be."""
+
 
 async def try_lock(conn: AsyncConnection, stream: str) -> int | None:
     """Keep publishers of `stream` from leading as long as `conn` lives; None when one leads. Raises `Unavailable`.
@@ -154,42 +153,43 @@ def stranger_leads(holder: Holder, stream: str) -> str:
 
 
 async def end_if_hanging(conn: AsyncConnection, holder: Holder | None) -> None:
-    """Take the lead from a publisher that was not heard for too long, and from somebody who may not publish at all.
+    """Take the lock from a publisher that was not heard for too long, and from somebody who may not publish at all.
 
-    Raises `Unavailable`.
+    The next attempt is to lead. Raises `Unavailable`.
     """
     if holder is None:
         return
     if not holder.may_publish:
+        log.warning(ANOTHER_LOCK, stream=holder.stream, held_by=str(holder))
         await _leave_behind(conn, holder)
     elif holder.is_stale and holder.is_publisher:
         await end_session(conn, holder)
 
 
 async def end_session(conn: AsyncConnection, holder: Holder) -> None:
-    """Take the lock from a publisher that hangs, or cannot publish; the next attempt is to lead with it.
+    """Take the lock from a publisher that hangs, or cannot publish; the next attempt is to lead.
 
-    It loses its connection, and this one is the first that waits for the lock: a publisher that only lost its
-    connection is back sooner than anybody looks. Where this user may not end it, the next attempt is for another lock.
-    Raises `Unavailable`.
+    It loses its connection, where this user may end it, and is left behind with the old lock in any case: it may be
+    back at once, and others may wait for that. Raises `Unavailable`.
     """
-    values = {"pid": holder.session.pid, "stream": holder.stream, "number": holder.lock_number}
     try:
-        with translated(), suppress(LockNotAvailable):
-            async with conn.transaction():
-                await conn.execute(f"SET LOCAL lock_timeout = '{END_SECONDS}s'")
-                await conn.execute(END, values)
+        with translated():
+            await conn.execute("SELECT pg_terminate_backend(%s)", [holder.session.pid])
     except Unprepared:
-        await _leave_behind(conn, holder)
+        log.warning(ANOTHER_LOCK, stream=holder.stream, held_by=str(holder))
+    await _leave_behind(conn, holder)
 
 
 async def _leave_behind(conn: AsyncConnection, holder: Holder) -> None:
-    """Give the lock another number: `holder` keeps the old one, and if it led with that, it is fenced by the epoch."""
-    log.warning("the publisher uses another lock", stream=holder.stream, held_by=str(holder))
+    """Give the lock another number, with which `conn` holds it before anybody else can know it.
+
+    `holder` keeps the old one, and if it led with that, it is fenced by the epoch.
+    """
+    new_number = secrets.randbelow(2**62) + 1
+    values = {"stream": holder.stream, "number": holder.lock_number, "new_number": new_number}
     with translated():
+        await conn.execute(LOCK, values)
         await conn.execute(BEGIN, {"stream": holder.stream})
-        new_number = secrets.randbelow(2**62) + 1  # nobody is to hold it before
-        values = {"stream": holder.stream, "number": holder.lock_number, "new_number": new_number}
         await conn.execute(RENUMBER, values)
 
 

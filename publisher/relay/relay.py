@@ -1,8 +1,8 @@
 """The relay: one process leads, recovers and drains the outbox into the stream; any others stand by.
 
 The lead is an advisory lock on the leader's own connection, fenced by the cursor's epoch (`publisher/outbox`) and by
-the stream's expected sequence (`publisher/stream`); the work itself is `drain.py`. Why: docs/adr/0001-outbox-and-
-relay.md.
+the stream's expected sequence (`publisher/stream`); the work itself is `drain.py`. Why: docs/adr/0023-leadership.md
+and 0001-outbox-and-relay.md.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 import psycopg
 import pytest
@@ -15,6 +15,7 @@ from publisher.doctor import examine
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.lead import try_lead
 from tests.support.databases import Role, name_of, plain_role, url_of
+from tests.support.proxy import nats_proxy
 from tests.support.world import World
 
 KEY = "hashtextextended('imi publisher ' || %s, 0)"
@@ -36,6 +37,20 @@ def held(url: str) -> list[tuple[int, int]]:
         ).fetchall()
 
 
+@asynccontextmanager
+async def waiting_at_the_lock(world: World, stranger: str) -> AsyncIterator[None]:
+    """The stranger waits in front of everybody else for the lock that the publisher holds; he has it in the end."""
+    (key,) = held(world.database)
+    with psycopg.connect(stranger, autocommit=True) as conn:
+        question = "SELECT pg_advisory_lock((%s::bigint << 32) | %s)"
+        waiting = asyncio.create_task(asyncio.to_thread(conn.execute, question, list(key)))
+        async with asyncio.timeout(20):
+            while not world.rows("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+                await asyncio.sleep(0.01)
+        yield
+        await waiting
+
+
 async def test_a_stranger_who_holds_the_lock_of_the_publisher_keeps_nothing_back(world: World, stranger: str) -> None:
     with psycopg.connect(stranger, autocommit=True, application_name="imi-registry forged") as conn:
         conn.execute(f"SELECT pg_advisory_lock({KEY})".encode(), [world.stream])
@@ -43,6 +58,19 @@ async def test_a_stranger_who_holds_the_lock_of_the_publisher_keeps_nothing_back
         async with world.relay():
             await world.assert_exactly_once()
             assert conn.execute("SELECT 1").fetchone() == (1,), "it is let be"
+
+
+async def test_a_stranger_who_waits_for_it_does_not_keep_a_standby_from_the_lead_of_one_that_is_cut_off(
+    world: World, stranger: str
+) -> None:
+    async with nats_proxy(world.nats_url) as (proxy, url), world.at(nats_url=url).relay():
+        world.write(1, 0, 0)
+        await world.drained()
+        async with world.relay() as standby, waiting_at_the_lock(world, stranger):
+            proxy.refuse()
+            world.write(1, 0, 0)
+            await world.assert_exactly_once()
+            assert (standby.role, world.rows("SELECT epoch FROM publisher_cursor")) == ("leader", [(2,)])
 
 
 async def test_a_stranger_who_holds_it_is_named_whatever_he_calls_himself(world: World, stranger: str) -> None:
@@ -58,19 +86,11 @@ async def test_a_stranger_who_waits_for_each_lock_of_the_publisher_keeps_nothing
     async with world.relay():
         world.write()
         await world.drained()
-        (key,) = held(world.database)
-        with psycopg.connect(stranger, autocommit=True) as conn:
-            waiting = asyncio.create_task(
-                asyncio.to_thread(conn.execute, "SELECT pg_advisory_lock((%s::bigint << 32) | %s)", list(key))
-            )
-            async with asyncio.timeout(20):
-                while not world.rows("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
-                    await asyncio.sleep(0.01)
+        async with waiting_at_the_lock(world, stranger):
             world.rows(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
                 " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
-            await waiting
             world.rows("SELECT register_project('late', 'git@github.com:o/late.git')")
             await world.assert_exactly_once()
 

@@ -84,7 +84,9 @@ class Model:
             page = self.ask(limit)
         self.asked = None
         ids = [row.id for row in page.rows]
-        left_out = {id_ for id_ in self.visible_then if id_ not in self.gaps.seen and (page.end is None or id_ < page.end)}
+        left_out = {
+            id_ for id_ in self.visible_then if id_ not in self.gaps.seen and (page.end is None or id_ < page.end)
+        }
         assert left_out == set(ids), "a row behind those of the page would be read before them"
         self.gaps.see(ids)
         self.read_ids += ids

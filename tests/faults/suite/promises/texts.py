@@ -69,7 +69,7 @@ OTHERS = [
         "A connection to PostgreSQL or NATS that is half-open is given up by each part of the service, which says so "
         "and goes on, and no other part stops; a commit is published though the only publisher's is one",
         "another connection tells whether PostgreSQL works, pings whether NATS is there: "
-        "[ADR 1](adr/0001-outbox-and-relay.md#leadership)",
+        "[ADR 23](adr/0023-leadership.md)",
         "`tests/faults/service/test_half_open.py`, `tests/faults/relay/test_connections.py`",
     ),
     (
