@@ -20,7 +20,7 @@ from registry.database.blockers import Session
 from registry.database.errors import translated
 
 PATIENCE_SECONDS = 3.0
-"""Waiting no longer than that is how writers take turns."""
+"""Waiting no longer than that is how writers take turns. Who has no right to what he waits for takes none."""
 
 # No table, no view and no catalog is read, by name either: each may be what is waited for.
 WAITS = """
@@ -39,8 +39,8 @@ WITH lock AS MATERIALIZED (
     SELECT
         *,
         relation IS NOT NULL
-            AND bool_or(is_long) OVER (PARTITION BY relation)
-            AND row_number() OVER (PARTITION BY relation ORDER BY is_strong DESC, since) = 1 AS is_first
+            AND row_number() OVER (PARTITION BY relation ORDER BY is_strong DESC, since) = 1 AS is_first,
+        bool_or(is_long) OVER (PARTITION BY relation) AS is_waited_for_long
     FROM lock
 )
 SELECT
@@ -48,6 +48,7 @@ SELECT
     queued.mode,
     queued.is_strong,
     queued.is_first,
+    queued.is_waited_for_long,
     queued.since,
     queued.is_long AND starts_with(waiting.application_name, %(publisher)s)
         AND waiting.datid = (SELECT datid FROM pg_stat_get_activity(pg_backend_pid())) AS is_called_publisher,
@@ -61,7 +62,7 @@ FROM queued
 CROSS JOIN LATERAL pg_stat_get_activity(queued.pid) AS waiting
 CROSS JOIN LATERAL (SELECT DISTINCT pid FROM unnest(pg_blocking_pids(queued.pid)) AS blocker (pid)) AS blocker
 LEFT JOIN LATERAL pg_stat_get_activity(blocker.pid) AS holder ON true
-WHERE queued.is_long OR queued.is_first
+WHERE queued.is_long OR queued.is_first AND (queued.is_waited_for_long OR queued.is_strong)
 ORDER BY queued.since, queued.pid, EXISTS (SELECT FROM lock WHERE lock.pid = blocker.pid), blocker.pid
 """
 
@@ -78,6 +79,13 @@ SELECT
         false
     )
 FROM unnest(%s::oid[]) AS oid
+"""
+
+# LOCK TABLE and all else that asks for a strong lock needs one of these, and asks for the lock first.
+WITHOUT_RIGHT = """
+SELECT role::bigint, relation::bigint
+FROM unnest(%s::oid[], %s::oid[]) AS asked (role, relation)
+WHERE NOT has_table_privilege(role, relation, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')
 """
 
 
@@ -106,6 +114,7 @@ class _Row(NamedTuple):
     mode: str
     is_strong: bool
     is_first: bool
+    is_waited_for_long: bool
     since: datetime
     is_called_publisher: bool
     pid: int
@@ -122,6 +131,8 @@ class _Names(NamedTuple):
     relations: dict[int, str] | None
     roles: dict[int, tuple[str, bool]]
     """With whether that is a publisher, or an applier."""
+    without_right: set[tuple[int, int]]
+    """Roles, and relations of which they can never have a strong lock."""
 
     def relation(self, number: int | None) -> str | None:
         """None for one of others."""
@@ -137,12 +148,14 @@ class _Names(NamedTuple):
         return self.roles.get(role, ("", False))[1]
 
 
-async def waits(conn: AsyncConnection[Any], patience_seconds: float = PATIENCE_SECONDS) -> list[Wait]:
-    """Who has waited for longer than `patience_seconds`, or is in front of one who has. Raises `Unavailable`.
+async def waits(conn: AsyncConnection[Any], patience_seconds: float | None = None) -> list[Wait]:
+    """Who has waited for longer than `patience_seconds` (None: 3), or is in front of one who has. Raises `Unavailable`.
 
-    Of others than publishers those alone who are the first in front of a relation.
+    Of others than publishers those alone who are the first in front of a relation. There somebody is told at once who
+    waits for what he never gets: several can take turns, none of whom waits for long.
     """
-    values = {"seconds": patience_seconds, "publisher": PUBLISHER}
+    seconds = PATIENCE_SECONDS if patience_seconds is None else patience_seconds
+    values = {"seconds": seconds, "publisher": PUBLISHER}
     with translated():
         found = await (await conn.cursor(row_factory=class_row(_Row)).execute(WAITS, values)).fetchall()
     return [*_told(found, await _names(conn, found))] if found else []
@@ -154,7 +167,8 @@ def _told(found: list[_Row], names: _Names) -> Iterator[Wait]:
         row = rows[0]
         relation = names.relation(row.relation)
         is_ours = row.is_called_publisher and names.is_publisher(row.role)
-        is_first = row.is_first and relation is not None
+        is_told = row.is_waited_for_long or (row.role, row.relation) in names.without_right
+        is_first = row.is_first and relation is not None and is_told
         if is_ours or is_first:
             yield Wait(
                 names.session(row.pid, row.application, row.role),
@@ -171,10 +185,15 @@ def _told(found: list[_Row], names: _Names) -> Iterator[Wait]:
 async def _names(conn: AsyncConnection[Any], found: list[_Row]) -> _Names:
     relations = sorted({row.relation for row in found if row.relation is not None})
     roles = sorted({row.role for row in found} | {row.holder_role for row in found})
+    asked = sorted({(row.role, row.relation) for row in found if row.is_strong and row.relation is not None})
     with translated():
         try:
             named = await (await conn.execute(RELATIONS, [relations])).fetchall()
             called = await (await conn.execute(ROLES, [roles])).fetchall()
+            pairs = [[role for role, _ in asked], [relation for _, relation in asked]]
+            without_right = await (await conn.execute(WITHOUT_RIGHT, pairs)).fetchall()
         except LockNotAvailable:
-            return _Names(None, {})
-    return _Names(dict(named), {number: (name, is_publisher) for number, name, is_publisher in called})
+            return _Names(None, {}, set())
+    return _Names(
+        dict(named), {number: (name, is_publisher) for number, name, is_publisher in called}, set(without_right)
+    )

@@ -17,11 +17,11 @@ from nats.aio.client import Client
 from publisher.embedded.binaries import nats_binary
 from registry.broker.connection import connect_nats
 from registry.client import Access
-from tests.support.nats.deployed import APART, DEPLOY, Deployed, deployed_server, service
+from tests.support.nats.deployed import APART, DEPLOY, TEAMS, Deployed, deployed_server, service
 from tests.support.nats.old import OLDEST, VERSIONS, old_nats_binary
 from tests.support.world import World
 
-OUTSIDE = ("flume", *(f"{user}_operator" for user in APART))
+OUTSIDE = tuple(f"{user}_operator" for user in APART)
 """Who may do anything in an account that has JetStream."""
 CHUNK = bytes(4 * 1024 * 1024)
 MOST = 130
@@ -29,6 +29,8 @@ MOST = 130
 FULL = {"file": 10002, "memory": 10002, "streams": 10027, "consumers": 10026}
 """What the server says, by what there is no more of."""
 NO_JETSTREAM = 10039
+BATCHES_OF_A_STREAM, BATCHES_OF_A_SERVER = 50, 1000
+"""Open at a time, as nats-server has it from 2.12 on."""
 
 
 @pytest.fixture(scope="module", params=(OLDEST, VERSIONS[-1]))
@@ -90,8 +92,9 @@ async def test_an_account_outside_takes_its_part_of_the_store_and_events_go_on(
                 await client.jetstream().delete_stream(own.config.name)
 
 
-async def test_a_team_that_only_reads_has_no_streams_of_its_own(there: World, deployed: Deployed) -> None:
-    access = Access(**deployed.access("panel") | {"js_domain": None})
+@pytest.mark.parametrize("team", TEAMS)
+async def test_a_team_has_no_streams_of_its_own(there: World, deployed: Deployed, team: str) -> None:
+    access = Access(**deployed.access(team) | {"js_domain": None})
     async with service(there, deployed), connect_nats(deployed.url, "test", access) as client:
         assert await stream(client, "own") == NO_JETSTREAM
 
@@ -112,6 +115,13 @@ def test_a_server_that_has_less_than_its_accounts_may_take_does_not_start(deploy
 def test_every_account_that_has_jetstream_has_a_limit() -> None:
     files = sorted(file for file in DEPLOY.parent.rglob("*.conf*") if file.is_file())
     accounts = [given for file in files for given in re.findall(r"jetstream:\s*(\{[^}]*\}|\S+)", file.read_text())]
-    assert len(accounts) == 1 + len(OUTSIDE)
+    assert len(accounts) == 1 + len(OUTSIDE) + 1, "with the one that a team may have"
     for given in accounts:
         assert {"max_file", "max_mem", "max_consumers"} <= set(re.findall(r"\w+", given)), given
+
+
+def test_accounts_outside_cannot_have_all_batches_open_that_a_server_has() -> None:
+    files = [(DEPLOY / f"{name}.conf.example").read_text() for name in ("teams", "apart")]
+    streams = [int(most) for file in files for most in re.findall(r"max_streams: (\d+)", file)]
+    assert len(streams) == len(OUTSIDE) + 1
+    assert sum(streams) * BATCHES_OF_A_STREAM < BATCHES_OF_A_SERVER - BATCHES_OF_A_STREAM

@@ -14,6 +14,7 @@ from psycopg import sql
 from publisher.doctor import examine
 from publisher.doctor.findings import LOCKS
 from publisher.embedded.postgres import postgres
+from publisher.outbox import waits
 from publisher.outbox.blocked import Blocked, blocked
 from publisher.outbox.connection import LOOKER, connect
 from registry.database import migrate
@@ -151,3 +152,18 @@ async def test_the_look_itself_waits_for_no_catalog_that_is_kept(catalog: str) -
     assert told.startswith(f'pid {front.asking} (application "", user ')
     assert f" has waited for AccessExclusiveLock on {catalog} since " in told or f" on relation {number} since " in told
     assert f"Z, behind pid {front.holding} (" in told
+
+
+@pytest.mark.parametrize("right", ["SELECT", "INSERT", "TRIGGER"])
+async def test_who_asks_for_a_lock_that_he_never_gets_is_told_at_once(
+    world: World, somebody: Role, right: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several who take turns do not wait for long, any of them; who may have the lock is told when he does."""
+    monkeypatch.setattr(waits, "PATIENCE_SECONDS", 3600.0)
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        grant = sql.SQL("GRANT " + right + " ON projects TO {}")  # type: ignore[arg-type]
+        conn.execute(grant.format(sql.Identifier(somebody.name)))
+    with in_front(url_of(world.database, name_of(world.database), somebody), "public.projects") as front:
+        async with looked(world.database) as found:
+            named = [one.startswith(f"pid {front.asking} (") for one in found.others]
+    assert named == ([True] if right == "SELECT" else [])

@@ -25,7 +25,8 @@ from tests.support.servers.restartable import Restartable
 from tests.support.threads import in_thread
 
 SYNCHRONOUS = "synchronous_standby_names"
-PROMOTE = "SELECT pg_promote()"
+PROMOTE = "SELECT pg_promote(wait => false)"
+"""Who waits for it holds a snapshot, for which what is still to be replayed may wait."""
 POLL_SECONDS = 0.05
 PROMOTED_SECONDS = 60
 SMART_SECONDS = 5.0
