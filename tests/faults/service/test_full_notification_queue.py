@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from publisher.doctor import examine
 from publisher.embedded.postgres import postgres
@@ -53,6 +54,30 @@ async def test_who_fills_the_queue_of_notifications_delays_events_and_refuses_no
         # and who rings himself is told that waiting helps
         with psycopg.connect(database, autocommit=True) as conn, pytest.raises(Unavailable, match="too many"):
             ring(conn)
+
+
+@pytest.mark.parametrize("rings", [True, False])
+async def test_who_has_rung_cannot_commit_when_it_is_filled_before_that_and_who_does_not_ring_can(
+    world: World, database: str, rings: bool
+) -> None:
+    """As docs/security.md tells it, with what a superuser says then for the whole database."""
+    there = world.at(database=database)
+    if not rings:
+        with psycopg.connect(database) as superuser:
+            name = sql.Identifier(superuser.info.dbname)
+            superuser.execute(sql.SQL("ALTER DATABASE {} SET imi.doorbell = off").format(name))
+    with plain_role(database) as role, psycopg.connect(database) as writer:
+        async with there.relay():
+            await until_armed(there)
+            writer.execute("SELECT register_project('p', 'git@github.com:o/p.git')")
+            with filled_queue(url_of(database, "postgres", role)):
+                if rings:
+                    with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="too many notifications"):
+                        writer.commit()
+                else:
+                    writer.commit()
+                await there.assert_exactly_once(at_least=0 if rings else 1)
+    assert there.rows("SELECT count(*) FROM projects") == [(0 if rings else 1,)]
 
 
 async def until_armed(there: World) -> None:
