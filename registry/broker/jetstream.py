@@ -12,6 +12,9 @@ from registry.errors import Unavailable
 Answer = dict[str, Any]
 REQUEST_TIMEOUT_SECONDS = 5.0
 """So long an answer of JetStream is waited for, everywhere."""
+REQUEST_ENDED = {("408", "Request Timeout"), ("409", "Batch Completed"), ("409", "Message Size Exceeds MaxBytes")}
+"""Status and description that end one request of a pull consumer and nothing else; what it was not served stands in
+`Nats-Pending-Messages`."""
 
 
 def answer_in(data: bytes) -> Answer:

@@ -22,7 +22,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 
 from registry.broker.errors import no_stream, translated_nats
-from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
+from registry.broker.jetstream import REQUEST_ENDED, REQUEST_TIMEOUT_SECONDS
 from registry.broker.permitted import api_of, refusal_of
 from registry.concurrency.backoff import doubled
 from registry.errors import Conflict, NotFound, Unavailable, Unprepared
@@ -43,8 +43,6 @@ RETRY_SECONDS = (0.1, 2.0)
 BEHIND_SECONDS = 20.0
 """How long a stream that mirrors another is waited for; it is behind by milliseconds while its server can follow."""
 T = TypeVar("T")
-_REQUEST_ENDED = {("408", "Request Timeout"), ("409", "Batch Completed"), ("409", "Message Size Exceeds MaxBytes")}
-"""Statuses that end one pull request and nothing else; what it was not served stands in `Nats-Pending-Messages`."""
 _HEARTBEAT = "100"
 
 
@@ -251,7 +249,7 @@ class OrderedReader:
 
     def _on_status(self, headers: dict[str, str]) -> None:
         status = headers.get("Status", "")
-        if (status, headers.get("Description", "")) in _REQUEST_ENDED:
+        if (status, headers.get("Description", "")) in REQUEST_ENDED:
             self._asked -= int(headers.get("Nats-Pending-Messages", BATCH))
         elif status != _HEARTBEAT:
             self._is_broken = True

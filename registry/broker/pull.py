@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from registry.broker.errors import translated_nats
+from registry.broker.jetstream import REQUEST_ENDED
 from registry.broker.permitted import api_of, refusal_of
 from registry.concurrency.ticks import tick
 from registry.errors import Unavailable, Unprepared
@@ -27,6 +28,9 @@ ANSWERED_WITHIN = 3
 """A request is answered before so many more are made, with what there is or at its end, where it was not refused."""
 NOTHING_TO_READ = {"404", "408"}
 """Status of a request that ran out."""
+LEAST_BYTES, ROUND_A_MESSAGE = 4 * 1024 * 1024, 64 * 1024
+"""One request brings so many bytes, or one message. The server cuts off who has not taken 64 MiB, and some are under
+way at a time: one a second, one behind each that is used up, and so many of small messages as the window has."""
 
 
 class Pull:
@@ -37,7 +41,9 @@ class Pull:
         self._stream = stream
         self._subject = f"{api_of(client)}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._window = window
+        self._bytes = LEAST_BYTES
         self._inbox = client.new_inbox()
+        self._requests = 0
         self._received: asyncio.Queue[Msg | Unavailable] = asyncio.Queue()
         self._reconnects = client.stats["reconnects"]
         self._since_asked = 0
@@ -51,7 +57,7 @@ class Pull:
         self._refused_before = self._refusal()
         with translated_nats(f"cannot read stream {self._stream}"):
             subscription = await self._client.subscribe(
-                self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+                f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
             )
         try:
             while True:
@@ -90,7 +96,7 @@ class Pull:
         It may be of an earlier reader of the same consumer; or of one that differs in upper and lower case alone, which
         nats-py does not tell apart, and of which this one is known by the answers that it gets.
         """
-        return refusal_of(self._client, self._subject, self._inbox)
+        return refusal_of(self._client, self._subject, f"{self._inbox}.*")
 
     def _lost_connection(self) -> Unavailable:
         return Unavailable(f"lost the connection to NATS while reading stream {self._stream}")
@@ -98,14 +104,16 @@ class Pull:
     async def _ask(self) -> None:
         """Ask for a whole window; requests may overlap, the server keeps to the consumer's limit."""
         self._since_asked = 0
-        request = {"batch": self._window, "expires": int(2 * ASK_SECONDS * 1e9)}
+        self._requests += 1
+        self._bytes = max(self._bytes, self._client.max_payload + ROUND_A_MESSAGE)
+        request = {"batch": self._window, "max_bytes": self._bytes, "expires": int(2 * ASK_SECONDS * 1e9)}
         with translated_nats(f"cannot read stream {self._stream}"):
-            await self._client.publish(self._subject, orjson.dumps(request), reply=self._inbox)
+            await self._client.publish(self._subject, orjson.dumps(request), reply=f"{self._inbox}.{self._requests}")
 
     async def _on_message(self, message: Msg) -> None:
         self._unanswered = 0
         if not message.reply:
-            self._on_status(message)
+            await self._on_status(message)
             return
         number = message.metadata.sequence.consumer
         if number != self.delivered + 1:
@@ -117,7 +125,13 @@ class Pull:
         if self._since_asked >= self._window // 2:
             await self._ask()
 
-    def _on_status(self, message: Msg) -> None:
-        status = (message.headers or {}).get("Status", "")
-        if status not in NOTHING_TO_READ:
+    async def _on_status(self, message: Msg) -> None:
+        headers = message.headers or {}
+        status, description = headers.get("Status", ""), headers.get("Description", "")
+        if (status, description) in REQUEST_ENDED:
+            if message.subject == f"{self._inbox}.{self._requests}":  # no other is under way
+                if not self._since_asked:  # the next message is larger than the server takes now
+                    self._bytes *= 2
+                await self._ask()
+        elif status not in NOTHING_TO_READ:
             self._received.put_nowait(Unavailable(f"stream {self._stream} gives this reader no more ({status})"))
