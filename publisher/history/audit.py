@@ -134,7 +134,10 @@ class Audit:
 
 
 class Seen:
-    """What the stream holds, by outbox id: eighteen bytes for each id."""
+    """What the stream holds, by outbox id: seventeen bytes for each id.
+
+    An id may be that of several events: a database that was restored to an older state hands it out again.
+    """
 
     def __init__(self, low: int, end: int) -> None:
         size = max(end - low, 0)
@@ -142,23 +145,28 @@ class Seen:
         self._times = array("B", bytes(size))
         self._sequences = array("Q", bytes(8 * size))
         self._marks = array("Q", bytes(8 * size))
+        self._others: dict[tuple[int, int], list[int]] = {}
+        """Sequences of those events of an id, by their marks, that are not the first one."""
 
-    def note(self, outbox_id: int, event_id: str, sequence: int) -> bool:
-        """Note a message; False when its id is none of those that are looked at."""
-        at = outbox_id - self._low
+    def note(self, outbox_id: int, event_id: str, sequence: int) -> None:
+        """Note a message, if its id is one of those that are looked at."""
+        at, mark = outbox_id - self._low, mark_of(event_id)
         if not 0 <= at < len(self._times):
-            return False
+            return
+        if self._times[at] and self._marks[at] != mark:
+            self._others.setdefault((outbox_id, mark), []).append(sequence)
+            return
         if not self._times[at]:
-            self._sequences[at], self._marks[at] = sequence, mark_of(event_id)
+            self._sequences[at], self._marks[at] = sequence, mark
         self._times[at] = min(self._times[at] + 1, 255)
-        return True
 
     def of(self, outbox_id: int, event_id: str) -> tuple[int, int]:
         """How often an event is there, and where first; one of the same id in another outbox is none of ours."""
-        at = outbox_id - self._low
-        if self._marks[at] != mark_of(event_id):
-            return 0, 0
-        return self._times[at], self._sequences[at]
+        at, mark = outbox_id - self._low, mark_of(event_id)
+        if self._times[at] and self._marks[at] == mark:
+            return self._times[at], self._sequences[at]
+        others = self._others.get((outbox_id, mark), [])
+        return len(others), others[0] if others else 0
 
 
 def mark_of(event_id: str) -> int:
@@ -194,8 +202,8 @@ async def _read_stream(client: Client, profile: Profile, found: Audit, seen: See
     async for sequence, headers in _messages(client, profile, state.messages, state.last_seq):
         found.messages += 1
         outbox_id, event_id = profile.identity(headers)
-        if outbox_id is None or event_id is None or not seen.note(outbox_id, event_id, sequence):
-            found.foreign += 1
+        if outbox_id is not None and event_id is not None:
+            seen.note(outbox_id, event_id, sequence)
     return state.first_seq if state.messages else state.last_seq + 1
 
 
@@ -248,6 +256,7 @@ async def _compare(
 ) -> None:
     """Look each published row of the outbox up in what the stream holds."""
     highest: dict[tuple[str, str], int] = {}
+    found.foreign = found.messages
     after = 0
     while True:
         with translated():
@@ -256,6 +265,7 @@ async def _compare(
         for outbox_id, event_id, entity, key, occurred_at in rows:
             found.events += 1
             times, sequence = seen.of(outbox_id, event_id)
+            found.foreign -= times
             fault = Fault(outbox_id, event_id, occurred_at, sequence)
             if not times and any(low <= outbox_id < high for low, high in trimmed):
                 found.trimmed += 1

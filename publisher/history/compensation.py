@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 from psycopg import AsyncConnection
+from psycopg.types.numeric import Int8
 
 from publisher.history.phantoms import Phantom, phantoms_of
 from publisher.outbox.connection import connect, translated
@@ -70,6 +71,16 @@ GONE = """
 INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
 VALUES (%(entity)s, %(action)s, %(project_id)s::uuid, %(entity_id)s::uuid, %(told)s::jsonb || '{"changed": {}}')
 """
+# One by one, since a sequence that is set while writers take from it may hand out an id twice.
+BEYOND = """
+SELECT count(nextval('public.outbox_id_seq'))
+FROM generate_series(
+    coalesce(pg_sequence_last_value('public.outbox_id_seq'), 0) + 1,
+    least(%(highest)s, coalesce(pg_sequence_last_value('public.outbox_id_seq'), 0) + %(most)s)
+)
+"""
+MOST_PASSED = 10_000_000
+"""Ids, some seconds. What is farther off was never one of this registry."""
 CAUSE = "SELECT set_config('imi.causation_id', %s, true), set_config('imi.actor', %s, true)"
 DONE = "SELECT causation_id::text FROM public.outbox WHERE causation_id = ANY(%s::uuid[]) AND actor = %s"
 
@@ -105,7 +116,9 @@ async def uncompensated(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> l
 async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Compensated]:
     """Write the events that tell how things are, in one transaction. Raises `Unavailable`.
 
-    Rows that are there first, those of a project behind it; then those that are not, the other way round.
+    Rows that are there first, those of a project behind it; then those that are not, the other way round. A database
+    that never saw the phantoms hands out their ids again: these are passed, so that what is written has a higher
+    `sequence` than what it takes back.
     """
     order = list(ROW)
     left = sorted(await uncompensated(conn, phantoms), key=lambda phantom: order.index(phantom.entity))
@@ -113,6 +126,9 @@ async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Comp
     written: list[Compensated] = []
     with translated():
         async with conn.transaction():
+            if left:
+                highest = max(phantom.outbox_id for phantom in phantoms)
+                await conn.execute(BEYOND, {"highest": Int8(highest), "most": Int8(MOST_PASSED)})
             for phantom in left:
                 action = FIRST[phantom.entity] if phantom.action == LAST[phantom.entity] else "updated"
                 if await _tell(conn, phantom, action):

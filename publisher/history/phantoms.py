@@ -76,6 +76,8 @@ class Phantom(NamedTuple):
     """When the change was made that is gone, as its envelope says."""
     data: dict[str, Any] | None
     """What was told of the row; None where the event was a reference."""
+    outbox_id: int
+    """What it has as `sequence`; 0 where that is none."""
 
     @property
     def row(self) -> str | None:
@@ -113,6 +115,7 @@ async def read_phantom(jetstream: JetStreamContext, stream: str, sequence: int) 
         envelope.get("partitionkey"),
         envelope["time"],
         None if "dataref" in envelope else envelope.get("data"),
+        int(number) if (number := str(envelope.get("sequence"))).isdecimal() else 0,
     )
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from publisher.doctor import examine
 from publisher.doctor.findings import Finding
+from publisher.history.audit import audit
 from registry.database import migrate
+from registry.events.message import OUTBOX_ID_HEADER
 from registry.history.state import State
 from tests.support.audit import Audit
 from tests.support.processes import run
@@ -87,6 +89,41 @@ async def phantoms(world: World, *arguments: str) -> list[dict[str, Any]]:
 async def about_phantoms(world: World) -> list[Finding]:
     """What doctor says of them."""
     return [one for one in await examine(world.settings()) if "this database does not" in one.text]
+
+
+async def test_ids_that_are_handed_out_again_are_told_apart_and_what_takes_a_phantom_back_has_a_higher_one(
+    there: World, servers: Pair
+) -> None:
+    """PostgreSQL logs a sequence some ids ahead: more than these are lost."""
+    await servers.add_standby(is_synchronous=False)
+    async with there.relay():
+        there.write(1, 0, 0)
+        await there.drained()
+        await servers.stop_standby()
+        with psycopg.connect(servers.url) as conn:
+            conn.execute(
+                "SELECT register_project('p' || n, 'git@github.com:o/p' || n || '.git') FROM generate_series(1, 80) n"
+            )
+        await there.drained()
+        await servers.stop(is_crash=True)
+        await servers.start_standby()
+        await servers.promote()
+        with psycopg.connect(servers.url) as conn:
+            conn.execute("SELECT register_project('q', 'git@github.com:o/q.git')")
+        await there.drained()
+        ids = [message.headers[OUTBOX_ID_HEADER] for message in await there.published()]
+        assert len(ids) > len(set(ids)), "no id is that of two events"
+
+        assert {one["compensated_by"] for one in await phantoms(there, "--compensate")} == {"project.deleted"}
+        await there.drained()
+
+    found = await audit(there.settings())
+    assert (found.is_clean, found.foreign) == (True, 80)
+    latest: dict[str, tuple[str, int]] = {}
+    for message in await there.published():
+        row = message.envelope["subject"]
+        latest[row] = max(latest.get(row, ("", 0)), (message.envelope["sequence"], message.sequence))
+        assert latest[row][1] == message.sequence, "an older event of the row has a higher sequence"
 
 
 async def test_what_an_asynchronous_standby_lacked_is_told_and_can_be_taken_back(there: World, servers: Pair) -> None:
