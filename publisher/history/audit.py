@@ -47,11 +47,16 @@ FROM public.publisher_cursor AS cursor
 WHERE stream = %(stream)s
 """
 
-# What one row of a table did is in order by its id; where that is no UUID, by the project, which is coarser.
+# What one row of a table did is in order by its id. A place of a project has two keys, a type of worktrees a number, a
+# TRUNCATE locks its table. Any other event without an id, as a heartbeat, is of no row, so in no order.
 ROWS = """
 SELECT
     id, event_id::text, entity,
-    coalesce(entity_id::text, data ->> 'type_id', data ->> 'table', project_id::text, ''), occurred_at::text
+    CASE
+        WHEN entity = 'project_host' THEN concat(entity_id, ' ', data ->> 'host_id')
+        ELSE coalesce(entity_id::text, data ->> 'type_id', data ->> 'table', event_id::text)
+    END,
+    occurred_at::text
 FROM public.outbox
 WHERE id > %(after)s AND id < %(end)s AND %(published)s::int8multirange @> id
 ORDER BY id

@@ -40,7 +40,10 @@ SELECT
     entity,
     action,
     project_id::text,
-    coalesce(entity_id::text, data ->> 'type_id', data ->> 'table', event_id::text),
+    CASE
+        WHEN entity = 'project_host' THEN concat(entity_id, ' ', data ->> 'host_id')
+        ELSE coalesce(entity_id::text, data ->> 'type_id', data ->> 'table', event_id::text)
+    END,
     octet_length(text),
     CASE WHEN octet_length(text) <= %(most)s THEN text ELSE '{}' END
 FROM (SELECT *, data::text AS text FROM outbox OFFSET 0) AS outbox

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+
+import psycopg
+import pytest
 
 from publisher.history.audit import Audit, audit
 from tests.support.cli.forked import run
@@ -70,6 +74,37 @@ async def test_an_event_behind_a_later_one_of_its_row_is_told(world: World) -> N
     found = await audit(world.settings())
     assert counts(found)[:2] == (0, 0)
     assert found.reordered.count > 0
+
+
+HEARTBEAT = "SELECT registry_heartbeat('service')"
+PLACE = """
+INSERT INTO project_hosts (project_id, host_id, trunk_path)
+SELECT id, register_host('{}'), '/srv' FROM projects
+RETURNING 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(HEARTBEAT, HEARTBEAT), (PLACE.format("here"), PLACE.format("there"))],
+    ids=["beats", "places"],
+)
+async def test_what_is_of_no_row_or_of_two_has_no_order(world: World, first: str, second: str) -> None:
+    world.write(projects=1, worktrees=0, renames=0)
+    async with world.relay() as metrics:
+        await world.drained()
+        with psycopg.connect(world.database) as slow:
+            slow.execute(first.encode())
+            before = metrics.published
+            world.rows(second)
+            async with asyncio.timeout(20):
+                while metrics.published == before:
+                    await asyncio.sleep(0.01)
+        await world.drained()
+    ids = [int(message.headers["Imi-Outbox-Id"]) for message in await world.published()]
+    assert ids != sorted(ids)
+    assert counts(await audit(world.settings())) == (0, 0, 0)
+    (await world.audit()).assert_clean()
 
 
 async def test_what_the_limits_of_the_stream_removed_is_not_lost(world: World) -> None:
