@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from publisher.doctor.commands import command_findings
 from publisher.doctor.server import server_findings
 from publisher.outbox.connection import connect
 from tests.support.nats.debian import nats_binary_of_debian
@@ -37,7 +38,12 @@ async def test_a_nats_server_that_is_too_old_is_told_with_its_version(world: Wor
     with nats_process(state_dir, binary=nats_binary_of_debian()) as server:
         async with connected(server.url()) as client, connect(world.database, "test") as conn:
             first, *others = await server_findings(conn, client)
+            names = world.names.commands
+            await client.jetstream().add_stream(name=names.stream, subjects=[names.filter])
+            await client.jetstream().publish(names.command_subject("project.register"), b"")
+            (waiting,) = await command_findings(client, world.settings())
     assert others == []
+    assert waiting.text.startswith("1 command waits, for 0:00:")
     assert not first.is_well
     assert "and nats-server 2.9." in first.text
     assert first.text.endswith(": nats-server 2.10 or later is needed")
