@@ -37,7 +37,7 @@ class Waiting(NamedTuple):
 
     def __str__(self) -> str:
         since = timedelta(seconds=round(self.seconds))
-        wait = "1 command waits," if self.messages == 1 else f"{self.messages:,} commands wait, one"
+        wait = "1 command waits," if self.messages == 1 else f"{self.messages:,} commands wait, the oldest"
         return f"{wait} for {since}"
 
 
@@ -50,8 +50,8 @@ async def command_findings(client: Client, settings: Settings, long_seconds: flo
             return []
         if not found.is_taken:
             them = "it" if found.messages == 1 else "them"
-            why = f"nobody takes {them}: start imi-registry serve, with IMI_PARTS all or applier"
-            return [Finding(False, f"{found}, and {why}", is_hindrance=False)]
+            start = "start imi-registry serve, with IMI_PARTS all or applier; see the log of one that runs"
+            return [Finding(False, f"{found}, and nobody takes {them}: {start}", is_hindrance=False)]
         is_stuck = found.seconds >= long_seconds and await _is_stuck(client, profile, found)
     except (NotFound, Unprepared):  # no applier ever ran, or an account that may not ask
         return []

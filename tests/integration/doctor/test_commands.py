@@ -29,7 +29,8 @@ async def test_commands_that_nobody_takes_and_those_that_are_too_many_are_told(w
     # nobody takes them
     await world.send("project.register", b"nonsense")
     assert await told(world) == [
-        "1 command waits, for TIME, and nobody takes it: start imi-registry serve, with IMI_PARTS all or applier"
+        "1 command waits, for TIME, and nobody takes it: "
+        "start imi-registry serve, with IMI_PARTS all or applier; see the log of one that runs"
     ]
 
     # somebody would, and has left too many
@@ -41,7 +42,7 @@ async def test_commands_that_nobody_takes_and_those_that_are_too_many_are_told(w
     async with asyncio.timeout(20):
         while not (lines := await told(world)):  # until the stream has stored them
             await asyncio.sleep(0.02)
-    assert lines[0].startswith("1,001 commands wait, one for TIME: the applier does not keep up")
+    assert lines[0].startswith("1,001 commands wait, the oldest for TIME: the applier does not keep up")
 
 
 async def test_commands_that_have_waited_for_long_are_told_although_somebody_takes_them(world: World) -> None:
@@ -53,7 +54,7 @@ async def test_commands_that_have_waited_for_long_are_told_although_somebody_tak
                 await world.send("project.register", envelope("project.register", PROJECT | {"name": name}))
             assert await told(world) == [], "they were sent just now"
             (line,) = await told(world, long_seconds=0)
-            assert line.startswith("2 commands wait, one for TIME: the applier does not keep up, is interrupted")
+            assert line.startswith("2 commands wait, the oldest for TIME: the applier does not keep up, is interrupted")
         await world.commands_done()
         assert await told(world, long_seconds=0) == []
 
