@@ -138,6 +138,12 @@ Each was a fault of the product; it is mended, and has a test of its own.
   `tests/faults/client/test_strangers.py`
 - A publisher that was cut off from NATS alone kept the lead for ever; one that hung as PostgreSQL's clock was set back,
   for as long as it was set back. `tests/faults/suite/takeover.py`, `tests/faults/relay/test_clocks.py`
+- A publisher that was ended because it was cut off from NATS led again, sooner than the one that had ended it.
+  `tests/faults/relay/test_hindered.py`, `tests/faults/relay/test_strangers.py`
+- A reader behind whose consumer more than 64 MiB waited was cut off by nats-server again and again: a subscription to
+  large rows, and all commands behind some hundred large ones. `tests/integration/broker/test_large_backlog.py`
+- An event that takes back what a failover lost had an id below that of what it takes back.
+  `tests/faults/relay/test_failover.py`
 """
 
 NOT_DONE = """
