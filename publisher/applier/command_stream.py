@@ -76,7 +76,8 @@ class CommandStream:
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
         self._consumer = f"{CONSUMER}{uuid4().hex[:12]}"
         self._pull = Pull(client, self.name, self._consumer, WINDOW)
-        self._idle_since: dict[str, float] = {}
+        self._idle_since: dict[tuple[str, int], float] = {}
+        """By the leader's consumer and what was delivered to it."""
         self._bound: list[str] = []
 
     @property
@@ -169,11 +170,14 @@ class CommandStream:
             if found and not leaders:
                 names = ", ".join(info.name for info in found)
                 raise Conflict(f"stream {self.name} has consumers that take our commands: {names}; delete them")
+            idle = [
+                (info.name, info.delivered.consumer_seq if info.delivered else 0)
+                for info in leaders
+                if not info.num_waiting
+            ]
             now = monotonic()
-            self._idle_since = {
-                info.name: self._idle_since.get(info.name, now) for info in leaders if not info.num_waiting
-            }
-            for name, since in self._idle_since.items():
+            self._idle_since = {one: self._idle_since.get(one, now) for one in idle}
+            for (name, _), since in self._idle_since.items():
                 if now - since >= GONE_SECONDS:
                     await self._js.delete_consumer(self.name, name)  # NotFound: another standby was quicker
 

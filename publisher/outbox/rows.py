@@ -156,8 +156,12 @@ async def _run(conn: AsyncConnection, query: str, values: dict[str, Any]) -> lis
 
 @asynccontextmanager
 async def _savepoint(conn: AsyncConnection) -> AsyncIterator[None]:
-    """Keeps an open transaction alive over an error inside the block. Outside of one nothing is needed."""
-    if conn.info.transaction_status == TransactionStatus.IDLE:
+    """Keeps an open transaction alive over an error inside the block.
+
+    Outside of one nothing is needed, and must not be begun: what another task does on `conn` meanwhile would be part of
+    it. (A session that is merely at work is in none, or its work is not that of whoever asks here.)
+    """
+    if conn.info.transaction_status != TransactionStatus.INTRANS:
         yield
         return
     async with conn.transaction():

@@ -81,12 +81,27 @@ SELECT
 FROM unnest(%s::oid[]) AS oid
 """
 
-# LOCK TABLE and all else that asks for a strong lock needs one of these, and asks for the lock first.
+# CREATE RULE, CREATE TRIGGER and a foreign key ask for the lock first, and for the right then. Not meant is who may do
+# anything with the relation, by whatever role he may take on, and for whom functions of the registry take locks.
 WITHOUT_RIGHT = """
-SELECT role::bigint, relation::bigint
-FROM unnest(%s::oid[], %s::oid[]) AS asked (role, relation)
-WHERE NOT has_table_privilege(role, relation, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')
+SELECT asked.role::bigint, asked.relation::bigint
+FROM unnest(%(roles)s::oid[], %(relations)s::oid[]) AS asked (role, relation)
+WHERE NOT EXISTS (
+    SELECT
+    FROM pg_roles AS own
+    WHERE
+        pg_has_role(asked.role, own.oid, 'MEMBER')
+        AND (
+            has_table_privilege(own.oid, asked.relation, %(rights)s)
+            OR has_table_privilege(own.oid, to_regclass('public.projects'), 'INSERT')
+            OR has_table_privilege(own.oid, to_regclass('public.publisher_cursor'), 'UPDATE')
+            OR has_table_privilege(own.oid, to_regclass('public.command_ledger'), 'INSERT')
+        )
+)
 """
+RIGHTS = "INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER"
+MAINTAIN_VERSION = 170000
+"""The first server that knows that right."""
 
 
 class Wait(NamedTuple):
@@ -190,8 +205,12 @@ async def _names(conn: AsyncConnection[Any], found: list[_Row]) -> _Names:
         try:
             named = await (await conn.execute(RELATIONS, [relations])).fetchall()
             called = await (await conn.execute(ROLES, [roles])).fetchall()
-            pairs = [[role for role, _ in asked], [relation for _, relation in asked]]
-            without_right = await (await conn.execute(WITHOUT_RIGHT, pairs)).fetchall()
+            values = {
+                "roles": [role for role, _ in asked],
+                "relations": [relation for _, relation in asked],
+                "rights": RIGHTS + (", MAINTAIN" if conn.info.server_version >= MAINTAIN_VERSION else ""),
+            }
+            without_right = await (await conn.execute(WITHOUT_RIGHT, values)).fetchall()
         except LockNotAvailable:
             return _Names(None, {}, set())
     return _Names(

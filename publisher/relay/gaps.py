@@ -117,17 +117,22 @@ class Gaps:
 
     def _settle(self, page: Page) -> None:
         """Settle the gaps that `page`, a survey, looked at, and join the marks that tell the same from now on."""
-        if page.snapshot is None or not self._marks or self._marks[-1].transaction_id > page.snapshot.end:
+        if page.snapshot is None:
             return
+        # Marks that were made since, as while a page that was asked for ahead was on its way, are left for the next.
+        known = bisect_right(self._marks, page.snapshot.end, key=lambda mark: mark.transaction_id)
+        if not known:
+            return
+        since, marks = self._marks[known:], self._marks[:known]
         running, end = page.snapshot.running, page.end
-        at = len(self._marks)
+        at = known
         if end is not None:
-            at = bisect_right(self._marks, end, key=lambda mark: mark.end)
-            if at < len(self._marks):  # that mark holds for the part of its ids that the page looked at, too
-                self._marks.insert(at, Mark(end, self._marks[at].transaction_id))
+            at = bisect_right(marks, end, key=lambda mark: mark.end)
+            if at < known:  # that mark holds for the part of its ids that the page looked at, too
+                marks.insert(at, Mark(end, marks[at].transaction_id))
                 at += 1
-        settled, rest = _joined(self._marks[:at], running), _joined(self._marks[at:], running)
-        self._marks = settled + rest
+        settled = _joined(marks[:at], running)
+        self._marks = settled + _joined(marks[at:], running) + since
         self._settled = len(settled)
         self._watch(running)
 

@@ -88,6 +88,7 @@ class Durable:
         if self._known is not None:
             self._known = max(self._known, done)
         gone_for = 0.0
+        before: tuple[str, int] | None = None
         is_logged = False
         while True:
             try:
@@ -100,7 +101,9 @@ class Durable:
                     if is_ours:
                         self._known = max(self._known or 0, _floor(newest))
                         self._seen = number, newest.created
-                    gone_for = 0.0 if newest.num_waiting else gone_for + POLL_SECONDS
+                    now = newest.name, newest.delivered.consumer_seq if newest.delivered else 0
+                    gone_for = 0.0 if newest.num_waiting or now != before else gone_for + POLL_SECONDS
+                    before = now
                     if gone_for > GONE_SECONDS:
                         return await self._succeed(number, newest, is_ours=is_ours)
             except NotFound as error:

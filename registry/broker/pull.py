@@ -17,20 +17,23 @@ from registry.concurrency.ticks import tick
 from registry.errors import Unavailable, Unprepared
 
 ASK_SECONDS = 1.0
-"""A reader asks for messages this often: that is how others see that it is there."""
+"""A reader asks anew when what it asked for has come, and at least this often: that is how others see that it is there,
+where nobody waits by what is delivered meanwhile."""
 GONE_SECONDS = 1.5
-"""A reader that was seen not to ask for so long is gone."""
-MOST_UNANSWERED = 5
-"""The server answers a request that ran out; a reader that asked so often and heard nothing is not heard either."""
+"""A reader that was seen for so long not to wait, and to which nothing is delivered, is gone."""
+SILENT_SECONDS = 5
+"""The server answers a request that ran out; a reader that heard nothing for so long is not heard either."""
 LONGEST_SECONDS = 24 * 3600.0
 """`ack_wait` of our consumers. The server's own redelivery would change the order: a new consumer redelivers."""
-ANSWERED_WITHIN = 3
-"""A request is answered before so many more are made, with what there is or at its end, where it was not refused."""
+ANSWERED_SECONDS = 3
+"""Within so long a request is answered, with what there is or at its end, where it was not refused, nor lost with the
+server that had it."""
 NOTHING_TO_READ = {"404", "408"}
 """Status of a request that ran out."""
-LEAST_BYTES, ROUND_A_MESSAGE = 4 * 1024 * 1024, 64 * 1024
-"""One request brings so many bytes, or one message. The server cuts off who has not taken 64 MiB, and some are under
-way at a time: one a second, one behind each that is used up, and so many of small messages as the window has."""
+TOO_LARGE = ("409", "Message Size Exceeds MaxBytes")
+LEAST_BYTES = 1024 * 1024
+"""One request brings so many bytes, or one message. No other is made before that: the server cuts off who has not
+taken 64 MiB, or what it sent ten seconds ago."""
 
 
 class Pull:
@@ -44,10 +47,12 @@ class Pull:
         self._bytes = LEAST_BYTES
         self._inbox = client.new_inbox()
         self._requests = 0
+        """The last one has this number."""
         self._received: asyncio.Queue[Msg | Unavailable] = asyncio.Queue()
         self._reconnects = client.stats["reconnects"]
-        self._since_asked = 0
-        self._unanswered = 0
+        self._left = 0
+        """Messages that the last request may still bring."""
+        self._silent_seconds = 0
         self._refused_before: Exception | None = None
         self.delivered = delivered
         """Consumer sequence of the last delivery that came; at first, of the last one made before."""
@@ -60,10 +65,12 @@ class Pull:
                 f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
             )
         try:
+            await self._ask()
             while True:
                 self._check_connection()
-                self._unanswered += 1
-                await self._ask()
+                if self._silent_seconds == ANSWERED_SECONDS:
+                    await self._ask()
+                self._silent_seconds += 1
                 await tick(ASK_SECONDS)
         finally:
             with suppress(nats.errors.Error):
@@ -85,9 +92,9 @@ class Pull:
         if not self._client.is_connected or self._client.stats["reconnects"] != self._reconnects:
             raise self._lost_connection()
         refusal = self._refusal()
-        if refusal is not self._refused_before and self._unanswered >= ANSWERED_WITHIN:
+        if refusal is not self._refused_before and self._silent_seconds >= ANSWERED_SECONDS:
             raise Unprepared(f"cannot read stream {self._stream}: {refusal}")
-        if self._unanswered >= MOST_UNANSWERED:
+        if self._silent_seconds >= SILENT_SECONDS:
             raise Unavailable(f"NATS is silent: stream {self._stream} does not answer its reader")
 
     def _refusal(self) -> Exception | None:
@@ -102,16 +109,15 @@ class Pull:
         return Unavailable(f"lost the connection to NATS while reading stream {self._stream}")
 
     async def _ask(self) -> None:
-        """Ask for a whole window; requests may overlap, the server keeps to the consumer's limit."""
-        self._since_asked = 0
+        """Ask for a whole window; the server keeps to the consumer's limit."""
+        self._left = self._window
         self._requests += 1
-        self._bytes = max(self._bytes, self._client.max_payload + ROUND_A_MESSAGE)
-        request = {"batch": self._window, "max_bytes": self._bytes, "expires": int(2 * ASK_SECONDS * 1e9)}
+        request = {"batch": self._window, "max_bytes": self._bytes, "expires": int(ASK_SECONDS * 1e9)}
         with translated_nats(f"cannot read stream {self._stream}"):
             await self._client.publish(self._subject, orjson.dumps(request), reply=f"{self._inbox}.{self._requests}")
 
     async def _on_message(self, message: Msg) -> None:
-        self._unanswered = 0
+        self._silent_seconds = 0
         if not message.reply:
             await self._on_status(message)
             return
@@ -121,17 +127,18 @@ class Pull:
             return
         self.delivered = number
         self._received.put_nowait(message)
-        self._since_asked += 1
-        if self._since_asked >= self._window // 2:
+        self._left -= 1
+        if self._left == 0:
             await self._ask()
 
     async def _on_status(self, message: Msg) -> None:
         headers = message.headers or {}
         status, description = headers.get("Status", ""), headers.get("Description", "")
-        if (status, description) in REQUEST_ENDED:
-            if message.subject == f"{self._inbox}.{self._requests}":  # no other is under way
-                if not self._since_asked:  # the next message is larger than the server takes now
-                    self._bytes *= 2
-                await self._ask()
-        elif status not in NOTHING_TO_READ:
+        if status not in NOTHING_TO_READ and (status, description) not in REQUEST_ENDED:
             self._received.put_nowait(Unavailable(f"stream {self._stream} gives this reader no more ({status})"))
+            return
+        if message.subject != f"{self._inbox}.{self._requests}":
+            return  # of a request that was given up
+        if (status, description) == TOO_LARGE and self._left == self._window:
+            self._bytes *= 2  # it could not bring even one
+        await self._ask()

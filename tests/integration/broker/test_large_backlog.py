@@ -66,12 +66,3 @@ async def test_a_backlog_of_large_messages_comes_whole_over_one_connection(
 ) -> None:
     monkeypatch.setattr(pull, "LEAST_BYTES", least_bytes)
     await read(world, backlog)
-
-
-async def test_messages_larger_than_the_server_takes_now_come_all_the_same(
-    world: World, backlog: Backlog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As one that was stored before `max_payload` was made smaller."""
-    monkeypatch.setattr(pull, "LEAST_BYTES", 1)
-    monkeypatch.setattr(pull, "ROUND_A_MESSAGE", -world.nats.max_payload)
-    await read(world, backlog)

@@ -211,6 +211,22 @@ def test_what_a_page_is_asked_for_does_not_grow_with_the_gaps() -> None:
     assert len(model.unseen().gaps) == gaps.MOST_AT_ONCE
 
 
+def test_gaps_settle_also_where_each_page_is_older_than_the_last_mark() -> None:
+    """As behind a backlog, where each is asked for before the cursor is stored; one transaction runs all the time."""
+    oldest, transaction_id, id_ = 99, 100, 0
+    model = Gaps(RangeSet(), 98)
+    for _ in range(1_000):
+        unseen = model.unseen()
+        snapshot = Snapshot((oldest,), transaction_id) if unseen.is_survey else None
+        page = Page([row(id_ + 2), row(id_ + 3)], True, oldest, id_ + 3, snapshot=snapshot, asked_end=unseen.end)
+        transaction_id += 1
+        model.mark(id_, transaction_id)
+        model.see([id_ + 2, id_ + 3])
+        model.close(page)
+        id_ += 3
+    assert len(model.unseen().gaps) <= 2 * gaps.FEW
+
+
 def test_a_younger_transaction_that_ends_opens_no_gap_that_is_older_than_it() -> None:
     model = Gaps(RangeSet((2 * number + 1, 2 * number + 2) for number in range(100)), 200)
     model.close(Page([], False, 100, 199, snapshot=Snapshot((100,), 201)))
