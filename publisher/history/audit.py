@@ -119,7 +119,7 @@ class Audit:
     messages: int = 0
     """Messages that were read."""
     foreign: int = 0
-    """Of these, those that are no event of this outbox; retention may have removed their rows."""
+    """Of these, those that are no event of this outbox, or not yet when this began; retention may have removed rows."""
     lost: Faults = field(default_factory=Faults)
     doubled: Faults = field(default_factory=Faults)
     reordered: Faults = field(default_factory=Faults)
@@ -141,7 +141,8 @@ class Audit:
 class Seen:
     """What the stream holds, by outbox id: seventeen bytes for each id.
 
-    An id may be that of several events: a database that was restored to an older state hands it out again.
+    An id may be that of several events, since a database that was restored to an older state hands it out again: some
+    300 bytes for each more.
     """
 
     def __init__(self, low: int, end: int) -> None:

@@ -6,6 +6,7 @@ So it is after a failover to a replica that lacked the last transactions: consum
 from __future__ import annotations
 
 import asyncio
+import re
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,6 +30,9 @@ from registry.profiles.profile import Profile, spoken
 
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
+
+NUMBER = re.compile("[0-9]{1,30}")
+MOST_ID = 2**63 - 1
 
 STILL_SECONDS = 0.5
 """A publisher at work records more than once in so much time."""
@@ -115,7 +119,7 @@ async def read_phantom(jetstream: JetStreamContext, stream: str, sequence: int) 
         envelope.get("partitionkey"),
         envelope["time"],
         None if "dataref" in envelope else envelope.get("data"),
-        int(number) if (number := str(envelope.get("sequence"))).isdecimal() else 0,
+        min(int(number), MOST_ID) if NUMBER.fullmatch(number := str(envelope.get("sequence"))) else 0,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
 
 import pytest
@@ -13,6 +14,9 @@ from registry.concurrency.tasks import end
 from registry.errors import Conflict, Invalid, NotFound
 from tests.support.client.subscriptions import Seen, change_projects, subscribed
 from tests.support.world import World
+
+EVENTS = 30
+"""A tenth of a second apart, more time than a reader that is gone is waited for."""
 
 
 async def test_a_subscription_gets_typed_events_and_goes_on_where_it_stopped(world: World) -> None:
@@ -176,3 +180,31 @@ async def test_a_second_subscriber_of_a_name_waits_for_the_first(world: World) -
         await end([second])
     assert second_seen.distinct == set(range(17, 25))
     second_seen.assert_in_order()
+
+
+async def test_who_is_given_events_and_never_waits_for_one_is_there_until_he_is_given_none(world: World) -> None:
+    """As a reader whose backlog comes over a slow connection: what it asks for is on its way at once."""
+    seen, nobody = Seen(), Seen()
+    jetstream = world.nats.jetstream()
+    async with (
+        world.relay(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+    ):
+        async with subscribed(client, nobody, durable="d", from_start=True):
+            while "d-1" not in {found.name for found in await jetstream.consumers_info(world.stream)}:
+                await asyncio.sleep(0.01)
+        while (await jetstream.consumer_info(world.stream, "d-1")).num_waiting:
+            await asyncio.sleep(0.01)
+        change_projects(world.database, EVENTS, projects=1)
+        await world.drained()
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{world.stream}.d-1"
+        request = json.dumps({"batch": 1, "no_wait": True}).encode()
+        inbox = world.nats.new_inbox()
+        given = await world.nats.subscribe(inbox)
+        async with subscribed(client, seen, durable="d"):
+            for _ in range(EVENTS):
+                await world.nats.publish(subject, request, reply=inbox)
+                assert (await given.next_msg()).reply, "the other one took over"
+                await asyncio.sleep(0.1)
+            assert seen.distinct == set()
+            await seen.until(EVENTS)
