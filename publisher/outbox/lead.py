@@ -100,9 +100,6 @@ WHERE
 PUBLISHER = "imi-registry"
 """How the connections of publishers are called, first of all (`publisher/part.py`)."""
 
-ANOTHER_LOCK = "the publisher uses another lock"
-"""What the log says of a session that cannot be ended, or is not to be."""
-
 
 async def try_lock(conn: AsyncConnection, stream: str) -> int | None:
     """Keep publishers of `stream` from leading as long as `conn` lives; None when one leads. Raises `Unavailable`.
@@ -160,7 +157,7 @@ async def end_if_hanging(conn: AsyncConnection, holder: Holder | None) -> None:
     if holder is None:
         return
     if not holder.may_publish:
-        log.warning(ANOTHER_LOCK, stream=holder.stream, held_by=str(holder))
+        _tell_of(holder)
         await _leave_behind(conn, holder)
     elif holder.is_stale and holder.is_publisher:
         await end_session(conn, holder)
@@ -176,8 +173,13 @@ async def end_session(conn: AsyncConnection, holder: Holder) -> None:
         with translated():
             await conn.execute("SELECT pg_terminate_backend(%s)", [holder.session.pid])
     except Unprepared:
-        log.warning(ANOTHER_LOCK, stream=holder.stream, held_by=str(holder))
+        _tell_of(holder)
     await _leave_behind(conn, holder)
+
+
+def _tell_of(holder: Holder) -> None:
+    """Say who holds the lock and cannot be ended, or is not to be."""
+    log.warning("the publisher uses another lock", stream=holder.stream, held_by=str(holder))
 
 
 async def _leave_behind(conn: AsyncConnection, holder: Holder) -> None:
