@@ -24,6 +24,8 @@ from tests.support.proxy import Proxy
 from tests.support.servers.restartable import Restartable
 from tests.support.threads import in_thread
 
+KEPT = {"wal_keep_size": "64MB"}
+"""A primary that is started again, as after a full disk, may else remove what its standby has still to read."""
 SYNCHRONOUS = "synchronous_standby_names"
 PROMOTE = "SELECT pg_promote(wait => false)"
 """Who waits for it holds a snapshot, for which what is still to be replayed may wait."""
@@ -199,7 +201,7 @@ class Pair:
         return self._start_in(self._folders[number])
 
     def _start_in(self, folder: Path) -> Restartable:
-        return Restartable(partial(postgres, folder, settings=self._settings, bin_dir=self._bin_dir))
+        return Restartable(partial(postgres, folder, settings={**KEPT, **self._settings}, bin_dir=self._bin_dir))
 
     def close(self) -> None:
         """Stop both."""
