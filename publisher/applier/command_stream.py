@@ -33,7 +33,7 @@ from registry.broker.consumers import consumers_of
 from registry.broker.errors import NOT_UNIQUE, translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.own_stream import open_own
-from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull
+from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull, delivered_of
 from registry.errors import Conflict, NotFound
 from registry.profiles.profile import Profile
 
@@ -170,11 +170,7 @@ class CommandStream:
             if found and not leaders:
                 names = ", ".join(info.name for info in found)
                 raise Conflict(f"stream {self.name} has consumers that take our commands: {names}; delete them")
-            idle = [
-                (info.name, info.delivered.consumer_seq if info.delivered else 0)
-                for info in leaders
-                if not info.num_waiting
-            ]
+            idle = [(info.name, delivered_of(info)) for info in leaders if not info.num_waiting]
             now = monotonic()
             self._idle_since = {one: self._idle_since.get(one, now) for one in idle}
             for (name, _), since in self._idle_since.items():

@@ -21,7 +21,7 @@ from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy
 
 from registry.broker.consumers import consumers_of
 from registry.broker.errors import no_stream, translated_nats
-from registry.broker.pull import GONE_SECONDS
+from registry.broker.pull import GONE_SECONDS, delivered_of
 from registry.concurrency.outage import Outage
 from registry.errors import Conflict, Invalid, NotFound, Unavailable
 from registry.log import log
@@ -101,7 +101,7 @@ class Durable:
                     if is_ours:
                         self._known = max(self._known or 0, _floor(newest))
                         self._seen = number, newest.created
-                    now = newest.name, newest.delivered.consumer_seq if newest.delivered else 0
+                    now = newest.name, delivered_of(newest)
                     gone_for = 0.0 if newest.num_waiting or now != before else gone_for + POLL_SECONDS
                     before = now
                     if gone_for > GONE_SECONDS:
@@ -180,7 +180,7 @@ class Durable:
             turn = await self._make(max(number, self._seen[0]) + 1, self._behind(self._known or 0))
             await self._delete(newest)  # nobody reads it any more, and whoever looks at it sees it fall behind
             return turn
-        delivered = newest.delivered.consumer_seq if newest.delivered else 0
+        delivered = delivered_of(newest)
         return Turn(newest.name, delivered, self._known)
 
     def _behind(self, sequence: int) -> ConsumerConfig:

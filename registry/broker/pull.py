@@ -9,6 +9,7 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.api import ConsumerInfo
 
 from registry.broker.errors import translated_nats
 from registry.broker.jetstream import REQUEST_ENDED
@@ -34,6 +35,11 @@ TOO_LARGE = ("409", "Message Size Exceeds MaxBytes")
 LEAST_BYTES = 1024 * 1024
 """One request brings so many bytes, or one message. No other is made before that: the server cuts off who has not
 taken 64 MiB, or what it sent ten seconds ago."""
+
+
+def delivered_of(info: ConsumerInfo) -> int:
+    """Consumer sequence of the last delivery that the server has made; 0 for none."""
+    return info.delivered.consumer_seq if info.delivered else 0
 
 
 class Pull:

@@ -22,7 +22,7 @@ from registry import tracing
 from registry.broker.durable import Durable, Turn
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
-from registry.broker.pull import LONGEST_SECONDS, Pull
+from registry.broker.pull import LONGEST_SECONDS, Pull, delivered_of
 from registry.client.hand import Delivery, Hand, Handler, Held
 from registry.client.poison import Again, Item, Poison
 from registry.client.wanted import Wanted
@@ -153,7 +153,7 @@ class Subscriber:
                 raise Unavailable(
                     f"acknowledgements to stream {self._stream} were lost: it has {floor} of {acknowledged}"
                 )
-            delivered = info.delivered.consumer_seq if info.delivered else 0
+            delivered = delivered_of(info)
             acknowledged = self._hand.acknowledged
             await asyncio.sleep(LOOK_SECONDS)
 
