@@ -37,7 +37,7 @@ class Migration:
     name: str
     sql: str
     down: str | None = None
-    """What takes it back; None for those of the first release, which are taken back as a whole."""
+    """What takes it back; None for 001 to 006, which are taken back as a whole."""
 
     @property
     def checksum(self) -> str:
