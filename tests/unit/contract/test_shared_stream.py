@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,10 +23,11 @@ from registry.profiles.grammar import GRAMMARS, PLAIN, V1, is_bound
 from registry.profiles.paths import without_paths
 from registry.profiles.profile import profile_named
 from tests.support.commands import envelope
-from tests.support.pipeline_contract import faults
+from tests.support.documents.pages import DOCS, blocks
+from tests.support.pipeline_contract import REQUIRED, faults
 
 EVENT = str(UUID(int=7))
-HOLYFIELDS = Path(__file__).parents[3] / "docs" / "bloodbank" / "schemas" / "bloodbank" / "workspace"
+HOLYFIELDS = DOCS / "bloodbank" / "schemas" / "bloodbank" / "workspace"
 BOUND = {"plain": ["bloodbank.evt.>"], "v1": ["bloodbank.evt.v1.>"]}
 QUEUE = {"plain": ["bloodbank.cmd.>", "bloodbank.rpy.>"], "v1": ["bloodbank.cmd.v1.>", "bloodbank.rpy.v1.>"]}
 EVENTS = [name for name in VERSIONS if name != "registry.heartbeat"]
@@ -77,6 +77,30 @@ def test_every_event_conforms_or_stays_at_home(name: str, grammar: str) -> None:
         assert faults(message.subject, found, is_v1=not is_v1, is_proposed=True) != []
         assert found["data"]["change"] == name.partition(".")[2]
         assert ("dataref" in found) == ("omission" in columns)
+
+
+def test_the_message_of_the_page_conforms_and_is_one_of_ours() -> None:
+    (text,) = blocks("bloodbank.md", "json")
+    shown = json.loads(text)
+    assert faults(shown["subject"], shown) == []
+
+    named = {"entity_id": shown["data"]["worktree_id"], "project_id": shown["partitionkey"], "event_id": shown["id"]}
+    made = orjson.loads(profile().encode(row("worktree.claimed", actor="ada", **named), 1 << 20).payload)
+
+    assert shown.keys() == made.keys()
+    assert {name for name in made if made[name] != shown[name]} == {"data"}
+    assert shown["data"].keys() - {"…"} <= made["data"].keys()
+
+
+def test_the_page_names_each_attribute_that_is_ours() -> None:
+    said = {"actor": "ada", "actor_is_verified": True, "host_id": EVENT, "traceparent": f"00-{1:032x}-{1:016x}-01"}
+    made = orjson.loads(profile().encode(row("worktree.claimed", project_id=EVENT, **said), 1 << 20).payload)
+    there = (DOCS / "bloodbank.md").read_text().partition("## A message there\n")[2].partition("\n## ")[0]
+
+    ours = made.keys() - REQUIRED
+
+    assert ours == {"sequence", "transactionid", "partitionkey", "hostid", "traceparent", "actorverified"}
+    assert {name for name in ours if f"`{name}`" not in there} == set()
 
 
 def test_a_heartbeat_never_goes_there() -> None:
