@@ -1,12 +1,21 @@
-"""What the site needs beside mkdocs: pictures drawn while it is built, links out of docs/, pages nobody listed."""
+"""What the site needs beside mkdocs: pictures drawn while it is built, links out of docs/, pages nobody listed.
+
+The build fails where a page would load anything from another host.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import mmdr
+from mkdocs.exceptions import PluginError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from docs.site_loads import foreign
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -34,6 +43,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     folder = Path(page.file.abs_src_path).parent
     markdown = OUTSIDE.sub(lambda link: _outside(folder, link[0], link[1], link[2]), markdown)
     return PICTURE.sub(lambda picture: _drawn(picture[1]), markdown)
+
+
+def on_post_build(config: Any) -> None:
+    """Look at all pages as they are given out.
+
+    Raises `PluginError`, which ends the build, where one loads anything from another host.
+    """
+    found = foreign(Path(config["site_dir"]))
+    if found:
+        raise PluginError("loaded from another host: " + "; ".join(found))
 
 
 def _drawn(diagram: str) -> str:

@@ -117,8 +117,3 @@ def test_the_tables_list_every_event_and_setting() -> None:
     settings = (DOCS / "settings.md").read_text()
     for name in Settings.model_fields:
         assert f"IMI_{name.upper()}`" in settings, name
-
-
-@pytest.mark.parametrize("link", re.findall(r"\]\(((?!http)[^)]+)\)", README))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (Path(__file__).parents[3] / link).exists()
