@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from registry.events import ACTIONS, VERSIONS
+
+INSTALL = (Path(__file__).parents[3] / "docs" / "install.md").read_text()
 
 
 @pytest.mark.parametrize("room", ["client", "events", "commands", "profiles.profile", "history.pages"])
@@ -31,6 +35,14 @@ def test_the_client_loads_three_packages_and_what_these_need_and_one_more_when_i
         loaded[then] = done.stdout.splitlines()[-1].split()
     client = ["nats", "orjson", "pydantic"]
     assert list(loaded.values()) == [client, sorted([*client, "rich", "structlog"])]
+
+
+def test_the_client_takes_no_more_than_twice_the_memory_that_the_page_tells() -> None:
+    script = "import registry.client; print(open('/proc/self/status').read())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    (resident_kib,) = re.findall(r"^VmRSS:\s+(\d+) kB$", done.stdout, re.MULTILINE)
+    (told_mib,) = re.findall(r"The process has (\d+) MiB then", INSTALL)
+    assert int(resident_kib) / 1024 < 2 * int(told_mib), "what is installed for tests takes a part of it"
 
 
 def test_who_only_follows_events_loads_no_model_of_a_row() -> None:
