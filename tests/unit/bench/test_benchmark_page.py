@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
 
 from benchmarks.harness import page, results
 from benchmarks.harness.measure import Curve, Report, Target, interleaved, percentile, ratio
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,17 @@ def test_the_page_tells_what_bounds_a_target_that_is_not_met_and_of_no_other() -
     text = page.write([report], {}, results="r.json", plot=None, quick=False)
     assert "- drain 0.5: the disk\n" in text
     assert "- drain 1.0" not in text
+
+
+def test_the_page_has_the_figures_that_are_in_the_file_beside_it() -> None:
+    """As the README has: tests/unit/documents/test_figures.py."""
+    results_file, plot = DOCS / "performance.json", DOCS / "performance.svg"
+    machine = orjson.loads(results_file.read_bytes())["machine"]
+    reports = results.read(results_file, machine)
+
+    text = page.write([*reports.values()], machine, results=results_file.name, plot=plot.name, quick=False)
+
+    assert (DOCS / "performance.md").read_text() == text
 
 
 def test_earlier_results_stay_unless_they_are_of_another_machine(tmp_path: Path) -> None:
