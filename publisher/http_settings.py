@@ -23,7 +23,8 @@ class HttpSettings(BaseModel):
     )
     http_hosts: str = Field(
         default="",
-        description="Names, by comma, that the page is reached by beside localhost and addresses; * takes all.",
+        description="Names, by comma, that the page is reached by beside localhost, addresses, the name in http_host "
+        "and, where it listens for others, that of its machine; * takes all, also of a page of somebody else.",
     )
     http_proxies: str = Field(
         default="",

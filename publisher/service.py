@@ -79,7 +79,7 @@ async def serve(
         others.append(servers)
     with server.bind(settings.http_host, settings.http_port) as listener:
         host, port = listener.getsockname()[:2]
-        hosts = known_hosts(host, settings.http_hosts)
+        hosts = known_hosts(settings.http_host, settings.http_hosts)
         console = Console(as_part["reader"], metrics, applier_metrics, findings, others)
         pages = Guard(Application(console), hosts=hosts, style=status.STYLE)
         url = f"http://{written(host, port)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import socket
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -98,14 +99,15 @@ def _refused_body(method: str, headers: Headers) -> str | None:
 
 
 def known_hosts(bound: str, named: str) -> list[str]:
-    """Names of a service that listens on the address `bound`; `named` are those that a setting adds, by comma.
+    """Names of a service that listens on `bound`, an address or a name; a setting adds those in `named`, by comma.
 
-    Who listens for others cannot know by which names they reach him: without any all are taken.
+    Who listens for others is reached by the name of its machine, too. It cannot know any further one: what is taken
+    without being named is taken from every page that lets its own name point here.
     """
     names = listed(named)
     address = address_of(bound)
     is_local = bound == LOCAL or (address is not None and address.is_loopback)
-    return names if is_local or names else [ANY]
+    return names if is_local else [*names, bound, socket.gethostname()]
 
 
 def _security_headers(style: str) -> dict[str, str]:

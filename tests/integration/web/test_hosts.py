@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from publisher.web import server
+from publisher.web.guard import known_hosts
 from registry.errors import Unusable
 from tests.support.commandline import CommandLine, command_line
 from tests.support.relay_process import status_of
@@ -93,16 +94,43 @@ async def test_a_page_of_somebody_else_gets_nothing(origin: str) -> None:
         ("127.0.0.1", "Status.example.com.", "status.EXAMPLE.com:80", 200),
         ("127.0.0.1", "status.example.com", "evil.example.com", 421),
         ("127.0.0.1", "*", "anything", 200),
-        ("0.0.0.0", "", "anything", 200),  # noqa: S104  # who listens for all cannot know his names
+        ("0.0.0.0", "status.example.com", "status.example.com", 200),  # noqa: S104  # a value
         ("0.0.0.0", "status.example.com", "anything", 421),  # noqa: S104  # a value
+        ("0.0.0.0", "*", "anything", 200),  # noqa: S104  # a value
         pytest.param("::1", "", "evil.example.com", 421, marks=needs_ipv6),
-        pytest.param("::", "", "anything", 200, marks=needs_ipv6),
         pytest.param("::", "status.example.com", "anything", 421, marks=needs_ipv6),
+        pytest.param("::", "*", "anything", 200, marks=needs_ipv6),
     ],
 )
 async def test_further_names_are_a_setting(bound: str, hosts: str, host: str, status: int) -> None:
     async with served(bound, hosts) as port:
         assert (await asked(port, get(Host=host), "::1" if bound == "::1" else "127.0.0.1"))[0] == status
+
+
+@pytest.mark.parametrize(
+    "bound",
+    ["", "0.0.0.0", pytest.param("::", marks=needs_ipv6)],  # noqa: S104  # for all, which is what is tried
+)
+@pytest.mark.parametrize("host", ["evil.example.com", "machine-7.evil.example.com", "machine", "anything"])
+async def test_a_name_that_somebody_else_lets_point_here_reads_nothing_of_who_listens_for_all(
+    monkeypatch: pytest.MonkeyPatch, bound: str, host: str
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "Machine-7")
+    async with served(bound) as port:
+        for ours in ("127.0.0.1", "192.168.1.7", "[::1]", "localhost", "machine-7", "MACHINE-7.:80"):
+            assert (await asked(port, get(Host=ours, Origin=f"http://{ours}")))[0] == 200, ours
+        answer = await asked(port, get(Host=host))
+        assert (answer[0], answer[2]) == (421, b"the host is none of this service's; see setting http_hosts\n")
+        assert (await asked(port, get(Host="machine-7", Origin=f"http://{host}")))[0] == 403
+
+
+def test_the_name_of_the_machine_is_none_of_who_listens_for_itself_and_the_one_listened_on_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "machine-7")
+    for bound in ("127.0.0.1", "::1", "localhost"):
+        assert known_hosts(bound, "") == []
+    assert {"registry.lan", "machine-7", "b.example.com"} == {*known_hosts("registry.lan", "b.example.com")}
 
 
 async def _who(request: Request) -> Response:

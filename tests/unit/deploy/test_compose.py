@@ -169,6 +169,10 @@ def test_each_variable_is_a_setting(composition: dict[str, Any]) -> None:
 def test_prometheus_asks_every_process(composition: dict[str, Any]) -> None:
     scraped = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())["scrape_configs"][0]
     targets = {target.split(":")[0] for one in scraped["static_configs"] for target in one["targets"]}
-    assert targets == {
-        name for name, one in composition["services"].items() if "IMI_PARTS" in one.get("environment", {})
+    processes = {
+        name: one["environment"]
+        for name, one in composition["services"].items()
+        if "IMI_PARTS" in one.get("environment", {})
     }
+    assert targets == processes.keys()
+    assert {name: one["IMI_HTTP_HOSTS"] for name, one in processes.items()} == {name: name for name in targets}

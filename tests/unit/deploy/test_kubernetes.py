@@ -76,6 +76,16 @@ def test_probes_ask_for_pages_that_there_are() -> None:
     assert {name for name, _ in asked} == {"imi-registry-publisher", "imi-registry-applier"}
 
 
+def test_the_page_knows_the_names_of_its_service() -> None:
+    (service,) = [one for one in manifests("serve") if one["kind"] == "Service"]
+    namespace = yaml.safe_load((FOLDER / "serve" / "kustomization.yaml").read_text())["namespace"]
+    name = f"{service['metadata']['name']}.{namespace}"
+    (container,) = dict(pods())["imi-registry-publisher"]["containers"]
+    (hosts,) = [one["value"] for one in container["env"] if one["name"] == "IMI_HTTP_HOSTS"]
+    known = Settings(http_hosts=hosts).http_hosts.split(",")
+    assert known == [service["metadata"]["name"], name, f"{name}.svc", f"{name}.svc.cluster.local"]
+
+
 def test_every_pod_is_of_the_restricted_kind() -> None:
     found = dict(pods())
     assert len(found) == 4
