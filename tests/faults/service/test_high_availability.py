@@ -1,14 +1,15 @@
-"""The example of docs/high-availability.md, as it stands there: each machine of it is lost once."""
+"""The example of docs/high-availability.md: its primary is lost, then a nats-server and the publisher that leads.
+
+What its lines say of TLS, of the standby and of routes: `test_standby.py` and `test_routes.py`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
-import nats.errors
-import nats.js.errors
 import psycopg
 from nats.errors import TimeoutError as NatsTimeoutError
 
@@ -16,9 +17,8 @@ from publisher.doctor import examine
 from publisher.doctor.findings import Finding
 from registry.database import migrate
 from registry.errors import Unavailable
-from tests.support.documents.pages import DOCS, blocks, settings_in
+from tests.support.documents.pages import DOCS, blocks, services_of, settings_in
 from tests.support.nats.cluster import Cluster, cluster
-from tests.support.nats.process import NatsProcess, free_port
 from tests.support.nats.reading import connected
 from tests.support.relay_process import RelayProcess, relay_process
 from tests.support.servers.replicas import SYNCHRONOUS, Pair, pair
@@ -36,25 +36,15 @@ def settings_of_postgresql() -> dict[str, str]:
 
 
 def variables(servers: Pair, nodes: Cluster) -> dict[str, str]:
-    """What the page gives to `serve`, with our servers in the place of those it names."""
-    (text,) = blocks(PAGE, "sh")
-    found = dict(re.findall(r'^(\w+)="?(.*?)"?$', text, re.MULTILINE))
+    """What the page gives to `serve`, with ours in the place of the servers it names, which need no TLS here."""
+    found = services_of(PAGE)
     for number, url in enumerate(servers.urls, start=1):
         parts = psycopg.conninfo.conninfo_to_dict(url)
         found["DATABASE_URL"] = found["DATABASE_URL"].replace(f"db-{number}", str(parts["host"]))
-    found["DATABASE_URL"] += f"&password={parts['password']}"
+    found["DATABASE_URL"] += f"&password={parts['password']}"  # by a socket, where libpq speaks no TLS
     for number, node in enumerate(nodes.nodes, start=1):
-        found["NATS_URL"] = found["NATS_URL"].replace(f"nats-{number}:4222", f"127.0.0.1:{node.port}")
+        found["NATS_URL"] = found["NATS_URL"].replace(f"tls://nats-{number}:4222", node.url())
     return found
-
-
-def configuration(name: str, ports: dict[str, int], folder: Path) -> str:
-    """What the page gives to the nats-server `name`; each listens to the others on loopback, at its port."""
-    (text,) = blocks(PAGE, "conf")
-    names = dict(zip(ports, [name, *(other for other in ports if other != name)], strict=True))
-    text = re.sub("nats-[0-9]", lambda found: names[found[0]], text).replace("0.0.0.0:6222", f"{name}:6222")
-    text = re.sub("(nats-[0-9]):6222", lambda found: f"127.0.0.1:{ports[found[1]]}", text)
-    return f"listen: 127.0.0.1:-1\n{text.replace('/var/lib/nats', str(folder))}"
 
 
 def write(database: str, name: str) -> None:
@@ -71,7 +61,9 @@ def leading(database: str, services: list[RelayProcess]) -> RelayProcess:
     return found
 
 
-async def test_any_machine_of_the_example_may_be_lost(world: World, state_dir: Path) -> None:
+async def test_the_example_goes_on_without_its_primary_and_then_without_a_nats_server_and_the_leader(
+    world: World, state_dir: Path
+) -> None:
     _, promote, wait_for_nobody = blocks(PAGE, "sql")
     with pair(state_dir, settings_of_postgresql()) as servers:
         # given: the example
@@ -131,26 +123,6 @@ async def test_any_machine_of_the_example_may_be_lost(world: World, state_dir: P
                             found = await examine(there.settings())
                 findings = [one for one in found if one.check in {"publisher", "stream"}]
                 assert all(one.is_well for one in findings), findings
-
-
-async def test_the_nats_servers_of_the_example_are_a_cluster(state_dir: Path) -> None:
-    ports = {f"nats-{number}": free_port() for number in (1, 2, 3)}
-    with ExitStack() as stack:
-        nodes = []
-        for name in ports:
-            folder = state_dir / name
-            folder.mkdir()
-            (folder / "nats.conf").write_text(configuration(name, ports, folder))
-            nodes.append(NatsProcess(folder / "nats.conf", folder))
-            stack.callback(nodes[-1].end)
-            nodes[-1].start()
-        async with connected(nodes[0].url()) as client, asyncio.timeout(60):
-            made = None
-            while made is None:
-                with suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):
-                    made = await client.jetstream(timeout=2).add_stream(name="S", num_replicas=len(ports))
-        assert made.cluster is not None
-        assert {made.cluster.leader, *(one.name for one in made.cluster.replicas or [])} == {*ports}
 
 
 def test_the_page_has_no_promise_that_no_test_attacks() -> None:

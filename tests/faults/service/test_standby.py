@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,14 +17,14 @@ from publisher.embedded.account import account
 from publisher.embedded.postgres import DATABASE, postgres
 from publisher.embedded.process import GUARD
 from registry.database import migrate
-from tests.support.documents.pages import blocks, settings_in
+from tests.support.documents.pages import blocks, services_of, settings_in
 from tests.support.nats.certificates import CertificateAuthority
 from tests.support.postgres.tls import binaries_with_tls, over_tcp
 from tests.support.servers.replicas import SYNCHRONOUS
 from tests.support.services import scratch_directory, wait_until
 
 PAGE = "high-availability.md"
-LOGIN, PASSWORD = "imi_standby", "s3cret pass"
+LOGIN, PASSWORD, NEW_PASSWORD = "imi_standby", "s3cret pass", "another pass"
 SETTINGS, TLS = blocks(PAGE, "ini")
 MAKE_LOGIN, PROMOTE, _ = blocks(PAGE, "sql")
 (LET_IN,) = blocks(PAGE, "text")
@@ -32,6 +33,7 @@ FOLLOWING = """
 SELECT replication.usename, replication.state, replication.sync_state, tls.ssl
 FROM pg_stat_replication AS replication JOIN pg_stat_ssl AS tls USING (pid)
 """
+ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE usename = %s"
 
 
 class Machines:
@@ -50,11 +52,19 @@ class Machines:
         given = {"ca.pem": authority.certificate, "db.pem": certificate, "db-key.pem": key}
         for name, source in given.items():
             shutil.copy(source, self.etc / name)
-        (self.etc / "standby.pgpass").write_text(f"*:*:replication:{LOGIN}:{PASSWORD}\n")
-        for secret in ("db-key.pem", "standby.pgpass"):
-            (self.etc / secret).chmod(0o600)
-        runner, _ = account(folder, self.binaries, GUARD)
-        runner.own(self.etc)
+        (self.etc / "db-key.pem").chmod(0o600)
+        self._runner, _ = account(folder, self.binaries, GUARD)
+        self.keep_password(PASSWORD)
+        self._runner.own(self.etc)
+
+    def keep_password(self, password: str) -> Path:
+        """Put the standby's password into its file, which is replaced as a whole."""
+        fresh = self.etc / "fresh"
+        fresh.mkdir(exist_ok=True)
+        (fresh / "standby.pgpass").write_text(f"*:*:replication:{LOGIN}:{password}\n")
+        (fresh / "standby.pgpass").chmod(0o600)
+        self._runner.own(fresh)
+        return (fresh / "standby.pgpass").replace(self.etc / "standby.pgpass")
 
     def settings(self) -> dict[str, str]:
         """What the page sets on both, but for the standbys that are waited for."""
@@ -85,6 +95,13 @@ class Machines:
     def address(self, name: str) -> str:
         """How others reach a machine; its certificate is for localhost."""
         return f"host=localhost hostaddr=127.0.0.1 port={self.ports[name]}"
+
+    def registry(self, *names: str) -> str:
+        """What the page gives to `serve`, with these machines in the place of the page's."""
+        url = services_of(PAGE)["DATABASE_URL"].replace("/etc/imi", str(self.etc))
+        ports = ",".join(str(self.ports[name]) for name in names)
+        hosts = [",".join([host] * len(names)) for host in ("localhost", "127.0.0.1")]
+        return re.sub("host=db-1,db-2", f"host={hosts[0]}&hostaddr={hosts[1]}&port={ports}", url)
 
     def primary(self, name: str) -> str:
         """What the page calls `PRIMARY`, with a machine in the place of the page's."""
@@ -146,18 +163,52 @@ def test_the_login_of_a_standby_is_let_in_for_nothing_else(machines: Machines, w
         psycopg.connect(make_conninfo(primary, **changed), autocommit=True)
 
 
-def test_the_lines_of_the_page_make_a_standby_either_way(machines: Machines) -> None:
+def test_a_standby_whose_login_has_another_password_follows_on_with_it(machines: Machines, tmp_path: Path) -> None:
+    """docs/security.md, Changing secrets."""
+    former = shutil.copy2(machines.etc / "standby.pgpass", tmp_path)
+    machines.follow("db-2", primary="db-1")
+    with machines.administrator("db-1") as conn:
+        # when
+        conn.pgconn.change_password(LOGIN.encode(), NEW_PASSWORD.encode())
+        machines.keep_password(NEW_PASSWORD)
+        assert conn.execute(FOLLOWING).fetchall() == [(LOGIN, "streaming", "sync", True)], "what is connected stays"
+        assert conn.execute(ENDED, [LOGIN]).fetchall() == [(True,)]
+
+        # then
+        conn.execute("SELECT register_project('renewed', 'git@github.com:owner/renewed.git')")  # which waits for it
+        wait_until(lambda: conn.execute(FOLLOWING).fetchall() == [(LOGIN, "streaming", "sync", True)], 60)
+        theirs = make_conninfo(machines.primary("db-1"), dbname="replication", passfile=str(former))
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(make_conninfo(theirs, replication="true"))
+        conn.execute("DELETE FROM projects WHERE name = 'renewed'")
+        conn.execute(f"ALTER SYSTEM RESET {SYNCHRONOUS}".encode())
+        conn.execute("SELECT pg_reload_conf()")
+    machines.lose("db-2")
+
+
+def test_the_lines_of_the_page_make_a_standby_either_way_and_services_find_the_primary(machines: Machines) -> None:
     def written(name: str, project: str) -> None:
         with machines.administrator(name) as conn:
             conn.execute("SELECT register_project(%s, %s)", [project, f"git@github.com:owner/{project}.git"])
+
+    def found(primary: str) -> None:
+        """The service's URL leads to the one that takes writes, over TLS, and to no server of another authority."""
+        with psycopg.connect(url := machines.registry("db-1", "db-2"), password=password) as conn:
+            assert (conn.info.port, conn.info.user, conn.pgconn.ssl_in_use) == (machines.ports[primary], "imi", True)
+        with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+            psycopg.connect(make_conninfo(url, sslrootcert=str(machines.etc / "db.pem")), password=password)
+        with pytest.raises(psycopg.OperationalError, match="no encryption"):
+            psycopg.connect(make_conninfo(url, sslmode="disable"), password=password)
 
     def known(name: str) -> list[str]:
         with machines.administrator(name) as conn:
             return [str(found) for (found,) in conn.execute("SELECT name FROM projects ORDER BY created_at")]
 
     # a standby, and each commit waits for it
+    password = (machines.folders["db-1"] / "postgres.password").read_text().strip()
     machines.follow("db-2", primary="db-1")
     written("db-1", "before")
+    found("db-1")
 
     # when: the primary is lost, and the machine becomes a standby of the other
     machines.lose("db-1")
@@ -168,3 +219,4 @@ def test_the_lines_of_the_page_make_a_standby_either_way(machines: Machines) -> 
 
     # then
     wait_until(lambda: known("db-1") == ["before", "after"])
+    found("db-2")

@@ -16,3 +16,9 @@ def blocks(page: str, language: str) -> list[str]:
 def settings_in(text: str) -> dict[str, str]:
     """The settings in a text as of postgresql.conf, without quotes."""
     return dict(re.findall(r"^(\w+) = '?(.*?)'?$", text, re.MULTILINE))
+
+
+def services_of(page: str) -> dict[str, str]:
+    """The variables that a page gives to `serve`, in the one text of a shell that it has."""
+    (text,) = blocks(page, "sh")
+    return dict(re.findall(r'^(\w+)="?(.*?)"?$', text, re.MULTILINE))
