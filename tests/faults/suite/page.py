@@ -19,17 +19,17 @@ Written by `python -m tests.faults.suite.page` out of `reliability.json`; do not
 what attacks it, and what came of it. What to do when something is lost: [high-availability.md](high-availability.md).
 
 `./run faults --faults 500` runs the long form of the fault suite, `--minutes 30` so long (with both, what comes first
-ends it), `--seed` repeats the schedule of an earlier run, `--record` adds the result to this page. Two publishers, two
-appliers, a subscriber, PostgreSQL with a synchronous standby and a cluster of three nats-servers work, each on lines of
-its own (the nodes among themselves, the standby to its primary and PgBouncer, too), while eight writers change shared
-rows by SQL and by commands: some roll back, some hold transactions open, one writes through PgBouncer, some do not wait
-for the disk, some write more than a batch holds. A row stands for a project and its worktree, whose changes have one
-order; with one of the publishers those of a project of which nothing waits go before a backlog of ten already, else of
-5,000 ([ADR 18](adr/0018-lane.md)). Faults come in random order, two at once now and then, for up to twelve seconds, in
-the long form for minutes, too. The judge reads what the writers' own table holds, every message of the stream with a
-bare NATS client, a replay, and what the subscriber noted: neither the outbox nor the relay's record is believed. Of
-commands it reads what their senders were answered: each has one event of its outcome, under the id that the sender
-gave, behind its change. A run that fails keeps its history.
+ends it), `--seed` repeats the schedule of an earlier run, `--record` adds the result to this page, clean or not; runs
+without it are not on it. Two publishers, two appliers, a subscriber, PostgreSQL with a synchronous standby and a
+cluster of three nats-servers work, each on lines of its own (the nodes among themselves, the standby to its primary and
+PgBouncer, too), while eight writers change shared rows by SQL and by commands: some roll back, some hold transactions
+open, one writes through PgBouncer, some do not wait for the disk, some write more than a batch holds. A row stands for
+a project and its worktree, whose changes have one order; with one of the publishers those of a project of which nothing
+waits go before a backlog of ten already, else of 5,000 ([ADR 18](adr/0018-lane.md)). Faults come in random order, two
+at once now and then, for up to twelve seconds, in the long form for minutes, too. The judge reads what the writers' own
+table holds, every message of the stream with a bare NATS client, a replay, and what the subscriber noted: neither the
+outbox nor the relay's record is believed. Of commands it reads what their senders were answered: each has one event of
+its outcome, under the id that the sender gave, behind its change. A run that fails keeps its history.
 """
 
 TAKEOVERS_SINCE = """
@@ -44,7 +44,7 @@ def text(results: Results) -> str:
     """The page."""
     parts = [INTRODUCTION, "\n## Promises\n\n"]
     latest = results.runs[-1] if results.runs else None
-    parts.append("| promise | why it holds | what attacks it | broken, latest run | all runs |\n")
+    parts.append("| promise | why it holds | what attacks it | broken, latest recorded run | all recorded runs |\n")
     parts.append("|---|---|---|--:|--:|\n")
     for promise, why, attack, key in PROMISES:
         last = latest.broken.get(key, 0) if latest else "not run"
@@ -79,7 +79,9 @@ def _held(attack: str, results: Results) -> str:
 
 def _runs(runs: list[Run]) -> list[str]:
     faults, entries = sum(run.faults for run in runs), sum(run.entries for run in runs)
-    parts = [f"\n## Runs\n\nRuns: {len(runs)}, faults: {faults:,}, numbered changes: {entries:,}; the latest:\n\n"]
+    parts = [
+        f"\n## Runs\n\nRecorded runs: {len(runs)}, faults: {faults:,}, numbered changes: {entries:,}; the latest:\n\n"
+    ]
     titles = [
         "faults",
         "changes",
@@ -124,8 +126,8 @@ def _kinds(runs: list[Run]) -> list[str]:
         for name in sorted(counts.keys() | left_out.keys())
     ]
     return [
-        "\n## Faults\n\nA kind that the latest run did not have stands here with the reason: it was not drawn, or the "
-        "machine lacked something.\n\n| fault | times, latest run | all runs |\n|---|--:|--:|\n",
+        "\n## Faults\n\nA kind that the latest of these runs lacks stands here with the reason: it was not drawn, "
+        "or the machine lacked something.\n\n| fault | times, latest recorded run | all of them |\n|---|--:|--:|\n",
         *lines,
     ]
 
@@ -135,7 +137,8 @@ def _takeovers(takeovers: list[Takeovers]) -> list[str]:
         return []
     parts = [
         "\n## Takeovers\n\nFrom the moment the leader is lost until the other one has published a change, or carried\n"
-        "out a command, with the default settings. `python -m tests.faults.suite.takeover` measures them.\n\n",
+        "out a command, with the default settings, while nobody else writes or sends commands.\n"
+        "`python -m tests.faults.suite.takeover` measures them.\n\n",
         "| leader | what happens to it | times | median | maximum | target | measured |\n",
         "|---|---|--:|--:|--:|--:|---|\n",
     ]
