@@ -46,9 +46,11 @@ async def test_a_sender_of_one_command_is_served_beside_one_who_floods(world: Wo
     assert place < FLOOD / 2, "of 201, in the order in which they were carried out"
 
 
-def test_one_sender_cannot_fill_the_stream_whatever_it_sends() -> None:
+def test_by_default_one_sender_of_every_kind_leaves_a_quarter_of_the_messages_to_others_and_no_byte() -> None:
+    """Of bytes a server has no limit for a sender: docs/nats.md says what a sender of large commands does."""
     limits = load()
     assert limits.commands_max_per_sender * len(COMMANDS) < limits.commands_max_messages * 3 / 4
+    assert limits.command_max_bytes * 64 == limits.commands_max_bytes
 
 
 async def test_a_sender_has_a_limit_where_nobody_set_one(world: World) -> None:
