@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 
@@ -75,7 +75,7 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                     name: partial(_measure, conn, form, clients, statement, sizes) for name, form in forms.items()
                 }
                 values = await interleaved(sides, ROUNDS * sizes.rounds)
-                _add(report, write, values)
+                record(report, write, values)
     return report
 
 
@@ -112,7 +112,8 @@ async def _measure(conn: psycopg.Connection, form: str, clients: Clients, statem
     return await clients.microseconds(statement, sizes.cpu_transactions)
 
 
-def _add(report: Report, write: str, values: Mapping[str, list[float]]) -> None:
+def record(report: Report, write: str, values: Mapping[str, Sequence[float]]) -> None:
+    """Add the microseconds of a write with each form, and the target."""
     for name, spent in values.items():
         report.add(f"{write}, {name}", "µs", spent)
     against = {name: f"{ratio(spent, values[NONE]):.3f}" for name, spent in values.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
 from time import perf_counter
@@ -75,13 +75,19 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
             for name, peer in PEERS.items():
                 contestants[name] = lambda peer=peer: peer(servers, client, samples)  # type: ignore[misc]
             values = await interleaved(contestants, sizes.rounds)
+    record(report, values, {name: found[1:] for name, found in spent.items()})
+    return report
+
+
+def record(report: Report, values: Mapping[str, Sequence[float]], spent: Mapping[str, Sequence[Spent]]) -> None:
+    """Add the rate of each side, what an event takes of those whose CPU time is known, and the targets."""
     for name, rates in values.items():
         report.add(name, "events/s", rates)
     for name, found in spent.items():
-        report.add(f"{name}: CPU of all processes", "µs an event", [1e6 * each.everywhere for each in found[1:]])
-        report.add(f"{name}: CPU of Python", "µs an event", [1e6 * each.python for each in found[1:]])
+        report.add(f"{name}: CPU of all processes", "µs an event", [1e6 * each.everywhere for each in found])
+        report.add(f"{name}: CPU of Python", "µs an event", [1e6 * each.python for each in found])
     reading, sending = (
-        Spent(*(1e6 * median(found) for found in zip(*spent[name][1:], strict=True))) for name in (READ, AS_THE_RELAY)
+        Spent(*(1e6 * median(found) for found in zip(*spent[name], strict=True))) for name in (READ, AS_THE_RELAY)
     )
     limit = (psutil.cpu_count() or 1) * 1e6 / (reading.everywhere + sending.everywhere)
     alone = 1e6 / (reading.python + sending.python)
@@ -99,7 +105,6 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                 f"one Python that never waits {alone:,.0f}",
             )
         )
-    return report
 
 
 async def drained(servers: Servers, client: Client, database_url: str, total: int, spent: list[Spent]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from statistics import median
@@ -60,15 +60,19 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
             url, prefix = await stack.enter_async_context(_held_open(servers, gaps))
             contestants[str(gaps)] = partial(_round, servers, url, prefix, sizes, bytes_of.setdefault(str(gaps), []))
         times = await interleaved(contestants, sizes.rounds)
-    written = {gaps: values[1:] for gaps, values in bytes_of.items()}  # without the round to warm up
-    _record(report, "commit to delivery, p50", "ms", times)
-    _record(report, "WAL of storing the cursor", "bytes", written)
-    most = str(sizes.gaps[-1])
+    record(report, times, {gaps: values[1:] for gaps, values in bytes_of.items()})  # without the round to warm up
+    return report
+
+
+def record(report: Report, times: Mapping[str, Sequence[float]], written: Mapping[str, Sequence[float]]) -> None:
+    """Add the milliseconds of a delivery and the bytes of a cursor by the number of gaps, and the targets."""
+    _add(report, "commit to delivery, p50", "ms", times)
+    _add(report, "WAL of storing the cursor", "bytes", written)
+    most = list(times)[-1]
     report.targets.append(Target(f"latency p50 with {int(most):,} gaps", "ms", median(times[most]), at_most=LIMIT_MS))
     for name, values in (("latency p50", times), ("WAL of storing the cursor", written)):
         times_as_much = ratio(values[most], values["0"])
         report.targets.append(Target(f"{name}, {int(most):,} gaps against none", "times", times_as_much, at_most=2))
-    return report
 
 
 @asynccontextmanager
@@ -110,7 +114,7 @@ async def _round(servers: Servers, url: str, prefix: str, sizes: Sizes, written:
     return percentile(times, 50)
 
 
-def _record(report: Report, figure: str, unit: str, values: dict[str, list[float]]) -> None:
+def _add(report: Report, figure: str, unit: str, values: Mapping[str, Sequence[float]]) -> None:
     points: list[tuple[float, float]] = []
     for gaps, measured in values.items():
         report.add(f"{figure}, {int(gaps):,} gaps", unit, measured)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from statistics import median
@@ -100,7 +100,7 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                 return median(times)
 
             await interleaved({side: partial(measure, side) for side in urls}, sizes.rounds)
-            _record(report, rate, {side: rounds[1:] for side, rounds in found.items()})
+            record(report, rate, {side: rounds[1:] for side, rounds in found.items()})
         for prefix in prefixes.values():
             await drop_stream(client, prefix)
         await _lane(servers, client, sizes, report)
@@ -201,7 +201,8 @@ async def _last_token(client: Client, stream: str, subject: str) -> str | None:
     return str(orjson.loads(message.data or b"")["data"]["last_commit_hash"])
 
 
-def _record(report: Report, rate: int, found: dict[str, list[list[float]]]) -> None:
+def record(report: Report, rate: int, found: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    """Add the percentiles of each side's milliseconds, round by round, at a rate, and the targets."""
     values = {
         (name, label): [percentile(times, percent) for times in rounds]
         for name, rounds in found.items()

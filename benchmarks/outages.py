@@ -7,6 +7,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import psutil
 import psycopg
@@ -28,6 +29,21 @@ PATIENCE_SECONDS = 600
 SENDERS = 16
 SINGLE = "UPDATE worktrees SET ahead_of_trunk = %s, last_commit_hash = md5(%s::text) WHERE name = %s"
 STORED = "SELECT count(*), pg_total_relation_size('outbox')::float8 FROM outbox"
+
+
+class Away(NamedTuple):
+    """What was found over both outages."""
+
+    wal_bytes: float
+    """Of a write, its event and mostly a cursor."""
+    event_bytes: float
+    mebibytes: float
+    """Of `serve` while NATS was away."""
+    events_per_second: float
+    command_bytes: float
+    commands_per_second: float
+    wrong: int
+    """Events that only one of outbox and stream has, or the stream twice."""
 
 
 async def run(servers: Servers, sizes: Sizes) -> Report:  # noqa: ARG001  # these are stopped: servers of its own
@@ -54,34 +70,47 @@ async def run(servers: Servers, sizes: Sizes) -> Report:  # noqa: ARG001  # thes
         async with here.service(here.admin_url, prefix) as pid:
             await asyncio.to_thread(backlog.fill, here.admin_url, sizes.commands)
             await _published(here, prefix)
-            await _wal(here, prefix, sizes, report)
+            wal_bytes = await _wal_bytes(here, prefix, sizes)
 
             before = _stored(here.admin_url)
             broker.close()
             await asyncio.to_thread(backlog.fill, here.admin_url, sizes.backlog)
             after = _stored(here.admin_url)
-            report.add("NATS away: an event in the outbox", "bytes", [(after[1] - before[1]) / (after[0] - before[0])])
-            report.add("NATS away: memory of serve", "MiB", [psutil.Process(pid).memory_info().rss / MEBIBYTE])
+            events, event_bytes = (late - early for late, early in zip(after, before, strict=True))
+            mebibytes = psutil.Process(pid).memory_info().rss / MEBIBYTE
             start_broker(Start(is_again=True))
-            seconds = await _published(here, prefix)
-            report.add("NATS back: catching up", "events/s", [(after[0] - before[0]) / seconds])
+            events_per_second = events / await _published(here, prefix)
 
             async with RegistryClient.connect(here.nats_url, prefix=prefix) as client:
                 worktree = str(_first_worktree(here.admin_url))
                 database.close()
                 await _send(client, worktree, sizes.commands)
                 messages, size = await _held(here, Names(prefix).commands.stream)
-                report.add("PostgreSQL away: a command that waits", "bytes", [size / max(messages, 1)])
                 start_database()
-                report.add("PostgreSQL back: commands", "commands/s", [sizes.commands / await _done(here, prefix)])
+                commands_per_second = sizes.commands / await _done(here, prefix)
             await _published(here, prefix)
         total = _stored(here.admin_url)[0]
         held, _ = await _held(here, Names(prefix).event_stream)
-        report.targets.append(Target("events lost or doubled over both", "", abs(total - held), at_most=0))
+        found = Away(
+            *(wal_bytes, event_bytes / events, mebibytes, events_per_second),
+            *(size / max(messages, 1), commands_per_second, abs(total - held)),
+        )
+    record(report, found)
     return report
 
 
-async def _wal(here: Servers, prefix: str, sizes: Sizes, report: Report) -> None:
+def record(report: Report, found: Away) -> None:
+    """Add each figure, and the target."""
+    report.add("WAL of a write, its event, and the cursor", "bytes", [found.wal_bytes])
+    report.add("NATS away: an event in the outbox", "bytes", [found.event_bytes])
+    report.add("NATS away: memory of serve", "MiB", [found.mebibytes])
+    report.add("NATS back: catching up", "events/s", [found.events_per_second])
+    report.add("PostgreSQL away: a command that waits", "bytes", [found.command_bytes])
+    report.add("PostgreSQL back: commands", "commands/s", [found.commands_per_second])
+    report.targets.append(Target("events lost or doubled over both", "", found.wrong, at_most=0))
+
+
+async def _wal_bytes(here: Servers, prefix: str, sizes: Sizes) -> float:
     """Of writes that are transactions of their own, each with its event and, mostly, a cursor stored for it alone."""
     with psycopg.connect(here.admin_url, autocommit=True) as conn:
         start = conn.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
@@ -90,7 +119,7 @@ async def _wal(here: Servers, prefix: str, sizes: Sizes, report: Report) -> None
         await _published(here, prefix)
         row = conn.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s::pg_lsn)::float8", start).fetchone()
     assert row is not None
-    report.add("WAL of a write, its event, and the cursor", "bytes", [row[0] / sizes.commands])
+    return float(row[0]) / sizes.commands
 
 
 def _stored(url: str) -> tuple[int, float]:

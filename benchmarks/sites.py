@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -66,6 +66,12 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
             lags = await lag_of_each(found, sizes.latency_seconds)
             rates = await rates_of_backlog(found, sizes.growth_backlog)
         await drop(found.copies[REPLICA], found.source)
+    record(report, lags, rates)
+    return report
+
+
+def record(report: Report, lags: Mapping[str, Sequence[float]], rates: Mapping[str, float]) -> None:
+    """Add the seconds of each change to each copy, the rows a second of a backlog, and the targets."""
     for name, values in lags.items():
         for label, percent in PERCENTILES.items():
             report.add(f"{name}: from COMMIT until it is there, {label}", "ms", [percentile(values, percent) * 1000])
@@ -73,7 +79,6 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         report.targets.append(Target(figure, "ms", percentile(values, 99.0) * 1000, at_most=MOST_MS))
     for name, rate in rates.items():
         report.add(f"{name}: rows of a backlog", "rows/s", [rate])
-    return report
 
 
 @contextmanager

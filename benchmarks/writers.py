@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from statistics import median
 from time import perf_counter
 
 import psycopg
@@ -72,55 +73,69 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                 sizes.rounds,
                 warm_up=clients == sizes.writer_clients[0],
             )
+            record(report, clients, values)
             for name, rates in values.items():
-                report.add(f"{name}, {clients} clients", "tps", rates)
-                lines[name].append((clients, report.series[-1].median))
-        most = sizes.writer_clients[-1]
-        report.targets += [
-            Target(
-                f"writes, {most} clients, against no triggers",
-                "times",
-                ratio(values[EVENTS], values[BARE]),
-                at_least=0.7,
-                bound=f"a row of the ids alone, the least of an outbox, leaves {ratio(values[IDS], values[BARE]):.2f}, "
-                f"both rows written by hand {ratio(values[BY_HAND], values[BARE]):.2f}",
-            ),
-            Target(
-                f"writes, {most} clients, against a NOTIFY each",
-                "times",
-                ratio(values[EVENTS], values[NOTIFY]),
-                at_least=3,
-                bound=f"`{BARE}` has {ratio(values[BARE], values[NOTIFY]):.1f} times its rate, `{IDS}` "
-                f"{ratio(values[IDS], values[NOTIFY]):.1f}",
-            ),
-        ]
-        report.notes.append(
-            f"With {most} clients, outbox rows of the ids alone leave {ratio(values[IDS], values[BARE]):.2f} of the "
-            f"rate without triggers, the trigger written by hand {ratio(values[BY_HAND], values[BARE]):.2f}, events "
-            f"{ratio(values[EVENTS], values[BARE]):.2f}."
-        )
+                lines[name].append((clients, median(rates)))
+        judge(report, sizes.writer_clients[-1], values)
         report.curves.append(Curve("Writers", "clients", "transactions/s", lines))
         for kind, statement in BULK.items():
             sides = (BARE, BY_HAND, EVENTS) if kind == "UPDATE" else (BARE, EVENTS)
             bulk: dict[str, Callable[[], Awaitable[float]]] = {
                 name: partial(rows_per_second, urls[name], statement) for name in sides
             }
-            values = await interleaved(bulk, BULK_ROUNDS * sizes.rounds)
-            for name, rates in values.items():
-                report.add(f"{name}, {kind} of {sizes.bulk_rows:,} rows", "rows/s", rates)
-            report.targets.append(
-                Target(
-                    f"{kind} of {sizes.bulk_rows:,} rows, against no triggers",
-                    "times",
-                    ratio(values[EVENTS], values[BARE]),
-                    at_least=0.5,
-                    bound=_by_hand(values),
-                )
-            )
+            record_bulk(report, kind, sizes.bulk_rows, await interleaved(bulk, BULK_ROUNDS * sizes.rounds))
     return report
 
 
-def _by_hand(values: Mapping[str, list[float]]) -> str:
+def record(report: Report, clients: int, values: Mapping[str, Sequence[float]]) -> None:
+    """Add the transactions a second of each side with so many clients."""
+    for name, rates in values.items():
+        report.add(f"{name}, {clients} clients", "tps", rates)
+
+
+def judge(report: Report, most: int, values: Mapping[str, Sequence[float]]) -> None:
+    """Add the targets, of the most clients."""
+    report.targets += [
+        Target(
+            f"writes, {most} clients, against no triggers",
+            "times",
+            ratio(values[EVENTS], values[BARE]),
+            at_least=0.7,
+            bound=f"a row of the ids alone, the least of an outbox, leaves {ratio(values[IDS], values[BARE]):.2f}, "
+            f"both rows written by hand {ratio(values[BY_HAND], values[BARE]):.2f}",
+        ),
+        Target(
+            f"writes, {most} clients, against a NOTIFY each",
+            "times",
+            ratio(values[EVENTS], values[NOTIFY]),
+            at_least=3,
+            bound=f"`{BARE}` has {ratio(values[BARE], values[NOTIFY]):.1f} times its rate, `{IDS}` "
+            f"{ratio(values[IDS], values[NOTIFY]):.1f}",
+        ),
+    ]
+    report.notes.append(
+        f"With {most} clients, outbox rows of the ids alone leave {ratio(values[IDS], values[BARE]):.2f} of the "
+        f"rate without triggers, the trigger written by hand {ratio(values[BY_HAND], values[BARE]):.2f}, events "
+        f"{ratio(values[EVENTS], values[BARE]):.2f}."
+    )
+
+
+def record_bulk(report: Report, kind: str, rows: int, values: Mapping[str, Sequence[float]]) -> None:
+    """Add the rows a second of bulk statements of a kind, and their target."""
+    for name, rates in values.items():
+        report.add(f"{name}, {kind} of {rows:,} rows", "rows/s", rates)
+    report.targets.append(
+        Target(
+            f"{kind} of {rows:,} rows, against no triggers",
+            "times",
+            ratio(values[EVENTS], values[BARE]),
+            at_least=0.5,
+            bound=_by_hand(values),
+        )
+    )
+
+
+def _by_hand(values: Mapping[str, Sequence[float]]) -> str:
     if BY_HAND not in values:
         return ""
     return (

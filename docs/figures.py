@@ -113,6 +113,11 @@ PLACES: dict[str, list[str]] = {
     ],
 }
 """The words around each figure, which are there once."""
+TABLES = {"docs/comparison.md": "faults of sides"}
+"""Page to the name of the table that is made for it."""
+MADE = re.compile(
+    r"(?<=^<!-- made by docs/figures\.py -->\n\n).*?(?=\n\n<!-- end of it -->$)", re.DOTALL | re.MULTILINE
+)
 NUMBER = r"(\d(?:[\d,._]*\d)?)"
 NAME = re.compile(r"\{([^{}]+)\}")
 SHOWN = "imi-registry capacity --writes 200/s --keep 90d"
@@ -143,7 +148,17 @@ def pages(root: Path, wanted: Mapping[str, str]) -> tuple[dict[Path, str], list[
         text = path.read_text(encoding="utf-8")
         found[path], missing = filled(text, places, code if path.suffix == ".py" else wanted)
         faults += [f"{page}: {fault}: change PLACES in docs/figures.py with the words" for fault in missing]
+        if page in TABLES:
+            found[path] = with_table(page, found[path], wanted[TABLES[page]])
     return found, faults
+
+
+def with_table(page: str, text: str, table: str) -> str:
+    """The text of a page with its table. Raises `LookupError` where there is not one place for it."""
+    text, times = MADE.subn(lambda _: table, text)
+    if times != 1:
+        raise LookupError(f"{page}: a table made by docs/figures.py is there {times} times")
+    return text
 
 
 def untrue(root: Path, results: Results) -> list[str]:

@@ -22,6 +22,13 @@ SETTLED_SECONDS, QUIET_SECONDS = 0.2, 3.0
 PATIENCE_SECONDS = 120.0
 
 
+class Kills(NamedTuple):
+    """The publisher is killed so many times, each so many seconds after it was ready, and started again at once."""
+
+    after: float
+    times: int = 1
+
+
 class Cpu(NamedTuple):
     """Seconds a million rows."""
 
@@ -56,10 +63,10 @@ class Probe:
         return percentile(times, percent) if times else 0.0
 
 
-async def probe(publisher: Publisher, load: Load, *, kill_after: float | None = None) -> Probe | None:
+async def probe(publisher: Publisher, load: Load, *, kills: Kills | None = None) -> Probe | None:
     """Write `load` and judge what became of it; None when it was given up, as the stream fell too far behind.
 
-    With `kill_after` seconds the publisher is killed then, and started again at once; it is not given up.
+    With `kills` it is not given up.
     """
     before = await publisher.stored()
     cpu, wal = publisher.cpu_seconds(), publisher.wal_position()
@@ -67,10 +74,11 @@ async def probe(publisher: Publisher, load: Load, *, kill_after: float | None = 
     async with writing(publisher.place.database_url, load) as running:
         finished = asyncio.create_task(running.finished())
         try:
-            if kill_after is not None:
-                await asyncio.sleep(kill_after)
-                await publisher.kill()
-                await publisher.start()
+            if kills is not None:
+                for _ in range(kills.times):
+                    await asyncio.sleep(kills.after)
+                    await publisher.kill()
+                    await publisher.start()
             elif await _fell_behind(publisher, load, running, before, sessions):
                 running.give_up()
         finally:
@@ -83,7 +91,7 @@ async def probe(publisher: Publisher, load: Load, *, kill_after: float | None = 
     written = finished.result()
     rows = len(written.committed) * load.rows_per_transaction
     wal_bytes = (publisher.wal_position() - wal) / max(rows, 1)
-    await settled(publisher, before + rows, SETTLED_SECONDS if kill_after is None else QUIET_SECONDS)
+    await settled(publisher, before + rows, SETTLED_SECONDS if kills is None else QUIET_SECONDS)
     sessions.look()
     spent = [after - earlier for after, earlier in zip(publisher.cpu_seconds(), cpu, strict=True)]
     spent += [sessions.writing, sessions.publishing]

@@ -227,5 +227,5 @@ RECEIVER = Side("pg_recvlogical to nowhere", _pg_recvlogical, _published_with_sl
 SIDES = (NOBODY, BY_HAND, EVENTS, LEAST, OURS, MQ_BRIDGE, MQ_BRIDGE_ONE, DEBEZIUM, RECEIVER)
 KEEP_ORDER = (MQ_BRIDGE_ONE, DEBEZIUM)
 """Peers that keep the order of a row."""
-TURNS = (OURS, *KEEP_ORDER)
-"""Whose highest rates are looked for more than once, in turn."""
+TURNS = (OURS, *KEEP_ORDER, MQ_BRIDGE, NOBODY, BY_HAND, EVENTS)
+"""Who is measured more than once, in turn: all that a target judges, and what bounds them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import cycle
@@ -106,31 +106,42 @@ async def _compare(
         return rate
 
     values = await interleaved({name: partial(measure, name) for name in ways}, sizes.rounds)
+    of_rounds = ({name: found[1:] for name, found in figures.items()} for figures in (slowest, spent))
+    record(report, len(conns), values, *of_rounds)
+
+
+def record(
+    report: Report,
+    under_way: int,
+    values: Mapping[str, Sequence[float]],
+    slowest: Mapping[str, Sequence[float]],
+    spent: Mapping[str, Sequence[float]],
+) -> None:
+    """Add the calls a second of each side with so many under way, their p99 and CPU time, and the targets."""
     for name, rates in values.items():
-        report.add(f"{name}, {len(conns)} under way", "calls/s", rates)
-        report.add(f"{name}, {len(conns)} under way: p99", "ms", slowest[name][1:])
-        report.add(f"{name}, {len(conns)} under way: CPU", "ms/call", spent[name][1:])
+        report.add(f"{name}, {under_way} under way", "calls/s", rates)
+        report.add(f"{name}, {under_way} under way: p99", "ms", slowest[name])
+        report.add(f"{name}, {under_way} under way: CPU", "ms/call", spent[name])
     report.targets += [
         Target(
-            f"commands, {len(conns)} under way, against the SQL function",
+            f"commands, {under_way} under way, against the SQL function",
             "times",
             ratio(values[COMMAND], values[FUNCTION]),
-            at_least=1.0 if len(conns) >= MANY else 0.6,
-            bound=f"`{LEAST}`, {len(conns)} under way, has {ratio(values[LEAST], values[FUNCTION]):.2f}, `{LEDGER}` "
+            at_least=1.0 if under_way >= MANY else 0.6,
+            bound=f"`{LEAST}`, {under_way} under way, has {ratio(values[LEAST], values[FUNCTION]):.2f}, `{LEDGER}` "
             f"{ratio(values[LEDGER], values[FUNCTION]):.2f}",
         ),
         Target(
-            f"p99 of commands, {len(conns)} under way, against the SQL function",
+            f"p99 of commands, {under_way} under way, against the SQL function",
             "times",
-            ratio(slowest[COMMAND][1:], slowest[FUNCTION][1:]),
+            ratio(slowest[COMMAND], slowest[FUNCTION]),
             at_most=1.0,
-            bound=f"`{LEAST}`, {len(conns)} under way, has "
-            f"{ratio(slowest[LEAST][1:], slowest[FUNCTION][1:]):.2f} times its p99",
+            bound=f"`{LEAST}`, {under_way} under way, has {ratio(slowest[LEAST], slowest[FUNCTION]):.2f} times its p99",
         ),
     ]
     report.notes.append(
-        f"With {len(conns)} under way the CPU time of a direct call is "
-        f"{ratio(spent[FUNCTION][1:], spent[COMMAND][1:]):.2f} of that of a command. Ledger and outcome event, in "
+        f"With {under_way} under way the CPU time of a direct call is "
+        f"{ratio(spent[FUNCTION], spent[COMMAND]):.2f} of that of a command. Ledger and outcome event, in "
         f"transactions of one, leave {ratio(values[LEDGER], values[FUNCTION]):.2f} of the rate of direct calls."
     )
 

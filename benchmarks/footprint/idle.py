@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -88,18 +89,23 @@ async def _service(servers: Servers, sizes: Sizes, client: Client, report: Repor
         prefix = new_prefix()
         async with servers.service(url, prefix) as pid:
             await fill_seconds(client, prefix, total)
-            await _bytes_per_event(client, prefix, url, report)
+            record_event(report, *await _bytes_of_event(client, prefix, url))
             report.add(f"serve, draining a backlog of {total:,} events: peak memory", "MiB", [_peak_mebibytes(pid)])
         await drop_stream(client, prefix)
 
 
-async def _bytes_per_event(client: Client, prefix: str, database_url: str, report: Report) -> None:
+def record_event(report: Report, stream_bytes: float, outbox_bytes: float) -> None:
+    """Add how large an event is in either place."""
+    report.add("an event in the stream", "bytes", [stream_bytes])
+    report.add("an event in the outbox, with its index", "bytes", [outbox_bytes])
+
+
+async def _bytes_of_event(client: Client, prefix: str, database_url: str) -> tuple[float, float]:
     state = (await client.jetstream().stream_info(Names(prefix).event_stream)).state
-    report.add("an event in the stream", "bytes", [state.bytes / state.messages])
     with psycopg.connect(database_url) as conn:
         row = conn.execute("SELECT pg_total_relation_size('outbox')::float8 / count(*) FROM outbox").fetchone()
     assert row is not None
-    report.add("an event in the outbox, with its index", "bytes", [row[0]])
+    return state.bytes / state.messages, float(row[0])
 
 
 async def _idle(pid: int, database_url: str, nats_url: str, sizes: Sizes, report: Report) -> None:
@@ -124,9 +130,14 @@ async def _idle(pid: int, database_url: str, nats_url: str, sizes: Sizes, report
     memory[MODULES_MEMORY] = await asyncio.to_thread(_modules_mebibytes)
     child.terminate()
     await child.wait()
+    report.add("serve, idle: wake-ups", "a second", wakes)
+    record_idle(report, spent, memory)
+
+
+def record_idle(report: Report, spent: Mapping[str, Sequence[float]], memory: Mapping[str, float]) -> None:
+    """Add what of a core and how much memory each takes that rests, and the targets."""
     for name, percent in spent.items():
         report.add(name, "% of a core", percent)
-    report.add("serve, idle: wake-ups", "a second", wakes)
     bound = f"`{LEAST_CPU}` has {median(spent[LEAST_CPU]):.3f} %"
     ours, limit = median(spent[IDLE_CPU]), MOST_IDLE_CPU_PERCENT
     report.targets.append(Target(IDLE_CPU, "% of a core", ours, at_most=limit, bound=bound))

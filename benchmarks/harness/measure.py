@@ -103,3 +103,8 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest of `values` that `percent` of them do not exceed."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
+
+
+def number(value: float) -> str:
+    """Three significant digits, or all of them before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.harness.measure import Report, Target
+from benchmarks.harness.measure import Report, Target, number
 
 INTRODUCTION = """\
 # Performance
@@ -49,11 +49,6 @@ def write(reports: Sequence[Report], machine: Mapping[str, str], *, results: str
     parts.append("\n## Machine and versions\n\n| | |\n|---|---|\n")
     parts += [f"| {name} | {value} |\n" for name, value in machine.items()]
     return "".join(parts)
-
-
-def number(value: float) -> str:
-    """Three significant digits, or all of them before the point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _target(target: Target) -> str:

@@ -52,6 +52,9 @@ class Sizes:
     capture_rate: float = 1_000
     """Writes a second that every side is given."""
     capture_seconds: float = 15.0
+    hot_rows: int = 100
+    """So few that two writes of one row are often under way at once."""
+    hot_seconds: float = 10.0
     full_speed_seconds: float = 5.0
     probe_seconds: float = 10.0
     halvings: int = 4
@@ -96,6 +99,8 @@ QUICK = Sizes(
     capture_block=100,
     capture_rate=100,
     capture_seconds=2.0,
+    hot_rows=10,
+    hot_seconds=1.0,
     full_speed_seconds=1.0,
     probe_seconds=1.0,
     halvings=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from time import perf_counter
 
@@ -80,7 +80,7 @@ def _run(database_url: str, sizes: Sizes, report: Report) -> None:
         conn.execute(LOOK_ONCE.encode())
         scanning = []
         p99: dict[str, float] = {}
-        calls = _calls(sizes)
+        calls = asked(sizes)
         for name in calls:
             if name in FLOORS.values():
                 continue
@@ -89,11 +89,7 @@ def _run(database_url: str, sizes: Sizes, report: Report) -> None:
             times = _in_turn(conn, name, sides, min(sizes.query_calls, _most_calls(name)))
             if _large_scans(conn) > before and name not in WHOLE_TABLE:
                 scanning.append(name)
-            for side, milliseconds in times.items():
-                report.add(f"{side}: p99", "ms", [percentile(milliseconds, 99)])
-            if name in FLOORS:
-                above = ratio(times[name], times[FLOORS[name]])
-                report.targets.append(Target(f"{name}, against its floor", "times", above, at_most=ABOVE_FLOOR))
+            record(report, name, times)
             p99[name] = percentile(times[name], 99)
         bound = f"`{LAST_LOOK}` has {p99[LAST_LOOK]:.1f} ms"
         name = "search_projects"
@@ -108,6 +104,15 @@ def _run(database_url: str, sizes: Sizes, report: Report) -> None:
     report.notes.append(
         "The searches: names, names with two letters exchanged, parts of names, single words, one and two letters."
     )
+
+
+def record(report: Report, name: str, times: Mapping[str, Sequence[float]]) -> None:
+    """Add the slowest percent of the milliseconds of a function and of its floor, if it has one, and its target."""
+    for side, milliseconds in times.items():
+        report.add(f"{side}: p99", "ms", [percentile(milliseconds, 99)])
+    if name in FLOORS:
+        above = ratio(times[name], times[FLOORS[name]])
+        report.targets.append(Target(f"{name}, against its floor", "times", above, at_most=ABOVE_FLOOR))
 
 
 def _most_calls(name: str) -> int:
@@ -127,7 +132,7 @@ def _in_turn(
     return found
 
 
-def _calls(sizes: Sizes) -> dict[str, tuple[str, Parameters]]:
+def asked(sizes: Sizes) -> dict[str, tuple[str, Parameters]]:
     """Function to the query that calls it and its arguments; writes come last, the largest of all at the end."""
 
     def project(rng: Random) -> tuple[object, ...]:

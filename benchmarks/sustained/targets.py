@@ -2,98 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 
+from benchmarks.capture.probe import Cpu
 from benchmarks.capture.sides import BY_HAND, DEBEZIUM, EVENTS, KEEP_ORDER, LEAST, MQ_BRIDGE, NOBODY, OURS, Side
+from benchmarks.harness.bounds import bounded
 from benchmarks.harness.measure import Target
 from benchmarks.sustained.found import BULK, ONE_ROW, Found
 
-MEASURED_NOT = "it was not asked for"
+IN_ORDER_TIMES, MQ_BRIDGE_TIMES = 1.4, 0.9
+MOST_CPU_TIMES, MOST_P50_TIMES = 1.0, 2.0
+MOST_ABOVE_SECONDS = 22.0
+"""Of PostgreSQL's processor, for 100,000 events, over bare writes."""
+MOST_WAL_BYTES = 900.0
+NOT_ASKED, NEVER_STEADY = "it was not asked for", "one of both is steady at no rate"
+
+Everybody = Mapping[Side, Found]
+Figure = Callable[[Found], Sequence[float | None]]
+"""A figure of one side, by rounds; None where there is none."""
 
 
-def targets(found: Mapping[Side, Found], missing: Mapping[Side, str]) -> list[Target]:
+def targets(found: Everybody, missing: Mapping[Side, str]) -> list[Target]:
     """Those of the rates, of what an event costs, and of what is lost."""
-    ours = found[OURS]
-    judged = []
-    for peer, at_least in {**dict.fromkeys(KEEP_ORDER, 1.4), MQ_BRIDGE: 0.9}.items():
+    return [*_rates(found, missing), *_costs(found, missing), *_faults(found)]
+
+
+def _rates(found: Everybody, missing: Mapping[Side, str]) -> Iterator[Target]:
+    for peer, at_least in {**dict.fromkeys(KEEP_ORDER, IN_ORDER_TIMES), MQ_BRIDGE: MQ_BRIDGE_TIMES}.items():
         for load in (ONE_ROW, BULK):
-            figure = f"highest steady rate, {load}, against {peer.name}"
-            reason = missing.get(peer, MEASURED_NOT)
-            times = None
-            if peer in found:
-                times, reason = _rates(ours, found[peer], load), "one of both is steady at no rate"
-            bound = _without_us(found, load)
-            judged.append(Target(figure, "times", times, at_least=at_least, reason=reason, bound=bound))
-    cpu = _even(DEBEZIUM, found, lambda one: one.even.cpu.whole)
-    p50 = _even(MQ_BRIDGE, found, lambda one: one.even.milliseconds(50))
-    judged += [
-        Target(
-            f"CPU of all three an event, against {DEBEZIUM.name}",
-            "times",
-            cpu,
-            at_most=1.0,
-            reason=missing.get(DEBEZIUM, MEASURED_NOT),
-            bound=_over_nobody(found),
-        ),
+            rate = _rate(load)
+            yield bounded(
+                Target(
+                    f"highest steady rate, {load}, against {peer.name}",
+                    "times",
+                    _times(found, OURS, peer, rate),
+                    at_least=at_least,
+                    reason=_reason(found, missing, peer),
+                ),
+                {side.name: _times(found, side, peer, rate) for side in (NOBODY, BY_HAND, EVENTS)},
+                "reading the outbox and sending it on the same cores",
+            )
+
+
+def _costs(found: Everybody, missing: Mapping[Side, str]) -> Iterator[Target]:
+    for at, of in {"the even rate": _at_even, "the highest rate": _at_highest}.items():
+        whole, postgresql = of(lambda cpu: cpu.whole), of(lambda cpu: cpu.postgresql)
+        yield bounded(
+            Target(
+                f"CPU of all three an event, one row at {at}, against {DEBEZIUM.name}",
+                "times",
+                _times(found, OURS, DEBEZIUM, whole),
+                at_most=MOST_CPU_TIMES,
+                reason=_reason(found, missing, DEBEZIUM),
+            ),
+            {side.name: _times(found, side, DEBEZIUM, whole) for side in (BY_HAND, EVENTS)},
+            "publisher and nats-server",
+        )
+        yield bounded(
+            Target(
+                f"PostgreSQL's CPU over bare writes, one row at {at}, 100,000 events",
+                "s",
+                _above(found, OURS, postgresql),
+                at_most=MOST_ABOVE_SECONDS,
+                reason=_reason(found, missing, NOBODY),
+            ),
+            {side.name: _above(found, side, postgresql) for side in (BY_HAND, EVENTS)},
+            "the publisher's sessions",
+        )
+    yield bounded(
         Target(
             f"p50 from COMMIT, against {MQ_BRIDGE.name}",
             "times",
-            p50,
-            at_most=2.0,
-            reason=missing.get(MQ_BRIDGE, MEASURED_NOT),
-            bound=_least(found),
+            _times(found, OURS, MQ_BRIDGE, _p50),
+            at_most=MOST_P50_TIMES,
+            reason=_reason(found, missing, MQ_BRIDGE),
         ),
-        Target(
-            "PostgreSQL's CPU over bare writes at the highest rate, 100,000 events",
-            "s",
-            _above(ours, found.get(NOBODY)),
-            at_most=22,
-            reason="one of both is steady at no rate",
-            bound=_over_nobody(found),
-        ),
-        Target("WAL of a write", "bytes", ours.even.wal_bytes, at_most=900, bound="the event's row: `--only wal`"),
-    ]
-    verdicts = [one.verdict for one in ours.runs.values() if one.verdict is not None]
+        {LEAST.name: _times(found, LEAST, MQ_BRIDGE, _p50)},
+        "cursor, fence and acknowledgement",
+    )
+    wal = {side: _median(one.wal_bytes for one in found[side].even) for side in (OURS, EVENTS) if side in found}
+    yield bounded(
+        Target("WAL of a write", "bytes", wal.get(OURS), at_most=MOST_WAL_BYTES, reason=_reason(found, missing, OURS)),
+        {EVENTS.name: wal.get(EVENTS)},
+        "what the publisher writes down: the section on WAL has the parts of an event",
+    )
+
+
+def _faults(found: Everybody) -> Iterator[Target]:
+    verdicts = [run.verdict for run in found[OURS].runs]
     wrong = sum(verdict.lost + verdict.doubled + verdict.reordered for verdict in verdicts)
-    judged.append(Target("lost, doubled or reordered, over kills and without", "", wrong, at_most=0))
-    return judged
+    yield Target("lost, doubled or reordered, over kills and without", "", wrong, at_most=0)
 
 
-def _rates(ours: Found, theirs: Found, load: str) -> float | None:
-    """The median over the rounds that both have; None when one was steady at no rate."""
-    rounds = [mine / other for mine, other in zip(ours.rates(load), theirs.rates(load), strict=False) if other]
-    return median(rounds) if rounds else None
+def _reason(found: Everybody, missing: Mapping[Side, str], peer: Side) -> str:
+    """Why there may be no figure of ours beside the one of a peer."""
+    return missing.get(peer) or missing.get(OURS) or (NEVER_STEADY if peer in found else NOT_ASKED)
 
 
-def _even(peer: Side, found: Mapping[Side, Found], value: Callable[[Found], float], ours: Side = OURS) -> float | None:
-    """Ours divided by the peer's at the even rate; None when one was not measured."""
-    return value(found[ours]) / value(found[peer]) if ours in found and peer in found else None
+def _rate(load: str) -> Figure:
+    return lambda one: one.rates(load)
 
 
-def _above(side: Found | None, bare: Found | None) -> float | None:
-    """PostgreSQL's seconds of 100,000 rows, of one each transaction, over bare writes; each at its highest rate."""
-    spent = [one.cost(ONE_ROW, lambda cpu: cpu.postgresql) if one is not None else None for one in (side, bare)]
-    return (spent[0] - spent[1]) / 10 if spent[0] is not None and spent[1] is not None else None
+def _at_highest(part: Callable[[Cpu], float]) -> Figure:
+    return lambda one: one.costs(ONE_ROW, part)
 
 
-def _without_us(found: Mapping[Side, Found], load: str) -> str:
-    """What the same cores write when nobody publishes."""
-    sides = [side for side in (NOBODY, BY_HAND, EVENTS) if side in found]
-    told = [f"{median(found[side].rates(load)):,.0f} `{side.name}`" for side in sides]
-    return f"rows a second that are steady on the same cores, {load}: {', '.join(told)}"
+def _at_even(part: Callable[[Cpu], float]) -> Figure:
+    return lambda one: [part(each.cpu) for each in one.even]
 
 
-def _over_nobody(found: Mapping[Side, Found]) -> str:
-    """Where PostgreSQL's time goes."""
-    sides = {side: _above(found.get(side), found.get(NOBODY)) for side in (BY_HAND, EVENTS)}
-    told = [f"{above:.1f} `{side.name}`" for side, above in sides.items() if above is not None]
-    publishing = found[OURS].cost(ONE_ROW, lambda cpu: cpu.publishing)
-    told += [f"{publishing / 10:.1f} the publisher's sessions"] if publishing is not None else []
-    return f"PostgreSQL's seconds over bare writes, 100,000 events, each at its highest rate: {', '.join(told)}"
+def _p50(one: Found) -> list[float]:
+    return [each.milliseconds(50) for each in one.even]
 
 
-def _least(found: Mapping[Side, Found]) -> str:
-    """What a relay that is rung cannot do without."""
-    times = _even(MQ_BRIDGE, found, lambda one: one.even.milliseconds(50), LEAST)
-    return f"`{LEAST.name}` has {times:.1f} times" if times is not None else ""
+def _times(found: Everybody, ours: Side, theirs: Side, figure: Figure) -> float | None:
+    """The median over the rounds of one side's figure divided by another's; None when one has none."""
+    return _median(mine / other for mine, other in _rounds(found, ours, theirs, figure) if other)
+
+
+def _above(found: Everybody, side: Side, postgresql: Figure) -> float | None:
+    """PostgreSQL's seconds of 100,000 rows, of one each transaction, over bare writes; the median over the rounds."""
+    return _median((spent - bare) / 10 for spent, bare in _rounds(found, side, NOBODY, postgresql))
+
+
+def _rounds(found: Everybody, ours: Side, theirs: Side, figure: Figure) -> Iterator[tuple[float, float]]:
+    """The figure of both in each round in which both have one."""
+    if ours in found and theirs in found:
+        for mine, other in zip(figure(found[ours]), figure(found[theirs]), strict=False):
+            if mine is not None and other is not None:
+                yield mine, other
+
+
+def _median(values: Iterator[float]) -> float | None:
+    every = list(values)
+    return median(every) if every else None

@@ -76,3 +76,4 @@ async def test_sustained_rates_are_found_and_peers_that_are_not_here_are_told(se
     assert all(series.name.startswith(sides) for series in report.series)
     for side in sides:
         assert any(series.name == f"{side}: highest steady rate, one row" for series in report.series)
+    assert any(series.name == f"{OURS.name}: reordered, hot rows, three kills" for series in report.series)

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from benchmarks.harness import page, results
+from benchmarks.harness.bounds import bounded
 from benchmarks.harness.measure import Curve, Report, Target, interleaved, percentile, ratio
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -83,6 +84,18 @@ def test_the_page_has_the_figures_that_are_in_the_file_beside_it() -> None:
     text = page.write([*reports.values()], machine, results=results_file.name, plot=plot.name, quick=False)
 
     assert (DOCS / "performance.md").read_text() == text
+
+
+def test_a_bound_names_the_sides_that_do_less_and_whether_they_meet_the_target() -> None:
+    target = Target("drain", "times", 0.5, at_least=0.8)
+    assert bounded(target, {"read": 0.61, "send": 1.2, "none": None}).bound == (
+        "`read` (0.61) misses it, too; `send` (1.2) would meet it"
+    )
+    assert bounded(target, {"read": 0.9, "send": 1200.0}, "the cursor").bound == (
+        "`read` (0.9), `send` (1,200) would meet it: what is left is ours, the cursor"
+    )
+    assert bounded(target, {"read": 0.7, "send": 0.6}, "the cursor").bound == "`read` (0.7), `send` (0.6) miss it, too"
+    assert bounded(target, {"none": None}).bound == ""
 
 
 def test_earlier_results_stay_unless_they_are_of_another_machine(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from docs.figures import PLACES, filled, pages, untrue
-from docs.measured import Results, figures
+from docs.figures import PLACES, filled, pages, untrue, with_table
+from docs.measured import Results, figures, table_of_faults
 from publisher.capacity.estimate import MEASURED
 
 ROOT = Path(__file__).parents[3]
@@ -75,10 +75,30 @@ def test_words_that_what_was_measured_belies_are_named() -> None:
     results = Results.read()
     for report in results.performance["reports"]:
         if report["name"] == "sustained":
-            (lost,) = [one for one in report["series"] if one["name"] == "mq-bridge postgres_cdc: lost, a kill"]
+            (lost,) = [
+                one for one in report["series"] if one["name"] == "imi-registry serve: lost, random rows, a kill"
+            ]
             lost["values"] = [3.0]
     (fault,) = untrue(ROOT, results)
-    assert fault.startswith('docs/comparison.md: "none of them lost, doubled or reordered" is not there, or no longer')
+    assert fault.startswith('docs/comparison.md: "this publisher lost, doubled and reordered none" is not there, or no')
+
+
+def test_a_table_has_what_was_measured_and_says_what_was_not() -> None:
+    results = Results.read()
+    sustained = next(report for report in results.performance["reports"] if report["name"] == "sustained")
+    sustained["series"] = [
+        {"name": f"mq-bridge postgres_cdc: {fault}, hot rows", "unit": "rows", "values": [count, 3.0]}
+        for count, fault in enumerate(("lost", "doubled", "reordered"))
+    ]
+    line = "| mq-bridge `postgres_cdc`, as it comes | not measured | not measured | 3, 4, 5 | not measured |"
+    assert line in table_of_faults(results)
+
+
+def test_a_table_without_its_place_is_named() -> None:
+    made = "<!-- made by docs/figures.py -->\n\n| 1 |\n\n<!-- end of it -->\n"
+    assert with_table("page", f"a\n{made}b\n", "| 2 |") == f"a\n{made.replace('1', '2')}b\n"
+    with pytest.raises(LookupError, match=r"^page: a table made by docs/figures.py is there 0 times$"):
+        with_table("page", "a\n", "| 2 |")
 
 
 def test_a_figure_that_was_not_measured_is_named() -> None:
