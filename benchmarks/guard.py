@@ -26,6 +26,7 @@ import typer
 import uvloop
 from nats.aio.client import Client
 
+from benchmarks.capture.sessions import Sessions
 from benchmarks.drain import bare, by_nats_py, read
 from benchmarks.harness import backlog
 from benchmarks.harness.cpu import process_seconds
@@ -99,9 +100,11 @@ async def drained(servers: Servers, client: Client, url: str, total: int) -> flo
         prefix = new_prefix()
         async with servers.service(url, prefix) as process_id:
             first = (await reached(client, prefix, total // 10, poll_seconds=0.005))["messages"]
-            before = process_seconds(process_id) + _sessions_seconds(url)
-            await reached(client, prefix, total, poll_seconds=0.005)
-            spent = process_seconds(process_id) + _sessions_seconds(url) - before
+            with psycopg.connect(url, autocommit=True) as conn:
+                before, sessions = process_seconds(process_id), Sessions(conn)
+                await reached(client, prefix, total, poll_seconds=0.005)
+                sessions.look()
+            spent = process_seconds(process_id) - before + sessions.publishing
         await drop_stream(client, prefix)
     return spent / (total - first)
 
@@ -176,16 +179,6 @@ def judge(kept: dict[str, float], attempt: Callable[[], dict[str, float]]) -> in
 async def _compared(baseline: Callable[[], Awaitable[float]], ours: Callable[[], Awaitable[float]]) -> float:
     values = await interleaved({"baseline": baseline, "ours": ours}, WRITER_ROUNDS)
     return ratio(values["baseline"], values["ours"])
-
-
-def _sessions_seconds(url: str) -> float:
-    """CPU seconds of the sessions of other programs in the database of `url`, since each began."""
-    with psycopg.connect(url) as conn:
-        found = conn.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            " AND backend_type = 'client backend'"
-        ).fetchall()
-    return sum(process_seconds(process_id) for (process_id,) in found)
 
 
 if __name__ == "__main__":

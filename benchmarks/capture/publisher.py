@@ -24,6 +24,7 @@ from registry.subjects import Names
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
+LOG, MOST_WORDS = "publisher.log", 500
 CONFIRMED = "SELECT (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = %s"
 END_READER = """
 SELECT pg_terminate_backend(active_pid, 10000)
@@ -50,7 +51,7 @@ class Publisher:
         if self.side.start is None:
             return
         start = self.side.start(self.place)
-        log = self.place.folder / "publisher.log"
+        log = self.place.folder / LOG
         async with asyncio.timeout(START_SECONDS):
             while True:
                 self._process = _launched(start, self.place.folder, log)
@@ -71,17 +72,17 @@ class Publisher:
         self._process = None
 
     async def kill(self) -> None:
-        """End it without a warning."""
+        """End it without a warning. Raises `RuntimeError` when it has ended by itself."""
         assert self._process is not None
-        self._spent += tree_seconds(self._process.pid)
+        self._spent += self._running_seconds()
         self._process.send_signal(signal.SIGKILL)
         await asyncio.to_thread(self._process.wait)
 
     def cpu_seconds(self) -> tuple[float, float, float]:
-        """Of PostgreSQL, of the publisher, of nats-server; so far."""
+        """Of PostgreSQL, of the publisher, of nats-server; so far. Raises `RuntimeError` when the second has ended."""
         servers = self.place.servers
-        running = tree_seconds(self._process.pid) if self._process is not None else 0.0
-        return tree_seconds(servers.postgres_pid), self._spent + running, tree_seconds(servers.nats_pid)
+        spent = self._spent + self._running_seconds()
+        return tree_seconds(servers.postgres_pid), spent, tree_seconds(servers.nats_pid)
 
     def wal_position(self) -> int:
         """Bytes of WAL written so far."""
@@ -101,6 +102,15 @@ class Publisher:
         row = self.conn.execute(query.encode(), parameters).fetchone()
         assert row is not None
         return int(row[0])
+
+    def _running_seconds(self) -> float:
+        """Of the process that runs; nothing where nobody publishes."""
+        if self._process is None:
+            return 0.0
+        if self._has_ended():
+            words = (self.place.folder / LOG).read_text(errors="replace")[-MOST_WORDS:]
+            raise RuntimeError(f"{self.side.name} ended with {self._process.returncode}: {words}")
+        return tree_seconds(self._process.pid)
 
     def _is_ready(self, log: Path) -> bool:
         if self.side.tells_ready:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 import psycopg
 
 from benchmarks.harness.cpu import process_seconds
@@ -18,14 +21,13 @@ class Sessions:
 
     def __init__(self, conn: psycopg.Connection) -> None:
         self._conn = conn
-        self._before = {pid: process_seconds(pid) for pid, _ in self._others()}
+        self._before = {pid: seconds for pid, _, seconds in self._others()}
         self._spent: dict[int, tuple[float, bool]] = {}
 
     def look(self) -> None:
         """Note what each has used so far."""
-        for pid, is_writer in self._others():
-            spent = process_seconds(pid) - self._before.get(pid, 0.0)
-            self._spent[pid] = (max(spent, self._spent.get(pid, (0.0, is_writer))[0]), is_writer)
+        for pid, is_writer, seconds in self._others():
+            self._spent[pid] = (seconds - self._before.get(pid, 0.0), is_writer)
 
     @property
     def writing(self) -> float:
@@ -37,5 +39,8 @@ class Sessions:
         """Of all others: of the publisher, a reader of the WAL included."""
         return sum(spent for spent, is_writer in self._spent.values() if not is_writer)
 
-    def _others(self) -> list[tuple[int, bool]]:
-        return self._conn.execute(OTHERS).fetchall()
+    def _others(self) -> Iterator[tuple[int, bool, float]]:
+        """Each session that lives, whether it is a writer's, and its seconds since it began."""
+        for pid, is_writer in self._conn.execute(OTHERS).fetchall():
+            with suppress(ProcessLookupError):  # it has just ended
+                yield pid, is_writer, process_seconds(pid)

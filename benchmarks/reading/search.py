@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from random import Random
 from time import perf_counter
 
 import psycopg
 
 from benchmarks.harness import texts
+from benchmarks.harness.cpu import process_seconds
 from benchmarks.harness.measure import Report, Target, interleaved, percentile
 from benchmarks.harness.population import worktree_id
 from benchmarks.harness.servers import Servers
@@ -157,8 +157,7 @@ async def _writes(indexed: str, bare: str, sizes: Sizes, report: Report) -> None
 
 def _microseconds(conn: psycopg.Connection, statement: str, count: int) -> float:
     """CPU time of one write in the server process of this connection; what its index puts off is in it now and then."""
-    path = Path(f"/proc/{conn.info.backend_pid}/schedstat")
-    before = int(path.read_text().split()[0])
+    before = process_seconds(conn.info.backend_pid)
     for number in range(count):
         conn.execute(statement.encode(), {"worktree": worktree_id(number % 1000), "number": str(number)})
-    return (int(path.read_text().split()[0]) - before) / count / 1000
+    return 1e6 * (process_seconds(conn.info.backend_pid) - before) / count

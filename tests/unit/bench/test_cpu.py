@@ -1,11 +1,16 @@
-"""CPU time of a tree of processes: what one of them used stays counted when it has ended."""
+"""CPU time of other processes: what a child or a thread used stays counted when it has ended, so none ever falls."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from threading import Thread
+from time import thread_time
 
-from benchmarks.harness.cpu import tree_seconds
+import pytest
+
+from benchmarks.harness.cpu import process_seconds, tree_seconds
 
 WORK_SECONDS = 0.2
 TICK_SECONDS = 0.01
@@ -25,4 +30,19 @@ def test_what_a_process_used_that_ended_is_not_lost() -> None:
         assert parent.stdout.readline() == b"waited for\n"
         assert tree_seconds(parent.pid) >= WORK_SECONDS - 2 * TICK_SECONDS  # of user and of system
         parent.communicate()
-    assert tree_seconds(parent.pid) == 0
+    for seconds in (tree_seconds, process_seconds):
+        with pytest.raises(ProcessLookupError, match=rf"^process {parent.pid} is gone$"):
+            seconds(parent.pid)
+
+
+def test_what_a_thread_used_that_ended_is_not_lost() -> None:
+    def work() -> None:
+        began = thread_time()
+        while thread_time() - began < WORK_SECONDS:
+            pass
+
+    before = process_seconds(os.getpid())
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+    assert process_seconds(os.getpid()) - before >= WORK_SECONDS
