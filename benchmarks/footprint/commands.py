@@ -23,8 +23,9 @@ READS = (
     *("migrate status", "roles show", "schemas list", "schemas show worktree.merged.v1"),
     *("events replay --json", "events snapshot --json", "events show 1", "events dead-letters list"),
     *("history show project bench", "history verify", "history audit", "commands dead-letters list"),
+    "events export -",
     *("project show bench", "project list", "project derived-ids", "worktree show feat-1@bench", "worktree list"),
-    *("type list", "host list", "activity list"),
+    *("type list", "host list", "host show default", "activity list"),
 )
 """Every command that reads and ends; of a mirror, a replica and an agreement there is none here, nor a dead letter."""
 HELP, IMPORT = "imi-registry --help", "import registry.client"

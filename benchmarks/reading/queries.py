@@ -10,6 +10,7 @@ from time import perf_counter
 import psycopg
 
 from benchmarks.harness import population
+from benchmarks.harness.bounds import bounded
 from benchmarks.harness.measure import Report, Target, percentile, ratio
 from benchmarks.harness.population import project_id, worktree_id
 from benchmarks.harness.servers import Servers
@@ -42,7 +43,11 @@ $$
 ROUNDS = 2
 """The first fills the caches and is thrown away."""
 ONE_LOOK = "one look at each inactive worktree"
-"""What `prune_inactive_worktrees` cannot do without: an index on `updated_at` would be changed by each activity."""
+"""What `prune_inactive_worktrees` cannot do without a B-tree on `updated_at`, which each activity would change."""
+BY_BRIN = "the same look by a BRIN index of updated_at, where no page has a row that old"
+"""From PostgreSQL 16 on such an index leaves updates in place. No migration makes it: 14 and 15 are supported, too."""
+MAKE_BRIN = "CREATE INDEX worktrees_by_age ON worktrees USING brin (updated_at) WHERE NOT active"
+LOOK = "SELECT count(*) FROM worktrees WHERE NOT active AND updated_at < '2000-01-01'"
 BY_KEY = "what get_agent_recent_work tells, each row by its key"
 """What `get_agent_recent_work` cannot do without; the activities of an agent are of as many worktrees and projects."""
 OF_AN_AGENT = """
@@ -51,9 +56,12 @@ FROM (SELECT * FROM agent_activities WHERE agent_id = %s ORDER BY created_at DES
 LEFT JOIN worktrees AS w ON w.id = a.worktree_id
 LEFT JOIN projects AS p ON p.id = w.project_id
 """
-FLOORS = {"prune_inactive_worktrees": ONE_LOOK, "get_agent_recent_work": BY_KEY}
+PRUNE, RECENT = "prune_inactive_worktrees", "get_agent_recent_work"
+FLOORS = {PRUNE: ONE_LOOK, RECENT: BY_KEY}
+MOST_MS = {PRUNE: 111.0, RECENT: 8.6}
+"""What they took before they were made faster, 10^5 projects, 10^6 worktrees and 10^7 activities."""
 ABOVE_FLOOR = 1.25
-WHOLE_TABLE = {"v_projects_summary (all)", "cleanup_old_activities", "prune_inactive_worktrees", ONE_LOOK}
+WHOLE_TABLE = {"v_projects_summary (all)", "cleanup_old_activities", PRUNE, ONE_LOOK, BY_BRIN}
 """These list or look through whole tables: reading them in full is their work."""
 LONG, LONG_CALLS = {"v_projects_summary (all)", "cleanup_old_activities"}, 3
 WHOLE_CALLS = 20
@@ -89,11 +97,11 @@ def _run(database_url: str, sizes: Sizes, report: Report) -> None:
             times = _in_turn(conn, name, sides, min(sizes.query_calls, _most_calls(name)))
             if _large_scans(conn) > before and name not in WHOLE_TABLE:
                 scanning.append(name)
-            record(report, name, times)
-            p99[name] = percentile(times[name], 99)
-        bound = f"`{LAST_LOOK}` has {p99[LAST_LOOK]:.1f} ms"
-        name = "search_projects"
-        report.targets.append(Target(f"{name} p99", "ms", p99[name], at_most=SEARCH_LIMIT_MS, bound=bound))
+            p99 |= record(report, name, times)
+        conn.execute(MAKE_BRIN)
+        conn.execute("ANALYZE worktrees")
+        p99 |= record(report, BY_BRIN, _in_turn(conn, BY_BRIN, {BY_BRIN: (LOOK, lambda _: ())}, WHOLE_CALLS))
+    judge(report, p99)
     report.targets.append(Target("functions that scan a large table for one row", "", len(scanning), at_most=0))
     if scanning:
         report.notes.append(f"Sequential scans of large tables: {', '.join(scanning)}.")
@@ -106,13 +114,23 @@ def _run(database_url: str, sizes: Sizes, report: Report) -> None:
     )
 
 
-def record(report: Report, name: str, times: Mapping[str, Sequence[float]]) -> None:
-    """Add the slowest percent of the milliseconds of a function and of its floor, if it has one, and its target."""
-    for side, milliseconds in times.items():
-        report.add(f"{side}: p99", "ms", [percentile(milliseconds, 99)])
+def record(report: Report, name: str, times: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Add the slowest percent of the milliseconds of a function and of its floor, if it has one; returns both."""
+    p99 = {side: percentile(milliseconds, 99) for side, milliseconds in times.items()}
+    for side, milliseconds in p99.items():
+        report.add(f"{side}: p99", "ms", [milliseconds])
     if name in FLOORS:
         above = ratio(times[name], times[FLOORS[name]])
         report.targets.append(Target(f"{name}, against its floor", "times", above, at_most=ABOVE_FLOOR))
+    return p99
+
+
+def judge(report: Report, p99: Mapping[str, float]) -> None:
+    """Add the targets in milliseconds."""
+    floors = {PRUNE: (ONE_LOOK, BY_BRIN), RECENT: (BY_KEY,), "search_projects": (LAST_LOOK,)}
+    for name, at_most in {**MOST_MS, "search_projects": SEARCH_LIMIT_MS}.items():
+        target = Target(f"{name} p99", "ms", p99[name], at_most=at_most)
+        report.targets.append(bounded(target, {floor: p99[floor] for floor in floors[name]}))
 
 
 def _most_calls(name: str) -> int:
@@ -170,7 +188,7 @@ def asked(sizes: Sizes) -> dict[str, tuple[str, Parameters]]:
         "get_project_by_origin": ("SELECT * FROM get_project_by_origin(%s)", origin),
         "get_worktree_by_path": ("SELECT * FROM get_worktree_by_path(%s)", active_path),
         "get_project_working_path": ("SELECT get_project_working_path(%s)", project),
-        "get_agent_recent_work": ("SELECT * FROM get_agent_recent_work(%s)", agent),
+        RECENT: ("SELECT * FROM get_agent_recent_work(%s)", agent),
         BY_KEY: (OF_AN_AGENT, agent),
         "get_inflight_work (one project)": ("SELECT * FROM get_inflight_work(%s)", project),
         "get_inflight_work (all)": ("SELECT * FROM get_inflight_work()", lambda _: ()),
@@ -189,8 +207,8 @@ def asked(sizes: Sizes) -> dict[str, tuple[str, Parameters]]:
         "mark_worktree_merged": ("SELECT mark_worktree_merged(%s, 'bench', 'c0ffee')", worktree),
         "deactivate_project": ("SELECT deactivate_project(%s)", project),
         "cleanup_old_activities": ("SELECT cleanup_old_activities(36500)", lambda _: ()),
-        ONE_LOOK: ("SELECT count(*) FROM worktrees WHERE NOT active AND updated_at < '2000-01-01'", lambda _: ()),
-        "prune_inactive_worktrees": ("SELECT prune_inactive_worktrees(36500)", lambda _: ()),
+        ONE_LOOK: (LOOK, lambda _: ()),
+        PRUNE: ("SELECT prune_inactive_worktrees(36500)", lambda _: ()),
     }
 
 
