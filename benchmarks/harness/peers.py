@@ -1,6 +1,6 @@
 """What a user would take instead, from PyPI, each set up as its documentation says, with the settings it is best with.
 
-Each drains the same payloads from a table of its own into a stream, and tells its rate in events a second.
+Each drains the payloads that it is given from a table of its own into a stream, and tells its rate in events a second.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from psycopg.conninfo import conninfo_to_dict
 from benchmarks.harness.servers import Servers, drop_stream, fill_seconds, new_prefix
 from registry.subjects import Names
 
-Peer = Callable[[Servers, Client, list[dict[str, Any]]], Awaitable[float]]
+Peer = Callable[[Servers, Client, list[bytes]], Awaitable[float]]
 
 
-async def nats_outbox(servers: Servers, client: Client, samples: list[dict[str, Any]]) -> float:
+async def nats_outbox(servers: Servers, client: Client, payloads: list[bytes]) -> float:
     """nats-outbox 0.1.0: its polling relay, with the largest batch it takes (1,000)."""
     from nats_outbox.core.models import OutboxEvent, create_tables
     from nats_outbox.publishers.nats_publisher import NatsPublisher
@@ -40,23 +40,23 @@ async def nats_outbox(servers: Servers, client: Client, samples: list[dict[str, 
         engine = create_async_engine(_asyncpg(url))
         await create_tables(engine)
         async with engine.begin() as conn:
-            rows = [{"subject": subject, "headers": {}, "payload": sample} for sample in samples]
+            rows = [{"subject": subject, "headers": {}, "payload": orjson.loads(payload)} for payload in payloads]
             await conn.execute(insert(OutboxEvent), rows)
         connection = await nats.connect(servers.nats_url)
         settings = OutboxSettings(database_url=_asyncpg(url), nats_url=servers.nats_url, batch_size=1000)
         publisher = await NatsPublisher.from_nats_client(connection)
         relay = PollingRelay(async_sessionmaker(engine, expire_on_commit=False), publisher, settings)
         running = asyncio.create_task(relay.start())
-        seconds = await fill_seconds(client, prefix, len(samples))
+        seconds = await fill_seconds(client, prefix, len(payloads))
         await relay.stop()
         await running
         await connection.close()
         await engine.dispose()
     await drop_stream(client, prefix)
-    return len(samples) / seconds
+    return len(payloads) / seconds
 
 
-async def faststream_outbox(servers: Servers, client: Client, samples: list[dict[str, Any]]) -> float:
+async def faststream_outbox(servers: Servers, client: Client, payloads: list[bytes]) -> float:
     """faststream-outbox 0.19.0: its relay to FastStream's NATS broker, 16 workers, batches of 500."""
     from faststream.nats import JStream, NatsBroker
     from faststream_outbox import OutboxBroker, make_outbox_table
@@ -71,7 +71,7 @@ async def faststream_outbox(servers: Servers, client: Client, samples: list[dict
         async with engine.begin() as conn:
             await conn.run_sync(metadata.create_all)
             headers = {"content-type": "application/json"}
-            rows = [{"queue": "events", "payload": orjson.dumps(sample), "headers": headers} for sample in samples]
+            rows = [{"queue": "events", "payload": payload, "headers": headers} for payload in payloads]
             await conn.execute(insert(table), rows)
         broker = OutboxBroker(engine, outbox_table=table, logger=None)
         target = NatsBroker(servers.nats_url, logger=None)
@@ -84,15 +84,15 @@ async def faststream_outbox(servers: Servers, client: Client, samples: list[dict
         target.publisher(f"{prefix}.evt.v1.peer", stream=stream)(taking(relay))
         await target.connect()
         await broker.start()
-        seconds = await fill_seconds(client, prefix, len(samples))
+        seconds = await fill_seconds(client, prefix, len(payloads))
         await broker.stop()
         await target.stop()
         await engine.dispose()
     await drop_stream(client, prefix)
-    return len(samples) / seconds
+    return len(payloads) / seconds
 
 
-async def mq_bridge(servers: Servers, client: Client, samples: list[dict[str, Any]]) -> float:
+async def mq_bridge(servers: Servers, client: Client, payloads: list[bytes]) -> float:
     """mq-bridge 1.2.0 (Rust): a table read by its id column, to JetStream with message ids, batches of 1,000."""
     from mq_bridge import Route
 
@@ -101,8 +101,8 @@ async def mq_bridge(servers: Servers, client: Client, samples: list[dict[str, An
         with psycopg.connect(url) as conn:
             conn.execute("CREATE TABLE peer_outbox (id bigint PRIMARY KEY, payload jsonb NOT NULL)")
             with conn.cursor().copy("COPY peer_outbox FROM STDIN") as copy:
-                for number, sample in enumerate(samples):
-                    copy.write_row((number, orjson.dumps(sample).decode()))
+                for number, payload in enumerate(payloads):
+                    copy.write_row((number, payload.decode()))
         server = urlsplit(servers.nats_url)
         route = Route.from_config(
             {
@@ -120,11 +120,11 @@ async def mq_bridge(servers: Servers, client: Client, samples: list[dict[str, An
             }
         )
         await asyncio.to_thread(route.start)
-        seconds = await fill_seconds(client, prefix, len(samples))
+        seconds = await fill_seconds(client, prefix, len(payloads))
         route.stop()
         await asyncio.to_thread(route.join)
     await drop_stream(client, prefix)
-    return len(samples) / seconds
+    return len(payloads) / seconds
 
 
 PURE_PYTHON, OUTBOX_PEER = ("nats-outbox", "faststream-outbox"), "mq-bridge"

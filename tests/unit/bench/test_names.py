@@ -64,7 +64,7 @@ def of_side(side: Side) -> Found:
 async def made_up() -> list[Report]:
     """Each section that pages read, as a full run would name its series."""
     found = {name: Report(name, "") for name in BENCHMARKS}
-    measured = (drain.SERVE, drain.NATS_PY, drain.AS_THE_RELAY, drain.READ)
+    measured = (drain.SERVE, drain.NATS_PY, drain.AS_THE_RELAY, drain.READ, drain.COPIED)
     spent = {name: [drain.Spent(1.0, 1.0)] for name in measured}
     drain.record(found["drain"], of_each([*measured, *PEERS]), spent)
     for rate in SIZES.latency_rates:
@@ -90,9 +90,9 @@ async def made_up() -> list[Report]:
     by_gaps = of_each(map(str, (0, *SIZES.gaps)))
     gaps.record(found["gaps"], by_gaps, by_gaps)
     asked = queries.asked(QUICK)
-    for name in asked:
-        floor = [queries.FLOORS[name]] if name in queries.FLOORS else []
-        queries.record(found["queries"], name, of_each([name, *floor]))
+    for name in [*asked, queries.BY_BRIN]:
+        queries.record(found["queries"], name, of_each({name, queries.FLOORS.get(name, name)}))
+    queries.judge(found["queries"], dict.fromkeys([*asked, queries.BY_BRIN], 1.0))
     sites.record(found["sites"], of_each([sites.MIRROR, sites.REPLICA]), {sites.MIRROR: 1.0, sites.REPLICA: 1.0})
     idle.record_idle(
         found["footprint"],
