@@ -15,6 +15,7 @@ import threading
 from typing import Any
 
 import nats
+import uvloop
 
 LSN = re.compile(r'"lsn":(\d+)')
 
@@ -24,7 +25,7 @@ class Sink:
 
     def __init__(self, nats_url: str, subject: str) -> None:
         self._subject = subject
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()  # as ours has
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         client = asyncio.run_coroutine_threadsafe(nats.connect(nats_url), self._loop).result()
         self._jetstream = client.jetstream(publish_async_max_pending=10_000)

@@ -13,7 +13,7 @@ class Sizes:
     backlog: int = 200_000
     """Outbox rows that are drained in one round."""
     peer_backlog: int = 20_000
-    """The same for peers: their rate does not depend on it, and the slowest would take minutes."""
+    """The same for peers in pure Python: their rate does not depend on it, and the slowest would take minutes."""
     latency_rates: tuple[int, ...] = (1, 100, 1000)
     """Commits per second."""
     latency_seconds: float = 6.0
@@ -54,7 +54,7 @@ class Sizes:
     capture_seconds: float = 15.0
     hot_rows: int = 100
     """So few that two writes of one row are often under way at once."""
-    hot_seconds: float = 10.0
+    hot_seconds: float = 15.0
     full_speed_seconds: float = 5.0
     probe_seconds: float = 10.0
     halvings: int = 4
