@@ -211,6 +211,7 @@ class Drain:
         return bool(dead)
 
     async def _send_next(self, limit: int) -> int:
+        await self._keep_lead()  # who slept since he read may lead no more, and a shared stream refuses nobody
         if self._lane.messages:
             batch, self._lane.messages = take(self._lane.messages, limit)
         else:
