@@ -8,10 +8,10 @@
 writes beside the wheel:
 `sbom.cdx.json` (CycloneDX: each package with version, licence and hashes), `licences.md` and `SHA256SUMS`. It fails
 when the wheel made of the source package differs from that of the checkout, when the wheel does not work in an empty
-folder, when a package has a licence that is not in `LICENCES`, and when the bill of materials is not valid or lacks
-something.
-`audit`, a part of `release`, looks every pinned package up among known vulnerabilities, where a database of them can be
-reached.
+folder, when a package has a licence that is not in `LICENCES`, when what is vendored is not what `vendored.py` lists,
+and when the bill of materials is not valid or lacks something.
+`audit`, a part of `release`, looks every pinned and every vendored package up among known vulnerabilities, where a
+database of them can be reached.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import vendored
 from installations import try_all
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -94,6 +95,9 @@ def build(to: Path, checkout: Path = ROOT) -> tuple[Path, Path]:
 
 def release(to: Path, wheel: Path, source: Path) -> None:
     """Try both, and write what the wheel is made of."""
+    problems = vendored.problems(vendored.shipped(wheel))
+    if problems:
+        raise SystemExit(f"{wheel.name}: " + "; ".join(problems))
     with tempfile.TemporaryDirectory(prefix="imi-release-") as name:
         folder = Path(name)
         again = rebuilt(source, folder)
@@ -118,7 +122,8 @@ def rebuilt(source: Path, folder: Path) -> Path:
 def licences(python: Path) -> str:
     """The table of packages and their licences. Ends the program at one that is not known to be fine."""
     command = [tool("pip-licenses"), f"--python={python}", "--format=json", "--with-urls", "--from=mixed"]
-    packages = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    installed = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    packages = [*installed, *vendored.licences()]
     strange = [f"{found['Name']}: {found['License']}" for found in packages if not is_fine(found)]
     if strange:
         raise SystemExit("licences that nobody has looked at yet: " + "; ".join(strange))
@@ -133,7 +138,7 @@ def is_fine(package: dict[str, str]) -> bool:
 
 
 def sbom(python: Path, file: Path) -> None:
-    """Write the bill of materials of an installation, the same one for the same packages.
+    """Write the bill of materials of an installation and of what is vendored, the same one for the same packages.
 
     Ends the program where it is no CycloneDX, or lacks a pinned package, the licence of one, or its hashes.
     """
@@ -142,6 +147,7 @@ def sbom(python: Path, file: Path) -> None:
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     bom, pinned = json.loads(file.read_text()), pins(ROOT / "constraints.txt")
     add_hashes(bom, pinned)
+    vendored.add_to(bom)
     file.write_text(json.dumps(bom, indent=2, sort_keys=True) + "\n")
     problems = [*lacking(bom, pinned), *invalid(file.read_text(), bom["specVersion"])]
     if problems:
@@ -210,26 +216,33 @@ def invalid(text: str, version: str) -> list[str]:
 
 
 def audit() -> None:
-    """Look all pinned packages up among known vulnerabilities. Ends the program where one has any.
+    """Look all packages, pinned and vendored, up among known vulnerabilities. Ends the program where one has any.
 
-    Skipped, with a line that says so, where no database of vulnerabilities can be reached from here.
+    Skipped, with a line that says so, for those of which no database can be reached from here.
     """
-    asked: set[str] = set()
-    found: set[str] = set()
+    found = []
+    for which, known in {"pinned": vulnerabilities(), "vendored": vendored.vulnerabilities()}.items():
+        if known is None:
+            print(f"vulnerabilities: skipped for the {which} packages, no database of them can be reached from here")
+            continue
+        faults = [f"{package}: {fault}" for package, ids in known.items() for fault in ids]
+        if not faults:
+            print(f"vulnerabilities: none is known of the {len(known)} {which} packages")
+        found += faults
+    if found:
+        raise SystemExit("known vulnerabilities: " + "; ".join(sorted(found)))
+
+
+def vulnerabilities() -> dict[str, list[str]] | None:
+    """Those that are known of what is pinned, by package; None where no database of them can be reached from here."""
+    known: dict[str, list[str]] = {}
     for pins in sorted(ROOT.glob("constraints*.txt"), key=lambda file: len(file.name)):  # what users install is first
         packages = audited(pins)
         if not packages:
-            print("vulnerabilities: skipped, no database of them can be reached from here")
-            return
-        asked.update(package["name"] for package in packages)
-        found.update(
-            f"{package['name']} {package['version']}: {fault['id']}"
-            for package in packages
-            for fault in package["vulns"]
-        )
-    if found:
-        raise SystemExit("known vulnerabilities: " + "; ".join(sorted(found)))
-    print(f"vulnerabilities: none is known of the {len(asked)} pinned packages")
+            return None
+        for package in packages:
+            known[f"{package['name']} {package['version']}"] = [fault["id"] for fault in package["vulns"]]
+    return known
 
 
 def audited(pins: Path) -> list[dict[str, Any]]:

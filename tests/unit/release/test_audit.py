@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 import release
+import vendored
 
 VULNERABLE = {"name": "a", "version": "1", "vulns": [{"id": "CVE-1"}]}
 FINE = {"name": "b", "version": "2", "vulns": []}
+NOWHERE = "http://127.0.0.1:9/"
+SKIPPED = "vulnerabilities: skipped for the {} packages, no database of them can be reached from here\n"
 NOT_KNOWN = {"name": "c", "skip_reason": "not found"}
 
 
 @pytest.fixture
 def pip_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The program that is asked; what is written into it is what it answers."""
+    """The program that is asked; what is written into it is what it answers. Of npm there is no database."""
+    monkeypatch.setattr(vendored, "DATABASE", NOWHERE)
     program = tmp_path / "pip-audit"
     monkeypatch.setattr(release, "tool", lambda _name: str(program))
     return program
@@ -35,7 +39,9 @@ def test_a_package_with_a_known_vulnerability_ends_the_release_with_its_name(pip
 def test_packages_without_one_are_counted(pip_audit: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answers(pip_audit, json.dumps({"dependencies": [FINE, NOT_KNOWN]}))
     release.audit()
-    assert capsys.readouterr().out == "vulnerabilities: none is known of the 1 pinned packages\n"
+    assert capsys.readouterr().out == (
+        "vulnerabilities: none is known of the 1 pinned packages\n" + SKIPPED.format("vendored")
+    )
 
 
 @pytest.mark.parametrize("text", ["", json.dumps({"dependencies": [NOT_KNOWN]})], ids=["no answer", "nothing known"])
@@ -44,4 +50,4 @@ def test_the_audit_is_skipped_where_no_database_can_be_reached(
 ) -> None:
     answers(pip_audit, text)
     release.audit()
-    assert "skipped" in capsys.readouterr().out
+    assert capsys.readouterr().out == SKIPPED.format("pinned") + SKIPPED.format("vendored")
