@@ -39,6 +39,7 @@ from benchmarks.harness.servers import Servers, running
 from benchmarks.harness.sizes import QUICK, Sizes
 from benchmarks.reading import queries, search
 from benchmarks.sustained import report as sustained
+from docs.commit import to_be_recorded
 from registry.errors import RegistryError
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -76,7 +77,8 @@ def main(
     """Measure the registry against its limits and its peers, and write docs/performance.md.
 
     With --only, earlier results of the other benchmarks stay, if they are of the same machine and versions. What other
-    pages have of the figures is written there, too, by docs/figures.py.
+    pages have of the figures is written there, too, by docs/figures.py. Into docs/ nothing is written of a checkout
+    with changes.
 
     Example: python -m benchmarks --only drain,latency --out /tmp
     """
@@ -86,6 +88,9 @@ def main(
             raise typer.BadParameter(f'"{name}" is none of {", ".join(BENCHMARKS)}', param_hint="--only")
     if not out.is_dir():
         raise typer.BadParameter(f'"{out}" is no folder', param_hint="--out")
+    is_recorded = out.samefile(DOCS) and not quick
+    if is_recorded:
+        to_be_recorded()
     logging.basicConfig(level=logging.ERROR)
     sizes = QUICK if quick else Sizes()
     with running() as servers:
@@ -100,7 +105,7 @@ def main(
     for name in chosen:
         for target in reports[name].targets:
             print(f"{target.verdict:8} {target.figure}: {target.measured}")
-    if out.samefile(DOCS) and not quick:
+    if is_recorded:
         sys.exit(subprocess.run([sys.executable, DOCS / "figures.py"], check=False).returncode)
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import nats as nats_py
 import psycopg
 import pytest
+from _pytest.junitxml import xml_key
 from nats.aio.client import Client
 
+from docs.commit import checked_out
 from registry.database import migrate, months
 from registry.profiles import bloodbank
 from tests.support import services
@@ -37,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--services", choices=services.CHOICES, default="auto", help="where PostgreSQL and NATS come from")
     parser.addoption("--long", action="store_true", help="also run the long form of fault and load tests")
     parser.addoption("--by-month", action="store_true", help="in databases that keep activities by month")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    report = session.config.stash.get(xml_key, None)
+    if report is not None:  # --junitxml: what promises/own_tests.py records of it
+        report.add_global_property("commit", checked_out())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import psutil
 import psycopg
 
 from benchmarks.harness.servers import Servers
+from docs.commit import checked_out
 from registry.broker.connection import connect_nats
 
 PACKAGES = (
@@ -29,7 +29,7 @@ async def describe(servers: Servers) -> dict[str, str]:
     load = psutil.getloadavg()
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _commit(),
+        "commit": checked_out(),
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "processor": _processor(),
         "CPUs": str(psutil.cpu_count()),
@@ -44,16 +44,3 @@ async def describe(servers: Servers) -> dict[str, str]:
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def _commit() -> str:
-    """The commit, `-dirty` when anything but the docs, where the last results are, differs from it."""
-    commit = _git("rev-parse", "--short", "HEAD")
-    if not commit:
-        return "unknown"
-    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs")
-    return f"{commit}-dirty" if changes else commit
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()

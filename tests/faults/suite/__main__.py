@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from docs import commit
 from tests.faults.suite import page, results
 from tests.faults.suite.ending import run_in_order
 from tests.faults.suite.fault import FAULTS
@@ -47,6 +48,7 @@ def main(
         raise typer.BadParameter(
             f'"{seed}" must be the name of a folder, too: without "/" and ".."', param_hint="--seed"
         )
+    of_commit = commit.to_be_recorded() if record else commit.checked_out()
     seed = seed or secrets.token_hex(4)
     folder = history / seed
     if folder.exists():
@@ -54,10 +56,11 @@ def main(
     print(f"seed {seed}: {limits}; history in {folder}", flush=True)
     with scratch_directory() as directory:
         outcome = run_in_order(attack(seed, limits, directory, folder, only))
+    run = results.of(outcome, of_commit)
     if record:
-        results.add(results.of(outcome))
+        results.add(run)
         page.write()
-    if not conclude(outcome, folder):
+    if not conclude(run, outcome, folder):
         raise typer.Exit(1)
 
 
@@ -73,9 +76,9 @@ def _check_kinds(only: str, limits: Limits) -> None:
         )
 
 
-def conclude(outcome: Outcome, folder: Path) -> bool:
+def conclude(run: results.Run, outcome: Outcome, folder: Path) -> bool:
     """Tell what came of a run, and whether that is clean: then its history goes, else it is told where it is."""
-    _show(outcome)
+    _show(run, outcome)
     if outcome.verdict.is_clean:
         shutil.rmtree(folder)
         print("clean")
@@ -84,8 +87,7 @@ def conclude(outcome: Outcome, folder: Path) -> bool:
     return outcome.verdict.is_clean
 
 
-def _show(outcome: Outcome) -> None:
-    run = results.of(outcome)
+def _show(run: results.Run, outcome: Outcome) -> None:
     print(f"{run.faults} faults in {run.seconds:,.0f} s; {run.entries:,} changes, {run.outcomes:,} outcomes")
     print(f"{run.messages:6} messages, {run.overtaking} of them before a backlog")
     for name, count in run.counts.items():

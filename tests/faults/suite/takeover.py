@@ -19,6 +19,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from docs import commit
 from publisher.relay.patience import WELL_SECONDS
 from tests.faults.suite import page, results
 from tests.faults.suite.checker import judge
@@ -163,6 +164,7 @@ def main(
     ways = [way for way in WAYS if only in way.name]
     if not ways:
         raise typer.BadParameter(f'"{only}" is in none of {", ".join(way.name for way in WAYS)}', param_hint="--only")
+    of_commit = commit.to_be_recorded() if record else commit.checked_out()
     folder = Path("fault-history") / f"takeover-{secrets.token_hex(4)}"
     with scratch_directory() as directory:
         measured = run_in_order(measure(ways, times, directory, folder))
@@ -173,7 +175,8 @@ def main(
         )
     if record:
         found = results.read()
-        taken = {one.name: one for one in found.takeovers} | {way.name: _taken(way, measured[way.name]) for way in ways}
+        taken = {one.name: one for one in found.takeovers}
+        taken |= {way.name: _taken(way, measured[way.name], of_commit) for way in ways}
         found.takeovers = [taken[way.name] for way in WAYS if way.name in taken]
         results.store(found)
         page.write()
@@ -187,13 +190,13 @@ def late(ways: Sequence[Way], measured: Mapping[str, Sequence[float]]) -> list[s
     return [way.name for way in ways if max(measured[way.name]) > way.limit_seconds]
 
 
-def _taken(way: Way, seconds: list[float]) -> results.Takeovers:
+def _taken(way: Way, seconds: list[float], of_commit: str) -> results.Takeovers:
     return results.Takeovers(
         part=way.part.name,
         way=way.how,
         limit_seconds=way.limit_seconds,
         date=results.today(),
-        commit=results.commit(),
+        commit=of_commit,
         seconds=[round(value, 3) for value in seconds],
     )
 

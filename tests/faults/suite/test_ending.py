@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.faults.suite import results
 from tests.faults.suite.__main__ import conclude
 from tests.faults.suite.run import Outcome
 from tests.faults.suite.test_suite import A1, A2
@@ -52,7 +53,7 @@ def test_a_run_that_is_not_clean_keeps_its_history_and_says_where_and_of_which_s
     verdict = judged(folder, committed=[A1, A2], told=[A1] if is_lost else [A1, A2])
     outcome = Outcome("5eed", {"some fault": 1}, {}, {"some fault": 0.1}, 1.0, 2, 0, verdict)
 
-    assert conclude(outcome, folder) is not is_lost
+    assert conclude(results.of(outcome, "abc"), outcome, folder) is not is_lost
 
     assert folder.exists() is is_lost
     assert (f"seed 5eed: history kept in {folder}" in capsys.readouterr().out) is is_lost

@@ -252,8 +252,9 @@ def test_the_page_is_what_the_results_make_it() -> None:
 
 def test_the_page_tells_which_kinds_the_latest_run_lacked_and_why(tmp_path: Path) -> None:
     verdict = noted(tmp_path / "run", committed=[A1], told=[A1])
-    earlier = results.of(Outcome("a", {"x": 3, "y": 1}, {}, {"x": 0.1}, 1.0, 1, 0, verdict))
-    latest = results.of(Outcome("b", {"x": 2}, {"y": "no such tool", "z": "not drawn"}, {"x": 0.1}, 1.0, 1, 0, verdict))
+    before = Outcome("a", {"x": 3, "y": 1}, {}, {"x": 0.1}, 1.0, 1, 0, verdict)
+    last = Outcome("b", {"x": 2}, {"y": "no such tool", "z": "not drawn"}, {"x": 0.1}, 1.0, 1, 0, verdict)
+    earlier, latest = results.of(before, "abc"), results.of(last, "def")
 
     told = page.text(results.Results(runs=[earlier, latest]))
 

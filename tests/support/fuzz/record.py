@@ -1,7 +1,7 @@
 """The long form of fuzzing, recorded: `python -m tests.support.fuzz.record [options of pytest]`.
 
 Writes docs/fuzzing.json, and what docs/security.md says of it. Ends with exit code 1 when a reader failed, which is
-recorded as well; a run that was cut off, or left readers out, is not.
+recorded as well; a run that was cut off, or left readers out, is not, and none is begun in a checkout with changes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel
 
+from docs.commit import to_be_recorded
 from tests.support.fuzz.readers import READERS
 from tests.unit.fuzz.test_foreign_bytes import LONG
 
@@ -40,6 +41,7 @@ class Run(BaseModel):
 
 def main(arguments: list[str]) -> int:
     """Run it, and record it; returns the exit code."""
+    commit = to_be_recorded()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "--long", TESTS, "-k", LONG_FORM, f"--junitxml={report}", NO_TIMEOUT]
@@ -50,7 +52,7 @@ def main(arguments: list[str]) -> int:
         return code or 1
     run = Run(
         date=f"{datetime.now(UTC):%Y-%m-%d}",
-        commit=_git("rev-parse", "--short", "HEAD"),
+        commit=commit,
         messages_of_each=LONG,
         readers=len(READERS),
         failed=sorted(name for name, is_well in outcomes.items() if not is_well),
@@ -84,10 +86,6 @@ def _outcomes(report: Path) -> Iterator[tuple[str, bool]]:
     for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314  # pytest's own
         if case.find("skipped") is None:
             yield case.attrib["name"].partition("[")[2].removesuffix("]"), len(case) == 0
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from docs.commit import DIRTY, checked_out
 from tests.faults.suite.promises.own_tests import FILES, recorded
 from tests.faults.suite.results import LargeTransaction, OwnTests, Results
 
@@ -13,8 +16,9 @@ CLOCKS, LARGE = "tests.faults.relay.test_clocks", "tests.faults.relay.test_large
 FILES_OF = {module: f"{module.replace('.', '/')}.py" for module in (CLOCKS, LARGE)}
 
 
-def report(*cases: str) -> str:
-    return f'<testsuites><testsuite timestamp="2026-11-29T00:16:47">{"".join(cases)}</testsuite></testsuites>'
+def report(*cases: str, commit: str | None = "new") -> str:
+    told = "" if commit is None else f'<properties><property name="commit" value="{commit}"/></properties>'
+    return f'<testsuites><testsuite timestamp="2026-11-29T00:16:47">{told}{"".join(cases)}</testsuite></testsuites>'
 
 
 def case(module: str, seconds: float = 1.0, within: str = "", name: str = "test_x") -> str:
@@ -41,7 +45,6 @@ def test_what_held_is_recorded_in_place_of_what_was() -> None:
             case(LARGE, 3.0, name="test_x[8000-1]"),
             case("tests.unit.test_others", 1.0, "<failure/>"),
         ),
-        "new",
     )
 
     assert found.own_tests == [
@@ -62,4 +65,21 @@ def test_what_held_is_recorded_in_place_of_what_was() -> None:
 )
 def test_nothing_is_recorded_of_tests_that_failed_or_did_not_run(cases: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        recorded(Results(), report(*cases), "new")
+        recorded(Results(), report(*cases))
+
+
+@pytest.mark.parametrize(
+    ("commit", "said"), [("new-dirty", "tracked files differed from commit new$"), (None, "not tell of which commit")]
+)
+def test_nothing_is_recorded_of_files_of_which_no_commit_is_known(commit: str | None, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        recorded(Results(), report(case(CLOCKS), commit=commit))
+
+
+def test_a_report_tells_what_was_checked_out_as_it_began(tmp_path: Path) -> None:
+    file = tmp_path / "report.xml"
+    command = [sys.executable, "-m", "pytest", "-n0", "--collect-only", f"--junitxml={file}", FILES_OF[CLOCKS]]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    with pytest.raises(ValueError, match=f"none of the tests|differed from commit {checked_out().removesuffix(DIRTY)}"):
+        recorded(Results(), file.read_text())
