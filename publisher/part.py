@@ -54,7 +54,7 @@ class Part:
                 return await self.work()
             except Exception as caught:  # told apart here, in one place for all parts
                 error = first_error(caught)
-                if isinstance(error, self.PASSING):
+                if self.is_passing(error):
                     self.health.failed(error)
                 elif isinstance(error, RegistryError):
                     raise error from None
@@ -62,6 +62,10 @@ class Part:
                     self.health.crashes(error)
                 self.interrupted()
                 await retry.sleep()
+
+    def is_passing(self, error: BaseException) -> bool:
+        """Whether waiting may heal what has ended `work`."""
+        return isinstance(error, self.PASSING)
 
     async def work(self) -> None:
         """Do the work, on connections of its own, until an error ends it. Returning says that there is none."""

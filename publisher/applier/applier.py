@@ -17,10 +17,11 @@ from publisher.applier.command_stream import CommandStream
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.metrics import ApplierMetrics
 from publisher.applier.workers import Workers
+from publisher.health import Role
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.connection import connect_nats
-from registry.errors import NotFound, RegistryError, Unavailable
+from registry.errors import Conflict, NotFound, RegistryError, Unavailable
 from registry.log import log
 
 STANDBY_POLL_SECONDS = 0.5
@@ -37,9 +38,17 @@ class Applier(Part):
         super().__init__(settings, metrics, "applier")
         self._metrics = metrics
         self._attempts: dict[UUID, int] = {}
+        self._has_worked = False
+
+    def is_passing(self, error: BaseException) -> bool:
+        """A stream of another configuration ends an applier that finds it at its start, and none that has worked.
+
+        Somebody has made it anew, and reads in `/readyz` what is wrong with it; events go on meanwhile.
+        """
+        return super().is_passing(error) or (self._has_worked and isinstance(error, Conflict))
 
     async def work(self) -> None:
-        """Stand by, then lead, until that ends. Raises what waiting cannot heal: a stream of another configuration."""
+        """Stand by, then lead, until that ends."""
         async with self._open() as (stream, dead_letters):
             await self._stand_by(stream)
             try:
@@ -64,25 +73,35 @@ class Applier(Part):
         connecting = connect_nats(self._nats_url, self._name, self._nats_access, reconnect=False, on_closed=on_closed)
         async with connecting as client:
             stream = CommandStream(client, self._profile, self._settings)
-            await stream.open()
+            await self._find(stream)
             dead_letters = DeadLetters(client, stream.profile, self._settings)
-            await dead_letters.open()
+            await self._find(dead_letters)
             self._metrics.count_dead_letters = dead_letters.count
             try:
                 yield stream, dead_letters
             finally:
                 self._metrics.count_dead_letters = None
 
+    async def _find(self, stream: CommandStream | DeadLetters) -> None:
+        """Open a stream, and say so when it had to be made though this applier has used it."""
+        if await stream.open() and self._has_worked:
+            log.warning("a stream was gone with what it held: made anew", stream=stream.name)
+
     async def _stand_by(self, stream: CommandStream) -> None:
         """Wait for the lead."""
         while not await stream.try_lead():
             if self._metrics.role != "standby":
                 self._metrics.outage.note("standing by", stream=stream.name)
-                self._metrics.became("standby")
-                self.settled.set()
+                self._became("standby")
             await asyncio.sleep(STANDBY_POLL_SECONDS)
         say = log.info if self._metrics.role == "standby" else self._metrics.outage.note
         say("applying", stream=stream.name)
+
+    def _became(self, role: Role) -> None:
+        """Note the role this applier has now."""
+        self._metrics.became(role)
+        self._has_worked = True
+        self.settled.set()
 
     async def _resign(self, stream: CommandStream) -> None:
         """Give up the lead. An applier that cannot say so is one that was killed; why it ends is what counts."""
@@ -94,8 +113,7 @@ class Applier(Part):
         """Have commands carried out until the lead is lost. Who does not reach PostgreSQL leaves it to others."""
         async with ledger.connect(self._database_url, self._name, 0):
             pass
-        self._metrics.became("leader")
-        self.settled.set()
+        self._became("leader")
         actors = Actors(self._settings.actors)
         workers = Workers(
             self._database_url, self._name, stream, dead_letters, stream.profile, self._metrics, actors, self._attempts

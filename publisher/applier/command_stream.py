@@ -85,8 +85,8 @@ class CommandStream:
         """The names in it; once it is open, as they are spoken there."""
         return self._profile
 
-    async def open(self) -> None:
-        """Find the stream, or create it where it is ours. Raises `Conflict`, `NotFound`, `Unavailable`."""
+    async def open(self) -> bool:
+        """Find the stream, or create it where it is ours: True. Raises `Conflict`, `NotFound`, `Unavailable`."""
         try:
             with translated_nats(f"cannot open stream {self.name}"):
                 found = (await self._js.stream_info(self.name)).config
@@ -95,8 +95,7 @@ class CommandStream:
                 raise NotFound(f"stream {self.name} does not exist; in this profile others create it") from None
         else:
             self._check(found)
-        if not self._profile.is_shared:
-            await open_own(self._client, self._wanted())
+        return not self._profile.is_shared and await open_own(self._client, self._wanted())
 
     async def try_lead(self) -> bool:
         """Take the lead if nobody has it or who has it is gone. Raises `Conflict`, `Unavailable`."""

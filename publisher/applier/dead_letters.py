@@ -51,8 +51,8 @@ class DeadLetters:
         self._client = client
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
 
-    async def open(self) -> None:
-        """Create the stream, or give it its limits. Raises `Unavailable`, `Conflict`.
+    async def open(self) -> bool:
+        """Create the stream (True), or give it its limits. Raises `Unavailable`, `Conflict`.
 
         Full, it drops its oldest, whose senders know that they were refused: to keep those and take no more would let
         one sender of nonsense hold up the commands of all.
@@ -69,7 +69,7 @@ class DeadLetters:
             duplicate_window=DEDUPE_SECONDS,
             allow_direct=True,
         )
-        await open_own(self._client, config)
+        return await open_own(self._client, config)
 
     async def count(self) -> int:
         """How many there are now. Raises `NotFound` when there is no such stream, `Unavailable`."""

@@ -13,7 +13,7 @@ from typing import Any
 import nats.js.errors
 import orjson
 from nats.aio.client import Client
-from nats.js.api import StreamConfig
+from nats.js.api import RetentionPolicy, StreamConfig
 
 from registry.broker.errors import NO_ROOM, translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS, answer_in
@@ -29,8 +29,11 @@ OF_A_SUBJECT = "max_msgs_per_subject"
 Config = dict[str, Any]
 
 
-async def open_own(client: Client, wanted: StreamConfig) -> None:
-    """Create the stream, or give the one that exists the limits that it has not. Raises `Unavailable`, `Conflict`."""
+async def open_own(client: Client, wanted: StreamConfig) -> bool:
+    """Create the stream (True), or give the one that exists the limits that it has not.
+
+    Raises `Unavailable`, `Conflict`.
+    """
     given = {name: getattr(wanted, name) for name in ("max_msgs", "max_bytes", "max_msg_size")}
     ours = {name: NONE if value is None else value for name, value in given.items()}
     if wanted.discard_new_per_subject:
@@ -40,7 +43,7 @@ async def open_own(client: Client, wanted: StreamConfig) -> None:
             answer = await _ask(client, "INFO", wanted.name or "", {})
         except nats.js.errors.NotFoundError:
             await _store(client, "CREATE", wanted.as_dict() | {"metadata": {OURS: json.dumps(ours)}})
-            return
+            return True
         found: Config = answer["config"]
         _check(found, wanted)
         if await _would_remove(client, answer, ours):
@@ -50,16 +53,20 @@ async def open_own(client: Client, wanted: StreamConfig) -> None:
             changes["discard_new_per_subject"] = bool(wanted.discard_new_per_subject)
         news = {name: value for name, value in changes.items() if found.get(name) != value}
         if not news:
-            return
+            return False
         log.info(
             "stream gets its limits", stream=wanted.name, **{name: news[name] for name in news.keys() - {"metadata"}}
         )
         await _store(client, "UPDATE", found | changes)
+        return False
 
 
 def _check(found: Config, wanted: StreamConfig) -> None:
     """Raise `Conflict` for a stream of somebody else, which is left as it is."""
     problems = []
+    retention = (wanted.retention or RetentionPolicy.LIMITS).value
+    if found.get("retention") != retention:  # by interest it would keep nothing
+        problems.append(f"retention is {found.get('retention')}, expected {retention}")
     if found.get("subjects") != wanted.subjects:
         problems.append(f"subjects are {found.get('subjects')}, expected {wanted.subjects}")
     if found.get("sealed") or found.get("mirror"):

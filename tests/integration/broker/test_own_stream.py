@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from nats.js.api import DiscardPolicy, StreamConfig
+from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 
 from registry.broker.connection import connect_nats
 from registry.broker.own_stream import open_own
 from registry.client import Access
-from registry.errors import Unprepared
+from registry.errors import Conflict, Unprepared
 from tests.support.nats.process import nats_process
 from tests.support.nats.reading import connected
 from tests.support.services import scratch_directory
@@ -64,6 +64,32 @@ def as_wanted(found: StreamConfig, kind: str) -> bool:
         found.discard == config.get("discard", DiscardPolicy.OLD)
         and bool(found.discard_new_per_subject) == config.get("discard_new_per_subject", False)
     )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "problem"),
+    [
+        ({"retention": RetentionPolicy.INTEREST}, "retention is interest, expected limits"),
+        ({"retention": RetentionPolicy.WORK_QUEUE}, "retention is workqueue, expected limits"),
+        ({"subjects": ["others.>"]}, "subjects are"),
+    ],
+    ids=["it keeps nothing", "it keeps what nobody took", "it takes others"],
+)
+async def test_a_stream_of_somebody_else_is_no_stream_of_ours(
+    maker: Client, theirs: dict[str, Any], problem: str
+) -> None:
+    made = await maker.jetstream().add_stream(StreamConfig(**{"name": "OWN", "subjects": ["own.>"]} | theirs))
+
+    with pytest.raises(Conflict, match=f"stream OWN cannot be used: {problem}"):
+        await open_own(maker, wanted("nothing"))
+
+    assert (await maker.jetstream().stream_info("OWN")).config == made.config
+
+
+async def test_who_makes_a_stream_is_told_so_and_nobody_else(maker: Client) -> None:
+    assert await open_own(maker, wanted("nothing"))
+    assert not await open_own(maker, wanted("nothing"))
+    assert not await open_own(maker, wanted("messages and bytes"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

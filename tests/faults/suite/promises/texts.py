@@ -147,6 +147,8 @@ counted above, in recorded runs alone: it was met in a run that is not recorded,
   large rows, and all commands behind some hundred large ones. `tests/integration/broker/test_large_backlog.py`
 - An event that takes back what a failover lost had an id below that of what it takes back.
   `tests/faults/relay/test_failover.py`
+- A stream of commands that somebody made anew as another one while the service worked ended the service, and with it
+  the publisher of events. `tests/faults/applier/test_lost_streams.py`
 """
 
 NOT_DONE = """
