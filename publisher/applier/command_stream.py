@@ -99,6 +99,10 @@ class CommandStream:
 
     async def try_lead(self) -> bool:
         """Take the lead if nobody has it or who has it is gone. Raises `Conflict`, `Unavailable`."""
+        return await self._create() or (await self._depose_the_gone() and await self._create())
+
+    async def _create(self) -> bool:
+        """Create the consumer, which is the lead; False where another one has it."""
         filters = self._profile.commands.taken_from(self._bound)
         config = ConsumerConfig(
             name=self._consumer,
@@ -118,7 +122,6 @@ class CommandStream:
             except nats.js.errors.BadRequestError as error:
                 if error.err_code not in NOT_UNIQUE:
                     raise
-                await self._depose_the_gone()
                 return False
         return True
 
@@ -157,8 +160,8 @@ class CommandStream:
         with translated_nats(f"cannot remove message {received.sequence} of stream {self.name}"):
             await self._client.request(received.ack_subject, b"+TERM", timeout=REQUEST_TIMEOUT_SECONDS)
 
-    async def _depose_the_gone(self) -> None:
-        """Delete the consumer of a leader that has not asked for commands for a while.
+    async def _depose_the_gone(self) -> bool:
+        """Delete the consumer of a leader that has not asked for commands for a while; True where there was one.
 
         Being wrong is harmless: both then hold commands from the first one on and in order, and the ledger lets each
         be applied once.
@@ -175,6 +178,8 @@ class CommandStream:
             for (name, _), since in self._idle_since.items():
                 if now - since >= GONE_SECONDS:
                     await self._js.delete_consumer(self.name, name)  # NotFound: another standby was quicker
+                    return True
+        return False
 
     def _wanted(self) -> StreamConfig:
         """Full, it refuses what comes, so that what it holds is never lost, and a sender knows at once."""

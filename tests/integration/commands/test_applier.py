@@ -13,8 +13,9 @@ import pytest
 from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 from prometheus_client import CollectorRegistry
 
-from publisher.applier import ledger
+from publisher.applier import command_stream, ledger
 from publisher.applier.applier import Applier
+from publisher.applier.command_stream import CONSUMER, CommandStream
 from publisher.applier.metrics import ApplierMetrics
 from registry.errors import Conflict
 from tests.support.commands import PROJECT, envelope, outcome_events, rows
@@ -64,6 +65,21 @@ async def test_somebody_elses_consumer_on_our_commands_is_named(world: World) ->
 
     with pytest.raises(Conflict, match="consumers that take our commands: theirs"):
         await Applier(world.settings(), ApplierMetrics(CollectorRegistry())).run()
+
+
+async def test_who_finds_that_the_leader_is_gone_leads_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = world.names.commands.stream
+    stream = CommandStream(world.nats, world.profile, world.settings())
+    await stream.open()
+    gone = ConsumerConfig(durable_name=f"{CONSUMER}gone", filter_subject=f"{world.prefix}.cmd.>")
+    await world.nats.jetstream().add_consumer(name, gone)
+    assert not await stream.try_lead()
+
+    monkeypatch.setattr(command_stream, "GONE_SECONDS", 0)
+
+    assert await stream.try_lead()
+    (leader,) = await world.nats.jetstream().consumers_info(name)
+    assert leader.name != gone.durable_name
 
 
 def test_the_ledger_forgets_what_is_old_and_only_that(database: str) -> None:
