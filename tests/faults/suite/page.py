@@ -138,9 +138,9 @@ def _takeovers(takeovers: list[Takeovers]) -> list[str]:
     parts = [
         "\n## Takeovers\n\nFrom the moment the leader is lost until the other one has published a change, or carried\n"
         "out a command, with the default settings, while nobody else writes or sends commands.\n"
-        "`python -m tests.faults.suite.takeover` measures them, and fails where one took longer than our limit, which is\n"
-        "chosen and promised to nobody. `stopped` is SIGTERM.\n\n",
-        "| leader | what happens to it | times | median | maximum | our limit | measured |\n",
+        "`python -m tests.faults.suite.takeover` measures them, and fails where one took longer than the\n"
+        "limit that we set. `stopped` is SIGTERM.\n\n",
+        "| leader | what happens to it | times | median | maximum | limit | measured |\n",
         "|---|---|--:|--:|--:|--:|---|\n",
     ]
     for one in takeovers:
