@@ -13,7 +13,7 @@ from uuid import UUID
 
 from publisher.applier import ledger
 from publisher.applier.actors import Actors
-from publisher.applier.command_stream import CommandStream
+from publisher.applier.command_stream import STANDBY_POLL_SECONDS, CommandStream
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.metrics import ApplierMetrics
 from publisher.applier.workers import Workers
@@ -24,7 +24,6 @@ from registry.broker.connection import connect_nats
 from registry.errors import Conflict, NotFound, RegistryError, Unavailable
 from registry.log import log
 
-STANDBY_POLL_SECONDS = 0.5
 RESIGN_SECONDS = 1.0
 """How long an applier that stops tries to say so."""
 

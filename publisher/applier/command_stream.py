@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
-from time import monotonic
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -37,6 +36,7 @@ from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull, delivered_
 from registry.errors import Conflict, NotFound
 from registry.profiles.profile import Profile
 
+STANDBY_POLL_SECONDS = 0.5
 WINDOW = 256
 """Commands taken from the stream and not acknowledged, at most; the server holds back the rest."""
 HEADROOM_BYTES = 16 * 1024
@@ -76,8 +76,9 @@ class CommandStream:
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
         self._consumer = f"{CONSUMER}{uuid4().hex[:12]}"
         self._pull = Pull(client, self.name, self._consumer, WINDOW)
-        self._idle_since: dict[tuple[str, int], float] = {}
-        """By the leader's consumer and what was delivered to it."""
+        self._idle_for: dict[tuple[str, int], float] = {}
+        """Seconds of looks, by the leader's consumer and what was delivered to it. Not of a clock: who looks so rarely
+        that he was stalled himself has not seen that a leader is gone."""
         self._bound: list[str] = []
 
     @property
@@ -173,10 +174,10 @@ class CommandStream:
                 names = ", ".join(info.name for info in found)
                 raise Conflict(f"stream {self.name} has consumers that take our commands: {names}; delete them")
             idle = [(info.name, delivered_of(info)) for info in leaders if not info.num_waiting]
-            now = monotonic()
-            self._idle_since = {one: self._idle_since.get(one, now) for one in idle}
-            for (name, _), since in self._idle_since.items():
-                if now - since >= GONE_SECONDS:
+            look = STANDBY_POLL_SECONDS
+            self._idle_for = {one: self._idle_for.get(one, -look) + look for one in idle}
+            for (name, _), seconds in self._idle_for.items():
+                if seconds >= GONE_SECONDS:
                     await self._js.delete_consumer(self.name, name)  # NotFound: another standby was quicker
                     return True
         return False
