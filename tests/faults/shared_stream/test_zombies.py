@@ -8,42 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import pytest
-from nats.js.api import StreamConfig
 
-from publisher.embedded.nats_server import nats_server
-from registry.profiles.bloodbank import STREAM
 from tests.faults.relay.test_old_servers import assert_same_as_outbox, other_producer, ours
-from tests.support import services
 from tests.support.proxy import Direction, nats_proxy
 from tests.support.workload import writing
 from tests.support.world import World
 
 SETTINGS = {"profile": "bloodbank", "bloodbank_proposed": "true", "heartbeat_seconds": 0.2, "stale_seconds": 1.0}
-LEAST_WINDOW_SECONDS = 60.0
 WINDOW_OVER_SECONDS = 150
 SUBJECT = "bloodbank.evt.artifact.build.created"
-
-
-@pytest.fixture(scope="module")
-def nats_url() -> Iterator[str]:
-    """A nats-server of this module's own: the shared stream has one name."""
-    with services.scratch_directory() as directory, nats_server(directory) as server:
-        yield server.url
-
-
-@pytest.fixture
-async def shared(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """The profile of the pipeline, and its event stream, which remembers ids no longer than it has to."""
-    monkeypatch.setenv("IMI_PROFILE", "bloodbank")
-    monkeypatch.setenv("IMI_BLOODBANK_PROPOSED", "true")
-    config = StreamConfig(name=STREAM, subjects=["bloodbank.evt.>"], duplicate_window=LEAST_WINDOW_SECONDS)
-    await world.nats.jetstream().add_stream(config)
-    yield world
-    await world.nats.jetstream().delete_stream(STREAM)
 
 
 def write(database: str, activities: int) -> None:
