@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import psycopg
 
+from benchmarks.harness.bounds import bounded
 from benchmarks.harness.measure import Report, Target
 from benchmarks.harness.population import load, worktree_id
 from benchmarks.harness.servers import Servers
@@ -110,17 +111,17 @@ def _parts(conn: psycopg.Connection, statement: str, writes: int) -> Mapping[str
 def _add_limit(conn: psycopg.Connection, write: str, found: Mapping[str, float], report: Report) -> None:
     """What of the event's row is its data, and how large the same row is as PostgreSQL stores it."""
     kind = "git_state_updated" if write == "update_worktree_git_state" else "logged"
-    ((data, *less),) = conn.execute(DATA, [kind]).fetchall()
-    for what, size in zip(DATA_SIZES, (data, *less), strict=True):
+    ((data, *forms),) = conn.execute(DATA, [kind]).fetchall()
+    for what, size in zip(DATA_SIZES, (data, *forms), strict=True):
         report.add(f"{write}: {what}", "bytes", [float(size)])
-    without_keys = found[ALL] - float(data) + float(less[1])
+    without_keys = found[ALL] - float(data) + float(forms[1])
     specified = sum(size for part, size in found.items() if not part.startswith(OURS) and part != ALL)
-    bound = (
-        f"of a write's {found[ALL]:,.0f} the event's row takes {found[EVENT]:,.0f}, of it {data:,.0f} its JSON; if "
-        f"that had no keys, a write would take {without_keys:,.0f}; the tables and indexes of the specification alone "
-        f"take {specified:,.0f}"
-    )
-    report.targets.append(Target(f"{write}, WAL", "bytes", found[ALL], at_most=LIMIT_BYTES, bound=bound))
+    less = {
+        "the event's row alone": found[EVENT],
+        "all, if its data had no keys": without_keys,
+        "the tables and indexes of the specification alone": specified,
+    }
+    report.targets.append(bounded(Target(f"{write}, WAL", "bytes", found[ALL], at_most=LIMIT_BYTES), less))
 
 
 def _position(conn: psycopg.Connection) -> str:

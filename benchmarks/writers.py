@@ -12,11 +12,12 @@ from time import perf_counter
 import psycopg
 from psycopg import AsyncConnection
 
+from benchmarks.harness.bounds import bounded
 from benchmarks.harness.measure import Curve, Report, Target, interleaved, ratio
 from benchmarks.harness.pgbench import tps
 from benchmarks.harness.servers import Servers
 from benchmarks.harness.sizes import Sizes
-from benchmarks.triggers.sides import drop_event_triggers, write_ids_alone, write_old_and_new
+from benchmarks.triggers.sides import OWNED, STEPS, drop_event_triggers, write_ids_alone, write_old_and_new
 
 WORKTREES = """
 WITH project AS (
@@ -42,7 +43,12 @@ BULK_ROUNDS = 3
 """A bulk statement takes less than a second: more rounds tell more."""
 BARE, IDS, BY_HAND = "no triggers", "ids alone", "old and new row, by hand"
 EVENTS, NOTIFY = "with events", "with events and a NOTIFY each"
-OTHER_TRIGGERS = {BARE: drop_event_triggers, IDS: write_ids_alone, BY_HAND: write_old_and_new}
+OTHER_TRIGGERS = {
+    BARE: drop_event_triggers,
+    IDS: write_ids_alone,
+    BY_HAND: write_old_and_new,
+    OWNED: STEPS[OWNED],
+}
 
 
 async def run(servers: Servers, sizes: Sizes) -> Report:
@@ -52,8 +58,9 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         "pgbench updates the git state of random worktrees, one row a transaction. Baseline: the same schema without "
         "the triggers that write events. `ids alone` writes outbox rows of the ids without data, the least an outbox "
         "can cost; `by hand` is a row-level trigger that writes the old and the new row, not compared and without the "
-        "names of project and type. The last side has the doorbell armed all the time, so that every commit "
-        "notifies a listener: what most outbox publishers do. Commits are durable (fsync and synchronous_commit on).",
+        f"names of project and type; `{OWNED}` has what an event has besides. The last side has the doorbell armed all "
+        "the time, so that every commit notifies a listener: what most outbox publishers do. Commits are durable "
+        "(fsync and synchronous_commit on).",
     )
     lines: dict[str, list[tuple[float, float]]] = {name: [] for name in (*OTHER_TRIGGERS, EVENTS, NOTIFY)}
     async with AsyncExitStack() as stack:
@@ -66,22 +73,26 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
                 conn.execute("VACUUM ANALYZE")
                 conn.execute("SELECT setval('publisher_doorbell', %s)", [int(name == NOTIFY)])
         await stack.enter_async_context(listener(urls[NOTIFY]))
+        most = sizes.writer_clients[-1]
         script = SCRIPT.format(rows=sizes.bulk_rows)
         for clients in sizes.writer_clients:
             values = await interleaved(
-                {name: partial(tps, url, script, clients, sizes.writer_seconds) for name, url in urls.items()},
+                {
+                    name: partial(tps, url, script, clients, sizes.writer_seconds)
+                    for name, url in urls.items()
+                    if name != OWNED or clients == most
+                },
                 sizes.rounds,
                 warm_up=clients == sizes.writer_clients[0],
             )
             record(report, clients, values)
             for name, rates in values.items():
                 lines[name].append((clients, median(rates)))
-        judge(report, sizes.writer_clients[-1], values)
+        judge(report, most, values)
         report.curves.append(Curve("Writers", "clients", "transactions/s", lines))
         for kind, statement in BULK.items():
-            sides = (BARE, BY_HAND, EVENTS) if kind == "UPDATE" else (BARE, EVENTS)
             bulk: dict[str, Callable[[], Awaitable[float]]] = {
-                name: partial(rows_per_second, urls[name], statement) for name in sides
+                name: partial(rows_per_second, urls[name], statement) for name in (BARE, BY_HAND, OWNED, EVENTS)
             }
             record_bulk(report, kind, sizes.bulk_rows, await interleaved(bulk, BULK_ROUNDS * sizes.rounds))
     return report
@@ -95,53 +106,25 @@ def record(report: Report, clients: int, values: Mapping[str, Sequence[float]]) 
 
 def judge(report: Report, most: int, values: Mapping[str, Sequence[float]]) -> None:
     """Add the targets, of the most clients."""
-    report.targets += [
-        Target(
-            f"writes, {most} clients, against no triggers",
-            "times",
-            ratio(values[EVENTS], values[BARE]),
-            at_least=0.7,
-            bound=f"a row of the ids alone, the least of an outbox, leaves {ratio(values[IDS], values[BARE]):.2f}, "
-            f"both rows written by hand {ratio(values[BY_HAND], values[BARE]):.2f}",
-        ),
-        Target(
-            f"writes, {most} clients, against a NOTIFY each",
-            "times",
-            ratio(values[EVENTS], values[NOTIFY]),
-            at_least=3,
-            bound=f"`{BARE}` has {ratio(values[BARE], values[NOTIFY]):.1f} times its rate, `{IDS}` "
-            f"{ratio(values[IDS], values[NOTIFY]):.1f}",
-        ),
-    ]
-    report.notes.append(
-        f"With {most} clients, outbox rows of the ids alone leave {ratio(values[IDS], values[BARE]):.2f} of the "
-        f"rate without triggers, the trigger written by hand {ratio(values[BY_HAND], values[BARE]):.2f}, events "
-        f"{ratio(values[EVENTS], values[BARE]):.2f}."
-    )
+    for baseline, words, at_least, less in (
+        (BARE, "no triggers", 0.7, (IDS, BY_HAND, OWNED)),
+        (NOTIFY, "a NOTIFY each", 3.0, (BARE, IDS, BY_HAND)),
+    ):
+        times = {name: ratio(rates, values[baseline]) for name, rates in values.items()}
+        target = Target(f"writes, {most} clients, against {words}", "times", times[EVENTS], at_least=at_least)
+        report.targets.append(bounded(target, {name: times[name] for name in less}, "the form of the event"))
+    shares = [f"`{name}` {ratio(values[name], values[BARE]):.2f}" for name in (IDS, BY_HAND, OWNED, EVENTS)]
+    report.notes.append(f"With {most} clients, of the rate without triggers: {', '.join(shares)}.")
 
 
 def record_bulk(report: Report, kind: str, rows: int, values: Mapping[str, Sequence[float]]) -> None:
     """Add the rows a second of bulk statements of a kind, and their target."""
     for name, rates in values.items():
         report.add(f"{name}, {kind} of {rows:,} rows", "rows/s", rates)
-    report.targets.append(
-        Target(
-            f"{kind} of {rows:,} rows, against no triggers",
-            "times",
-            ratio(values[EVENTS], values[BARE]),
-            at_least=0.5,
-            bound=_by_hand(values),
-        )
-    )
-
-
-def _by_hand(values: Mapping[str, Sequence[float]]) -> str:
-    if BY_HAND not in values:
-        return ""
-    return (
-        f"`{BY_HAND}` has {ratio(values[BY_HAND], values[BARE]):.2f}; told by statement many rows cost less, and one "
-        "row, which is what most writers change, more: `--only writer-cpu`"
-    )
+    times = {name: ratio(rates, values[BARE]) for name, rates in values.items()}
+    target = Target(f"{kind} of {rows:,} rows, against no triggers", "times", times[EVENTS], at_least=0.5)
+    rest = "the form of the event; told by statement many rows cost less, and one row more: `writer-cpu`"
+    report.targets.append(bounded(target, {name: times[name] for name in (BY_HAND, OWNED)}, rest))
 
 
 async def rows_per_second(database_url: str, statement: str) -> float:

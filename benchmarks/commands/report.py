@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 
 from benchmarks.commands.least import Caller, caller
 from benchmarks.harness import backlog
+from benchmarks.harness.bounds import bounded
 from benchmarks.harness.cpu import tree_seconds
 from benchmarks.harness.measure import Report, Target, interleaved, percentile, ratio
 from benchmarks.harness.servers import Servers, new_prefix
@@ -122,23 +123,15 @@ def record(
         report.add(f"{name}, {under_way} under way", "calls/s", rates)
         report.add(f"{name}, {under_way} under way: p99", "ms", slowest[name])
         report.add(f"{name}, {under_way} under way: CPU", "ms/call", spent[name])
-    report.targets += [
-        Target(
-            f"commands, {under_way} under way, against the SQL function",
-            "times",
-            ratio(values[COMMAND], values[FUNCTION]),
-            at_least=1.0 if under_way >= MANY else 0.6,
-            bound=f"`{LEAST}`, {under_way} under way, has {ratio(values[LEAST], values[FUNCTION]):.2f}, `{LEDGER}` "
-            f"{ratio(values[LEDGER], values[FUNCTION]):.2f}",
-        ),
-        Target(
-            f"p99 of commands, {under_way} under way, against the SQL function",
-            "times",
-            ratio(slowest[COMMAND], slowest[FUNCTION]),
-            at_most=1.0,
-            bound=f"`{LEAST}`, {under_way} under way, has {ratio(slowest[LEAST], slowest[FUNCTION]):.2f} times its p99",
-        ),
-    ]
+    against = f"{under_way} under way, against the SQL function"
+    at_least = 1.0 if under_way >= MANY else 0.6
+    rate, p99 = (ratio(figures[COMMAND], figures[FUNCTION]) for figures in (values, slowest))
+    for target, figures in (
+        (Target(f"commands, {against}", "times", rate, at_least=at_least), values),
+        (Target(f"p99 of commands, {against}", "times", p99, at_most=1.0), slowest),
+    ):
+        less = {f"{name}, {under_way} under way": ratio(figures[name], figures[FUNCTION]) for name in (LEAST, LEDGER)}
+        report.targets.append(bounded(target, less, "ledger and outcome event together with both messages"))
     report.notes.append(
         f"With {under_way} under way the CPU time of a direct call is "
         f"{ratio(spent[FUNCTION], spent[COMMAND]):.2f} of that of a command. Ledger and outcome event, in "

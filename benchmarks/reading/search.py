@@ -11,6 +11,7 @@ from time import perf_counter
 import psycopg
 
 from benchmarks.harness import texts
+from benchmarks.harness.bounds import bounded
 from benchmarks.harness.cpu import process_seconds
 from benchmarks.harness.measure import Report, Target, interleaved, percentile
 from benchmarks.harness.population import worktree_id
@@ -103,10 +104,9 @@ def _searches(database_url: str, sizes: Sizes, report: Report) -> None:
                 alone[kind] = percentile(times, 99)
                 report.add(f"{kind}, the index alone: p99", "ms", [alone[kind]])
     p99 = percentile(everything, 99)
-    bound = ", ".join(f"{milliseconds:.1f} ms for {kind}" for kind, milliseconds in alone.items())
-    report.targets.append(
-        Target("search_registry p99", "ms", p99, at_most=LIMIT_MS, bound=f"the index alone has a p99 of {bound}")
-    )
+    less = {f"{kind}, the index alone": milliseconds for kind, milliseconds in alone.items()}
+    target = Target("search_registry p99", "ms", p99, at_most=LIMIT_MS)
+    report.targets.append(bounded(target, less, "ranking what is found, and telling it"))
 
 
 def _questions(words: texts.Texts, sizes: Sizes) -> dict[str, Callable[[Random], str]]:

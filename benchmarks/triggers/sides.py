@@ -93,6 +93,25 @@ END;
 $$
 """
 """By hand, and what else an event is: each column compared, and so on."""
+NEW_WITH_NAMES = """
+CREATE OR REPLACE FUNCTION write_new()
+RETURNS trigger
+LANGUAGE plpgsql
+{rights}
+AS $$
+BEGIN
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+    SELECT
+        'activity', 'logged', w.project_id, NEW.id,
+        to_jsonb(NEW) || jsonb_build_object('project', p.name, 'worktree', w.name)
+    FROM (SELECT) AS one
+    LEFT JOIN public.worktrees AS w ON w.id = NEW.worktree_id
+    LEFT JOIN public.projects AS p ON p.id = w.project_id;
+    RETURN NULL;
+END;
+$$
+"""
+"""An activity by hand, with the names of where it is."""
 NAMES = ", 'project', p.name, 'origin', p.remote_origin, 'type', t.name"
 JOINS = """
 LEFT JOIN public.projects AS p ON p.id = NEW.project_id
@@ -123,10 +142,14 @@ def write_old_and_new(conn: psycopg.Connection) -> None:
     conn.execute(BY_HAND)
 
 
-def write_old_and_new_compared(conn: psycopg.Connection, *, names: str = "", joins: str = "", rights: str = "") -> None:
+def write_old_and_new_compared(conn: psycopg.Connection, *, has_names: bool = False, is_by_owner: bool = False) -> None:
     """The same, but of an updated row the columns alone that changed, if any; and what else is asked for."""
     write_old_and_new(conn)
+    rights = RIGHTS if is_by_owner else ""
+    names, joins = (NAMES, JOINS) if has_names else ("", "")
     conn.execute(BY_HAND_MORE.format(names=names, joins=joins, rights=rights).encode())
+    if has_names:
+        conn.execute(NEW_WITH_NAMES.format(rights=rights).encode())
 
 
 def run_file(conn: psycopg.Connection, name: str) -> None:
@@ -134,13 +157,16 @@ def run_file(conn: psycopg.Connection, name: str) -> None:
     conn.execute((Path(__file__).parent / name).read_bytes())
 
 
-FORMS: dict[str, Callable[[psycopg.Connection], None]] = {
-    "by hand, compared": write_old_and_new_compared,
-    "by hand, compared, with names": partial(write_old_and_new_compared, names=NAMES, joins=JOINS),
-    "by hand, compared, with names, by the owner": partial(
-        write_old_and_new_compared, names=NAMES, joins=JOINS, rights=RIGHTS
-    ),
+COMPARED, NAMED = "by hand, compared", "by hand, compared, with names"
+OWNED = f"{NAMED}, by the owner"
+STEPS: dict[str, Callable[[psycopg.Connection], None]] = {
+    COMPARED: write_old_and_new_compared,
+    NAMED: partial(write_old_and_new_compared, has_names=True),
+    OWNED: partial(write_old_and_new_compared, has_names=True, is_by_owner=True),
+}
+"""From the trigger by hand to an event; nothing is compared of a row that is inserted."""
+OTHER_FORMS: dict[str, Callable[[psycopg.Connection], None]] = {
     "a trigger for each event, its aspect in WHEN": partial(run_file, name="when.sql"),
     "told by statement": partial(run_file, name="by_statement.sql"),
 }
-"""Steps from the trigger by hand to an event, and other forms of events of an update."""
+"""Of events of an update."""

@@ -68,10 +68,11 @@ def test_the_page_tells_each_target_and_each_series_with_its_spread() -> None:
 
 def test_the_page_tells_what_bounds_a_target_that_is_not_met_and_of_no_other() -> None:
     report = Report("drain", "A backlog.")
-    for measured in (0.5, 1.0):
-        report.targets.append(Target(f"drain {measured}", "times", measured, at_least=0.75, bound="the disk"))
+    for measured, bound in {0.5: "the disk", 0.6: "", 1.0: "the disk"}.items():
+        report.targets.append(Target(f"drain {measured}", "times", measured, at_least=0.75, bound=bound))
     text = page.write([report], {}, results="r.json", plot=None, quick=False)
     assert "- drain 0.5: the disk\n" in text
+    assert "- drain 0.6: no side that was measured does less: what is left is ours\n" in text
     assert "- drain 1.0" not in text
 
 
