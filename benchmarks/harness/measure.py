@@ -69,6 +69,8 @@ class Report:
     seconds: float = 0.0
     measured: str = ""
     """When, and at which commit."""
+    busy_percent: float | None = None
+    """Of all processors, by other programs just before; None where nobody looked."""
 
     def add(self, name: str, unit: str, values: Sequence[float]) -> None:
         """Record a series. Raises `RuntimeError` for a value below 0: a figure is a rate, a time or a count."""

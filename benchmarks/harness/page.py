@@ -47,7 +47,10 @@ def write(reports: Sequence[Report], machine: Mapping[str, str], *, results: str
             for one in report.series
         ]
         parts += [f"\n{note}\n" for note in report.notes]
-        parts.append(f"\nMeasured {report.measured}, in {report.seconds:,.0f} s.\n")
+        busy = (
+            f" Before, the processors were {report.busy_percent:.0f} % busy." if report.busy_percent is not None else ""
+        )
+        parts.append(f"\nMeasured {report.measured}, in {report.seconds:,.0f} s.{busy}\n")
     parts.append("\n## Machine and versions\n\n| | |\n|---|---|\n")
     parts += [f"| {name} | {value} |\n" for name, value in machine.items()]
     return "".join(parts)

@@ -54,13 +54,14 @@ def test_a_figure_below_zero_is_refused() -> None:
 
 
 def test_the_page_tells_each_target_and_each_series_with_its_spread() -> None:
-    report = Report("drain", "A backlog.", notes=["A note."])
+    report = Report("drain", "A backlog.", notes=["A note."], measured="today", seconds=5.0, busy_percent=3.2)
     report.add("ours", "events/s", [1000.0, 3000.0, 2000.0])
     report.targets.append(Target("drain, against bare", "times", 0.5, at_least=0.75))
     text = page.write([report], {"CPUs": "2"}, results="r.json", plot=None, quick=True)
     assert "| drain, against bare | at least 0.75 times | 0.5 times | not met |" in text
     assert "| ours | 2,000 | 1,000 | 3,000 | events/s | 3 |" in text
     assert "A note." in text
+    assert "Measured today, in 5 s. Before, the processors were 3 % busy." in text
     assert "| CPUs | 2 |" in text
     assert "its figures mean nothing" in text
     assert "![" not in text
