@@ -17,7 +17,7 @@ from benchmarks.writer_cpu import Clients
 
 LIMIT = 1.03
 PROJECTS = 100
-ROUNDS = 30
+ROUNDS = 14
 """For one of `sizes`: a round is some tenths of a second, and what is looked for is a hundredth of it."""
 FIRST = 12
 """Transactions of each client that are not measured: they plan anew what was switched."""

@@ -28,6 +28,8 @@ from publisher.outbox.retention import remove_old
 
 PARTS = 10
 """Of the outbox, each as old as a month; one is removed a round."""
+MOST_ROUNDS = 3
+"""A part is removed in each; until it is gone takes twenty seconds."""
 MONTH = timedelta(days=30)
 BATCH = 1_000
 DELETED, DROPPED = "deleted from one table", "dropped as a partition"
@@ -145,7 +147,7 @@ async def _measure(sides: dict[str, Side], sizes: Sizes, report: Report) -> None
     rest: dict[str, list[Load]] = {name: [] for name in sides}
     beside: dict[str, list[Load]] = {name: [] for name in sides}
     removals: dict[str, list[Removal]] = {name: [] for name in sides}
-    for number in range(min(sizes.rounds, PARTS)):
+    for number in range(min(sizes.rounds, MOST_ROUNDS)):
         for name in list(sides) if number % 2 == 0 else reversed(list(sides)):
             rest[name].append(await sides[name].at_rest(sizes.writer_seconds))
             removal, load = await sides[name].meanwhile(sizes.writer_seconds)

@@ -25,8 +25,8 @@ from registry.broker.connection import connect_nats
 
 UPDATE = "UPDATE worktrees SET ahead_of_trunk = ahead_of_trunk + 1, last_commit_hash = 'all'"
 PATIENCE_SECONDS = 300
-HALF = 2
-"""A kill is in the middle of a run half as long as those that find a rate; so are those with nothing to deliver."""
+THIRD = 3
+"""A kill is in the middle of a run a third as long as those that find a rate; so are those with nothing to deliver."""
 KILL_AFTER, HOT_KILLS = 0.15, 3
 """Of the time in which few rows are written, and how often: who is ready again at once is killed while they are."""
 FAILURES = (RuntimeError, TimeoutError, AssertionError, psycopg.Error, nats.errors.Error)
@@ -45,7 +45,7 @@ async def run(servers: Servers, sizes: Sizes, sides: Sequence[Side] = SIDES) -> 
         "lost. The time runs from the acknowledged COMMIT (pgbench's log) to nats-server's stamp of the message. "
         f"All sides share one PostgreSQL with wal_level = logical and the same cores. With one row a transaction those "
         f"that a target judges, or that bound one, take {sizes.sustained_rounds} turns, all else is measured once. "
-        "Sides that deliver nothing are held half as long. The even rate, the same for all, is "
+        "Sides that deliver nothing are held a third as long. The even rate, the same for all, is "
         f"{sizes.capture_rate:,.0f} rows a second for {sizes.capture_seconds:g} s, behind the search. At the rate "
         "found the publisher is killed in the middle of one more run, and started again. Hot rows are "
         f"{sizes.hot_rows:,}, written as fast as it goes for {sizes.hot_seconds:g} s, without a fault and while the "
@@ -96,8 +96,11 @@ async def _measure(running: Publisher, sizes: Sizes, found: Found) -> None:
 
 async def _measure_highest(running: Publisher, sizes: Sizes, found: Found) -> None:
     """One round of the search, of single rows, and in the first of bulk."""
-    whole = sizes.sustained_seconds / (HALF if running.side.row is None else 1)  # a bound that is too high is none less
-    lengths = Lengths(sizes.full_speed_seconds, sizes.probe_seconds, whole, sizes.halvings)
+    whole = sizes.sustained_seconds / (
+        THIRD if running.side.row is None else 1
+    )  # a bound that is too high is none less
+    halvings = sizes.halvings if running.side.row is not None else max(sizes.halvings - 1, 0)
+    lengths = Lengths(sizes.full_speed_seconds, sizes.probe_seconds, whole, halvings)
     for name, load in _loads(sizes).items():
         rounds = found.highest[name]
         if rounds and name == BULK:
@@ -107,7 +110,7 @@ async def _measure_highest(running: Publisher, sizes: Sizes, found: Found) -> No
 
 async def _measure_killed(running: Publisher, sizes: Sizes, found: Found) -> None:
     """A kill in the middle of a run at the rate that was found, for each load."""
-    seconds = sizes.sustained_seconds / HALF
+    seconds = sizes.sustained_seconds / THIRD
     for name, load in _loads(sizes).items():
         rate = next((one.rate for one in found.highest[name]), 0.0)
         if rate:
