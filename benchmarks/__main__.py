@@ -79,8 +79,8 @@ def main(
 ) -> None:
     """Measure the registry against its limits and its peers, and write docs/performance.md.
 
-    While other programs keep the processors busy it waits, for five minutes at most, and then measures nothing. The
-    page tells how busy they were before each section.
+    While other programs keep the processors busy it waits, for five minutes at most, and then measures nothing, unless
+    it is --busy. The page tells how busy they were before each section.
 
     With --only, earlier results of the other benchmarks stay, if they are of the same machine and versions. What other
     pages have of the figures is written there, too, by docs/figures.py. Into docs/ nothing is written of a checkout
@@ -112,7 +112,8 @@ def main(
             reports[name] = uvloop.run(_measure(servers, name, sizes))
             reports[name].measured = f"{described['date']}, commit {described['commit']}, {described['system']}"
             reports[name].busy_percent = busy_percent
-            print(f"{name}: {reports[name].seconds:.0f} s", flush=True)
+            described["measured in"] = f"{sum(report.seconds for report in reports.values()):,.0f} s"
+            print(f"{name}: {reports[name].seconds:.0f} s, all {described['measured in']}", flush=True)
             _save(reports, described, out, quick=quick)  # each time: a run of an hour may be ended
     for name in chosen:
         for target in reports[name].targets:

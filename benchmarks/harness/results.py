@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from benchmarks.harness.measure import Report
 
-OF_THE_RUN = {"date", "commit", "system", "load average before", "processors busy before"}
+OF_THE_RUN = {"date", "commit", "system", "load average before", "processors busy before", "measured in"}
 """What may differ between two runs whose results stand on one page: each section names its own."""
 
 

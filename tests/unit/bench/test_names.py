@@ -20,6 +20,7 @@ from benchmarks.capture.search import Highest
 from benchmarks.capture.sides import SIDES, Side
 from benchmarks.commands import report as commands
 from benchmarks.footprint import idle
+from benchmarks.footprint.commands import READS
 from benchmarks.harness.measure import Report
 from benchmarks.harness.peers import PEERS
 from benchmarks.harness.sizes import QUICK, Sizes
@@ -31,6 +32,17 @@ from docs.measured import SAID, Results, figures
 ROOT = Path(__file__).parents[3]
 SIZES = Sizes()
 ROUNDS = [1000.0, 1000.0, 1000.0]
+
+
+READING = {
+    *("status", "probe", "doctor", "actions", "phantoms", "capacity", "inflight", "search", "stats", "path", "health"),
+    *("slow-queries", "show", "list", "replay", "snapshot", "export", "verify", "audit", "derived-ids"),
+}
+"""Last words of the commands that read."""
+SHOW_WHAT_IS_NOT_HERE = {
+    *("mirror status", "replica status", "agreement status"),
+    *("events dead-letters show", "commands dead-letters show"),
+}
 
 
 def of_each(names: Iterable[str]) -> dict[str, list[float]]:
@@ -131,3 +143,14 @@ def test_the_sections_that_pages_link_to_are_benchmarks() -> None:
     linked = {section for page in pages for section in re.findall(r"performance\.md#([\w-]+)", page.read_text())}
     assert len(linked) > 5
     assert linked - BENCHMARKS.keys() == {"what-bounds-those-that-are-not-met"}
+
+
+def test_every_command_that_reads_is_timed() -> None:
+    page = (ROOT / "docs" / "cli-reference.md").read_text()
+    commands_of_page = re.findall(r"^## ([a-z-]+(?: [a-z-]+)*)$", page, re.MULTILINE)
+    reading = {command for command in commands_of_page if command.split()[-1] in READING} - SHOW_WHAT_IS_NOT_HERE
+    timed = {read for read in READS if read in reading or any(read.startswith(f"{command} ") for command in reading)}
+    assert timed == set(READS)
+    assert [
+        one for one in sorted(reading) if not any(read == one or read.startswith(f"{one} ") for read in READS)
+    ] == []
