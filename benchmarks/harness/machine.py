@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
