@@ -221,28 +221,32 @@ def audit() -> None:
     Skipped, with a line that says so, for those of which no database can be reached from here.
     """
     found = []
-    for which, known in {"pinned": vulnerabilities(), "vendored": vendored.vulnerabilities()}.items():
-        if known is None:
-            print(f"vulnerabilities: skipped for the {which} packages, no database of them can be reached from here")
-            continue
+    pinned, without_answer = vulnerabilities()
+    shipped = vendored.vulnerabilities()
+    skipped = [f"the packages of {file}" for file in without_answer] + ["the vendored packages"] * (shipped is None)
+    for what in skipped:
+        print(f"vulnerabilities: skipped for {what}, no database of them can be reached from here")
+    for which, known in {"pinned": pinned, "vendored": shipped or {}}.items():
         faults = [f"{package}: {fault}" for package, ids in known.items() for fault in ids]
-        if not faults:
+        if known and not faults:
             print(f"vulnerabilities: none is known of the {len(known)} {which} packages")
         found += faults
     if found:
         raise SystemExit("known vulnerabilities: " + "; ".join(sorted(found)))
 
 
-def vulnerabilities() -> dict[str, list[str]] | None:
-    """Those that are known of what is pinned, by package; None where no database of them can be reached from here."""
+def vulnerabilities() -> tuple[dict[str, list[str]], list[str]]:
+    """Those that are known of what is pinned, by package; and the files of whose packages no database told anything."""
     known: dict[str, list[str]] = {}
+    without_answer = []
     for pins in sorted(ROOT.glob("constraints*.txt"), key=lambda file: len(file.name)):  # what users install is first
         packages = audited(pins)
         if not packages:
-            return None
-        for package in packages:
-            known[f"{package['name']} {package['version']}"] = [fault["id"] for fault in package["vulns"]]
-    return known
+            without_answer.append(pins.name)
+        for package in packages:  # one may be in several files
+            ids = known.setdefault(f"{package['name']} {package['version']}", [])
+            ids += [fault["id"] for fault in package["vulns"] if fault["id"] not in ids]
+    return known, without_answer
 
 
 def audited(pins: Path) -> list[dict[str, Any]]:

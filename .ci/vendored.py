@@ -139,5 +139,5 @@ def vulnerabilities() -> dict[str, list[str]] | None:
                 f"{package.name} {package.version}": [fault["id"] for fault in result.get("vulns", [])]
                 for package, result in zip(PACKAGES, results, strict=True)
             }
-    except (OSError, HTTPException, ValueError, LookupError):  # not there, or something else answers in its place
+    except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError):  # not there, or another one is
         return None

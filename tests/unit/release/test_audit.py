@@ -12,7 +12,7 @@ import vendored
 VULNERABLE = {"name": "a", "version": "1", "vulns": [{"id": "CVE-1"}]}
 FINE = {"name": "b", "version": "2", "vulns": []}
 NOWHERE = "http://127.0.0.1:9/"
-SKIPPED = "vulnerabilities: skipped for the {} packages, no database of them can be reached from here\n"
+SKIPPED = "vulnerabilities: skipped for the {}, no database of them can be reached from here\n"
 NOT_KNOWN = {"name": "c", "skip_reason": "not found"}
 
 
@@ -40,7 +40,7 @@ def test_packages_without_one_are_counted(pip_audit: Path, capsys: pytest.Captur
     answers(pip_audit, json.dumps({"dependencies": [FINE, NOT_KNOWN]}))
     release.audit()
     assert capsys.readouterr().out == (
-        "vulnerabilities: none is known of the 1 pinned packages\n" + SKIPPED.format("vendored")
+        SKIPPED.format("vendored packages") + "vulnerabilities: none is known of the 1 pinned packages\n"
     )
 
 
@@ -50,4 +50,24 @@ def test_the_audit_is_skipped_where_no_database_can_be_reached(
 ) -> None:
     answers(pip_audit, text)
     release.audit()
-    assert capsys.readouterr().out == SKIPPED.format("pinned") + SKIPPED.format("vendored")
+    files = sorted((file.name for file in release.ROOT.glob("constraints*.txt")), key=len)
+    skipped = [*(f"packages of {file}" for file in files), "vendored packages"]
+    assert sorted(capsys.readouterr().out.splitlines(keepends=True)) == sorted(map(SKIPPED.format, skipped))
+
+
+def test_what_one_file_has_is_told_though_no_database_answers_for_another(
+    pip_audit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, others = (
+        json.dumps({"dependencies": [VULNERABLE]}),
+        json.dumps({"dependencies": [VULNERABLE | {"vulns": []}]}),
+    )
+    pip_audit.write_text(
+        f"#!/bin/sh\ncase \"$*\" in\n*/constraints.txt) echo '{first}' ;;\n*-dev.txt) ;;\n*) echo '{others}' ;;\nesac\n"
+    )
+    pip_audit.chmod(0o755)
+    with pytest.raises(SystemExit, match=r"known vulnerabilities: a 1: CVE-1$"):
+        release.audit()
+    assert capsys.readouterr().out == (
+        SKIPPED.format("packages of constraints-dev.txt") + SKIPPED.format("vendored packages")
+    )

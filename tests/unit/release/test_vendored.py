@@ -119,7 +119,9 @@ def test_a_vulnerability_that_the_database_knows_of_is_told(database: list[bytes
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"<html>", b"{}", b'{"results": [{}]}'], ids=["nothing", "a page", "another", "too little"]
+    "answer",
+    [b"", b"<html>", b"{}", b"[]", b'{"results": null}', b'{"results": [{}]}', b'{"results": [1, 2]}'],
+    ids=["nothing", "a page", "another", "a list", "no results", "too little", "numbers"],
 )
 def test_what_is_no_answer_of_the_database_tells_nothing(database: list[bytes], answer: bytes) -> None:
     database.append(answer)
