@@ -65,7 +65,10 @@ def _check(found: Config, wanted: StreamConfig) -> None:
     """Raise `Conflict` for a stream of somebody else, which is left as it is."""
     problems = []
     retention = (wanted.retention or RetentionPolicy.LIMITS).value
-    if found.get("retention") != retention:  # by interest it would keep nothing
+    usable = {retention}
+    if retention == RetentionPolicy.LIMITS.value:
+        usable.add(RetentionPolicy.WORK_QUEUE.value)  # it keeps what nobody takes; by interest it would keep nothing
+    if found.get("retention") not in usable:
         problems.append(f"retention is {found.get('retention')}, expected {retention}")
     if found.get("subjects") != wanted.subjects:
         problems.append(f"subjects are {found.get('subjects')}, expected {wanted.subjects}")

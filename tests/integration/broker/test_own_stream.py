@@ -70,10 +70,9 @@ def as_wanted(found: StreamConfig, kind: str) -> bool:
     ("theirs", "problem"),
     [
         ({"retention": RetentionPolicy.INTEREST}, "retention is interest, expected limits"),
-        ({"retention": RetentionPolicy.WORK_QUEUE}, "retention is workqueue, expected limits"),
         ({"subjects": ["others.>"]}, "subjects are"),
     ],
-    ids=["it keeps nothing", "it keeps what nobody took", "it takes others"],
+    ids=["it keeps nothing", "it takes others"],
 )
 async def test_a_stream_of_somebody_else_is_no_stream_of_ours(
     maker: Client, theirs: dict[str, Any], problem: str
@@ -84,6 +83,19 @@ async def test_a_stream_of_somebody_else_is_no_stream_of_ours(
         await open_own(maker, wanted("nothing"))
 
     assert (await maker.jetstream().stream_info("OWN")).config == made.config
+
+
+async def test_a_work_queue_is_taken_where_messages_are_kept_by_limits_since_it_keeps_what_nobody_takes(
+    maker: Client,
+) -> None:
+    queue = StreamConfig("OWN", subjects=["own.>"], retention=RetentionPolicy.WORK_QUEUE)
+    await maker.jetstream().add_stream(queue)
+
+    assert not await open_own(maker, wanted("messages and bytes"))
+
+    found = (await maker.jetstream().stream_info("OWN")).config
+    assert found.retention == RetentionPolicy.WORK_QUEUE
+    assert as_wanted(found, "messages and bytes")
 
 
 async def test_who_makes_a_stream_is_told_so_and_nobody_else(maker: Client) -> None:
