@@ -19,7 +19,7 @@ from tests.faults.suite import page, results
 from tests.faults.suite.promises.texts import OTHERS
 from tests.faults.suite.results import LargeTransaction, OwnTests, Results
 
-FILES = {file for _, _, attack in OTHERS for file in re.findall(r"tests/[\w/]+\.py", attack)}
+FILES = {file for _, _, attack in OTHERS for file in page.files_in(attack)}
 LARGE = "tests/faults/relay/test_large_transactions.py"
 EVENTS_AND_KILLS = re.compile(r"\[(\d+)-(\d+)\]")
 """What its test is named after."""

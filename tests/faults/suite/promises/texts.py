@@ -148,7 +148,9 @@ counted above, in recorded runs alone: it was met in a run that is not recorded,
 - An event that takes back what a failover lost had an id below that of what it takes back.
   `tests/faults/relay/test_failover.py`
 - A stream of commands that somebody made anew as another one while the service worked ended the service, and with it
-  the publisher of events. `tests/faults/applier/test_lost_streams.py`
+  the publisher of events. Now it waits and says so; a service that is started while the stream is another one is
+  refused, all its parts, until somebody mends the stream: [ADR 5](adr/0005-commands.md).
+  `tests/faults/applier/test_lost_streams.py`
 """
 
 NOT_DONE = """
