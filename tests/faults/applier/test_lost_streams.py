@@ -147,8 +147,7 @@ async def test_one_that_is_made_anew_by_somebody_is_taken_as_it_is(world: World,
         async with sending(world) as senders:
             for _ in range(3):
                 interrupted = metrics.interrupted
-                await world.nats.jetstream().delete_stream(stream)
-                await world.nats.jetstream().add_stream(bare if is_bare else before)
+                await replaced(world, stream, bare if is_bare else before)
                 await senders.more()
                 await until_back(metrics, interrupted)
         found = await until_there(world, stream)
