@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 
 import psycopg
 import pytest
@@ -163,6 +164,12 @@ def test_the_login_of_a_standby_is_let_in_for_nothing_else(machines: Machines, w
         psycopg.connect(make_conninfo(primary, **changed), autocommit=True)
 
 
+def registered(machines: Machines, name: str, project: str) -> None:
+    """Commit a change on the primary, which waits until the standby has it."""
+    with machines.administrator(name) as conn:
+        conn.execute("SELECT register_project(%s, %s)", [project, f"git@github.com:owner/{project}.git"])
+
+
 def test_a_standby_whose_login_has_another_password_follows_on_with_it(machines: Machines, tmp_path: Path) -> None:
     """docs/security.md, Changing secrets."""
     former = shutil.copy2(machines.etc / "standby.pgpass", tmp_path)
@@ -175,7 +182,10 @@ def test_a_standby_whose_login_has_another_password_follows_on_with_it(machines:
         assert conn.execute(ENDED, [LOGIN]).fetchall() == [(True,)]
 
         # then
-        conn.execute("SELECT register_project('renewed', 'git@github.com:owner/renewed.git')")  # which waits for it
+        commit = Thread(target=registered, args=(machines, "db-1", "renewed"), daemon=True)
+        commit.start()
+        commit.join(60)
+        assert not commit.is_alive(), "it waits for a standby that stays away"
         wait_until(lambda: conn.execute(FOLLOWING).fetchall() == [(LOGIN, "streaming", "sync", True)], 60)
         theirs = make_conninfo(machines.primary("db-1"), dbname="replication", passfile=str(former))
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
@@ -187,10 +197,6 @@ def test_a_standby_whose_login_has_another_password_follows_on_with_it(machines:
 
 
 def test_the_lines_of_the_page_make_a_standby_either_way_and_services_find_the_primary(machines: Machines) -> None:
-    def written(name: str, project: str) -> None:
-        with machines.administrator(name) as conn:
-            conn.execute("SELECT register_project(%s, %s)", [project, f"git@github.com:owner/{project}.git"])
-
     def found(primary: str) -> None:
         """The service's URL leads to the one that takes writes, over TLS, and to no server of another authority."""
         with psycopg.connect(url := machines.registry("db-1", "db-2"), password=password) as conn:
@@ -207,7 +213,7 @@ def test_the_lines_of_the_page_make_a_standby_either_way_and_services_find_the_p
     # a standby, and each commit waits for it
     password = (machines.folders["db-1"] / "postgres.password").read_text().strip()
     machines.follow("db-2", primary="db-1")
-    written("db-1", "before")
+    registered(machines, "db-1", "before")
     found("db-1")
 
     # when: the primary is lost, and the machine becomes a standby of the other
@@ -215,7 +221,7 @@ def test_the_lines_of_the_page_make_a_standby_either_way_and_services_find_the_p
     with machines.administrator("db-2") as conn:
         conn.execute(PROMOTE.encode())
     machines.follow("db-1", primary="db-2")
-    written("db-2", "after")
+    registered(machines, "db-2", "after")
 
     # then
     wait_until(lambda: known("db-1") == ["before", "after"])
