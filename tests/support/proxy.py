@@ -41,6 +41,8 @@ class Proxy:
         self._hanging: set[asyncio.StreamWriter] = set()
         """Of those the ends of clients of which no server hears that they are gone."""
         self._passing: dict[Direction, asyncio.Event] = {"to_server": asyncio.Event(), "to_client": asyncio.Event()}
+        self._held: dict[asyncio.StreamWriter, bytes] | None = None
+        """What is kept back on its way to servers; None while nothing is."""
         self._last_chunk_at = monotonic()
         self._stop: Stop | None = None
         self._is_stopped = False
@@ -68,6 +70,9 @@ class Proxy:
         """Carry everything again, on new connections."""
         self._stop, self._is_stopped, self.is_refusing, self.swallow = None, False, False, None
         self.delay_seconds = self.bytes_per_second = 0.0
+        held, self._held = self._held or {}, None
+        for writer in held.keys() & self._writers:
+            writer.write(held[writer])
         for passing in self._passing.values():
             passing.set()
 
@@ -103,6 +108,15 @@ class Proxy:
         for each, passing in self._passing.items():
             if direction in {None, each}:
                 passing.clear()
+
+    def hold(self) -> None:
+        """Take what comes for servers, all of it, and keep it back until `go_on`."""
+        self._held = {}
+
+    @property
+    def held(self) -> bytes:
+        """What is kept back, of all connections."""
+        return b"".join((self._held or {}).values())
 
     async def quiet(self, seconds: float = 0.25) -> None:
         """Return when no chunk came for `seconds` from now on."""
@@ -171,6 +185,9 @@ class Proxy:
                     stop.call()
                 is_swallowed = self._is_stopped or (self.swallow is not None and self.swallow(direction, data))
                 if is_swallowed or writer in self._deaf:
+                    continue
+                if self._held is not None and direction == "to_server":
+                    self._held[writer] = self._held.get(writer, b"") + data
                     continue
                 writer.write(data)
                 await writer.drain()

@@ -7,18 +7,22 @@ duplicate window: docs/adr/0012-shared-stream.md.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 
 import psycopg
 import pytest
 
 from tests.faults.relay.test_old_servers import assert_same_as_outbox, other_producer, ours
-from tests.support.proxy import Direction, nats_proxy
+from tests.support.proxy import Direction, Proxy, nats_proxy
 from tests.support.workload import writing
 from tests.support.world import World
 
 SETTINGS = {"profile": "bloodbank", "bloodbank_proposed": "true", "heartbeat_seconds": 0.2, "stale_seconds": 1.0}
 WINDOW_OVER_SECONDS = 150
+MESSAGE = re.compile(rb"HPUB \S+ \S+ \d+ (\d+)\r\n")
+ANSWER = re.compile(rb'"stream":[^\r]*\}\r\n')
+"""The end of one, whole."""
 SUBJECT = "bloodbank.evt.artifact.build.created"
 
 
@@ -33,6 +37,18 @@ def write(database: str, activities: int) -> None:
             [*(worktree or ()), activities],
         )
         conn.execute("UPDATE worktrees SET agent_id = 'before'")
+
+
+async def until_written(proxy: Proxy, count: int) -> None:
+    """Wait until so many messages, each to its end, are held on their way to the server."""
+    async with asyncio.timeout(20):
+        while True:
+            held = proxy.held
+            ends = [found.end() + int(found[1]) + len("\r\n") for found in MESSAGE.finditer(held)]
+            if sum(end <= len(held) for end in ends) >= count:
+                assert len(ends) == count
+                return
+            await asyncio.sleep(0.005)
 
 
 class Late:
@@ -50,9 +66,9 @@ class Late:
     async def until_answered(self, count: int) -> int:
         """Wait until the server has answered so many; returns how many of them it had already."""
         async with asyncio.timeout(20):
-            while self.answers.count(b'"stream":') < count:
+            while len(whole := ANSWER.findall(self.answers)) < count:
                 await asyncio.sleep(0.005)
-        return self.answers.count(b'"duplicate":')
+        return sum(b'"duplicate":' in answer for answer in whole)
 
 
 async def until_forgotten(world: World, message_id: str) -> None:
@@ -74,13 +90,11 @@ async def test_late_messages_of_a_leader_that_was_frozen_and_deposed_are_stored_
             await zombie.ready()
             await proxy.quiet()
             proxy.swallow = late.remember
-            proxy.black_hole()
-            proxy.count_from_now()
+            proxy.black_hole("to_client")
+            proxy.hold()
             write(shared.database, activities)
-            async with asyncio.timeout(10):
-                while not proxy.chunks:
-                    await asyncio.sleep(0.005)
-            await proxy.quiet()
+            under_way = 2 + activities  # all but the last one, which waits for the one of its row before
+            await until_written(proxy, under_way)
             zombie.freeze()
             with shared.process(**SETTINGS) as standby:
                 await standby.until_logged("leading")
@@ -95,7 +109,6 @@ async def test_late_messages_of_a_leader_that_was_frozen_and_deposed_are_stored_
                 assert late.answers == b""
                 proxy.go_on()
                 proxy.swallow = late.remember
-                under_way = 2 + activities  # all but the last one, which waits for the one of its row before
                 known = await late.until_answered(under_way)
                 zombie.thaw()
                 await zombie.until_logged("standing by")
