@@ -3,138 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
-import shutil
-import signal
-import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import nats.errors
 import nats.js.errors
 import pytest
-from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 from nats.js.api import StreamInfo
 
-from publisher.settings import load
 from registry.broker.connection import connect_nats
 from registry.client import Access
 from registry.errors import Unavailable
-from tests.support.documents.pages import blocks, services_of
 from tests.support.nats.certificates import CertificateAuthority
-from tests.support.nats.process import NatsProcess, free_port
-from tests.support.nats.reading import connected
-from tests.support.services import wait_until
+from tests.support.nats.of_the_page import PASSWORD, SUBJECT, Nodes, answers_plain, foreign, speaking
 from tests.support.threads import in_thread
-
-PAGE = "high-availability.md"
-PASSWORD = "s3cret-of-nats"  # noqa: S105  # of a test
-SUBJECT = "imi.evt.v1.project.updated.-"
-REFUSED = "TLS route handshake error"
-RELOADED = "Reloaded server configuration"
-
-
-class Nodes:
-    """The three, on loopback; each has a folder of its own, with what the page calls /etc/imi in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.authority, self.routes = CertificateAuthority(folder / "ca"), CertificateAuthority(folder / "routes-ca")
-        self.ports = {f"nats-{number}": free_port() for number in (1, 2, 3)}
-        self.folder = folder
-        self._nodes: dict[str, NatsProcess] = {}
-        for name in self.ports:
-            (folder / name / "etc").mkdir(parents=True)
-            (folder / name / "nats.conf").write_text(configuration(name, self.ports, folder / name))
-            certificate, key = self.authority.sign(name)
-            self.install(name, **{"nats.pem": certificate, "nats-key.pem": key, "ca.pem": self.authority.certificate})
-            self.certify(name, self.routes)
-            self.trust(name, self.routes)
-            (folder / name / "etc" / "nats.password").write_text(PASSWORD)
-            (folder / name / "etc" / "nats.password").chmod(0o600)
-            self._nodes[name] = NatsProcess(folder / name / "nats.conf", folder / name)
-
-    def install(self, machine: str, **files: Path) -> None:
-        """Put files in place of those of these names on a machine, as a whole each."""
-        for name, source in files.items():
-            fresh = Path(shutil.copy(source, self.folder / machine / "etc" / f"{name}.new"))
-            fresh.replace(fresh.with_suffix(""))
-
-    def certify(self, machine: str, authority: CertificateAuthority) -> None:
-        """Give it a new certificate for its routes."""
-        certificate, key = authority.sign(f"route-of-{machine}")
-        self.install(machine, **{"route.pem": certificate, "route-key.pem": key})
-
-    def trust(self, machine: str, *authorities: CertificateAuthority) -> None:
-        """Let it take routes that these vouch for."""
-        both = self.folder / "trusted.pem"
-        both.write_text("".join(one.certificate.read_text() for one in authorities))
-        self.install(machine, **{"routes-ca.pem": both})
-
-    def start(self, name: str) -> None:
-        """Start one."""
-        self._nodes[name].start()
-
-    def stop(self, name: str) -> None:
-        """Stop one in order."""
-        self._nodes[name].stop()
-
-    def end(self) -> None:
-        """End all."""
-        for node in self._nodes.values():
-            node.end()
-
-    def reload(self, name: str) -> None:
-        """Let one read its configuration, and the files that it names, again."""
-        node = self._nodes[name]
-        before = node.log().count(RELOADED)
-        node.signal(signal.SIGHUP)
-        wait_until(lambda: node.log().count(RELOADED) > before)
-
-    def refusals(self) -> int:
-        """How many routes were refused so far, of all."""
-        return sum(node.log().count(REFUSED) for node in self._nodes.values())
-
-    def access(self, **changed: object) -> Access:
-        """Who `serve` is with the settings of the page, on the first machine."""
-        etc = str(self.folder / "nats-1" / "etc")
-        given = {name: value.replace("/etc/imi", etc) for name, value in services_of(PAGE).items()}
-        named = {name.removeprefix("IMI_").lower(): value for name, value in given.items() if "IMI_NATS" in name}
-        return load(**named | changed).nats_access
-
-    def url(self, name: str) -> str:
-        """Where one is reached by clients."""
-        return self._nodes[name].url(scheme="tls")
-
-    def client(self, name: str = "nats-1") -> AbstractAsyncContextManager[Client]:
-        """Somebody who has what the page gives to `serve`, connected to one of them."""
-        return connect_nats(self.url(name), "test", self.access(), reconnect=False)
-
-    def shown(self, name: str, certificate: Path, key: Path) -> tuple[bytes, bool]:
-        """What certificate one shows to who would be a route, in DER form; and whether it takes the one it is shown."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.load_cert_chain(certificate, key)
-        with (
-            socket.create_connection(("127.0.0.1", self.ports[name]), timeout=20) as plain,
-            context.wrap_socket(plain) as secured,
-        ):
-            theirs = secured.getpeercert(binary_form=True) or b""
-            with suppress(OSError):  # an alert, or the end
-                return theirs, secured.recv(4) == b"INFO"
-        return theirs, False
-
-
-def configuration(name: str, ports: dict[str, int], folder: Path) -> str:
-    """What the page gives to the nats-server `name`; each listens to the others on loopback, at its port."""
-    (text,) = blocks(PAGE, "conf")
-    names = dict(zip(ports, [name, *(other for other in ports if other != name)], strict=True))
-    text = re.sub("nats-[0-9]", lambda found: names[found[0]], text).replace("0.0.0.0:6222", f"{name}:6222")
-    text = re.sub("(nats-[0-9]):6222", lambda found: f"127.0.0.1:{ports[found[1]]}", text)
-    text = text.replace("/var/lib/nats", f"{folder}/nats").replace("/etc/imi", f"{folder}/etc")
-    return f"listen: 127.0.0.1:-1\n{text}"
 
 
 @pytest.fixture
@@ -164,46 +49,6 @@ async def whole(nodes: Nodes) -> StreamInfo:
             await asyncio.sleep(0.1)
 
 
-@contextmanager
-def foreign(nodes: Nodes, files: tuple[Path, Path] | None) -> Iterator[NatsProcess]:
-    """A nats-server of somebody else, without users, who would be a route to all of them; `files` is what he shows."""
-    folder = nodes.folder / "foreign"
-    folder.mkdir()
-    places = [f"nats-route://127.0.0.1:{port}" for port in nodes.ports.values()]
-    cluster: dict[str, object] = {"name": "imi", "listen": "127.0.0.1:-1", "routes": places}
-    if files is not None:
-        certificate, key = (str(file) for file in files)
-        trusted = str(nodes.routes.certificate)  # which is no secret
-        cluster["tls"] = {"cert_file": certificate, "key_file": key, "ca_file": trusted}
-    (folder / "nats.conf").write_text(json.dumps({"listen": "127.0.0.1:-1", "cluster": cluster}))
-    server = NatsProcess(folder / "nats.conf", folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.end()
-
-
-@asynccontextmanager
-async def speaking(server: NatsProcess) -> AsyncIterator[asyncio.Task[None]]:
-    """Somebody on this server says something that looks like an event, again and again."""
-
-    async def speak() -> None:
-        async with connected(server.url()) as client:
-            while True:
-                await client.publish(SUBJECT, b"forged")
-                await client.flush()
-                await asyncio.sleep(0.05)
-
-    task = asyncio.create_task(speak())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
 async def test_the_nats_servers_of_the_example_are_a_cluster(nodes: Nodes) -> None:
     made = await whole(nodes)
     assert made.cluster is not None
@@ -211,7 +56,7 @@ async def test_the_nats_servers_of_the_example_are_a_cluster(nodes: Nodes) -> No
 
 
 @pytest.mark.parametrize("scheme", ["tls", "nats"])
-async def test_they_take_nobody_without_a_password_or_tls(nodes: Nodes, scheme: str) -> None:
+async def test_they_take_nobody_without_a_password(nodes: Nodes, scheme: str) -> None:
     url = nodes.url("nats-1").replace("tls://", f"{scheme}://")
     nobody = Access(tls_ca=nodes.authority.certificate)
     guessing = nodes.access(nats_password_file=None, nats_password="guessed")  # noqa: S106  # of a test
@@ -219,9 +64,12 @@ async def test_they_take_nobody_without_a_password_or_tls(nodes: Nodes, scheme: 
         with pytest.raises(Unavailable):
             async with connect_nats(url, "test", access, reconnect=False):
                 pass
-    with pytest.raises(Unavailable):
-        async with connect_nats(url.replace("tls://", "nats://"), "test", Access(), reconnect=False):
-            pass
+
+
+async def test_they_take_no_password_without_tls(nodes: Nodes) -> None:
+    assert not await in_thread(answers_plain, nodes.port("nats-1"), PASSWORD)
+    with foreign(nodes, None) as server:  # which asks for neither
+        assert await in_thread(answers_plain, server.port, PASSWORD)
 
 
 @pytest.mark.parametrize("who", ["without TLS", "of the servers' authority", "of an authority of his own"])
@@ -236,9 +84,8 @@ async def test_a_node_without_a_certificate_for_routes_is_refused_as_one(nodes: 
         heard = await ours.subscribe(SUBJECT)
         await ours.flush()
         with foreign(nodes, files) as server:
-            async with speaking(server) as task, asyncio.timeout(60):
+            async with speaking(server), asyncio.timeout(60):
                 while nodes.refusals() < before + 2 * len(nodes.ports):
-                    assert not task.done()
                     assert heard.pending_msgs == 0, "it is a route"
                     await asyncio.sleep(0.05)
         async with nodes.client("nats-2") as other:
@@ -283,16 +130,44 @@ async def test_certificates_of_routes_are_replaced_and_one_that_leaked_goes_with
         assert nodes.shown(name, *fresh) == (shows_one_of(name), True)
     await told(b"new certificates")
 
-    # the new authority alone
-    for name in nodes.ports:
-        nodes.trust(name, new)
-        await in_thread(nodes.reload, name)
-        assert nodes.shown(name, *leaked) == (shows_one_of(name), False)
-        assert nodes.shown(name, *fresh) == (shows_one_of(name), True)
-    await told(b"the new authority")
+    # the new authority alone: a route that stands stays one
+    with foreign(nodes, leaked) as server:
+        async with speaking(server):
+            await heard_of_it(nodes)
+            for name in nodes.ports:
+                nodes.trust(name, new)
+                await in_thread(nodes.reload, name)
+                assert nodes.shown(name, *leaked) == (shows_one_of(name), False)
+                assert nodes.shown(name, *fresh) == (shows_one_of(name), True)
+            await told(b"the new authority")
+            await heard_of_it(nodes)
 
-    # a server after the other is started again: routes are made anew, and one of before stands nowhere
-    for name in nodes.ports:
-        await in_thread(nodes.stop, name)
-        await in_thread(nodes.start, name)
-        assert (await whole(nodes)).state.messages == 3
+            # a server after the other is started again: routes are made anew, and one of before stands nowhere
+            for name in nodes.ports:
+                await in_thread(nodes.stop, name)
+                await in_thread(nodes.start, name)
+                assert (await whole(nodes)).state.messages == 3
+            before = nodes.refusals()
+            async with listening(nodes) as heard, asyncio.timeout(60):
+                while nodes.refusals() < before + 2 * len(nodes.ports):
+                    assert [one.pending_msgs for one in heard] == [0, 0, 0], "it is a route"
+                    await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def listening(nodes: Nodes) -> AsyncIterator[list[Subscription]]:
+    """Somebody hears, on each of them, what is said from now on."""
+    async with AsyncExitStack() as stack:
+        heard = []
+        for name in nodes.ports:
+            client = await stack.enter_async_context(nodes.client(name))
+            heard.append(await client.subscribe(SUBJECT))
+            await client.flush()
+        yield heard
+
+
+async def heard_of_it(nodes: Nodes) -> None:
+    """Wait until what is forged is heard on each of them."""
+    async with listening(nodes) as heard:
+        for one in heard:
+            assert (await one.next_msg(60)).data == b"forged"
