@@ -111,8 +111,8 @@ class Follower(Part):
     async def _state(self, conn: AsyncConnection[Any]) -> MirrorState:
         state = await read_state(conn)
         if state is None or not state.is_mirror:
-            was = "was promoted" if state is not None else "is no mirror"
-            raise Conflict(f"this registry {was}: imi-registry mirror setup makes it one")
+            was = "was promoted, and is served without IMI_MIRROR_NATS_URL" if state is not None else "is no mirror"
+            raise Conflict(f"this registry {was}; imi-registry mirror setup makes it one")
         return state
 
     async def _ready(self, conn: AsyncConnection[Any], source: Source, state: MirrorState) -> MirrorState:

@@ -69,8 +69,9 @@ class ReplicaWatch(Part):
     async def _state(self, conn: AsyncConnection[Any]) -> ReplicaState:
         state = await read_state(conn)
         if state is None or not state.follows:
-            was = "is no replica" if state is None else "was promoted" if not state.is_replica else "follows no longer"
-            raise Conflict(f"this registry {was}: imi-registry replica create makes it one that follows")
+            promoted = "was promoted, and is served without IMI_REPLICA_SOURCE_URL"
+            was = "is no replica" if state is None else "follows no longer" if state.is_replica else promoted
+            raise Conflict(f"this registry {was}; imi-registry replica create makes it one that follows")
         return state
 
     async def _measure(self, conn: AsyncConnection[Any]) -> None:
