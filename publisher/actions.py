@@ -63,7 +63,7 @@ class Actions:
     def __init__(self, client: Client, names: LetterNames) -> None:
         self._names = names
         description = "What people did in consoles and on command lines: who, when, what, and what came of it"
-        self._journal = Journal(client, names.action_stream, names.action_root, description)
+        self._journal = Journal(client, names.action_stream, names.action_root, description, like=names.event_stream)
 
     async def add(self, entry: Entry) -> None:
         """Write an entry; the same once more is written once. Raises `Unavailable`, `Conflict`."""

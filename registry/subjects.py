@@ -72,6 +72,8 @@ class LetterNames:
     action_stream: str
     """Stream that holds the log of actions."""
     action_root: str
+    event_stream: str
+    """Stream that holds the events, with as many replicas as all of these get."""
 
     @property
     def all_subjects(self) -> str:
@@ -144,6 +146,7 @@ class Names:
             record_root=f"{self.prefix}.dlr.v1",
             action_stream=f"{self.prefix.upper()}_ACTIONS",
             action_root=f"{self.prefix}.act.v1",
+            event_stream=self.event_stream,
         )
 
     @property

@@ -25,19 +25,20 @@ Line = dict[str, Any]
 class Journal:
     """The lines of one stream, each a JSON object. What somebody else wrote there is left out."""
 
-    def __init__(self, client: Client, stream: str, root: str, description: str) -> None:
-        """`root` is what all its subjects begin with."""
+    def __init__(self, client: Client, stream: str, root: str, description: str, *, like: str) -> None:
+        """`root` is what all its subjects begin with; a stream that is made has as many replicas as `like`."""
         self._client = client
         self._stream = stream
         self._root = root
         self._description = description
+        self._like = like
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
         self._is_open = False
 
     async def write(self, subject: str, line: Line, *, line_id: str | None = None) -> None:
         """Write a line; one of the same `line_id` within two minutes is the same. Raises `Unavailable`, `Conflict`."""
         if not self._is_open:
-            await open_own(self._client, self._config())
+            await open_own(self._client, self._config(), like=self._like)
             self._is_open = True
         headers = {"Nats-Msg-Id": line_id} if line_id is not None else None
         with translated_nats(f"cannot write into stream {self._stream}"):

@@ -17,7 +17,7 @@ from nats.js.api import RetentionPolicy, StreamConfig
 
 from registry.broker.errors import NO_ROOM, translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS, answer_in
-from registry.broker.permitted import api_of
+from registry.broker.permitted import NotPermitted, api_of
 from registry.errors import Conflict
 from registry.log import log
 
@@ -29,9 +29,10 @@ OF_A_SUBJECT = "max_msgs_per_subject"
 Config = dict[str, Any]
 
 
-async def open_own(client: Client, wanted: StreamConfig) -> bool:
+async def open_own(client: Client, wanted: StreamConfig, *, like: str | None = None) -> bool:
     """Create the stream (True), or give the one that exists the limits that it has not.
 
+    One that is created has as many replicas as the stream `like`, if that may be looked at, else as many as it says.
     Raises `Unavailable`, `Conflict`.
     """
     given = {name: getattr(wanted, name) for name in ("max_msgs", "max_bytes", "max_msg_size")}
@@ -42,7 +43,10 @@ async def open_own(client: Client, wanted: StreamConfig) -> bool:
         try:
             answer = await _ask(client, "INFO", wanted.name or "", {})
         except nats.js.errors.NotFoundError:
-            await _store(client, "CREATE", wanted.as_dict() | {"metadata": {OURS: json.dumps(ours)}})
+            config = wanted.as_dict() | {"metadata": {OURS: json.dumps(ours)}}
+            if like is not None:
+                config["num_replicas"] = await _replicas_of(client, like)
+            await _store(client, "CREATE", config)
             return True
         found: Config = answer["config"]
         _check(found, wanted)
@@ -59,6 +63,15 @@ async def open_own(client: Client, wanted: StreamConfig) -> bool:
         )
         await _store(client, "UPDATE", found | changes)
         return False
+
+
+async def _replicas_of(client: Client, stream: str) -> int:
+    """How many replicas a stream has; 1 where there is none, or none that this account may look at."""
+    try:
+        answer = await _ask(client, "INFO", stream, {})
+    except (nats.js.errors.NotFoundError, NotPermitted):
+        return 1
+    return int(answer["config"]["num_replicas"])
 
 
 def _check(found: Config, wanted: StreamConfig) -> None:

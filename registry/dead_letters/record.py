@@ -39,7 +39,7 @@ class Records:
     def __init__(self, client: Client, names: LetterNames) -> None:
         self._names = names
         description = "What people did with dead letters: who, when, what"
-        self._journal = Journal(client, names.record_stream, names.record_root, description)
+        self._journal = Journal(client, names.record_stream, names.record_root, description, like=names.event_stream)
 
     async def add(self, actor: str, action: Action, letter: DeadLetter) -> None:
         """Record that `actor` does this now. Raises `Unavailable`, `Conflict`: then it is not to be done."""

@@ -53,7 +53,7 @@ class LetterStream:
             max_msgs_per_subject=1,
             allow_direct=True,
         )
-        await open_own(self._client, config)
+        await open_own(self._client, config, like=self._names.event_stream)
 
     async def bury(self, letter: DeadLetter) -> None:
         """Store a dead letter, in place of an older one of the same event. Raises `Unavailable`, also when it is full.

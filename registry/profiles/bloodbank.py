@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -83,7 +84,7 @@ class BloodbankProfile:
             raise Invalid("setting event_versions: profile bloodbank has version 1 of each event only")
         self.source = source
         self.requests = Names(prefix).requests
-        self.letters = Names(prefix).letters
+        self.letters = replace(Names(prefix).letters, event_stream=STREAM)
         self._prefix = prefix
         self._shared = shared
         grammar = GRAMMARS.get(shared.grammar, PLAIN)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 from nats.aio.client import Client
 
+from publisher.actions import Actions, entry_of
 from publisher.doctor.consumers import consumer_findings
 from publisher.gauges import streams
 from registry.client import Delivery, RegistryClient
 from registry.concurrency.tasks import end
+from registry.dead_letters.desk import DeadLetterDesk
+from registry.dead_letters.letter import DeadLetter, Failure
+from registry.dead_letters.stream import LetterStream
 from registry.errors import Unavailable
 from tests.support.metrics.alerts import HAS_PROMTOOL, firing
 from tests.support.metrics.exported import exported_levels
@@ -78,3 +83,26 @@ async def replicas_missing(client: Client, there: World) -> float | None:
     except Unavailable:
         return None
     return next(level.values for level in levels if level.name == "imi_stream_replicas_missing")[there.stream]
+
+
+async def test_dead_letters_and_what_people_do_have_as_many_replicas_as_the_events(
+    world: World, state_dir: Path
+) -> None:
+    letters = world.names.letters
+    async with cluster(state_dir) as nodes, connected(nodes.url) as direct:
+        there = world.at(nats_url=nodes.url, nats=direct)
+        async with there.relay(stream_replicas=SIZE):
+            there.write(projects=1, worktrees=0, renames=0)
+            await there.drained()
+            (event,) = await there.published()
+        now = datetime.now(UTC)
+        failure = Failure("why", 1, now, now)
+        letter = DeadLetter("d", 0, event.envelope["id"], event.subject, event.sequence, failure, {}, b"{}")
+        desk = DeadLetterDesk(direct, there.profile)
+        await desk.prepare("d")
+        await LetterStream(direct, letters, "d").bury(letter)
+        await desk.drop("d", 1, actor="ada")
+        await Actions(direct, letters).add(entry_of("cli", "ada", "tried", "this", "done"))
+
+        for stream in (letters.stream("d"), letters.record_stream, letters.action_stream):
+            assert (await direct.jetstream().stream_info(stream)).config.num_replicas == SIZE

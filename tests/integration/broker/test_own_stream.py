@@ -34,8 +34,8 @@ KINDS = LIMITED | {
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """A server on which one user may do anything, and another one may not update a stream."""
-    denied = {"publish": {"deny": "$JS.API.STREAM.UPDATE.>"}}
+    """A server on which one user may do anything, and another one may not update a stream, or look at one."""
+    denied = {"publish": {"deny": ["$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.INFO.HIDDEN"]}}
     users = [{"user": "maker", "password": "w"}, {"user": "opener", "password": "w", "permissions": denied}]
     with scratch_directory() as folder, nats_process(folder, authorization={"users": users}) as server:
         yield server.port
@@ -129,3 +129,12 @@ async def test_other_limits_are_set_once_by_who_may(maker: Client, port: int, be
         await open_own(client, wanted(after))
 
     assert as_wanted((await maker.jetstream().stream_info("OWN")).config, after)
+
+
+@pytest.mark.parametrize("like", ["GONE", "HIDDEN"])
+async def test_a_stream_is_made_also_where_the_one_it_is_to_be_like_cannot_be_looked_at(
+    port: int, maker: Client, like: str
+) -> None:
+    async with opener(port) as client:
+        assert await open_own(client, wanted("nothing"), like=like)
+    assert (await maker.jetstream().stream_info("OWN")).config.num_replicas == 1
