@@ -32,7 +32,7 @@ Config = dict[str, Any]
 async def open_own(client: Client, wanted: StreamConfig, *, like: str | None = None) -> bool:
     """Create the stream (True), or give the one that exists the limits that it has not.
 
-    One that is created has as many replicas as the stream `like`, if that may be looked at, else as many as it says.
+    One that is created has as many replicas as `wanted` says, or, where `like` names a stream, as that one.
     Raises `Unavailable`, `Conflict`.
     """
     given = {name: getattr(wanted, name) for name in ("max_msgs", "max_bytes", "max_msg_size")}

@@ -192,3 +192,14 @@ async def _one(conn: AsyncConnection, query: str, values: list[object]) -> tuple
     row = await (await conn.execute(query, values)).fetchone()
     assert row is not None
     return row
+
+
+def register_with_activities(conn: psycopg.Connection, count: int) -> None:
+    """Register a project and a worktree of it, and log `count` activities there: two events more than these."""
+    project = conn.execute("SELECT register_project('p', 'git@github.com:owner/p.git')").fetchone()
+    worktree = conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'feat/w', '/p/w')", project).fetchone()
+    conn.execute(
+        "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)"
+        " SELECT 'a', %s, 'modified', 'row ' || n FROM generate_series(1, %s) AS n",
+        [*(worktree or ()), count],
+    )

@@ -141,10 +141,10 @@ class World:
         found.assert_clean(foreign=foreign, at_least=at_least)
         return found
 
-    async def create_shared_stream(self) -> None:
-        """The stream that others create, where the profile has one."""
+    async def create_shared_stream(self, **configuration: Any) -> None:
+        """The stream that others create, where the profile has one; with what they set besides."""
         if self.profile.is_shared:
-            await self.nats.jetstream().add_stream(name=bloodbank.STREAM, subjects=["bloodbank.evt.>"])
+            await self.nats.jetstream().add_stream(name=bloodbank.STREAM, subjects=["bloodbank.evt.>"], **configuration)
 
     async def delete_stream(self) -> None:
         """Let the event stream be lost; where others own it, they create it anew."""

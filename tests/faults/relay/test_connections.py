@@ -9,20 +9,14 @@ import pytest
 
 from publisher.relay.metrics import RelayMetrics
 from tests.support.proxy import Direction, nats_proxy, postgres_proxy
-from tests.support.workload import writing
+from tests.support.workload import register_with_activities, writing
 from tests.support.world import World
 
 
 def log_activities(conn: psycopg.Connection, count: int) -> None:
     """One transaction of `count` events."""
     with conn.transaction():
-        found = conn.execute("SELECT register_project('p', 'git@github.com:owner/p.git')").fetchone()
-        worktree = conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'feat/w', '/p/w')", found).fetchone()
-        conn.execute(
-            "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)"
-            " SELECT 'a', %s, 'modified', 'row ' || n FROM generate_series(1, %s) AS n",
-            [worktree[0], count - 2],  # type: ignore[index]
-        )
+        register_with_activities(conn, count - 2)
 
 
 def sample(metrics: RelayMetrics, name: str) -> float:

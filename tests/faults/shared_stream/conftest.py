@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from nats.js.api import StreamConfig
 
 from publisher.embedded.nats_server import nats_server
 from registry.profiles.bloodbank import STREAM
@@ -27,7 +26,6 @@ async def shared(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     """The profile of the pipeline, and its event stream, which remembers ids no longer than it has to."""
     monkeypatch.setenv("IMI_PROFILE", "bloodbank")
     monkeypatch.setenv("IMI_BLOODBANK_PROPOSED", "true")
-    config = StreamConfig(name=STREAM, subjects=["bloodbank.evt.>"], duplicate_window=LEAST_WINDOW_SECONDS)
-    await world.nats.jetstream().add_stream(config)
+    await world.create_shared_stream(duplicate_window=LEAST_WINDOW_SECONDS)
     yield world
     await world.nats.jetstream().delete_stream(STREAM)

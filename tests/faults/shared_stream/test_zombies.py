@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.relay.test_old_servers import assert_same_as_outbox, other_producer, ours
 from tests.support.proxy import Direction, Proxy, nats_proxy
-from tests.support.workload import writing
+from tests.support.workload import register_with_activities, writing
 from tests.support.world import World
 
 SETTINGS = {"profile": "bloodbank", "bloodbank_proposed": "true", "heartbeat_seconds": 0.2, "stale_seconds": 1.0}
@@ -29,13 +29,7 @@ SUBJECT = "bloodbank.evt.artifact.build.created"
 def write(database: str, activities: int) -> None:
     """One transaction, of so many events more than three; the last is of a row that has one before."""
     with psycopg.connect(database) as conn:
-        found = conn.execute("SELECT register_project('p', 'git@github.com:owner/p.git')").fetchone()
-        worktree = conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'feat/w', '/p/w')", found).fetchone()
-        conn.execute(
-            "INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)"
-            " SELECT 'a', %s, 'modified', 'row ' || n FROM generate_series(1, %s) AS n",
-            [*(worktree or ()), activities],
-        )
+        register_with_activities(conn, activities)
         conn.execute("UPDATE worktrees SET agent_id = 'before'")
 
 
