@@ -275,5 +275,5 @@ async def test_a_service_at_the_replica_answers_shows_pages_and_ends_where_there
         assert (await process.readyz())[0] == 200
         assert (await QueryClient(world.nats, world.names).stats()).total_projects == 2
     other = settings.model_copy(update={"database_url": following.source, "replica_source_url": following.replica})
-    with pytest.raises(Conflict, match="is no replica: imi-registry replica create"):
+    with pytest.raises(Conflict, match="is no replica; imi-registry replica create"):
         await ReplicaWatch(other, ReplicaHealth(CollectorRegistry())).run()
