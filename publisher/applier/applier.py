@@ -13,14 +13,16 @@ from uuid import UUID
 
 from publisher.applier import ledger
 from publisher.applier.actors import Actors
-from publisher.applier.command_stream import STANDBY_POLL_SECONDS, CommandStream
+from publisher.applier.command_stream import CommandStream
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.metrics import ApplierMetrics
+from publisher.applier.reach import stay_in_reach
 from publisher.applier.workers import Workers
 from publisher.health import Role
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.connection import connect_nats
+from registry.concurrency.tasks import run_until
 from registry.errors import Conflict, NotFound, RegistryError, Unavailable
 from registry.log import log
 
@@ -92,7 +94,7 @@ class Applier(Part):
             if self._metrics.role != "standby":
                 self._metrics.outage.note("standing by", stream=stream.name)
                 self._became("standby")
-            await asyncio.sleep(STANDBY_POLL_SECONDS)
+            await stream.wait()
         say = log.info if self._metrics.role == "standby" else self._metrics.outage.note
         say("applying", stream=stream.name)
 
@@ -117,4 +119,10 @@ class Applier(Part):
         workers = Workers(
             self._database_url, self._name, stream, dead_letters, stream.profile, self._metrics, actors, self._attempts
         )
-        await workers.run()
+
+        async def leave() -> None:
+            await self._resign(stream)
+            self._metrics.became("starting")
+
+        staying = stay_in_reach(self._database_url, self._name, workers.waits_since, leave)
+        await run_until(asyncio.Event(), [workers.run(), staying])

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
+    ConsumerInfo,
     DeliverPolicy,
     DiscardPolicy,
     RetentionPolicy,
@@ -32,6 +33,7 @@ from registry.broker.consumers import consumers_of
 from registry.broker.errors import NOT_UNIQUE, translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.own_stream import open_own
+from registry.broker.presence import Presence
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, Pull, delivered_of
 from registry.errors import Conflict, NotFound
 from registry.profiles.profile import Profile
@@ -79,6 +81,11 @@ class CommandStream:
         self._idle_for: dict[tuple[str, int], float] = {}
         """Seconds of looks, by the leader's consumer and what was delivered to it. Not of a clock: who looks so rarely
         that he was stalled himself has not seen that a leader is gone."""
+        self._presence = Presence(client)
+        self._leader: ConsumerInfo | None = None
+        """The leader's consumer, as it was seen last."""
+        self._lost: str | None = None
+        """The consumer whose leader is connected no longer."""
         self._bound: list[str] = []
 
     @property
@@ -90,6 +97,7 @@ class CommandStream:
         """Find the stream, or create it where it is ours: True. Raises `Conflict`, `NotFound`, `Unavailable`."""
         try:
             with translated_nats(f"cannot open stream {self.name}"):
+                await self._presence.show()
                 found = (await self._js.stream_info(self.name)).config
         except NotFound:
             if self._profile.is_shared:
@@ -101,6 +109,16 @@ class CommandStream:
     async def try_lead(self) -> bool:
         """Take the lead if nobody has it or who has it is gone. Raises `Conflict`, `Unavailable`."""
         return await self._create() or (await self._depose_the_gone() and await self._create())
+
+    async def wait(self) -> None:
+        """Wait before the next try to lead, or until it is known that who leads is connected no longer.
+
+        Raises `Unavailable`.
+        """
+        metadata = (self._leader and self._leader.config.metadata) or {}
+        with translated_nats(f"cannot see who takes commands from stream {self.name}"):
+            if await self._presence.is_over(metadata, STANDBY_POLL_SECONDS) and self._leader is not None:
+                self._lost = self._leader.name
 
     async def _create(self) -> bool:
         """Create the consumer, which is the lead; False where another one has it."""
@@ -116,6 +134,7 @@ class CommandStream:
             ack_wait=LONGEST_SECONDS,
             max_ack_pending=WINDOW,
             mem_storage=True,
+            metadata=self._presence.metadata,
         )
         with translated_nats(f"cannot take commands from stream {self.name}"):
             try:
@@ -162,8 +181,9 @@ class CommandStream:
             await self._client.request(received.ack_subject, b"+TERM", timeout=REQUEST_TIMEOUT_SECONDS)
 
     async def _depose_the_gone(self) -> bool:
-        """Delete the consumer of a leader that has not asked for commands for a while; True where there was one.
+        """Delete the consumer of a leader that is connected no longer, or has not asked for commands for a while.
 
+        Returns whether there was one.
         Being wrong is harmless: both then hold commands from the first one on and in order, and the ledger lets each
         be applied once.
         """
@@ -176,10 +196,12 @@ class CommandStream:
             idle = [(info.name, delivered_of(info)) for info in leaders if not info.num_waiting]
             look = STANDBY_POLL_SECONDS
             self._idle_for = {one: self._idle_for.get(one, -look) + look for one in idle}
-            for (name, _), seconds in self._idle_for.items():
-                if seconds >= GONE_SECONDS:
-                    await self._js.delete_consumer(self.name, name)  # NotFound: another standby was quicker
-                    return True
+            gone = [name for (name, _), seconds in self._idle_for.items() if seconds >= GONE_SECONDS]
+            gone += [info.name for info in leaders if info.name == self._lost]
+            if gone:
+                await self._js.delete_consumer(self.name, gone[0])  # NotFound: another standby was quicker
+                return True
+            self._leader = next(iter(leaders), None)
         return False
 
     def _wanted(self) -> StreamConfig:

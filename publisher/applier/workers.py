@@ -51,8 +51,6 @@ RETRY_SECONDS = (0.05, 2.0)
 """First and longest wait before a command is tried again."""
 MOST_ATTEMPTS = 20
 """A command that the database fails on its own account so often is a dead letter."""
-CUT_OFF_SECONDS = 5.0
-"""An applier that has reached PostgreSQL for so long not once gives up the lead: another one may reach it."""
 
 
 class Work(NamedTuple):
@@ -91,13 +89,18 @@ class Workers:
         self._metrics = metrics
         self._actors = actors
         self._attempts = attempts
-        self._cut_off_since: float | None = None
+        self._in_hand = 0
+        self._waits_since: float | None = None
         self._lanes: Lanes[Work] = Lanes()
         self._alone: FairQueue[Job[Work]] = FairQueue()
         self._looking = asyncio.Lock()
 
+    def waits_since(self) -> float | None:
+        """Since when (`monotonic`) commands are in hand and none was done; None when there are none."""
+        return self._waits_since
+
     async def run(self) -> None:
-        """Work until cancelled. Raises `Unavailable` when the stream gives no more commands, or PostgreSQL is away."""
+        """Work until cancelled. Raises `Unavailable` when the stream gives no more commands."""
         together = [self._work(self._take_many, self._together, SHORT_LOCK_SECONDS) for _ in range(TOGETHER)]
         alone = [self._work(self._take_one, self._each, LONG_LOCK_SECONDS) for _ in range(ALONE)]
         await run_until(asyncio.Event(), [self._stream.take(), self._sort(), *together, *alone])
@@ -112,6 +115,8 @@ class Workers:
                 job = Job(work, keys(command), command.sender or command.source)
                 job.attempts = self._attempts.get(command.id, 0)
                 self._lanes.add(job)
+                self._in_hand += 1
+                self._waits_since = self._waits_since or monotonic()
             except Invalid as error:
                 await self._refuse(received, error)
 
@@ -140,18 +145,13 @@ class Workers:
         """Carry out what `take` gives on a connection made for the first, on a new one when it is lost."""
         while True:
             jobs = await take()
-            began = monotonic()
             try:
                 async with ledger.connect(self._database_url, self._name, lock_seconds) as conn:
-                    self._cut_off_since = None
                     await carry_out(conn, jobs)
                     while not conn.closed:
                         await carry_out(conn, await take())
             except ledger.NoConnection as error:
                 self._metrics.failed(error, "commands wait for the database")
-                self._cut_off_since = began if self._cut_off_since is None else self._cut_off_since
-                if monotonic() - self._cut_off_since >= CUT_OFF_SECONDS:
-                    raise  # what is not acknowledged comes again, to whoever leads
                 for job in jobs:
                     self._again(job, RETRY_SECONDS[1])
 
@@ -232,6 +232,8 @@ class Workers:
         if job.item.span is not None:
             job.item.span.end({"imi.verdict": verdict}, error)
         self._lanes.done(job)
+        self._in_hand -= 1
+        self._waits_since = monotonic() if self._in_hand else None
 
     def _answers(self, job: Job[Work], outcome: Outcome) -> list[Said]:
         """Count an outcome; returns it for the sender's inbox, and for the reply subject.

@@ -1,0 +1,103 @@
+"""Who leads an applier's work when its leader dies, or reaches PostgreSQL no more. How long that takes is measured by
+`python -m tests.faults.suite.takeover`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+
+from publisher.applier import reach
+from publisher.applier.metrics import ApplierMetrics
+from registry.database.connecting import look
+from tests.support.commands import ORIGIN, PROJECT, envelope
+from tests.support.proxy import postgres_proxy
+from tests.support.world import World
+
+NEVER = 1e9
+
+
+async def until_role(metrics: ApplierMetrics, role: str) -> None:
+    """Wait until an applier has this role."""
+    async with asyncio.timeout(30):
+        while metrics.role != role:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_leader_whose_connection_is_gone_is_followed_without_waiting_for_its_silence(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publisher.applier.command_stream.GONE_SECONDS", NEVER)
+
+    with world.process() as leader:
+        await leader.until_logged("applying")
+        async with world.applier() as standby:
+            assert standby.role == "standby"
+            await asyncio.sleep(1)  # it has seen that the leader is there
+            assert standby.role == "standby"
+            leader.kill()
+            await leader.exit_code()
+            assert (await world.ask("project.register", envelope("project.register", PROJECT)))["verdict"] == "applied"
+            assert standby.role == "leader"
+
+
+async def test_a_leader_cut_off_from_postgresql_alone_is_followed_and_does_no_harm(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "SILENT_SECONDS", NEVER)  # so that no command fails: each waits for an answer
+    names = [f"name-{number}" for number in range(40)]
+
+    def update(name: str) -> bytes:
+        return envelope("project.update", {"remote_origin": ORIGIN, "name": name})
+
+    async with (
+        postgres_proxy(world.database) as (proxy, through),
+        world.at(database=through).applier() as cut_off,
+        world.applier() as standby,
+    ):
+        assert (cut_off.role, standby.role) == ("leader", "standby")
+        await world.ask("project.register", envelope("project.register", PROJECT))
+        proxy.black_hole()
+        for name in names[:20]:
+            await world.send("project.update", update(name))
+        await world.commands_done()
+        assert (cut_off.role, standby.role) == ("starting", "leader")
+        proxy.cut()
+        proxy.go_on()
+        for name in names[20:]:
+            await world.send("project.update", update(name))
+        await world.commands_done()
+        await until_role(cut_off, "standby")
+
+    made = world.rows("SELECT data ->> 'name' FROM outbox WHERE entity = 'project' ORDER BY id")
+    assert made == [(name,) for name in ["p", *names]]
+
+
+async def test_a_leader_whose_commands_wait_for_a_lock_keeps_the_lead(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in {"LOOK_SECONDS": 0.02, "WAITED_SECONDS": 0.0}.items():
+        monkeypatch.setattr(reach, name, seconds)
+    entered = 0
+    enter = reach._enter
+
+    async def counted(database_url: str, name: str) -> None:
+        nonlocal entered
+        await enter(database_url, name)
+        entered += 1
+
+    monkeypatch.setattr(reach, "_enter", counted)
+
+    async with world.applier() as metrics:
+        await world.ask("project.register", envelope("project.register", PROJECT))
+        with psycopg.connect(world.database) as conn:
+            conn.execute("SELECT FROM projects FOR UPDATE")  # held until the block ends
+            await world.send("project.update", envelope("project.update", {"remote_origin": ORIGIN, "name": "q"}))
+            async with asyncio.timeout(20):
+                while entered < 3:
+                    await asyncio.sleep(0.01)
+        await world.commands_done()
+        looked = entered
+        await asyncio.sleep(0.2)
+        assert (entered, metrics.role, metrics.interrupted) == (looked, "leader", 0)  # idle, it asks nothing
