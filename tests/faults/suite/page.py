@@ -34,10 +34,8 @@ its outcome, under the id that the sender gave, behind its change. A run that fa
 """
 
 TAKEOVERS_SINCE = """
-A machine busy with other things (2 cores, a load of 18, commit 4ddc004) took 4.50 s in the median of 18 times parted
-from NATS alone, and 7.24 s at most. A publisher that was parted from NATS within the last ten seconds already is given
-twice as long, and so on up to a minute: they are measured eleven seconds apart. An applier parted from PostgreSQL gives
-the lead, which is NATS' to give, up five seconds after its connections are told to be lost, which takes TCP ten.
+On a machine that is busy with other things it takes longer. A publisher that was parted from NATS within the last ten
+seconds already is given twice as long, and so on up to a minute: they are measured eleven seconds apart.
 """
 
 
