@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from benchmarks.harness.measure import Report
 
-OF_THE_RUN = {"date", "commit", "system", "load average before", "processors busy before", "measured in"}
+OF_THE_RUN = {"date", "commit", "imi-registry", "system", "measured in"}
+OF_THE_RUN |= {"load average before", "processors busy before"}
 """What may differ between two runs whose results stand on one page: each section names its own."""
 
 

@@ -107,6 +107,8 @@ def test_earlier_results_stay_unless_they_are_of_another_machine(tmp_path: Path)
     report.curves.append(Curve("Drain", "rows", "events/s", {"": [(1.0, 2.0)]}))
     machine = {"date": "today", "commit": "a", "CPUs": "2"}
     results.write(tmp_path / "r.json", [report], machine)
-    assert results.read(tmp_path / "r.json", machine | {"date": "tomorrow", "commit": "b"}) == {"drain": report}
+    assert results.read(
+        tmp_path / "r.json", machine | {"date": "tomorrow", "commit": "b", "imi-registry": "1.0.0"}
+    ) == {"drain": report}
     assert results.read(tmp_path / "r.json", machine | {"CPUs": "4"}) == {}
     assert results.read(tmp_path / "none.json", machine) == {}
