@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, StreamConfig, SubjectTransform
 
+from publisher.applier.share import KINDS, StreamLimits
 from publisher.doctor.findings import Finding
 from publisher.settings import Settings, profile_of
 from registry.broker.errors import translated_nats
@@ -118,6 +120,9 @@ DEAD_LETTERS = (
     ),
 )
 
+USERS = {"nats_creds", "nats_nkey", "nats_user"}
+USER_IN_URL = re.compile(r"//[^/@:,]+:[^/@,]*@")
+
 
 async def stream_settings_findings(client: Client, settings: Settings) -> list[Finding]:
     """Look at each stream of the profile, of those of others at that of the events. Raises `Unavailable`."""
@@ -138,7 +143,15 @@ async def stream_settings_findings(client: Client, settings: Settings) -> list[F
         findings += harmful(stream, config, looked_at)
         if stream == profile.event_stream:
             findings += too_small(stream, config, client.max_payload)
+        if looked_at is COMMANDS and tells_senders_apart(settings):
+            findings += crowded(stream, config, client.max_payload)
     return findings
+
+
+def tells_senders_apart(settings: Settings) -> bool:
+    """Whether NATS, or the applier, has more than one sender: who is on it with a token alone shares it with nobody."""
+    users = USERS.intersection(settings.nats_access.identities) or USER_IN_URL.search(settings.nats_url or "")
+    return bool(users) or settings.actors is not None
 
 
 def harmful(stream: str, config: StreamConfig, rules: Iterable[Rule]) -> Iterator[Finding]:
@@ -154,6 +167,44 @@ def too_small(stream: str, config: StreamConfig, max_payload: int) -> Iterator[F
     if most is not None and 0 < most < max_payload:
         harm = f"an event that is larger is refused, and none goes out behind it; the server takes {max_payload}"
         yield _told(stream, "max_msg_size", most, harm, "-1")
+
+
+def crowded(stream: str, config: StreamConfig, max_payload: int) -> Iterator[Finding]:
+    """Whether one sender can take so much of a stream of commands that others are told `Busy`."""
+    limits = limits_of(config, max_payload)
+    each = "any number" if limits.of_a_subject is None else f"{limits.of_a_subject:,}"
+    kinds = f"of each of {KINDS} kinds {each}"
+    if not limits.leave_bytes:
+        own = "" if limits.bytes_of_a_sender is None else f", {limits.bytes_of_a_sender:,} in all"
+        most = "has no limit of them" if limits.bytes is None else f"takes {limits.bytes:,}"
+        yield _crowded(
+            stream,
+            f"{kinds}, of {limits.of_a_command:,} bytes{own}, and the stream {most}",
+            "IMI_COMMANDS_MAX_PER_SENDER, IMI_COMMAND_MAX_BYTES and IMI_COMMANDS_MAX_BYTES so that it is at most half, "
+            "as with 500, 65536 and 1073741824",
+        )
+    elif not limits.leave_messages:
+        yield _crowded(
+            stream,
+            f"{kinds}, {limits.messages_of_a_sender:,} in all, and the stream takes {limits.messages:,}",
+            "IMI_COMMANDS_MAX_PER_SENDER or IMI_COMMANDS_MAX_MESSAGES so that it is less",
+        )
+
+
+def limits_of(config: StreamConfig, max_payload: int) -> StreamLimits:
+    """The limits that a stream of commands really has; no command is larger than what its server takes."""
+    limits = (config.max_msgs, config.max_bytes, config.max_msgs_per_subject, config.max_msg_size)
+    messages, most, each, size = (limit if limit is not None and limit > 0 else None for limit in limits)
+    return StreamLimits(messages, most, each, min(size or max_payload, max_payload))
+
+
+def _crowded(stream: str, why: str, wanted: str) -> Finding:
+    text = (
+        f"one sender can take more than half of stream {stream}, or all, and others are told Busy once it is full: it "
+        f"may have waiting {why}; set {wanted}, "
+        f"for the applier (what was set by hand: nats stream edit {stream})"
+    )
+    return Finding(False, text, is_hindrance=False)
 
 
 def _told(stream: str, field: str, value: object, harm: str, wanted: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,49 @@ async def test_settings_of_streams_that_lose_or_refuse_are_named(world: World) -
     assert age.startswith(f"max_age of stream {names.stream} is 3600: a command that waits longer (s) is dropped")
     assert age.endswith(f"; set it to 0: nats stream edit {names.stream}")
     assert letters.startswith(f"max_age of stream {names.dead_letter_stream} is 86400: a dead letter is dropped")
+
+
+async def test_a_stream_of_commands_that_one_sender_can_fill_is_told_where_there_are_several(world: World) -> None:
+    # given: the defaults
+    async with world.applier():
+        pass
+    names = world.names.commands
+
+    async def told(**settings: Any) -> list[str]:
+        given = world.settings().model_copy(update=settings)
+        return [one.text for one in await stream_settings_findings(world.nats, given)]
+
+    # then: nothing to one person, also with the token of `up`
+    assert await told() == await told(nats_token_file=Path("token")) == []
+    assert await told(nats_url="nats://token@nats-1,nats://token@nats-2") == []
+
+    # but to who has users
+    several = {"actors": {"flume": ["ada"]}}
+    for settings in (
+        several,
+        {"nats_user": "operator"},
+        {"nats_url": "nats://operator:p@nats-1"},
+    ):
+        assert await told(**settings) == [
+            f"one sender can take more than half of stream {names.stream}, or all, and others are told Busy once it is "
+            "full: it may have waiting of each of 13 kinds 5,000, of 2,097,152 bytes, 136,314,880,000 in all, and the "
+            "stream takes 134,217,728; set IMI_COMMANDS_MAX_PER_SENDER, IMI_COMMAND_MAX_BYTES and "
+            "IMI_COMMANDS_MAX_BYTES so that it is at most half, as with 500, 65536 and 1073741824, for the applier "
+            f"(what was set by hand: nats stream edit {names.stream})"
+        ]
+
+    # when: one of them is followed
+    async with world.applier(commands_max_per_sender=500, command_max_bytes=65536, commands_max_bytes=2**30):
+        pass
+    assert await told(**several) == []
+
+    # when: somebody lowers what the stream takes, or takes the limits away
+    await change(world, names.stream, max_msgs=13 * 500)
+    (messages,) = await told(**several)
+    assert "of each of 13 kinds 500, 6,500 in all, and the stream takes 6,500; set IMI_COMMANDS_MAX_PER_" in messages
+    await change(world, names.stream, max_bytes=-1, **UNLIMITED_SENDERS)
+    (unlimited,) = await told(**several)
+    assert "of each of 13 kinds any number, of 65,536 bytes, and the stream has no limit of them; set" in unlimited
 
 
 async def test_settings_that_a_stream_was_made_with_are_named(world: World) -> None:
