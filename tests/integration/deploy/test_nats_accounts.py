@@ -18,6 +18,7 @@ from registry.commands.catalogue import COMMANDS
 from registry.errors import RegistryError, Unavailable
 from registry.position import Last
 from tests.support.everything import first_handled
+from tests.support.nats.command_limits import command_limits
 from tests.support.nats.deployed import DEPLOY, Deployed, deployed_server, first_buried, service
 from tests.support.nats.permissions import USERS, lines_of_users, refusals
 from tests.support.relay_process import RelayProcess
@@ -33,7 +34,7 @@ def deployed() -> Iterator[Deployed]:
 
 
 async def test_each_user_can_do_what_it_is_for(there: World, deployed: Deployed) -> None:
-    async with service(there, deployed):
+    async with service(there, deployed, **command_limits("compose")):
         async with deployed.client("command") as client:
             project = await client.register_project(**PROJECT)
             with pytest.raises(RegistryError, match="project"):

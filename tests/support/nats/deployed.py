@@ -109,14 +109,17 @@ def deployed_server(
 
 
 @asynccontextmanager
-async def service(there: World, deployed: Deployed) -> AsyncIterator[None]:
-    """Publisher and applier there, each as its user; they must not have been hindered in anything."""
+async def service(there: World, deployed: Deployed, **limits: int) -> AsyncIterator[None]:
+    """Publisher and applier there, each as its user; they must not have been hindered in anything.
+
+    `limits` are those of the stream of commands.
+    """
     publisher, applier = deployed.settings("publisher"), deployed.settings("applier")
     async with (
         there.relay(**publisher) as relay,
         there.history(**publisher),
         there.queries(**publisher),
-        there.applier(**applier) as commands,
+        there.applier(**applier, **limits) as commands,
     ):
         yield
         assert relay.problems() == commands.problems() == []
