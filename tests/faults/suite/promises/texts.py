@@ -100,9 +100,11 @@ OTHERS = [
     ),
     (
         "One sender of commands keeps no other waiting for more than its turn",
-        "lanes by sender, and a limit of messages for each; of bytes there is none, and large commands "
-        "[fill the stream](nats.md#limits-of-the-streams): [ADR 5](adr/0005-commands.md)",
-        "`tests/integration/commands/test_fairness.py`, `tests/integration/deploy/test_nats_floods.py`",
+        "lanes by sender, and a limit of messages for each; of bytes by "
+        "[a rule](nats.md#one-sender-and-the-bytes-of-the-stream) that deploy/ keeps, and the defaults do not: "
+        "[ADR 5](adr/0005-commands.md)",
+        "`tests/integration/commands/test_fairness.py`, `tests/integration/deploy/test_nats_floods.py`, "
+        "`tests/integration/deploy/test_nats_senders.py`",
     ),
     (
         "HTTP requests that are half-open, slow, endless or without end stop nothing",
