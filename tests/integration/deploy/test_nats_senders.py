@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import orjson
 import pytest
@@ -71,8 +72,9 @@ async def flooded(deployed: Deployed) -> dict[str, Counter[int]]:
     return said
 
 
+@pytest.mark.parametrize("away", ["applier", "PostgreSQL"])
 async def test_who_floods_with_the_largest_commands_is_busy_and_others_are_carried_out(
-    there: World, deployed: Deployed
+    there: World, deployed: Deployed, away: str
 ) -> None:
     # given
     limits = {"commands_max_per_sender": MOST, "command_max_bytes": SIZE, "commands_max_bytes": KEEPS_THE_RULE}
@@ -82,22 +84,26 @@ async def test_who_floods_with_the_largest_commands_is_busy_and_others_are_carri
     assert limits_of(found.config, there.nats.max_payload).leave_bytes
 
     # when
-    said = await flooded(deployed)
+    elsewhere = there.at(database="postgresql:///imi_registry?host=/nowhere")
+    async with AsyncExitStack() as stack:
+        if away == "PostgreSQL":
+            await stack.enter_async_context(elsewhere.applier(**applier))
+        said = await flooded(deployed)
 
-    # then
-    assert said == {kind: {0: MOST, STORE_FAILED: FLOOD - MOST} for kind in COMMANDS}
-    assert (await info(there)).state.bytes > len(COMMANDS) * MOST * SIZE, "the server counts more than the commands"
-    async with deployed.client("command") as flood:
-        with pytest.raises(Busy):
-            await flood.post("project.register", PROJECT)
-    async with deployed.client("flume") as other:
-        for number in range(MOST):
-            large = {
-                "name": "flume",
-                "remote_origin": f"git@github.com:o/p{number}.git",
-                "metadata": {"x": "y" * 15_000},
-            }
-            await other.post("project.register", large)
+        # then
+        assert said == {kind: {0: MOST, STORE_FAILED: FLOOD - MOST} for kind in COMMANDS}
+        assert (await info(there)).state.bytes > len(COMMANDS) * MOST * SIZE, "the server counts more than the commands"
+        async with deployed.client("command") as flood:
+            with pytest.raises(Busy):
+                await flood.post("project.register", PROJECT)
+        async with deployed.client("flume") as other:
+            for number in range(MOST):
+                large = {
+                    "name": "flume",
+                    "remote_origin": f"git@github.com:o/p{number}.git",
+                    "metadata": {"x": "y" * 15_000},
+                }
+                await other.post("project.register", large)
 
     async with there.applier(**applier):
         await there.commands_done()
