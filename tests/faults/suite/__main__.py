@@ -89,6 +89,7 @@ def conclude(run: results.Run, outcome: Outcome, folder: Path) -> bool:
 
 def _show(run: results.Run, outcome: Outcome) -> None:
     print(f"{run.faults} faults in {run.seconds:,.0f} s; {run.entries:,} changes, {run.outcomes:,} outcomes")
+    print(f"{run.acts:6} of the changes are acts")
     print(f"{run.messages:6} messages, {run.overtaking} of them before a backlog")
     for name, count in run.counts.items():
         print(f"{count:6} {name}")

@@ -3,7 +3,8 @@
 The truth is the ledger, a table of the writers' own: each transaction writes its entries there, too, so PostgreSQL
 itself tells which were committed. Commands cannot do that; of those the outcome tells, and one of unknown outcome may
 be told or not. An event of an outcome is one more entry of the command's row, behind its change: the answer that the
-sender noted, under the id that he gave, told once; what is told of a command that nobody sent was never committed.
+sender noted, under the id that he gave, told once; what is told of a command that nobody sent was never committed. What
+makes, ends, merges or moves a project or a worktree is an entry of the ledger, too, between changes of its row.
 
 A standby that lacks something and is promoted takes it back, as docs/high-availability.md says. What it lacked is
 known, since the lost primary was asked, too: it may have been told, once and in order among its like, and is committed
@@ -13,14 +14,18 @@ no more. Of commands nobody knows: one that was under way meanwhile may be told 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults.suite import history
-from tests.faults.suite.entries import OUTCOME, Command, Entry
+from tests.faults.suite.entries import Command, Entry
+
+BY_PLACE, BY_PROJECT = attrgetter("place"), attrgetter("row")
+"""Whose changes have one order: all projects of a place, one after the other; to a subscriber those of one project."""
 
 
 class Allowed(NamedTuple):
@@ -67,6 +72,8 @@ class Verdict:
     """Message ids that the stream holds more than once, whatever the message is."""
     entries: int
     """Committed ones."""
+    acts: int
+    """Of these, what ended, merged or moved a project or a worktree, or took it up again."""
     outcomes: int
     """Of commands that were answered."""
     taken_back: int
@@ -89,20 +96,21 @@ def judge(folder: Path) -> Verdict:
     for line in history.read(folder, history.WRITTEN):
         if line["outcome"] == "committed" and line["is_durable"]:
             durable.update(Entry(*entry) for entry in line["entries"])
-    outcomes: dict[Entry, Entry] = {}
+    outcomes: set[Entry] = set()
     for line in history.read(folder, history.COMMANDED):
         is_answered = line["outcome"] != "unknown"
         command = Command(line["id"], Entry(*line["entry"]), line["outcome" if is_answered else "verdict"])
         is_doubtful = any(_is_of(line, loss) for loss in losses)
         (doubtful if is_doubtful else confirmed if is_answered else unknown).update(command.entries)
-        outcomes[Entry(OUTCOME, 0, command.outcome.token)] = command.outcome
+        outcomes.add(command.outcome)
     allowed = Allowed(confirmed, unknown, doubtful, taken_back)
+    written = {entry.as_told: entry for entry in confirmed | unknown | doubtful}
 
-    def told(name: str) -> Told:
-        """What `name` notes; outcomes in the rows of their commands, one of no command as it is."""
-        return compare(allowed, [outcomes.get(entry, entry) for entry in history.entries(folder, name)])
+    def told(name: str, row_of: Callable[[Entry], str] = BY_PLACE) -> Told:
+        """What `name` notes, each in its row; one that nobody made as it is."""
+        return compare(allowed, [written.get(entry, entry) for entry in history.entries(folder, name)], row_of)
 
-    subscriber = told(history.HANDLED)
+    subscriber = told(history.HANDLED, BY_PROJECT)
     repeated, subscriber.duplicated = len(subscriber.duplicated), []
     ids = Counter(line["id"] for line in history.read(folder, history.MESSAGES))
     return Verdict(
@@ -112,8 +120,9 @@ def judge(folder: Path) -> Verdict:
         repeated=repeated,
         forgotten=sorted(durable - committed - taken_back.keys()),
         same_id=[id_ for id_, times in ids.items() if times > 1],
-        entries=len(confirmed.difference(outcomes.values())),
-        outcomes=len(confirmed.intersection(outcomes.values())),
+        entries=len(confirmed - outcomes),
+        acts=sum(entry.is_act for entry in confirmed - outcomes),
+        outcomes=len(confirmed & outcomes),
         taken_back=len(taken_back.keys() - committed),
     )
 
@@ -124,14 +133,14 @@ def _is_of(command: dict[str, Any], loss: dict[str, Any]) -> bool:
     return bool(command["sent_at"] < loss["over_at"] and not is_over)
 
 
-def compare(allowed: Allowed, told: Iterable[Entry]) -> Told:
+def compare(allowed: Allowed, told: Iterable[Entry], row_of: Callable[[Entry], str] = BY_PLACE) -> Told:
     """Compare; `told` is in the order of telling."""
     confirmed, unknown, doubtful, eras = allowed
     told = list(told)
     known = set(told)
     rows: dict[tuple[str, int], list[Entry]] = {}
     for entry in dict.fromkeys(told):
-        rows.setdefault((entry.row, eras.get(entry, 0)), []).append(entry)
+        rows.setdefault((row_of(entry), eras.get(entry, 0)), []).append(entry)
     return Told(
         lost=sorted(confirmed - known),
         phantoms=sorted(known - confirmed - unknown - doubtful),

@@ -9,10 +9,11 @@ from contextlib import suppress
 import psycopg
 from psycopg import AsyncConnection
 
+from tests.faults.suite.changes.numbered import change
 from tests.faults.suite.entries import Entry
 from tests.faults.suite.history import HANDLED
 from tests.faults.suite.installation import PREFIX, Installation
-from tests.faults.suite.writers import CONNECT, LOST, MARKER, change
+from tests.faults.suite.writers import CONNECT, LOST, MARKER
 
 POLL_SECONDS = 0.05
 LOOKED_AT_BYTES = 4 * 1024 * 1024

@@ -25,12 +25,17 @@ without it are not on it. Two publishers, two appliers, a subscriber, PostgreSQL
 cluster of three nats-servers work, each on lines of its own (the nodes among themselves, the standby to its primary and
 PgBouncer, too), while eight writers change shared rows by SQL and by commands: some roll back, some hold transactions
 open, one writes through PgBouncer, some do not wait for the disk, some write more than a batch holds. A row stands for
-a project and its worktree, whose changes have one order; with one of the publishers those of a project of which nothing
-waits go before a backlog of ten already, else of 5,000 ([ADR 18](adr/0018-lane.md)). Faults come in random order, two
-at once now and then, for up to twelve seconds, in the long form for minutes, too. The judge reads what the writers' own
-table holds, every message of the stream with a bare NATS client, a replay, and what the subscriber noted: neither the
-outbox nor the relay's record is believed. Of commands it reads what their senders were answered: each has one event of
-its outcome, under the id that the sender gave, behind its change. A run that fails keeps its history.
+a project and its worktrees, whose changes have one order; with one of the publishers those of a project of which
+nothing waits go before a backlog of ten already, else of 5,000 ([ADR 18](adr/0018-lane.md)). Most rows are there all
+the time. Twenty are projects that come and go: they are registered, with up to three worktrees, deactivated and taken
+up again, merged into one another with all that is in them, deleted, and registered anew; their worktrees are merged,
+removed, taken up again and deleted. Each of these is an entry in the writers' table like a change, told by one event,
+in the order of its row. (To a subscriber it is that of its project: one that is registered anew has another id, and a
+worktree that a merge moves has another project.) Faults come in random order, two at once now and then, for up to
+twelve seconds, in the long form for minutes, too. The judge reads what the writers' own table holds, every message of
+the stream with a bare NATS client, a replay, and what the subscriber noted: neither the outbox nor the relay's record
+is believed. Of commands it reads what their senders were answered: each has one event of its outcome, under the id that
+the sender gave, behind its change. A run that fails keeps its history.
 """
 
 TAKEOVERS_SINCE = """
@@ -88,6 +93,7 @@ def _runs(runs: list[Run]) -> list[str]:
     titles = [
         "faults",
         "changes",
+        "acts",
         "outcomes",
         "messages",
         "overtaking",
@@ -100,9 +106,8 @@ def _runs(runs: list[Run]) -> list[str]:
     parts.append(f"|---|---|---|---|{'--:|' * len(titles)}\n")
     parts += [
         f"| {run.date} | {run.version} | {run.commit} | {run.seed} | {run.faults} | {run.entries:,} "
-        f"| {'not judged' if run.outcomes is None else f'{run.outcomes:,}'} | {run.messages:,} "
-        f"| {run.overtaking:,} | {sum(run.broken.values())} | {run.repeated:,} | {run.taken_back:,} "
-        f"| {run.seconds / 60:.0f} |\n"
+        f"| {_judged(run.acts)} | {_judged(run.outcomes)} | {run.messages:,} | {run.overtaking:,} "
+        f"| {sum(run.broken.values())} | {run.repeated:,} | {run.taken_back:,} | {run.seconds / 60:.0f} |\n"
         for run in runs[-LATEST_RUNS:]
     ]
     for run in runs[-1:]:
@@ -110,13 +115,19 @@ def _runs(runs: list[Run]) -> list[str]:
             f"\nThe last one with {run.servers}. Events flowed again at the latest {run.slowest_recovery_seconds:g} s\n"
             f"after a fault was over ({run.slowest_recovery_of}).\n`handled again` counts events that the "
             "subscriber noted, and had not acknowledged when it was killed, and all of them\nwhere its "
-            "consumer was deleted while it was away, since it then begins anew;\n`outcomes` events of commands that "
-            "were answered, each looked for by the command's id;\n`overtaking` messages that went before a "
-            "backlog of other projects;\n`taken back` changes that were committed "
-            "while PostgreSQL did not wait for its standby, and that this one lacked when it was promoted:\n"
+            "consumer was deleted while it was away, since it then begins anew;\n`acts` the changes that deleted, "
+            "deactivated, removed, merged or moved a project or a worktree, or took it up again;\n"
+            "`outcomes` events of commands that were answered, each looked for by the command's id;\n"
+            "`overtaking` messages that went before a backlog of other projects;\n"
+            "`taken back` changes that were committed while PostgreSQL did not wait for its standby, and that\n"
+            "this one lacked when it was promoted:\n"
             "[high-availability.md](high-availability.md#what-asynchronous-replication-costs).\n"
         )
     return parts
+
+
+def _judged(count: int | None) -> str:
+    return "not judged" if count is None else f"{count:,}"
 
 
 def _kinds(runs: list[Run]) -> list[str]:

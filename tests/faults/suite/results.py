@@ -31,6 +31,8 @@ class Run(BaseModel):
     """Why each other kind was not; empty where that was not noted yet."""
     entries: int
     """Committed changes that writers numbered."""
+    acts: int | None = None
+    """Of these, what ended, merged or moved a project or a worktree; None where there were none yet."""
     outcomes: int | None = None
     """Answered commands, of whose outcomes an event each was looked for; None where they were not judged yet."""
     messages: int
@@ -141,6 +143,7 @@ def of(outcome: Outcome, commit: str) -> Run:
         counts=outcome.counts,
         left_out=outcome.left_out,
         entries=outcome.verdict.entries,
+        acts=outcome.verdict.acts,
         outcomes=outcome.verdict.outcomes,
         messages=outcome.messages,
         overtaking=outcome.overtaking,

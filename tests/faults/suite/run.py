@@ -133,7 +133,7 @@ async def collected(database_url: str, nats_url: str, prefix: str, folder: Path)
             await mark(database_url)  # behind the events of the last commands, which no ledger has
         committed = ledger(database_url)
         _note(folder, LEDGER, list(enumerate(committed)))
-        wanted = set(committed)
+        wanted = {entry.as_told for entry in committed}
         try:
             async with asyncio.timeout(REST_SECONDS):
                 while missing := wanted:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.faults.suite import results
 from tests.faults.suite.__main__ import conclude
+from tests.faults.suite.judging.noting import A1, A2
 from tests.faults.suite.run import Outcome
-from tests.faults.suite.test_suite import A1, A2
 from tests.faults.suite.test_suite import noted as judged
 from tests.support.processes import environment
 from tests.support.services import wait_until

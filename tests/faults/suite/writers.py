@@ -1,4 +1,4 @@
-"""Writers: they change rows of the registry by plain SQL and by commands, and note what was confirmed to them.
+"""Writers: they change, make and end rows of the registry by SQL and by commands, and note what was confirmed to them.
 
 Several share each row. A change's number is taken under the row's lock, so numbers are in the order of the commits.
 """
@@ -10,7 +10,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import psycopg
@@ -18,7 +18,9 @@ from psycopg import AsyncConnection
 
 from registry.client import RegistryClient, Sending
 from registry.errors import NotFound, OutcomeUnknown, Unavailable
-from tests.faults.suite.entries import MARK, Command, Entry
+from tests.faults.suite.changes.lives import LIVES, step
+from tests.faults.suite.changes.numbered import CHANGE, CHANGE_WORKTREE, change
+from tests.faults.suite.entries import MARK, Command, Entry, origin_of
 from tests.faults.suite.history import COMMANDED, WRITTEN, Notes
 
 ROWS = [f"s{number}" for number in range(8)]
@@ -31,6 +33,8 @@ MARKER = "marker"
 IDLE = "idle"
 """The row that a transaction changes and then keeps locked for minutes."""
 ROLLED_BACK, HELD_OPEN, BULK, TWICE, QUIET = 0.15, 0.02, 0.003, 0.1, 0.3
+LIVING = 0.25
+"""Transactions in which something comes or goes; in half of them nothing else happens."""
 BULK_ENTRIES = 1_200
 """More than one batch of the stream holds."""
 REJECTED = 20
@@ -46,10 +50,6 @@ TABLES = """
 CREATE TABLE entry_ledger (row text NOT NULL, number int NOT NULL, token text NOT NULL);
 CREATE TABLE entry_number (row text PRIMARY KEY, number int NOT NULL DEFAULT 0);
 """
-NUMBER = "UPDATE entry_number SET number = number + 1 WHERE row = %s RETURNING number"
-CHANGE = "UPDATE projects SET description = %s WHERE name = %s"
-CHANGE_WORKTREE = "UPDATE worktrees SET last_commit_message = %s WHERE name = %s"
-NOTE = "INSERT INTO entry_ledger (row, number, token) VALUES (%s, %s, %s)"
 BULK_CHANGE = """
 INSERT INTO agent_activities (agent_id, worktree_id, activity_type, description)
 SELECT 'bulk', (SELECT id FROM worktrees WHERE name = 's0'), 'modified', %(mark)s || ' ' || row || ' 1 ' || %(token)s
@@ -76,17 +76,14 @@ class Setting(NamedTuple):
 
 
 def prepare(conn: psycopg.Connection[Any]) -> None:
-    """Make the ledger, and the rows that are written."""
+    """Make the ledger, and the rows that are written; those that come and go are not there yet."""
     conn.execute(TABLES)
     for row in [*ROWS, *QUIET_ROWS, *COMMAND_ROWS, MARKER, IDLE]:
         (project,) = conn.execute("SELECT register_project(%s, %s)", [row, origin_of(row)]).fetchone() or ()
         conn.execute("INSERT INTO entry_number (row) VALUES (%s)", [row])
         conn.execute("SELECT register_worktree(%s, 'feat', %s, %s, %s)", [project, row, f"feat/{row}", f"/w/{row}"])
-
-
-def origin_of(row: str) -> str:
-    """The origin of the row's project."""
-    return f"git@github.com:{MARK}/{row}.git"
+    for row in LIVES:
+        conn.execute("INSERT INTO entry_number (row) VALUES (%s)", [row])
 
 
 class Writers:
@@ -143,7 +140,10 @@ class Writers:
             async with conn.transaction():
                 await conn.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
                 await conn.execute(f"SET LOCAL synchronous_commit = {'on' if setting.is_durable else 'off'}")
-                for row in _some_rows(rng):
+                is_living = rng.random() < LIVING
+                if is_living:
+                    made += await step(conn, rng)
+                for row in [] if is_living and rng.random() < 0.5 else _some_rows(rng):
                     for _ in range(2 if rng.random() < TWICE else 1):
                         made.append(await change(conn, row, rng.choice((CHANGE, CHANGE_WORKTREE))))
                 if rng.random() < BULK:
@@ -197,13 +197,3 @@ def _some_rows(rng: random.Random) -> list[str]:
     if rng.random() < QUIET:
         return rng.sample(QUIET_ROWS, rng.choices((1, 2), (90, 10))[0])
     return rng.sample(ROWS, rng.choices((1, 2, 4, len(ROWS)), (70, 20, 8, 2))[0])
-
-
-async def change(conn: AsyncConnection, row: str, statement: LiteralString = CHANGE) -> Entry:
-    """Change a row, or its worktree, within the open transaction; returns the entry."""
-    found = await (await conn.execute(NUMBER, [row])).fetchone()
-    assert found is not None
-    entry = Entry(row, found[0], uuid4().hex[:12])
-    await conn.execute(statement, [entry.text, row])
-    await conn.execute(NOTE, list(entry))
-    return entry

@@ -15,9 +15,9 @@ from time import monotonic
 from publisher.logs import configure
 from registry.client import RegistryClient
 from registry.errors import Unavailable
-from tests.faults.suite.entries import entry_in
+from tests.faults.suite.entries import entry_in, origin_of
 from tests.faults.suite.history import ANSWERED, Notes
-from tests.faults.suite.writers import RETRY_SECONDS, Writers, origin_of
+from tests.faults.suite.writers import RETRY_SECONDS, Writers
 
 
 async def main(folder: Path, row: str) -> None:

@@ -12,9 +12,10 @@ from uuid import uuid4
 import psutil
 import psycopg
 
+from tests.faults.suite.changes.numbered import change
 from tests.faults.suite.fault import ALONE, fault
 from tests.faults.suite.installation import Installation
-from tests.faults.suite.writers import IDLE, ROWS, change
+from tests.faults.suite.writers import IDLE, ROWS
 from tests.support.servers.replicas import Pair
 
 POSTGRESQL = "postgresql"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 PROMISES = [
     (
-        "Every committed change is in the stream, and the outcome of every command: nothing is lost",
+        "Every committed change, creation, merge and removal is in the stream, and the outcome of every command: "
+        "nothing is lost",
         "[ADR 1](adr/0001-outbox-and-relay.md)",
         "`tests/faults/suite`, `tests/faults/relay`",
         "lost",
@@ -36,7 +37,7 @@ PROMISES = [
         "lost at the subscriber",
     ),
     (
-        "… in the order of its row",
+        "… in the order of its project",
         "[ADR 10](adr/0010-durable-subscriptions.md)",
         "the same",
         "skipped at the subscriber",
