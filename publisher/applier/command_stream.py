@@ -8,6 +8,7 @@ Why: docs/adr/0005-commands.md.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -85,7 +86,7 @@ class CommandStream:
         self._leader: ConsumerInfo | None = None
         """The leader's consumer, as it was seen last."""
         self._lost: str | None = None
-        """The consumer whose leader is connected no longer."""
+        """The consumer whose leader is not heard of any longer."""
         self._bound: list[str] = []
 
     @property
@@ -117,8 +118,11 @@ class CommandStream:
         """
         metadata = (self._leader and self._leader.config.metadata) or {}
         with translated_nats(f"cannot see who takes commands from stream {self.name}"):
-            if await self._presence.is_over(metadata, STANDBY_POLL_SECONDS) and self._leader is not None:
-                self._lost = self._leader.name
+            is_over = await self._presence.is_over(metadata, STANDBY_POLL_SECONDS)
+            lost = self._leader.name if is_over and self._leader else None
+            if lost is not None and lost == self._lost:  # it asks for commands nevertheless
+                await asyncio.sleep(STANDBY_POLL_SECONDS)
+            self._lost = lost
 
     async def _create(self) -> bool:
         """Create the consumer, which is the lead; False where another one has it."""
@@ -183,7 +187,8 @@ class CommandStream:
     async def _depose_the_gone(self) -> bool:
         """Delete the consumer of a leader that is connected no longer, or has not asked for commands for a while.
 
-        Returns whether there was one.
+        Returns whether there was one. Of who is not heard of any longer, but asks for commands, it is this server that
+        hears nothing: a route is broken, or it was another one who listened.
         Being wrong is harmless: both then hold commands from the first one on and in order, and the ledger lets each
         be applied once.
         """
@@ -197,7 +202,7 @@ class CommandStream:
             look = STANDBY_POLL_SECONDS
             self._idle_for = {one: self._idle_for.get(one, -look) + look for one in idle}
             gone = [name for (name, _), seconds in self._idle_for.items() if seconds >= GONE_SECONDS]
-            gone += [info.name for info in leaders if info.name == self._lost]
+            gone += [name for name, _ in idle if name == self._lost]
             if gone:
                 await self._js.delete_consumer(self.name, gone[0])  # NotFound: another standby was quicker
                 return True

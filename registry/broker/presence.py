@@ -19,6 +19,8 @@ from registry.validation import INBOX
 
 LISTENS_ON = "imi-listens-on"
 """Key in the metadata."""
+MOST_CHARACTERS = 250
+"""A server ends the connection on which a subject of thousands is said."""
 ASK_AGAIN_SECONDS = 0.1
 """Where nobody listens any longer the server is asked once more, so much later."""
 
@@ -48,7 +50,8 @@ class Presence:
         Raises what nats-py raises.
         """
         subject = metadata.get(LISTENS_ON, "")  # one of an earlier version says nothing
-        if not self._may_ask or not re.fullmatch(INBOX, subject):
+        is_inbox = len(subject) <= MOST_CHARACTERS and re.fullmatch(INBOX, subject)
+        if not self._may_ask or not is_inbox:
             await asyncio.sleep(seconds)
         elif await self._is_heard(subject, seconds):
             self._was_there = subject
