@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
-from publisher.applier import ledger
 from publisher.applier.actors import Actors
 from publisher.applier.command_stream import CommandStream
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.metrics import ApplierMetrics
-from publisher.applier.reach import stay_in_reach
+from publisher.applier.reach import Reach
 from publisher.applier.workers import Workers
 from publisher.health import Role
 from publisher.part import Part
@@ -112,17 +111,17 @@ class Applier(Part):
 
     async def _lead(self, stream: CommandStream, dead_letters: DeadLetters) -> None:
         """Have commands carried out until the lead is lost. Who does not reach PostgreSQL leaves it to others."""
-        async with ledger.connect(self._database_url, self._name, 0):
-            pass
-        self._became("leader")
-        actors = Actors(self._settings.actors)
-        workers = Workers(
-            self._database_url, self._name, stream, dead_letters, stream.profile, self._metrics, actors, self._attempts
-        )
+        async with Reach(self._database_url, self._name) as reach:
+            self._became("leader")
+            actors = Actors(self._settings.actors)
+            about = (stream, dead_letters, stream.profile, self._metrics, actors, self._attempts)
+            workers = Workers(self._database_url, self._name, *about)
 
-        async def leave() -> None:
-            await self._resign(stream)
-            self._metrics.became("starting")
+            async def leave() -> None:
+                await self._resign(stream)
+                self._metrics.became("starting")
 
-        staying = stay_in_reach(self._database_url, self._name, workers.waits_since, leave)
-        await run_until(asyncio.Event(), [workers.run(), staying])
+            try:
+                await run_until(asyncio.Event(), [workers.run(), reach.stay(workers.waits_since, leave)])
+            except Unavailable as error:
+                raise reach.lost or error from None  # once left, the stream gives no more

@@ -86,15 +86,29 @@ async def connect(database_url: str, name: str, lock_seconds: float) -> AsyncIte
 
     Raises `NoConnection` when it cannot be made.
     """
-    settings = f"{SESSION} SET lock_timeout = {lock_seconds * 1000:.0f};"
-    try:
-        conn = await open_connection(database_url, name, direct(settings))
-    except Unavailable as error:
-        raise NoConnection(str(error)) from error
+    conn = await open_session(database_url, name, lock_seconds)
     try:
         yield conn
     finally:
         await conn.close()
+
+
+async def open_session(database_url: str, name: str, lock_seconds: float) -> Connection:
+    """As `connect`, for whoever closes it himself."""
+    settings = f"{SESSION} SET lock_timeout = {lock_seconds * 1000:.0f};"
+    try:
+        return await open_connection(database_url, name, direct(settings))
+    except Unavailable as error:
+        raise NoConnection(str(error)) from error
+
+
+async def answered(conn: Connection) -> None:
+    """Return once PostgreSQL answers on `conn`. Raises `NoConnection`; `conn` is closed then."""
+    try:
+        await conn.execute("SELECT")
+    except psycopg.Error as error:
+        await conn.close()
+        raise NoConnection(str(_translated(error))) from error
 
 
 async def apply(conn: Connection, commands: Sequence[Command]) -> list[Outcome]:

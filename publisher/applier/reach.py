@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
+from typing import Self
 
 from publisher.applier import ledger
 from registry.concurrency.tasks import end
@@ -19,38 +20,68 @@ LOOK_SECONDS = 1.0
 WAITED_SECONDS = 0.5
 """A command that has waited for so long, while no other was done, is a reason to ask."""
 CUT_OFF_SECONDS = 2.0
-"""PostgreSQL that lets nobody in for so long, and does nothing meanwhile, is out of reach."""
+"""PostgreSQL that answers nothing for so long, and does nothing meanwhile, is out of reach."""
+STEPS = 8
+"""These are waited for in as many steps: of a process that was stalled itself only one of them is over."""
 RETRY_SECONDS = 0.25
 
 
-async def stay_in_reach(
-    database_url: str, name: str, waits_since: Callable[[], float | None], leave: Callable[[], Awaitable[None]]
-) -> None:
-    """Look whether PostgreSQL lets anybody in, as long as commands wait and none is done; when not, `leave`, at once.
+class Reach:
+    """A connection to PostgreSQL on which nothing is done but to ask whether it answers.
 
-    `waits_since` tells since when (`monotonic`) that is so; None when nothing waits. Raises `NoConnection` once left.
+    It is made before there is a reason to ask: a new one may be refused, or take long, while those that stand do their
+    work.
     """
-    while True:
-        await tick(LOOK_SECONDS)
-        since = waits_since()
-        if since is None or monotonic() - since < WAITED_SECONDS:
-            continue
-        entering = asyncio.ensure_future(_enter(database_url, name))
-        try:
-            await asyncio.wait([entering], timeout=CUT_OFF_SECONDS)
-            if entering.done():
-                entering.result()
-            elif waits_since() == since:
-                await leave()
-                raise ledger.NoConnection(f"PostgreSQL lets nobody in for {CUT_OFF_SECONDS:g} s: others may lead")
-        finally:
-            await end([entering])  # which takes until PostgreSQL, or TCP, has answered
 
+    def __init__(self, database_url: str, name: str) -> None:
+        self._database_url = database_url
+        self._name = name
+        self._conn: ledger.Connection | None = None
+        self.lost: ledger.NoConnection | None = None
+        """Why the lead was left."""
 
-async def _enter(database_url: str, name: str) -> None:
-    """Return once a connection was made."""
-    while True:
-        with suppress(ledger.NoConnection):
-            async with ledger.connect(database_url, name, 0):
+    async def __aenter__(self) -> Self:
+        """Connect. Raises `NoConnection`."""
+        self._conn = await ledger.open_session(self._database_url, self._name, 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of the connection."""
+        if self._conn is not None:
+            await self._conn.close()
+
+    async def stay(self, waits_since: Callable[[], float | None], leave: Callable[[], Awaitable[None]]) -> None:
+        """Look whether PostgreSQL answers, as long as commands wait and none is done; when not, `leave`, at once.
+
+        `waits_since` tells since when (`monotonic`) that is so; None when nothing waits. Raises `NoConnection`
+        once left.
+        """
+        while True:
+            await tick(LOOK_SECONDS)
+            since = waits_since()
+            if since is None or monotonic() - since < WAITED_SECONDS:
+                continue
+            asking = asyncio.ensure_future(self._ask())
+            try:
+                for _ in range(STEPS):
+                    await asyncio.wait([asking], timeout=CUT_OFF_SECONDS / STEPS)
+                if asking.done():
+                    asking.result()
+                elif waits_since() == since:
+                    self.lost = ledger.NoConnection(
+                        f"PostgreSQL does not answer within {CUT_OFF_SECONDS:g} s: others may lead"
+                    )
+                    await leave()
+                    raise self.lost
+            finally:
+                await end([asking])  # which takes until PostgreSQL, or TCP, has answered
+
+    async def _ask(self) -> None:
+        """Return once PostgreSQL has answered, on a new connection where the last one is lost."""
+        while True:
+            with suppress(ledger.NoConnection):
+                if self._conn is None or self._conn.closed:
+                    self._conn = await ledger.open_session(self._database_url, self._name, 0)
+                await ledger.answered(self._conn)
                 return
-        await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)

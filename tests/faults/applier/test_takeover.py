@@ -7,9 +7,12 @@ import asyncio
 
 import psycopg
 import pytest
+from nats.aio.subscription import Subscription
 
 from publisher.applier import reach
 from publisher.applier.metrics import ApplierMetrics
+from publisher.applier.reach import Reach
+from registry.broker.presence import Presence
 from registry.database.connecting import look
 from tests.support.commands import ORIGIN, PROJECT, envelope
 from tests.support.proxy import postgres_proxy
@@ -79,15 +82,15 @@ async def test_a_leader_whose_commands_wait_for_a_lock_keeps_the_lead(
 ) -> None:
     for name, seconds in {"LOOK_SECONDS": 0.02, "WAITED_SECONDS": 0.0}.items():
         monkeypatch.setattr(reach, name, seconds)
-    entered = 0
-    enter = reach._enter
+    asked = 0
+    ask = Reach._ask
 
-    async def counted(database_url: str, name: str) -> None:
-        nonlocal entered
-        await enter(database_url, name)
-        entered += 1
+    async def counted(reach: Reach) -> None:
+        nonlocal asked
+        await ask(reach)
+        asked += 1
 
-    monkeypatch.setattr(reach, "_enter", counted)
+    monkeypatch.setattr(Reach, "_ask", counted)
 
     async with world.applier() as metrics:
         await world.ask("project.register", envelope("project.register", PROJECT))
@@ -95,9 +98,45 @@ async def test_a_leader_whose_commands_wait_for_a_lock_keeps_the_lead(
             conn.execute("SELECT FROM projects FOR UPDATE")  # held until the block ends
             await world.send("project.update", envelope("project.update", {"remote_origin": ORIGIN, "name": "q"}))
             async with asyncio.timeout(20):
-                while entered < 3:
+                while asked < 3:
                     await asyncio.sleep(0.01)
         await world.commands_done()
-        looked = entered
+        looked = asked
         await asyncio.sleep(0.2)
-        assert (entered, metrics.role, metrics.interrupted) == (looked, "leader", 0)  # idle, it asks nothing
+        assert (asked, metrics.role, metrics.interrupted) == (looked, "leader", 0)  # idle, it asks nothing
+
+
+async def test_a_leader_keeps_the_lead_where_postgresql_has_no_room_for_another_connection(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in {"LOOK_SECONDS": 0.02, "WAITED_SECONDS": 0.0, "CUT_OFF_SECONDS": 0.4}.items():
+        monkeypatch.setattr(reach, name, seconds)
+
+    async with world.applier() as leader, world.applier() as standby:
+        await world.ask("project.register", envelope("project.register", PROJECT))
+        with psycopg.connect(world.database) as conn:
+            conn.execute("SELECT FROM projects FOR UPDATE")
+            await world.send("project.update", envelope("project.update", {"remote_origin": ORIGIN, "name": "q"}))
+            await asyncio.sleep(0.3)
+            with psycopg.connect(world.database, autocommit=True) as other:
+                other.execute(f'ALTER DATABASE "{other.info.dbname}" CONNECTION LIMIT 1')
+            await asyncio.sleep(2)
+            assert (leader.role, standby.role, leader.interrupted) == ("leader", "standby", 0)
+        await world.commands_done()
+
+
+async def test_a_leader_that_is_not_heard_of_but_asks_for_commands_keeps_the_lead(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Subscription] = []
+
+    async def show(presence: Presence) -> None:
+        shown.append(await presence._client.subscribe(presence._subject))
+
+    monkeypatch.setattr(Presence, "show", show)
+
+    async with world.applier() as leader, world.applier() as standby:
+        await asyncio.sleep(1.2)  # the standby has heard of it
+        await shown[0].unsubscribe()  # as when the route between their two servers is broken
+        await asyncio.sleep(2)
+        assert (leader.role, standby.role, leader.interrupted) == ("leader", "standby", 0)
