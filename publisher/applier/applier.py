@@ -49,10 +49,10 @@ class Applier(Part):
 
     async def work(self) -> None:
         """Stand by, then lead, until that ends."""
-        async with self._open() as (stream, dead_letters):
-            await self._stand_by(stream)
+        async with self._open() as (stream, dead_letters), Reach(self._database_url, self._name) as reach:
+            await self._stand_by(stream, reach)
             try:
-                await self._lead(stream, dead_letters)
+                await self._lead(stream, dead_letters, reach)
             finally:
                 await self._resign(stream)
 
@@ -87,13 +87,13 @@ class Applier(Part):
         if await stream.open() and self._has_worked:
             log.warning("a stream was gone with what it held: made anew", stream=stream.name)
 
-    async def _stand_by(self, stream: CommandStream) -> None:
-        """Wait for the lead."""
-        while not await stream.try_lead():
+    async def _stand_by(self, stream: CommandStream, reach: Reach) -> None:
+        """Wait for the lead, and take it. Who does not reach PostgreSQL leaves it to others."""
+        while not (await stream.lead.is_free() and await reach.is_there() and await stream.take_lead()):
             if self._metrics.role != "standby":
                 self._metrics.outage.note("standing by", stream=stream.name)
                 self._became("standby")
-            await stream.wait()
+            await stream.lead.wait()
         say = log.info if self._metrics.role == "standby" else self._metrics.outage.note
         say("applying", stream=stream.name)
 
@@ -107,21 +107,20 @@ class Applier(Part):
         """Give up the lead. An applier that cannot say so is one that was killed; why it ends is what counts."""
         with suppress(RegistryError, TimeoutError):
             async with asyncio.timeout(RESIGN_SECONDS):
-                await stream.resign()
+                await stream.lead.resign()
 
-    async def _lead(self, stream: CommandStream, dead_letters: DeadLetters) -> None:
-        """Have commands carried out until the lead is lost. Who does not reach PostgreSQL leaves it to others."""
-        async with Reach(self._database_url, self._name) as reach:
-            self._became("leader")
-            actors = Actors(self._settings.actors)
-            about = (stream, dead_letters, stream.profile, self._metrics, actors, self._attempts)
-            workers = Workers(self._database_url, self._name, *about)
+    async def _lead(self, stream: CommandStream, dead_letters: DeadLetters, reach: Reach) -> None:
+        """Have commands carried out until the lead is lost."""
+        self._became("leader")
+        actors = Actors(self._settings.actors)
+        about = (stream, dead_letters, stream.profile, self._metrics, actors, self._attempts)
+        workers = Workers(self._database_url, self._name, *about)
 
-            async def leave() -> None:
-                await self._resign(stream)
-                self._metrics.became("starting")
+        async def leave() -> None:
+            await self._resign(stream)
+            self._metrics.became("starting")
 
-            try:
-                await run_until(asyncio.Event(), [workers.run(), reach.stay(workers.waits_since, leave)])
-            except Unavailable as error:
-                raise reach.lost or error from None  # once left, the stream gives no more
+        try:
+            await run_until(asyncio.Event(), [workers.run(), reach.stay(workers.waits_since, leave)])
+        except Unavailable as error:
+            raise reach.lost or error from None  # once left, the stream gives no more

@@ -50,6 +50,13 @@ class Reach:
         if self._conn is not None:
             await self._conn.close()
 
+    async def is_there(self) -> bool:
+        """True once PostgreSQL answers, on a new connection where the last one is lost. Raises `NoConnection`."""
+        if self._conn is None or self._conn.closed:
+            self._conn = await ledger.open_session(self._database_url, self._name, 0)
+        await ledger.answered(self._conn)
+        return True
+
     async def stay(self, waits_since: Callable[[], float | None], leave: Callable[[], Awaitable[None]]) -> None:
         """Look whether PostgreSQL answers, as long as commands wait and none is done; when not, `leave`, at once.
 
@@ -77,11 +84,9 @@ class Reach:
                 await end([asking])  # which takes until PostgreSQL, or TCP, has answered
 
     async def _ask(self) -> None:
-        """Return once PostgreSQL has answered, on a new connection where the last one is lost."""
+        """Return once PostgreSQL has answered."""
         while True:
             with suppress(ledger.NoConnection):
-                if self._conn is None or self._conn.closed:
-                    self._conn = await ledger.open_session(self._database_url, self._name, 0)
-                await ledger.answered(self._conn)
+                await self.is_there()
                 return
             await asyncio.sleep(RETRY_SECONDS)

@@ -103,7 +103,7 @@ class Workers:
         """Work until cancelled. Raises `Unavailable` when the stream gives no more commands."""
         together = [self._work(self._take_many, self._together, SHORT_LOCK_SECONDS) for _ in range(TOGETHER)]
         alone = [self._work(self._take_one, self._each, LONG_LOCK_SECONDS) for _ in range(ALONE)]
-        await run_until(asyncio.Event(), [self._stream.take(), self._sort(), *together, *alone])
+        await run_until(asyncio.Event(), [self._stream.take(), self._stream.compare(), self._sort(), *together, *alone])
 
     async def _sort(self) -> None:
         """Read what comes and put it in its lane, or among the dead letters."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple, TypeGuard
 
 from nats.aio.msg import Msg
 
@@ -42,12 +42,32 @@ class Delivery(NamedTuple):
         """What a line of the log names the event by."""
         return {"event_id": self._attribute("id"), "correlation_id": self._attribute("correlationid")}
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """What it must wait for: events of one project are handled one after the other, those of none, too.
+
+        A worktree that moves, and projects that are merged, are about two. Of an event whose data is elsewhere it is
+        known by its own project alone.
+        """
+        try:
+            attributes = attributes_of(self.payload)
+        except Invalid:
+            return frozenset({NO_PROJECT})
+        data = attributes.get("data") or {}
+        before = [part["project_id"] for part in (data.get("changed"), data.get("loser")) if _has_project(part)]
+        named = [name for name in (attributes.get("partitionkey"), *before) if isinstance(name, str)]
+        return frozenset(named or [NO_PROJECT])
+
     def _attribute(self, name: str) -> str | None:
         try:
             value = attributes_of(self.payload).get(name)
         except Invalid:
             return None
         return value if isinstance(value, str) else None
+
+
+def _has_project(part: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(part, Mapping) and "project_id" in part
 
 
 Handler = Callable[[Delivery], Awaitable[None]]
@@ -58,11 +78,6 @@ class Held(NamedTuple):
 
     delivery: Delivery
     message: Msg
-
-    @property
-    def project(self) -> str:
-        """What it must wait for: events of one project are handled one after the other, those of none, too."""
-        return self.delivery.project_id or NO_PROJECT
 
 
 class Hand:

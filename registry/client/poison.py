@@ -22,7 +22,6 @@ from registry.dead_letters.stream import LetterStream
 from registry.errors import NotFound, RegistryError, Unavailable
 from registry.log import log
 from registry.profiles.profile import Profile
-from registry.subjects import NO_PROJECT
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether somebody asked for a redelivery."""
@@ -38,11 +37,6 @@ class Again(NamedTuple):
     delivery: Delivery
     letter: DeadLetter
     request: Redelivery
-
-    @property
-    def project(self) -> str:
-        """What it must wait for: it is not handled at once with another event of its project."""
-        return self.delivery.project_id or NO_PROJECT
 
 
 Item = Held | Again
@@ -206,7 +200,7 @@ class Poison:
                 else:
                     delivery = Delivery(letter.subject, letter.payload, letter.sequence, is_redelivered=True)
                     again = self._under_way[request.event_id] = Again(delivery, letter, request)
-                    lanes.add(Job(again, {again.project}))
+                    lanes.add(Job(again, again.delivery.keys))
             after = request.number
         return after
 

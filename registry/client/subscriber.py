@@ -122,7 +122,7 @@ class Subscriber:
             self._hand.begin(self._hand.done)  # what is not begun is left to whoever reads next
 
     async def _sort(self, pull: Pull, turn: Turn) -> None:
-        """Put each event in the lane of its project; those of none share one."""
+        """Put each event in the lane of its project, or of both; those of none share one."""
         while True:
             message = await pull.next()
             if message.metadata.sequence.consumer == 1:  # the first one of another consumer has this number, too
@@ -131,7 +131,7 @@ class Subscriber:
             if not self._hand.take(held):
                 await self._acknowledge(message)
             elif self._wanted.has(message.headers, message.data):
-                self._lanes.add(Job(held, {held.project}))
+                self._lanes.add(Job(held, held.delivery.keys))
             else:
                 await self._done(held)
 

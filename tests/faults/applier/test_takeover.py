@@ -15,7 +15,7 @@ from publisher.applier.reach import Reach
 from registry.broker.presence import Presence
 from registry.database.connecting import look
 from tests.support.commands import ORIGIN, PROJECT, envelope
-from tests.support.proxy import postgres_proxy
+from tests.support.proxy import nats_proxy, postgres_proxy
 from tests.support.world import World
 
 NEVER = 1e9
@@ -31,7 +31,7 @@ async def until_role(metrics: ApplierMetrics, role: str) -> None:
 async def test_a_leader_whose_connection_is_gone_is_followed_without_waiting_for_its_silence(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("publisher.applier.command_stream.GONE_SECONDS", NEVER)
+    monkeypatch.setattr("publisher.applier.lead.GONE_SECONDS", NEVER)
 
     with world.process() as leader:
         await leader.until_logged("applying")
@@ -140,3 +140,44 @@ async def test_a_leader_that_is_not_heard_of_but_asks_for_commands_keeps_the_lea
         await shown[0].unsubscribe()  # as when the route between their two servers is broken
         await asyncio.sleep(2)
         assert (leader.role, standby.role, leader.interrupted) == ("leader", "standby", 0)
+
+
+async def test_who_does_not_reach_postgresql_does_not_take_the_lead(world: World) -> None:
+    async with (
+        postgres_proxy(world.database) as (proxy, through),
+        world.at(database=through).applier() as metrics,
+    ):
+        await until_role(metrics, "leader")
+        proxy.refuse()
+        for consumer in await world.nats.jetstream().consumers_info(world.names.commands.stream):
+            await world.nats.jetstream().delete_consumer(world.names.commands.stream, consumer.name)
+        await until_role(metrics, "starting")
+        await asyncio.sleep(1)  # it has tried again
+        assert (metrics.role, metrics.problems() != []) == ("starting", True)
+        assert await world.nats.jetstream().consumers_info(world.names.commands.stream) == []
+        proxy.go_on()
+        assert (await world.ask("project.register", envelope("project.register", PROJECT)))["verdict"] == "applied"
+
+
+async def test_acknowledgements_that_did_not_arrive_are_noticed_while_the_connection_stands(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publisher.applier.command_stream.LOOK_SECONDS", 0.2)
+
+    async with (
+        nats_proxy(world.nats_url) as (proxy, through),
+        world.at(nats_url=through).applier() as metrics,
+    ):
+        await world.ask("project.register", envelope("project.register", PROJECT))
+        await asyncio.sleep(1)  # idle, and with all that it needs it goes on
+        proxy.swallow = lambda direction, data: direction == "to_server" and b"$JS.ACK" in data
+        await world.send("project.update", envelope("project.update", {"remote_origin": ORIGIN, "name": "q"}))
+        async with asyncio.timeout(20):
+            while len(world.outcome_events()) < 2:
+                await asyncio.sleep(0.01)
+        assert metrics.interrupted == 0
+        await proxy.quiet()
+        proxy.swallow = None
+        await world.commands_done()
+        assert metrics.interrupted >= 1
+    assert [verdict for *_, verdict in world.outcome_events()] == ["applied", "applied"]

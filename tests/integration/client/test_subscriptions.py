@@ -6,6 +6,7 @@ import asyncio
 import json
 import traceback
 
+import psycopg
 import pytest
 import structlog
 
@@ -208,3 +209,45 @@ async def test_who_is_given_events_and_never_waits_for_one_is_there_until_he_is_
                 await asyncio.sleep(0.1)
             assert seen.distinct == set()
             await seen.until(EVENTS)
+
+
+@pytest.mark.parametrize("change", ["moved", "merged"])
+async def test_what_is_about_two_projects_waits_for_earlier_events_of_both(world: World, change: str) -> None:
+    begun: list[str] = []
+    handled: list[str] = []
+    release = asyncio.Event()
+
+    async def handler(delivery: Delivery) -> None:
+        event = delivery.event
+        name = f"{event.name} {getattr(event.data, 'name', '')}"
+        begun.append(name)
+        if name == "worktree.updated w" and begun.count(name) == 1:
+            await release.wait()
+        handled.append(name)
+
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        ids = [
+            conn.execute("SELECT register_project(%s, %s)", [name, f"git@github.com:a/{name}.git"]).fetchone()
+            for name in ("from", "to", "other")
+        ]
+        source, target, other = [found[0] for found in ids if found]
+        conn.execute("SELECT register_worktree(%s, 'feat', 'w', 'feat/w', '/w')", [source])
+        async with (
+            world.relay(),
+            RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+            subscribed(client, handler, durable="d", from_start=True),
+        ):
+            conn.execute("UPDATE worktrees SET metadata = '{\"a\": 1}'")
+            if change == "moved":
+                conn.execute("UPDATE worktrees SET project_id = %s", [target])
+            else:
+                conn.execute("SELECT merge_projects(%s, %s)", [source, target])
+            conn.execute("UPDATE projects SET description = 'x' WHERE id = %s", [other])
+            async with asyncio.timeout(30):
+                while "project.updated other" not in handled:
+                    await asyncio.sleep(0.01)
+                assert (begun.count("worktree.updated w"), begun.count("project.merged to")) == (1, 0)
+                release.set()
+                while handled.count("worktree.updated w") < 2:
+                    await asyncio.sleep(0.01)
+    assert ("project.merged to" in handled) == (change == "merged")

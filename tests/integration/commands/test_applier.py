@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from publisher.applier import ledger
 from publisher.applier.applier import Applier
-from publisher.applier.command_stream import CONSUMER, CommandStream
+from publisher.applier.command_stream import CommandStream
+from publisher.applier.lead import CONSUMER
 from publisher.applier.metrics import ApplierMetrics
 from registry.broker.pull import GONE_SECONDS
 from registry.errors import Conflict
@@ -77,9 +78,10 @@ async def test_a_leader_is_gone_when_enough_looks_saw_nobody_and_who_looked_last
     gone = ConsumerConfig(durable_name=f"{CONSUMER}gone", filter_subject=f"{world.prefix}.cmd.>")
     await world.nats.jetstream().add_consumer(name, gone)
 
-    assert not await stream.try_lead()
+    assert not await stream.lead.is_free()
     await asyncio.sleep(GONE_SECONDS)  # who is stalled for so long has looked once
-    looks = [await stream.try_lead() for _ in range(3)]
+    looks = [await stream.lead.is_free() for _ in range(3)]
+    assert await stream.take_lead()
 
     assert looks == [False, False, True]
     (leader,) = await world.nats.jetstream().consumers_info(name)
