@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from publisher.embedded.state_dir import check_files_are_ours, check_folder_is_ours, check_was_made_here, is_in_use
+from publisher.embedded.place import check_links_are_ours, in_place, remove
+from publisher.embedded.state_dir import (
+    check_files_are_ours,
+    check_folder_is_ours,
+    check_was_made_here,
+    is_in_use,
+    write_private,
+)
 from publisher.settings import Settings
 from registry.errors import Unusable
 
@@ -33,6 +39,7 @@ def of_running(state_dir: Path, *, is_trusted: bool = True) -> dict[str, str]:
     of somebody else.
     """
     try:
+        check_links_are_ours(state_dir)
         check_folder_is_ours(state_dir)
         check_files_are_ours(state_dir)
         content = (state_dir / NAME).read_text()
@@ -65,18 +72,13 @@ def published(state_dir: Path) -> Iterator[Callable[[Settings, str], None]]:
     The file exists only while the servers it names are there: a stale one is removed first, and this one at the end.
     """
     path = state_dir / NAME
-    path.unlink(missing_ok=True)
+    remove(path)
 
     def publish(settings: Settings, http_url: str) -> None:
         content = {"database_url": settings.database_url, "nats_url": settings.nats_url, "http_url": http_url}
-        unfinished = path.with_suffix(".json.new")
-        unfinished.unlink(missing_ok=True)
-        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(content, file, indent=2)
-            file.write("\n")
-        unfinished.replace(path)
+        write_private(in_place(state_dir) / NAME, json.dumps(content, indent=2))
 
     try:
         yield publish
     finally:
-        path.unlink(missing_ok=True)
+        remove(path)

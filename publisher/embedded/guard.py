@@ -22,22 +22,27 @@ from dataclasses import dataclass
 
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 LOG_CHECK_SECONDS = 10.0
+LOG = 2
 _PR_SET_PDEATHSIG = 1
 _ASKED_TO_STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one guard does.
+    """What one guard does, with the open log as its standard error.
 
     `stop` are (signal number, seconds to wait after it) pairs, tried in order before SIGKILL. `lock_fd` is an
     inherited descriptor that the server inherits too: its flock lasts until the last process of the server is gone.
+    `folder_fd` is that of the folder of the log, whose name may be another one's by now; the server runs in it when
+    `in_folder`.
     """
 
     command: list[str]
     log: str
+    folder_fd: int
     lock_fd: int
     stop: list[tuple[int, float]]
+    in_folder: bool = False
     uid: int | None = None
     gid: int | None = None
 
@@ -46,14 +51,14 @@ def main(argument: str) -> int:
     """Start the server, print its pid, wait for its end or ours; the server's exit status is ours (128 + signal)."""
     task = Task(**json.loads(argument))
     woken = _signals_as_bytes()
-    log = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    if task.in_folder:
+        os.fchdir(task.folder_fd)
     try:
         server = subprocess.Popen(
             task.command,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
+            stdout=LOG,
+            stderr=LOG,
             pass_fds=(task.lock_fd,),
             user=task.uid,
             group=task.gid,
@@ -61,7 +66,7 @@ def main(argument: str) -> int:
             preexec_fn=_die_with_parent(task.stop[0][0]),
         )
     except OSError as error:
-        os.write(log, f"error: cannot run {task.command[0]}: {error.strerror}\n".encode())
+        os.write(LOG, f"error: cannot run {task.command[0]}: {error.strerror}\n".encode())
         return 127
     with suppress(BrokenPipeError):
         os.write(1, f"{server.pid}\n".encode())
@@ -70,7 +75,7 @@ def main(argument: str) -> int:
         readable, _, _ = select.select([0, woken], [], [], LOG_CHECK_SECONDS)
         if 0 in readable or (woken in readable and _ASKED_TO_STOP.intersection(os.read(woken, 512))):
             _stop(server, task.stop)
-        _cut(task.log, log)
+        _cut(f"{os.path.basename(task.log)}.1", task.folder_fd)
     return server.returncode if server.returncode >= 0 else 128 - server.returncode
 
 
@@ -107,17 +112,17 @@ def _stop(server: subprocess.Popen[bytes], steps: list[tuple[int, float]]) -> No
     server.wait()
 
 
-def _cut(path: str, log: int) -> None:
+def _cut(older: str, folder: int, log: int = LOG) -> None:
     """Keep the log and one older file. Everyone writes in append mode, so truncating below them is safe."""
     if os.fstat(log).st_size <= LOG_LIMIT_BYTES:
         return
-    with open(path, "rb") as full, open(path + ".1", "wb", opener=_private) as older:
-        shutil.copyfileobj(full, older)
+    with suppress(FileNotFoundError):
+        os.unlink(older, dir_fd=folder)  # where it is a link, too: what that leads to is not ours
+    made = os.open(older, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    with open(log, "rb", closefd=False) as full, open(made, "wb") as copy:
+        full.seek(0)
+        shutil.copyfileobj(full, copy)
     os.ftruncate(log, 0)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from publisher.embedded.account import Account
 from publisher.embedded.binaries import nats_binary
+from publisher.embedded.place import in_place, listed, private, remove
 from publisher.embedded.process import FIRST, EmbeddedServer, Start, launch, server_lock, stop, wait_until_ready
 from publisher.embedded.state_dir import new_secret, secret, starting, write_private
 from registry.errors import Unavailable
@@ -45,10 +46,11 @@ def nats_server(
     `settings` override `NATS_SETTINGS` (names of its configuration file; `jetstream.NAME` inside that block).
     Raises as `postgres` does.
     """
-    directory = state_dir.resolve()
+    directory = in_place(state_dir)
     nats_on = partial(_nats_on, directory, binary or nats_binary(), settings or {}, start)
     with ExitStack() as stack:
-        port = _remembered_port(directory / "nats.port")
+        with starting("nats-server"):
+            port = _remembered_port(directory / "nats.port")
         try:
             server = stack.enter_context(nats_on(port))
         except Unavailable:
@@ -68,12 +70,13 @@ def _nats_on(
             raise Unavailable(f'nats-server: program "{executable}" does not exist')
         with server_lock(directory / "nats.lock", "nats-server", start=start) as lock:
             token = (secret if start.is_again else new_secret)(directory / "nats.token")
-            configuration = _nats_configuration(port, directory, token, settings)
+            configuration = _nats_configuration(port, token, settings)
             write_private(directory / "nats.conf", json.dumps(configuration, ensure_ascii=False))
-            for stale in directory.glob("*.ports"):
-                stale.unlink()
-            command = [str(executable), "-c", str(directory / "nats.conf")]
-            server = launch("nats-server", directory / "nats.log", command, lock, NATS_STOP, Account())
+            for stale in (name for name in listed(directory) if name.endswith(".ports")):
+                remove(directory / stale)
+            command = [str(executable), "-c", "nats.conf"]
+            log = directory / "nats.log"
+            server = launch("nats-server", log, command, lock, NATS_STOP, Account(), in_folder=True)
     try:
         wait_until_ready(server, lambda: _listening_port(directory, server.pid) is not None, start)
         taken = _listening_port(directory, server.pid)
@@ -84,9 +87,9 @@ def _nats_on(
         stop(server, directory / "nats.lock", NATS_STOP)
 
 
-def _nats_configuration(port: int, directory: Path, token: str, settings: Mapping[str, Setting]) -> dict[str, object]:
-    """The configuration file, which may be written as JSON."""
-    jetstream: dict[str, object] = {"store_dir": str(directory / "nats")}
+def _nats_configuration(port: int, token: str, settings: Mapping[str, Setting]) -> dict[str, object]:
+    """The configuration file, which may be written as JSON. Its paths are those of a server that runs in the folder."""
+    jetstream: dict[str, object] = {"store_dir": "nats"}
     configuration: dict[str, object] = {"jetstream": jetstream}
     for name, value in (NATS_SETTINGS | dict(settings)).items():
         if name.startswith("jetstream."):
@@ -95,21 +98,22 @@ def _nats_configuration(port: int, directory: Path, token: str, settings: Mappin
             configuration[name] = value
     return configuration | {
         "listen": f"127.0.0.1:{port}",
-        "ports_file_dir": str(directory),
+        "ports_file_dir": ".",
         "authorization": {"token": token},
     }
 
 
 def _listening_port(directory: Path, pid: int) -> int | None:
-    for ports in directory.glob(f"*_{pid}.ports"):
-        with suppress(ValueError, OSError):  # not wholly written yet
-            return int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
+    for name in (each for each in listed(directory) if each.endswith(f"_{pid}.ports")):
+        with suppress(ValueError, OSError), open(directory / name, opener=private) as ports:  # not wholly written yet
+            return int(json.loads(ports.read())["nats"][0].rpartition(":")[2])
     return None
 
 
 def _remembered_port(file: Path) -> int:
     """The port that clients of this state directory know."""
     try:
-        return int(file.read_text())
+        with open(file, opener=private) as known:
+            return int(known.read())
     except (FileNotFoundError, ValueError):
         return ANY_PORT

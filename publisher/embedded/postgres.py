@@ -21,6 +21,7 @@ from psycopg.conninfo import make_conninfo
 
 from publisher.embedded.account import Account, account
 from publisher.embedded.binaries import postgres_binaries
+from publisher.embedded.place import in_place
 from publisher.embedded.process import (
     FIRST,
     GUARD,
@@ -79,7 +80,7 @@ def postgres(
     Raises `Unavailable` with the server's own last log line when it does not start, `Conflict` when its files are in
     use by another one, `Invalid` when `state_dir` cannot hold them.
     """
-    directory = state_dir.resolve()
+    directory = in_place(state_dir)
     check_socket_path(directory)
     with starting("PostgreSQL"):
         password = secret(directory / "postgres.password", needed_by=directory / "postgres")

@@ -13,14 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event
 
 from publisher.embedded import guard
 from publisher.embedded.account import Account
-from publisher.embedded.state_dir import private, try_lock
+from publisher.embedded.place import opened, private
+from publisher.embedded.state_dir import try_lock
 from registry.errors import Conflict, Unavailable
 
 GUARD = Path(guard.__file__).resolve()
@@ -80,8 +81,8 @@ class EmbeddedServer:
     def exit_reason(self) -> str:
         """What ended it: SIGKILL, of which it knew nothing, its last fatal line since this start, or its last line."""
         try:
-            with self.log.open("rb") as log:
-                log.seek(self._log_start if self.log.stat().st_size >= self._log_start else 0)
+            with open(self.log, "rb", opener=private) as log:
+                log.seek(self._log_start if os.fstat(log.fileno()).st_size >= self._log_start else 0)
                 lines = log.read().decode(errors="replace").strip().splitlines()
         except OSError as error:
             return f'log "{self.log}" cannot be read: {error.strerror}'
@@ -100,15 +101,22 @@ class EmbeddedServer:
         return [f'killed by signal {number} ({name}); its log is "{self.log}"']
 
 
-def launch(name: str, log: Path, command: list[str], lock: int, stop: Steps, runner: Account) -> EmbeddedServer:
+def launch(
+    name: str, log: Path, command: list[str], lock: int, stop: Steps, runner: Account, *, in_folder: bool = False
+) -> EmbeddedServer:
     """Start `command` under a guard; `lock` stays held until its last process is gone.
 
-    `stop` are the signals that the guard ends it with, and how many seconds it waits after each. The `url` of the
-    result is the caller's to fill in. Raises `Unavailable` when the command cannot be run.
+    It runs in the folder of its log when `in_folder`, else at the root of all. `stop` are the signals that the guard
+    ends it with, and how many seconds it waits after each. The `url` of the result is the caller's to fill in. Raises
+    `Unavailable` when the command cannot be run.
     """
-    task = guard.Task(command, str(log), lock, [(int(number), s) for number, s in stop], runner.uid, runner.gid)
-    with open(log, "ab", opener=private) as errors:
+    with ExitStack() as stack:
+        errors = stack.enter_context(open(log, "a+b", opener=private))
         log_start = errors.tell()
+        folder = opened(log.parent)
+        stack.callback(os.close, folder)
+        steps = [(int(number), seconds) for number, seconds in stop]
+        task = guard.Task(command, str(log), folder, lock, steps, in_folder, runner.uid, runner.gid)
         process = subprocess.Popen(
             [*runner.prefix, sys.executable, "-I", "-S", str(GUARD), json.dumps(asdict(task))],
             stdin=subprocess.PIPE,
@@ -116,7 +124,7 @@ def launch(name: str, log: Path, command: list[str], lock: int, stop: Steps, run
             stderr=errors,
             cwd="/",
             env=os.environ | {"LC_ALL": "C"},
-            pass_fds=(lock,),
+            pass_fds=(lock, folder),
             start_new_session=True,  # Ctrl-C in the terminal is for us: we stop the server when we are done with it
         )
     server = EmbeddedServer(name, "", 0, log, process, log_start)
@@ -174,7 +182,7 @@ def _released(path: Path, seconds: float) -> bool:
 def server_lock(path: Path, name: str, seconds: float | None = None, start: Start = FIRST) -> Iterator[int]:
     """Lock that a server's processes inherit. Waits for a predecessor that is just being stopped by its guard."""
     seconds = PREDECESSOR_SECONDS if seconds is None else seconds
-    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    held = private(str(path), os.O_RDWR | os.O_CREAT)
     deadline = time.monotonic() + seconds
     try:
         while not try_lock(held):

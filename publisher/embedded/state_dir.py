@@ -9,10 +9,11 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from publisher.embedded.account import owners
+from publisher.embedded.place import FOLDER, check_links_are_ours, held, in_place, private, remove, replace
 from registry.errors import Conflict, Invalid, Unavailable, Unusable
 
 HERE = Path(".imi")
@@ -33,6 +34,7 @@ def owned(state_dir: Path) -> Iterator[Path]:
     """
     if state_dir == HERE:
         check_was_made_here(state_dir)
+    check_links_are_ours(state_dir.expanduser())
     directory = Path(os.path.realpath(state_dir.expanduser()))
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,21 +42,23 @@ def owned(state_dir: Path) -> Iterator[Path]:
         reason = "not a directory" if isinstance(error, (FileExistsError, NotADirectoryError)) else error.strerror
         raise Unusable(f'state directory "{directory}": cannot be created: {reason}') from error
     check_socket_path(directory)
-    check_folder_is_ours(directory)
-    try:
-        held = os.open(directory / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise Unusable(f'state directory "{directory}": is not writable: {error.strerror}') from error
-    try:
-        check_files_are_ours(directory)
-        if not _taken_soon(held):
-            owner = os.pread(held, 32, 0).decode().partition("\n")[0] or "(just starting)"
+    with ExitStack() as stack:
+        try:
+            folder = os.open(directory, FOLDER | os.O_NOFOLLOW)
+            stack.callback(os.close, folder)
+            check_folder_is_ours(directory, folder)
+            lock = os.open(OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+            stack.callback(os.close, lock)
+        except OSError as error:
+            raise Unusable(f'state directory "{directory}": is not writable: {error.strerror}') from error
+        check_files_are_ours(directory, folder)
+        if not _taken_soon(lock):
+            owner = os.pread(lock, 32, 0).decode().partition("\n")[0] or "(just starting)"
             raise Conflict(f'state directory "{directory}" is in use by process {owner}')
-        os.ftruncate(held, 0)
-        os.pwrite(held, f"{os.getpid()}\n{_mark(directory)}\n".encode(), 0)
-        yield directory
-    finally:
-        os.close(held)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n{_mark(folder)}\n".encode(), 0)
+        stack.enter_context(held(folder, directory, state_dir))
+        yield in_place(directory)
 
 
 def check_was_made_here(state_dir: Path) -> None:
@@ -78,17 +82,17 @@ def check_was_made_here(state_dir: Path) -> None:
         )
 
 
-def _mark(directory: Path) -> str:
+def _mark(directory: Path | int) -> str:
     """What tells a folder from each copy of it."""
-    return f"made here: {directory.stat().st_ino}"
+    return f"made here: {os.stat(directory).st_ino}"
 
 
-def check_folder_is_ours(directory: Path) -> None:
+def check_folder_is_ours(directory: Path, folder: int | None = None) -> None:
     """Raise `Unusable` unless `directory` is ours, and nobody else may write in it: who may can replace what is there.
 
-    Raises `OSError`.
+    `folder` is its descriptor, where it is open. Raises `OSError`.
     """
-    status = directory.stat()
+    status = os.stat(directory if folder is None else folder)
     if status.st_uid not in owners():
         raise Unusable(
             f'state directory "{directory}": belongs to another user (uid {status.st_uid}); choose a folder of your own'
@@ -101,20 +105,20 @@ def check_folder_is_ours(directory: Path) -> None:
         )
 
 
-def check_files_are_ours(directory: Path) -> None:
+def check_files_are_ours(directory: Path, folder: int | None = None) -> None:
     """Raise `Unusable` when something in `directory` is another user's: he would know our secrets or hold our data.
 
-    Raises `OSError`.
+    `folder` is its descriptor, where it is open. Raises `OSError`.
     """
     ours = owners()
-    for path in sorted(directory.iterdir()):
+    for name in sorted(os.listdir(directory if folder is None else folder)):
         try:
-            uid = path.lstat().st_uid
+            uid = os.stat(directory / name if folder is None else name, dir_fd=folder, follow_symlinks=False).st_uid
         except FileNotFoundError:
             continue  # a server that is ending has removed it
         if uid not in ours:
             raise Unusable(
-                f'state directory "{directory}": "{path.name}" in it belongs to another user (uid {uid}); '
+                f'state directory "{directory}": "{name}" in it belongs to another user (uid {uid}); '
                 "choose a folder of your own"
             )
 
@@ -159,11 +163,11 @@ def check_socket_path(directory: Path) -> None:
 
 def secret(path: Path, needed_by: Path | None = None) -> str:
     """The secret in `path`, made on first use. Raises `Unusable` when it is lost but `needed_by` still relies on it."""
-    if path.exists():
-        mode = stat.S_IMODE(path.stat().st_mode)
+    with suppress(FileNotFoundError), open(path, opener=private) as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
             raise Unusable(f'"{path}": other users may read or write it (mode {mode:04o}); run: chmod 600 "{path}"')
-        return path.read_text().strip()
+        return file.read().strip()
     if needed_by is not None and needed_by.exists():
         raise Unusable(f'"{path}" is missing but "{needed_by}" needs it; restore the file')
     return new_secret(path)
@@ -179,12 +183,12 @@ def new_secret(path: Path) -> str:
 def write_private(path: Path, text: str) -> None:
     """Write `path` with mode 0600, durably and all at once."""
     fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
+    remove(fresh)
     with open(fresh, "w", encoding="utf-8", errors="surrogateescape", opener=private) as file:
         file.write(f"{text}\n")
         file.flush()
         os.fsync(file.fileno())
-    fresh.rename(path)
+    replace(fresh, path)
 
 
 @contextmanager
@@ -203,8 +207,3 @@ def try_lock(lock: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def private(path: str, flags: int) -> int:
-    """An `opener` for `open`: what it creates has mode 0600."""
-    return os.open(path, flags, 0o600)

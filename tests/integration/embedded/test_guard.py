@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,14 +18,17 @@ from tests.support.services import wait_until
 
 @contextmanager
 def under_guard(state_dir: Path, command: list[str], *stop: tuple[int, float]) -> Iterator[subprocess.Popen[bytes]]:
-    with (state_dir / "lock").open("w") as lock:
-        task = guard.Task(command, str(state_dir / "log"), lock.fileno(), list(stop))
+    with (state_dir / "lock").open("w") as lock, (state_dir / "log").open("a+b") as log:
+        folder = os.open(state_dir, os.O_RDONLY)
+        task = guard.Task(command, str(state_dir / "log"), folder, lock.fileno(), list(stop))
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__, json.dumps(task.__dict__)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=(lock.fileno(),),
+            stderr=log,
+            pass_fds=(lock.fileno(), folder),
         )
+        os.close(folder)
     with process:
         yield process
 
@@ -53,14 +57,16 @@ def test_guard_that_cannot_run_the_server_says_so(state_dir):
 def test_log_is_cut_when_it_is_too_long(state_dir, monkeypatch):
     monkeypatch.setattr(guard, "LOG_LIMIT_BYTES", 10)
     path = state_dir / "log"
-    with path.open("ab") as log:
+    folder = os.open(state_dir, os.O_RDONLY)
+    with path.open("a+b") as log:
         log.write(b"0123456789")
         log.flush()
-        guard._cut(str(path), log.fileno())
+        guard._cut("log.1", folder, log.fileno())
         assert path.read_bytes() == b"0123456789"
         log.write(b"!")
         log.flush()
-        guard._cut(str(path), log.fileno())
+        guard._cut("log.1", folder, log.fileno())
         log.write(b"new")
+    os.close(folder)
     assert path.read_bytes() == b"new"
     assert (state_dir / "log.1").read_bytes() == b"0123456789!"

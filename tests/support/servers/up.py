@@ -56,7 +56,7 @@ def servers_of(state_dir: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if str(state_dir) in " ".join(process.cmdline()):
+            if str(state_dir) in " ".join(process.cmdline()) or process.cwd() == str(state_dir):
                 found.append(process)
         except psutil.Error:
             continue
