@@ -88,9 +88,10 @@ class OrderedReader:
             self.position = after
         await self._create(after if isinstance(after, datetime) else None)
 
-    @property
-    def pending(self) -> int:
-        """How many matching messages the stream holds behind the last one received."""
+    async def behind(self, sequence: int) -> int:
+        """How many matching messages the stream holds behind a sequence; `start` reads on. Raises what it does."""
+        self.position = sequence
+        await self._create(is_asking=False)
         return self._pending
 
     async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -159,7 +160,7 @@ class OrderedReader:
             with suppress(nats.errors.Error, TimeoutError):
                 await self._js.delete_consumer(self._stream, self._consumer)
 
-    async def _create(self, since: datetime | None = None) -> None:
+    async def _create(self, since: datetime | None = None, *, is_asking: bool = True) -> None:
         self._connections = self._client.stats["reconnects"]
         if since is None:
             await self._reach(self.position)
@@ -187,7 +188,8 @@ class OrderedReader:
         self._consumer, self._delivered, self._asked = name, 0, 0
         self._pending = info.num_pending or 0
         self._is_broken, self._heard_at = False, monotonic()
-        await self._ask()
+        if is_asking:
+            await self._ask()
 
     async def _reach(self, position: int) -> None:
         """Check that the stream has what was read; one that mirrors another may be behind it, which is waited for.

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 
 from registry.broker.ordered import OrderedReader, Stored, ordered_reader
 from registry.client.history import HistoryPages, ask
+from registry.client.tail import before_last
 from registry.errors import Invalid, Unusable
 from registry.events.filter import EventFilter
 from registry.history.pages import HistoryLost, Replayed, origin_subject
@@ -30,6 +31,8 @@ PATIENCE_SECONDS = 20.0
 """A replay that ends by itself gives up when the server is away for so long; one that follows never does."""
 CLOCK_SKEW = timedelta(minutes=1)
 """How far the clocks of PostgreSQL and NATS may differ."""
+BACK = 8
+"""How many times as many are counted where too few of those counted were events of this registry."""
 FIRST_STORED, LAST_STORED = datetime(1970, 1, 2, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
 """NATS counts nanoseconds since 1970 in 64 bits, so it cannot start at a time far outside."""
 
@@ -74,6 +77,7 @@ class Replay:
         self._is_strict = False
         self._to_skip = 0
         self._position = Position(0)
+        self._began = 0
         self.end: int | None = None
         """Sequence of the last event of the stream when the replay began; None for one that follows."""
         self.checked = 0
@@ -96,7 +100,7 @@ class Replay:
             case FromSequence(sequence):
                 self._position = Position(sequence - 1)
             case Last(count):
-                self._position = Position(await self._before_last(count, last))
+                self._position = Position(await self._before_last(count))
         # A position out of the record does not tell where in the shared stream to go on: the first event there tells.
         await self._reader.start(0 if self._position.is_recorded else self._position.sequence)
         self.checked = self._position.sequence
@@ -202,18 +206,25 @@ class Replay:
             self._position = Position.parse(origin.decode(errors="replace"))
         self.checked = self._position.sequence
 
-    async def _before_last(self, count: int, last: int) -> int:
-        """A sequence behind which at least `count` events match, as near to the end as the subjects tell; else 0."""
-        if self._needs_payload:
-            return 0
-        first, _ = await self._reader.state()
-        low, high = max(first - 1, 0), last  # a stream that never held anything begins at 0
-        while low < high:  # the highest sequence with enough behind it
-            middle = (low + high + 1) // 2
-            await self._reader.start(middle)
-            low, high = (middle, high) if self._reader.pending >= count else (low, middle - 1)
-        await self._reader.start(low)
-        return low if self._reader.pending >= count else 0
+    async def further_back(self, count: int) -> bool:
+        """Go to where at least `count` events match by their subjects; False when everything was given out already."""
+        if self._began == 0:
+            return False
+        self._position = Position(await self._before_last(count))
+        await self._reader.start(self._position.sequence)
+        self.checked = self._position.sequence
+        return True
+
+    async def _before_last(self, count: int) -> int:
+        """Behind where `count` events match by their subjects, else 0. Moves the end, unless one was asked for."""
+        self._began = 0 if self._needs_payload else await before_last(self._reader, count, self._asked_end)
+        if self._began and self._asked_end is None:
+            _, self.end = await self._reader.state()
+        return self._began
+
+    @property
+    def _asked_end(self) -> int | None:
+        return None if self._until_sequence is None else self.end
 
 
 @asynccontextmanager
@@ -259,10 +270,19 @@ async def replay(
 
 
 async def _last(history: Replay, count: int, *, follow: bool) -> AsyncGenerator[Replayed, None]:
-    """The last events up to the end, and with `follow` those after it."""
+    """The last events up to the end, and with `follow` those after it.
+
+    A subject of the shared stream may be that of others, too: where theirs were counted, it is begun further back.
+    """
     kept: deque[Replayed] = deque(maxlen=count)
-    async for event in history.events():
-        kept.append(event)
+    counted = count
+    while True:
+        async for event in history.events():
+            kept.append(event)
+        counted *= BACK
+        if len(kept) == count or not await history.further_back(counted):
+            break
+        kept.clear()
     for event in kept:
         yield event
     if follow:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from publisher.embedded.nats_server import nats_server
+from registry.broker.ordered import OrderedReader
 from registry.client import RegistryClient
 from registry.client.replay import replay
 from registry.history.pages import Replayed
@@ -191,3 +192,33 @@ async def test_the_last_ones_then_live_ones_have_no_seam(world: World) -> None:
             first = told[0].sequence
             assert [event.sequence for event in told] == list(range(first, first + len(told)))
             assert len(told) >= 35
+
+
+@pytest.mark.parametrize("follow", [False, True])
+async def test_the_last_ones_are_so_many_while_more_arrive_than_are_asked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, follow: bool
+) -> None:
+    state = OrderedReader.state
+    asked = 0
+
+    async def state_before_more_come(reader: OrderedReader) -> tuple[int, int]:
+        nonlocal asked
+        answer = await state(reader)
+        asked += 1
+        if asked < 4:
+            await asyncio.to_thread(world.write)
+            await world.drained()
+        return answer
+
+    async with world.relay():
+        await asyncio.to_thread(world.write)
+        await world.drained()
+        monkeypatch.setattr(OrderedReader, "state", state_before_more_come)
+        async with asyncio.timeout(25), replay(world.nats, world.profile, Last(5), follow=follow) as events:
+            told = [await anext(events) for _ in range(5)]
+            rest = [] if follow else [event async for event in events]
+
+    first = told[0].sequence
+    assert [event.sequence for event in told] == list(range(first, first + 5))
+    assert asked > 1
+    assert rest == []

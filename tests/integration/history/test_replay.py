@@ -89,6 +89,7 @@ async def test_each_start_and_end(world: World) -> None:
             assert row(await world.replayed(FromSequence(4), until=9)) == everything[3:9]
             assert row(await world.replayed(Last(6))) == everything[-6:]
             assert row(await world.replayed(Last(10_000))) == everything
+            assert row(await world.replayed(Last(3), until=9)) == everything[6:9]
             assert row(await world.replayed(Since(times[8]))) == everything[8:]
             assert row(await world.replayed(until=times[8])) == everything[:8]
             assert row(await world.replayed(Since(datetime.now(UTC) + timedelta(hours=1)))) == []

@@ -92,6 +92,17 @@ async def test_replay_tokens_and_filters_over_the_seam(world: World) -> None:
             assert created
 
 
+async def test_the_last_ones_are_so_many_behind_messages_of_others_with_our_subjects(world: World) -> None:
+    async with world.relay():
+        await write_among_others(world)
+        before = await told(world)
+        for _ in range(40):
+            await world.nats.jetstream().publish(before[-1].subject, b"{}")
+
+        assert payloads(await told(world, Last(3))) == payloads(before)[-3:]
+        assert payloads(await told(world, Last(10_000))) == payloads(before)
+
+
 async def test_a_token_of_before_the_trim_goes_on_after_it(world: World) -> None:
     async with (
         world.relay(),
