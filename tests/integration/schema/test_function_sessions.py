@@ -1,4 +1,7 @@
-"""What database, role, environment or pooler have set for the session changes nothing: every function, every event."""
+"""What database, role, environment or pooler have set for the session changes nothing: every function, every event.
+
+Nor is a session told anything for it, as of a backslash in a string where `standard_conforming_strings` is off.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +61,10 @@ CHANGES = [
     " '2020-02-03T04:05:06.789Z', '2020-02-03T04:05:06.789Z', '2020-02-03T04:05:06.789Z')",
     "UPDATE public.worktrees SET ahead_of_trunk = 2, agent_id = 'ü', metadata = '{\"a\": 0.10}', name = 'v',"
     " created_at = '2021-02-03T04:05:06Z', last_sync_at = '2021-02-03T04:05:06Z'",
-    "INSERT INTO public.agent_activities (id, agent_id, worktree_id, activity_type, description, created_at) VALUES"
+    "INSERT INTO public.agent_activities"
+    " (id, agent_id, worktree_id, activity_type, description, metadata, created_at) VALUES"
     " ('00000000-0000-4000-8000-000000000003', 'ü', '00000000-0000-4000-8000-000000000002', 'other', 'x',"
-    " '2020-02-03T04:05:06.789Z')",
+    " '{\"a\": 1}', '2020-02-03T04:05:06.789Z')",
     "UPDATE public.worktrees SET merged_at = '2021-02-03T04:05:06Z', merged_by = 'm', merge_commit_hash = 'abc'",
     "UPDATE public.worktrees SET active = true",
     "UPDATE public.projects SET description = NULL, active = false, created_at = '2021-02-03T04:05:06Z'",
@@ -73,11 +77,23 @@ CHANGES = [
 ]
 
 
-def connect(url: str, settings: dict[str, str]) -> Conn:
+# Comments, strings with E and identifiers are tried first: what is left is a string that the setting reads.
+LITERALS = re.compile(r"""--[^\n]*|/\*.*?\*/|\b[eE]'(?:\\.|''|[^'\\])*'|"[^"]*"|(?P<plain>'(?:''|[^'])*')""", re.DOTALL)
+
+
+def connect(url: str, settings: dict[str, str]) -> tuple[Conn, list[str]]:
+    """A session with these settings, and what the server tells it besides answers."""
     conn = psycopg.connect(url, autocommit=True)
     for name, value in settings.items():
         conn.execute(sql.SQL("SELECT set_config({}, {}, false)").format(name, value))
-    return conn
+    notices: list[str] = []
+
+    def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized in {"NOTICE", "WARNING"}:
+            notices.append(f"{diagnostic.severity_nonlocalized}: {diagnostic.message_primary}")
+
+    conn.add_notice_handler(note)
+    return conn, notices
 
 
 @pytest.mark.parametrize("settings", [{name: value} for name, value in SETTINGS.items()] + [SETTINGS], ids=str)
@@ -86,8 +102,9 @@ def test_every_function_answers_the_same_under_every_setting(database: str, sett
     with psycopg.connect(database, autocommit=True) as conn:
         ids = populate(conn)
     for chosen in ({}, settings):
-        with connect(database, chosen) as conn:
-            found = {}
+        conn, notices = connect(database, chosen)
+        with conn:
+            found: dict[str, Any] = {}
             for name, call in CALLS.items():
                 # in a search path of its own, a caller names functions and tables by their schema
                 qualified = re.sub(r"(?<![.\w])(" + "|".join(CALLS) + r")\(", r"public.\1(", call)
@@ -95,7 +112,7 @@ def test_every_function_answers_the_same_under_every_setting(database: str, sett
                     query = sql.SQL("SELECT to_jsonb(answer) FROM ({}) AS answer").format(sql.SQL(qualified))
                     rows = conn.execute(query, ids)
                     found[name] = [shape(row) for (row,) in rows]
-            answers.append(found)
+            answers.append((found, notices))
     assert answers[0] == answers[1]
 
 
@@ -103,7 +120,8 @@ def test_every_function_answers_the_same_under_every_setting(database: str, sett
 def test_every_event_is_the_same_under_every_setting(database: str, settings: dict[str, str]) -> None:
     told = []
     for chosen in ({}, settings):
-        with connect(database, chosen) as conn:
+        conn, notices = connect(database, chosen)
+        with conn:
             with psycopg.connect(database) as observer:
                 (last,) = observer.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone() or (0,)
             for change in CHANGES:
@@ -115,10 +133,28 @@ def test_every_event_is_the_same_under_every_setting(database: str, settings: di
                 (last,),
             ).fetchall()
         assert len(rows) >= len(CHANGES)
+        assert notices == []
         told.append(rows)
     assert told[0] == told[1]
     assert told[0][0][2]["created_at"] == "2020-02-03T04:05:06.789+00:00"
     assert told[0][0][2]["remote_origin"] == "git@github.com:ibm/infra.git"
+
+
+def test_no_function_has_a_string_that_a_session_may_read_otherwise(database: str) -> None:
+    with psycopg.connect(database) as conn:
+        functions = conn.execute(
+            "SELECT p.proname, p.prosrc FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang"
+            " WHERE p.pronamespace = 'public'::regnamespace AND l.lanname IN ('sql', 'plpgsql')"
+            " AND p.prosqlbody IS NULL"
+        ).fetchall()
+    assert len(functions) > 100
+    found = {
+        (name, literal["plain"])
+        for name, body in functions
+        for literal in LITERALS.finditer(body)
+        if "\\" in (literal["plain"] or "")
+    }
+    assert found == set()
 
 
 def applied(url: str) -> None:
