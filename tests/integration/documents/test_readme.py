@@ -61,6 +61,13 @@ async def test_the_python_example_prints_what_changes(world: World) -> None:
                         break
             line = (await first_line).decode().strip()
             assert re.fullmatch(r"imi\.worktree\.created\.v1 feat-\d+ \[\]", line)
+            async with await psycopg.AsyncConnection.connect(world.database, autocommit=True) as conn:
+                large = "UPDATE worktrees SET metadata = jsonb_build_object('x', repeat('x', %s))"
+                await conn.execute(large, [world.nats.max_payload])
+            while not line.startswith("imi.worktree.updated.v1"):
+                line = (await process.stdout.readline()).decode().strip()
+                assert line
+            assert line == "imi.worktree.updated.v1 None []"
         finally:
             process.kill()
             await process.wait()
