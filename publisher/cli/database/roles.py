@@ -58,10 +58,10 @@ def show(
 
 @app.command("setup")
 def setup(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, hand_over: HandOver = False) -> None:
-    """Do what is missing, as far as you may; the SQL that is left is for an administrator of the server.
+    """Do what is missing, as far as you may, and show it; SQL that is left is for an administrator of the server.
 
-    Makes the roles, gives them their rights in this database, and closes it to everybody who has none. Exit code 1 when
-    something is left.
+    Makes the roles, gives them their rights in this database, and closes it to everybody who has none. What was done
+    stands under "done", what is left under "left". Exit code 1 when something is left.
 
     Example: imi-registry roles setup
     """
@@ -71,12 +71,16 @@ def setup(database_url: DatabaseUrl = None, _state_dir: UpFolder = None, hand_ov
         migrate.check(conn)
         conn.autocommit = True
         done, left = roles.set_up(conn, hand_over=hand_over)
-    for step in done:
-        write(f"{step.statement};")
-    if not done and not left:
+    if done:
+        write(f"done, nobody has to run this again ({len(done)}):")
+        for step in done:
+            write(f"  {step.statement};")
+        if not left:
+            write("nothing is left to do")
+    elif not left:
         write("nothing to do")
     if left:
-        say("left for an administrator of the server, who runs:")
+        say(f"left for an administrator of the server, who runs ({len(left)}):")
         for step in left:
             say(f"  {step.statement};")
         raise typer.Exit(LEFT)

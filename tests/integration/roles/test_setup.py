@@ -35,6 +35,8 @@ def test_a_plain_owner_has_a_registry_and_is_told_the_sql_for_an_administrator(c
         done = cli("roles", "setup", "--database-url", as_owner)
         assert done.code == 1
         left = statements(done.err)
+        assert done.err.splitlines()[0] == f"left for an administrator of the server, who runs ({len(left)}):"
+        assert "nothing is left" not in done.out
         assert left[:5] == [f'CREATE ROLE "{name}" NOLOGIN;' for name in ROLES]
 
         with connect(as_superuser) as admin:
@@ -140,6 +142,10 @@ def test_what_is_handed_over_belongs_to_nobody_who_can_log_in_and_goes_on(cluste
     with migrated(cluster) as (as_owner, as_superuser):
         done = cli("roles", "setup", "--hand-over", "--database-url", as_superuser)
         assert done.code == 0, done.err
+        first, *told, last = done.out.splitlines()
+        assert first == f"done, nobody has to run this again ({len(told)}):"
+        assert all(line.startswith("  ") and line.endswith(";") for line in told)
+        assert last == "nothing is left to do"
 
         with psycopg.connect(as_owner) as conn:
             later = migration(NEXT, "CREATE TABLE IF NOT EXISTS later (a integer);")
