@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 
@@ -68,6 +69,24 @@ async def test_a_live_reader_of_another_team_follows_replays_and_takes_snapshots
         await there.trim(first.sequence + 2)  # from now on the history is asked for the beginning
         async with asyncio.timeout(PATIENCE_SECONDS), client.replay() as replayed:
             assert (await anext(replayed)).sequence == 1
+
+
+@pytest.mark.parametrize(
+    "subject", ["$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.ACCOUNT.PING.CONNZ", "$SYS.REQ.ACCOUNT.PING.STATZ"]
+)
+async def test_the_server_tells_a_team_of_itself_and_of_its_own_connections(
+    there: World, deployed: Deployed, subject: str
+) -> None:
+    """What nats-server gives to each account, as the page says: of the connections of others it tells nothing."""
+    async with (
+        service(there, deployed),
+        deployed.client("panel"),
+        connect_nats(deployed.url, "test", Access(**deployed.access("flume"))) as client,
+    ):
+        told = json.loads((await client.request(subject, b"", timeout=PATIENCE_SECONDS)).data)
+    assert {"name", "ver"} <= told["server"].keys()
+    of_accounts = told["data"].get("connections") or told["data"]["account_statz"]
+    assert [one.get("account", "FLUME") for one in of_accounts] == ["FLUME"], told
 
 
 async def test_what_a_team_was_not_given_is_answered_by_nobody(there: World, deployed: Deployed) -> None:
