@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Event, Lock
 from time import monotonic
 
+from publisher.embedded.place import in_place
 from publisher.embedded.process import EmbeddedServer, Start
 from registry.concurrency.backoff import doubled
 from registry.errors import RegistryError, Unavailable
@@ -57,6 +58,10 @@ class Supervised:
     def is_running(self) -> bool:
         """Whether it is still there."""
         return self._server.is_running()
+
+    def check_place(self) -> None:
+        """Raise `Unusable` where another folder is at the place of its own: who connects there would reach another."""
+        in_place(self._server.log.parent)
 
     def exit_reason(self) -> str:
         """Its last words."""

@@ -60,9 +60,13 @@ class ServersHealth(Health):
 
 
 async def watched(server: Supervised, health: ServersHealth) -> None:
-    """Have `server` started again whenever it is dead, until cancelled. Raises `Unavailable` when that is in vain."""
+    """Have `server` started again whenever it is dead, until cancelled.
+
+    Raises `Unavailable` when that is in vain, `Unusable` when its folder is no longer at its place.
+    """
     while True:
         while server.is_running():  # the end of another process is no event of this loop
+            server.check_place()
             await tick(WATCH_SECONDS)
         began = monotonic()
         health.died(server.name, server.exit_reason())
