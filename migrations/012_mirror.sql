@@ -162,7 +162,7 @@ BEGIN
         FOR other IN
             SELECT t.tgname
             FROM pg_trigger t
-            WHERE t.tgrelid = to_regclass('public.' || mirrored) AND NOT t.tgisinternal AND strpos(t.tgname, '_count_') = 0
+            WHERE t.tgrelid = to_regclass('public.' || mirrored) AND NOT t.tgisinternal AND t.tgname NOT LIKE '%\_count\_%'
         LOOP
             EXECUTE format('ALTER TABLE public.%I DISABLE TRIGGER %I', mirrored, other);
         END LOOP;

@@ -185,11 +185,11 @@ DECLARE
     counted record;
 BEGIN
     FOR counted IN
-        SELECT c.relname, t.tgname, starts_with(p.proname, 'count_replicated_') AS is_of_replicas
+        SELECT c.relname, t.tgname, p.proname LIKE 'count\_replicated\_%' AS is_of_replicas
         FROM pg_trigger t
         JOIN pg_class c ON c.oid = t.tgrelid
         JOIN pg_proc p ON p.oid = t.tgfoid
-        WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled IN ('A', 'R') AND starts_with(p.proname, 'count_')
+        WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled IN ('A', 'R') AND p.proname LIKE 'count\_%'
     LOOP
         IF counted.is_of_replicas THEN
             EXECUTE format('DROP TRIGGER %I ON public.%I', counted.tgname, counted.relname);

@@ -29,7 +29,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     word CONSTANT bigint := 4294967295;    -- 32 bits, in the 64 of a bigint
-    padded CONSTANT bytea := p_bytes || decode('80', 'hex')
+    padded CONSTANT bytea := p_bytes || '\x80'::bytea
         || decode(repeat('00', (119 - length(p_bytes) % 64) % 64), 'hex') || int8send(length(p_bytes) * 8::bigint);
     h bigint[] := ARRAY[1732584193, 4023233417, 2562383102, 271733878, 3285377520];
     w bigint[];

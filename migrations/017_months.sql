@@ -38,12 +38,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT m.name, m.first AT TIME ZONE 'UTC', (m.first + interval '1 month') AT TIME ZONE 'UTC'
     FROM (
-        SELECT c.relname::text AS name, to_date(substring(c.relname from '_y([0-9]{4}m[0-9]{2})$'), 'YYYY"m"MM')::timestamp AS first
+        SELECT c.relname::text AS name, to_date(substring(c.relname from '_y(\d{4}m\d{2})$'), 'YYYY"m"MM')::timestamp AS first
         FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = 'public.agent_activities'::regclass
             AND c.relispartition
-            AND c.relname ~ '^agent_activities_(y[0-9]{4}m[0-9]{2}|other)$'
+            AND c.relname ~ '^agent_activities_(y\d{4}m\d{2}|other)$'
     ) m
     ORDER BY m.first
 $$;
@@ -412,7 +412,7 @@ BEGIN
     LOOP
         EXECUTE regexp_replace(
             index.definition,
-            'INDEX [^ ]+ ON (ONLY )?public[.]agent_activities ',
+            'INDEX \S+ ON (ONLY )?public\.agent_activities ',
             format('INDEX %I ON public.agent_activities_next ', 'next_' || index.relname)
         );
     END LOOP;
@@ -588,7 +588,7 @@ BEGIN
         SELECT 11, x.indexrelid::bigint, format('ALTER INDEX public.%I RENAME TO %I', c.relname, regexp_replace(c.relname, '^next_', ''))
         FROM pg_index x
         JOIN pg_class c ON c.oid = x.indexrelid
-        WHERE x.indrelid = 'public.agent_activities_next'::regclass AND starts_with(c.relname, 'next_')
+        WHERE x.indrelid = 'public.agent_activities_next'::regclass AND c.relname LIKE 'next\_%'
         UNION ALL
         SELECT 12, 0, 'ALTER INDEX IF EXISTS public.agent_activities_next_pkey RENAME TO agent_activities_pkey'
     ) o;
@@ -638,7 +638,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    named CONSTANT text := CASE WHEN starts_with(TG_TABLE_NAME, 'agent_activities_') THEN 'agent_activities' ELSE TG_TABLE_NAME END;
+    named CONSTANT text := CASE WHEN TG_TABLE_NAME LIKE 'agent\_activities\_%' THEN 'agent_activities' ELSE TG_TABLE_NAME END;
 BEGIN
     PERFORM public.require_object(named, 'metadata', NEW.metadata, named || '_metadata_check');
     RETURN NEW;

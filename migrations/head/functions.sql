@@ -44,15 +44,16 @@ CREATE OR REPLACE FUNCTION public.activity_months()
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET standard_conforming_strings TO 'on'
 AS $function$
     SELECT m.name, m.first AT TIME ZONE 'UTC', (m.first + interval '1 month') AT TIME ZONE 'UTC'
     FROM (
-        SELECT c.relname::text AS name, to_date(substring(c.relname from '_y([0-9]{4}m[0-9]{2})$'), 'YYYY"m"MM')::timestamp AS first
+        SELECT c.relname::text AS name, to_date(substring(c.relname from '_y(\d{4}m\d{2})$'), 'YYYY"m"MM')::timestamp AS first
         FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = 'public.agent_activities'::regclass
             AND c.relispartition
-            AND c.relname ~ '^agent_activities_(y[0-9]{4}m[0-9]{2}|other)$'
+            AND c.relname ~ '^agent_activities_(y\d{4}m\d{2}|other)$'
     ) m
     ORDER BY m.first
 $function$;
@@ -518,6 +519,7 @@ CREATE OR REPLACE FUNCTION public.begin_activity_move(p_by_month boolean)
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '500ms'
  SET "TimeZone" TO 'UTC'
+ SET standard_conforming_strings TO 'on'
 AS $function$
 DECLARE
     index record;
@@ -545,7 +547,7 @@ BEGIN
     LOOP
         EXECUTE regexp_replace(
             index.definition,
-            'INDEX [^ ]+ ON (ONLY )?public[.]agent_activities ',
+            'INDEX \S+ ON (ONLY )?public\.agent_activities ',
             format('INDEX %I ON public.agent_activities_next ', 'next_' || index.relname)
         );
     END LOOP;
@@ -593,6 +595,7 @@ CREATE OR REPLACE FUNCTION public.begin_mirror(p_name text, p_stream text, p_may
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET standard_conforming_strings TO 'on'
 AS $function$
 DECLARE
     mirrored text;
@@ -616,7 +619,7 @@ BEGIN
         FOR other IN
             SELECT t.tgname
             FROM pg_trigger t
-            WHERE t.tgrelid = to_regclass('public.' || mirrored) AND NOT t.tgisinternal AND strpos(t.tgname, '_count_') = 0
+            WHERE t.tgrelid = to_regclass('public.' || mirrored) AND NOT t.tgisinternal AND t.tgname NOT LIKE '%\_count\_%'
         LOOP
             EXECUTE format('ALTER TABLE public.%I DISABLE TRIGGER %I', mirrored, other);
         END LOOP;
@@ -1643,6 +1646,7 @@ CREATE OR REPLACE FUNCTION public.finish_activity_move()
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '500ms'
  SET "TimeZone" TO 'UTC'
+ SET standard_conforming_strings TO 'on'
 AS $function$
 DECLARE
     moved CONSTANT regclass := 'public.agent_activities'::regclass;
@@ -1730,7 +1734,7 @@ BEGIN
         SELECT 11, x.indexrelid::bigint, format('ALTER INDEX public.%I RENAME TO %I', c.relname, regexp_replace(c.relname, '^next_', ''))
         FROM pg_index x
         JOIN pg_class c ON c.oid = x.indexrelid
-        WHERE x.indrelid = 'public.agent_activities_next'::regclass AND starts_with(c.relname, 'next_')
+        WHERE x.indrelid = 'public.agent_activities_next'::regclass AND c.relname LIKE 'next\_%'
         UNION ALL
         SELECT 12, 0, 'ALTER INDEX IF EXISTS public.agent_activities_next_pkey RENAME TO agent_activities_pkey'
     ) o;
@@ -6353,10 +6357,11 @@ CREATE OR REPLACE FUNCTION public.sha1_of(p_bytes bytea)
  LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE STRICT
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET standard_conforming_strings TO 'on'
 AS $function$
 DECLARE
     word CONSTANT bigint := 4294967295;    -- 32 bits, in the 64 of a bigint
-    padded CONSTANT bytea := p_bytes || decode('80', 'hex')
+    padded CONSTANT bytea := p_bytes || '\x80'::bytea
         || decode(repeat('00', (119 - length(p_bytes) % 64) % 64), 'hex') || int8send(length(p_bytes) * 8::bigint);
     h bigint[] := ARRAY[1732584193, 4023233417, 2562383102, 271733878, 3285377520];
     w bigint[];
@@ -6525,16 +6530,17 @@ CREATE OR REPLACE FUNCTION public.uncount_replica()
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET standard_conforming_strings TO 'on'
 AS $function$
 DECLARE
     counted record;
 BEGIN
     FOR counted IN
-        SELECT c.relname, t.tgname, starts_with(p.proname, 'count_replicated_') AS is_of_replicas
+        SELECT c.relname, t.tgname, p.proname LIKE 'count\_replicated\_%' AS is_of_replicas
         FROM pg_trigger t
         JOIN pg_class c ON c.oid = t.tgrelid
         JOIN pg_proc p ON p.oid = t.tgfoid
-        WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled IN ('A', 'R') AND starts_with(p.proname, 'count_')
+        WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled IN ('A', 'R') AND p.proname LIKE 'count\_%'
     LOOP
         IF counted.is_of_replicas THEN
             EXECUTE format('DROP TRIGGER %I ON public.%I', counted.tgname, counted.relname);

@@ -146,6 +146,7 @@ def test_no_function_has_a_string_that_a_session_may_read_otherwise(database: st
             "SELECT p.proname, p.prosrc FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang"
             " WHERE p.pronamespace = 'public'::regnamespace AND l.lanname IN ('sql', 'plpgsql')"
             " AND p.prosqlbody IS NULL"
+            " AND NOT coalesce(p.proconfig, '{}') @> ARRAY['standard_conforming_strings=on']"
         ).fetchall()
     assert len(functions) > 100
     found = {
