@@ -42,7 +42,7 @@ class Reach:
 
     async def __aenter__(self) -> Self:
         """Connect. Raises `NoConnection`."""
-        self._conn = await ledger.open_session(self._database_url, self._name, 0)
+        await self.is_there()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -52,9 +52,11 @@ class Reach:
 
     async def is_there(self) -> bool:
         """True once PostgreSQL answers, on a new connection where the last one is lost. Raises `NoConnection`."""
-        if self._conn is None or self._conn.closed:
-            self._conn = await ledger.open_session(self._database_url, self._name, 0)
-        await ledger.answered(self._conn)
+        if self._conn is not None and not self._conn.closed:
+            with suppress(ledger.NoConnection):  # lost while nobody asked, as when PostgreSQL was started again
+                await ledger.answered(self._conn)
+                return True
+        self._conn = await ledger.open_session(self._database_url, self._name, 0)
         return True
 
     async def stay(self, waits_since: Callable[[], float | None], leave: Callable[[], Awaitable[None]]) -> None:

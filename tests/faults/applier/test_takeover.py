@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import psycopg
 import pytest
@@ -19,6 +20,10 @@ from tests.support.proxy import nats_proxy, postgres_proxy
 from tests.support.world import World
 
 NEVER = 1e9
+END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'imi-registry applier%'
+"""
 
 
 async def until_role(metrics: ApplierMetrics, role: str) -> None:
@@ -159,6 +164,18 @@ async def test_who_does_not_reach_postgresql_does_not_take_the_lead(world: World
         assert (await world.ask("project.register", envelope("project.register", PROJECT)))["verdict"] == "applied"
 
 
+async def test_a_standby_whose_connection_was_lost_while_it_waited_takes_the_lead_at_once(world: World) -> None:
+    async with AsyncExitStack() as leading:
+        await leading.enter_async_context(world.applier())
+        async with world.applier() as standby:
+            assert standby.role == "standby"
+            with psycopg.connect(world.database, autocommit=True) as conn:
+                conn.execute(END_SESSIONS)  # as when PostgreSQL is started again
+            await leading.aclose()
+            await until_role(standby, "leader")
+            assert standby.interrupted == 0
+
+
 async def test_acknowledgements_that_did_not_arrive_are_noticed_while_the_connection_stands(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,12 +187,12 @@ async def test_acknowledgements_that_did_not_arrive_are_noticed_while_the_connec
     ):
         await world.ask("project.register", envelope("project.register", PROJECT))
         await asyncio.sleep(1)  # idle, and with all that it needs it goes on
+        assert metrics.interrupted == 0
         proxy.swallow = lambda direction, data: direction == "to_server" and b"$JS.ACK" in data
         await world.send("project.update", envelope("project.update", {"remote_origin": ORIGIN, "name": "q"}))
         async with asyncio.timeout(20):
             while len(world.outcome_events()) < 2:
                 await asyncio.sleep(0.01)
-        assert metrics.interrupted == 0
         await proxy.quiet()
         proxy.swallow = None
         await world.commands_done()
