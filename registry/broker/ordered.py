@@ -37,6 +37,8 @@ SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
 """A consumer of which nothing was heard for so long is replaced."""
 INACTIVE_SECONDS = 120.0
 """The server removes a consumer that asks for nothing for so long."""
+COUNTED_SECONDS = 1.0
+"""So does it with one that is made to count, of which there are dozens at once: a stream takes only so many."""
 WAKE_SECONDS = 0.5
 """How often a waiting reader looks whether the connection is a new one."""
 RETRY_SECONDS = (0.1, 2.0)
@@ -86,10 +88,14 @@ class OrderedReader:
         """
         if isinstance(after, int):
             self.position = after
+        self._is_end_announced = False
         await self._create(after if isinstance(after, datetime) else None)
 
     async def behind(self, sequence: int) -> int:
-        """How many matching messages the stream holds behind a sequence; `start` reads on. Raises what it does."""
+        """How many matching messages the stream holds behind a sequence; `start` reads on.
+
+        Raises `NotFound` when there is no such stream, `Unavailable`.
+        """
         self.position = sequence
         await self._create(is_asking=False)
         return self._pending
@@ -162,7 +168,7 @@ class OrderedReader:
 
     async def _create(self, since: datetime | None = None, *, is_asking: bool = True) -> None:
         self._connections = self._client.stats["reconnects"]
-        if since is None:
+        if since is None and is_asking:
             await self._reach(self.position)
         self._consumer = ""
         name = uuid4().hex
@@ -177,7 +183,7 @@ class OrderedReader:
             filter_subject=self._subject,
             mem_storage=True,
             num_replicas=1,
-            inactive_threshold=INACTIVE_SECONDS,
+            inactive_threshold=INACTIVE_SECONDS if is_asking else COUNTED_SECONDS,
             **start,
         )
         with translated_nats(f"cannot read stream {self._stream}"):

@@ -12,6 +12,7 @@ import pytest
 
 from registry.client.history import ask
 from registry.client.replay import replay
+from registry.concurrency.tasks import end
 from registry.errors import Conflict, Invalid, NotFound, Unavailable
 from registry.history.pages import HistoryLost, origin_subject
 from registry.position import After, FromSequence, FromStart, Last, Position, Since
@@ -45,6 +46,38 @@ async def test_a_replay_of_many_requests_keeps_to_one_consumer(world: World) -> 
     assert len(await world.replayed()) > 3500
     # One that is replaced stays until the server finds that nobody asks.
     assert await world.nats.jetstream().consumers_info(world.names.event_stream) == []
+
+
+async def test_what_counted_the_last_ones_is_gone_soon(world: World) -> None:
+    async with world.relay():
+        world.write()
+        await world.drained()
+
+    assert len(await world.replayed(Last(3))) == 3
+    async with asyncio.timeout(30):
+        while await world.nats.jetstream().consumers_info(world.names.event_stream):
+            await asyncio.sleep(0.1)
+
+
+async def test_who_follows_behind_the_last_ones_is_told_that_there_are_no_more_now(world: World) -> None:
+    caught_up = asyncio.Event()
+
+    async def note() -> None:
+        caught_up.set()
+
+    async with world.relay():
+        world.write()
+        await world.drained()
+
+    assert ".worktree." not in (await world.published())[-1].subject
+    async with (
+        asyncio.timeout(30),
+        replay(world.nats, world.profile, Last(1), follow=True, caught_up=note, entity="worktree") as events,
+    ):
+        assert ".worktree." in (await anext(events)).subject
+        following = asyncio.ensure_future(anext(events))
+        await caught_up.wait()
+        await end([following])
 
 
 @pytest.mark.parametrize("first", [2, 7, 14, "all"])
