@@ -15,18 +15,17 @@ from registry.errors import Unusable
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 MOST_LINKS = 40
 _HELD: dict[Path, int] = {}
-"""By its names, the descriptor of each folder that this process owns."""
+"""By its name, the descriptor of each folder that this process owns."""
 
 
 @contextmanager
-def held(folder: int, *names: Path) -> Iterator[None]:
-    """Inside the block, what is opened under one of `names` is opened in `folder`."""
-    _HELD.update(dict.fromkeys(names, folder))
+def held(directory: Path, folder: int) -> Iterator[None]:
+    """Inside the block, what is opened under the name `directory` is opened in `folder`, its descriptor."""
+    _HELD[directory] = folder
     try:
         yield
     finally:
-        for name in names:
-            _HELD.pop(name, None)
+        del _HELD[directory]
 
 
 def in_place(directory: Path) -> Path:
@@ -84,9 +83,12 @@ def _at(path: Path) -> tuple[str, int | None]:
 
 
 def check_links_are_ours(path: Path) -> None:
-    """Raise `Unusable` when a link on the way to `path` is another user's: he chooses where it leads. Root may."""
+    """Raise `Unusable` when a link on the way to `path` is another user's: he chooses where it leads. Root may.
+
+    So many links that nobody follows them raise it, too.
+    """
     at, rest, links = Path("/"), [*reversed(path.absolute().parts)], 0
-    while rest and links < MOST_LINKS:
+    while rest:
         part = rest.pop()
         here, at = at, at.parent if part == ".." else at / part
         try:
@@ -99,4 +101,6 @@ def check_links_are_ours(path: Path) -> None:
                 "name the folder that it leads to, if you know it"
             )
         at, links = here, links + 1
+        if links > MOST_LINKS:
+            raise Unusable(f'state directory "{path}": more than {MOST_LINKS} links are on the way')
         rest += reversed(Path(leads_to).parts)

@@ -57,7 +57,7 @@ def owned(state_dir: Path) -> Iterator[Path]:
             raise Conflict(f'state directory "{directory}" is in use by process {owner}')
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n{_mark(folder)}\n".encode(), 0)
-        stack.enter_context(held(folder, directory, state_dir))
+        stack.enter_context(held(directory, folder))
         yield in_place(directory)
 
 
@@ -70,8 +70,7 @@ def check_was_made_here(state_dir: Path) -> None:
     if not state_dir.is_symlink() and (not state_dir.exists() or (state_dir.is_dir() and not any(state_dir.iterdir()))):
         return
     try:
-        held = os.open(state_dir / OWNER_LOCK, LOOKING)
-        with open(held, "rb") as lock:
+        with open(os.open(state_dir / OWNER_LOCK, LOOKING), "rb") as lock:
             is_made_here = not state_dir.is_symlink() and _mark(state_dir).encode() in lock.read(64).split(b"\n")
     except OSError:
         is_made_here = False
@@ -126,15 +125,15 @@ def check_files_are_ours(directory: Path, folder: int | None = None) -> None:
 def is_in_use(directory: Path) -> bool | None:
     """Whether a process owns it now; None when none ever did. No copy of the folder has this: it is a lock."""
     try:
-        held = os.open(directory / OWNER_LOCK, LOOKING)
+        lock = os.open(directory / OWNER_LOCK, LOOKING)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
-        os.close(held)
+        os.close(lock)
     return False
 
 

@@ -87,6 +87,12 @@ def test_no_file_is_opened_through_a_link(state_dir: Path, victim: Path, name: s
     assert victim.read_text() == "of old\n"
 
 
+def test_links_without_end_are_no_way_to_a_state_directory(state_dir: Path) -> None:
+    (state_dir / "link").symlink_to("link")
+    with pytest.raises(Invalid, match="more than 40 links are on the way"), owned(state_dir / "link"):
+        pass
+
+
 def to_the_folder(link: Path, folder: Path) -> Path:
     link.symlink_to(folder)
     return link
