@@ -52,7 +52,7 @@ class Lead:
         await self._presence.show()
 
     async def is_free(self) -> bool:
-        """Look once more: whether nobody has the lead, or who has it is gone. Raises `Conflict`, `Unavailable`.
+        """Look once more: whether nobody has the lead, or who has it is gone. Raises `NotFound`, `Unavailable`.
 
         Gone is who is connected no longer, or has not asked for commands for a while. Of who is not heard of any
         longer, but asks for commands, it is this server that hears nothing: a route is broken, or it was another one

@@ -78,6 +78,7 @@ class Replay:
         self._to_skip = 0
         self._position = Position(0)
         self._began = 0
+        """Sequence behind which the last ones are looked for; 0 where that is with everything there is."""
         self.end: int | None = None
         """Sequence of the last event of the stream when the replay began; None for one that follows."""
         self.checked = 0

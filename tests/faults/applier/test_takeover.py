@@ -147,6 +147,17 @@ async def test_a_leader_that_is_not_heard_of_but_asks_for_commands_keeps_the_lea
         assert (leader.role, standby.role, leader.interrupted) == ("leader", "standby", 0)
 
 
+async def test_where_postgresql_is_away_when_the_only_applier_starts_commands_may_be_sent(world: World) -> None:
+    async with postgres_proxy(world.database) as (proxy, through):
+        proxy.refuse()
+        async with world.at(database=through).applier() as metrics:
+            assert (metrics.role, len(metrics.problems())) == ("starting", 2)  # and why
+            await world.send("project.register", envelope("project.register", PROJECT))
+            proxy.go_on()
+            await world.commands_done()
+            assert (metrics.role, metrics.problems()) == ("leader", [])
+
+
 async def test_who_does_not_reach_postgresql_does_not_take_the_lead(world: World) -> None:
     async with (
         postgres_proxy(world.database) as (proxy, through),
