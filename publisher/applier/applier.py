@@ -113,8 +113,9 @@ class Applier(Part):
         """Have commands carried out until the lead is lost."""
         self._became("leader")
         actors = Actors(self._settings.actors)
-        about = (stream, dead_letters, stream.profile, self._metrics, actors, self._attempts)
-        workers = Workers(self._database_url, self._name, *about)
+        workers = Workers(
+            self._database_url, self._name, stream, dead_letters, stream.profile, self._metrics, actors, self._attempts
+        )
 
         async def leave() -> None:
             await self._resign(stream)

@@ -76,9 +76,10 @@ class Supervised:
 
         A start that fails counts as a death, since whatever killed the server may do so while it starts, and a port is
         taken for a moment by who tries to connect to it. Raises `Unavailable` with the last reason when there were
-        `MOST_DEATHS` within `DEATHS_SECONDS`, or so many starts in a row that failed.
+        `MOST_DEATHS` within `DEATHS_SECONDS`, or so many starts in a row that failed; as `check_place` does.
         """
         with self._changing:
+            self.check_place()
             reason = f"{self.name} ended: {self.exit_reason()}"
             for _ in range(MOST_DEATHS):
                 self._died(reason)
