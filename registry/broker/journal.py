@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
+import nats.js.errors
 import orjson
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RawStreamMsg, StorageType, StreamConfig
@@ -18,6 +20,9 @@ from registry.errors import NotFound
 
 MOST_LINES = 100_000
 MOST_BYTES = 64 * 1024 * 1024
+HEARD_OF_SECONDS = 2.0
+"""A server of a cluster may not have heard yet of a stream that another one just made: so long it is asked again."""
+AGAIN_SECONDS = 0.1
 
 Line = dict[str, Any]
 
@@ -41,8 +46,17 @@ class Journal:
             await open_own(self._client, self._config(), like=self._like)
             self._is_open = True
         headers = {"Nats-Msg-Id": line_id} if line_id is not None else None
+        patient_until = monotonic() + HEARD_OF_SECONDS
         with translated_nats(f"cannot write into stream {self._stream}"):
-            await self._js.publish(subject, orjson.dumps(line), headers=headers)
+            while True:
+                try:
+                    await self._js.publish(subject, orjson.dumps(line), headers=headers)
+                except nats.js.errors.NoStreamResponseError:
+                    if monotonic() > patient_until:
+                        raise
+                    await asyncio.sleep(AGAIN_SECONDS)
+                else:
+                    return
 
     async def all(self, subject: str) -> AsyncIterator[Line]:
         """The lines of a subject, which may have wildcards, oldest first. Raises `Unavailable`."""
