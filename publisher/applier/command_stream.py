@@ -12,12 +12,11 @@ import asyncio
 from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
-from uuid import uuid4
 
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
-from publisher.applier.lead import CONSUMER, Lead
+from publisher.applier.lead import Lead
 from publisher.settings import Settings
 from publisher.stream.protocol import publish_plain, write
 from registry.broker.errors import translated_nats
@@ -65,9 +64,8 @@ class CommandStream:
         self._settings = settings
         self._client = client
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
-        consumer = f"{CONSUMER}{uuid4().hex[:12]}"
-        self.lead = Lead(client, self.name, consumer, WINDOW)
-        self._pull = Pull(client, self.name, consumer, WINDOW)
+        self.lead = Lead(client, self.name, WINDOW)
+        self._pull = Pull(client, self.name, self.lead.consumer, WINDOW)
         self._unacknowledged: dict[str, int] = {}
         """Consumer sequence of what was taken and not acknowledged, in that order, by the subject for it."""
         self._taken = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from uuid import uuid4
 
 import nats.js.errors
 from nats.aio.client import Client
@@ -29,12 +30,13 @@ CONSUMER = "imi-applier-"
 class Lead:
     """The lead of one stream, as one applier sees it."""
 
-    def __init__(self, client: Client, stream: str, consumer: str, window: int) -> None:
-        """`consumer` is this applier's; `window` bounds what it is given and has not acknowledged."""
+    def __init__(self, client: Client, stream: str, window: int) -> None:
+        """`window` bounds what this applier is given and has not acknowledged."""
         self._client = client
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
         self._stream = stream
-        self._consumer = consumer
+        self.consumer = f"{CONSUMER}{uuid4().hex[:12]}"
+        """This applier's, once it leads."""
         self._window = window
         self._presence = Presence(client)
         self._idle_for: dict[tuple[str, int], float] = {}
@@ -75,8 +77,8 @@ class Lead:
         Raises `Conflict`, `Unavailable`.
         """
         config = ConsumerConfig(
-            name=self._consumer,
-            durable_name=self._consumer,
+            name=self.consumer,
+            durable_name=self.consumer,
             description="The applier of the iMi project registry; it comes and goes with the process that leads",
             filter_subject=filters[0] if len(filters) == 1 else None,
             filter_subjects=list(filters) if len(filters) > 1 else None,
@@ -120,12 +122,12 @@ class Lead:
     async def resign(self) -> None:
         """Give up the lead, so that another one need not wait to find out."""
         with suppress(NotFound), translated_nats(f"cannot give up the lead of stream {self._stream}"):
-            await self._js.delete_consumer(self._stream, self._consumer)
+            await self._js.delete_consumer(self._stream, self.consumer)
 
     async def floor(self) -> int | None:
         """Consumer sequence up to which the server has every acknowledgement; None where it does not tell now."""
         try:
-            own = [info for info in await self._consumers() if info.name == self._consumer]
+            own = [info for info in await self._consumers() if info.name == self.consumer]
         except Unavailable:
             return None
         return next((info.ack_floor.consumer_seq for info in own if info.ack_floor), None)

@@ -15,8 +15,8 @@ async def before_last(reader: OrderedReader, count: int, end: int | None) -> int
     Raises what `OrderedReader.behind` does.
     """
     first, last = await reader.state()
-    low, high = max(first - 1, 0), last if end is None else min(last, end)
-    # a stream that never held anything begins at 0
+    low = max(first - 1, 0)  # a stream that never held anything begins at 0
+    high = last if end is None else min(last, end)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if await _up_to(reader, middle, end) >= count else (low, middle - 1)
