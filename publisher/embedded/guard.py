@@ -113,16 +113,31 @@ def _stop(server: subprocess.Popen[bytes], steps: list[tuple[int, float]]) -> No
 
 
 def _cut(older: str, folder: int, log: int = LOG) -> None:
-    """Keep the log and one older file. Everyone writes in append mode, so truncating below them is safe."""
+    """Keep the log and one older file. Everyone writes in append mode, so truncating below them is safe.
+
+    Where the older file cannot be kept, on a full disk say, its lines are given up for the server's sake.
+    """
     if os.fstat(log).st_size <= LOG_LIMIT_BYTES:
         return
+    lost = ""
+    try:
+        _keep(older, folder, log)
+    except OSError as error:
+        lost = f"error: cannot keep the lines before this one as {older}: {error.strerror}\n"
+        with suppress(OSError):
+            os.unlink(older, dir_fd=folder)  # half of it helps nobody and takes room
+    os.ftruncate(log, 0)
+    with suppress(OSError):
+        os.write(log, lost.encode())
+
+
+def _keep(older: str, folder: int, log: int) -> None:
     with suppress(FileNotFoundError):
         os.unlink(older, dir_fd=folder)  # where it is a link, too: what that leads to is not ours
     made = os.open(older, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     with open(log, "rb", closefd=False) as full, open(made, "wb") as copy:
         full.seek(0)
         shutil.copyfileobj(full, copy)
-    os.ftruncate(log, 0)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 from publisher.embedded import guard
 from tests.support.services import wait_until
@@ -70,3 +72,35 @@ def test_log_is_cut_when_it_is_too_long(state_dir, monkeypatch):
     os.close(folder)
     assert path.read_bytes() == b"new"
     assert (state_dir / "log.1").read_bytes() == b"0123456789!"
+
+
+@pytest.mark.parametrize("hindered", ["a full disk", "a folder in its place", "its own folder is gone"])
+def test_log_that_cannot_be_kept_is_cut_all_the_same(hindered, state_dir, monkeypatch):
+    monkeypatch.setattr(guard, "LOG_LIMIT_BYTES", 1000)
+    logs = state_dir / "logs"
+    logs.mkdir()
+    folder = os.open(logs, os.O_RDONLY)
+    path = state_dir / "log"
+    with path.open("a+b") as log:
+        log.write(b"line\n" * 500)
+        log.flush()
+        if hindered == "a folder in its place":
+            (logs / "log.1").mkdir()
+        elif hindered == "its own folder is gone":
+            logs.rmdir()
+        with most_bytes_a_file(1500) if hindered == "a full disk" else nullcontext():
+            guard._cut("log.1", folder, log.fileno())
+    os.close(folder)
+    assert path.read_text().startswith("error: cannot keep the lines before this one as log.1: ")
+    assert not (logs / "log.1").is_file()
+
+
+@contextmanager
+def most_bytes_a_file(most: int) -> Iterator[None]:
+    """A disk that takes so many bytes of a file: the next write fails, as it does on a full one."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
