@@ -26,7 +26,7 @@ PLACES: dict[str, list[str]] = {
         "fenced and in order: {drain} events a second",
         "| **{one row, Debezium} ×** | the highest rate",
         "with {cpu, Debezium} of the CPU; {bulk, Debezium} × in bulk.",
-        "Of mq-bridge's, in order, {one row, in order} × and {bulk, in order} × (",
+        "Beside mq-bridge in the mode that keeps order: {one row, in order} × and {bulk, in order} × (",
         "of {changes} changes lost, repeated or out of order over {faults} faults",
     ],
     "docs/comparison.md": [

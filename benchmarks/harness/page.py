@@ -12,8 +12,8 @@ INTRODUCTION = """\
 Written by `./run bench` (`python -m benchmarks`) out of `{results}`; do not edit. Every figure is taken in one run with
 what it is compared to: all sides of a benchmark take turns, round by round, and a ratio is the median over the rounds
 of ours divided by theirs of the same round; where there is one round, each side ran once. Absolute numbers are those of
-the machine below; ratios should carry over. A target that is not met is bounded by a side that does less than ours and
-does not meet it either; where all of these would meet it, what is left is ours, and the page says so.
+the machine below; ratios should carry over. Where a target is not met, a side that does less than ours and misses it
+too is named; where none does, the page says that the cost is ours.
 """
 QUICK = """
 **This was a quick run: it shows that the benchmarks work, its figures mean nothing.**

@@ -32,7 +32,7 @@ class Commands(DeferringGroup):
 
     deferred = (
         Deferred("up", "service:up", "Run everything here: PostgreSQL, NATS, relay, console."),
-        Deferred("serve", "service:serve", "Run relay and status page against your servers (DATABASE_URL, NATS_URL)."),
+        Deferred("serve", "service:serve", "Run publisher, applier, queries and console against your servers."),
         Deferred("demo", "service:demo", "See it work: change a real registry and watch the events arrive."),
         Deferred(
             "rebuild-stream",

@@ -55,7 +55,7 @@ def _import_service() -> None:
 
 
 def serve(database_url: DatabaseUrl = None, nats_url: NatsUrl = None, http_port: HttpPort = None) -> None:
-    """Run relay and status page against your servers (DATABASE_URL, NATS_URL). Run several: one leads.
+    """Run publisher, applier, queries and console against your servers. Run several: one leads.
 
     Example: DATABASE_URL=postgresql://localhost/imi NATS_URL=nats://localhost imi-registry serve
     """

@@ -19,23 +19,24 @@ INTRODUCTION = """\
 Written by `python -m tests.faults.suite.page` out of `reliability.json`; do not edit. What is promised, why it holds,
 what attacks it, and what came of it. What to do when something is lost: [high-availability.md](high-availability.md).
 
-`./run faults --faults 500` runs the long form of the fault suite, `--minutes 30` so long (with both, what comes first
-ends it), `--seed` repeats the schedule of an earlier run, `--record` adds the result to this page, clean or not; runs
-without it are not on it. Two publishers, two appliers, a subscriber, PostgreSQL with a synchronous standby and a
-cluster of three nats-servers work, each on lines of its own (the nodes among themselves, the standby to its primary and
-PgBouncer, too), while eight writers change shared rows by SQL and by commands: some roll back, some hold transactions
-open, one writes through PgBouncer, some do not wait for the disk, some write more than a batch holds. A row stands for
-a project and its worktrees, whose changes have one order; with one of the publishers those of a project of which
-nothing waits go before a backlog of ten already, else of 5,000 ([ADR 18](adr/0018-lane.md)). Most rows are there all
-the time. Twenty are projects that come and go: they are registered, with up to three worktrees, deactivated and taken
-up again, merged into one another with all that is in them, deleted, and registered anew; their worktrees are merged,
-removed, taken up again and deleted. Each of these is an entry in the writers' table like a change, told by one event,
-in the order of its row. (To a subscriber it is that of its project: one that is registered anew has another id, and a
-worktree that a merge moves has another project.) Faults come in random order, two at once now and then, for up to
-twelve seconds, in the long form for minutes, too. The judge reads what the writers' own table holds, every message of
-the stream with a bare NATS client, a replay, and what the subscriber noted: neither the outbox nor the relay's record
-is believed. Of commands it reads what their senders were answered: each has one event of its outcome, under the id that
-the sender gave, behind its change. A run that fails keeps its history.
+`./run faults --faults 500` runs the long form of the fault suite, `--minutes 30` one of half an hour (with both, what
+comes first ends it), `--seed` repeats the schedule of an earlier run, `--record` adds the result to this page, clean
+or not; runs without it are not on it. Two publishers, two appliers, a subscriber, PostgreSQL with a synchronous
+standby and a cluster of three nats-servers work, each on lines of its own (the nodes among themselves, the standby to
+its primary and PgBouncer, too), while eight writers change shared rows by SQL and by commands: some roll back, some
+hold transactions open, one writes through PgBouncer, some do not wait for the disk, some write more than a batch
+holds. A row stands for a project and its worktrees, whose changes have one order; events of a project that has none
+waiting may overtake a backlog, with one publisher from 10 events on, with the other from 5,000 ([ADR
+18](adr/0018-lane.md)). Most rows are there all the time. Twenty are projects that come and go: they are registered,
+with up to three worktrees, deactivated and taken up again, merged into one another with all that is in them, deleted,
+and registered anew; their worktrees are merged, removed, taken up again and deleted. Each of these is an entry in the
+writers' table like a change, told by one event, in the order of its row. (To a subscriber it is that of its project:
+one that is registered anew has another id, and a worktree that a merge moves has another project.) Faults come in
+random order, two at once now and then, for up to twelve seconds, in the long form for minutes, too. The judge reads
+what the writers' own table holds, every message of the stream with a bare NATS client, a replay, and what the
+subscriber noted: neither the outbox nor the relay's record is believed. Of commands it reads what their senders were
+answered: each has one event of its outcome, under the id that the sender gave, behind its change. A run that fails
+keeps its history.
 """
 
 TAKEOVERS_SINCE = """
