@@ -9,12 +9,14 @@ behind. That is how an effect becomes "exactly once" although a message may be d
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sqlite3
 import sys
+from contextlib import suppress
 
 from registry.client import RegistryClient
+from registry.errors import Invalid
+from registry.events.envelope import parse_envelope
 from registry.history.pages import Replayed
 from registry.position import After, FromStart
 
@@ -44,9 +46,10 @@ async def main(file: str) -> None:
 
 def store(database: sqlite3.Connection, event: Replayed) -> None:
     """Put one event and its place into the file."""
-    envelope = json.loads(event.payload)
-    told = [envelope["id"], int(envelope["sequence"]), envelope["type"], envelope.get("actor"), envelope["time"]]
-    database.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", [*told, event.payload.decode()])
+    with suppress(Invalid):  # anybody may write to a stream: what is no event is passed by
+        envelope = parse_envelope(event.payload)
+        told = [str(envelope.id), envelope.sequence, envelope.type, envelope.actor, envelope.time.isoformat()]
+        database.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?)", [*told, event.payload.decode()])
     database.execute("INSERT OR REPLACE INTO place VALUES (1, ?)", [str(event.position)])
 
 

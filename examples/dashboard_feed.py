@@ -44,6 +44,7 @@ def inflight(registry: Projection) -> list[dict[str, Any]]:
         }
         for worktree in registry.worktrees.values()
         if worktree.active and (worktree.has_uncommitted_changes or worktree.ahead_of_trunk)
+        if worktree.project_id in registry.projects  # a TRUNCATE is told table by table
     ]
     return sorted(found, key=lambda row: (row["project"], row["worktree"]))
 

@@ -32,7 +32,7 @@ async def main(clones: list[Path]) -> None:
                     )
                     print(f"{clone.name}/{folder.name}: registered", flush=True)
                 print(f"{clone.name}: registered", flush=True)
-            except (subprocess.CalledProcessError, Invalid, Conflict) as error:
+            except (subprocess.CalledProcessError, UnicodeDecodeError, Invalid, Conflict) as error:
                 print(f"{clone.name}: skipped: {error}", flush=True)
 
 
@@ -40,7 +40,7 @@ def linked(clone: Path) -> Iterator[tuple[Path, str]]:
     """Folder and branch of each linked work tree of a clone."""
     for entry in git(clone, "worktree", "list", "--porcelain").split("\n\n")[1:]:
         told = dict(line.partition(" ")[::2] for line in entry.splitlines())
-        if "branch" in told:
+        if "branch" in told and "prunable" not in told:  # of one whose folder is gone git still tells
             yield Path(told["worktree"]), told["branch"].removeprefix("refs/heads/")
 
 

@@ -1,6 +1,8 @@
 """Worktree janitor: removes the folder of a worktree that was merged or removed, unless it holds work not committed.
 
 NATS_URL=nats://127.0.0.1:4222 python examples/worktree_janitor.py ~/code
+
+One runs on each host of the registry, with IMI_HOST, its name there.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ async def main(root: Path) -> None:
             except NotFound:
                 print(f"{data.project_name}/{data.name}: {await removed(data.path)}", flush=True)
 
-    prefix = os.environ.get("IMI_PREFIX", "imi")
-    async with RegistryClient.connect(os.environ["NATS_URL"], prefix=prefix, name="janitor") as client:
-        await client.subscribe(clean, durable="janitor", entity="worktree", from_start=True)
+    prefix, host = os.environ.get("IMI_PREFIX", "imi"), os.environ.get("IMI_HOST")
+    name = f"janitor-{host}" if host else "janitor"
+    async with RegistryClient.connect(os.environ["NATS_URL"], prefix=prefix, name=name, host=host) as client:
+        await client.subscribe(clean, durable=name, entity="worktree", host=host, from_start=True)
 
 
 def is_linked(path: str, root: Path) -> bool:

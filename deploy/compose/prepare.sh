@@ -11,16 +11,32 @@ missing() {
     [ ! -s "$1" ]
 }
 
-password() { # of the name $1
-    missing "$1" && openssl rand -hex 24 | tr -d '\n' >"$1"
-    cat "$1"
+quietly() { # the command $@, which tells much, and what it told only where it fails
+    "$@" 2>said || {
+        cat said >&2
+        exit 1
+    }
+    rm said
 }
 
-if missing nats-ca.pem || missing nats.pem; then
-    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=iMi registry: NATS" \
+command -v openssl >/dev/null || {
+    echo "prepare.sh needs openssl" >&2
+    exit 1
+}
+users="publisher applier command query durable live operator system"
+for name in db_postgres db_publisher db_applier db_reader grafana_admin $(printf 'nats_%s ' $users); do
+    if missing "$name"; then
+        made=$(openssl rand -hex 24)
+        printf '%s' "$made" >"$name"
+    fi
+done
+
+if missing nats-ca.pem || missing nats.key || missing nats.pem; then
+    rm -f nats.pem # what there is of it is of another authority
+    quietly openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=iMi registry: NATS" \
         -addext "basicConstraints=critical,CA:TRUE" -addext "keyUsage=critical,keyCertSign,cRLSign" \
-        -keyout nats-ca.key -out nats-ca.pem 2>/dev/null
-    openssl req -newkey rsa:2048 -nodes -subj "/CN=nats" -keyout nats.key -out nats.csr 2>/dev/null
+        -keyout nats-ca.key -out nats-ca.pem
+    quietly openssl req -newkey rsa:2048 -nodes -subj "/CN=nats" -keyout nats.key -out nats.csr
     cat >nats.ext <<EOF
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature, keyEncipherment
@@ -29,25 +45,25 @@ subjectAltName = DNS:nats-1, DNS:nats-2, DNS:nats-3, DNS:localhost, IP:127.0.0.1
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 EOF
-    openssl x509 -req -in nats.csr -days 825 -CA nats-ca.pem -CAkey nats-ca.key -CAcreateserial -extfile nats.ext \
-        -out nats.pem 2>/dev/null
+    quietly openssl x509 -req -in nats.csr -days 825 -CA nats-ca.pem -CAkey nats-ca.key -CAcreateserial -extfile nats.ext \
+        -out nats.pem.new
+    mv nats.pem.new nats.pem
     rm -f nats.csr nats.ext nats-ca.srl
 fi
 
-password db_postgres >/dev/null
-for user in PUBLISHER APPLIER COMMAND QUERY DURABLE LIVE OPERATOR SYSTEM; do
-    echo "${user}_PASSWORD = \"$(password "nats_$(echo "$user" | tr '[:upper:]' '[:lower:]')")\""
+for user in $users; do
+    echo "$(echo "$user" | tr '[:lower:]' '[:upper:]')_PASSWORD = \"$(cat "nats_$user")\""
 done >nats-local.conf
 
 database() { # URL of the user $1
-    echo "postgresql://$1:$(password "db_$1")@postgres/imi_registry"
+    echo "postgresql://$1:$(cat "db_$1")@postgres/imi_registry"
 }
 
 settings() { # of the user of NATS $1, whose inboxes begin with $2
     echo 'nats_url = "tls://nats-1:4222,tls://nats-2:4222,tls://nats-3:4222"'
     echo 'nats_tls_ca = "/run/secrets/nats_ca"'
     echo "nats_user = \"$1\""
-    echo "nats_password = \"$(password "nats_$1")\""
+    echo "nats_password = \"$(cat "nats_$1")\""
     echo "nats_inbox_prefix = \"$2\""
     echo 'stream_replicas = 3'
 }
@@ -67,7 +83,6 @@ settings() { # of the user of NATS $1, whose inboxes begin with $2
     settings operator _INBOX
 } >operator.toml
 
-password grafana_admin >/dev/null
 # The folder keeps others out; containers, whose users have other numbers, are given single files of it.
 chmod 0644 ./*
 chmod 0600 nats-ca.key

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import runpy
+import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from registry.events.message import EVENT_ID_HEADER, OUTBOX_ID_HEADER
 from tests.support.git.repositories import checkout, linked
 from tests.support.processes import environment
 from tests.support.world import World
@@ -22,12 +28,14 @@ FILES = sorted(file.name for file in EXAMPLES.glob("*.py"))
 
 
 @asynccontextmanager
-async def component(world: World, name: str, *arguments: object) -> AsyncIterator[asyncio.subprocess.Process]:
+async def component(
+    world: World, name: str, *arguments: object, **settings: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running example; killed at the end, if it has not ended by then."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-u", str(EXAMPLES / f"{name}.py"), *map(str, arguments)),
         stdout=asyncio.subprocess.PIPE,
-        env=environment(NATS_URL=world.nats_url, IMI_PREFIX=world.prefix),
+        env=environment(NATS_URL=world.nats_url, IMI_PREFIX=world.prefix, **settings),
     )
     try:
         async with asyncio.timeout(60):
@@ -48,12 +56,13 @@ async def lines(process: asyncio.subprocess.Process, count: int) -> set[str]:
     return {(await process.stdout.readline()).decode().strip() for _ in range(count)}
 
 
-def worktree(world: World, name: str, path: Path | str) -> str:
-    """A new worktree of the project `engine`; its id."""
+def worktree(world: World, name: str, path: Path | str, host: str | None = None) -> str:
+    """A new worktree of the project `engine`, on the default host if on no other; its id."""
     ((found,),) = world.rows(
-        "SELECT register_worktree("
-        "register_project('engine', 'git@github.com:ada/engine.git'), 'feat', %s, %s, %s)::text",
-        *(name, f"feat/{name}", str(path)),
+        "SELECT register_worktree(project, 'feat', %s, %s, %s)::text FROM (SELECT "
+        "CASE WHEN %s::text IS NOT NULL THEN use_host(%s, p_is_local := true) END, "
+        "register_project('engine', 'git@github.com:ada/engine.git') AS project OFFSET 0) AS here",
+        *(name, f"feat/{name}", str(path), host, host),
     )
     return str(found)
 
@@ -88,6 +97,28 @@ async def test_the_janitor_removes_what_is_merged_and_keeps_work_that_is_not_com
     assert "engine/clean: removed" in said
     assert any(line.startswith("engine/dirty: kept: fatal:") for line in said)
     assert [folder.exists() for folder in (clean, dirty, again, elsewhere)] == [False, True, True, True]
+
+
+async def test_the_janitor_of_a_host_leaves_what_is_merged_on_another(world: World, tmp_path: Path) -> None:
+    # given one path on two hosts, merged on one of them, and then a worktree that is merged on the other
+    main = checkout(tmp_path / "code" / "engine", "git@github.com:ada/engine.git")
+    at_work, merged = (linked(main, tmp_path / "code" / name, name) for name in ("at_work", "merged"))
+    worktree(world, "at_work", at_work, host="laptop")
+    same = worktree(world, "at_work", at_work, host="server")
+    done = worktree(world, "merged", merged, host="laptop")
+    with world.process() as service:
+        await service.ready()
+        for one in (same, done):
+            world.rows("SELECT mark_worktree_merged(%s::uuid, 'ada', 'abc1234')", one)
+        await world.drained()
+
+        # when
+        async with component(world, "worktree_janitor", tmp_path / "code", IMI_HOST="laptop") as janitor:
+            said = await lines(janitor, 1)
+
+    # then
+    assert said == {"engine/merged: removed"}
+    assert at_work.exists()
 
 
 async def test_the_notifier_tells_each_event_again_until_it_is_taken(world: World) -> None:
@@ -144,6 +175,13 @@ async def test_the_dashboard_feed_is_up_to_date_and_always_whole(world: World, t
             await until(lambda: shown() == [])
 
 
+def test_the_dashboard_feed_leaves_out_a_worktree_whose_project_is_gone_already() -> None:
+    """As between the two events of a TRUNCATE."""
+    inflight = runpy.run_path(str(EXAMPLES / "dashboard_feed.py"))["inflight"]
+    left = SimpleNamespace(project_id=UUID(int=1), active=True, has_uncommitted_changes=True)
+    assert inflight(SimpleNamespace(projects={}, worktrees={UUID(int=2): left})) == []
+
+
 async def test_the_exporter_has_every_event_once_whatever_is_killed(world: World, tmp_path: Path) -> None:
     file = tmp_path / "audit.db"
 
@@ -155,6 +193,11 @@ async def test_the_exporter_has_every_event_once_whatever_is_killed(world: World
     async with world.relay():
         world.write(projects=3, worktrees=3, renames=10)
         await world.drained()
+        await world.nats.jetstream().publish(  # somebody else's, with our headers: no event, and no hindrance
+            f"{world.prefix}.evt.v1.project.updated.x",
+            b'{"id": []}',
+            headers={OUTBOX_ID_HEADER: "900000000", EVENT_ID_HEADER: str(UUID(int=3))},
+        )
         for part in range(1, 4):  # killed twice while it copies or follows
             async with component(world, "audit_exporter", file):
                 await until(lambda part=part: stored() >= 10 * part)  # type: ignore[misc]
@@ -171,6 +214,9 @@ async def test_the_exporter_has_every_event_once_whatever_is_killed(world: World
 async def test_the_registrar_registers_everything_once(world: World, tmp_path: Path) -> None:
     main = checkout(tmp_path / "engine", "https://github.com/ada/engine")
     linked(main, tmp_path / "feat-search", "feat/search")
+    shutil.rmtree(linked(main, tmp_path / "gone", "gone"))  # git goes on telling of it
+    odd = checkout(tmp_path / "zoo", "https://github.com/ada/zoo")
+    linked(odd, tmp_path / os.fsdecode(b"\xff"), "odd")
     checkout(tmp_path / "private")
     async with world.relay(), world.applier():
         for _ in range(2):
@@ -180,11 +226,12 @@ async def test_the_registrar_registers_everything_once(world: World, tmp_path: P
             said = out.decode().splitlines()
             assert said[:2] == ["engine/feat-search: registered", "engine: registered"]
             assert said[2].startswith("private: skipped: ")
+            assert said[3].startswith("zoo: skipped: 'utf-8' codec can't decode")
         await world.drained()
 
-    assert world.rows("SELECT name, remote_origin FROM projects") == [("engine", "git@github.com:ada/engine.git")]
+    assert world.rows("SELECT name FROM projects ORDER BY name") == [("engine",), ("zoo",)]
     assert world.rows("SELECT name, branch_name, path FROM worktrees") == [
         ("feat-search", "feat/search", str(tmp_path / "feat-search"))
     ]
     ((created,),) = world.rows("SELECT count(*) FROM outbox WHERE action IN ('registered', 'created')")
-    assert created == 2
+    assert created == 3

@@ -72,6 +72,14 @@ async def test_an_old_mirror_raises_an_alert(source: World, mirror: Mirror) -> N
         assert "ImiCopyOld" in await firing(text)
 
 
+@needs_promtool
+async def test_a_mirror_that_never_had_a_snapshot_raises_an_alert(source: World, mirror: Mirror) -> None:
+    await source.nats.jetstream().delete_stream(source.stream)
+    async with mirror.following() as health:
+        text = await Exported(health.registry).until(lambda age: age < 0, "imi_mirror_age_seconds")
+        assert "ImiCopyIncomplete" in await firing(text)
+
+
 async def test_a_mirror_that_hears_nothing_new_stays_young(source: World, mirror: Mirror) -> None:
     rename_project(source.database, 2)
     async with mirror.following():

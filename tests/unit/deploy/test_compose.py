@@ -132,6 +132,42 @@ def test_secrets_are_made_once_and_no_one_else_reads_them(prepared: Path) -> Non
     assert min(len(one) for one in passwords) == 48
 
 
+@pytest.mark.parametrize("removed", ["nats-ca.pem", "nats.key", "nats.pem"])
+def test_certificate_key_and_authority_belong_together_whichever_was_removed(
+    prepared: Path, tmp_path: Path, removed: str
+) -> None:
+    folder = Path(shutil.copytree(prepared, tmp_path / "compose"))
+    (folder / "secrets" / removed).unlink()
+
+    subprocess.run(["sh", "prepare.sh"], cwd=folder, check=True, capture_output=True)
+
+    secrets = folder / "secrets"
+    subprocess.run(["openssl", "verify", "-CAfile", "nats-ca.pem", "nats.pem"], cwd=secrets, check=True)
+    of_key, of_certificate = (
+        subprocess.run(["openssl", *asked], cwd=secrets, check=True, capture_output=True).stdout
+        for asked in (["pkey", "-in", "nats.key", "-pubout"], ["x509", "-in", "nats.pem", "-noout", "-pubkey"])
+    )
+    assert of_key == of_certificate
+
+
+@pytest.mark.parametrize("said", ["prepare.sh needs openssl", "no room"])
+def test_secrets_that_cannot_be_made_are_told_and_none_is_empty(tmp_path: Path, said: str) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "dirname", "mkdir", "cat", "tr", "rm", "mv", "chmod"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    if said == "no room":
+        (tools / "openssl").write_text("#!/bin/sh\necho no room >&2\nexit 1\n")
+        (tools / "openssl").chmod(0o755)
+    shutil.copy(DEPLOY / "compose" / "prepare.sh", tmp_path)
+
+    command = [str(shutil.which("sh")), "prepare.sh"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"PATH": str(tools)})
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{said}\n")
+    assert list((tmp_path / "secrets").iterdir()) == []
+
+
 @pytest.mark.parametrize("part", ["publisher", "applier"])
 def test_a_part_has_its_own_users_and_knows_nothing_of_the_others(prepared: Path, part: str) -> None:
     settings = tomllib.loads((prepared / "secrets" / f"{part}.toml").read_text())
