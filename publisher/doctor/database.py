@@ -27,10 +27,7 @@ SELECT c.relname, t.tgname
 FROM pg_catalog.pg_trigger AS t
 JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
 WHERE (
-        c.oid IN (
-            'public.projects'::regclass, 'public.worktrees'::regclass, 'public.worktree_types'::regclass,
-            'public.agent_activities'::regclass, 'public.outbox'::regclass
-        )
+        c.oid IN (SELECT to_regclass('public.' || t) FROM public.replica_tables() AS t)
         OR c.oid IN (
             SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = 'public.agent_activities'::regclass
         )

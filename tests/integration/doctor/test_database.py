@@ -34,11 +34,20 @@ async def test_a_database_that_is_well_gives_no_line(world: World) -> None:
     assert await found(world) == []
 
 
-async def test_a_trigger_that_is_off_is_named_with_how_to_switch_it_on(world: World) -> None:
+@pytest.mark.parametrize(
+    ("table", "trigger"),
+    [
+        ("worktrees", "worktrees_outbox_update"),
+        ("hosts", "hosts_outbox"),
+        ("project_hosts", "project_hosts_outbox"),
+        ("command_ledger", "command_ledger_outbox"),
+    ],
+)
+async def test_a_trigger_that_is_off_is_named_with_how_to_switch_it_on(world: World, table: str, trigger: str) -> None:
     with psycopg.connect(world.database, autocommit=True) as conn:
-        conn.execute("ALTER TABLE worktrees DISABLE TRIGGER worktrees_outbox_update")
+        conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}".encode())
         (line,) = await found(world)
-        assert line.startswith("trigger worktrees_outbox_update of table worktrees is switched off")
+        assert line.startswith(f"trigger {trigger} of table {table} is switched off")
         conn.execute(line.split("; ")[-1].split(", then")[0])
     assert await found(world) == []
 

@@ -91,6 +91,8 @@ async def test_a_replica_that_is_watched_knows_how_old_it_is(following: Pair, se
     assert not is_well
     assert "3 days" in text
     assert following.at_replica("SELECT state FROM registry_health() WHERE name = 'source'") == [("bad",)]
+    following.at_replica("UPDATE replica_source SET stopped_at = now()")
+    assert following.at_replica("SELECT state FROM registry_health() WHERE name = 'source'") == [("ok",)]
 
 
 async def test_a_replica_is_never_told_younger_than_its_rows(following: Pair, settings: Settings) -> None:

@@ -92,10 +92,19 @@ def test_an_event_that_waits_for_long_is_bad(db):
     assert state(db, "events that wait")[0] == "bad"
 
 
-def test_a_trigger_that_is_off_is_told_as_doctor_tells_it(db):
-    db.execute("ALTER TABLE worktrees DISABLE TRIGGER worktrees_updated_at")
-    assert state(db, "triggers") == ("bad", "switched off: worktrees_updated_at of worktrees")
-    db.execute("ALTER TABLE worktrees ENABLE TRIGGER worktrees_updated_at")
+@pytest.mark.parametrize(
+    ("table", "trigger"),
+    [
+        ("worktrees", "worktrees_updated_at"),
+        ("hosts", "hosts_outbox"),
+        ("project_hosts", "project_hosts_outbox"),
+        ("command_ledger", "command_ledger_outbox"),
+    ],
+)
+def test_a_trigger_that_is_off_is_told_as_doctor_tells_it(db, table, trigger):
+    db.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
+    assert state(db, "triggers") == ("bad", f"switched off: {trigger} of {table}")
+    db.execute(f"ALTER TABLE {table} ENABLE TRIGGER {trigger}")
     assert state(db, "triggers")[0] == "ok"
 
 

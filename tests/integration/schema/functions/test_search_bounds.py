@@ -98,3 +98,25 @@ def test_a_name_that_contains_the_text_is_found_where_no_project_has_it_and_one_
 
     assert [row["kind"] for row in found(db, "flumme")] == ["activity"]
     assert [row["kind"] for row in found(db, "lum")] == ["project", "activity"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fix(auth-api)",
+        "fix\\auth",
+        "*ixauth",
+        "fix+auth",
+        "fix'auth",
+        'fix"auth',
+        "fix[auth",
+        "fix{2}au",
+        "^fixaut$",
+        "fix|auth!",
+    ],
+)
+def test_a_misspelt_word_is_looked_for_beside_whatever_worktrees_are_called(db, name):
+    project = new_project(db, "git@github.com:ada/flume.git", "flume")
+    new_worktree(db, project, name)
+    meant = new_worktree(db, project, "fixauths")
+    assert meant in [row["id"] for row in found(db, "fixauthx")]

@@ -11,7 +11,7 @@ from psycopg import sql
 from registry.database import months
 from registry.database.roles.ownership import as_owner
 from registry.errors import Conflict
-from tests.support.databases import plain_role
+from tests.support.databases import name_of, plain_role, url_of
 from tests.support.schema.months import fill
 
 Conn = psycopg.Connection[Any]
@@ -61,6 +61,15 @@ def hung(conn: Conn) -> list[object]:
         ("CREATE TABLE f (id uuid REFERENCES agent_activities)", "foreign key f_id_fkey of public.f refers to it"),
         ("ALTER TABLE agent_activities ENABLE ROW LEVEL SECURITY", "row level security is on"),
         ("CREATE TABLE child () INHERITS (agent_activities)", "table public.child inherits from it"),
+        ("CREATE TABLE t (logged agent_activities)", "column logged of table public.t depends on it"),
+        (
+            "CREATE FUNCTION f() RETURNS SETOF agent_activities LANGUAGE sql AS 'SELECT * FROM agent_activities'",
+            r"function public.f\(\) depends on it",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM agent_activities; END",
+            r"function public.f\(\) depends on it",
+        ),
         pytest.param(
             "CREATE PUBLICATION p FOR ALL TABLES", "publication p has it: drop it", marks=pytest.mark.superuser
         ),
@@ -77,3 +86,16 @@ def test_what_would_be_left_behind_is_named_and_stays(database: str, made: str, 
             months.move(conn, by_month=True)
         assert months.state(conn)[:2] == (False, is_begun)
         assert months.cancel(conn) == is_begun
+
+
+def test_a_view_of_another_owner_is_named_and_stays(database: str, admin_url: str) -> None:
+    with plain_role(admin_url, database) as dba, psycopg.connect(database, autocommit=True) as conn:
+        name = sql.Identifier(dba.name)
+        conn.execute(sql.SQL("GRANT SELECT ON agent_activities TO {}").format(name))
+        conn.execute("CREATE SCHEMA theirs")
+        conn.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA theirs TO {}").format(name))
+        with psycopg.connect(url_of(database, name_of(database), dba), autocommit=True) as their:
+            their.execute("CREATE VIEW theirs.seen AS SELECT id FROM agent_activities")
+        with pytest.raises(Conflict, match=f"view theirs.seen reads it, and is of another owner, {dba.name}"):
+            months.move(conn, by_month=True)
+        assert months.state(conn)[:2] == (False, False)
