@@ -68,8 +68,15 @@ async def until_read(world: World) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["told", "not told"])
-@pytest.mark.parametrize("events_before", [0, 8])
+@pytest.mark.parametrize(
+    ("events_before", "is_told"),
+    [
+        (0, True),
+        (8, False),
+        pytest.param(0, False, marks=pytest.mark.long),
+        pytest.param(8, True, marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("how", MADE)
 async def test_a_consumer_that_a_stranger_makes_anew_is_not_believed(
     world: World, how: str, events_before: int, is_told: bool

@@ -131,8 +131,17 @@ async def until(of: Collection[Part], is_so: Callable[[Part], bool]) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("hurt", [Proxy.silence, Proxy.black_hole], ids=["those that stand", "new ones, too"])
-@pytest.mark.parametrize("server", [POSTGRESQL, NATS, OTHER_NATS])
+@pytest.mark.parametrize(
+    ("server", "hurt"),
+    [
+        (POSTGRESQL, Proxy.black_hole),
+        (NATS, Proxy.silence),
+        (OTHER_NATS, Proxy.black_hole),
+        pytest.param(POSTGRESQL, Proxy.silence, marks=pytest.mark.long),
+        pytest.param(NATS, Proxy.black_hole, marks=pytest.mark.long),
+        pytest.param(OTHER_NATS, Proxy.silence, marks=pytest.mark.long),
+    ],
+)
 async def test_connections_that_carry_nothing_are_told_by_each_part_and_given_up(
     world: World, second: World, worked: Counter[str], server: str, hurt: Callable[[Proxy], None]
 ) -> None:

@@ -51,11 +51,11 @@ async def until_noted(process: RelayProcess, *parts: str) -> None:
     ("table", "asks", "waits"),
     [
         ("outbox", RULE, True),
-        ("publisher_cursor", RULE, True),
+        pytest.param("publisher_cursor", RULE, True, marks=pytest.mark.long),
         ("publisher_cursor", TRIGGER, True),
         ("projects", RULE, False),
-        ("projects", TRIGGER, False),
-        ("agent_activities", TRIGGER, False),
+        pytest.param("projects", TRIGGER, False, marks=pytest.mark.long),
+        pytest.param("agent_activities", TRIGGER, False, marks=pytest.mark.long),
         ("outbox_id_seq", RULE, True),
     ],
 )

@@ -86,7 +86,11 @@ async def test_a_stream_of_another_configuration_is_told(world: World) -> None:
     assert line.endswith("a publisher that starts refuses it")
 
 
-@pytest.mark.parametrize("is_leader_left", [False, True], ids=["leader_lost", "leader_left_alone"])
+@pytest.mark.parametrize(
+    "is_leader_left",
+    [pytest.param(False, marks=pytest.mark.long), True],
+    ids=["leader_lost", "leader_left_alone"],
+)
 async def test_replicas_that_are_away_and_a_cluster_without_a_leader_are_told(
     world: World, state_dir: Path, is_leader_left: bool
 ) -> None:

@@ -53,7 +53,7 @@ def test_an_import_takes_no_more_memory_for_more_rows_or_for_larger_ones(
     assert peak_mib(database, old.file) < small + MORE_MIB
 
 
-@pytest.mark.parametrize("worktree", [W, "gone"], ids=["notes", "problems"])
+@pytest.mark.parametrize("worktree", [pytest.param(W, marks=pytest.mark.long), "gone"], ids=["notes", "problems"])
 def test_an_import_takes_no_more_memory_for_more_rows_of_which_there_is_something_to_say(
     database: str, old: OldDatabase, worktree: str
 ) -> None:
