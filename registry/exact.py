@@ -215,8 +215,11 @@ def _decoder(twice: list[str]) -> json.JSONDecoder:
     def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice.extend(name for place, name in enumerate(names) if name in names[:place])
+            seen: set[str] = set()
+            for name, _ in pairs:
+                if name in seen:
+                    twice.append(name)
+                seen.add(name)
         return value
 
     return json.JSONDecoder(

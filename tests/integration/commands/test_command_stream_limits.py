@@ -186,6 +186,7 @@ async def test_dead_letters_beyond_the_limit_drop_the_oldest_and_hold_up_nobody(
 EXTENTS = {
     "values": b"[" + b"1," * 200_000 + b"1]",
     "members": b"{" + b",".join(b'"%d":1' % number for number in range(101_000)) + b"}",
+    "members, one twice": b'{"0":1,' + b",".join(b'"%d":1' % number for number in range(99_000)) + b"}",
     "levels": b'{"a":' * 1200 + b"1" + b"}" * 1200,
     "levels without end": b"[" * 1_000_000,
     "quotation marks": b'{"a": ' + b'"\\"' * 300_000,
