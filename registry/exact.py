@@ -18,6 +18,7 @@ import orjson
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from registry.errors import Invalid
+from registry.urls import MOST_SEARCHED
 from registry.validation import UNSTORABLE, printable, printable_place
 
 LARGEST = Decimal("1.7976931348623157e308")
@@ -114,10 +115,15 @@ def _walk(value: Any, place: str, leaf: Callable[[Any, str], Any]) -> Any:
             if not isinstance(name, str):
                 raise Invalid(f"{place}: {printable(name)}: a name must be text")
             leaf(name, place)
-        return {name: _walk(inner, f"{place}.{name}", leaf) for name, inner in value.items()}
+        return {name: _walk(inner, _inside(place, name), leaf) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_walk(inner, f"{place}.{number}", leaf) for number, inner in enumerate(value)]
+        return [_walk(inner, _inside(place, number), leaf) for number, inner in enumerate(value)]
     return leaf(value, place)
+
+
+def _inside(place: str, part: object) -> str:
+    """The way to an inner value, as far as a message looks at it: a name on it may have a million characters."""
+    return f"{place}.{part}"[: MOST_SEARCHED + 1]
 
 
 def _fragment(value: Any) -> orjson.Fragment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -84,6 +85,19 @@ def test_what_postgresql_does_not_store_can_be_written_and_not_be_given(value: o
     assert exact.loads(exact.dumps(value)) == value
     with pytest.raises(Invalid, match=r"metadata\.a: "):
         exact.checked({"a": value}, "metadata")
+
+
+def test_the_way_to_a_value_takes_no_memory_of_its_own_however_long_the_names_on_it_are() -> None:
+    value: Any = 1
+    for _ in range(100):
+        value = {"n" * 10_000: value}
+
+    tracemalloc.start()
+    try:
+        assert exact.checked(value, "metadata") == value
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_has_a_usual_form_is_given_in_it() -> None:
