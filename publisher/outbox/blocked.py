@@ -28,7 +28,7 @@ SELECT
 FROM pg_locks AS lock
 JOIN pg_class AS relation
     ON relation.oid = lock.relation
-    AND relation.relkind = 'r'
+    AND relation.relkind IN ('r', 'p')
     AND relation.relnamespace = 'public'::regnamespace
 LEFT JOIN pg_stat_activity AS holder ON holder.pid = lock.pid
 WHERE lock.granted

@@ -19,15 +19,21 @@ _CREATED = re.compile(
     re.MULTILINE,
 )
 
-# Sequences of columns follow their tables.
+# Sequences of columns follow their tables. The months of the log and of its copy have names of their own.
 _OWNED: LiteralString = """
 SELECT
     CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END,
     c.oid::regclass::text
 FROM pg_catalog.pg_class AS c
 WHERE c.relnamespace = 'public'::regnamespace
-    AND c.relkind IN ('r', 'v', 'S', 'c')
-    AND c.relname = ANY (%(names)s)
+    AND c.relkind IN ('r', 'p', 'v', 'S', 'c')
+    AND (
+        c.relname = ANY (%(names)s)
+        OR c.relispartition
+        AND pg_partition_root(c.oid) IN (
+            to_regclass('public.agent_activities'), to_regclass('public.agent_activities_next')
+        )
+    )
     AND pg_get_userbyid(c.relowner) <> %(owner)s
 UNION ALL
 SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, p.oid::regprocedure::text
@@ -45,9 +51,9 @@ ORDER BY 1 DESC, 2
 
 
 def names() -> list[str]:
-    """Of everything that the migrations create in the schema public."""
+    """Of everything that the migrations create in the schema public, and of the copy that a move of the log makes."""
     created = {name for migration in load() for _, name in _CREATED.findall(migration.sql)}
-    return sorted(created | {"schema_migrations"})
+    return sorted(created | {"schema_migrations", "agent_activities_next"})
 
 
 def not_owned_by(conn: Connection[Any], owner: str) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from registry.database import migrate
+from registry.database import migrate, months
 from registry.database.roles import ROLES, roles_of
 from tests.support.commandline import CommandLine
 from tests.support.databases import Role, name_of, new_database, plain_role
@@ -138,8 +138,16 @@ def test_members_of_one_registry_have_no_rights_in_another(cluster: str, cli: Co
                 admin.execute(f'REVOKE CONNECT ON DATABASE "{name_of(first)}" FROM "{flume.name}"'.encode())
 
 
-def test_what_is_handed_over_belongs_to_nobody_who_can_log_in_and_goes_on(cluster: str, cli: CommandLine) -> None:
+@pytest.mark.parametrize("kept", ["in one table", "by month", "on its way into months"])
+def test_what_is_handed_over_belongs_to_nobody_who_can_log_in_and_goes_on(
+    cluster: str, cli: CommandLine, kept: str
+) -> None:
     with migrated(cluster) as (as_owner, as_superuser):
+        if kept == "by month":
+            with connect(as_owner) as conn:
+                months.move(conn, by_month=True)
+        elif kept == "on its way into months":
+            execute(as_owner, b"SELECT begin_activity_move(true)")
         done = cli("roles", "setup", "--hand-over", "--database-url", as_superuser)
         assert done.code == 0, done.err
         first, *told, last = done.out.splitlines()
@@ -151,10 +159,12 @@ def test_what_is_handed_over_belongs_to_nobody_who_can_log_in_and_goes_on(cluste
             later = migration(NEXT, "CREATE TABLE IF NOT EXISTS later (a integer);")
             assert migrate.apply(conn, migrations=[*migrate.load(), later]) == [later.name]
             conn.execute(REGISTER)
+            conn.execute("SELECT FROM v_recent_agent_activity")
+            conn.execute("SELECT cleanup_old_activities(1)")
         with connect(as_superuser) as admin:
             owners = admin.execute(
                 "SELECT DISTINCT relowner::regrole::text FROM pg_class"
-                " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'S', 'c', 'i')"
+                " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'S', 'c', 'i', 'I')"
                 " UNION SELECT proowner::regrole::text FROM pg_proc p WHERE pronamespace = 'public'::regnamespace"
                 " AND NOT EXISTS (SELECT FROM pg_depend d"
                 " WHERE (d.classid, d.objid) = ('pg_proc'::regclass, p.oid) AND d.deptype = 'e')"

@@ -12,7 +12,8 @@ import pytest
 from publisher.doctor.database import database_findings
 from publisher.doctor.health import health_findings
 from publisher.gauges.months import measure
-from publisher.outbox.connection import connect
+from publisher.outbox.blocked import keepers
+from publisher.outbox.connection import LOOKER, connect
 from registry.database import months
 from registry.database.stepping.lock import exclusive
 from tests.support.schema.months import fill
@@ -51,6 +52,14 @@ def findings(url: str) -> list[str]:
     async def found() -> list[str]:
         async with connect(url, "test") as conn:
             return [one.text for one in (*await health_findings(conn), *await database_findings(conn, "S"))]
+
+    return asyncio.run(found())
+
+
+def locked(url: str) -> list[str]:
+    async def found() -> list[str]:
+        async with connect(url, "test", LOOKER) as conn:
+            return await keepers(conn)
 
     return asyncio.run(found())
 
@@ -100,3 +109,11 @@ def test_a_trigger_that_is_off_in_one_month_is_told(conn: Conn, database: str) -
     assert [text.split(" is ")[0] for text in findings(database)] == [
         f"trigger agent_activities_worktree of table {name}"
     ]
+
+
+def test_who_has_locked_them_is_told(conn: Conn, database: str) -> None:
+    months.move(conn, by_month=True)
+    with conn.transaction():
+        conn.execute("LOCK TABLE ONLY agent_activities")
+        (found,) = locked(database)
+    assert found.endswith(") has locked agent_activities: end that session")
