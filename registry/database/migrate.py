@@ -180,9 +180,11 @@ def check(conn: psycopg.Connection[Any], *, migrations: Sequence[Migration] | No
 def rollback(conn: psycopg.Connection[Any]) -> None:
     """Remove the registry with all its data and history from the database, in one transaction.
 
-    Safe to run twice. Raises `Conflict` when something else depends on the registry: nothing is removed then.
+    Safe to run twice. Raises `Conflict` when something else depends on the registry, and for a replica that follows:
+    nothing is removed then.
     """
     with exclusive(conn):
+        copies.refuse_replica(conn, then=" first")
         run_transaction(conn, script(ROLLBACK, (package_directory() / ROLLBACK).read_text(encoding="utf-8")))
 
 

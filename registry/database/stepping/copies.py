@@ -17,11 +17,13 @@ FOLLOWED: LiteralString = (
 )
 
 
-def refuse_replica(conn: Connection[Any]) -> None:
+def refuse_replica(
+    conn: Connection[Any], then: LiteralString = ", migrate both, then imi-registry replica create --replace"
+) -> None:
     """Raise `Conflict` for a replica that follows: PostgreSQL would go on writing tables that are no longer those.
 
     What a migration writes would meet what the source's own migration writes, and a table that it makes anew is
-    followed no longer, without a word.
+    followed no longer, without a word. `then` is what to do once it is dropped.
     """
     with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
         ((is_there,),) = cursor.execute(IS_THERE).fetchall()
@@ -29,7 +31,7 @@ def refuse_replica(conn: Connection[Any]) -> None:
     if followed is not None:
         raise Conflict(
             f"database {conn.info.dbname} is a replica of {followed[0]} and follows it: imi-registry replica drop "
-            "here, migrate both, then imi-registry replica create --replace"
+            f"here{then}"
         )
 
 

@@ -127,7 +127,12 @@ def test_a_replica_is_migrated_once_it_is_dropped_and_not_while_it_follows(
     with psycopg.connect(following.replica) as conn:
         with pytest.raises(Conflict, match="is a replica of headquarters and follows it: imi-registry replica drop"):
             migrate.apply(conn, migrations=later)
+        with pytest.raises(Conflict, match=r"is a replica of headquarters and follows it: .* drop here first"):
+            migrate.rollback(conn)
         assert commands.replica("drop", "--yes").code == 0
         assert migrate.apply(conn, migrations=later) == ["999_later.sql"]
     assert following.at_replica("SELECT DISTINCT description FROM projects") == [("migrated",)]
     assert cli("migrate", "down", "--to", "12", "--yes", "--database-url", following.replica).code == 1
+    with psycopg.connect(following.replica) as conn:
+        migrate.rollback(conn)
+    assert following.at_replica("SELECT to_regclass('projects')") == [(None,)]
