@@ -12,6 +12,7 @@ from publisher.outbox.connection import connect, translated
 from publisher.settings import Settings, profile_of
 from registry.broker.connection import connect_nats
 from registry.client.replay import replay
+from registry.database.stepping.copies import FOLLOWED
 from registry.errors import Conflict, NotFound, Unavailable
 from registry.position import FromStart
 
@@ -23,10 +24,13 @@ SESSION = "imi-registry mirror"
 
 
 async def set_up(settings: Settings, name: str, *, may_replace: bool) -> None:
-    """Make the database a mirror. Raises `Conflict` when it has rows that may not be replaced, or is one."""
+    """Make the database a mirror. Raises `Conflict` when it has rows that may not be replaced, or is a copy already."""
     stream = source_profile(settings).event_stream
     async with connect(settings.database_url or "", SESSION) as conn:
         with translated():
+            followed = await (await conn.execute(FOLLOWED)).fetchone()
+            if followed is not None:
+                raise Conflict(f"this registry is a replica of {followed[0]} and follows it: imi-registry replica drop")
             await conn.execute(BEGIN, [name, stream, may_replace])
 
 

@@ -91,6 +91,16 @@ def test_a_registry_with_rows_becomes_no_replica_unless_they_may_go(registries: 
     assert "is a replica already, of headquarters" in commands.create("--slot", "another", "--replace", "--yes").err
 
 
+def test_a_replica_that_follows_becomes_no_mirror(following: Pair, cli: CommandLine) -> None:
+    done = cli("mirror", "setup", "elsewhere", "--replace", "--yes", "--database-url", following.replica)
+    assert done.code == 1
+    assert done.err == (
+        "imi-registry: this registry is a replica of headquarters and follows it: imi-registry replica drop\n"
+    )
+    histories.write(following.source)
+    following.assert_same()
+
+
 def test_a_login_needs_no_more_than_it_is_given(
     servers: Sites, registries: Pair, commands: Commands, login: Role
 ) -> None:
