@@ -82,6 +82,11 @@ def name_of(url: str) -> str:
     return str(conninfo_to_dict(url)["dbname"])
 
 
+def user_of(url: str) -> str:
+    """The name of the user of a URL."""
+    return str(conninfo_to_dict(url)["user"])
+
+
 def url_of(server_url: str, name: str, role: Role | None = None) -> str:
     """`server_url`, in any form that libpq takes, with another database, and as another role."""
     parts = conninfo_to_dict(server_url) | ({"user": role.name, "password": role.password} if role else {})

@@ -102,7 +102,9 @@ def grant(role: RoleName, login: Login, database_url: DatabaseUrl = None, _state
 
 @app.command("revoke")
 def revoke(role: RoleName, login: Login, database_url: DatabaseUrl = None, _state_dir: UpFolder = None) -> None:
-    """Take a role from a login, and with its last one the right to connect. Sessions that are open stay.
+    """Take a role from a login, and with its last one, where it has no other rights here, the right to connect.
+
+    Sessions that are open stay.
 
     Example: imi-registry roles revoke writer flume
     """

@@ -26,7 +26,7 @@ SELECT
     r.oid IS NOT NULL AS exists,
     coalesce(r.rolcanlogin, false) AS can_login,
     ARRAY(
-        SELECT member.rolname::text
+        SELECT DISTINCT member.rolname::text
         FROM pg_catalog.pg_auth_members AS m
         JOIN pg_catalog.pg_roles AS member ON member.oid = m.member
         WHERE m.roleid = r.oid

@@ -8,7 +8,7 @@ import pytest
 from registry.database import migrate, months
 from registry.database.roles import ROLES, roles_of
 from tests.support.commandline import CommandLine
-from tests.support.databases import Role, name_of, new_database, plain_role
+from tests.support.databases import Role, name_of, new_database, plain_role, user_of
 from tests.support.roles.cluster import as_login, connect, create_roles, login, migrated
 from tests.support.schema.migrations import MIGRATIONS, NAMES, catalogs, migration, psql
 
@@ -179,10 +179,6 @@ def test_what_is_handed_over_belongs_to_nobody_who_can_log_in_and_goes_on(
             migrate.rollback(conn)
         with connect(as_superuser) as admin:
             admin.execute(f'ALTER DATABASE "{name_of(as_owner)}" OWNER TO "{user_of(as_owner)}"'.encode())
-
-
-def user_of(url: str) -> str:
-    return str(psycopg.conninfo.conninfo_to_dict(url)["user"])
 
 
 def test_rights_are_what_the_list_says_whatever_somebody_gave(cluster: str) -> None:
