@@ -193,6 +193,7 @@ def pool(
         min_size=min_size,
         max_size=max_size,
         timeout=timeout,
+        reconnect_timeout=timeout,  # pauses double: whoever asks after that has it tried anew, at once
         configure=configure,
         open=False,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -68,6 +69,24 @@ async def test_a_lost_server_is_unavailable_and_then_comes_back(database: str) -
                     break
                 except Unavailable:
                     continue
+
+
+async def test_after_a_long_outage_few_calls_find_the_server_again(database: str) -> None:
+    async with postgres_proxy(database) as (proxy, url), Registry.connect(url, timeout=0.5) as registry:
+        # given
+        proxy.refuse()
+        for _ in range(16):
+            with pytest.raises(Unavailable):
+                await registry.get_registry_stats()
+        # when
+        proxy.go_on()
+        # then
+        for _ in range(4):
+            with suppress(Unavailable):
+                assert (await registry.get_registry_stats()).total_projects == 0
+                break
+        else:
+            pytest.fail("none of them")
 
 
 async def test_one_lost_connection_does_not_mean_a_failure_for_each_of_the_others(database: str) -> None:
