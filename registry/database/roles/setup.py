@@ -24,6 +24,7 @@ def steps(conn: Connection[Any], *, hand_over: bool = False) -> list[Step]:
     found = roles_of(conn)
     return [
         *_roles(conn, found),
+        *_temporary(conn, found),
         *_closing(conn, found),
         *_schema(conn, found),
         *_rights(found),
@@ -67,6 +68,16 @@ def _roles(conn: Connection[Any], found: Roles) -> Iterator[Step]:
             yield Step(f"role {role.name} is not there", statement(conn, "CREATE ROLE {} NOLOGIN", role.name))
         elif role.can_login:
             yield Step(f"role {role.name} can log in", statement(conn, "ALTER ROLE {} NOLOGIN", role.name))
+
+
+def _temporary(conn: Connection[Any], found: Roles) -> Iterator[Step]:
+    """In a database that is open whoever owns the registry has the right as anybody has it, and loses it with them."""
+    database = found.database
+    if database.owner != database.database_owner and (database.is_open or not database.is_owner_temporary):
+        yield Step(
+            f"{database.owner} makes temporary tables of what a mirror gets",
+            statement(conn, "GRANT TEMPORARY ON DATABASE {} TO {}", database.name, database.owner),
+        )
 
 
 def _closing(conn: Connection[Any], found: Roles) -> Iterator[Step]:

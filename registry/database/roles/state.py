@@ -90,6 +90,7 @@ SELECT
     pg_get_userbyid(c.relowner)::text AS owner,
     o.rolsuper AS is_owner_superuser,
     has_database_privilege('public', d.oid, 'CONNECT') AS is_open,
+    has_database_privilege(c.relowner, d.oid, 'TEMPORARY') AS is_owner_temporary,
     has_schema_privilege('public', 'public', 'CREATE') AS anybody_creates,
     n.nspowner <> 'pg_database_owner'::regrole AS is_schema_of_another,
     ARRAY(
@@ -142,6 +143,8 @@ class Database(NamedTuple):
     is_owner_superuser: bool
     is_open: bool
     """Whether anybody may connect who may log in."""
+    is_owner_temporary: bool
+    """Whether who owns the registry may make temporary tables, as for the snapshot of a mirror."""
     anybody_creates: bool
     """Whether anybody may create objects in the schema public, as in PostgreSQL 14."""
     is_schema_of_another: bool

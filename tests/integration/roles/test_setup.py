@@ -112,6 +112,22 @@ def test_closing_a_database_keeps_out_nobody_who_has_rights_in_it(cluster: str, 
             conn.execute(f'REVOKE CONNECT ON DATABASE "{name_of(as_owner)}" FROM "{old.name}"'.encode())
 
 
+def test_who_owns_the_registry_and_not_its_database_takes_snapshots_once_that_is_closed(
+    cluster: str, cli: CommandLine
+) -> None:
+    create_roles(cluster)
+    with migrated(cluster) as (as_owner, as_superuser), connect(as_superuser) as admin:
+        admin.execute(f'ALTER DATABASE "{name_of(as_owner)}" OWNER TO "{user_of(as_superuser)}"'.encode())
+        assert cli("roles", "setup", "--database-url", as_superuser).code == 0
+        execute(as_owner, b"CREATE TEMPORARY TABLE new_projects ()")
+
+        admin.execute(f'REVOKE TEMPORARY ON DATABASE "{name_of(as_owner)}" FROM "{user_of(as_owner)}"'.encode())
+        left = cli("roles", "setup", "--database-url", as_owner)
+        assert (left.code, len(statements(left.err))) == (1, 1)
+        admin.execute(statements(left.err)[0].encode())
+        execute(as_owner, b"CREATE TEMPORARY TABLE new_projects ()")
+
+
 def test_members_of_one_registry_have_no_rights_in_another(cluster: str, cli: CommandLine) -> None:
     create_roles(cluster)
     with migrated(cluster) as (first, first_admin), login(cluster) as flume:
