@@ -42,7 +42,7 @@ def transfer(
     Rows that are there already, by their ids or a project by its origin, stay as they are, so it can be run again.
     `progress` is called with the rows that are done and all there are. `conn` is in autocommit, of the schema's owner.
     Raises `Unavailable`, `Invalid` for a damaged file, `Unprepared` for a right that is missing, `Conflict` for a host
-    that is another machine.
+    that is another machine, and for a mirror or a replica.
     """
     report = Report()
     with translated(), conn.transaction():

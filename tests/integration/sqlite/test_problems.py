@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from registry.database.sqlite.source import opened
-from registry.errors import Invalid, NotFound
+from registry.errors import Conflict, Invalid, NotFound
 from tests.support.before.importing import count, everything, rows, run
 from tests.support.before.sqlite import T2, OldDatabase, W
 from tests.support.commandline import command_line
@@ -67,6 +67,23 @@ def test_a_path_or_name_that_is_taken_is_reported(database: str, old: OldDatabas
     old.worktree(**({"id": "later", "worktree_name": "other", "path": "/srv/engine/other", "created_at": T2} | taken))
     (problem,) = run(database, old).problems
     assert (problem.table, problem.id) == ("worktrees", "later")
+
+
+@pytest.mark.parametrize(
+    ("begun", "text"),
+    [
+        ("SELECT begin_mirror('headquarters', 's')", "a read-only mirror of headquarters"),
+        ("SELECT begin_replica('headquarters', 's', gen_random_uuid(), 1)", "a read-only replica of headquarters"),
+    ],
+)
+@pytest.mark.parametrize("leave_out", [False, True])
+def test_a_copy_of_another_registry_refuses_it_and_blames_no_row(
+    database: str, old: OldDatabase, begun: str, text: str, leave_out: bool
+) -> None:
+    everything(old)
+    rows(database, begun)
+    with pytest.raises(Conflict, match=text):
+        run(database, old, leave_out=leave_out)
 
 
 def test_a_thousand_activities_with_one_that_is_wrong(database: str, old: OldDatabase) -> None:
