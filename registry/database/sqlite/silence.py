@@ -8,6 +8,8 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
+from registry.database.months.patience import patiently, row
+
 INSERT_TRIGGERS: Sequence[tuple[LiteralString, LiteralString]] = (
     ("worktree_types", "worktree_types_outbox_insert"),
     ("projects", "projects_outbox_insert"),
@@ -17,7 +19,13 @@ INSERT_TRIGGERS: Sequence[tuple[LiteralString, LiteralString]] = (
 )
 
 
-# Writes no row. A mirror and a replica refuse it, as they would refuse each row of an import, of which none is to blame.
+# All at once, since others lock some of them in another order: within the time nobody is in a deadlock.
+LOCKS: Sequence[LiteralString] = (
+    "SET LOCAL lock_timeout = '500ms'",
+    "LOCK TABLE public.worktree_types, public.projects, public.worktrees, public.agent_activities, public.project_hosts"
+    " IN SHARE ROW EXCLUSIVE MODE",
+)
+# Writes no row. A mirror and a replica refuse it, as they would each row of an import, of which none is to blame.
 WRITES: LiteralString = "UPDATE public.projects SET name = name WHERE false"
 
 
@@ -27,6 +35,7 @@ def no_events(conn: Connection[Any]) -> Iterator[None]:
 
     What psycopg raises for a mirror or a replica is 55000: rows come from its source alone.
     """
+    patiently(conn, "SELECT set_config('lock_timeout', %s, true)", *row(conn, "SHOW lock_timeout"), first=LOCKS)
     conn.execute(WRITES)
     for table, trigger in INSERT_TRIGGERS:
         _switch(conn, table, trigger, "DISABLE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -12,6 +13,7 @@ import pytest
 from publisher.history.verification import verify
 from tests.support.before.importing import count, everything, rows, run
 from tests.support.before.sqlite import T1, T2, A, OldDatabase, P, W
+from tests.support.services import wait_until
 from tests.support.world import World
 
 
@@ -196,3 +198,19 @@ def test_an_old_file_without_types_is_taken(database: str, tmp_path: Path) -> No
     old = OldDatabase(tmp_path / "older.db", with_types=False)
     everything(old)
     assert run(database, old).imported == {"projects": 1, "worktrees": 1, "agent_activities": 1}
+
+
+def test_whoever_has_one_of_the_tables_gets_the_others_while_it_waits(database: str, old: OldDatabase) -> None:
+    everything(old)
+    waits = (
+        "SELECT FROM pg_locks WHERE NOT granted AND relation = 'project_hosts'::regclass"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(database) as placing, psycopg.connect(database) as looking:
+        looking.autocommit = True
+        placing.execute("LOCK TABLE project_hosts IN ROW EXCLUSIVE MODE")
+        importing = pool.submit(run, database, old)
+        wait_until(lambda: looking.execute(waits).fetchall())
+        placing.execute("LOCK TABLE projects IN ROW EXCLUSIVE MODE")  # as place_project does then
+        placing.commit()
+        assert importing.result(60).is_done
