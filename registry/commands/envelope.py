@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from registry.validation import INBOX, NOT_EMPTY
+from registry.validation import INBOX, MOST_NAMED, NOT_EMPTY
 
 PROJECT_ID = "6f1c2a52-93a5-4b0c-9f0b-0a4c3a1d7e11"
 """Of the project in examples."""
@@ -56,11 +56,11 @@ class CommandEnvelope(BaseModel):
     subject: str | None = Field(default=None, description="Whatever the sender wants to call it.")
     correlationid: UUID | None = Field(default=None, description="Conversation it belongs to; its own id by default.")
     causationid: UUID | None = Field(default=None, description="Id of the message that made the sender send it.")
-    actor: Annotated[Attribute, Field(max_length=200)] | None = Field(
+    actor: Annotated[Attribute, Field(max_length=MOST_NAMED)] | None = Field(
         default=None, description="Who wants it done: a person or an agent."
     )
     traceparent: str | None = Field(default=None, description="W3C trace context.")
-    idempotencykey: Annotated[Attribute, Field(max_length=200)] | None = Field(
+    idempotencykey: Annotated[Attribute, Field(max_length=MOST_NAMED)] | None = Field(
         default=None, description="Two commands of a sender with the same key are one, whatever their ids."
     )
     replyto: Annotated[str, Field(pattern=INBOX, max_length=MOST_INBOX_CHARACTERS)] | None = Field(

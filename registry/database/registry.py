@@ -21,6 +21,8 @@ from registry.database.pool import Cause, Pool, log_blocker
 from registry.database.projects import Projects
 from registry.database.worktree_types import WorktreeTypes
 from registry.database.worktrees import Worktrees
+from registry.errors import Invalid
+from registry.validation import MOST_NAMED, printable
 
 
 class Registry(Projects, Worktrees, WorktreeTypes, Activities, Hosts, Events, Maintenance, Search, Insight):
@@ -71,8 +73,11 @@ class Registry(Projects, Worktrees, WorktreeTypes, Activities, Hosts, Events, Ma
     ) -> Registry:
         """The same registry, whose writes are attributed: `await registry.acting(actor="ada").log_activity(…)`.
 
-        `traceparent` is a W3C trace context; one that is invalid is ignored.
+        `traceparent` is a W3C trace context; one that is invalid is ignored. Raises `Invalid` for an actor of more than
+        200 characters.
         """
+        if actor is not None and len(actor) > MOST_NAMED:
+            raise Invalid(f"actor: {printable(actor)}: it must have at most {MOST_NAMED} characters")
         cause = Cause(actor, correlation_id, causation_id, traceparent, self._cause.host, self._cause.machine)
         return Registry(self._pool, cause)
 

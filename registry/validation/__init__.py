@@ -38,6 +38,8 @@ RULES = {
     SOURCE: "it must be 1 to 200 characters of ASCII without spaces",
 }
 """What the patterns mean, for people."""
+MOST_NAMED = 200
+"""Characters of an actor, and of an idempotency key."""
 MOST_CHARACTERS = 80
 MOST_TOLD = 400
 MOST_LEVELS = 100

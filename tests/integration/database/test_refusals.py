@@ -38,6 +38,7 @@ def nested(levels: int) -> dict[str, Any]:
         (NotFound, "is no active project", lambda r: r.get_project_working_path(UUID(int=1))),
         (NotFound, "is no worktree", lambda r: r.mark_worktree_merged(UUID(int=1), "ada", "x")),
         (NotFound, "is no worktree", lambda r: r.log_activity("ada", UUID(int=1), "other", "x")),
+        (Invalid, 'actor: "x{80}…": it must', lambda r: r.acting(actor="x" * 201).register_project("x", ORIGIN)),
         (RegistryError, "correlation_id", lambda r: r.acting(correlation_id="x").register_project("x", ORIGIN)),
     ],
 )

@@ -66,6 +66,7 @@ LONG = "x" * 10_000
             'agent or actor " ": it must not be blank',
         ),
         (["worktree", "remove", "feat-search", "--yes", "--actor", ""], 2, 'agent or actor "": it must not be'),
+        (["worktree", "remove", "feat-search", "--yes", "--actor", "x" * 201], 2, "it must have at most 200"),
         (["project", "show", "/nowhere"], 1, '"/nowhere" is no checkout of a registered project'),
         (["worktree", "show", "feat-serch"], 1, 'no worktree "feat-serch"; did you mean "feat-search"?'),
         (["worktree", "show", "feat-serch@Engine"], 1, 'did you mean "feat-search"?'),
