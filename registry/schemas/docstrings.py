@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import gc
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from textwrap import dedent
 
 from pydantic import BaseModel
+
+from registry.concurrency.collector import collector_at_rest
 
 
 def of_fields(model: type[BaseModel]) -> dict[str, str]:
@@ -27,7 +26,7 @@ def _below_annotations(cls: type) -> dict[str, str]:
         source = inspect.getsource(cls)
     except OSError:  # a class made by a program
         return {}
-    with _no_collection():
+    with collector_at_rest():  # what a collection calls, Python 3.11 takes for an error of the parse
         (definition,) = ast.parse(dedent(source)).body
     found = {}
     for both in pairwise(getattr(definition, "body", [])):
@@ -35,15 +34,3 @@ def _below_annotations(cls: type) -> dict[str, str]:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                 found[name] = inspect.cleandoc(text)
     return found
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Inside the block no garbage is collected: what that calls, Python 3.11 takes for an error of the parse."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
