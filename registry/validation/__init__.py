@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from registry.errors import Invalid
-from registry.urls import without_credentials
+from registry.urls import MOST_TOLD, without_credentials
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -41,7 +41,6 @@ RULES = {
 MOST_NAMED = 200
 """Characters of an actor, and of an idempotency key."""
 MOST_CHARACTERS = 80
-MOST_TOLD = 400
 MOST_LEVELS = 100
 """How deep metadata may be nested, as in `require_object` of the database: pydantic reads no more than 200."""
 MOST_VALUES = 10_000_000
