@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from publisher.doctor.findings import Finding
 from publisher.replica.health import OLD_SECONDS
-from publisher.replica.publication import PUBLICATION, Slot, most_kept_bytes, published, slots
+from publisher.replica.publication import AT_RISK, PUBLICATION, Slot, most_kept_bytes, published, slots
 from publisher.replica.reason import errors_told, last_error, stopped_because
 from publisher.replica.state import ReplicaState, read_state
 from publisher.replica.subscription import read_subscription
@@ -80,12 +80,19 @@ def _names(found: list[Slot]) -> str:
 
 
 def _slot(slot: Slot) -> Iterator[Finding]:
-    """Of one that is read, or lost; that nobody reads another one is told of all slots."""
+    """Of one that is read, lost or soon to be; that nobody reads another one is told of all slots."""
     if slot.is_lost:
         yield Finding(
             False,
-            f"replication slot {slot.name} is {slot.wal_status}: more WAL was written than max_slot_wal_keep_size lets "
+            f"replication slot {slot.name} is lost: more WAL was written than max_slot_wal_keep_size lets "
             "it keep, and its replica cannot go on; there: imi-registry replica create --replace",
+            is_hindrance=False,
+        )
+    elif slot.wal_status == AT_RISK:
+        yield Finding(
+            False,
+            f"replication slot {slot.name} is {AT_RISK}: more WAL was written than max_slot_wal_keep_size lets it "
+            "keep; it is lost at the next checkpoint unless its replica catches up",
             is_hindrance=False,
         )
     elif slot.is_active and (slot.behind_bytes or 0) > MUCH_BYTES:

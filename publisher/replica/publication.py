@@ -56,8 +56,10 @@ ORDER BY slot.slot_name
 MOST_KEPT: LiteralString = (
     "SELECT setting::bigint * 1024 * 1024 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'"
 )
-LOST = ("unreserved", "lost")
-"""States of a slot's WAL from which its reader does not come back."""
+LOST = "lost"
+"""State of a slot's WAL from which its reader does not come back."""
+AT_RISK = "unreserved"
+"""State in which more WAL was written than may be kept, and none of it is removed yet: its reader may come back."""
 
 
 class Slot(NamedTuple):
@@ -79,7 +81,7 @@ class Slot(NamedTuple):
     @property
     def is_lost(self) -> bool:
         """Whether its replica cannot go on."""
-        return self.wal_status in LOST
+        return self.wal_status == LOST
 
 
 class Published(NamedTuple):

@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from publisher.outbox.connection import connect, translated
-from publisher.replica.publication import PUBLICATION, check_publisher, published
+from publisher.replica.publication import LOST, PUBLICATION, check_publisher, published
 from publisher.replica.state import ReplicaState
 from registry.errors import Conflict, Unprepared
 
@@ -73,9 +73,9 @@ class Facts(NamedTuple):
             )
         if not self.has_slot:
             found.append(f"{state.source} has no slot {state.slot}: imi-registry replica create --replace follows anew")
-        elif self.wal_status in ("unreserved", "lost"):
+        elif self.wal_status == LOST:
             found.append(
-                f"slot {state.slot} of {state.source} is {self.wal_status}: more WAL was written than "
+                f"slot {state.slot} of {state.source} is lost: more WAL was written than "
                 "max_slot_wal_keep_size lets it keep; imi-registry replica create --replace follows anew"
             )
         return found
