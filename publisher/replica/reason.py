@@ -54,16 +54,16 @@ def errors_told(found: Subscription) -> str:
 async def last_error(conn: AsyncConnection[Any], found: Subscription) -> str | None:
     """The last error of the subscription's workers as PostgreSQL's log has it; None where it has none.
 
-    Where the log cannot be read from here, that is said. Raises `Unavailable`.
+    Where the log cannot be read from here, that is said. No transaction is begun: what another task does on `conn`
+    meanwhile would be part of it, and be undone with it. Raises `Unavailable`.
     """
     try:
-        async with conn.transaction():
-            logs = LOGS if conn.info.server_version >= STATISTICS_SINCE else LOGS_BEFORE_15
-            with_json, plain = await (await conn.execute(logs)).fetchone() or (None, None)
-            path = with_json or plain
-            if path is None:
-                return ELSEWHERE
-            (text,) = await (await conn.execute(READ, {"path": path, "bytes": TAIL_BYTES})).fetchone() or ("",)
+        logs = LOGS if conn.info.server_version >= STATISTICS_SINCE else LOGS_BEFORE_15
+        with_json, plain = await (await conn.execute(logs)).fetchone() or (None, None)
+        path = with_json or plain
+        if path is None:
+            return ELSEWHERE
+        (text,) = await (await conn.execute(READ, {"path": path, "bytes": TAIL_BYTES})).fetchone() or ("",)
     except psycopg.errors.InsufficientPrivilege:
         return f"{ELSEWHERE}, which this user may not read (pg_read_server_files)"
     except (psycopg.errors.UndefinedFile, psycopg.errors.CharacterNotInRepertoire, psycopg.errors.UndefinedFunction):

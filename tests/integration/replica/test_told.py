@@ -18,9 +18,11 @@ from publisher.outbox.connection import connect
 from publisher.replica.health import ReplicaHealth
 from publisher.replica.look import Look, look
 from publisher.replica.publication import publish
+from publisher.replica.reason import last_error
 from publisher.replica.replication import copied, create, drop
 from publisher.replica.source import connect_source
-from publisher.replica.watch import ReplicaWatch
+from publisher.replica.subscription import read_subscription
+from publisher.replica.watch import BEHIND, ReplicaWatch
 from publisher.settings import Settings
 from registry.client.queries import QueryClient
 from registry.errors import Conflict, Unprepared
@@ -264,6 +266,19 @@ async def test_a_replica_is_watched_with_the_rights_of_a_publisher(
             await until(lambda: any("is disabled" in problem for problem in health.problems()))
             assert any("may not read (pg_read_server_files)" in problem for problem in health.problems())
         registries.at_source(f"DROP OWNED BY {there.name}")
+
+
+async def test_who_asks_for_the_reason_undoes_nothing_that_another_task_writes_meanwhile(
+    servers: Sites, following: Pair
+) -> None:
+    with plain_role(servers.replica.url, following.replica) as role:
+        following.at_replica(f"GRANT imi_publisher TO {role.name}")
+        async with connect(url_of(servers.replica.url, name_of(following.replica), role), "test") as conn:
+            found = await read_subscription(conn, following.slot)
+            assert found is not None
+            told, _ = await asyncio.gather(last_error(conn, found), conn.execute(BEHIND, [42]))
+    assert "may not read" in str(told)
+    assert following.at_replica("SELECT behind_bytes FROM replica_source") == [(42,)]
 
 
 async def test_a_service_at_the_replica_answers_shows_pages_and_ends_where_there_is_none(
