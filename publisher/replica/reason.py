@@ -75,16 +75,18 @@ async def last_error(conn: AsyncConnection[Any], found: Subscription) -> str | N
 
 
 def of_json(text: str, name: str) -> str | None:
-    """The last error in a log of JSON lines (PostgreSQL 15)."""
-    for line in reversed(text.splitlines()):
+    """The last error in a log of JSON lines (PostgreSQL 15): of a process whose start names the subscription."""
+    lines = text.splitlines()
+    workers = {pid for line in lines if f'\\"{name}\\"' in line for pid in re.findall(r'"pid":(\d+),', line)}
+    for line in reversed(lines):
         try:
             entry = orjson.loads(line)
         except ValueError:  # the first one may be cut
             continue
         if not isinstance(entry, dict):  # of another program that writes there
             continue
-        is_worker = str(entry.get("backend_type", "")).startswith(WORKER)
-        if is_worker and entry.get("error_severity") in ("ERROR", "FATAL") and _is_of(entry, name, text):
+        is_worker = str(entry.get("backend_type", "")).startswith(WORKER) and str(entry.get("pid")) in workers
+        if is_worker and entry.get("error_severity") in ("ERROR", "FATAL"):
             return _short(" ".join(str(entry[part]) for part in ("message", "detail") if entry.get(part)))
     return None
 
@@ -100,12 +102,6 @@ def of_text(text: str, name: str) -> str | None:
         detail = re.search(r"DETAIL:\s+(.*)", lines[place + 1]) if place + 1 < len(lines) else None
         return _short(" ".join([found[2], *([detail[1]] if detail else [])]))
     return None
-
-
-def _is_of(entry: dict[str, Any], name: str, text: str) -> bool:
-    """Whether the process of an entry is a worker of this subscription; it says its name when it starts."""
-    pid = f'"pid":{entry.get("pid")},'
-    return any(pid in line and f'\\"{name}\\"' in line for line in text.splitlines())
 
 
 def _short(text: str) -> str:
