@@ -88,6 +88,8 @@ class Published(NamedTuple):
     """What the publication has of what it should."""
 
     is_there: bool
+    wanted: list[str]
+    """The tables that replicas are to have."""
     missing: list[str]
     more: list[str]
 
@@ -125,7 +127,7 @@ async def published(conn: AsyncConnection[Any]) -> Published:
     with translated():
         row = await (await conn.execute(PUBLISHED, {"name": PUBLICATION})).fetchone()
     is_there, found, wanted = row or (False, [], [])
-    return Published(is_there, sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted)))
+    return Published(is_there, wanted, sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted)))
 
 
 async def publish(conn: AsyncConnection[Any], login: str | None) -> list[str]:
@@ -137,11 +139,7 @@ async def publish(conn: AsyncConnection[Any], login: str | None) -> list[str]:
     if login is not None:
         await _check_login(conn, login)
     found = await published(conn)
-    with translated():
-        (tables,) = await (await conn.execute("SELECT array_agg(r) FROM public.replica_tables() AS r")).fetchone() or (
-            [],
-        )
-    names = sql.SQL(", ").join(sql.Identifier("public", table) for table in tables)
+    names = sql.SQL(", ").join(sql.Identifier("public", table) for table in found.wanted)
     statements = []
     if not found.is_exact:
         form: LiteralString = (
