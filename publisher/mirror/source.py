@@ -8,6 +8,7 @@ from uuid import UUID
 
 import nats.js.errors
 from nats.aio.client import Client
+from nats.js.api import StreamInfo
 
 from publisher.settings import Settings
 from registry.broker.access import Access
@@ -36,28 +37,17 @@ class Source:
 
     async def last_sequence(self) -> int:
         """Of the stream. Raises `NotFound` when there is none, `Unavailable`."""
-        stream = self.profile.event_stream
-        with translated_nats(f"cannot read stream {stream}"):
-            try:
-                return (await self.client.jetstream().stream_info(stream)).state.last_seq
-            except nats.js.errors.NotFoundError:
-                raise no_stream(stream) from None
+        return (await self._info()).state.last_seq
 
     async def check_stream(self, name: str) -> None:
         """Raise `Conflict` for a stream with `sources`, which numbers what it gathers itself. `name` is the source's.
 
         Raises `NotFound` when there is none, `Unavailable`.
         """
-        stream = self.profile.event_stream
-        with translated_nats(f"cannot read stream {stream}"):
-            try:
-                config = (await self.client.jetstream().stream_info(stream)).config
-            except nats.js.errors.NotFoundError:
-                raise no_stream(stream) from None
-        if config.sources:
+        if (await self._info()).config.sources:
             raise Conflict(
-                f"stream {stream} has sources: its sequences are not those of {name}; let it be a mirror of the "
-                "source's stream (nats stream add --mirror), and name it in IMI_MIRROR_STREAM"
+                f"stream {self.profile.event_stream} has sources: its sequences are not those of {name}; let it be a "
+                "mirror of the source's stream (nats stream add --mirror), and name it in IMI_MIRROR_STREAM"
             )
 
     async def event_id_at(self, sequence: int) -> UUID | None:
@@ -72,6 +62,14 @@ class Source:
                 return None
         _, event_id = self.profile.identity(message.headers or {})
         return None if event_id is None else UUID(event_id)
+
+    async def _info(self) -> StreamInfo:
+        stream = self.profile.event_stream
+        with translated_nats(f"cannot read stream {stream}"):
+            try:
+                return await self.client.jetstream().stream_info(stream)
+            except nats.js.errors.NotFoundError:
+                raise no_stream(stream) from None
 
 
 def source_profile(settings: Settings) -> Profile:
