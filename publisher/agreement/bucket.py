@@ -17,6 +17,7 @@ from nats.js.kv import KV_OP, KeyValue
 
 from publisher.agreement.standing import Standing, key_of, origin_of
 from publisher.settings import Settings
+from publisher.stream.replicas import replicas_away
 from registry.broker.access import Access
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
@@ -109,9 +110,8 @@ class Bucket:
     async def state(self) -> BucketState:
         """How the bucket is. Raises `Unavailable`, `NotFound`."""
         info = await self._info()
-        peers = (info.cluster.replicas if info.cluster else None) or []
-        away = sum(not peer.current or bool(peer.offline) for peer in peers)
         leader = info.cluster.leader if info.cluster else None
+        away = len(replicas_away(info.cluster))
         return BucketState(self._name, info.config.num_replicas or 1, leader, away, info.state.messages)
 
     async def _look(self, key: str) -> tuple[Standing | None, int]:
