@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from time import thread_time
+from time import monotonic, thread_time
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -27,6 +27,8 @@ from registry.log import log
 
 LOOK_SECONDS, SELDOM_SECONDS = 1.0, 10.0
 """How often projects and bucket are compared, and where they are many."""
+REFUSED_SECONDS = 60.0
+"""A change that was refused is tried again so much later: as a rule a person must do something before."""
 MOST_SHARE = 0.02
 """Of a processor that looking is to take: with very many projects it is done less often."""
 
@@ -64,6 +66,8 @@ class Comparison:
         self._conn = conn
         self._bucket = bucket
         self._standing: dict[str, Standing] = {}
+        self._refused: dict[Change, tuple[float, Unsettled]] = {}
+        """When each was refused, and why."""
 
     async def look(self) -> Looked:
         """Bring bucket and projects together. Raises `Unavailable`, `NotFound` when the bucket is gone."""
@@ -81,6 +85,9 @@ class Comparison:
                 known = self._standing[origin] = await self._bucket.agree(origin, mine)
             if known.project_id != project_id:
                 await self._adopt(Change(origin, project_id, known.project_id), looked)
+        self._refused = {
+            change: why for change, why in self._refused.items() if change.remote_origin in looked.unsettled
+        }
         return looked
 
     async def _projects(self) -> AsyncIterator[tuple[UUID, str, datetime]]:
@@ -104,6 +111,11 @@ class Comparison:
                 self._standing[origin] = standing
 
     async def _adopt(self, change: Change, looked: Looked) -> None:
+        if change in self._refused:
+            refused_at, unsettled = self._refused[change]
+            if monotonic() - refused_at < REFUSED_SECONDS:
+                looked.unsettled[change.remote_origin] = unsettled
+                return
         try:
             with translated():
                 await self._conn.execute(ADOPT, [change.former_id, change.project_id])
@@ -112,7 +124,9 @@ class Comparison:
         except RegistryError as error:  # the id is that of another project here, or somebody holds a lock
             if self._conn.closed:
                 raise
-            looked.unsettled[change.remote_origin] = Unsettled(change.project_id, str(error))
+            unsettled = looked.unsettled[change.remote_origin] = Unsettled(change.project_id, str(error))
+            if not isinstance(error, Unavailable):
+                self._refused[change] = monotonic(), unsettled
             return
         looked.changed.append(change)
 

@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from time import monotonic
 from uuid import UUID
 
+import pytest
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 
 from publisher.agreement.bucket import Bucket
 from publisher.agreement.health import AgreementHealth
-from publisher.agreement.keeper import Keeper, settle
+from publisher.agreement.keeper import REFUSED_SECONDS, Change, Comparison, Keeper, Looked, settle
 from publisher.agreement.standing import Standing
+from publisher.outbox.connection import connect
 from publisher.settings import Settings
 from registry.origin import derived_project_id
 from tests.support.metrics.alerts import HAS_PROMTOOL, firing
@@ -138,6 +141,26 @@ async def test_an_id_that_another_project_here_has_is_told_and_nothing_is_merged
         if HAS_PROMTOOL:
             assert "ImiProjectsUnsettled" in await firing(Exported(health.registry).text())
     assert ids(world) == {ORIGIN: first, OTHER: other}
+
+
+async def test_what_was_refused_is_tried_again_after_a_minute_and_not_at_each_look(
+    world: World, agreeing: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dictionaries(world.database) as conn:
+        first, other = new_project(conn, ORIGIN), new_project(conn, OTHER)
+    await bucket.agree(OTHER, Standing(True, datetime(2020, 1, 1, tzinfo=UTC), first))
+    async with connect(world.database, "test") as conn:
+        comparison = Comparison(conn, bucket)
+        refused = (await comparison.look()).unsettled
+        assert list(refused) == [OTHER]
+        await conn.execute("SELECT merge_projects(%s, %s)", [first, other])
+
+        assert await comparison.look() == Looked(projects=1, unsettled=refused)
+
+        now = monotonic() + REFUSED_SECONDS
+        monkeypatch.setattr("publisher.agreement.keeper.monotonic", lambda: now)
+        assert await comparison.look() == Looked(projects=1, changed=[Change(OTHER, other, first)])
+    assert ids(world) == {OTHER: first}
 
 
 async def test_a_lock_that_somebody_holds_keeps_no_other_project_waiting(
