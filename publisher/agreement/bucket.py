@@ -18,7 +18,7 @@ from nats.js.kv import KV_OP, KeyValue
 from publisher.agreement.standing import Standing, key_of, origin_of
 from publisher.settings import Settings
 from publisher.stream.replicas import replicas_away
-from registry.broker.access import Access
+from registry.broker.access import OtherAccess
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
 from registry.broker.ordered import ordered_reader
@@ -185,7 +185,8 @@ def _connected(settings: Settings, name: str, *, reconnect: bool) -> AbstractAsy
         raise Invalid(
             "setting agreement_nats_url: missing; set IMI_AGREEMENT_NATS_URL to the NATS in which registries agree"
         )
-    access = Access(
+    access = OtherAccess(
+        prefix="agreement_",
         creds=settings.agreement_nats_creds,
         tls_ca=settings.agreement_nats_tls_ca,
         inbox_prefix=settings.agreement_inbox_prefix,

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.js.api import StreamInfo
 
 from publisher.settings import Settings
-from registry.broker.access import Access
+from registry.broker.access import Access, OtherAccess
 from registry.broker.connection import connect_nats
 from registry.broker.errors import no_stream, translated_nats
 from registry.client.queries import QueryClient
@@ -84,7 +84,8 @@ def source_profile(settings: Settings) -> Profile:
 
 def source_access(settings: Settings) -> Access:
     """Who the mirror is at the source's NATS; the settings `nats_…` are of its own."""
-    return Access(
+    return OtherAccess(
+        prefix="mirror_",
         creds=settings.mirror_nats_creds,
         tls_ca=settings.mirror_nats_tls_ca,
         inbox_prefix=settings.mirror_inbox_prefix,

@@ -13,7 +13,7 @@ import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import orjson
 
@@ -66,6 +66,14 @@ class Access:
     js_domain: str | None = None
     """Domain of JetStream, where the streams are behind a leaf node."""
 
+    def setting(self, name: str) -> str:
+        """What the setting is called that a field of this is: errors name it."""
+        return f"nats_{name}"
+
+    def see(self, name: str) -> str:
+        """` see` and the setting that a field is, for an error; nothing where there is none."""
+        return f" see {self.setting(name)}"
+
     @property
     def requires_tls(self) -> bool:
         """Whether nothing may be sent without TLS, whatever the URL says."""
@@ -74,14 +82,8 @@ class Access:
     @property
     def identities(self) -> list[str]:
         """The settings that say who this is."""
-        named = {
-            "nats_creds": self.creds,
-            "nats_nkey": self.nkey,
-            "nats_user": self.user,
-            "nats_token": self.token,
-            "nats_token_file": self.token_file,
-        }
-        return [name for name, value in named.items() if value is not None]
+        named = ("creds", "nkey", "user", "token", "token_file")
+        return [self.setting(name) for name in named if getattr(self, name) is not None]
 
     def check(self) -> None:
         """Raise `Invalid` naming the setting, its value and the rule, for what no server needs to be asked about."""
@@ -94,11 +96,12 @@ class Access:
             raise Invalid("settings nats_tls_cert and nats_tls_key: give both or none")
         if not INBOX_PREFIX.fullmatch(self.inbox_prefix) or len(self.inbox_prefix) > MOST_PREFIX_CHARACTERS:
             raise Invalid(
-                f'setting nats_inbox_prefix: value "{self.inbox_prefix}": it must be _INBOX, and behind it '
-                f'letters, digits, "_", "-" and tokens of them, {MOST_PREFIX_CHARACTERS} characters at most'
+                f'setting {self.setting("inbox_prefix")}: value "{self.inbox_prefix}": it must be _INBOX, and behind '
+                f'it letters, digits, "_", "-" and tokens of them, {MOST_PREFIX_CHARACTERS} characters at most'
             )
         if self.js_domain is not None and not DOMAIN.fullmatch(self.js_domain):
-            raise Invalid(f'setting nats_js_domain: value "{self.js_domain}": it must be letters, digits, "_" and "-"')
+            rule = 'it must be letters, digits, "_" and "-"'
+            raise Invalid(f'setting {self.setting("js_domain")}: value "{self.js_domain}": {rule}')
         self._check_files()
 
     def _check_files(self) -> None:
@@ -115,13 +118,14 @@ class Access:
 
     def credentials(self) -> Credentials:
         """What stands in `creds` now. Raises `Invalid`."""
-        path = self.creds or Path()
-        content = read_secret("nats_creds", path)
+        path, name = self.creds or Path(), self.setting("creds")
+        content = read_secret(name, path)
         jwt, seed = _JWT.search(content), _SEED.search(content)
+        place = f'{name} "{path}"'
         if jwt is None or seed is None:
-            raise Invalid(f'nats_creds "{path}": it must hold the JWT and the seed of a user, as nsc writes them')
-        expires_at = _expiry(jwt[1], path)
-        return Credentials(jwt[1].decode(), UserKey.parse(seed[1], f'nats_creds "{path}"'), expires_at)
+            raise Invalid(f"{place}: it must hold the JWT and the seed of a user, as nsc writes them")
+        expires_at = _expiry(jwt[1], place)
+        return Credentials(jwt[1].decode(), UserKey.parse(seed[1], place), expires_at)
 
     def user_key(self) -> UserKey:
         """The key in `nkey` now. Raises `Invalid`."""
@@ -141,7 +145,7 @@ class Access:
         try:
             context = ssl.create_default_context(cafile=self.tls_ca)
         except OSError as error:
-            raise Invalid(f'nats_tls_ca "{self.tls_ca}": {_certificate_fault(error)}') from None
+            raise Invalid(f'{self.setting("tls_ca")} "{self.tls_ca}": {_certificate_fault(error)}') from None
         if self.tls_cert is not None and self.tls_key is not None:
             read_secret("nats_tls_key", self.tls_key)
             self._load_certificate(context, self.tls_cert, self.tls_key)
@@ -162,7 +166,8 @@ class Access:
     def remark(self, error: Exception) -> str:
         """What may explain that a server does not take this client: it said `error`."""
         if self.requires_tls and isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
-            return " (it was made, and ended: does the server take this client's certificate? see nats_tls_cert)"
+            see = self.see("tls_cert")
+            return f" (it was made, and ended: does the server take this client's certificate?{see})"
         if self.creds is None:
             return ""
         try:
@@ -171,7 +176,30 @@ class Access:
             return ""
         if expires_at is None or expires_at > datetime.now(UTC):
             return ""
-        return f' (the JWT in nats_creds "{self.creds}" expired at {expires_at.isoformat()})'
+        return f' (the JWT in {self.setting("creds")} "{self.creds}" expired at {expires_at.isoformat()})'
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherAccess(Access):
+    """Who a client is at a NATS beside the service's own, for which there are fewer settings, with other names."""
+
+    SETTINGS: ClassVar[dict[str, str]] = {
+        "creds": "nats_creds",
+        "tls_ca": "nats_tls_ca",
+        "inbox_prefix": "inbox_prefix",
+        "js_domain": "js_domain",
+    }
+    """Fields, and what their settings are called behind `prefix`."""
+    prefix: str
+    """`agreement_` or `mirror_`."""
+
+    def setting(self, name: str) -> str:
+        """As that of `Access`; for a field that is a setting here."""
+        return f"{self.prefix}{self.SETTINGS[name]}"
+
+    def see(self, name: str) -> str:
+        """As that of `Access`."""
+        return super().see(name) if name in self.SETTINGS else ""
 
 
 ANYBODY = Access()
@@ -195,11 +223,11 @@ def _certificate_fault(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _expiry(jwt: bytes, path: Path) -> datetime | None:
-    """When the JWT ends, if ever. Raises `Invalid` when it is none."""
+def _expiry(jwt: bytes, place: str) -> datetime | None:
+    """When the JWT ends, if ever. Raises `Invalid` naming `place` when it is none."""
     try:
         _, claims, _ = jwt.decode("ascii").encode().split(b".")
         expires = orjson.loads(base64.urlsafe_b64decode(claims + b"=" * (-len(claims) % 4))).get("exp")
         return datetime.fromtimestamp(expires, UTC) if expires else None
     except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error):
-        raise Invalid(f'nats_creds "{path}": what stands there for a JWT is none') from None
+        raise Invalid(f"{place}: what stands there for a JWT is none") from None

@@ -137,7 +137,7 @@ class _Dialer:
             await _abandoned(client)
             cause = _hidden(client) or self._cause or error  # NoServersError hides why; what nats-py reported does not
             where = redacted(",".join(servers))
-            reason = f"{connect_reason(cause)}{self._remark(cause)}"
+            reason = f"{connect_reason(cause, self._access)}{self._remark(cause)}"
             if is_silence(cause):
                 reason += await self._why_silent(servers)
             raise Unavailable(f"cannot connect to NATS at {where}: {reason}") from error
@@ -150,7 +150,8 @@ class _Dialer:
         is_taken = getattr(self._client._transport, "_io_reader", None) is not None
         may_wait = is_taken and not self._client.is_heard and not self._access.tls_handshake_first
         if may_wait and len(servers) == 1 and await waits_for_tls(servers[0]):
-            return " (it waits for TLS before its first word: see nats_tls_handshake_first)"
+            see = self._access.see("tls_handshake_first")
+            return f" (it waits for TLS before its first word{':' if see else ''}{see})"
         return " (is it stopped, or overloaded?)"
 
     async def _on_error(self, error: Exception) -> None:

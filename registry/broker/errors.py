@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import nats.errors
 import nats.js.errors
 
+from registry.broker.access import Access
 from registry.broker.permitted import NotPermitted
 from registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable, Unprepared
 
@@ -101,15 +102,17 @@ def no_stream(stream: str) -> NotFound:
     )
 
 
-def connect_reason(error: Exception) -> str:
-    """Why a connection was not made, in words: what TLS found wrong, too."""
-    hint = "; does it speak TLS before its first word? see nats_tls_handshake_first"
+def connect_reason(error: Exception, access: Access) -> str:
+    """Why a connection was not made with `access`, in words: what TLS found wrong, too."""
+    hint = f"; does it speak TLS before its first word?{access.see('tls_handshake_first')}"
     if isinstance(error, ssl.SSLError) and isinstance(
         error.__cause__, ssl.SSLError
     ):  # by websockets: aiohttp's around it
         error, hint = error.__cause__, "; is there TLS on this port?"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not trusted: {error.verify_message}; see setting nats_tls_ca"
+        return (
+            f"the server's certificate is not trusted: {error.verify_message}; see setting {access.setting('tls_ca')}"
+        )
     if isinstance(error, ssl.SSLError):
         text = str(error.reason or error).replace("_", " ").lower()
         return f"TLS: {text}{hint if error.reason in NOT_TLS else ''}"

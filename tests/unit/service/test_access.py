@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import ssl
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from publisher.agreement.bucket import connect_bucket
+from publisher.mirror.source import connect_source, source_access
 from publisher.settings import load
+from registry.broker.errors import connect_reason
 from registry.broker.nkey import UserKey
 from registry.client import Access
 from registry.errors import Invalid
@@ -156,3 +164,34 @@ def test_settings_say_who_a_client_is(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "s3cret" not in f"{settings!r}{settings.nats_access!r}"
     elsewhere = settings.at_other_nats("nats://other")
     assert (elsewhere.nats_url, elsewhere.nats_access) == ("nats://other", Access())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("nats_creds", "/nowhere/a.creds"),
+        ("nats_tls_ca", "/nowhere/ca.pem"),
+        ("inbox_prefix", "_INBOX" + "a" * 100),
+        ("js_domain", "a.b"),
+    ],
+)
+@pytest.mark.parametrize(("other", "connect"), [("agreement", connect_bucket), ("mirror", connect_source)])
+async def test_a_setting_of_another_nats_is_named_as_it_is(
+    other: str, connect: Callable[..., AbstractAsyncContextManager[object]], setting: str, value: str
+) -> None:
+    given = {f"{other}_nats_url": "nats://127.0.0.1:1", f"{other}_{setting}": value}
+    with pytest.raises(Invalid, match=rf'^(setting )?{other}_{setting}\b.*"{value}"'):
+        async with connect(load(**given), "test"):
+            pass
+
+
+async def test_what_another_nats_does_not_take_is_told_with_its_settings_alone(tmp_path: Path) -> None:
+    Authority().write_credentials(tmp_path / "a.creds", datetime.now(UTC) - timedelta(hours=1))
+    access = source_access(load(mirror_nats_creds=tmp_path / "a.creds", mirror_nats_tls_ca=tmp_path / "ca.pem"))
+
+    assert access.identities == ["mirror_nats_creds"]
+    assert "the JWT in mirror_nats_creds" in dataclasses.replace(access, tls_ca=None).remark(TimeoutError())
+    assert "nats_tls_cert" not in access.remark(ConnectionResetError())
+    untrusted = ssl.SSLCertVerificationError()
+    untrusted.verify_message = "unable to get local issuer certificate"
+    assert connect_reason(untrusted, access).endswith("see setting mirror_nats_tls_ca")
