@@ -18,6 +18,7 @@ from psycopg import AsyncConnection
 
 from publisher.outbox.connection import connect, translated
 from publisher.settings import Settings, profile_of
+from publisher.stream.tail import end_reading
 from registry.broker.bound import bound_subjects
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
@@ -240,7 +241,7 @@ async def _messages(
             if not messages or not messages[-1].metadata.num_pending:
                 return
     finally:
-        await reader.unsubscribe()
+        await end_reading(reader)
 
 
 async def _trimmed(conn: AsyncConnection, profile: Profile, first: int) -> Any:

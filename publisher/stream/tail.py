@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing, suppress
 from typing import NamedTuple
 
+import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -15,6 +18,8 @@ from registry.profiles.profile import Profile
 
 FETCH = 500
 """Messages asked for at a time."""
+END_SECONDS = 1.0
+"""So long is waited until a consumer is removed."""
 
 
 class Stored(NamedTuple):
@@ -36,8 +41,9 @@ async def tail_of(jetstream: JetStreamContext, profile: Profile, after: int) -> 
     Raises what nats-py does.
     """
     try:
-        async for page in _by_consumer(jetstream, profile, after):
-            yield page
+        async with aclosing(_by_consumer(jetstream, profile, after)) as pages:
+            async for page in pages:
+                yield page
     except nats.js.errors.APIError as error:
         if error.err_code != TOO_MANY_CONSUMERS:
             raise
@@ -66,7 +72,15 @@ async def _by_consumer(jetstream: JetStreamContext, profile: Profile, after: int
             # No more than there were at first: somebody may write faster than this reads.
             pending = min(pending - len(page), page[-1].metadata.num_pending)
     finally:
+        await end_reading(subscription)
+
+
+async def end_reading(subscription: JetStreamContext.PullSubscription) -> None:
+    """End a subscription, and its consumer with it: a stream takes only so many. One out of reach goes by itself."""
+    with suppress(nats.errors.Error, TimeoutError):
         await subscription.unsubscribe()
+        async with asyncio.timeout(END_SECONDS):
+            await subscription._js.delete_consumer(subscription._stream, subscription._consumer)
 
 
 async def _one_by_one(jetstream: JetStreamContext, profile: Profile, after: int) -> AsyncGenerator[list[Stored], None]:

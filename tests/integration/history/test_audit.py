@@ -47,6 +47,7 @@ async def test_what_the_relay_has_published_is_clean(world: World) -> None:
     assert counts(found) == (0, 0, 0)
     assert (found.events, found.messages, found.foreign, found.trimmed) == (events, events, 0, 0)
     assert found.is_clean
+    assert await world.nats.jetstream().consumers_info(world.stream) == [], "what it read with is removed"
 
 
 async def test_a_message_that_is_gone_is_told_with_its_time(world: World) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any
 
 import psycopg
 import pytest
 from nats.js.api import StreamConfig
 
+from publisher.stream import tail
 from publisher.stream.event_stream import StreamLost
 from registry.errors import Conflict
 from tests.support.outbox_reader import add_project
@@ -56,3 +58,22 @@ async def test_a_stream_that_ends_before_what_was_published_is_refused(
 
     (error,) = caught.value.split(StreamLost)[0].exceptions  # type: ignore[union-attr]
     assert "ends at sequence 0, but 1 was published into it" in str(error)
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["to its end", "in part"])
+async def test_who_has_read_the_tail_leaves_no_consumer_in_the_stream(
+    world: World, writer: psycopg.Connection[Any], is_whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "FETCH", 1)
+    add_project(writer)
+    add_project(writer, "beta")
+    async with world.relay():
+        await world.drained()
+
+    jetstream = world.nats.jetstream()
+    async with aclosing(tail.tail_of(jetstream, world.profile, 0)) as pages:
+        assert len(await anext(pages)) == 1
+        if is_whole:
+            assert len([page async for page in pages]) == 1
+
+    assert await jetstream.consumers_info(world.stream) == []
