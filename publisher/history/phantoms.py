@@ -9,6 +9,7 @@ import asyncio
 import re
 from functools import partial
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -21,18 +22,22 @@ from publisher.outbox.known import Known
 from publisher.outbox.rows import known_events
 from publisher.settings import Settings, profile_of
 from publisher.stream.shared_stream import SharedStream
+from registry import exact
 from registry.broker.bound import bound_subjects
 from registry.broker.errors import translated_nats
 from registry.errors import Conflict, Invalid, NotFound
 from registry.events.envelope import attributes_of
 from registry.events.filter import what_happened
 from registry.profiles.profile import Profile, spoken
+from registry.validation import printable
 
 LOOKED_AT = 1000
 """Messages that are not recorded are looked at one by one, up to so many."""
 
 NUMBER = re.compile("[0-9]{1,30}")
 MOST_ID = 2**63 - 1
+TYPE_IDS = range(2**31)
+"""What the number of a worktree type can be."""
 
 STILL_SECONDS = 0.5
 """A publisher at work records more than once in so much time."""
@@ -86,9 +91,9 @@ class Phantom(NamedTuple):
     @property
     def row(self) -> str | None:
         """Id of the row: a UUID, or the number of a worktree type; None where the event does not tell."""
-        if self.entity != "worktree_type" or self.data is None:
+        if self.entity != "worktree_type":
             return self.entity_id
-        return str(self.data.get("type_id"))
+        return None if self.data is None else str(self.data["type_id"])
 
 
 async def phantoms_of(conn: AsyncConnection, client: Client, settings: Settings, known: Known) -> list[Phantom]:
@@ -102,25 +107,44 @@ async def phantoms_of(conn: AsyncConnection, client: Client, settings: Settings,
 
 
 async def read_phantom(jetstream: JetStreamContext, stream: str, sequence: int) -> Phantom | None:
-    """What the event at `sequence` tells; None when it is gone, or no event. Raises `Unavailable`."""
+    """What the event at `sequence` tells; None when it is gone, or none of a registry. Raises `Unavailable`."""
     try:
         with translated_nats(f"cannot read stream {stream}"):
             message = await jetstream.get_msg(stream, sequence)
-        envelope = attributes_of(message.data or b"")
-        entity, action, entity_id = what_happened(envelope)
+        return phantom_in(message.data or b"", sequence)
     except (NotFound, Invalid):
         return None
+
+
+def phantom_in(payload: bytes, sequence: int) -> Phantom:
+    """What an event tells. Anybody may write to a stream: PostgreSQL takes each value of this. Raises `Invalid`."""
+    envelope = exact.checked(attributes_of(payload), "event")
+    entity, action, entity_id = what_happened(envelope)
+    project_id = envelope.get("partitionkey")
+    data = None if "dataref" in envelope else envelope.get("data") or None
+    if entity == "worktree_type" and data is not None:
+        type_id = data.get("type_id")
+        if type(type_id) is not int or type_id not in TYPE_IDS:
+            raise Invalid(f"event: data.type_id: {printable(type_id)}: it must be the number of a worktree type")
     return Phantom(
         sequence,
-        envelope["id"],
+        _uuid("id", envelope["id"]),
         entity,
-        action or "",
-        entity_id,
-        envelope.get("partitionkey"),
+        str(action or ""),
+        None if entity_id is None else _uuid("subject", entity_id),
+        None if project_id is None else _uuid("partitionkey", project_id),
         envelope["time"],
-        None if "dataref" in envelope else envelope.get("data"),
+        data,
         min(int(number), MOST_ID) if NUMBER.fullmatch(number := str(envelope.get("sequence"))) else 0,
     )
+
+
+def _uuid(name: str, value: object) -> str:
+    """A UUID as PostgreSQL writes it."""
+    try:
+        return str(UUID(str(value)))
+    except ValueError:
+        raise Invalid(f"event: {name}: {printable(value)}: it must be a UUID") from None
 
 
 async def unknown_sequences(

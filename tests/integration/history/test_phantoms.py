@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import uuid4
+
+import orjson
 import psycopg
 import pytest
 from nats.aio.msg import Msg
 
-from publisher.history import phantoms
+from publisher.doctor import examine
+from publisher.doctor.findings import Finding
+from publisher.history import compensation, phantoms
 from publisher.outbox.known import known_stream
 from tests.support.world import World
+
+ID = "0f6e1f0c-5a59-4f08-8f5c-0f1f6a1e2b3c"
+OF_A_TYPE = {"type": "imi.worktree_type.updated.v1", "subject": "worktree_type"}
+NO_EVENTS: list[dict[str, Any]] = [
+    {"id": "x"},
+    {"id": 5},
+    {"subject": "project/p"},
+    {"subject": f"project/{ID}\0"},
+    {"partitionkey": "p"},
+    {"data": {"name": "a\0b"}},
+    *({**OF_A_TYPE, "data": {"type_id": type_id}} for type_id in ("x", None, True, 1.5, -1, 2**31)),
+    {**OF_A_TYPE, "data": {"name": "feat"}},
+]
+"""What somebody wrote who says that it is an event of ours, in words that PostgreSQL does not take."""
+
+
+async def publish(world: World, *told: dict[str, Any]) -> None:
+    """Messages that are marked as events of ours, and tell of a project that there is not, unless they tell of else."""
+    for attributes in told:
+        event = {"id": str(uuid4()), "type": "imi.project.updated.v1", "subject": f"project/{ID}"}
+        event |= {"time": "2026-01-01T00:00:00Z", "data": {"name": "p"}, **attributes}
+        headers = {"Imi-Outbox-Id": "999999999", "Nats-Msg-Id": str(uuid4())}
+        await world.nats.jetstream().publish(world.foreign_subject, orjson.dumps(event), headers=headers)
+
+
+async def about_phantoms(world: World) -> Finding:
+    """What doctor says of them."""
+    (found,) = [one for one in await examine(world.settings()) if "this database does not" in one.text]
+    return found
 
 
 @pytest.mark.parametrize("is_at_work", [True, False], ids=["at work", "at rest"])
@@ -45,3 +80,29 @@ async def test_what_is_not_recorded_is_looked_at_once_the_record_stands_still(
     assert found == ([], 0)
     await world.nats.flush()
     assert len(looked_at) == (0 if is_at_work else 2)
+
+
+async def test_a_message_that_tells_what_no_row_can_be_ends_nothing_and_is_no_phantom(world: World) -> None:
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    await publish(world, *NO_EVENTS, {**OF_A_TYPE, "subject": f"worktree_type/{ID}", "dataref": "urn:x"})
+
+    found, written = await compensation.run(world.settings(), compensate=True)
+
+    assert [(phantom.entity, phantom.row) for phantom in found] == [("worktree_type", None)]
+    assert written == []
+    assert (await about_phantoms(world)).is_well
+
+
+async def test_a_phantom_whose_ids_are_in_capitals_is_taken_back_once(world: World) -> None:
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    await publish(world, {"id": str(uuid4()).upper(), "subject": f"project/{ID.upper()}"})
+
+    for times in (1, 0):
+        found, written = await compensation.run(world.settings(), compensate=True)
+        assert [phantom.row for phantom in found] == [ID]
+        assert [one.event for one in written] == ["project.deleted"] * times
+    assert (await about_phantoms(world)).is_well

@@ -16,6 +16,7 @@ from publisher.checkouts.origins import on_github, why_not_on_github
 from publisher.cli.arguments.times import moment
 from publisher.history.archive import _row
 from publisher.history.lines import plain_lines, unpacked_lines
+from publisher.history.phantoms import phantom_in
 from publisher.query_service.service import parse as parse_query
 from publisher.text import visible, visible_json
 from publisher.web.console.json_view import marked
@@ -110,6 +111,7 @@ SEEDS = [b"SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"]
 READERS = {
     "event": Reader(parse, EVENTS, (Invalid,)),
     "attributes of an event": Reader(attributes_of, EVENTS, (Invalid,)),
+    "phantom": Reader(lambda data: phantom_in(data, 1), EVENTS, (Invalid,)),
     "filter of events": Reader(CREATED.matches, EVENTS, ()),
     "event of a projection": Reader(apply_event, EVENTS),
     "row of a snapshot": Reader(take_row, ROWS),
