@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from functools import partial
+from itertools import chain, islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -178,11 +179,11 @@ async def _unrecorded(
     recorded = await _end_of_record(conn, stream, last)
     with translated():
         holes = await (await conn.execute(HOLES, {"stream": stream})).fetchall()
-    unrecorded = [sequence for low, high in holes for sequence in range(max(low, first), min(high, recorded) + 1)]
-    unrecorded += range(max(recorded + 1, first), last + 1)
+    unrecorded = [range(max(low, first), min(high, recorded) + 1) for low, high in holes]
+    unrecorded.append(range(max(recorded + 1, first), last + 1))
     unknown: list[int] = []
     foreign = 0
-    for sequence in unrecorded[:LOOKED_AT]:
+    for sequence in islice(chain.from_iterable(unrecorded), LOOKED_AT):
         try:
             with translated_nats(f"cannot read stream {stream}"):
                 message = await jetstream.get_msg(stream, sequence)

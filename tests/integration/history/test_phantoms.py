@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from publisher.history import compensation, phantoms
 from publisher.outbox.known import known_stream
 from tests.support.world import World
 
+BEYOND = 2**62
 ID = "0f6e1f0c-5a59-4f08-8f5c-0f1f6a1e2b3c"
 OF_A_TYPE = {"type": "imi.worktree_type.updated.v1", "subject": "worktree_type"}
 NO_EVENTS: list[dict[str, Any]] = [
@@ -80,6 +82,19 @@ async def test_what_is_not_recorded_is_looked_at_once_the_record_stands_still(
     assert found == ([], 0)
     await world.nats.flush()
     assert len(looked_at) == (0 if is_at_work else 2)
+
+
+async def test_of_a_stream_that_goes_on_far_behind_the_record_no_more_is_kept_than_is_looked_at(world: World) -> None:
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    async with await psycopg.AsyncConnection.connect(world.database, autocommit=True) as conn:
+        state = replace((await world.nats.jetstream().stream_info(world.stream)).state, last_seq=BEYOND)
+        known = await known_stream(conn, world.stream)
+
+        found = await phantoms.unknown_sequences(conn, world.nats, world.settings(), known, state)
+
+    assert found == ([], 0)
 
 
 async def test_a_message_that_tells_what_no_row_can_be_ends_nothing_and_is_no_phantom(world: World) -> None:
