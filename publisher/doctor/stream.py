@@ -9,8 +9,8 @@ from nats.js import JetStreamContext
 from psycopg import AsyncConnection
 
 from publisher.doctor.findings import Finding
-from publisher.history.compensation import uncompensated
-from publisher.history.phantoms import read_phantom, unknown_sequences
+from publisher.history import phantoms
+from publisher.history.compensation import ROW, uncompensated
 from publisher.history.shared_tail import SharedTail
 from publisher.outbox.known import Known
 from publisher.settings import Settings
@@ -43,29 +43,40 @@ async def stream_findings(
         findings.append(
             Finding(True, f"the stream begins at {state.first_seq}; events from {kept} on come from the database")
         )
-    unknown, foreign = await unknown_sequences(conn, client, settings, known, state, tail)
+    unknown, foreign, is_all = await phantoms.unknown_sequences(
+        conn, client, settings, known, state, phantoms.LOOKED_AT, tail
+    )
     if known.is_fed and tail.position and not tail.is_at_end:
         findings.append(Finding(True, f"its events were compared with the outbox up to {tail.position} so far"))
     if foreign:
-        findings.append(Finding(True, f"{foreign} messages in the stream are of somebody else; they disturb nothing"))
+        number = foreign if is_all else f"at least {foreign}"
+        findings.append(Finding(True, f"{number} messages in the stream are of somebody else; they disturb nothing"))
     if unknown:
-        findings.append(await _phantoms(conn, jetstream, known.stream, unknown))
+        findings.append(await _phantoms(conn, jetstream, known.stream, unknown, is_all=is_all))
     return findings
 
 
-async def _phantoms(conn: AsyncConnection, jetstream: JetStreamContext, stream: str, sequences: list[int]) -> Finding:
-    """What to say of events of a database that is gone."""
-    found = [await read_phantom(jetstream, stream, sequence) for sequence in sequences]
-    left = await uncompensated(conn, [phantom for phantom in found if phantom is not None])
-    kinds = Counter(f"{phantom.entity}.{phantom.action}" for phantom in found if phantom is not None)
+async def _phantoms(
+    conn: AsyncConnection, jetstream: JetStreamContext, stream: str, sequences: list[int], *, is_all: bool
+) -> Finding:
+    """What to say of events of a database that is gone: of all, or of the newest."""
+    read = [await phantoms.read_phantom(jetstream, stream, sequence) for sequence in sequences]
+    found = [phantom for phantom in read if phantom is not None]
+    left = await uncompensated(conn, found)
+    kinds = Counter(f"{phantom.entity}.{phantom.action}" for phantom in found)
+    number = len(sequences) if is_all else f"at least {len(sequences)}"
     told = (
-        f"the stream holds {len(sequences)} events, sequences {sequences[0]} to {sequences[-1]}, that this database "
-        f"does not: it was restored to an older state ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})"
+        f"the stream holds {number} events, sequences {sequences[0]} to {sequences[-1]}, that this database does not: "
+        f"it was restored to an older state ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})"
     )
-    if not left:
+    if left:
+        return Finding(
+            False,
+            f"{told}; consumers have seen them, so restore a newer backup, or let imi-registry phantoms --compensate "
+            "tell consumers how things are",
+        )
+    # They are taken back in one transaction: where those of the newest are that are of rows, the older ones are, too.
+    if is_all or any(phantom.entity in ROW and phantom.row for phantom in found):
         return Finding(True, f"{told}; what they told of rows was taken back, or was of no row")
-    return Finding(
-        False,
-        f"{told}; consumers have seen them, so restore a newer backup, or let imi-registry phantoms --compensate tell "
-        "consumers how things are",
-    )
+    older = "these were of no row, and imi-registry phantoms lists the older ones"
+    return Finding(False, f"{told}; {older}", is_hindrance=False)

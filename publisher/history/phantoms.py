@@ -33,7 +33,7 @@ from registry.profiles.profile import Profile, spoken
 from registry.validation import printable
 
 LOOKED_AT = 1000
-"""Messages that are not recorded are looked at one by one, up to so many."""
+"""Messages that are not recorded are looked at one by one: by who looks again and again the newest so many."""
 
 NUMBER = re.compile("[0-9]{1,30}")
 MOST_ID = 2**63 - 1
@@ -65,9 +65,9 @@ FROM (
     FROM public.publisher_cursor AS cursor
     WHERE cursor.stream = %(stream)s
 ) AS hole
-WHERE first_sequence <= last_sequence
-ORDER BY first_sequence
-LIMIT 100
+WHERE first_sequence <= least(last_sequence, %(recorded)s) AND last_sequence >= %(first)s
+ORDER BY first_sequence DESC
+LIMIT %(most)s
 """
 
 RECORDED = "SELECT stream_sequence FROM public.publisher_cursor WHERE stream = %s"
@@ -102,7 +102,7 @@ async def phantoms_of(conn: AsyncConnection, client: Client, settings: Settings,
     jetstream = client.jetstream()
     with translated_nats(f"cannot read stream {known.stream}"):
         state = (await jetstream.stream_info(known.stream)).state
-    sequences, _ = await unknown_sequences(conn, client, settings, known, state)
+    sequences, _, _ = await unknown_sequences(conn, client, settings, known, state, None)
     found = [await read_phantom(jetstream, known.stream, sequence) for sequence in sequences]
     return [phantom for phantom in found if phantom is not None]
 
@@ -154,36 +154,46 @@ async def unknown_sequences(
     settings: Settings,
     known: Known,
     state: StreamState,
+    most: int | None,
     tail: SharedTail | None = None,
-) -> tuple[list[int], int]:
-    """Sequences of events of a lost database, and how many messages are of nobody we know. Raises `Unavailable`.
+) -> tuple[list[int], int, bool]:
+    """Sequences of events of a lost database, how many messages are of nobody we know, and whether these are all.
 
-    `tail` is what was compared of a shared stream before, and may not come to its end.
+    Of a stream of our own the newest `most` messages that the record does not name are looked at; None: every one.
+    `tail` is what was compared of a shared stream before, and may not come to its end. Raises `Unavailable`.
     """
     profile = profile_of(settings)
     if profile.is_shared:
         try:
             profile = await spoken(profile, partial(bound_subjects, client))
         except Conflict:
-            return [], 0  # nothing of ours is in a stream that does not take our subjects
+            return [], 0, True  # nothing of ours is in a stream that does not take our subjects
         tail = SharedTail() if tail is None else tail
         await tail.look(conn, SharedStream(client, profile, settings), known, state.last_seq)
-        return tail.unknown, 0
-    return await _unrecorded(conn, client.jetstream(), profile, known.stream, state.first_seq, state.last_seq)
+        return tail.unknown, 0, True
+    return await _unrecorded(conn, client.jetstream(), profile, known.stream, state, most)
 
 
 async def _unrecorded(
-    conn: AsyncConnection, jetstream: JetStreamContext, profile: Profile, stream: str, first: int, last: int
-) -> tuple[list[int], int]:
-    """Messages that the record does not name: sequences of events of a lost database, and how many are of nobody."""
+    conn: AsyncConnection,
+    jetstream: JetStreamContext,
+    profile: Profile,
+    stream: str,
+    state: StreamState,
+    most: int | None,
+) -> tuple[list[int], int, bool]:
+    """Messages that the record does not name: events of a lost database, how many are of nobody, and whether all."""
+    first, last = state.first_seq, state.last_seq
     recorded = await _end_of_record(conn, stream, last)
+    values = {"stream": stream, "recorded": recorded, "first": first, "most": None if most is None else most + 1}
     with translated():
-        holes = await (await conn.execute(HOLES, {"stream": stream})).fetchall()
-    unrecorded = [range(max(low, first), min(high, recorded) + 1) for low, high in holes]
-    unrecorded.append(range(max(recorded + 1, first), last + 1))
+        holes = await (await conn.execute(HOLES, values)).fetchall()
+    parts = [range(max(recorded + 1, first), last + 1)]
+    parts += [range(max(low, first), min(high, recorded) + 1) for low, high in holes]
+    unrecorded = chain.from_iterable(reversed(part) for part in parts)
     unknown: list[int] = []
     foreign = 0
-    for sequence in islice(chain.from_iterable(unrecorded), LOOKED_AT):
+    for sequence in islice(unrecorded, most):
         try:
             with translated_nats(f"cannot read stream {stream}"):
                 message = await jetstream.get_msg(stream, sequence)
@@ -194,7 +204,7 @@ async def _unrecorded(
             foreign += 1
         elif not await known_events(conn, [(outbox_id, event_id)]):
             unknown.append(sequence)
-    return unknown, foreign
+    return unknown[::-1], foreign, next(unrecorded, None) is None
 
 
 async def _end_of_record(conn: AsyncConnection, stream: str, last: int) -> int:

@@ -77,9 +77,9 @@ async def test_what_is_not_recorded_is_looked_at_once_the_record_stands_still(
     async with await psycopg.AsyncConnection.connect(world.database, autocommit=True) as conn:
         state = (await world.nats.jetstream().stream_info(world.stream)).state
         known = await known_stream(conn, world.stream)
-        found = await phantoms.unknown_sequences(conn, world.nats, world.settings(), known, state)
+        found = await phantoms.unknown_sequences(conn, world.nats, world.settings(), known, state, None)
     # then
-    assert found == ([], 0)
+    assert found == ([], 0, True)
     await world.nats.flush()
     assert len(looked_at) == (0 if is_at_work else 2)
 
@@ -92,9 +92,9 @@ async def test_of_a_stream_that_goes_on_far_behind_the_record_no_more_is_kept_th
         state = replace((await world.nats.jetstream().stream_info(world.stream)).state, last_seq=BEYOND)
         known = await known_stream(conn, world.stream)
 
-        found = await phantoms.unknown_sequences(conn, world.nats, world.settings(), known, state)
+        found = await phantoms.unknown_sequences(conn, world.nats, world.settings(), known, state, 10)
 
-    assert found == ([], 0)
+    assert found == ([], 0, False)
 
 
 async def test_a_message_that_tells_what_no_row_can_be_ends_nothing_and_is_no_phantom(world: World) -> None:
@@ -121,3 +121,37 @@ async def test_a_phantom_whose_ids_are_in_capitals_is_taken_back_once(world: Wor
         assert [phantom.row for phantom in found] == [ID]
         assert [one.event for one in written] == ["project.deleted"] * times
     assert (await about_phantoms(world)).is_well
+
+
+async def test_more_phantoms_than_a_service_looks_at_are_all_listed_and_taken_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phantoms, "LOOKED_AT", 3)
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    await publish(world, {"subject": f"project/{(other := str(uuid4()))}"}, *5 * [{}])
+    told = await about_phantoms(world)
+    assert (told.is_well, "holds at least 3 events" in told.text) == (False, True)
+
+    found, written = await compensation.run(world.settings(), compensate=True)
+
+    assert len(found) == 6
+    assert {one.phantom.row for one in written} == {other, ID}
+    told = await about_phantoms(world)
+    assert (told.is_well, "holds at least 3 events" in told.text) == (True, True)
+
+
+async def test_of_phantoms_of_no_row_before_which_there_are_others_nobody_says_that_all_is_well(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phantoms, "LOOKED_AT", 3)
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    await publish(world, {}, *3 * [{"type": "imi.activity.logged.v1", "subject": f"activity/{ID}"}])
+
+    told = await about_phantoms(world)
+
+    assert (told.is_well, told.is_hindrance) == (False, False)
+    assert "imi-registry phantoms lists the older ones" in told.text
