@@ -13,6 +13,7 @@ from publisher.history.shared_tail import compare_anew
 from publisher.outbox import record
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.lead import end_if_hanging, holder_of_lead, try_lead
+from publisher.outbox.rows import known_events
 from publisher.relay.completion import Completion, Progress
 from publisher.relay.heartbeat import Heartbeat
 from publisher.relay.metrics import RelayMetrics
@@ -20,6 +21,7 @@ from publisher.relay.recovery import Recovery
 from publisher.relay.term import Term
 from publisher.settings import Settings, profile_of
 from publisher.stream.opening import open_stream
+from publisher.stream.tail import of_ours
 from registry.errors import Conflict
 from registry.position import Position
 
@@ -87,7 +89,11 @@ class _Rebuild:
         last = await self._term.stream.last_sequence()
         if last >= self._term.cursor.stream_sequence:
             raise Conflict(f"stream {self._term.stream.name} ends at {last} and lacks nothing that was published")
-        present = {message.outbox_id async for page in self._term.stream.tail(0) for message in page}
+        present: set[int] = set()
+        async for page in self._term.stream.tail(0):
+            pairs = of_ours(page)
+            known = await known_events(self._term.conn, pairs)
+            present.update(outbox_id for outbox_id, event_id in pairs if event_id in known)
         after, published = Position(0), 0
         while places := await record.places(
             self._term.conn, self._term.stream.name, after, Position(self._term.cursor.stream_sequence + 1)

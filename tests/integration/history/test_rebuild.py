@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -146,6 +147,22 @@ async def test_a_stream_restored_from_an_older_backup_gets_only_what_it_lacks(wo
             done = await rebuild(there.settings())
 
             assert (done.events, row(await there.replayed())) == (len(before) - held, row(before))
+
+
+@pytest.mark.parametrize("profile", ["bloodbank"], indirect=True)
+@pytest.mark.usefixtures("profile")
+async def test_an_event_of_a_lost_database_that_has_the_id_of_another_is_not_taken_for_it(world: World) -> None:
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    await world.delete_stream()
+    for number in range(1, 4):
+        headers = {"Imi-Outbox-Id": str(number), "Imi-Source": world.profile.source, "Nats-Msg-Id": str(uuid4())}
+        await world.nats.jetstream().publish(world.foreign_subject, b"{}", headers=headers)
+
+    done = await rebuild(world.settings())
+
+    assert world.rows("SELECT count(*) FROM outbox") == [(done.events,)]
 
 
 async def test_a_rebuild_is_refused_where_it_would_do_harm(world: World) -> None:
