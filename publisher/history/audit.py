@@ -206,7 +206,7 @@ async def _read_stream(client: Client, profile: Profile, found: Audit, seen: See
     jetstream = client.jetstream()
     with translated_nats(f"cannot read stream {profile.event_stream}"):
         state = (await jetstream.stream_info(profile.event_stream)).state
-    async for sequence, headers in _messages(client, profile, state.messages, state.last_seq):
+    async for sequence, headers in _messages(client, profile, state.last_seq):
         found.messages += 1
         outbox_id, event_id = profile.identity(headers)
         if outbox_id is not None and event_id is not None:
@@ -214,12 +214,8 @@ async def _read_stream(client: Client, profile: Profile, found: Audit, seen: See
     return state.first_seq if state.messages else state.last_seq + 1
 
 
-async def _messages(
-    client: Client, profile: Profile, count: int, last: int
-) -> AsyncIterator[tuple[int, dict[str, str]]]:
-    """Sequence and headers of each message up to sequence `last`."""
-    if not count:
-        return
+async def _messages(client: Client, profile: Profile, last: int) -> AsyncIterator[tuple[int, dict[str, str]]]:
+    """Sequence and headers of each message on subjects of ours up to sequence `last`."""
     stream = profile.event_stream
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True, headers_only=True
@@ -228,7 +224,9 @@ async def _messages(
         reader = await client.jetstream().pull_subscribe(profile.event_subjects, stream=stream, config=config)
     read = 0
     try:
-        while read < last:
+        with translated_nats(f"cannot read stream {stream}"):
+            pending = (await reader.consumer_info()).num_pending
+        while pending and read < last:
             with translated_nats(f"cannot read stream {stream}"):
                 messages = await reader.fetch(FETCHED, timeout=FETCH_SECONDS)
             for message in messages:
@@ -238,8 +236,7 @@ async def _messages(
                 read = sequence
                 if read <= last:
                     yield read, {name: str(value) for name, value in (message.headers or {}).items()}
-            if not messages or not messages[-1].metadata.num_pending:
-                return
+            pending = messages[-1].metadata.num_pending
     finally:
         await end_reading(reader)
 

@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from publisher.doctor import Examination, Findings, examine
 from publisher.doctor import examination as examinations
 from publisher.history import shared_tail
+from publisher.history.audit import audit
 from publisher.history.rebuild import rebuild
 from publisher.history.shared_tail import SharedTail
 from publisher.outbox.known import known_stream
@@ -165,3 +166,14 @@ async def test_a_stream_that_is_made_anew_is_compared_from_its_start(fed: World)
     await publish(fed, 1, SOURCE)
     assert (await look(fed, tail)).unknown == [await last_sequence(fed)]
     assert (await look(fed, SharedTail())).unknown == [await last_sequence(fed)]
+
+
+async def test_an_audit_of_a_stream_that_holds_nothing_of_ours_says_that_all_is_lost(fed: World) -> None:
+    before = await audit(fed.settings())
+    await fed.delete_stream()
+    await fed.nats.jetstream().publish("bloodbank.evt.artifact.file.created", b"{}")
+
+    found = await audit(fed.settings())
+
+    assert (before.is_clean, before.messages) == (True, before.events + OTHERS)
+    assert (found.messages, found.foreign, found.lost.count) == (0, 0, before.events)
