@@ -7,6 +7,7 @@ publishes: the stream that arises is the one that was exported, from its first k
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -90,7 +91,8 @@ SET
 def writing(file: Path) -> Iterator[Callable[[bytes], object]]:
     """Write lines to `file`, compressed where its name ends in .zst; `-` is the output. Raises `Invalid`.
 
-    The file has its name only when it is whole: one that was cut off between two lines would look like a history.
+    The file has its name only when it is whole, and on the disk: one that was cut off between two lines would look like
+    a history.
     """
     if str(file) == "-":
         yield _write_visible if sys.stdout.isatty() else sys.stdout.buffer.write
@@ -104,6 +106,8 @@ def writing(file: Path) -> Iterator[Callable[[bytes], object]]:
                     yield packed.write
             else:
                 yield plain.write
+            plain.flush()
+            os.fsync(plain.fileno())
         partial.replace(file)
     except OSError as error:
         raise Unusable(f'cannot write "{file}": {error.strerror}') from error

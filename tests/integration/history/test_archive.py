@@ -207,6 +207,24 @@ def test_an_export_that_ends_early_leaves_the_file_of_before(tmp_path: Path, nam
         assert list(lines) == [b"before\n"]
 
 
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.zst"])
+def test_an_export_gets_its_name_once_all_of_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    file = tmp_path / name
+    synced: list[bytes] = []
+
+    def sync(_: int) -> None:
+        assert not file.exists()
+        synced.append((tmp_path / f"{name}.partial").read_bytes())
+
+    monkeypatch.setattr("os.fsync", sync)
+    with archive.writing(file) as write_line:
+        write_line(b"one\n")
+
+    assert synced == [file.read_bytes()]
+
+
 def write_and_stop(file: Path) -> None:
     with archive.writing(file) as write_line:
         write_line(b"after\n")
