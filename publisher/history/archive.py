@@ -200,10 +200,9 @@ async def _import(conn: AsyncConnection, settings: Settings, lines: Iterable[byt
                 raise Unusable("there is no event to import")
             await restore_tables(conn)
             await conn.execute("SELECT setval('public.outbox_id_seq', %s)", [last_id])
-            for end in range(BATCH_EVENTS, len(ids) + BATCH_EVENTS, BATCH_EVENTS):
-                batch = ids[end - BATCH_EVENTS : end]
-                last_sequence = end - BATCH_EVENTS + len(batch)
-                await conn.execute(RECORD, [stream, last_sequence, range_array(runs(batch))])
+            for start in range(0, len(ids), BATCH_EVENTS):
+                batch = ids[start : start + BATCH_EVENTS]
+                await conn.execute(RECORD, [stream, start + len(batch), range_array(runs(batch))])
             values = {"stream": stream, "last_id": last_id, "events": len(ids), "withheld": withheld}
             await conn.execute(CURSOR, values)
     return len(ids) + withheld
