@@ -38,6 +38,8 @@ from registry.position import Position
 from registry.profiles.imi import ImiProfile
 
 NO_LIMIT = 2**62
+MOST_ID = 10**17
+"""An event with an id of more than 18 digits is not known again in a stream: what is written later has room below."""
 BATCH_EVENTS = 1000
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -237,12 +239,15 @@ def _row(line: bytes, number: int) -> tuple[Any, ...]:
             raise Unusable(
                 f"line {number} has no data, the export could not read it; without this line the rest is taken"
             )
+        outbox_id = int(envelope["sequence"])
+        if not 0 < outbox_id <= MOST_ID:
+            raise Unusable(f"line {number} has the sequence {outbox_id}: it must be from 1 to {MOST_ID}")
         entity, _, entity_id = envelope["subject"].partition("/")
         event_id, correlation_id = envelope["id"], envelope["correlationid"]
         # The data as it stands in the line: parsed and written again, large numbers would be others.
         data = line.rstrip(b"\n").partition(b',"data":')[2][:-1]
         return (
-            int(envelope["sequence"]),
+            outbox_id,
             envelope["transactionid"],
             event_id,
             entity,

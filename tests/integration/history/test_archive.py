@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import psycopg
@@ -167,6 +168,23 @@ async def test_a_file_that_is_no_export_changes_nothing(
         await import_(world, tmp_path / "x")
 
     assert tables(world.database) == before
+
+
+@pytest.mark.parametrize("sequence", [0, 10**17 + 1, 2**63 - 1])
+async def test_an_event_whose_id_leaves_no_room_for_those_to_come_is_named(
+    world: World, second: World, tmp_path: Path, sequence: int
+) -> None:
+    world.write(1)
+    await export(world, tmp_path / "x")
+    first, *rest = (tmp_path / "x").read_bytes().splitlines(keepends=True)
+    changed = re.sub(rb'"sequence":"[0-9]+"', f'"sequence":"{sequence:019d}"'.encode(), rest[0])
+    (tmp_path / "x").write_bytes(first + changed)
+    before = tables(second.database)
+
+    with pytest.raises(Invalid, match=f"line 2 has the sequence {sequence}: it must be from 1 to"):
+        await import_(second, tmp_path / "x")
+
+    assert tables(second.database) == before
 
 
 @pytest.mark.parametrize("name", ["missing/x", "x.zst"])
