@@ -47,6 +47,7 @@ class Completion:
         It is when its last messages are events that the outbox holds, where the record has them, and none is anything
         else than the record says. One that was deleted tells nothing.
         """
+        await self._term.stream.delete_placeholder()
         after = Position(max(last - COMPARED, 0))
         places = await record.places(self._term.conn, self._term.stream.name, after, Position(last + 1))
         recorded = {place.sequence: place.outbox_id for place in places}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -78,6 +78,11 @@ class EventStream:
     def max_payload(self) -> int:
         """The server's limit for headers and payload of one message, in bytes."""
         return self._client.max_payload
+
+    @property
+    def _placeholders(self) -> str:
+        """The subject of messages that are deleted at once."""
+        return self._profile.event_filter("registry", "placeholder", "-")
 
     def abandon(self) -> None:
         """Give up on all answers: the connection they would come by is gone."""
@@ -169,16 +174,22 @@ class EventStream:
 
         Where a message stood that is no event of the outbox, a deleted one takes its place. Raises `Unavailable`.
         """
-        subject = self._profile.event_filter("registry", "placeholder", "-")
         try:
             with translated_nats(f"cannot publish to stream {self.name}"):
                 while last < until:
                     headers = {LAST_SEQUENCE: str(last)}
-                    last = (await self._js.publish(subject, PLACEHOLDER, headers=headers)).seq
+                    last = (await self._js.publish(self._placeholders, PLACEHOLDER, headers=headers)).seq
                     await self._js.delete_msg(self.name, last)
         except Conflict as error:  # somebody else wrote to the stream
             raise Unavailable(str(error)) from error
         return last
+
+    async def delete_placeholder(self) -> None:
+        """Delete the message that stayed where `hold_places` was interrupted before it did. Raises `Unavailable`."""
+        with suppress(NotFound), translated_nats(f"cannot read stream {self.name}"):
+            found = await self._js.get_last_msg(self.name, self._placeholders)
+            if found.seq is not None and found.data == PLACEHOLDER:
+                await self._js.delete_msg(self.name, found.seq)
 
     async def begin_behind(self, sequence: int) -> int:
         """Let the empty stream begin as if it had lost its messages up to `sequence` to its limits."""

@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 from uuid import uuid4
 
+import nats.errors
 import psycopg
 import pytest
+from nats.js import JetStreamContext
 
 from publisher.embedded.nats_server import nats_server
 from publisher.history.rebuild import rebuild
-from registry.errors import Conflict, NotFound
+from registry.errors import Conflict, NotFound, Unavailable
 from registry.position import Last
 from tests.support.histories import row, write_disorderly
 from tests.support.nats.reading import connected
@@ -97,6 +99,30 @@ async def test_messages_of_others_leave_their_sequences_empty(world: World) -> N
 
     assert row(await world.replayed()) == row(before)
     assert before[-1].sequence == len(before) + 3
+
+
+async def test_a_message_that_only_holds_a_place_does_not_stay_where_a_rebuild_was_cut_off(world: World) -> None:
+    async def cut_off(*_: object) -> None:
+        raise nats.errors.ConnectionClosedError
+
+    async with world.relay():
+        for _ in range(2):
+            world.write(1)
+            await world.drained()
+            await world.nats.jetstream().publish(f"{world.prefix}.evt.v1.project.updated.-", b"{}")
+        world.write(1)
+        await world.drained()
+        before = await world.replayed()
+    await lose(world)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JetStreamContext, "delete_msg", cut_off)
+        with pytest.raises(Unavailable, match="connection closed"):
+            await rebuild(world.settings())
+    await rebuild(world.settings())
+
+    assert row(await world.replayed()) == row(before)
+    state = (await world.nats.jetstream().stream_info(world.stream)).state
+    assert (state.messages, state.last_seq) == (len(before), before[-1].sequence)
 
 
 async def test_what_retention_removed_stays_away_and_sequences_stay(world: World) -> None:
