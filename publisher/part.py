@@ -1,8 +1,10 @@
 """A part of the service: it needs both servers, runs until it is cancelled, and says when it has settled.
 
 What waiting may heal is waited for here, for every part and at every moment in the same way: `run` does `work` over
-and over. An error that nobody foresaw is a bug of that part alone: it is logged with its traceback and counted,
-`/readyz` is red until the part works again, and the part starts over as it would in a new process; the others go on.
+and over. Of a part that looks, or serves on the side, that is every error: the health says what is wrong, and the feed
+does not stop for it. Those that carry the service name what ends it: nobody could do their work then. An error that
+nobody foresaw is a bug of that part alone: it is logged with its traceback and counted, `/readyz` is red until the part
+works again, and the part starts over as it would in a new process; the others go on.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ HEARD_SECONDS = 1.0
 class Part:
     """What relay, applier, queries, history, retention and examination have in common."""
 
-    PASSING: ClassVar[tuple[type[RegistryError], ...]] = (Unavailable,)
-    """What waiting may heal."""
+    PASSING: ClassVar[tuple[type[RegistryError], ...]] = (RegistryError,)
+    """What is waited for. Who carries the service names less, and ends it with anything else."""
 
     def __init__(self, settings: Settings, health: Health, what: str = "") -> None:
         """`what` is the part's name as PostgreSQL and NATS show it. Raises `Invalid` when a URL is missing."""
@@ -47,7 +49,7 @@ class Part:
         """Set once this part does its work, or knows why another one does it, or it cannot."""
 
     async def run(self) -> None:
-        """Work until cancelled. Raises the `RegistryError` that waiting cannot heal."""
+        """Work until cancelled. Raises the `RegistryError` that this part does not wait for."""
         retry = Backoff()
         while True:
             try:
@@ -64,7 +66,7 @@ class Part:
                 await retry.sleep()
 
     def is_passing(self, error: BaseException) -> bool:
-        """Whether waiting may heal what has ended `work`."""
+        """Whether what has ended `work` is waited for."""
         return isinstance(error, self.PASSING)
 
     async def work(self) -> None:

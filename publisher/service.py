@@ -38,7 +38,7 @@ from registry.authority import written
 from registry.broker.connection import connect_nats
 from registry.concurrency.signals import ENDING, ignore_ending, tell_loop
 from registry.concurrency.tasks import run_until
-from registry.errors import Invalid
+from registry.errors import Invalid, Unavailable
 from registry.log import log
 
 
@@ -161,6 +161,8 @@ def _copying(settings: Settings, reader: Settings, metrics: RelayMetrics) -> lis
 
 class Contact(Part):
     """The first contact with both servers: whether they answer, and are those that the settings mean."""
+
+    PASSING = (Unavailable,)
 
     def __init__(self, as_part: Mapping[DatabasePart, Settings], health: Health) -> None:
         super().__init__(as_part["reader"], health)

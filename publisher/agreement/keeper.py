@@ -22,7 +22,7 @@ from publisher.agreement.standing import Standing, Unsettled, key_of
 from publisher.outbox.connection import LOOKER, connect, translated
 from publisher.part import Part
 from publisher.settings import Settings
-from registry.errors import Conflict, NotFound, RegistryError, Unavailable
+from registry.errors import NotFound, RegistryError
 from registry.log import log
 
 LOOK_SECONDS, SELDOM_SECONDS = 1.0, 10.0
@@ -133,8 +133,6 @@ class Comparison:
 
 class Keeper(Part):
     """Compares again and again. Several may: each change is one transaction, and done once."""
-
-    PASSING = (Unavailable, NotFound, Conflict)
 
     def __init__(self, settings: Settings, health: AgreementHealth) -> None:
         super().__init__(settings, health, "agreement")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import monotonic
-from typing import ClassVar
 
 from nats.aio.client import Client
 from psycopg import AsyncConnection
@@ -22,7 +21,7 @@ from publisher.settings import Settings
 from registry.broker.connection import connect_nats
 from registry.broker.ordered import OrderedReader, ordered_reader
 from registry.concurrency.tasks import run_until
-from registry.errors import Conflict, NotFound, RegistryError, Unavailable
+from registry.errors import Unavailable
 
 GRACE_SECONDS = 5.0
 """How long a takeover may last beyond the time after which a leader is deposed."""
@@ -36,9 +35,6 @@ ANOTHER_SECONDS = 60.0
 
 class Canary(Part):
     """Writes heartbeats, and waits for them. Does nothing where the setting says so."""
-
-    PASSING: ClassVar[tuple[type[RegistryError], ...]] = (Unavailable, NotFound, Conflict)
-    """No stream yet, and one that was created anew, pass as well."""
 
     def __init__(self, settings: Settings, health: CanaryHealth, after: asyncio.Event) -> None:
         """`after` is set when a publisher may be expected to lead: before, its absence says nothing."""

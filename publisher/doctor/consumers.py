@@ -39,7 +39,7 @@ async def consumer_findings(client: Client, settings: Settings) -> list[Finding]
         findings.append(Finding(False, f"{error}; a publisher that starts refuses it"))
     try:
         consumers = await durable_consumers(jetstream, stream.name)
-    except Unprepared:  # an account that may not list them
+    except (NotFound, Unprepared):  # deleted meanwhile; or an account that may not list them
         return findings
     for consumer in consumers:
         findings += [*lossy(consumer), *await _stuck(jetstream, stream.name, consumer)]

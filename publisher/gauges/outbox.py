@@ -23,7 +23,7 @@ SELECT
     extract(epoch FROM clock_timestamp())::float8,
     pg_total_relation_size('public.outbox') + pg_total_relation_size('public.published_batch'),
     (
-        SELECT extract(epoch FROM clock_timestamp() - occurred_at)::float8
+        SELECT CASE WHEN isfinite(occurred_at) THEN extract(epoch FROM clock_timestamp() - occurred_at)::float8 END
         FROM public.outbox
         ORDER BY id
         LIMIT 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
@@ -47,7 +49,8 @@ async def measure(client: Client, profile: Profile) -> list[Level]:
         ),
     ]
     if profile.event_stream in found:
-        levels += await _consumers(js, profile.event_stream)
+        with suppress(NotFound):  # deleted meanwhile
+            levels += await _consumers(js, profile.event_stream)
     return [*levels, await _dead_letters(client, profile), *await _storage(js)]
 
 

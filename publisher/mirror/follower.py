@@ -13,14 +13,14 @@ from psycopg import AsyncConnection
 from publisher.mirror.batch import Batch, Untold
 from publisher.mirror.health import MirrorHealth
 from publisher.mirror.renewal import OtherSource, check_source, renew
-from publisher.mirror.source import Source, connect_source
+from publisher.mirror.source import Source, check_source_settings, connect_source
 from publisher.mirror.state import MirrorState, read_state
 from publisher.outbox.connection import READER, connect, translated
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.client.replay import replay
 from registry.concurrency.tasks import run_until
-from registry.errors import Conflict, Invalid, NotFound, Unavailable, Unprepared
+from registry.errors import Conflict, Invalid, Unavailable, Unprepared
 from registry.history.pages import HistoryLost, Replayed
 from registry.log import log
 from registry.position import After
@@ -54,10 +54,10 @@ class Renewal(Conflict):
 class Follower(Part):
     """Follows the source that the settings name, into the database, which is a mirror."""
 
-    PASSING = (Unavailable, NotFound, OtherSource)
-
     def __init__(self, settings: Settings, health: MirrorHealth) -> None:
+        """Raises `Invalid` for settings, and files as they are now, with which no source is reached."""
         super().__init__(settings, health, "mirror")
+        check_source_settings(settings)
         self.health: MirrorHealth = health
         self._reason: str | None = None
         """Why a snapshot is to be taken."""
@@ -65,6 +65,10 @@ class Follower(Part):
         """How many there had been when that was found."""
         self._renewed_after = 0
         """Sequence of the last event for which one was taken."""
+
+    def is_passing(self, error: BaseException) -> bool:
+        """A database that is no mirror, or no longer, ends it, and so does a stream that cannot be followed."""
+        return super().is_passing(error) and (isinstance(error, OtherSource) or not isinstance(error, Conflict))
 
     async def work(self) -> None:
         """Follow until an error ends it. Raises `Conflict` when the database is no mirror, or no longer."""

@@ -12,7 +12,7 @@ from nats.js.api import StreamInfo
 
 from publisher.settings import Settings
 from registry.broker.access import Access, OtherAccess
-from registry.broker.connection import connect_nats
+from registry.broker.connection import connect_nats, servers_in
 from registry.broker.errors import no_stream, translated_nats
 from registry.client.queries import QueryClient
 from registry.client.whole import ask_site
@@ -93,13 +93,19 @@ def source_access(settings: Settings) -> Access:
     )
 
 
+def check_source_settings(settings: Settings) -> None:
+    """Raise `Invalid` for settings, and files that they name, with which no source is reached."""
+    if not settings.mirror_nats_url:
+        raise Invalid("setting mirror_nats_url: missing; set IMI_MIRROR_NATS_URL to the NATS server of the source")
+    source_profile(settings)
+    access = source_access(settings)
+    access.check()
+    servers_in(settings.mirror_nats_url, access)
+
+
 @asynccontextmanager
 async def connect_source(settings: Settings, name: str) -> AsyncIterator[Source]:
     """Connect to the source for the block. Raises `Invalid`, `Unavailable`."""
-    if not settings.mirror_nats_url:
-        raise Invalid("setting mirror_nats_url: missing; set IMI_MIRROR_NATS_URL to the NATS server of the source")
-    profile = source_profile(settings)
-    access = source_access(settings)
-    access.check()
-    async with connect_nats(settings.mirror_nats_url, name, access) as client:
-        yield Source(client, profile, settings.mirror_prefix)
+    check_source_settings(settings)
+    async with connect_nats(settings.mirror_nats_url or "", name, source_access(settings)) as client:
+        yield Source(client, source_profile(settings), settings.mirror_prefix)

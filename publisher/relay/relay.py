@@ -46,7 +46,7 @@ SILENCE_SECONDS = 1.0
 class Relay(Part):
     """Publishes the outbox of one database into one stream. Any number may run; one leads, the others stand by."""
 
-    PASSING = (Unavailable, Deposed)
+    PASSING = (Unavailable, Deposed)  # a stream of another state or configuration is for a person to decide
 
     def __init__(self, settings: Settings, metrics: RelayMetrics) -> None:
         super().__init__(settings, metrics)

@@ -23,7 +23,8 @@ from publisher.replica.subscription import Subscription, has_applied, read_subsc
 from publisher.settings import Settings
 from registry.concurrency.backoff import Backoff
 from registry.concurrency.tasks import run_until
-from registry.errors import Conflict, Unavailable
+from registry.database.connection import check_url
+from registry.errors import Conflict, RegistryError
 
 INTERVAL_SECONDS = 1.0
 POLL_SECONDS = (0.01, 0.2)
@@ -40,10 +41,16 @@ class ReplicaWatch(Part):
     """Watches the replica that the database is."""
 
     def __init__(self, settings: Settings, health: ReplicaHealth) -> None:
+        """Raises `Invalid` for a URL of the source that is none."""
         super().__init__(settings, health, "replica")
         self.health: ReplicaHealth = health
         self._source_url = settings.replica_source_url or ""
+        check_url(self._source_url)
         self._lost = LostCopies()
+
+    def is_passing(self, error: BaseException) -> bool:
+        """A database that is no replica, or no longer, ends it."""
+        return super().is_passing(error) and not isinstance(error, Conflict)
 
     async def work(self) -> None:
         """Watch until an error ends it. Raises `Conflict` when the database is no replica, or no longer."""
@@ -83,7 +90,7 @@ class ReplicaWatch(Part):
                     while True:
                         await self._round(conn, source)
                         await asyncio.sleep(INTERVAL_SECONDS)
-            except Unavailable as error:
+            except RegistryError as error:  # that this database is no replica is told by who looks at it
                 self.health.unheard(error)
                 await retry.sleep()
 

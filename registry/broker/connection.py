@@ -58,9 +58,7 @@ async def connect_nats(
     answering whoever asks, at inboxes alone. Raises `Invalid` for a URL that is none, `Unavailable` when no server
     answers now, or none takes this client.
     """
-    servers = _servers(url, access)
-    if access.identities and any("@" in urlsplit(server).netloc for server in servers):
-        raise Invalid(f"NATS URL {redacted(url)} and setting {access.identities[0]}: both say who this is; give one")
+    servers = servers_in(url, access)
     dialer = _Dialer(servers, name, access, on_closed, AnsweringClient if answers else PermittedClient)
     client, server = await dialer.first_that_answers()
     if reconnect:
@@ -245,8 +243,12 @@ def _is_of_up(server: str) -> bool:
     return bool(parts.username) and parts.password is None and parts.hostname in {"127.0.0.1", "localhost"}
 
 
-def _servers(url: str, access: Access = ANYBODY) -> list[str]:
-    """The servers in `url`. Raises `Invalid` naming one that is none, or never has the TLS that is asked for."""
+def servers_in(url: str, access: Access = ANYBODY) -> list[str]:
+    """The servers in `url`.
+
+    Raises `Invalid` naming one that is none, or never has the TLS that is asked for, or says who this is as `access`
+    does, too.
+    """
     servers = [server.strip() for server in url.split(",")]
     schemes = {_scheme(server) for server in servers}
     if schemes & WEBSOCKETS and schemes - WEBSOCKETS:
@@ -255,6 +257,8 @@ def _servers(url: str, access: Access = ANYBODY) -> list[str]:
         raise Invalid(f"NATS URL {printable(redacted(url))}: TLS is asked for, and ws:// is without it; give wss://")
     if schemes & WEBSOCKETS and importlib.util.find_spec("aiohttp") is None:
         raise Invalid(f"NATS URL {printable(redacted(url))}: for websockets the package aiohttp must be installed")
+    if access.identities and any("@" in urlsplit(server).netloc for server in servers):
+        raise Invalid(f"NATS URL {redacted(url)} and setting {access.identities[0]}: both say who this is; give one")
     return servers
 
 

@@ -31,9 +31,14 @@ POLL_SECONDS = 0.5
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
+def is_durable(name: str) -> bool:
+    """Whether a subscription can be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def checked_durable(name: str) -> str:
     """`name`, if a subscription can be called so. Raises `Invalid`."""
-    if not _NAME.fullmatch(name):
+    if not is_durable(name):
         raise Invalid(f'durable {printable(name)} must be 1 to 64 letters, digits, "_" and "-"')
     return name
 

@@ -10,7 +10,7 @@ import orjson
 from nats.aio.client import Client
 
 from registry.arguments import checked_arguments
-from registry.broker.durable import checked_durable
+from registry.broker.durable import checked_durable, is_durable
 from registry.broker.errors import translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS, answer_in
 from registry.broker.permitted import api_of
@@ -34,6 +34,7 @@ class DeadLetterDesk:
     async def durables(self, *, if_permitted: bool = False) -> list[str]:
         """The subscriptions that have a stream of dead letters, by name. Raises `Unavailable`.
 
+        A stream whose name is none of a subscription is somebody else's.
         An account that may not list streams gets `Unprepared`; `if_permitted` none, for who tells of other things, too.
         """
         try:
@@ -43,7 +44,8 @@ class DeadLetterDesk:
                 raise
             return []
         prefix = self._names.stream("")
-        return sorted(self._names.durable_of(name) for name in names if name.startswith(prefix))
+        found = [self._names.durable_of(name) for name in names if name.startswith(prefix)]
+        return sorted(filter(is_durable, found))
 
     async def _stream_names(self) -> list[str]:
         found: list[str] = []

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from publisher.settings import Settings
 from registry.origin import derived_project_id
 from tests.support.metrics.alerts import HAS_PROMTOOL, firing
 from tests.support.metrics.exported import Exported
+from tests.support.nats.jwt import Authority
+from tests.support.nats.kinds import server_for
 from tests.support.outbox_reader import events_behind
 from tests.support.schema.rows import dictionaries, new_project, new_worktree, scalar
 from tests.support.world import World, running
@@ -191,3 +194,30 @@ async def test_a_bucket_that_cannot_be_asked_is_a_note_and_keeps_the_registry_fr
                 await asyncio.sleep(0.05)
         assert health.notes()[0].startswith("ids of projects are not agreed on with other registries: cannot connect")
         assert health.problems() == []
+
+
+async def test_credentials_that_are_just_being_replaced_are_waited_for(world: World, state_dir: Path) -> None:
+    authority, file = Authority(), state_dir / "a.creds"
+    authority.write_credentials(file)
+    with server_for(state_dir, authority.configuration()) as server:
+        agreeing = world.settings(
+            agreement_nats_url=server.url(), agreement_nats_creds=file, agreement_replicas=1, agreement_bucket="IDS"
+        )
+        async with keeping(agreeing) as health:
+            whole = file.read_text()
+            file.write_text(whole[:100])
+            world.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND starts_with(application_name, 'imi-registry agreement')"
+            )
+            await until_noted(health, f'"{file}": it must hold the JWT and the seed of a user')
+            assert health.problems() == []
+            file.write_text(whole)
+            await until_noted(health, "")
+
+
+async def until_noted(health: AgreementHealth, note: str) -> None:
+    """Wait until the keeper notes this, or nothing."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (any(note in one for one in health.notes()) if note else not health.notes()):
+            await asyncio.sleep(0.02)

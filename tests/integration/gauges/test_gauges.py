@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -71,6 +72,17 @@ async def test_an_event_that_becomes_visible_in_a_gap_counts_as_waiting(world: W
     assert (await measured(world))["imi_outbox_waiting_events"] > 0
 
 
+async def test_an_event_whose_time_is_none_hinders_no_figure(world: World) -> None:
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO outbox (entity, action, data, occurred_at) VALUES ('project', 'updated', '{}', '-infinity')"
+        )
+        register(conn, 1)
+    found = await measured(world)
+    assert found["imi_outbox_waiting_events"] == 2
+    assert "imi_outbox_oldest_event_seconds" not in found
+
+
 async def test_growth_is_told_after_ten_minutes_and_the_disk_lasts_as_long_as_that_says(world: World) -> None:
     async with connect(world.database, "test") as conn:
         gauges, known = OutboxGauges(0), await known_stream(conn, world.stream)
@@ -116,6 +128,24 @@ async def test_consumers_are_told_by_name_with_how_far_they_are_behind(
     stream = f"imi_stream_messages{{{world.stream}}}"
     assert found[stream] == found[stream.replace("messages", "last_sequence")] == 2
     assert found["imi_jetstream_storage_bytes"] > 0
+
+
+async def test_a_stream_that_is_deleted_while_it_is_measured_is_not_told_of(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    listed = streams.durable_consumers
+
+    async def too_late(*arguments: Any) -> Any:
+        await world.delete_stream()
+        return await listed(*arguments)
+
+    monkeypatch.setattr(streams, "durable_consumers", too_late)
+    found = flat(await streams.measure(world.nats, world.profile))
+    assert "imi_jetstream_storage_bytes" in found
+    assert "imi_consumers" not in found
 
 
 async def test_a_figure_that_cannot_be_taken_is_absent_and_comes_back(
