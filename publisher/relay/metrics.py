@@ -7,7 +7,7 @@ from time import time
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from publisher.health import LeadHealth
+from publisher.health import LeadHealth, Role
 from publisher.outbox.cursor import Deposed
 from publisher.relay.ages import EventAges
 from registry.events.reference import TOO_LARGE
@@ -56,6 +56,12 @@ class RelayMetrics(LeadHealth):
             registry=self.registry,
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
         )
+
+    def became(self, role: Role) -> None:
+        """Note the role this relay has now; who does not lead sees nothing of what is left, and shows nothing old."""
+        super().became(role)
+        if role != "leader":
+            self.progressed(0, 0, 0)
 
     def moved(self) -> None:
         """Note that the stream did not end where expected."""

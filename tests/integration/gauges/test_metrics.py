@@ -14,6 +14,7 @@ from registry.client import RegistryClient
 from registry.errors import Conflict
 from tests.support.metrics.exported import Exported, exporting
 from tests.support.outbox.changes import rename_project
+from tests.support.proxy import postgres_proxy
 from tests.support.world import World, running
 
 STAGES = ("read", "sent", "stored")
@@ -55,6 +56,23 @@ async def test_ids_in_flight_are_a_gap_and_those_that_were_rolled_back_are_dead(
             slow.rollback()
         await exported.until(lambda ids: ids == 2, "imi_relay_dead_ids_total")
         await exported.until(lambda gaps: gaps == 0, "imi_relay_gaps")
+
+
+async def test_a_relay_that_leads_no_longer_shows_nothing_of_what_it_saw_as_the_leader(world: World) -> None:
+    async with (
+        postgres_proxy(world.database) as (proxy, url),
+        exporting(world.at(database=url), applies=False, measures=False) as exported,
+    ):
+        with psycopg.connect(world.database) as slow:
+            slow.execute("SELECT register_project('slow', 'git@github.com:a/slow.git')")
+            rename_project(world.database, 1)
+            await exported.until(lambda gaps: gaps == 1, "imi_relay_gaps")
+            proxy.refuse()
+            await exported.until(lambda gaps: gaps == 0, "imi_relay_gaps")
+            names = ("leader", "waiting_ids", "cursor_ranges")
+            assert [exported.value(f"imi_relay_{name}") for name in names] == [0, 0, 0]
+            proxy.go_on()
+            await exported.until(lambda gaps: gaps == 1, "imi_relay_gaps")
 
 
 async def test_a_takeover_after_a_crash_tells_what_it_found_beyond_the_cursor(world: World) -> None:
