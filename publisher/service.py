@@ -122,7 +122,13 @@ async def serve(
 
 
 def _publishing(settings: Settings, reader: Settings, metrics: RelayMetrics, findings: Findings) -> list[Part]:
-    """What sends events, and answers who asks."""
+    """What sends events, and answers who asks. Raises `Invalid` for times by which publishers would end each other."""
+    beats, stale = settings.heartbeat_seconds, settings.stale_seconds
+    if 2 * beats > stale:
+        raise Invalid(
+            f'setting heartbeat_seconds: value "{beats:g}": it must be at most half of stale_seconds, which is '
+            f"{stale:g}: a leader would be deposed before it proves that it is alive"
+        )
     registry = metrics.registry
     relay = Relay(settings, metrics)
     return [

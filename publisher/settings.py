@@ -139,7 +139,9 @@ class Settings(HttpSettings, MirrorSettings, ReplicaSettings, AgreementSettings)
     )
     batch_size: int = Field(default=1000, ge=1, le=1000, description="Most events in one atomic batch.")
     heartbeat_seconds: Seconds = Field(
-        default=0.5, gt=0, description="How often an idle leader proves that it is alive, in seconds."
+        default=0.5,
+        gt=0,
+        description="How often an idle leader proves that it is alive, in seconds; at most half of stale_seconds.",
     )
     stale_seconds: Seconds = Field(
         default=2.0, gt=0, description="A leader whose heartbeat is older than this many seconds is deposed."

@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -22,6 +22,7 @@ from tests.support.relay_process import RelayProcess
 from tests.support.world import World
 
 Work = Callable[[str, UUID], Awaitable[None]]
+AT_REST: dict[str, Any] = {"heartbeat_seconds": 3600, "stale_seconds": 7200}
 SAMPLED = 8
 """Kills per kind of work in the short form."""
 
@@ -47,7 +48,7 @@ class Bench(NamedTuple):
         """A relay that sleeps until the doorbell rings: nothing but the work makes it exchange anything."""
         for proxy in self.proxies.values():
             proxy.go_on()
-        return RelayProcess(self.through.database, self.through.nats_url, self.through.prefix, heartbeat_seconds=3600)
+        return RelayProcess(self.through.database, self.through.nats_url, self.through.prefix, **AT_REST)
 
     async def rest(self) -> None:
         """Wait until the relay has nothing to do."""
@@ -111,7 +112,7 @@ async def bench(world: World) -> AsyncIterator[Bench]:
 
 async def steps_of(work: Work, on: Bench) -> list[Step]:
     """Every step of the cycle that publishes `work`, up to the relay's rest."""
-    with on.through.process(heartbeat_seconds=3600) as relay:
+    with on.through.process(**AT_REST) as relay:
         await relay.ready()
         await on.world.drained()
         await on.rest()

@@ -102,7 +102,7 @@ async def test_kills_at_any_step_beside_many_gaps_lose_double_and_reorder_nothin
         await write_with_gaps(conn, project, 2000)
         through = world.at(database=database, nats_url=nats_url)
         for _ in range(kills):
-            with through.process(heartbeat_seconds=3600) as relay:
+            with through.process(heartbeat_seconds=3600, stale_seconds=7200) as relay:
                 await relay.ready()
                 await until_published(world)
                 proxy = rng.choice([postgresql, nats])

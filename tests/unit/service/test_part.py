@@ -50,13 +50,18 @@ def given(**settings: object) -> Settings:
     return load(database_url="postgresql://localhost/x", nats_url="nats://localhost", **settings)
 
 
+def publishing(**settings: object) -> list[Part]:
+    metrics = RelayMetrics()
+    return service._publishing(given(**settings), given(), metrics, Findings(metrics.registry))
+
+
 def made(kind: type[Part]) -> Part:
     """One of this kind, as a service has it."""
-    settings, metrics, registry = given(), RelayMetrics(), CollectorRegistry()
+    settings, registry = given(), CollectorRegistry()
     mirror, replica = given(mirror_nats_url="nats://x"), given(replica_source_url="postgresql://localhost/y")
     parts = [
         service.Contact({"reader": settings}, Health("start", registry)),
-        *service._publishing(settings, settings, metrics, Findings(metrics.registry)),
+        *publishing(),
         *service._copying(mirror, mirror, RelayMetrics()),
         *service._copying(replica, replica, RelayMetrics()),
         Applier(settings, ApplierMetrics(registry)),
@@ -175,6 +180,13 @@ def test_a_setting_with_which_no_source_is_followed_ends_a_copy_at_its_start(wro
     settings = given(**wrong)
     with pytest.raises(Invalid):
         service._copying(settings, settings, RelayMetrics())
+
+
+@pytest.mark.parametrize("beats", [1.1, 3600])
+def test_times_by_which_publishers_would_end_each_other_are_refused_at_the_start(beats: float) -> None:
+    with pytest.raises(Invalid, match=f'setting heartbeat_seconds: value "{beats:g}": it must be at most half of'):
+        publishing(heartbeat_seconds=beats)
+    assert publishing(heartbeat_seconds=beats, stale_seconds=2 * beats)
 
 
 def test_what_is_told_of_a_part_is_text_for_a_page_and_for_a_terminal() -> None:
