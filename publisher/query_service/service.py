@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -93,7 +94,7 @@ class QueryService(Part):
         service = await nats.micro.add_service(
             client,
             name=names.query_service,
-            version=importlib.metadata.version("imi-registry"),
+            version=semantic(importlib.metadata.version("imi-registry")),
             description="Queries of the iMi project registry",
         )
         for name, (request, response) in QUERIES.items():
@@ -227,6 +228,11 @@ def parse(query: str, data: bytes) -> Request:
         if isinstance(value, str):
             check_text(value, f"request: {field}")
     return request
+
+
+def semantic(version: str) -> str:
+    """A version of Python's kind, of three numbers, as SemVer has it, which alone NATS takes: 1.0.0rc1 is 1.0.0-rc1."""
+    return re.sub(r"^(\d+\.\d+\.\d+)\.?([a-z][^+]*)", r"\1-\2", version)
 
 
 def _schema(model: type[BaseModel], mode: JsonSchemaMode = "validation") -> str:

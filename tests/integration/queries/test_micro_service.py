@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from typing import Any
 
@@ -94,6 +95,24 @@ async def test_the_service_is_found_by_standard_tools(service: None, world: Worl
         for query in ("stats", "project_by_id")
     }
     assert totals == {"stats": (1, 0), "project_by_id": (1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("1.0.0", "1.0.0"),
+        ("1.0.0rc1", "1.0.0-rc1"),
+        ("1.2.3.dev0+g0a1b2c3", "1.2.3-dev0+g0a1b2c3"),
+        ("1.0.0.post1", "1.0.0-post1"),
+    ],
+)
+async def test_any_version_of_the_package_is_told_as_nats_takes_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, version: str, told: str
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
+    async with world.queries():
+        (ping,) = await control(world.nats, f"$SRV.PING.{world.prefix}-registry", answers=1)
+    assert ping["version"] == told
 
 
 async def test_answers_conform_to_the_schemas_of_the_endpoints(service: None, registry: Registry, world: World) -> None:
