@@ -38,9 +38,11 @@ async def consumer_findings(client: Client, settings: Settings) -> list[Finding]
     except Conflict as error:
         findings.append(Finding(False, f"{error}; a publisher that starts refuses it"))
     try:
-        consumers = await durable_consumers(jetstream, stream.name)
+        consumers, problem = await durable_consumers(client, stream.name)
     except (NotFound, Unprepared):  # deleted meanwhile; or an account that may not list them
         return findings
+    if problem:
+        findings.append(Finding(False, problem, is_hindrance=False))
     for consumer in consumers:
         findings += [*lossy(consumer), *await _stuck(jetstream, stream.name, consumer)]
     return findings[:LISTED]

@@ -50,7 +50,7 @@ async def measure(client: Client, profile: Profile) -> list[Level]:
     ]
     if profile.event_stream in found:
         with suppress(NotFound):  # deleted meanwhile
-            levels += await _consumers(js, profile.event_stream)
+            levels += await _consumers(client, profile.event_stream)
     return [*levels, await _dead_letters(client, profile), *await _storage(js)]
 
 
@@ -60,11 +60,13 @@ async def _dead_letters(client: Client, profile: Profile) -> Level:
     return Level("imi_event_dead_letters", "Events that a subscription could not handle", values, "durable")
 
 
-async def _consumers(js: JetStreamContext, stream: str) -> list[Level]:
-    durable = sorted(await durable_consumers(js, stream), key=lambda info: info.name)
+async def _consumers(client: Client, stream: str) -> list[Level]:
+    js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
+    found, problem = await durable_consumers(client, stream)
+    durable = sorted(found, key=lambda info: info.name)
     lags = {info.name: await lag_of(js, stream, info) for info in durable[:MOST_CONSUMERS]}
     return [
-        Level.of("imi_consumers", "Durable consumers of the event stream", len(durable)),
+        Level.of("imi_consumers", "Durable consumers of the event stream", None if problem else len(durable)),
         Level(
             "imi_consumer_pending_events",
             "Events that a consumer has not been given yet",

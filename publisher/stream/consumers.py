@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 
+from registry.broker.consumers import Listed, listed_consumers
 from registry.broker.errors import translated_nats
 from registry.errors import NotFound
-
-LISTED_AT_ONCE = 256
-"""Consumers that the server lists in one answer."""
 
 
 class Lag(NamedTuple):
@@ -26,15 +25,11 @@ class Lag(NamedTuple):
     """Age of the oldest of both; 0 when there is none."""
 
 
-async def durable_consumers(jetstream: JetStreamContext, stream: str) -> list[ConsumerInfo]:
-    """All of them. Raises `NotFound`, `Unavailable`."""
-    listed: list[ConsumerInfo] = []
-    while True:
-        with translated_nats(f"cannot list the consumers of stream {stream}"):
-            page = await jetstream.consumers_info(stream, offset=len(listed))
-        listed += page
-        if len(page) < LISTED_AT_ONCE:
-            return [info for info in listed if info.config.durable_name]
+async def durable_consumers(client: Client, stream: str) -> Listed:
+    """Those that the server tells of, and whether these are all. Raises `NotFound`, `Unavailable`."""
+    with translated_nats(f"cannot list the consumers of stream {stream}"):
+        found, problem = await listed_consumers(client, stream)
+    return Listed([info for info in found if info.config.durable_name], problem)
 
 
 async def lag_of(jetstream: JetStreamContext, stream: str, info: ConsumerInfo) -> Lag:

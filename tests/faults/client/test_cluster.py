@@ -6,7 +6,9 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from nats.aio.client import Client
+from nats.js.api import ConsumerConfig
 
 from publisher.actions import Actions, entry_of
 from publisher.doctor.consumers import consumer_findings
@@ -22,6 +24,9 @@ from tests.support.metrics.exported import exported_levels
 from tests.support.nats.cluster import SIZE, cluster
 from tests.support.nats.reading import connected
 from tests.support.world import World
+
+MANY = 300
+"""More consumers than nats-server lists at once."""
 
 
 async def test_a_consumer_whose_leader_is_lost_is_not_taken_for_one_that_is_gone(world: World, state_dir: Path) -> None:
@@ -74,6 +79,43 @@ async def test_a_consumer_whose_leader_is_lost_is_not_taken_for_one_that_is_gone
             assert [one for one in found if f"on node{lost} are away or behind: one more loss may stop it" in one.text]
             if HAS_PROMTOOL:
                 assert "ImiReplicaMissing" in await firing(text)
+
+
+async def test_consumers_whose_leader_is_lost_are_told_of_and_hide_no_other(
+    world: World, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MOST_CONSUMERS", MANY)
+    async with cluster(state_dir) as nodes, connected(nodes.url) as direct:
+        there = world.at(nats_url=nodes.url, nats=direct)
+        async with there.relay(stream_replicas=SIZE):
+            there.write(projects=1, worktrees=0, renames=0)
+            await there.drained()
+        jetstream = direct.jetstream(timeout=20)
+        made = [
+            jetstream.add_consumer(there.stream, ConsumerConfig(durable_name=f"d{number:03}", num_replicas=1))
+            for number in range(MANY)
+        ]
+        homes = {info.name: info.cluster.leader for info in await asyncio.gather(*made) if info.cluster is not None}
+        lost = homes["d000"]
+
+        await nodes.kill(int(str(lost).removeprefix("node")))
+
+        left = {name for name, home in homes.items() if home != lost}
+        async with connected(nodes.nodes_up()) as up, asyncio.timeout(120):
+            while await consumers_told(up, there) != (left, False):
+                await asyncio.sleep(0.1)
+            found = await consumer_findings(up, there.settings(stream_replicas=SIZE))
+        problem = f"nats-server tells of {len(left)} of its {MANY} consumers; others have no leader now"
+        assert [one.is_hindrance for one in found if problem in one.text] == [False]
+
+
+async def consumers_told(client: Client, there: World) -> tuple[set[str], bool]:
+    """Which have figures of their own, and whether it is said how many there are; none while nothing can be asked."""
+    try:
+        levels = {level.name: level.values for level in await streams.measure(client, there.profile)}
+    except Unavailable:
+        return set(), False
+    return set(levels["imi_consumer_pending_events"]), bool(levels["imi_consumers"])
 
 
 async def replicas_missing(client: Client, there: World) -> float | None:

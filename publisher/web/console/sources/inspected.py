@@ -64,6 +64,8 @@ class Inspected:
     changes: list[Change]
     readers: list[Reader]
     """Durable consumers that want it, of one that is in the stream."""
+    unlisted: str
+    """Why there may be others."""
 
     @property
     def stored_after_ms(self) -> float | None:
@@ -89,7 +91,7 @@ async def inspected(console: Console, outbox_id: int) -> Inspected:
     )
     line = line._replace(sequence=sequence)
     subject, payload, headers = message.subject, message.payload, _headers(message)
-    stored_at, is_in_stream, readers = None, False, list[Reader]()
+    stored_at, is_in_stream, readers, unlisted = None, False, list[Reader](), ""
     if sequence is not None and not problem:
         try:
             looked = find_event(console.broker.client, console.profile, sequence)
@@ -97,10 +99,11 @@ async def inspected(console: Console, outbox_id: int) -> Inspected:
             subject, payload, stored_at = found.subject, found.payload, found.stored_at
             headers, is_in_stream = dict(found.headers or headers), found.headers is not None
             asked = readers_of(console.broker.client, console.profile, subject, sequence, UUID(line.event_id))
-            readers = await in_time(asked, NATS_SECONDS, "NATS")
+            readers, unlisted = await in_time(asked, NATS_SECONDS, "NATS")
         except RegistryError as error:
             problem = str(error)
-    return Inspected(line, subject, payload, headers, stored_at, is_in_stream, problem, changes_of(payload), readers)
+    changes = changes_of(payload)
+    return Inspected(line, subject, payload, headers, stored_at, is_in_stream, problem, changes, readers, unlisted)
 
 
 async def _read(conn: Connection, *, profile: Profile, line: Line, max_payload: int) -> tuple[Message, int | None]:

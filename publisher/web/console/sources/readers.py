@@ -8,12 +8,11 @@ from uuid import UUID
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, ConsumerInfo
 
-from registry.broker.errors import translated_nats
+from publisher.stream.consumers import durable_consumers
 from registry.dead_letters import DeadLetterDesk
 from registry.profiles.profile import Profile
 
 MOST_READERS = 20
-REQUEST_SECONDS = 3.0
 
 
 class Reader(NamedTuple):
@@ -28,12 +27,12 @@ class Reader(NamedTuple):
     """Number of the dead letter."""
 
 
-async def readers_of(client: Client, profile: Profile, subject: str, sequence: int, event_id: UUID) -> list[Reader]:
-    """The first of them by name. Raises `NotFound`, `Unavailable`."""
-    js = client.jetstream(timeout=REQUEST_SECONDS)
-    with translated_nats(f"cannot list the consumers of stream {profile.event_stream}"):
-        listed = await js.consumers_info(profile.event_stream)
-    wanted = [info for info in listed if info.config.durable_name and takes(info.config, subject)]
+async def readers_of(
+    client: Client, profile: Profile, subject: str, sequence: int, event_id: UUID
+) -> tuple[list[Reader], str]:
+    """The first of them by name, and why there may be others. Raises `NotFound`, `Unavailable`."""
+    listed, problem = await durable_consumers(client, profile.event_stream)
+    wanted = [info for info in listed if takes(info.config, subject)]
     desk = DeadLetterDesk(client, profile)
     with_letters = set(await desk.durables(if_permitted=True)) if wanted else set()
     found: list[Reader] = []
@@ -42,7 +41,7 @@ async def readers_of(client: Client, profile: Profile, subject: str, sequence: i
         letter = await desk.of_event(durable, event_id) if durable in with_letters else None
         reader = Reader(info.name, _state(info, sequence))
         found.append(reader if letter is None else reader._replace(durable=durable, letter=letter.number))
-    return found
+    return found, problem
 
 
 def takes(config: ConsumerConfig, subject: str) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, StreamInfo
 
 from publisher.stream.consumers import Lag, lag_of
 from publisher.web.console.sources.broker import Broker
+from registry.broker.consumers import listed_consumers
 from registry.broker.errors import translated_nats
 from registry.concurrency.tasks import in_time
 from registry.dead_letters.desk import DeadLetterDesk
@@ -18,8 +20,6 @@ from registry.profiles.profile import Profile
 
 REQUEST_SECONDS = 3.0
 ANSWER_SECONDS = 8.0
-MOST_CONSUMERS = 256
-"""What the server lists in one answer."""
 MOST_LAGS = 50
 """For the age of the oldest event a consumer is not done with one message of each is read, of so many."""
 
@@ -74,7 +74,7 @@ class Stream(NamedTuple):
     consumers: list[Consumer]
     all_consumers: int
     problem: str = ""
-    """Why there are no consumers here."""
+    """Why not all consumers are here."""
 
 
 class Streams(NamedTuple):
@@ -87,7 +87,8 @@ class Streams(NamedTuple):
 
 async def streams_of(broker: Broker, profile: Profile) -> Streams:
     """The streams of this registry. Raises `Unavailable`."""
-    js = broker.client.jetstream(timeout=REQUEST_SECONDS)
+    client = broker.client
+    js = client.jetstream(timeout=REQUEST_SECONDS)
     expected = {
         profile.event_stream: "events",
         profile.commands.stream: "commands that wait",
@@ -109,7 +110,7 @@ async def streams_of(broker: Broker, profile: Profile) -> Streams:
             except RegistryError as error:
                 missing.append((name, str(error)))
                 continue
-            found.append(await _stream(js, info, what))
+            found.append(await _stream(client, info, what))
         return Streams(found, missing)
 
     return await in_time(asked(), ANSWER_SECONDS, "NATS")
@@ -125,13 +126,13 @@ async def _made_when_needed(broker: Broker, profile: Profile) -> dict[str, str]:
     }
 
 
-async def _stream(js: JetStreamContext, info: StreamInfo, what: str) -> Stream:
-    config, state = info.config, info.state
+async def _stream(client: Client, info: StreamInfo, what: str) -> Stream:
+    js, config, state = client.jetstream(timeout=REQUEST_SECONDS), info.config, info.state
     name, problem = config.name or "", ""
     consumers: list[Consumer] = []
     try:
         with translated_nats(f"cannot list the consumers of stream {name}"):
-            listed = await js.consumers_info(name)
+            listed, problem = await in_time(listed_consumers(client, name), REQUEST_SECONDS, "NATS")
         for number, one in enumerate(sorted(listed, key=_by_lag, reverse=True)):
             consumers.append(_consumer(one, await lag_of(js, name, one) if number < MOST_LAGS else None))
     except RegistryError as error:

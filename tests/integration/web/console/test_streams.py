@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from nats.js.api import ConsumerConfig
@@ -29,6 +30,19 @@ async def test_what_is_kept_who_reads_and_how_far_behind(world: World) -> None:
         for name in (world.stream, world.names.commands.stream, world.names.commands.dead_letter_stream):
             assert f">{name}<" in text
         assert f'<td class="mono">{world.stream}</td><td class="number">{count}</td><td class="number">0</td>' in text
+
+
+async def test_more_consumers_than_the_server_lists_at_once_are_all_there(world: World) -> None:
+    world.write(projects=1, worktrees=0, renames=0)
+    async with served(world) as (visitor, _):
+        await world.drained()
+        jetstream = world.nats.jetstream()
+        names = [f"d{number:03}" for number in range(300)]
+        await asyncio.gather(
+            *(jetstream.add_consumer(world.stream, ConsumerConfig(durable_name=name)) for name in names)
+        )
+        text = (await visitor.get("/streams")).text
+    assert [name for name in names if name not in text] == []
 
 
 async def test_a_stream_that_is_not_there_is_told_so(world: World) -> None:
