@@ -60,7 +60,7 @@ class Gauges(Health, Collector):
 class _Measurement(Part):
     def __init__(self, settings: Settings, gauges: Gauges) -> None:
         super().__init__(settings, gauges, gauges.part)
-        self._gauges = gauges
+        self.health: Gauges = gauges
         self.settled.set()  # from the start: nobody waits for figures
 
 
@@ -74,7 +74,7 @@ class OutboxMeasurement(_Measurement):
             while True:
                 known = await known_stream(conn, self._profile.event_stream)
                 levels = (await outbox.measure(conn, known), await replicas.measure(conn), await months.measure(conn))
-                self._gauges.measured([*itertools.chain(*levels)])
+                self.health.measured([*itertools.chain(*levels)])
                 await tick(INTERVAL_SECONDS)
 
 
@@ -85,5 +85,5 @@ class StreamMeasurement(_Measurement):
         """Measure, wait, measure again."""
         async with connect_nats(self._nats_url, self._name, self._nats_access, reconnect=False) as client:
             while True:
-                self._gauges.measured(await streams.measure(client, self._profile))
+                self.health.measured(await streams.measure(client, self._profile))
                 await tick(INTERVAL_SECONDS)
