@@ -31,9 +31,12 @@ class EventAges(Collector):
         self._sums = dict.fromkeys(get_args(Stage), 0.0)
         self._ahead_seconds = 0.0
 
-    def clock(self, database_seconds: float) -> None:
-        """Note what PostgreSQL's clock says now, in seconds since 1970: this machine's may differ."""
-        self._ahead_seconds = database_seconds - time()
+    def clock(self, database_seconds: float, asked_at: float) -> None:
+        """Note what PostgreSQL's clock said, which this machine's may differ from, when it was `asked_at` of this one.
+
+        Both in seconds since 1970. It says so as it begins to read; until the answer is here, events become older.
+        """
+        self._ahead_seconds = database_seconds - asked_at
 
     def observe(self, stage: Stage, times: Sequence[str]) -> None:
         """Count events that have reached `stage` now; `times` are those of their changes, in RFC 3339."""

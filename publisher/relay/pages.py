@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import time
 from typing import NamedTuple
 
 from publisher.outbox.page import Page, next_page
@@ -83,6 +84,7 @@ class Pages:
         return Asked(limit, short_bytes, asyncio.create_task(self._read(limit, short_bytes)))
 
     async def _read(self, limit: int, short_bytes: int) -> Page:
+        asked_at = time()
         page = await next_page(self._term.conn, self._gaps.unseen(), limit, short_bytes)
-        self._term.metrics.ages.clock(page.read_at)
+        self._term.metrics.ages.clock(page.read_at, asked_at)
         return page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,6 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from publisher.canary import Canary, CanaryHealth
 from publisher.gauges import measurement
+from publisher.outbox.page import Page
+from publisher.relay import pages
 from registry.client import RegistryClient
 from registry.errors import Conflict
 from tests.support.metrics.exported import Exported, exporting
@@ -18,6 +21,7 @@ from tests.support.proxy import postgres_proxy
 from tests.support.world import World, running
 
 STAGES = ("read", "sent", "stored")
+SLOW_SECONDS = 0.5
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +46,24 @@ async def test_what_is_published_how_old_it_was_and_in_which_batches(world: Worl
         assert (value("imi_relay_cursor_ranges"), value("imi_relay_waiting_ids"), value("imi_relay_gaps")) == (1, 0, 0)
         assert (value("imi_relay_last_publish_timestamp_seconds") or 0) > 1_700_000_000
         assert "imi_relay_stream_moved_total 0.0" in text
+
+
+async def test_what_a_page_takes_to_come_is_part_of_the_age_of_its_events(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = pages.next_page
+
+    async def late(*arguments: Any) -> Page:
+        page = await read(*arguments)
+        await asyncio.sleep(SLOW_SECONDS)
+        return page
+
+    monkeypatch.setattr(pages, "next_page", late)
+    async with exporting(world, applies=False, measures=False) as exported:
+        rename_project(world.database, 9)
+        await exported.until(lambda events: events == 10, "imi_relay_events_total")
+        for stage in STAGES:
+            assert (exported.value("imi_relay_event_age_seconds_sum", stage=stage) or 0) > 10 * SLOW_SECONDS
 
 
 async def test_ids_in_flight_are_a_gap_and_those_that_were_rolled_back_are_dead(world: World) -> None:

@@ -25,7 +25,7 @@ def exported(ages: EventAges) -> CollectorRegistry:
 @pytest.mark.parametrize("events", [0, 1, LOOKED_AT - 1, LOOKED_AT, LOOKED_AT + 1, 2 * LOOKED_AT + 1, 1000])
 def test_each_event_counts_once(events: int) -> None:
     ages = EventAges()
-    ages.clock(time())
+    ages.clock(time(), time())
     ages.observe("stored", [ago(3)] * events)
     registry = exported(ages)
     value = registry.get_sample_value
@@ -38,7 +38,7 @@ def test_each_event_counts_once(events: int) -> None:
 
 def test_a_batch_of_old_and_new_events_is_told_as_it_is() -> None:
     ages = EventAges()
-    ages.clock(time())
+    ages.clock(time(), time())
     ages.observe("read", [ago(100)] * 900 + [ago(0)] * 100)
     bucket = {"stage": "read", "le": "10.0"}
     assert exported(ages).get_sample_value("imi_relay_event_age_seconds_bucket", bucket) == pytest.approx(100, abs=16)
@@ -47,7 +47,7 @@ def test_a_batch_of_old_and_new_events_is_told_as_it_is() -> None:
 @pytest.mark.parametrize("skew_seconds", [-3600, 3600])
 def test_the_clock_is_that_of_postgresql(skew_seconds: int) -> None:
     ages = EventAges()
-    ages.clock(time() + skew_seconds)
+    ages.clock(time() + skew_seconds, time())
     ages.observe("sent", [ago(3 - skew_seconds)])
     registry = exported(ages)
     assert registry.get_sample_value("imi_relay_event_age_seconds_sum", {"stage": "sent"}) == pytest.approx(3, abs=0.5)
@@ -56,6 +56,6 @@ def test_the_clock_is_that_of_postgresql(skew_seconds: int) -> None:
 @pytest.mark.parametrize("time_text", ["0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"])
 def test_any_time_of_an_event_has_an_age(time_text: str) -> None:
     ages = EventAges()
-    ages.clock(time())
+    ages.clock(time(), time())
     ages.observe("read", [time_text])
     assert exported(ages).get_sample_value("imi_relay_event_age_seconds_count", {"stage": "read"}) == 1
