@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -12,7 +13,11 @@ from publisher.health import LeadHealth, Role
 from registry import commands
 from registry.commands import Verdict
 from registry.concurrency.outage import Outage
+from registry.concurrency.tasks import in_time
 from registry.errors import RegistryError
+
+COUNT_SECONDS = 0.5
+"""How long NATS may take to count dead letters: the page that shows them is for when a server is away, too."""
 
 
 class ApplierMetrics(LeadHealth):
@@ -29,7 +34,7 @@ class ApplierMetrics(LeadHealth):
         self.commands = 0
         self.dead_letters = 0
         """Those that this process has buried."""
-        self.count_dead_letters: Callable[[], Awaitable[int]] | None = None
+        self.count_dead_letters: Callable[[], Coroutine[Any, Any, int]] | None = None
         """Asks the stream how many wait, while this applier is connected to it."""
         self._waiting: dict[UUID, str] = {}
         """Why a command that is no other's fault is not carried out yet, by the command's id."""
@@ -50,7 +55,7 @@ class ApplierMetrics(LeadHealth):
         if self.count_dead_letters is None:
             return None
         try:
-            return await self.count_dead_letters()
+            return await in_time(self.count_dead_letters(), COUNT_SECONDS, "NATS")
         except RegistryError:
             return None
 

@@ -20,7 +20,7 @@ from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.connection import connect_nats
 from registry.broker.ordered import OrderedReader, ordered_reader
-from registry.concurrency.tasks import run_until
+from registry.concurrency.tasks import in_time, run_until
 from registry.errors import Unavailable
 
 GRACE_SECONDS = 5.0
@@ -89,11 +89,8 @@ class Canary(Part):
     async def _write(self, conn: AsyncConnection) -> Heartbeat:
         self._told.begins()
         self._arrived.clear()
-        try:
-            async with asyncio.timeout(self._patience_seconds):
-                beat = await write(conn, self._name, monotonic())
-        except TimeoutError:
-            raise Unavailable("it cannot be written: PostgreSQL does not answer") from None
+        writing = write(conn, self._name, monotonic())
+        beat = await in_time(writing, self._patience_seconds, "it cannot be written: PostgreSQL")
         self._under_way[beat.event_id] = beat
         self._look()
         return beat
@@ -104,11 +101,8 @@ class Canary(Part):
         last = beat
         while not await self._arrives(patience_seconds):
             seconds = monotonic() - beat.written_at
-            try:
-                async with asyncio.timeout(self._patience_seconds):
-                    place = await stage(conn, client, self._profile, beat, seconds)
-            except TimeoutError:
-                raise Unavailable("it was written, and PostgreSQL does not answer any more") from None
+            looking = stage(conn, client, self._profile, beat, seconds)
+            place = await in_time(looking, self._patience_seconds, "it was written, and PostgreSQL")
             if self._arrived.is_set():
                 return
             self._told.failed(Unavailable(place), "heartbeat is missing")

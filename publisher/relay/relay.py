@@ -30,6 +30,7 @@ from publisher.stream.acknowledgements import StreamMoved
 from publisher.stream.event_stream import EventStream
 from publisher.stream.opening import open_stream
 from registry.concurrency.backoff import Backoff
+from registry.concurrency.tasks import in_time
 from registry.errors import RegistryError, Unavailable
 from registry.log import log
 
@@ -147,9 +148,8 @@ class Relay(Part):
 
     async def _silence(self, conn: AsyncConnection) -> None:
         """Let no writer pay for notifications that nobody awaits. A relay that cannot say so is one that was killed."""
-        with suppress(RegistryError, TimeoutError):
-            async with asyncio.timeout(SILENCE_SECONDS):
-                await set_doorbell(conn, is_armed=False)
+        with suppress(RegistryError):
+            await in_time(set_doorbell(conn, is_armed=False), SILENCE_SECONDS, "PostgreSQL")
 
     async def _drain(self, term: Term, doorbell: Doorbell) -> None:
         """Recover and publish, again from the stream's tail whenever the stream turns out to end elsewhere."""

@@ -7,7 +7,9 @@ import asyncio
 import psycopg
 import pytest
 
+from publisher.outbox.connection import LEADER, connect
 from publisher.relay.metrics import RelayMetrics
+from publisher.relay.relay import Relay
 from tests.support.proxy import Direction, nats_proxy, postgres_proxy
 from tests.support.workload import register_with_activities, writing
 from tests.support.world import World
@@ -122,6 +124,16 @@ async def test_a_leader_whose_backend_is_terminated_again_and_again_loses_nothin
         await world.assert_exactly_once(at_least=80)
 
     assert terminated == 8
+
+
+async def test_a_relay_that_ends_is_not_kept_by_a_connection_that_carries_nothing(world: World) -> None:
+    async with (
+        postgres_proxy(world.database) as (proxy, through),
+        connect(through, "test", LEADER) as conn,
+    ):
+        proxy.black_hole()
+        async with asyncio.timeout(8):  # psycopg gives up what is cancelled once after ten seconds
+            await Relay(world.settings(), RelayMetrics())._silence(conn)
 
 
 @pytest.mark.parametrize("direction", [None, "to_server", "to_client"])

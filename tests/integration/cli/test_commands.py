@@ -14,9 +14,11 @@ from publisher.relay.metrics import RelayMetrics
 from publisher.web import status
 from tests.support.cli.forked import run
 from tests.support.commands import envelope
+from tests.support.proxy import nats_proxy
 from tests.support.world import World
 
 ORIGIN = "git@github.com:a/p.git"
+WAITING = "<td>Dead letters that wait</td><td>{}</td>"
 
 
 async def command_line(world: World, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -147,10 +149,18 @@ async def test_the_status_page_counts_the_dead_letters_that_wait(world: World) -
     stopped = await get(page)
 
     # then
-    row = "<td>Dead letters that wait</td><td>{}</td>"
-    assert row.format(1) in before
-    assert row.format(0) in after
-    assert row.format("unknown") in stopped
+    assert WAITING.format(1) in before
+    assert WAITING.format(0) in after
+    assert WAITING.format("unknown") in stopped
+
+
+async def test_the_status_page_waits_for_no_server(world: World) -> None:
+    async with nats_proxy(world.nats_url) as (proxy, url), world.at(nats_url=url).applier() as metrics:
+        proxy.black_hole()
+        async with asyncio.timeout(4):  # an answer of NATS is waited for a second longer
+            told = await get(status.application(RelayMetrics(), metrics))
+        proxy.go_on()
+    assert WAITING.format("unknown") in told
 
 
 async def get(page: Starlette) -> str:
