@@ -25,15 +25,18 @@ IDS = "SELECT id FROM public.outbox ORDER BY id DESC LIMIT %(latest)s"
 
 # The whole row as one value would have its data decompressed.
 STORED = """
-SELECT avg(
-    pg_column_size(event.data)
-    + pg_column_size(
-        ROW(
-            event.transaction_id, event.id, event.event_id, event.occurred_at, event.entity, event.action,
-            event.project_id, event.entity_id, event.actor, event.correlation_id, event.causation_id,
-            event.traceparent, event.actor_is_verified, event.host_id
+SELECT coalesce(
+    avg(
+        pg_column_size(event.data)
+        + pg_column_size(
+            ROW(
+                event.transaction_id, event.id, event.event_id, event.occurred_at, event.entity, event.action,
+                event.project_id, event.entity_id, event.actor, event.correlation_id, event.causation_id,
+                event.traceparent, event.actor_is_verified, event.host_id
+            )
         )
-    )
+    ),
+    0
 )::float8
 FROM public.outbox AS event
 WHERE event.id = ANY(%(ids)s::bigint[])
@@ -64,8 +67,6 @@ async def own_figures(settings: Settings) -> Figures:
     async with connect(settings.database_url or "", "imi-registry capacity") as conn:
         with translated():
             ids = [row[0] for row in await (await conn.execute(IDS, {"latest": LATEST})).fetchall()]
-            if not ids:
-                raise NotFound("this registry has no events yet: leave out the database, or write something first")
             (stored,) = await (await conn.execute(STORED, {"ids": ids})).fetchone() or (0.0,)
             values = {
                 "stream": profile.event_stream,
@@ -77,10 +78,12 @@ async def own_figures(settings: Settings) -> Figures:
         async for row in record.rows(conn, ids, EventFilter(), MAX_PAYLOAD):
             message = encoded(profile, row, MAX_PAYLOAD)
             published.append(len(message.subject) + len(message.headers) + len(message.payload) + STREAM_RECORD_BYTES)
+    if not published:  # there are none, or retention has removed them meanwhile
+        raise NotFound("this registry has no events: leave out the database, or write something first")
     outbox_bytes = stored + LINE_POINTER_BYTES + INDEX_ENTRY_BYTES + recorded
     return MEASURED._replace(
         outbox_bytes=outbox_bytes,
         stream_bytes=sum(published) / len(published),
         wal_bytes=MEASURED.wal_bytes + outbox_bytes - MEASURED.outbox_bytes,
-        source=f"the latest {len(ids):,} events of this registry",
+        source=f"the latest {len(published):,} events of this registry",
     )

@@ -43,10 +43,14 @@ def ask(place: tuple[str, int], path: str) -> Answer:
 
 def main() -> int:
     """0 when the service of the environment's `IMI_HTTP_HOST` and `IMI_HTTP_PORT` lives, else 1, and why."""
-    place = place_of(os.environ.get("IMI_HTTP_HOST", ""), int(os.environ.get("IMI_HTTP_PORT", "0")))
+    port = os.environ.get("IMI_HTTP_PORT", "0")
+    if not port.strip().isdecimal():
+        print(f'setting http_port: value "{port}": it must be a number', file=sys.stderr)
+        return 1
+    place = place_of(os.environ.get("IMI_HTTP_HOST", ""), int(port))
     try:
         status = ask(place, "/healthz").status
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, OverflowError, UnicodeError) as error:  # the last two of what is no port or name
         print(f"no service answers: {error}", file=sys.stderr)
         return 1
     print("alive" if status == OK else f"status {status}")

@@ -92,7 +92,7 @@ def test_what_cannot_be_is_refused_with_option_value_and_rule(
 
 
 async def test_a_registrys_own_bytes_are_what_outbox_and_stream_store(world: World) -> None:
-    with pytest.raises(NotFound, match="no events yet"):
+    with pytest.raises(NotFound, match="no events"):
         await own_figures(world.settings())
     fill(world.database)
     async with world.relay():
@@ -109,6 +109,14 @@ async def test_a_registrys_own_bytes_are_what_outbox_and_stream_store(world: Wor
     assert found.stream_bytes == pytest.approx(state.bytes / state.messages, rel=0.05)
     assert found.outbox_bytes == pytest.approx(stored, rel=0.2)
     assert found.publish_rate == MEASURED.publish_rate
+
+
+async def test_events_that_are_removed_while_they_are_looked_at_are_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publisher.capacity.own_figures.IDS", "SELECT 1::bigint LIMIT %(latest)s")
+    with pytest.raises(NotFound, match="no events"):
+        await own_figures(world.settings())
 
 
 def test_with_a_database_it_says_whose_bytes_these_are(

@@ -50,12 +50,17 @@ async def test_a_service_lives_while_its_servers_are_away_and_is_not_ready(world
             assert health_check(port)[0] == 1
 
 
-def health_check(port: int | None) -> tuple[int, str]:
+def health_check(port: int | str | None) -> tuple[int, str]:
     """What a container's health check says."""
     command = [sys.executable, "-m", "publisher.web.probe"]
     variables = environment(IMI_HTTP_HOST="0.0.0.0", IMI_HTTP_PORT=str(port))  # noqa: S104  # as the image has it
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout
+    return done.returncode, done.stdout or done.stderr
+
+
+@pytest.mark.parametrize("port", ["x", "", "-1"])
+def test_a_health_check_names_a_port_that_is_none(port: str) -> None:
+    assert health_check(port) == (1, f'setting http_port: value "{port}": it must be a number\n')
 
 
 @pytest.fixture
