@@ -29,10 +29,11 @@ END = """
 SELECT coalesce((SELECT stream_sequence FROM public.publisher_cursor WHERE stream = %(stream)s), 0) AS sequence
 """
 
+# The one that was read last is among them: where it is not, the stream may have begun anew.
 BATCHES = f"""
 SELECT last_sequence, ids
 FROM public.published_batch
-WHERE stream = %(stream)s AND last_sequence > %(after)s
+WHERE stream = %(stream)s AND last_sequence >= %(last)s
 ORDER BY last_sequence DESC
 LIMIT {MOST_LINES}
 """
@@ -68,6 +69,9 @@ class Feed:
         self._missed_at = 0
         """Events up to this sequence were not all kept."""
         self._last: int | None = None
+        """Sequence up to which was read; None where that begins anew."""
+        self._begins: int | None = None
+        """What the first who looks knows, as the request says: it counts as far as the stream reaches."""
         self._viewers = 0
         self._next_place = 0
         self._watched = asyncio.Event()
@@ -83,9 +87,8 @@ class Feed:
         """Somebody looks inside the block, who knows what was published up to sequence `after`; yields their place."""
         place, self._next_place = self._next_place, (self._next_place + 1) % PLACES
         self._viewers += 1
-        if self._last is None and after is not None:
-            self._lines.clear()
-            self._last = self._missed_at = after
+        if self._last is None and self._begins is None:
+            self._begins = after
         self._watched.set()
         try:
             yield place
@@ -94,7 +97,7 @@ class Feed:
             if not self._viewers:
                 self._next_place = 0
                 self._watched.clear()
-                self._last = None
+                self._last = self._begins = None
 
     async def run(self) -> None:
         """Follow until cancelled. While the database cannot be asked, nothing comes; pages say why."""
@@ -109,7 +112,8 @@ class Feed:
     async def after(self, sequence: int | None, seconds: float, place: int = 0) -> News:
         """What was published behind `sequence`, or None: from now on; waits so long for it.
 
-        Each `place` is told at a moment of its own, so that the process does nothing for many at once.
+        Of a stream that ends before `sequence`, since it began anew, all is missed. Each `place` is told at a moment of
+        its own, so that the process does nothing for many at once.
         """
         async with self._changed:
             if sequence is None:
@@ -118,26 +122,30 @@ class Feed:
                 async with asyncio.timeout(seconds):
                     await self._changed.wait_for(lambda: self._last is not None and self._last > (sequence or 0))
             except TimeoutError:
-                return News([], False, sequence or 0)
+                known = sequence or 0
+                last = known if self._last is None else min(self._last, known)
+                return News([], last < known, last)
         if place:
             await asyncio.sleep(place * POLL_SECONDS / PLACES)
         if sequence is None:
             sequence = self._last or 0
+        last = sequence if self._last is None else self._last
         lines = [line for line in self._lines if (line.sequence or 0) > sequence]
-        return News(lines, sequence < self._missed_at, self._last or sequence)
+        return News(lines, not self._missed_at <= sequence <= last, last)
 
     async def _poll(self) -> None:
-        if self._last is None:
-            end = await self._database.row(_End, END, {"stream": self._stream})
-            last = end.sequence if end is not None else 0
-            self._lines.clear()
-            self._missed_at = last
-            await self._tell(last)
+        last = self._last
+        if last is None:
+            end = await self._end()
+            last = end if self._begins is None else min(self._begins, end)
+            await self._begin(last)
+        batches = await self._database.rows(_Batch, BATCHES, {"stream": self._stream, "last": last})
+        if not batches and (end := await self._end()) < last:
+            await self._begin(end)
+        new = [batch for batch in batches if batch.last_sequence > last]
+        if not new:
             return
-        batches = await self._database.rows(_Batch, BATCHES, {"stream": self._stream, "after": self._last})
-        if not batches:
-            return
-        places = _latest(batches)
+        places = _latest(new)
         found = await lines_of(self._database, [outbox_id for _, outbox_id in places])
         self._lines.extend(
             found[outbox_id]._replace(sequence=sequence) for sequence, outbox_id in places if outbox_id in found
@@ -146,7 +154,18 @@ class Feed:
             self._missed_at = places[0][0] - 1
         elif len(self._lines) == KEPT:
             self._missed_at = max(self._missed_at, (self._lines[0].sequence or 1) - 1)
-        await self._tell(batches[0].last_sequence)
+        await self._tell(new[0].last_sequence)
+
+    async def _end(self) -> int:
+        """Sequence at which the stream ends."""
+        found = await self._database.row(_End, END, {"stream": self._stream})
+        return found.sequence if found is not None else 0
+
+    async def _begin(self, last: int) -> None:
+        """Go on behind sequence `last`, and with nothing of what was before."""
+        self._lines.clear()
+        self._missed_at, self._begins = last, None
+        await self._tell(last)
 
     async def _tell(self, last: int) -> None:
         async with self._changed:

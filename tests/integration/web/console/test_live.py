@@ -69,6 +69,65 @@ async def test_more_than_anybody_can_read_is_told_as_missed(world: World, monkey
             assert (await anext(events))[0] == "missed"
 
 
+async def test_who_knows_more_than_there_is_is_told_so_and_silences_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_page, "NEWS_SECONDS", 0.5)
+    monkeypatch.setattr(events_page, "MISSED_SECONDS", 0.0)
+    async with (
+        served(world) as (visitor, console),
+        visitor.live("/live/events?after=9000000000000000000") as stranger,
+        asyncio.timeout(40),
+    ):
+        while not console.feed.viewers:
+            await asyncio.sleep(0.01)
+        async with visitor.live("/live/events?after=0") as events:
+            register(world, "one")
+            name, data = await anext(events)
+            assert (name, ">one<" in data) == ("rows", True)
+            assert await anext(stranger) == ("missed", "")
+            register(world, "two")
+            name, data = await anext(events)
+            assert (name, ">two<" in data) == ("rows", True)
+            async for _, data in stranger:
+                if ">two<" in data:
+                    break
+
+
+async def test_a_page_that_is_open_while_the_stream_begins_anew_is_told_to_look_again_and_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_page, "NEWS_SECONDS", 0.5)
+    monkeypatch.setattr(events_page, "MISSED_SECONDS", 0.0)
+    register(world, "one", "two", "three")
+    async with served(world, works=False) as (visitor, _), asyncio.timeout(40):
+        await visitor.until("/events", "project.registered")
+        record_end(world, 100, outbox_id=1)
+        async with visitor.live("/live/events?after=99") as events:
+            name, data = await anext(events)
+            assert (name, ">one<" in data) == ("rows", True)
+            record_end(world, 7, outbox_id=2)
+            assert await anext(events) == ("missed", "")
+            record_end(world, 8, outbox_id=3)
+            name, data = await anext(events)
+            assert (name, ">three<" in data) == ("rows", True)
+
+
+def record_end(world: World, sequence: int, outbox_id: int) -> None:
+    """Let the record say, as a relay does, that the stream ends at `sequence`, with this event."""
+    with psycopg.connect(world.database) as conn:
+        conn.execute(
+            "INSERT INTO publisher_cursor (stream, stream_sequence) VALUES (%s, %s)"
+            " ON CONFLICT (stream) DO UPDATE SET stream_sequence = EXCLUDED.stream_sequence",
+            [world.stream, sequence],
+        )
+        conn.execute("DELETE FROM published_batch WHERE last_sequence > %s", [sequence])
+        conn.execute(
+            "INSERT INTO published_batch (stream, last_sequence, ids) VALUES (%s, %s, ARRAY[int8range(%s, %s)])",
+            [world.stream, sequence, outbox_id, outbox_id + 1],
+        )
+
+
 async def test_what_many_are_told_is_made_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
