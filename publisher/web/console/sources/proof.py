@@ -86,12 +86,24 @@ class Proofs:
         await end(list(self._tasks))
 
     async def _work(self, run: Run) -> None:
+        try:
+            async with asyncio.timeout(MOST_SECONDS):
+                run.found, run.problem = _read(*await self._said(run.kind))
+        except TimeoutError:
+            run.problem = f"it took more than {MOST_SECONDS:,.0f} s and was ended"
+        except OSError as error:
+            run.problem = f"it could not be started: {error.strerror or error}"
+        finally:
+            run.ended_at = datetime.now(UTC)
+
+    async def _said(self, kind: str) -> tuple[bytes, bytes]:
+        """What the process of a proof wrote, and what it complained of. Raises `OSError` when there can be none."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
             PROGRAM,
             "history",
-            run.kind,
+            kind,
             "--json",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -100,15 +112,10 @@ class Proofs:
             start_new_session=True,
         )
         try:
-            async with asyncio.timeout(MOST_SECONDS):
-                out, err = await process.communicate()
-            run.found, run.problem = _read(out, err)
-        except TimeoutError:
-            run.problem = f"it took more than {MOST_SECONDS:,.0f} s and was ended"
+            return await process.communicate()
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
-            run.ended_at = datetime.now(UTC)
 
 
 def _read(out: bytes, err: bytes) -> tuple[dict[str, Any] | None, str]:

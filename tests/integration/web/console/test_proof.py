@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import psycopg
+import pytest
 
 from tests.support.web.console import served
 from tests.support.world import World
@@ -65,5 +67,18 @@ async def test_one_of_a_kind_at_a_time_and_only_for_who_may_act(world: World) ->
 async def test_a_proof_that_cannot_be_made_says_why(world: World) -> None:
     async with served(world, works=False) as (visitor, _):
         await visitor.sign_in()
+        await visitor.act("/proof/audit", {})
+        await visitor.until("/proof", "has published nothing to stream", seconds=60)
+
+
+async def test_a_proof_that_cannot_be_started_says_why_and_the_next_one_runs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(world, works=False) as (visitor, _):
+        await visitor.sign_in()
+        with monkeypatch.context() as away:
+            away.setattr(sys, "executable", "/nowhere/python")
+            await visitor.act("/proof/audit", {})
+            await visitor.until("/proof", "it could not be started: ")
         await visitor.act("/proof/audit", {})
         await visitor.until("/proof", "has published nothing to stream", seconds=60)
