@@ -23,6 +23,7 @@ KINDS = {
     "verify": "The tables beside the events: projects, worktrees and types are built from the events, and compared.",
 }
 KEPT = 20
+"""And those that run."""
 PROGRAM = "import os, runpy; os.nice(15); runpy.run_module('publisher', run_name='__main__')"
 """imi-registry, behind everything else that wants the processor."""
 MOST_SECONDS = 3600.0
@@ -75,7 +76,7 @@ class Proofs:
             if run.kind == kind and run.is_running:
                 return run
         run = Run(kind, who, datetime.now(UTC))
-        self.runs = [run, *self.runs][:KEPT]
+        self.runs = [run, *(one for at, one in enumerate(self.runs, 1) if at < KEPT or one.is_running)]
         task = asyncio.ensure_future(self._work(run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
+from publisher.web.console.sources.proof import KEPT, Run
 from tests.support.web.console import served
 from tests.support.world import World
 
@@ -62,6 +64,18 @@ async def test_one_of_a_kind_at_a_time_and_only_for_who_may_act(world: World) ->
             await visitor.act("/proof/audit", {})
         assert len(console.proofs.runs) == 1
         assert (await visitor.act("/proof/planets", {})).status == 404
+
+
+async def test_one_that_runs_is_shown_and_alone_however_many_others_are_made_meanwhile(world: World) -> None:
+    now = datetime.now(UTC)
+    running = Run("audit", "ada", now)
+    async with served(world, works=False) as (visitor, console):
+        await visitor.sign_in()
+        console.proofs.runs = [*(Run("verify", "ada", now, now) for _ in range(KEPT - 1)), running]
+        await visitor.act("/proof/verify", {})
+        await visitor.act("/proof/audit", {})
+        assert [run for run in console.proofs.runs if run.kind == "audit"] == [running]
+        assert len(console.proofs.runs) == KEPT + 1
 
 
 async def test_a_proof_that_cannot_be_made_says_why(world: World) -> None:
