@@ -96,12 +96,11 @@ class DeadLetters:
         subject = self._names.dead_letter_subject(self._names.name_of(received.subject))
         await self._publish(subject, received.payload, headers)
 
-    async def all(self) -> AsyncIterator[DeadLetter]:
-        """Every dead letter, oldest first. Raises `Unavailable`."""
-        number = 0
-        while (letter := await self._next(number + 1)) is not None:
+    async def all(self, after: int = 0) -> AsyncIterator[DeadLetter]:
+        """Every dead letter behind number `after`, oldest first. Raises `Unavailable`."""
+        while (letter := await self._next(after + 1)) is not None:
             yield letter
-            number = letter.number
+            after = letter.number
 
     async def get(self, number: int) -> DeadLetter:
         """One dead letter. Raises `NotFound`, `Unavailable`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -25,7 +26,7 @@ ASKED = {"retry": "Send once more", "drop": "Drop for good"}
 async def _list(request: Request) -> Response:
     console = console_of(request)
     where, text = request.query_params.get("of", letters.COMMANDS), _text(request.query_params.get("q", ""))
-    after = number_of(request.query_params.get("after") or "0", "after")
+    after = _after(request.query_params)
     found = await letters.page_of(console, where, text, after)
     return page(
         request,
@@ -34,6 +35,7 @@ async def _list(request: Request) -> Response:
         others=await letters.durables(console),
         where=where,
         text=text,
+        after=after,
         query=urlencode({"of": where, "q": text}),
         asked=ASKED,
     )
@@ -72,11 +74,12 @@ async def _ask_one(request: Request) -> Response:
 
 async def _ask_all(request: Request) -> Response:
     deed, where = _deed(request), request.query_params.get("of", letters.COMMANDS)
-    text = _text(request.query_params.get("q", ""))
-    found = await letters.page_of(console_of(request), where, text)
-    more = "" if found.is_whole else " at least"
-    question = f"{ASKED[deed]}: all{more} {found.matching} dead letters" + (f' with "{text}"?' if text else "?")
-    fields = {"of": where, "q": text, "last": str(found.last)}
+    text, after = _text(request.query_params.get("q", "")), _after(request.query_params)
+    found = await letters.page_of(console_of(request), where, text, after)
+    more, behind = "" if found.is_whole else " at least", f" behind number {after}" if after else ""
+    having = f' with "{text}"' if text else ""
+    question = f"{ASKED[deed]}: all{more} {found.matching} dead letters{behind}{having}?"
+    fields = {"of": where, "q": text, "after": str(after), "last": str(found.last)}
     about = f"Up to {letters.MOST_AT_ONCE} at once; those that come from now on are not meant."
     return page(
         request,
@@ -106,10 +109,17 @@ async def _do_all(request: Request) -> Response:
     session, fields = await acting(request)
     console, deed = console_of(request), _deed(request)
     where, text = fields.get("of", letters.COMMANDS), _text(fields.get("q", ""))
-    last = number_of(fields.get("last", ""), "last")
-    done, is_whole = await letters.all_matching(console, where, text, last, deed, session.name)
-    said = f"{done} dead letters {DONE[deed]}" + ("" if is_whole else "; there are more")
-    console.log.note(session.name, f"dead letters: {deed} all", f'{where} with "{text}"' if text else where, said)
+    among = range(_after(fields) + 1, number_of(fields.get("last", ""), "last") + 1)
+    what, about = f"dead letters: {deed} all", f'{where} with "{text}"' if text else where
+    done: list[int] = []
+    try:
+        is_whole = await letters.all_matching(console, where, text, among, deed, session.name, done)
+    except RegistryError as error:  # what was done before NATS was lost, too
+        said = f"{len(done)} dead letters {DONE[deed]}, then: {error}"
+        console.log.note(session.name, what, about, said, is_well=False)
+        raise type(error)(said) from error
+    said = f"{len(done)} dead letters {DONE[deed]}" + ("" if is_whole else "; there are more")
+    console.log.note(session.name, what, about, said)
     return _back(where, "" if is_whole else text, console.tell(f"{said}."))
 
 
@@ -120,6 +130,11 @@ def _back(where: str, text: str, told: str) -> Response:
 
 def _named(request: Request) -> tuple[str, int]:
     return request.path_params["where"], number_of(request.path_params["number"], "dead letter")
+
+
+def _after(given: Mapping[str, str]) -> int:
+    """Behind which number letters are meant. Raises `Invalid`."""
+    return number_of(given.get("after") or "0", "after")
 
 
 def _deed(request: Request) -> str:

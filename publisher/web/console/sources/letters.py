@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +21,8 @@ MOST_AT_ONCE = 500
 """That one form retries or drops; the page says how many are left."""
 LOOK_SECONDS = 2.0
 """Letters are read one by one, from the oldest on, for so long."""
-ACT_SECONDS = 30.0
+READ_SECONDS, ACT_SECONDS = 20.0, 30.0
+"""For finding those that are meant, then for doing it: together less than a connection has."""
 COMMANDS = "commands"
 """The name of those of the command stream beside the names of subscriptions."""
 
@@ -77,10 +78,8 @@ async def page_of(console: Console, where: str, text: str, after: int = 0) -> Pa
     found: list[Letter] = []
     matching = looked_at = last = 0
     ends_at = monotonic() + LOOK_SECONDS
-    async with aclosing(_letters(console, where)) as letters:
+    async with aclosing(_letters(console, where, after)) as letters:
         async for letter in letters:
-            if letter.number <= after:
-                continue
             looked_at, last = looked_at + 1, letter.number
             if letter.has(text):
                 matching += 1
@@ -120,47 +119,58 @@ async def drop(console: Console, where: str, number: int, who: str) -> None:
 DEEDS: dict[str, Callable[[Console, str, int, str], Awaitable[None]]] = {"retry": again, "drop": drop}
 
 
-async def all_matching(console: Console, where: str, text: str, last: int, deed: str, who: str) -> tuple[int, bool]:
-    """Do it with all letters up to number `last` that have a text; how many that were, and whether those are all.
+async def all_matching(
+    console: Console, where: str, text: str, among: range, deed: str, who: str, done: list[int]
+) -> bool:
+    """Do it with all letters of numbers in `among` that have a text; whether those are all. `done` gets their numbers.
 
-    Those that came after somebody was asked whether they mean it are not meant. Raises `Unavailable`.
+    `among` are those of which somebody was told when asked whether they mean it: what came since is not meant. Raises
+    `Unavailable`, also with some of it done.
     """
+    numbers, is_whole = await _matching(console, where, text, among)
     ends_at = monotonic() + ACT_SECONDS
+    for number in numbers:
+        if monotonic() > ends_at:
+            return False
+        with suppress(NotFound):  # somebody else was faster
+            await DEEDS[deed](console, where, number, who)
+            done.append(number)
+    return is_whole
+
+
+async def _matching(console: Console, where: str, text: str, among: range) -> tuple[list[int], bool]:
+    """Numbers of letters that have a text, as many as one form acts on; and whether those are all."""
+    ends_at = monotonic() + READ_SECONDS
     numbers: list[int] = []
-    async with aclosing(_letters(console, where)) as letters:
+    async with aclosing(_letters(console, where, among.start - 1)) as letters:
         async for letter in letters:
-            if letter.number > last or len(numbers) > MOST_AT_ONCE:
+            if letter.number >= among.stop:
                 break
             if letter.has(text):
                 numbers.append(letter.number)
-    done = 0
-    for number in numbers[:MOST_AT_ONCE]:
-        if monotonic() > ends_at:
-            return done, False
-        try:
-            await DEEDS[deed](console, where, number, who)
-        except NotFound:  # somebody else was faster
-            continue
-        done += 1
-    return done, len(numbers) <= MOST_AT_ONCE
+            if len(numbers) > MOST_AT_ONCE or monotonic() > ends_at:
+                return numbers[:MOST_AT_ONCE], False
+    return numbers, True
 
 
 def _commands(console: Console) -> DeadLetters:
     return DeadLetters(console.broker.client, console.profile, console.settings)
 
 
-async def _letters(console: Console, where: str) -> AsyncGenerator[Letter, None]:
+async def _letters(console: Console, where: str, after: int) -> AsyncGenerator[Letter, None]:
+    """Those behind number `after`, oldest first."""
     if where == COMMANDS:
         desk = _commands(console)
         try:
             await desk.find()
         except NotFound:  # no applier ever ran
             return
-        async for found in desk.all():
+        async for found in desk.all(after):
             yield _of_command(found)
         return
     async for letter in DeadLetterDesk(console.broker.client, console.profile).find(where):
-        yield _of_event(letter)
+        if letter.number > after:
+            yield _of_event(letter)
 
 
 def _of_command(letter: CommandLetter) -> Letter:

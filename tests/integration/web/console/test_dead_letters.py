@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from uuid import uuid4
 
 import orjson
+import pytest
 
 from publisher.applier.dead_letters import SUBJECT, DeadLetters
+from publisher.web.console.console import Console
+from publisher.web.console.sources import letters
+from registry.broker.connection import connect_nats
 from registry.commands import command_type
 from registry.dead_letters.letter import REASON
+from tests.support.nats.process import nats_process
 from tests.support.web.console import Visitor, served
 from tests.support.world import World
 
@@ -104,6 +110,66 @@ async def test_all_are_retried(world: World) -> None:
         assert "5 dead letters sent once more." in (await visitor.get(answer.headers["location"])).text
         await world.commands_done()
         assert world.rows("SELECT count(*) FROM projects") == [(5,)]
+
+
+async def test_what_was_done_before_nats_was_lost_is_told_and_stands_in_the_log(
+    world: World, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop = letters.DEEDS["drop"]
+    with nats_process(state_dir) as broker:
+        async with connect_nats(broker.url(), "test") as client:
+            there = world.at(nats_url=broker.url(), nats=client)
+            await bury(there, b"one", b"two", b"three", b"four")
+
+        async def drop_while_nats_is_there(console: Console, where: str, number: int, who: str) -> None:
+            if number == 3:
+                broker.end()
+            await drop(console, where, number, who)
+
+        monkeypatch.setitem(letters.DEEDS, "drop", drop_while_nats_is_there)
+        async with served(there, works=False) as (visitor, console):
+            await visitor.until("/dead-letters", "it was tried in vain")
+            await visitor.sign_in("ada")
+            answer = await visitor.act("/dead-letters/all/drop", {"of": "commands", "q": "", "last": "4"})
+            assert (answer.status, "2 dead letters dropped, then: " in answer.text) == (503, True)
+            _, who, what, about, outcome, is_well = console.log.latest()[0]
+            assert (who, what, about, is_well) == ("ada", "dead letters: drop all", "commands", False)
+            assert outcome.startswith("2 dead letters dropped, then: ")
+
+
+async def test_letters_behind_those_that_one_look_reaches_are_found_and_dropped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "LOOK_SECONDS", 0.0)  # for one letter
+    await bury(world, b"blue 1", b"blue 2", b"red")
+    async with served(world, works=False) as (visitor, _):
+        await visitor.until("/dead-letters", "it was tried in vain")
+        await visitor.sign_in()
+        text = (await visitor.get("/dead-letters?of=commands&q=red")).text
+        while not numbers_in(text):
+            assert "No dead letter among these has this in it." in text
+            (further,) = re.findall(r'href="(/dead-letters\?[^"]*)">Further ones', text)
+            text = (await visitor.get(further.replace("&amp;", "&"))).text
+        (path,) = re.findall(r'href="(/dead-letters/all/drop\?[^"]*)"', text)
+        question = (await visitor.get(path.replace("&amp;", "&"))).text
+        assert "all at least 1 dead letters behind number 2 with" in question
+        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', question))
+        answer = await visitor.act("/dead-letters/all/drop", fields)
+        assert "1 dead letters dropped." in (await visitor.get(answer.headers["location"])).text
+        assert await waiting(world) == 2
+
+
+async def test_what_was_found_in_time_is_done_and_the_rest_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "READ_SECONDS", 0.0)  # for one letter
+    await bury(world, b"one", b"two", b"three")
+    async with served(world, works=False) as (visitor, _):
+        await visitor.until("/dead-letters", "it was tried in vain")
+        await visitor.sign_in()
+        answer = await visitor.act("/dead-letters/all/drop", {"of": "commands", "q": "", "last": "3"})
+        assert "1 dead letters dropped; there are more." in (await visitor.get(answer.headers["location"])).text
+        assert await waiting(world) == 2
 
 
 async def test_who_may_not_act_changes_nothing(world: World) -> None:
