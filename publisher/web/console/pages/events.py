@@ -45,9 +45,10 @@ def query_of(given: dict[str, str]) -> str:
 async def _list(request: Request) -> Response:
     console, given = console_of(request), dict(request.query_params)
     wanted = Wanted.of(given)
-    hosts = await outbox.host_names(console.database)
+    hosts = await outbox.host_names(console.database, wanted.host)
     if wanted.host is not None and wanted.host not in hosts:
-        raise Invalid(f"host: {printable(wanted.host)}: it must be one of {', '.join(hosts)}")
+        known = f"one of {', '.join(hosts)}" if len(hosts) < outbox.MOST_HOSTS else "the name of a host"
+        raise Invalid(f"host: {printable(wanted.host)}: it must be {known}")
     before = number_of(given["before"], "before") if given.get("before") else None
     found = await outbox.page_of(console.database, console.profile.event_stream, wanted, before)
     query = query_of(given)

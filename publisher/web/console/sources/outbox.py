@@ -59,7 +59,12 @@ SELECT max(low) AS id
 FROM halved
 """
 
-HOSTS = "SELECT name FROM public.hosts ORDER BY name LIMIT %(limit)s"
+HOSTS = """
+(SELECT name FROM public.hosts ORDER BY name LIMIT %(limit)s)
+UNION
+SELECT name FROM public.hosts WHERE name = %(wanted)s
+ORDER BY name
+"""
 MOST_HOSTS = 500
 
 ENDS = """
@@ -125,9 +130,10 @@ async def lines_of(database: Database, ids: list[int]) -> dict[int, Line]:
     return {line.id: line for line in found}
 
 
-async def host_names(database: Database) -> list[str]:
-    """Names of the hosts, to choose from."""
-    return [host.name for host in await database.rows(_Name, HOSTS, {"limit": MOST_HOSTS})]
+async def host_names(database: Database, wanted: str | None) -> list[str]:
+    """Names of the hosts, to choose from, the first `MOST_HOSTS` of them; and that of the one that is `wanted`."""
+    values = {"limit": MOST_HOSTS, "wanted": wanted}
+    return [host.name for host in await database.rows(_Name, HOSTS, values)]
 
 
 async def place_of(database: Database, time: datetime) -> int:

@@ -7,7 +7,9 @@ from urllib.parse import urlencode
 
 import orjson
 import psycopg
+import pytest
 
+from publisher.web.console.sources import outbox
 from publisher.web.console.sources.outbox import page_of
 from publisher.web.console.sources.wanted import Wanted
 from tests.support.web.console import served
@@ -244,3 +246,18 @@ async def test_events_of_one_host_are_listed_and_come_live(world: World) -> None
             _, rows = await anext(events)
         assert set(re.findall(r'href="/events\?host=(\w+)">', rows)) == {"server"}
         assert "project.registered" not in rows
+
+
+async def test_events_of_a_host_behind_those_to_choose_from_are_listed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "MOST_HOSTS", 2)
+    for name in (None, "laptop", "server"):
+        work_on(world.database, name, f"on-{name}")
+    async with served(world, works=False) as (visitor, _):
+        assert "server" not in re.findall(r"<option>(\w+)</option>", await visitor.until("/events", "laptop</option>"))
+        page = (await visitor.get("/events?host=server")).text
+        assert "<option selected>server</option>" in page
+        assert page.count('href="/events?host=server">') == 4
+        refused = await visitor.get("/events?host=nowhere")
+        assert (refused.status, "it must be the name of a host" in refused.text) == (400, True)
