@@ -108,8 +108,9 @@ class Told:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._rows: dict[int, str] = {}
-        self._sent: dict[tuple[Wanted, int | None, int], bytes] = {}
+        self._rows: dict[str, str] = {}
+        """By the id of the event: its number is another one's once the database was restored to an older state."""
+        self._sent: dict[tuple[Wanted, int | None, int, str], bytes] = {}
         self._making = asyncio.Lock()
         self._badge = ""
         self._badge_until = 0.0
@@ -123,7 +124,7 @@ class Told:
 
     async def rows(self, wanted: Wanted, known: int | None, news: News) -> bytes:
         """The rows of news that are wanted, for who knows what was published up to `known`; empty when none is."""
-        key = (wanted, known, news.last)
+        key = (wanted, known, news.last, news.lines[-1].event_id)
         async with self._making:
             if key not in self._sent:
                 if len(self._sent) > MOST_MADE:
@@ -134,11 +135,12 @@ class Told:
         return self._sent[key]
 
     async def _row(self, line: Line) -> str:
-        row = self._rows.get(line.id)
+        row = self._rows.get(line.event_id)
         if row is None:
             if len(self._rows) > MOST_ROWS:
                 self._rows.clear()
-            row = self._rows[line.id] = fragment("events/event_row.html", line=line, unpublished=line.id + 1)
+            row = fragment("events/event_row.html", line=line, unpublished=line.id + 1)
+            self._rows[line.event_id] = row
             await asyncio.sleep(0)  # an event that is to be published does not wait for all of them
         return row
 

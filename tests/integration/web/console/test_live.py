@@ -176,6 +176,17 @@ async def test_what_pages_are_told_is_made_in_pieces_between_which_others_have_t
             await end([others])
 
 
+async def test_an_event_with_the_number_of_an_earlier_one_is_told_as_itself(world: World) -> None:
+    """As after the database was restored to an older state."""
+    register(world, "one", "two")
+    async with served(world, works=False) as (visitor, console):
+        await visitor.until("/events", "project.registered")
+        told = Told(console)
+        for line in (await page_of(console.database, world.stream, Wanted.of({}), None)).lines:
+            news = News([line._replace(id=1, sequence=1)], missed=False, last=1)
+            assert f">{line.name}<".encode() in await told.rows(Wanted.of({}), 0, news)
+
+
 async def test_nothing_is_read_while_nobody_looks(world: World) -> None:
     async with served(world) as (visitor, console):
         async with visitor.live("/live/events?after=0") as events:
