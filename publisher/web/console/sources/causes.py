@@ -75,7 +75,7 @@ class Causes(NamedTuple):
     looked_from: int
     looked_to: int
     is_cut: bool
-    """Whether there are more events than are shown."""
+    """Whether there may be more events than are shown."""
 
 
 async def causes_of(database: Database, *, correlations: set[str], ids: set[str], around: int, is_wide: bool) -> Causes:
@@ -100,6 +100,8 @@ async def causes_of(database: Database, *, correlations: set[str], ids: set[str]
             break
         causes |= more
         known |= {line.correlation_id for line in fresh.values()}
+    else:  # further steps were not followed
+        is_cut = True
     wanted = {line.causation_id for line in lines.values() if line.causation_id} | causes
     commands = await _entries(database, sorted(wanted - lines.keys()))
     return Causes(_trees(lines, {str(one.command_id): one for one in commands}), len(lines), first, last, is_cut)

@@ -53,6 +53,7 @@ async def test_the_tree_is_the_same_from_each_of_its_nodes(world: World) -> None
             assert sorted(tree_in(text)) == sorted(expected), path
             assert tree_in(text)[0] == expected[0]
             assert text.count('aria-current="true"') == 1
+            assert "there may be more" not in text
 
 
 async def test_what_lies_far_away_is_looked_for_on_demand(world: World) -> None:
@@ -75,6 +76,22 @@ async def test_what_lies_far_away_is_looked_for_on_demand(world: World) -> None:
         far = await visitor.get(f"/events/{number}/causes?look=further")
         assert "project.deactivated" not in near.text
         assert "project.deactivated" in far.text
+
+
+async def test_a_chain_that_is_not_followed_to_its_end_is_told_as_cut(world: World) -> None:
+    events = [uuid4() for _ in range(8)]
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        for event, cause in zip(events, [None, *events], strict=False):
+            conn.execute(
+                "INSERT INTO outbox (event_id, entity, action, data, causation_id, correlation_id)"
+                " VALUES (%s, 'project', 'updated', '{}', %s, %s)",
+                [event, cause, uuid4()],
+            )
+    async with served(world, works=False) as (visitor, _):
+        await reached(visitor)
+        text = (await visitor.get("/events/1/causes")).text
+        assert 1 < len(tree_in(text)) < len(events)
+        assert "and there may be more" in text
 
 
 async def test_causes_that_go_in_a_circle_are_shown_once_each(world: World) -> None:
