@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 
+import psycopg
+import pytest
 from nats.js.api import ConsumerConfig
 
 from publisher.actions import Actions, entry_of
+from publisher.outbox import known
 from registry.dead_letters.stream import LetterStream
 from tests.support.web.console import served
 from tests.support.world import World
@@ -43,6 +46,15 @@ async def test_more_consumers_than_the_server_lists_at_once_are_all_there(world:
         )
         text = (await visitor.get("/streams")).text
     assert [name for name in names if name not in text] == []
+
+
+async def test_where_more_wait_than_are_counted_that_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "MOST_WAITING", 2)
+    world.write(projects=3, worktrees=0, renames=0)
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        conn.execute("INSERT INTO publisher_cursor (stream) VALUES (%s)", [world.stream])
+    async with served(world, works=False) as (visitor, _):
+        await visitor.until("/streams", '<td class="number">2 or more</td>')
 
 
 async def test_a_stream_that_is_not_there_is_told_so(world: World) -> None:
