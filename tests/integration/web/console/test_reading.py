@@ -261,3 +261,20 @@ async def test_events_of_a_host_behind_those_to_choose_from_are_listed(
         assert page.count('href="/events?host=server">') == 4
         refused = await visitor.get("/events?host=nowhere")
         assert (refused.status, "it must be the name of a host" in refused.text) == (400, True)
+
+
+async def test_lists_that_end_before_all_is_told_say_so(world: World) -> None:
+    project, _ = registered(world)
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        for number in range(12):
+            conn.execute(
+                "SELECT register_worktree(%s, 'feat', %s, %s, %s, %s)",
+                [project, f"w{number}", f"b{number}", f"/srv/flume/w{number}", f"agent-{number}"],
+            )
+        conn.execute(
+            "INSERT INTO project_aliases (id, project_id) SELECT gen_random_uuid(), %s FROM generate_series(1, 51)",
+            [project],
+        )
+    async with served(world, works=False) as (visitor, _):
+        await visitor.until("/", '<span class="small muted">the latest 12</span>')
+        assert "<dt>Former ids, the first 50</dt>" in (await visitor.get(f"/projects/{project}")).text
