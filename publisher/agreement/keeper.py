@@ -22,7 +22,7 @@ from publisher.agreement.standing import Standing, Unsettled, key_of
 from publisher.outbox.connection import LOOKER, connect, translated
 from publisher.part import Part
 from publisher.settings import Settings
-from registry.errors import NotFound, RegistryError
+from registry.errors import NotFound, RegistryError, Unavailable
 from registry.log import log
 
 LOOK_SECONDS, SELDOM_SECONDS = 1.0, 10.0
