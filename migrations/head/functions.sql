@@ -828,6 +828,28 @@ BEGIN
         SELECT format('table %s inherits from it', i.inhrelid::regclass)
         FROM pg_inherits i
         WHERE i.inhparent = 'public.agent_activities'::regclass AND NOT public.activities_are_by_month()
+        UNION ALL
+        SELECT format('view %s reads it, and is of another owner, %I', v.oid::regclass, pg_get_userbyid(v.relowner))
+        FROM pg_class v
+        WHERE v.relkind = 'v' AND NOT pg_has_role(v.relowner, 'USAGE') AND EXISTS (
+            SELECT
+            FROM pg_rewrite r
+            JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+            WHERE r.ev_class = v.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = 'public.agent_activities'::regclass
+        )
+        UNION ALL
+        -- A function that takes a row of it is made anew, where it may be.
+        SELECT format('%s depends on it', pg_describe_object(d.classid, d.objid, d.objsubid))
+        FROM pg_type t
+        JOIN pg_depend d ON d.deptype = 'n' AND (
+            d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
+            OR d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.typrelid
+        )
+        WHERE t.typrelid = 'public.agent_activities'::regclass AND NOT EXISTS (
+            SELECT
+            FROM pg_proc p
+            WHERE d.classid = 'pg_proc'::regclass AND p.oid = d.objid AND t.oid = ANY (p.proargtypes::oid[]) AND pg_has_role(p.proowner, 'USAGE')
+        )
     ) h
     LIMIT 1;
     IF FOUND THEN
@@ -4638,10 +4660,7 @@ BEGIN
                     FROM pg_trigger t
                     JOIN pg_class c ON c.oid = t.tgrelid
                     WHERE (
-                            c.oid IN (
-                                'public.projects'::regclass, 'public.worktrees'::regclass, 'public.worktree_types'::regclass,
-                                'public.agent_activities'::regclass, 'public.outbox'::regclass
-                            )
+                            c.oid IN (SELECT to_regclass('public.' || t) FROM public.replica_tables() t)
                             OR c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = 'public.agent_activities'::regclass)
                         )
                         AND (NOT t.tgisinternal OR t.tgparentid <> 0)
@@ -4703,9 +4722,9 @@ BEGIN
                             'used by nobody: ' || string_agg(slot_name, ', ' ORDER BY slot_name) FILTER (WHERE NOT is_lost)
                         ), ''), 'each has a reader')
                     FROM (
-                        SELECT slot_name, coalesce(wal_status IN ('unreserved', 'lost'), false) AS is_lost
+                        SELECT slot_name, coalesce(wal_status = 'lost', false) AS is_lost
                         FROM pg_replication_slots
-                        WHERE wal_status IN ('unreserved', 'lost') OR NOT active AND restart_lsn IS NOT NULL
+                        WHERE wal_status = 'lost' OR NOT active AND restart_lsn IS NOT NULL
                     ) slots
                 $check$),
 
@@ -4730,7 +4749,7 @@ BEGIN
                         UNION ALL
                         SELECT 'replica', r.name, clock_timestamp() - r.known_at
                         FROM public.replica_source r
-                        WHERE r.promoted_at IS NULL
+                        WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL
                     ) s ON true
                 $check$),
 
@@ -6184,7 +6203,7 @@ BEGIN
             UNION
             SELECT named.word
             FROM string_to_table((
-                SELECT translate(lower(string_agg(newest.name, ' ') COLLATE "C"), '-/_.:', '     ')
+                SELECT translate(string_agg(public.search_text(newest.name), ' '), '!$*^', '    ')    -- as the index has them
                 FROM (
                     SELECT w.name
                     FROM unnest(public.search_busy_worktrees()) AS busy (id)
