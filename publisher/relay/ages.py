@@ -32,11 +32,13 @@ class EventAges(Collector):
         self._ahead_seconds = 0.0
 
     def clock(self, database_seconds: float, asked_at: float) -> None:
-        """Note what PostgreSQL's clock said, which this machine's may differ from, when it was `asked_at` of this one.
+        """Note what PostgreSQL's clock said between `asked_at` and now by this machine's, which may differ from it.
 
-        Both in seconds since 1970. It says so as it begins to read; until the answer is here, events become older.
+        All in seconds since 1970. What is known of the difference is changed no further than that proves it wrong: from
+        one page to the next an event does not become younger.
         """
-        self._ahead_seconds = database_seconds - asked_at
+        least, most = database_seconds - time(), database_seconds - asked_at
+        self._ahead_seconds = min(max(self._ahead_seconds, least), most)
 
     def observe(self, stage: Stage, times: Sequence[str]) -> None:
         """Count events that have reached `stage` now; `times` are those of their changes, in RFC 3339."""

@@ -248,12 +248,17 @@ class Drain:
         await advance(self._term.conn, self._term.cursor)
         self._has_withheld = False
         self._gaps.mark(page.allocated, self._term.cursor.transaction_id)
+        self._note(page)
+
+    def _note(self, page: Page) -> None:
+        """Note how much is left. Who has just taken the lead may have nothing to store for as long as a gap stays."""
         unpublished = len(self._waiting) + self._gaps.missing(page.allocated)
         self._term.metrics.progressed(unpublished, self._gaps.seen.gap_count(), len(self._term.cursor.published))
 
     async def _pause(self, page: Page) -> None:
         """Nothing is visible and nothing in flight: rest, until something may be there or ids that are missing."""
         self._term.metrics.well()
+        self._note(page)
         if self._term.cursor.hindrance is not None:
             self._term.cursor.hindrance = None
             await advance(self._term.conn, self._term.cursor)

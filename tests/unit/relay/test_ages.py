@@ -53,6 +53,16 @@ def test_the_clock_is_that_of_postgresql(skew_seconds: int) -> None:
     assert registry.get_sample_value("imi_relay_event_age_seconds_sum", {"stage": "sent"}) == pytest.approx(3, abs=0.5)
 
 
+def test_what_an_answer_takes_to_come_is_no_difference_of_the_clocks() -> None:
+    ages = EventAges()
+    for taken_seconds in (0, 5, 0.5):
+        ages.clock(time() - taken_seconds, time() - taken_seconds)
+        ages.observe("read", [ago(3)])
+    assert exported(ages).get_sample_value("imi_relay_event_age_seconds_sum", {"stage": "read"}) == pytest.approx(
+        9, abs=0.5
+    )
+
+
 @pytest.mark.parametrize("time_text", ["0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"])
 def test_any_time_of_an_event_has_an_age(time_text: str) -> None:
     ages = EventAges()
