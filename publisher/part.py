@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from publisher.health import Health
 from publisher.settings import Settings, profile_of
+from registry.broker.connection import servers_in
 from registry.concurrency.backoff import Backoff
 from registry.concurrency.tasks import first_error
 from registry.concurrency.ticks import tick
@@ -33,11 +34,12 @@ class Part:
     """What is waited for. Who carries the service names less, and ends it with anything else."""
 
     def __init__(self, settings: Settings, health: Health, what: str = "") -> None:
-        """`what` is the part's name as PostgreSQL and NATS show it. Raises `Invalid` when a URL is missing."""
+        """`what` is the part's name as PostgreSQL and NATS show it. Raises `Invalid` for a URL that is none."""
         if settings.database_url is None:
             raise Invalid("setting database_url: missing; set DATABASE_URL to the registry's database")
         if settings.nats_url is None:
             raise Invalid("setting nats_url: missing; set NATS_URL to the NATS server")
+        servers_in(settings.nats_url, settings.nats_access)
         self.health = health
         self._database_url = settings.database_url
         self._nats_url = settings.nats_url

@@ -22,7 +22,7 @@ from publisher.text import visible, visible_json
 from publisher.web.console.json_view import marked
 from registry import exact
 from registry.broker.answers import raise_refusal
-from registry.broker.connection import _servers
+from registry.broker.connection import servers_in
 from registry.broker.journal import _line
 from registry.broker.nkey import UserKey
 from registry.broker.secret_file import read_line
@@ -145,7 +145,7 @@ READERS = {
     ),
     "URL to be told": Reader(of_text(lambda text: (redacted(text), safe_to_tell(text))), URLS, ()),
     "origin": Reader(of_text(lambda text: (on_github(text), why_not_on_github(text))), URLS, ()),
-    "URL of NATS": Reader(of_text(_servers), URLS, (Invalid,)),
+    "URL of NATS": Reader(of_text(servers_in), URLS, (Invalid,)),
     "paths in data": Reader(of_text(without_paths), [*EVENTS, b'{"path": "/home/ada/x", "a": "see C:\\\\x"}'], ()),
     "time in the old database": Reader(of_text(lambda text: time("at", text, NOW)), [b"2026-01-21 10:00:00"], ()),
     "secret in a file": Reader(in_file(lambda file: read_line("nats_token_file", file)), [b"s3cret\n"], (Invalid,)),

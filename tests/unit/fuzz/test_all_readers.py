@@ -30,8 +30,7 @@ NOT_FOREIGN = {
     },
     READ_BEFORE: {
         *("publisher/cli/terminal/replay.py: _time", "publisher/mirror/batch.py: _with_data"),
-        *("registry/broker/connection.py: _Dialer.__init__", "registry/broker/connection.py: connect_nats"),
-        "registry/broker/connection.py: _is_of_up",
+        *("registry/broker/connection.py: _Dialer.__init__", "registry/broker/connection.py: _is_of_up"),
         "registry/broker/silence.py: waits_for_tls",
     },
     "on the command line of who runs it, by the reader `JSON that is given`, with an error of its own": {
