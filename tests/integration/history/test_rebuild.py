@@ -15,6 +15,7 @@ from nats.js import JetStreamContext
 from publisher.embedded.nats_server import nats_server
 from publisher.history.rebuild import rebuild
 from registry.errors import Conflict, NotFound, Unavailable
+from registry.history.pages import Replayed
 from registry.position import Last
 from tests.support.histories import row, write_disorderly
 from tests.support.nats.reading import connected
@@ -85,9 +86,10 @@ async def test_an_interrupted_rebuild_goes_on_where_it_stopped(world: World) -> 
     assert row(await world.replayed()) == row(before)
 
 
-async def test_messages_of_others_leave_their_sequences_empty(world: World) -> None:
+async def lost_with_messages_of_others(world: World, count: int) -> list[Replayed]:
+    """Lose a stream in which somebody else wrote between events; what a replay of it told before."""
     async with world.relay():
-        for _ in range(3):
+        for _ in range(count):
             world.write(1)
             await world.drained()
             await world.nats.jetstream().publish(f"{world.prefix}.evt.v1.project.updated.-", b"{}")
@@ -95,6 +97,11 @@ async def test_messages_of_others_leave_their_sequences_empty(world: World) -> N
         await world.drained()
         before = await world.replayed()
     await lose(world)
+    return before
+
+
+async def test_messages_of_others_leave_their_sequences_empty(world: World) -> None:
+    before = await lost_with_messages_of_others(world, 3)
     await rebuild(world.settings())
 
     assert row(await world.replayed()) == row(before)
@@ -105,15 +112,7 @@ async def test_a_message_that_only_holds_a_place_does_not_stay_where_a_rebuild_w
     async def cut_off(*_: object) -> None:
         raise nats.errors.ConnectionClosedError
 
-    async with world.relay():
-        for _ in range(2):
-            world.write(1)
-            await world.drained()
-            await world.nats.jetstream().publish(f"{world.prefix}.evt.v1.project.updated.-", b"{}")
-        world.write(1)
-        await world.drained()
-        before = await world.replayed()
-    await lose(world)
+    before = await lost_with_messages_of_others(world, 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JetStreamContext, "delete_msg", cut_off)
         with pytest.raises(Unavailable, match="connection closed"):
