@@ -77,8 +77,6 @@ class Side:
     """Whether the process makes its stream itself."""
     tells_ready: bool = False
     """Whether it says so when it takes changes; else it has a slot, which is active then."""
-    is_searched: bool = True
-    """Whether its highest steady rate is looked for."""
     packages: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
 
@@ -199,7 +197,7 @@ BY_HAND = Side("old and new row, by hand, nobody publishes", None, _by_hand, Non
 OURS = Side(
     "imi-registry serve", _serve, _leave, lambda event: dict(event["data"]), makes_stream=True, tells_ready=True
 )
-LEAST = Side(least_relay.NAME, _least, _leave, lambda event: dict(event["data"]), tells_ready=True, is_searched=False)
+LEAST = Side(least_relay.NAME, _least, _leave, lambda event: dict(event["data"]), tells_ready=True)
 MQ_BRIDGE = Side(
     "mq-bridge postgres_cdc",
     lambda place: _mq_bridge(place, None),
@@ -227,5 +225,5 @@ RECEIVER = Side("pg_recvlogical to nowhere", _pg_recvlogical, _published_with_sl
 SIDES = (NOBODY, BY_HAND, EVENTS, LEAST, OURS, MQ_BRIDGE, MQ_BRIDGE_ONE, DEBEZIUM, RECEIVER)
 KEEP_ORDER = (MQ_BRIDGE_ONE, DEBEZIUM)
 """Peers that keep the order of a row."""
-TURNS = (OURS, *KEEP_ORDER, MQ_BRIDGE, NOBODY, BY_HAND, EVENTS)
+TURNS = (OURS, *KEEP_ORDER, MQ_BRIDGE, NOBODY, BY_HAND, EVENTS, LEAST)
 """Who is measured more than once, in turn: all that a target judges, and what bounds them."""

@@ -79,10 +79,7 @@ def _turns(sides: Iterable[Side], number: int) -> list[Side]:
 async def _measure(running: Publisher, sizes: Sizes, found: Found) -> None:
     """One round of a side."""
     one = _loads(sizes)[ONE_ROW]
-    if running.side.is_searched:
-        await _measure_highest(running, sizes, found)
-    else:
-        await probe(running, one)  # thrown away: connections and caches
+    await _measure_highest(running, sizes, found)
     even = await probe(running, one)
     if even is not None:
         found.even.append(even)
@@ -90,7 +87,7 @@ async def _measure(running: Publisher, sizes: Sizes, found: Found) -> None:
         found.update_seconds.append(await _update_all(running, sizes.capture_rows))
     if running.side.row is not None and not found.killed:
         await _measure_killed(running, sizes, found)
-    if running.side.row is not None and running.side.is_searched and not found.hot:
+    if running.side.row is not None and not found.hot:
         await _measure_hot(running, sizes, found)
 
 

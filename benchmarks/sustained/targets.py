@@ -40,8 +40,8 @@ def _rates(found: Everybody, missing: Mapping[Side, str]) -> Iterator[Target]:
                     at_least=at_least,
                     reason=_reason(found, missing, peer),
                 ),
-                {side.name: _times(found, side, peer, rate) for side in (NOBODY, BY_HAND, EVENTS)},
-                "reading the outbox and sending it on the same cores",
+                {side.name: _times(found, side, peer, rate) for side in (NOBODY, BY_HAND, EVENTS, LEAST)},
+                "the cursor, and waiting for what is acknowledged",
             )
 
 
@@ -56,8 +56,8 @@ def _costs(found: Everybody, missing: Mapping[Side, str]) -> Iterator[Target]:
                 at_most=MOST_CPU_TIMES,
                 reason=_reason(found, missing, DEBEZIUM),
             ),
-            {side.name: _times(found, side, DEBEZIUM, whole) for side in (BY_HAND, EVENTS)},
-            "publisher and nats-server",
+            {side.name: _times(found, side, DEBEZIUM, whole) for side in (BY_HAND, EVENTS, LEAST)},
+            "cursor, fence and acknowledgement",
         )
         yield bounded(
             Target(
@@ -67,8 +67,8 @@ def _costs(found: Everybody, missing: Mapping[Side, str]) -> Iterator[Target]:
                 at_most=MOST_ABOVE_SECONDS,
                 reason=_reason(found, missing, NOBODY),
             ),
-            {side.name: _above(found, side, postgresql) for side in (BY_HAND, EVENTS)},
-            "the publisher's sessions",
+            {side.name: _above(found, side, postgresql) for side in (BY_HAND, EVENTS, LEAST)},
+            "cursor, marks and what is on disk",
         )
     yield bounded(
         Target(

@@ -66,17 +66,16 @@ def of_side(side: Side) -> Found:
     verdict = Verdict(10, 0, 0, 0, [1.0]) if side.row is not None else None
     probe = Probe(True, verdict, Cpu(1.0, 1.0, 1.0, 1.0, 1.0), 900.0, 1000.0)
     found = Found(even=[probe], update_seconds=[1.0])
-    if side.is_searched:
-        found.highest = {load: [Highest(probe, ())] for load in (ONE_ROW, BULK)}
-        found.killed = dict.fromkeys((ONE_ROW, BULK), probe)
-        found.hot = dict.fromkeys((HOT, HOT_KILLED), probe)
+    found.highest = {load: [Highest(probe, ())] for load in (ONE_ROW, BULK)}
+    found.killed = dict.fromkeys((ONE_ROW, BULK), probe)
+    found.hot = dict.fromkeys((HOT, HOT_KILLED), probe)
     return found
 
 
 async def made_up() -> list[Report]:
     """Each section that pages read, as a full run would name its series."""
     found = {name: Report(name, "") for name in BENCHMARKS}
-    measured = (drain.SERVE, drain.NATS_PY, drain.AS_THE_RELAY, drain.READ, drain.COPIED)
+    measured = (drain.SERVE, drain.NATS_PY, drain.AS_THE_RELAY, drain.READ, drain.COPIED, drain.LEAST)
     spent = {name: [drain.Spent(1.0, 1.0)] for name in measured}
     drain.record(found["drain"], of_each([*measured, *PEERS]), spent)
     for rate in SIZES.latency_rates:
