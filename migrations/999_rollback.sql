@@ -261,6 +261,7 @@ DROP FUNCTION IF EXISTS
     refuse_direct_month(),
     activities_kept(),
     activity_months(),
+    storage_of(regclass),
     activities_are_by_month();
 
 -- 014: identity

@@ -112,11 +112,14 @@ CREATE OR REPLACE FUNCTION public.adopt_project_id(p_project_id uuid, p_id uuid)
  SET "TimeZone" TO 'UTC'
 AS $function$
 DECLARE
-    ids CONSTANT uuid[] := public.lock_projects('adopt_project_id', ARRAY[p_project_id]);
+    ids uuid[];
     project public.projects;
     adopted public.projects;
     other public.projects;
 BEGIN
+    -- Before any row: whoever writes the events of earlier rows has this table, and waits for rows.
+    LOCK TABLE public.outbox_backlog IN ROW EXCLUSIVE MODE;
+    ids := public.lock_projects('adopt_project_id', ARRAY[p_project_id]);
     IF p_id IS NULL THEN
         RAISE EXCEPTION 'adopt_project_id: p_id is NULL; it must be an id' USING ERRCODE = '22004';
     END IF;
@@ -386,7 +389,9 @@ DECLARE
     retention CONSTANT text := coalesce(current_setting('imi.activity_retention', true), '');
     words text;
 BEGIN
-    EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)', part, p_parent);
+    -- What is partitioned has no storage parameters: those of the table before it are those of its other part.
+    EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)%s', part, p_parent,
+        public.storage_of(coalesce(other, 'public.agent_activities'::regclass)));
     EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I PRIMARY KEY (id)', part, p_name || '_pkey');
     IF p_first IS NULL THEN
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s DEFAULT', p_parent, part);
@@ -535,7 +540,8 @@ BEGIN
     PERFORM public.check_activity_move();
     PERFORM FROM public.registry_metadata FOR UPDATE;
     EXECUTE 'CREATE TABLE public.agent_activities_next (LIKE public.agent_activities INCLUDING ALL EXCLUDING INDEXES)'
-        || CASE WHEN p_by_month THEN ' PARTITION BY RANGE (created_at)' ELSE '' END;
+        || CASE WHEN p_by_month THEN ' PARTITION BY RANGE (created_at)'
+            ELSE public.storage_of(to_regclass('public.agent_activities_other')) END;
     IF NOT p_by_month THEN
         ALTER TABLE public.agent_activities_next ADD CONSTRAINT agent_activities_next_pkey PRIMARY KEY (id);
     END IF;
@@ -547,8 +553,8 @@ BEGIN
     LOOP
         EXECUTE regexp_replace(
             index.definition,
-            'INDEX \S+ ON (ONLY )?public\.agent_activities ',
-            format('INDEX %I ON public.agent_activities_next ', 'next_' || index.relname)
+            'INDEX ("([^"]|"")+"|\S+) ON (ONLY )?public\.agent_activities ',
+            replace(format('INDEX %I ON public.agent_activities_next ', 'next_' || index.relname), '\', '\\')
         );
     END LOOP;
     IF p_by_month THEN
@@ -605,6 +611,11 @@ BEGIN
     PERFORM public.require_name('begin_mirror', 'p_name', p_name);
     IF EXISTS (SELECT FROM public.mirror_source m WHERE m.promoted_at IS NULL) THEN
         RAISE EXCEPTION 'begin_mirror: this registry is a mirror already, of %', (SELECT quote_ident(m.name) FROM public.mirror_source m)
+            USING ERRCODE = '55000';
+    END IF;
+    IF EXISTS (SELECT FROM public.replica_source r WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL) THEN
+        RAISE EXCEPTION 'begin_mirror: this registry is a replica of % and follows it: imi-registry replica drop',
+            (SELECT quote_ident(r.name) FROM public.replica_source r)
             USING ERRCODE = '55000';
     END IF;
     IF NOT p_may_replace AND (
@@ -3301,6 +3312,15 @@ CREATE OR REPLACE FUNCTION public.outbox_actor_is_verified()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT coalesce(has_table_privilege(session_user, to_regclass('public.command_ledger'), 'INSERT'), false)
+        OR EXISTS (    -- by a role that this login may take on, and inherits not
+            SELECT
+            FROM pg_roles own
+            WHERE pg_has_role(
+                    session_user, own.oid,
+                    CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END
+                )
+                AND has_table_privilege(own.oid, to_regclass('public.command_ledger'), 'INSERT')
+        )
 $function$;
 COMMENT ON FUNCTION outbox_actor_is_verified() IS 'Whether this session may say that the actor of a change was verified.';
 
@@ -6458,6 +6478,25 @@ END;
 $function$;
 REVOKE EXECUTE ON FUNCTION stop_replica() FROM PUBLIC;
 COMMENT ON FUNCTION stop_replica() IS 'Notes that a replica follows no longer: it stays as it is, and read-only; only its owner may.';
+
+CREATE OR REPLACE FUNCTION public.storage_of(p_table regclass)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce(' WITH (' || string_agg(format('%s%I = %L', o.prefix, o.option_name, o.option_value), ', ') || ')', '')
+    FROM pg_class c
+    LEFT JOIN pg_class toast ON toast.oid = c.reltoastrelid
+    CROSS JOIN LATERAL (
+        SELECT '' AS prefix, own.* FROM pg_options_to_table(c.reloptions) own
+        UNION ALL
+        SELECT 'toast.', beside.* FROM pg_options_to_table(toast.reloptions) beside
+    ) o
+    WHERE c.oid = p_table
+$function$;
+REVOKE EXECUTE ON FUNCTION storage_of(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION storage_of(regclass) IS 'The storage parameters of a table, as CREATE TABLE takes them; empty where it has none.';
 
 CREATE OR REPLACE FUNCTION public.sync_uncommitted_changes()
  RETURNS trigger

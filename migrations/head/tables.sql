@@ -62,6 +62,7 @@ CREATE TABLE count_delta (
     is_stale boolean,
     is_all_stale boolean
 ) WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000);
+ALTER TABLE count_delta REPLICA IDENTITY FULL;
 COMMENT ON TABLE count_delta IS 'What transactions added and took (below 0) since the counts were folded. Append-only, and emptied by fold_counts().';
 COMMENT ON COLUMN count_delta.is_stale IS 'A worktree of the project is gone, or was updated by a transaction that began earlier: last_worktree_at is to be looked up anew.';
 COMMENT ON COLUMN count_delta.is_all_stale IS 'A table was truncated, or never counted: everything is to be counted anew, and until then nothing that is kept holds.';
@@ -115,6 +116,7 @@ CREATE TABLE mirror_row (
     kind text NOT NULL,
     fields jsonb NOT NULL
 );
+ALTER TABLE mirror_row REPLICA IDENTITY FULL;
 COMMENT ON TABLE mirror_row IS 'A snapshot of the source on its way into the tables.';
 
 CREATE TABLE mirror_source (

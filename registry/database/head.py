@@ -48,6 +48,7 @@ SELECT
         JOIN pg_class x ON x.oid = i.indexrelid
         WHERE i.indrelid = c.oid AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
     ), '')
+    || CASE c.relreplident WHEN 'f' THEN E'\\nALTER TABLE ' || c.relname || ' REPLICA IDENTITY FULL;' ELSE '' END
     || coalesce((
         SELECT string_agg(format(E'\\nCOMMENT ON %s IS %L;', thing, description), '' ORDER BY part, place, thing)
         FROM (

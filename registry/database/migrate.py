@@ -22,6 +22,7 @@ from registry.database.migration import ROLLBACK, Migration, load, package_direc
 from registry.database.roles.ownership import as_owner
 from registry.database.stepping import copies
 from registry.database.stepping.lock import exclusive
+from registry.database.stepping.publications import identify
 from registry.database.stepping.script import run_alone, run_transaction, script
 from registry.errors import Conflict
 
@@ -206,8 +207,10 @@ def _pending(
 def _apply_all(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> None:
     for migration in pending:
         parts = script(migration.name, migration.sql)
+        identify(conn)
         run_transaction(conn, parts, partial(_record, conn, migration) if parts.is_one_transaction else None)
         if not parts.is_one_transaction:
+            identify(conn)
             run_alone(conn, parts.name, parts.behind)
             with conn.transaction():
                 _record(conn, migration)

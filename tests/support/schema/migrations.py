@@ -17,7 +17,7 @@ NAMES = sorted(path.name for path in MIGRATIONS.glob("0*.sql"))
 
 # Everything a migration can leave behind, by name; rows of the system itself are left out.
 CATALOGS = """
-SELECT 'relation', n.nspname || '.' || c.relname, c.relkind::text, c.relacl::text
+SELECT 'relation', n.nspname || '.' || c.relname, c.relkind::text || c.relreplident::text, c.relacl::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname !~ '^pg_(toast|temp)' AND c.oid >= 16384
 UNION ALL
