@@ -16,6 +16,7 @@ from publisher.mirror.renewal import OtherSource, check_source, renew
 from publisher.mirror.source import Source, check_source_settings, connect_source
 from publisher.mirror.state import MirrorState, read_state
 from publisher.outbox.connection import READER, connect, translated
+from publisher.outbox.taking_on import by_any_role
 from publisher.part import Part
 from publisher.settings import Settings
 from registry.client.replay import replay
@@ -29,8 +30,9 @@ KEY = "hashtextextended('imi mirror' || CASE %(number)s::int WHEN 0 THEN '' ELSE
 LOCK = f"SELECT pg_try_advisory_lock({KEY})"
 # Whoever may connect may hold any advisory lock. Who may not follow is passed by, and the next lock is taken: two that
 # follow at once, as when he lets go again, are kept apart by the position.
+MAY_FOLLOW = by_any_role("session.usesysid", "has_any_column_privilege(own.oid, 'public.mirror_source', 'UPDATE')")
 IS_STRANGERS = f"""
-SELECT NOT has_any_column_privilege(session.usesysid, 'public.mirror_source', 'UPDATE')
+SELECT NOT {MAY_FOLLOW}
 FROM pg_locks AS held
 JOIN pg_stat_activity AS session ON session.pid = held.pid
 WHERE held.locktype = 'advisory'

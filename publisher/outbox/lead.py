@@ -11,6 +11,7 @@ from psycopg.types.multirange import Multirange
 from publisher.outbox.connection import translated
 from publisher.outbox.cursor import Cursor
 from publisher.outbox.ranges import RangeSet
+from publisher.outbox.taking_on import by_any_role
 from registry.database.blockers import Session
 from registry.errors import Unprepared
 from registry.log import log
@@ -66,6 +67,8 @@ ON CONFLICT DO NOTHING
 RETURNING stream_sequence
 """
 
+MAY_PUBLISH = by_any_role("session.usesysid", "has_table_privilege(own.oid, 'public.publisher_cursor', 'UPDATE')")
+
 # PostgreSQL shows the first columns of a session to everybody. Who may not move the cursor never led.
 #
 # A leader that hangs keeps its lock; its heartbeat tells. While its session works on a query the leader waits for the
@@ -83,7 +86,7 @@ SELECT
         false
     ),
     cursor.hindrance IS NOT NULL,
-    coalesce(has_table_privilege(session.usesysid, 'public.publisher_cursor', 'UPDATE'), false),
+    {MAY_PUBLISH},
     number
 FROM (SELECT {NUMBER} AS number) AS lock
 CROSS JOIN pg_locks AS holder

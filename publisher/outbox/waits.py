@@ -16,6 +16,7 @@ from psycopg.errors import LockNotAvailable
 from psycopg.rows import class_row
 
 from publisher.outbox.lead import PUBLISHER
+from publisher.outbox.taking_on import by_any_role
 from registry.database.blockers import Session
 from registry.database.errors import translated
 
@@ -69,36 +70,27 @@ ORDER BY queued.since, queued.pid, EXISTS (SELECT FROM lock WHERE lock.pid = blo
 RELATIONS = "SELECT oid::bigint, oid::regclass::text FROM unnest(%s::oid[]) AS oid WHERE pg_table_is_visible(oid)"
 
 # Anybody may call himself a publisher. Who may not move the cursor, nor write the ledger, is none, and no applier.
-ROLES = """
-SELECT
-    oid::bigint,
-    pg_get_userbyid(oid)::text,
-    coalesce(
-        has_table_privilege(oid, to_regclass('public.publisher_cursor'), 'UPDATE')
-        OR has_table_privilege(oid, to_regclass('public.command_ledger'), 'INSERT'),
-        false
-    )
-FROM unnest(%s::oid[]) AS oid
+IS_PUBLISHER = """
+    has_table_privilege(own.oid, to_regclass('public.publisher_cursor'), 'UPDATE')
+    OR has_table_privilege(own.oid, to_regclass('public.command_ledger'), 'INSERT')
 """
+ROLES = f"""
+SELECT asked.role::bigint, pg_get_userbyid(asked.role)::text, {by_any_role("asked.role", IS_PUBLISHER)}
+FROM unnest(%s::oid[]) AS asked (role)
+"""  # noqa: S608  # of constants
 
 # CREATE RULE, CREATE TRIGGER and a foreign key ask for the lock first, and for the right then. Not meant is who may do
 # anything with the relation, by whatever role he may take on, and for whom functions of the registry take locks.
-WITHOUT_RIGHT = """
+MAY_LOCK = f"""
+    has_table_privilege(own.oid, asked.relation, %(rights)s)
+    OR has_table_privilege(own.oid, to_regclass('public.projects'), 'INSERT')
+    OR {IS_PUBLISHER}
+"""
+WITHOUT_RIGHT = f"""
 SELECT asked.role::bigint, asked.relation::bigint
 FROM unnest(%(roles)s::oid[], %(relations)s::oid[]) AS asked (role, relation)
-WHERE NOT EXISTS (
-    SELECT
-    FROM pg_roles AS own
-    WHERE
-        pg_has_role(asked.role, own.oid, 'MEMBER')
-        AND (
-            has_table_privilege(own.oid, asked.relation, %(rights)s)
-            OR has_table_privilege(own.oid, to_regclass('public.projects'), 'INSERT')
-            OR has_table_privilege(own.oid, to_regclass('public.publisher_cursor'), 'UPDATE')
-            OR has_table_privilege(own.oid, to_regclass('public.command_ledger'), 'INSERT')
-        )
-)
-"""
+WHERE NOT {by_any_role("asked.role", MAY_LOCK)}
+"""  # noqa: S608  # of constants
 RIGHTS = "INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER"
 MAINTAIN_VERSION = 170000
 """The first server that knows that right."""
