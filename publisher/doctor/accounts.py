@@ -31,7 +31,7 @@ def account_findings(database_url: str) -> list[Finding]:
     """
     with connect_blocking(database_url) as conn:
         mine = {name for (name,) in conn.execute(MINE, [list(ROLES)]).fetchall()}
-        missing = roles_of(conn).missing if mine else {}
+        found = roles_of(conn) if mine else None
         ((is_open,),) = conn.execute(ANYBODY_CREATES).fetchall()
     lacking = [
         Finding(
@@ -39,7 +39,7 @@ def account_findings(database_url: str) -> list[Finding]:
             f"role {name} lacks {len(rights)} rights in this database, {', '.join(rights[:LISTED])}"
             f"{' …' if len(rights) > LISTED else ''}: imi-registry roles setup",
         )
-        for name, rights in missing.items()
-        if name in mine
+        for name in sorted(mine)
+        if found is not None and (rights := found.lacking(name))
     ]
     return [*lacking, OPEN] if is_open else lacking

@@ -121,7 +121,7 @@ async def _examine(settings: Settings) -> list[Finding]:
         try:
             return [*found.findings, *await _around(conn, client, settings)]
         except Unprepared as error:
-            return [*found.findings, *await _missing(conn, error)]
+            return [*found.findings, *await _lacking(conn, settings, error)]
         except Unavailable as error:  # the server that led the stream may still tell of it, alone
             told = [_leaderless(settings)] if is_leaderless(error) else await _locked(conn, error)
             known = {finding.text for finding in found.findings}
@@ -177,7 +177,7 @@ async def examined(
     try:
         found = await _examined(conn, client, settings, tail or SharedTail())
     except Unprepared as error:
-        found = Examined(await _missing(conn, error))
+        found = Examined(await _lacking(conn, settings, error))
     except Unavailable as error:
         return Examined(await _locked(conn, error))
     return found._replace(findings=[*found.findings, *waiting])
@@ -190,12 +190,14 @@ async def _locked(conn: AsyncConnection, error: Unavailable) -> list[Finding]:
     return of_check(LOCKS, [Finding(False, text) for text in await keepers(conn) or [str(error)]])
 
 
-async def _missing(conn: AsyncConnection, error: Unprepared) -> list[Finding]:
-    """What of the schema is gone, so that `error` came of it. Raises `error` where nothing is."""
-    missing = await missing_findings(conn)
-    if not missing:
-        raise error
-    return of_check("schema", missing)
+async def _lacking(conn: AsyncConnection, settings: Settings, error: Unprepared) -> list[Finding]:
+    """What of the schema is gone, or else of the account's rights: `error` came of it. Raises `error` for neither."""
+    if missing := await missing_findings(conn):
+        return of_check("schema", missing)
+    rights = await asyncio.to_thread(account_findings, settings.database_url or "")
+    if lacking := [finding for finding in rights if finding.is_hindrance]:
+        return of_check("roles", lacking)
+    raise error
 
 
 async def _examined(conn: AsyncConnection, client: Client, settings: Settings, tail: SharedTail) -> Examined:

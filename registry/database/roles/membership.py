@@ -48,7 +48,7 @@ def grant(conn: Connection[Any], role: str, login: str) -> list[str]:
             f"{role} has rights in database {', '.join(described.open_elsewhere)}, too, to which anybody may connect: "
             f"{login} would have them there as well; run there: imi-registry roles setup"
         )
-    if role != OWNER and role in found.missing:
+    if role != OWNER and found.lacking(role):
         raise Conflict(
             f"{role} has not all its rights in database {found.database.name}; run: imi-registry roles setup"
         )

@@ -28,6 +28,7 @@ def steps(conn: Connection[Any], *, hand_over: bool = False) -> list[Step]:
         *_closing(conn, found),
         *_schema(conn, found),
         *_rights(found),
+        *_calls(found),
         *(handover(conn, found) if hand_over else ()),
     ]
 
@@ -116,3 +117,13 @@ def _rights(found: Roles) -> Iterator[Step]:
     made = [role.name for role in found.roles if not role.exists and role.name != OWNER]
     if lacking or made:
         yield Step(f"rights are missing of {', '.join([*lacking, *made])}", GRANT_RIGHTS)
+
+
+def _calls(found: Roles) -> Iterator[Step]:
+    """To the roles, and not to everybody: somebody took that from everybody."""
+    if found.closed:
+        functions = sorted({name for names in found.closed.values() for name in names})
+        yield Step(
+            f"functions that everybody may call elsewhere are closed to {', '.join(found.closed)}",
+            f"GRANT EXECUTE ON ROUTINE {', '.join(functions)} TO {', '.join(found.closed)}",
+        )

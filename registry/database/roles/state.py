@@ -8,6 +8,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from registry.database.errors import translated
+from registry.database.roles.calls import closed_to
 
 OWNER = "imi_owner"
 ROLES = {
@@ -82,6 +83,9 @@ WHERE NOT CASE
 END
 ORDER BY 1, 2
 """
+
+_MAY_ASK: LiteralString = "SELECT has_function_privilege('public.role_rights()', 'EXECUTE')"
+"""Everybody may call it, as most functions, unless they are closed."""
 
 _DATABASE: LiteralString = """
 SELECT
@@ -161,7 +165,13 @@ class Roles(NamedTuple):
     database: Database
     roles: list[Role]
     missing: dict[str, list[str]]
-    """Rights that a role should have in this database and has not, by its name."""
+    """Rights of its own that a role should have in this database and has not, by its name."""
+    closed: dict[str, list[str]]
+    """Functions that everybody is to call, and a role may not, by its name."""
+
+    def lacking(self, role: str) -> list[str]:
+        """What it should have and has not, of both kinds."""
+        return [*self.missing.get(role, []), *(f"EXECUTE ON {name}" for name in self.closed.get(role, []))]
 
 
 def roles_of(conn: Connection[Any]) -> Roles:
@@ -173,6 +183,7 @@ def roles_of(conn: Connection[Any]) -> Roles:
         with conn.cursor(row_factory=class_row(Role)) as role_cursor:
             found = role_cursor.execute(_ROLES, names).fetchall()
         missing: dict[str, list[str]] = {}
-        for name, right in conn.execute(_MISSING, {}):
+        ((may_ask,),) = conn.execute(_MAY_ASK).fetchall()
+        for name, right in conn.execute(_MISSING, {}) if may_ask else ():
             missing.setdefault(name, []).append(right)
-        return Roles(database, found, missing)
+        return Roles(database, found, missing, closed_to(conn, [name for name in ROLES if name != OWNER]))

@@ -13,6 +13,7 @@ from publisher.agreement.bucket import connect_bucket
 from publisher.agreement.health import AgreementHealth
 from publisher.agreement.keeper import Keeper
 from publisher.agreement.standing import Standing
+from publisher.doctor.examination import examine
 from registry.commands import COMMANDS
 from registry.commands.catalogue import PROJECT_ID, WORKTREE_ID
 from tests.support.commandline import command_line
@@ -50,6 +51,18 @@ async def test_relay_applier_and_queries_work_under_urls_of_their_own(world: Wor
     for part in ("publisher", "applier", "reader"):
         assert any(user in urls[part] for user in users), "each part is a user of its own"
     assert not any(user in urls["owner"] for user in users), "nobody is the owner"
+
+
+async def test_doctor_names_functions_that_are_closed_to_the_role_of_its_login(
+    world: World, urls: dict[str, str]
+) -> None:
+    with connect(urls["owner"]) as conn:
+        conn.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC")
+    for part in ("publisher", "reader"):
+        found = await examine(world.at(database=urls[part]).settings())
+        (told,) = [finding.text for finding in found if finding.check == "roles"]
+        assert told.startswith(f"role imi_{part} lacks ")
+        assert told.endswith("…: imi-registry roles setup")
 
 
 async def test_the_applier_carries_out_every_command(world: World, urls: dict[str, str]) -> None:
