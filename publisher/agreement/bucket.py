@@ -24,6 +24,7 @@ from registry.broker.errors import translated_nats
 from registry.broker.ordered import ordered_reader
 from registry.broker.stored import first_message
 from registry.errors import Invalid, NotFound
+from registry.validation import printable_origin
 
 DESCRIPTION = "Which id the project of each origin has, in all registries that agree."
 
@@ -67,7 +68,7 @@ class Bucket:
             standing, revision = await self._look(key)
             if standing is not None and (is_new or standing <= mine):
                 return standing
-            with translated_nats(f"cannot agree on the id of {remote_origin}"):
+            with translated_nats(f"cannot agree on the id of {origin_of(key)}"):
                 try:
                     await self._kv.update(key, mine.encode(), last=revision)
                 except nats.js.errors.KeyWrongLastSequenceError:  # somebody was first
@@ -81,7 +82,7 @@ class Bucket:
             standing, revision = await self._look(key)
             if standing is None:
                 return False
-            with translated_nats(f"cannot forget the id of {remote_origin}"):
+            with translated_nats(f"cannot forget the id of {origin_of(key)}"):
                 try:
                     await self._kv.delete(key, last=revision)
                 except nats.js.errors.KeyWrongLastSequenceError:
@@ -131,7 +132,8 @@ class Bucket:
 def _key(remote_origin: str) -> str:
     key = key_of(remote_origin)
     if key is None:
-        raise Invalid(f'remote origin "{remote_origin}" is not owner/repo on GitHub: registries cannot agree on it')
+        shown = printable_origin(remote_origin)
+        raise Invalid(f"remote origin {shown} is not owner/repo on GitHub: registries cannot agree on it")
     return key
 
 

@@ -10,7 +10,7 @@ from publisher.agreement.standing import Standing
 from publisher.settings import Settings
 from registry.errors import Unavailable
 from registry.log import log
-from registry.origin import derived_project_id
+from registry.origin import derived_project_id, normalized_origin
 
 
 async def agreed_id(settings: Settings, remote_origin: str, *, is_derived: bool, name: str) -> UUID | None:
@@ -31,6 +31,6 @@ async def agreed_id(settings: Settings, remote_origin: str, *, is_derived: bool,
             log.warning("nobody to agree with: the id is derived from the origin", reason=str(error))
             return derived
         raise Unavailable(
-            f"cannot register {remote_origin}: no quorum to agree on its id: {error}; "
+            f"cannot register {normalized_origin(remote_origin)}: no quorum to agree on its id: {error}; "
             "IMI_AGREEMENT_WITHOUT_QUORUM=derive registers it under the id that follows from its origin"
         ) from error

@@ -11,13 +11,14 @@ from pydantic import BaseModel
 from publisher.query_service.reader import Reader
 from registry import queries as asked
 from registry.errors import NotFound
+from registry.validation import printable, printable_origin
 
 Answer = Callable[[Reader, Any], Coroutine[Any, Any, BaseModel]]
 
 
 async def _project_by_origin(reader: Reader, request: asked.ProjectByOrigin) -> BaseModel:
     found = await reader.registry.on_host(request.host).get_project_by_origin(request.remote_origin)
-    return _found(found, f'remote_origin "{request.remote_origin}" is no active project')
+    return _found(found, f"remote_origin {printable_origin(request.remote_origin)} is no active project")
 
 
 async def _project_by_id(reader: Reader, request: asked.ProjectById) -> BaseModel:
@@ -52,8 +53,8 @@ async def _search_registry(reader: Reader, request: asked.SearchRegistry) -> Bas
 
 async def _worktree_by_path(reader: Reader, request: asked.WorktreeByPath) -> BaseModel:
     found = await reader.registry.on_host(request.host).get_worktree_by_path(request.path)
-    where = f' on host "{request.host}"' if request.host is not None else ""
-    return _found(found, f'path "{request.path}" is no active worktree{where}')
+    where = f" on host {printable(request.host)}" if request.host is not None else ""
+    return _found(found, f"path {printable(request.path)} is no active worktree{where}")
 
 
 async def _worktree_by_id(reader: Reader, request: asked.WorktreeById) -> BaseModel:
@@ -127,7 +128,7 @@ async def _host_id(reader: Reader, name: str | None) -> UUID | None:
         return None
     host = await reader.registry.host_named(name)
     if host is None:
-        raise NotFound(f'host "{name}" is no host')
+        raise NotFound(f"host {printable(name)} is no host")
     return host.id
 
 

@@ -15,6 +15,11 @@ from registry.urls import MOST_TOLD, without_credentials
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+NOT_SHOWN = "(not shown, since it may have a password in it)"
+_WITHOUT_PASSWORD = re.compile(r"git@[^@]*")
+_BEFORE_HOST = re.compile(r"^([A-Za-z+]+://)?.*@", re.DOTALL)
+_PARAMETERS = re.compile(r"[?#].*", re.DOTALL)
+_ORIGIN = re.compile(r"(?:[A-Za-z+]+://|git@|github\.com:)?(?:\*{3}@)?[^:@]*(?::[0-9]+)?(?:/[^:@]*)?|git@[^:@]+:[^:@]*")
 NOT_BLANK = r"\S"
 ONE_WORD = r"^\S+$"
 NOT_EMPTY = r"^[^\x00]+$"
@@ -152,3 +157,13 @@ def printable(value: Any) -> str:
     short = shown if len(shown) <= MOST_CHARACTERS else f"{shown[:MOST_CHARACTERS]}…"
     text = short.encode("utf-8", "backslashreplace").decode()
     return orjson.dumps(text).decode().replace("\\u0000", "\\0")
+
+
+def printable_origin(origin: str) -> str:
+    """As `printable`, of what was given as an origin; nothing of one in which a password may be and none is found.
+
+    The function `quote_origin` of the schema says the same; a test compares them.
+    """
+    shown = origin if _WITHOUT_PASSWORD.fullmatch(origin) else _BEFORE_HOST.sub(r"\1***@", origin, count=1)
+    shown = _PARAMETERS.sub("?***", shown)
+    return printable(shown) if _ORIGIN.fullmatch(shown) else NOT_SHOWN

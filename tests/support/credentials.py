@@ -32,6 +32,8 @@ SECRET_VALUES = [
     "https://user:" + "x" * 5000 + "s3cret@github.com",
     "see https://user:s3cret@github.com and mail@example.com",
 ]
+ORIGINS = ['https://user:pa"ss s3cret@github.com/o/r', "https://user:s3cret", "user:s3cret:github.com/o/r"]
+"""Where an origin is meant these are none, and have a credential."""
 HARMLESS = [
     "git@github.com:owner/repo.git",
     "feat-x@engine",

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from registry.database import Registry
 from registry.queries import QUERIES
 from tests.support.client.queries import ask, control
+from tests.support.credentials import ORIGINS, SECRET_VALUES
 from tests.support.world import World
 
 ORIGIN = "git@github.com:ada/engine.git"
@@ -58,6 +59,15 @@ async def test_a_refusal_names_field_value_and_rule(
 
     # then the service is still there
     assert json.loads((await ask(world, "stats")).data)["total_projects"] == 0
+
+
+async def test_no_refusal_has_the_credential_of_an_origin_that_is_asked_for(service: None, world: World) -> None:
+    for value in SECRET_VALUES + ORIGINS:
+        answer = await ask(world, "project_by_origin", json.dumps({"remote_origin": value}).encode())
+        assert answer.headers is not None
+        told = answer.headers["Nats-Service-Error"]
+        assert "is no active project" in told
+        assert "s3cret" not in told
 
 
 async def test_the_service_is_found_by_standard_tools(service: None, world: World) -> None:

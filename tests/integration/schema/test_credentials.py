@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from registry.urls import without_credentials
-from tests.support.credentials import HARMLESS, SECRET_VALUES
+from registry.validation import NOT_SHOWN, printable_origin
+from tests.support.credentials import HARMLESS, ORIGINS, SECRET_VALUES
 
 Conn = psycopg.Connection[Any]
 
@@ -94,3 +95,10 @@ def test_the_database_and_the_programs_hide_the_same(database: str) -> None:
         for value in SECRET_VALUES + HARMLESS:
             hidden = conn.execute("SELECT without_credentials(%s)", (value,)).fetchone()
             assert hidden == (without_credentials(value),)
+
+
+def test_the_database_and_the_programs_show_the_same_of_an_origin(database: str) -> None:
+    with psycopg.connect(database) as conn:
+        for value in SECRET_VALUES + HARMLESS + ORIGINS:
+            (by_database,) = conn.execute("SELECT quote_origin(%s)", (value,)).fetchone() or ("",)
+            assert (by_database == NOT_SHOWN) == (printable_origin(value) == NOT_SHOWN), value
