@@ -97,6 +97,10 @@ def test_a_replica_that_follows_becomes_no_mirror(following: Pair, cli: CommandL
     assert done.err == (
         "imi-registry: this registry is a replica of headquarters and follows it: imi-registry replica drop\n"
     )
+    with pytest.raises(
+        psycopg.errors.ObjectNotInPrerequisiteState, match="is a replica of headquarters and follows it"
+    ):
+        following.at_replica("SELECT begin_mirror('elsewhere', 's', true)")
     histories.write(following.source)
     following.assert_same()
 
