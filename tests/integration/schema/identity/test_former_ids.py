@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.schema.rows import ORIGIN, dictionaries, new_project, new_worktree, row, scalar
+from tests.support.services import wait_until
 
 CALLS = {
     "update": "SELECT update_project(%s, 'new name')",
@@ -99,3 +100,26 @@ def test_a_registration_that_waits_for_the_new_id_is_told_it(database):
                     assert not call.done()
             merging.commit()
             assert call.result(60) == now
+
+
+def test_an_id_is_adopted_while_the_events_of_earlier_rows_are_written(database):
+    with dictionaries(database) as conn:
+        former, now = new_project(conn, ORIGIN), uuid4()
+        new_worktree(conn, former, "feat-a")
+        conn.execute("INSERT INTO outbox_backlog (entity, row_id) VALUES ('project', %s)", [str(former)])
+    with (
+        dictionaries(database) as watch,
+        dictionaries(database) as adopting,
+        dictionaries(database) as writing,
+        psycopg.connect(database) as holder,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        holder.execute("SELECT FROM worktrees FOR UPDATE")
+        adopted = threads.submit(scalar, adopting, "SELECT adopt_project_id(%s, %s)", former, now)
+        wait_until(lambda: scalar(watch, "SELECT cardinality(pg_blocking_pids(%s))", adopting.info.backend_pid))
+        written = threads.submit(scalar, writing, "SELECT backfill_outbox()")
+        wait_until(lambda: scalar(watch, "SELECT cardinality(pg_blocking_pids(%s))", writing.info.backend_pid))
+        holder.commit()
+        assert adopted.result(60) == now
+        assert written.result(60) == 1
+        assert scalar(watch, "SELECT max(entity_id::text) FROM outbox WHERE data ? 'backfill'") == str(now)
