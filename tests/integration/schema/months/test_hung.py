@@ -16,6 +16,16 @@ from tests.support.schema.months import fill
 
 Conn = psycopg.Connection[Any]
 
+PARTS = """
+FROM pg_class AS c
+WHERE c.relkind = 'r' AND (
+    c.oid = 'agent_activities'::regclass
+    OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'agent_activities'::regclass)
+)
+"""
+"""What has the rows: the table, or its months."""
+STORAGE = "SELECT DISTINCT reloptions, (SELECT t.reloptions FROM pg_class t WHERE t.oid = c.reltoastrelid)" + PARTS  # noqa: S608  # of constants
+
 
 def test_what_others_hung_on_the_table_goes_with_it(database: str, admin_url: str) -> None:
     fill(database, activities=10)
@@ -23,6 +33,12 @@ def test_what_others_hung_on_the_table_goes_with_it(database: str, admin_url: st
         name = sql.Identifier(somebody.name)
         conn.execute("CREATE VIEW v AS SELECT id, description FROM agent_activities WHERE agent_id = 'a'")
         conn.execute("CREATE INDEX by_path ON agent_activities (file_path)")
+        conn.execute(
+            """CREATE INDEX "by ""path"", \\1 ON public.agent_activities USING it" ON agent_activities (file_path)"""
+        )
+        for (part,) in conn.execute(f"SELECT oid::regclass::text {PARTS}".encode()).fetchall():
+            options = "fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, toast.autovacuum_enabled = off"
+            conn.execute(f"ALTER TABLE {part} SET ({options})".encode())
         conn.execute(
             "CREATE TRIGGER t AFTER INSERT ON agent_activities EXECUTE FUNCTION suppress_redundant_updates_trigger()"
         )
@@ -34,11 +50,12 @@ def test_what_others_hung_on_the_table_goes_with_it(database: str, admin_url: st
         for by_month in (True, False):
             before = hung(conn)
             months.move(conn, by_month=by_month)
+            conn.execute("SELECT make_activity_months(5)")
             assert hung(conn) == before
 
 
 def hung(conn: Conn) -> list[object]:
-    """Triggers, indexes, rights and views of the table."""
+    """Triggers, indexes, rights, storage parameters and views of the table."""
     queries = (
         "SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger"
         " WHERE tgrelid = 'agent_activities'::regclass ORDER BY tgname",
@@ -50,6 +67,7 @@ def hung(conn: Conn) -> list[object]:
         "SELECT relname, relacl, pg_get_viewdef(oid), reloptions FROM pg_class WHERE relname LIKE 'v%'"
         " AND relnamespace = 'public'::regnamespace ORDER BY 1",
         "SELECT count(*) FROM v",
+        STORAGE,
     )
     return [conn.execute(query.encode()).fetchall() for query in queries]
 
