@@ -7,13 +7,23 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError, best_match
 
 from registry.schemas import files
+from registry.validation import nearest_time
 
 _TYPE = re.compile(r"imi\.(?P<name>[a-z_]+\.[a-z_]+)\.(?P<version>v[0-9]+)")
 _MOST_CHARACTERS = 80
+_FORMATS = Draft202012Validator.FORMAT_CHECKER
+_OF_EVENTS = FormatChecker()
+_OF_EVENTS.checkers = dict(_FORMATS.checkers)
+"""What is in the data of an event that is older than a rule: a time as PostgreSQL has it, too (docs/schema.md)."""
+
+
+@_OF_EVENTS.checks("date-time")
+def _is_time(value: object) -> bool:
+    return bool(_FORMATS.conforms(nearest_time(value), "date-time"))
 
 
 def faults(message: object) -> Iterator[str]:
@@ -29,15 +39,15 @@ def faults(message: object) -> Iterator[str]:
         if document is not None:
             yield from _faults(documents[envelope], message, "")
             if "data" in message:
-                yield from _faults(document, message["data"], "data")
+                yield from _faults(document, message["data"], "data", _OF_EVENTS if folder == "events" else _FORMATS)
             if folder == "events" and message.get("dataschema") != document["$id"]:
                 yield f"dataschema: {_short(message.get('dataschema'))} is not '{document['$id']}'"
             return
     yield f"type: {_short(message.get('type'))} is no event or command of this contract"
 
 
-def _faults(document: dict[str, Any], value: object, root: str) -> Iterator[str]:
-    validator = Draft202012Validator(document, format_checker=Draft202012Validator.FORMAT_CHECKER)
+def _faults(document: dict[str, Any], value: object, root: str, formats: FormatChecker = _FORMATS) -> Iterator[str]:
+    validator = Draft202012Validator(document, format_checker=formats)
     for error in sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path]):
         deepest = best_match([error]) or error
         path = [root] if root else []

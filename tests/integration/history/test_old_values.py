@@ -6,6 +6,7 @@ import asyncio
 import io
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -164,6 +165,18 @@ async def test_the_command_line_tells_events_with_it(world: World, old: Old) -> 
             done = await asyncio.to_thread(run, "events", *command, **given)
             assert done.returncode == 0, done.stderr
             assert "Traceback" not in done.stderr
+
+
+async def test_its_events_keep_to_the_contract(world: World, old: Old, tmp_path: Path) -> None:
+    given = {"DATABASE_URL": world.database, "NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
+    told = tmp_path / "events.jsonl"
+    async with world.relay(), world.history():
+        await world.drained()
+        done = await asyncio.to_thread(run, "events", "replay", "--json", **given)
+    told.write_text(done.stdout)
+    checked = await asyncio.to_thread(run, "schemas", "check", str(told))
+    assert checked.returncode == 0, checked.stdout
+    assert "messages keep to the contract" in checked.stdout
 
 
 async def test_the_events_tell_all_and_what_is_exported_can_be_imported(

@@ -226,6 +226,7 @@ def test_documents_are_listed_and_shown_by_any_of_their_names() -> None:
         (EVENT | {"data": {"table": "x" * 10_000}}, f"data.table: '{'x' * 79}… is not one of ['projects', "),
         (EVENT | {"data": {}}, "data: 'table' is a required property"),
         (EVENT | {"time": "noon"}, "time: 'noon' is not a 'date-time'"),
+        (EVENT | {"time": "infinity"}, "time: 'infinity' is not a 'date-time'"),
         (EVENT | {"id": 5}, "id: 5 is not of type 'string'"),
         (EVENT | {"causationid": "me"}, "causationid: 'me' is not a 'uuid'"),
         (EVENT | {"dataschema": "urn:x"}, "dataschema: 'urn:x' is not 'urn:imi:registry:event:registry.truncated:v1'"),
