@@ -209,9 +209,8 @@ def phantoms(
 
     Example: imi-registry phantoms --compensate
     """
-    import json
-
     from publisher.history import compensation
+    from registry import exact
 
     with installation(state_dir, "database_url", "nats_url", database_url=database_url, nats_url=nats_url) as settings:
         located_schema(settings.database_url)
@@ -219,7 +218,7 @@ def phantoms(
     if as_json:
         written = {one.phantom.event_id: one.event for one in done}
         lines = [{**phantom._asdict(), "compensated_by": written.get(phantom.event_id)} for phantom in found]
-        emit_document(json.dumps(lines))
+        emit_document(exact.dumps(lines).decode())
         return
     for phantom in found:
         write(f"{phantom.sequence:>9} {phantom.time} {phantom.entity}.{phantom.action} {phantom.row or ''}".rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from publisher.doctor import examine
 from publisher.doctor.findings import Finding
 from publisher.history import compensation, phantoms
 from publisher.outbox.known import known_stream
+from tests.support.cli.forked import run
 from tests.support.world import World
 
 BEYOND = 2**62
@@ -155,3 +157,15 @@ async def test_of_phantoms_of_no_row_before_which_there_are_others_nobody_says_t
 
     assert (told.is_well, told.is_hindrance) == (False, False)
     assert "imi-registry phantoms lists the older ones" in told.text
+
+
+async def test_a_number_with_digits_that_a_double_does_not_have_is_listed_as_it_is(world: World) -> None:
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    await publish(world, {"data": {"metadata": {"price": orjson.Fragment("1.10")}}})
+    places = {"DATABASE_URL": world.database, "NATS_URL": world.nats_url, "IMI_PREFIX": world.prefix}
+
+    ran = await asyncio.to_thread(run, "phantoms", "--json", **places)
+
+    assert (ran.returncode, '"price":1.10' in ran.stdout) == (0, True), ran.stderr
