@@ -123,6 +123,8 @@ def phantom_in(payload: bytes, sequence: int) -> Phantom:
     entity, action, entity_id = what_happened(envelope)
     project_id = envelope.get("partitionkey")
     data = None if "dataref" in envelope else envelope.get("data") or None
+    if data is not None:
+        data.pop("change", None)  # of the shared stream, where it says what happened, and not what the row is
     if entity == "worktree_type" and data is not None:
         type_id = data.get("type_id")
         if type(type_id) is not int or type_id not in TYPE_IDS:

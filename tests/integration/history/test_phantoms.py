@@ -41,6 +41,7 @@ async def publish(world: World, *told: dict[str, Any]) -> None:
         event = {"id": str(uuid4()), "type": "imi.project.updated.v1", "subject": f"project/{ID}"}
         event |= {"time": "2026-01-01T00:00:00Z", "data": {"name": "p"}, **attributes}
         headers = {"Imi-Outbox-Id": "999999999", "Nats-Msg-Id": str(uuid4())}
+        headers |= {"Imi-Source": world.profile.source} if world.profile.is_shared else {}
         await world.nats.jetstream().publish(world.foreign_subject, orjson.dumps(event), headers=headers)
 
 
@@ -169,3 +170,20 @@ async def test_a_number_with_digits_that_a_double_does_not_have_is_listed_as_it_
     ran = await asyncio.to_thread(run, "phantoms", "--json", **places)
 
     assert (ran.returncode, '"price":1.10' in ran.stdout) == (0, True), ran.stderr
+
+
+@pytest.mark.parametrize("profile", ["bloodbank"], indirect=True)
+@pytest.mark.usefixtures("profile")
+async def test_what_takes_a_phantom_of_the_shared_stream_back_says_what_happens_now(world: World) -> None:
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    told = {"type": "bloodbank.workspace.project.updated", "subject": world.foreign_subject}
+    await publish(world, {**told, "ordering_key": f"project:{ID}", "data": {"change": "updated", "name": "p"}})
+
+    _, written = await compensation.run(world.settings(), compensate=True)
+    async with world.relay():
+        await world.drained()
+
+    assert [one.event for one in written] == ["project.deleted"]
+    assert (await world.published())[-1].envelope["data"]["change"] == "deleted"
