@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from publisher.doctor.findings import Finding
 from publisher.history import phantoms
-from publisher.history.compensation import ROW, uncompensated
+from publisher.history.compensation import standing
 from publisher.history.shared_tail import SharedTail
 from publisher.outbox.known import Known
 from publisher.settings import Settings
@@ -62,7 +62,7 @@ async def _phantoms(
     """What to say of events of a database that is gone: of all, or of the newest."""
     read = [await phantoms.read_phantom(jetstream, stream, sequence) for sequence in sequences]
     found = [phantom for phantom in read if phantom is not None]
-    left = await uncompensated(conn, found)
+    left, taken_back = await standing(conn, found)
     kinds = Counter(f"{phantom.entity}.{phantom.action}" for phantom in found)
     number = len(sequences) if is_all else f"at least {len(sequences)}"
     told = (
@@ -75,8 +75,8 @@ async def _phantoms(
             f"{told}; consumers have seen them, so restore a newer backup, or let imi-registry phantoms --compensate "
             "tell consumers how things are",
         )
-    # They are taken back in one transaction: where those of the newest are that are of rows, the older ones are, too.
-    if is_all or any(phantom.entity in ROW and phantom.row for phantom in found):
-        return Finding(True, f"{told}; what they told of rows was taken back, or was of no row")
-    older = "these were of no row, and imi-registry phantoms lists the older ones"
+    # They are taken back in one transaction: where one of the newest was, the older ones were, too.
+    if is_all or taken_back:
+        return Finding(True, f"{told}; what they told of rows was taken back or is so, or was of no row")
+    older = "what these told is so, or was of no row, and imi-registry phantoms lists the older ones"
     return Finding(False, f"{told}; {older}", is_hindrance=False)

@@ -52,6 +52,12 @@ ROW = {
 }
 FIRST = {"project": "registered", "worktree": "created", "worktree_type": "added"}
 LAST = {"project": "deleted", "worktree": "deleted", "worktree_type": "removed"}
+THERE = {
+    "project": "SELECT id::text FROM public.projects WHERE id = ANY(%s::uuid[])",
+    "worktree": "SELECT id::text FROM public.worktrees WHERE id = ANY(%s::uuid[])",
+    "worktree_type": "SELECT id::text FROM public.worktree_types WHERE id = ANY(%s::int[])",
+}
+"""Which of these rows there are."""
 
 AS_IT_IS = """
 INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
@@ -104,13 +110,26 @@ async def run(settings: Settings, *, compensate: bool) -> tuple[list[Phantom], l
         return found, await write(conn, found) if compensate else []
 
 
-async def uncompensated(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Phantom]:
-    """The last phantom of each row of which consumers still believe something else. Raises `Unavailable`."""
+async def standing(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> tuple[list[Phantom], list[Phantom]]:
+    """Of the last phantom of each row, those of which consumers still believe something else, and those taken back.
+
+    What told that a row is gone is neither where it is so. Raises `Unavailable`.
+    """
     last = {(phantom.entity, phantom.row): phantom for phantom in phantoms if phantom.entity in ROW and phantom.row}
+    there: set[str] = set()
     with translated():
         found = await conn.execute(DONE, [[phantom.event_id for phantom in last.values()], ACTOR])
         done = {row[0] for row in await found.fetchall()}
-    return [phantom for phantom in last.values() if phantom.event_id not in done]
+        for entity, query in THERE.items():
+            found = await conn.execute(query, [[one.row for one in last.values() if _is_last(one, entity)]])
+            there.update(row[0] for row in await found.fetchall())
+    wrong = [one for one in last.values() if one.row in there or not _is_last(one, one.entity)]
+    return [one for one in wrong if one.event_id not in done], [one for one in last.values() if one.event_id in done]
+
+
+def _is_last(phantom: Phantom, entity: str) -> bool:
+    """Whether it told that a row of this entity is gone."""
+    return (phantom.entity, phantom.action) == (entity, LAST[entity])
 
 
 async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Compensated]:
@@ -121,7 +140,8 @@ async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Comp
     `sequence` than what it takes back.
     """
     order = list(ROW)
-    left = sorted(await uncompensated(conn, phantoms), key=lambda phantom: order.index(phantom.entity))
+    left, _ = await standing(conn, phantoms)
+    left.sort(key=lambda phantom: order.index(phantom.entity))
     gone: list[Phantom] = []
     written: list[Compensated] = []
     with translated():
@@ -130,7 +150,7 @@ async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Comp
                 highest = max(phantom.outbox_id for phantom in phantoms)
                 await conn.execute(BEYOND, {"highest": Int8(highest), "most": Int8(MOST_PASSED)})
             for phantom in left:
-                action = FIRST[phantom.entity] if phantom.action == LAST[phantom.entity] else "updated"
+                action = FIRST[phantom.entity] if _is_last(phantom, phantom.entity) else "updated"
                 if await _tell(conn, phantom, action):
                     written.append(Compensated(phantom, f"{phantom.entity}.{action}"))
                 else:
@@ -153,7 +173,7 @@ async def _tell(conn: AsyncConnection, phantom: Phantom, action: str) -> bool:
 
 async def _tell_gone(conn: AsyncConnection, phantom: Phantom) -> Compensated:
     """Tell that there is no such row, with what was told of it."""
-    if phantom.action == LAST[phantom.entity] or phantom.data is None:
+    if _is_last(phantom, phantom.entity) or phantom.data is None:
         return Compensated(phantom, "")
     action = LAST[phantom.entity]
     is_type = phantom.entity == "worktree_type"

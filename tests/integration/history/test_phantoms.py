@@ -126,6 +126,25 @@ async def test_a_phantom_whose_ids_are_in_capitals_is_taken_back_once(world: Wor
     assert (await about_phantoms(world)).is_well
 
 
+async def test_a_phantom_that_deleted_a_row_needs_to_be_taken_back_only_where_the_row_is_there(world: World) -> None:
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    removed = {**OF_A_TYPE, "type": "imi.worktree_type.removed.v1", "data": {"type_id": 999}}
+    await publish(world, {"type": "imi.project.deleted.v1"}, removed)
+
+    found, written = await compensation.run(world.settings(), compensate=True)
+    assert ([phantom.row for phantom in found], written) == ([ID, "999"], [])
+    assert (await about_phantoms(world)).is_well
+
+    ((project,), *_) = world.rows("SELECT id FROM projects")
+    await publish(world, {"type": "imi.project.deleted.v1", "subject": f"project/{project}"})
+    assert not (await about_phantoms(world)).is_well
+    _, written = await compensation.run(world.settings(), compensate=True)
+    assert [one.event for one in written] == ["project.registered"]
+    assert (await about_phantoms(world)).is_well
+
+
 async def test_more_phantoms_than_a_service_looks_at_are_all_listed_and_taken_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,14 +164,19 @@ async def test_more_phantoms_than_a_service_looks_at_are_all_listed_and_taken_ba
     assert (told.is_well, "holds at least 3 events" in told.text) == (True, True)
 
 
-async def test_of_phantoms_of_no_row_before_which_there_are_others_nobody_says_that_all_is_well(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "newest",
+    [{"type": "imi.activity.logged.v1", "subject": f"activity/{ID}"}, {"type": "imi.project.deleted.v1"}],
+    ids=["of no row", "of a row that is gone"],
+)
+async def test_of_phantoms_of_nothing_wrong_before_which_there_are_others_nobody_says_that_all_is_well(
+    world: World, monkeypatch: pytest.MonkeyPatch, newest: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(phantoms, "LOOKED_AT", 3)
     async with world.relay():
         world.write(1)
         await world.drained()
-    await publish(world, {}, *3 * [{"type": "imi.activity.logged.v1", "subject": f"activity/{ID}"}])
+    await publish(world, {"subject": f"project/{uuid4()}"}, *3 * [newest])
 
     told = await about_phantoms(world)
 
