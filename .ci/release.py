@@ -56,6 +56,7 @@ CLASSIFIERS = {
     "Python Software Foundation License": "PSF-2.0",
 }
 """What older packages say instead."""
+NO_DATABASE = "no database of them can be reached from here"
 SEPARATOR = re.compile(r"; | AND | OR ")
 EXPLAINED = dict.fromkeys(["psycopg", "psycopg-binary", "psycopg-pool"], "LGPL-3.0: unchanged, and can be exchanged")
 """Packages that say something else, and why they may be there."""
@@ -218,14 +219,13 @@ def invalid(text: str, version: str) -> list[str]:
 def audit() -> None:
     """Look all packages, pinned and vendored, up among known vulnerabilities. Ends the program where one has any.
 
-    Skipped, with a line that says so, for those of which no database can be reached from here.
+    Skipped, with a line that says so, for those of which no database can be reached from here, or has no answer.
     """
     found = []
-    pinned, without_answer = vulnerabilities()
+    pinned, skipped = vulnerabilities()
     shipped = vendored.vulnerabilities()
-    skipped = [f"the packages of {file}" for file in without_answer] + ["the vendored packages"] * (shipped is None)
-    for what in skipped:
-        print(f"vulnerabilities: skipped for {what}, no database of them can be reached from here")
+    for what in skipped + [f"the vendored packages, {NO_DATABASE}"] * (shipped is None):
+        print(f"vulnerabilities: skipped for {what}")
     for which, known in {"pinned": pinned, "vendored": shipped or {}}.items():
         faults = [f"{package}: {fault}" for package, ids in known.items() for fault in ids]
         if known and not faults:
@@ -236,28 +236,31 @@ def audit() -> None:
 
 
 def vulnerabilities() -> tuple[dict[str, list[str]], list[str]]:
-    """Those that are known of what is pinned, by package; and the files of whose packages no database told anything."""
+    """Those that are known of what is pinned, by package; and of what no database told anything, and why."""
     known: dict[str, list[str]] = {}
-    without_answer = []
+    skipped = []
     for pins in sorted(ROOT.glob("constraints*.txt"), key=lambda file: len(file.name)):  # what users install is first
-        packages = audited(pins)
+        answers = audited(pins)
+        packages = [answer for answer in answers if "skip_reason" not in answer]
         if not packages:
-            without_answer.append(pins.name)
+            skipped.append(f"the packages of {pins.name}, {NO_DATABASE}")
+        else:
+            skipped += [f"{one['name']} of {pins.name}: {one['skip_reason']}" for one in answers if one not in packages]
         for package in packages:  # one may be in several files
             ids = known.setdefault(f"{package['name']} {package['version']}", [])
             ids += [fault["id"] for fault in package["vulns"] if fault["id"] not in ids]
-    return known, without_answer
+    return known, skipped
 
 
 def audited(pins: Path) -> list[dict[str, Any]]:
-    """The packages of a file that a database was asked about, each with `vulns`; none where there is no database."""
+    """What pip-audit says of each package of a file, `vulns` or a `skip_reason`; nothing where there is no database."""
     command = [tool("pip-audit"), "--require-hashes", "--disable-pip", "--progress-spinner=off", "-f", "json"]
     done = subprocess.run([*command, "-r", str(pins)], cwd=ROOT, capture_output=True, text=True, check=False)
     try:
-        packages = json.loads(done.stdout)["dependencies"]
+        answers: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except ValueError:  # it says on standard error what it could not reach
         return []
-    return [package for package in packages if "skip_reason" not in package]
+    return answers
 
 
 def tool(name: str) -> str:

@@ -30,17 +30,25 @@ def answers(program: Path, text: str) -> None:
     program.chmod(0o755)
 
 
+def pinned() -> list[str]:
+    return sorted((file.name for file in release.ROOT.glob("constraints*.txt")), key=len)
+
+
 def test_a_package_with_a_known_vulnerability_ends_the_release_with_its_name(pip_audit: Path) -> None:
     answers(pip_audit, json.dumps({"dependencies": [VULNERABLE, FINE, NOT_KNOWN]}))
     with pytest.raises(SystemExit, match=r"known vulnerabilities: a 1: CVE-1$"):
         release.audit()
 
 
-def test_packages_without_one_are_counted(pip_audit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_packages_without_one_are_counted_and_those_of_which_nothing_is_known_named(
+    pip_audit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     answers(pip_audit, json.dumps({"dependencies": [FINE, NOT_KNOWN]}))
     release.audit()
     assert capsys.readouterr().out == (
-        SKIPPED.format("vendored packages") + "vulnerabilities: none is known of the 1 pinned packages\n"
+        "".join(f"vulnerabilities: skipped for c of {file}: not found\n" for file in pinned())
+        + SKIPPED.format("vendored packages")
+        + "vulnerabilities: none is known of the 1 pinned packages\n"
     )
 
 
@@ -50,8 +58,7 @@ def test_the_audit_is_skipped_where_no_database_can_be_reached(
 ) -> None:
     answers(pip_audit, text)
     release.audit()
-    files = sorted((file.name for file in release.ROOT.glob("constraints*.txt")), key=len)
-    skipped = [*(f"packages of {file}" for file in files), "vendored packages"]
+    skipped = [*(f"packages of {file}" for file in pinned()), "vendored packages"]
     assert sorted(capsys.readouterr().out.splitlines(keepends=True)) == sorted(map(SKIPPED.format, skipped))
 
 
