@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
@@ -11,6 +12,9 @@ from publisher.web.console.sources.lines import COLUMNS, SAID, SMALL, Line
 from registry.errors import RegistryError
 
 MOST = 12
+MOST_MATCHES = 30
+OF_A_KIND = 20
+"""As many as `search_registry` gives of each."""
 LATEST = 5_000
 """Events among which a text, or an id that has no index, is looked for."""
 
@@ -22,7 +26,7 @@ SELECT
     concat_ws('/', CASE WHEN m.kind <> 'project' THEN left(m.project_name, 200) END, left(m.name, 200)) AS name,
     left(m.place, 300) AS about,
     m.excerpt
-FROM public.search_registry(%(text)s, 30) AS m
+FROM public.search_registry(%(text)s, %(most)s) AS m
 """
 
 # The middle of a word, which no index has: one pass over the table, which ends where enough is found.
@@ -115,28 +119,34 @@ class Results(NamedTuple):
     events: list[Line]
     problems: list[str]
     """What could not be looked up, and why."""
+    is_cut: bool = False
+    """Whether there are more things than these, or may be."""
 
 
 async def search(database: Database, text: str) -> Results:
     """What `text` may mean. A part that fails says so beside what the others found."""
     id_ = _id(text)
-    values = {"text": text, "id": id_, "most": MOST}
-    queries = [IDS, COMMANDS] if id_ else [MATCHES, WORKTREES, AGENTS]
+    values = {"text": text, "id": id_}
+    queries = {IDS: MOST, COMMANDS: MOST} if id_ else {MATCHES: MOST_MATCHES, WORKTREES: MOST, AGENTS: MOST}
     things: list[Found] = []
     problems: list[str] = []
-    for query in queries:  # one after the other: a search takes one connection of the three
+    is_cut = False
+    for query, most in queries.items():  # one after the other: a search takes one connection of the three
         if query is WORKTREES and any(thing.kind == "worktree" for thing in things):
             continue
         try:
-            things += await database.rows(Found, query, values)
+            found = await database.rows(Found, query, values | {"most": most + 1})
         except RegistryError as error:
             problems.append(str(error))
+        else:
+            things += found[:most]
+            is_cut |= len(found) > most or OF_A_KIND in Counter(thing.kind for thing in found).values()
     try:
-        events = await database.rows(Line, EVENTS, values)
+        events = await database.rows(Line, EVENTS, values | {"most": MOST})
     except RegistryError as error:
         events = []
         problems.append(str(error))
-    return Results(things, events, list(dict.fromkeys(problems)))
+    return Results(things, events, list(dict.fromkeys(problems)), is_cut)
 
 
 def _id(text: str) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 from uuid import uuid4
 
 import psycopg
+import pytest
 
 from registry.client import RegistryClient, Sending
 from tests.integration.web.console.test_reading import registered
@@ -44,6 +46,24 @@ async def test_a_command_and_its_conversation_are_found_by_their_ids(world: Worl
             await client.send("project.register", data, Sending(command_id=command, correlation_id=conversation))
         assert f'href="/commands/{command}"' in await found(visitor, str(command))
         assert "project.registered" in await found(visitor, str(conversation))
+
+
+@pytest.mark.parametrize(
+    ("projects", "worktrees", "shown", "is_told"),
+    [(19, 0, 19, False), (21, 0, 20, True), (16, 14, 30, False), (16, 15, 30, True)],
+)
+async def test_that_there_may_be_more_than_is_shown_is_told(
+    world: World, projects: int, worktrees: int, shown: int, is_told: bool
+) -> None:
+    for number in range(projects):
+        world.rows("SELECT register_project(%s, %s)", f"flume-{number}", f"git@github.com:a/{number}.git")
+    for number in range(worktrees):
+        values = f"flume-{number}", f"feat/{number}", f"/w/{number}"
+        world.rows("SELECT register_worktree((SELECT id FROM projects LIMIT 1), 'feat', %s, %s, %s)", *values)
+    async with served(world, works=False) as (visitor, _):
+        text = await visitor.until("/search?q=flume", "flume-1")
+    things = re.findall('<span class="badge (?:project|worktree)"', text)
+    assert (len(things), "There may be more" in text) == (shown, is_told)
 
 
 async def test_a_search_is_bounded(world: World) -> None:
