@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from publisher.outbox import known
 from publisher.web.console.console import Console, console_of
 from publisher.web.console.health import checks, summary
 from publisher.web.console.live import Live, Sent, pause
@@ -45,6 +46,7 @@ def figures(console: Console) -> dict[str, Any]:
     kept = console.samples.kept
     return {
         "last": kept[-1] if kept else None,
+        "more_wait": bool(kept) and kept[-1].waiting == known.MOST_WAITING,
         "last_known": next((sample for sample in reversed(kept) if sample.median_ms is not None), None),
     }
 

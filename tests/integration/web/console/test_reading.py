@@ -9,6 +9,7 @@ import orjson
 import psycopg
 import pytest
 
+from publisher.outbox import known
 from publisher.web.console.sources import outbox
 from publisher.web.console.sources.outbox import page_of
 from publisher.web.console.sources.wanted import Wanted
@@ -48,6 +49,15 @@ async def test_what_is_in_flight_is_on_the_overview(world: World) -> None:
         text = await visitor.until("/", f'<a href="/worktrees/{worktree}">feat-x</a>')
         assert '<span class="badge uncommitted">uncommitted</span>' in text
         assert '<a href="/events?agent=ada">ada</a>' in text
+
+
+async def test_that_more_events_wait_than_are_counted_is_on_the_overview(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "MOST_WAITING", 2)
+    registered(world)
+    async with served(world, works=False) as (visitor, _):
+        await visitor.until("/", '<span class="value">2 or more <small>committed, not yet published')
 
 
 async def test_health_is_named_checks_that_are_well(world: World) -> None:
