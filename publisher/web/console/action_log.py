@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from prometheus_client import CollectorRegistry
+
 from publisher.actions import Action, Actions, Entry, entry_of
+from publisher.part import Part
+from publisher.settings import Settings
 from publisher.web.console.sources.broker import Broker
-from registry.concurrency.backoff import Backoff
-from registry.concurrency.outage import Outage
+from publisher.web.console.sources.health import QuietHealth
 from registry.errors import Conflict, RegistryError, Unprepared
 from registry.log import log
 
@@ -19,15 +22,17 @@ KEPT = 500
 SHOWN = 200
 
 
-class ActionLog:
+class ActionLog(Part):
     """The log, as the console of one process writes and reads it."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, settings: Settings, broker: Broker, registry: CollectorRegistry) -> None:
+        self.quiet = QuietHealth("action_log", registry)
+        super().__init__(settings, self.quiet, "console")
         self._broker = broker
         self._own: deque[Entry] = deque(maxlen=KEPT)
         self._unwritten: deque[Entry] = deque(maxlen=KEPT)
         self._news = asyncio.Event()
-        self._outage = Outage("action_log")
+        self.settled.set()
 
     @property
     def is_behind(self) -> bool:
@@ -57,21 +62,21 @@ class ActionLog:
         found = [*stored, *(entry for entry in unwritten if entry.id not in known)]
         return sorted(found, key=lambda entry: entry.action.at, reverse=True), ""
 
-    async def run(self) -> None:
+    async def work(self) -> None:
         """Write what was noted, until cancelled. While NATS is away, it waits."""
-        retry = Backoff()
         while True:
             await self._news.wait()
             self._news.clear()
             try:
                 await self._write()
-            except RegistryError as error:
-                self._outage.failed(error)
-                if not isinstance(error, Unprepared | Conflict):  # those are tried again with the next action
-                    self._news.set()
-                await retry.sleep()
+            except (Unprepared, Conflict) as error:  # what waiting does not heal is tried again with the next action
+                self.quiet.failed(error)
             else:
-                self._outage.over()
+                self.quiet.well()
+
+    def interrupted(self) -> None:
+        """What could not be written is tried again."""
+        self._news.set()
 
     async def _write(self) -> None:
         while self._unwritten:

@@ -15,7 +15,7 @@ from publisher.applier.metrics import ApplierMetrics
 from publisher.doctor import Findings
 from publisher.health import Health
 from publisher.relay.metrics import RelayMetrics
-from publisher.settings import Settings, profile_of
+from publisher.settings import Settings
 from publisher.web.console.action_log import ActionLog
 from publisher.web.console.session import Sessions
 from publisher.web.console.sources.broker import Broker
@@ -52,15 +52,15 @@ class Console:
         self.others = list(others)
         self.database = Database(settings, relay.registry)
         self.broker = Broker(settings, relay.registry)
-        self.samples = Samples(relay, self.database)
+        self.samples = Samples(settings, relay, self.database, relay.registry)
         self.pictures = Pictures(self.database)
-        self.feed = Feed(self.database, profile_of(settings).event_stream)
+        self.feed = Feed(settings, self.database, relay.registry)
         token = settings.http_token
         self.sessions = Sessions(token.get_secret_value() if token else None)
         self.tries = Tries()
         self.acts = Rate(*ACTS)
         """What is done, by session."""
-        self.log = ActionLog(self.broker)
+        self.log = ActionLog(settings, self.broker, relay.registry)
         self.proofs = Proofs(settings)
         self.shared: dict[str, Any] = {}
         """What was made for one page and is the same for all who look at it."""
@@ -93,8 +93,8 @@ class Console:
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the parts of the service, each until it is cancelled."""
-        reading = [self.database.run(), self.broker.run(), self.samples.run(), self.feed.run()]
-        return [*reading, self.log.run(), self._close_at_the_end()]
+        parts = [self.database, self.broker, self.samples, self.feed, self.log]
+        return [*(part.run() for part in parts), self._close_at_the_end()]
 
     async def _close_at_the_end(self) -> None:
         try:

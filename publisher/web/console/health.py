@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from publisher.web.console.console import Console
     from publisher.web.console.sources.broker import Broker
     from publisher.web.console.sources.database import Database
+    from publisher.web.console.sources.health import QuietHealth
 
 WELL, NOTE, BAD, UNKNOWN = "well", "note", "bad", "unknown"
 ORDER = (BAD, NOTE, UNKNOWN, WELL)
@@ -80,6 +81,7 @@ def checks(console: Console) -> list[Check]:
         _lead("Relay", console.relay, "publishes what is committed"),
         _lead("Applier", console.applier, "takes commands"),
         *(_part(health) for health in console.others if health is not console.findings),
+        *(_quiet(part.quiet) for part in (console.feed, console.samples, console.log) if part.quiet.reason()),
         *_examined(console),
     ]
     away = [check for check in found if check.name in SERVERS and check.state == BAD]
@@ -126,8 +128,16 @@ def _lead(name: str, health: LeadHealth, does: str) -> Check:
     return Check(name, WELL, [said])
 
 
+def _quiet(health: QuietHealth) -> Check:
+    return Check(_name(health), NOTE, [health.reason()], _hint([health.reason()]))
+
+
+def _name(health: Health) -> str:
+    return NAMES.get(health.part, health.part.replace("_", " ").capitalize())
+
+
 def _part(health: Health) -> Check:
-    name = NAMES.get(health.part, health.part.replace("_", " ").capitalize())
+    name = _name(health)
     problems, notes = health.problems(), health.notes()
     if problems:
         return Check(name, BAD, problems, health.to_do() or _hint(problems))

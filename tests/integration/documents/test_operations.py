@@ -26,6 +26,7 @@ NAME = re.compile(r"imi_[a-z_]+")
 SUFFIX = re.compile(r"_(bucket|count|sum|total)$")
 PARTS = ["relay", "applier", "start", "queries", "history", "retention", "months", "canary", "examination"]
 PARTS += ["outbox_measurement", "stream_measurement", "console_database", "console_broker"]
+PARTS += ["console_feed", "console_samples", "action_log"]
 NOT_HERE = {"imi_database_disk_free_bytes", "imi_database_disk_full_days", "imi_jetstream_storage_limit_bytes"}
 NOT_HERE |= {"imi_outbox_growth_bytes_per_day", "imi_consumer_pending_events", "imi_consumer_oldest_seconds"}
 NOT_HERE |= {"imi_consumer_unacknowledged_events", "imi_event_dead_letters", "imi_embedded_servers_interruptions"}

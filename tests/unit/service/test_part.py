@@ -22,9 +22,12 @@ from publisher.relay.metrics import RelayMetrics
 from publisher.relay.relay import Relay
 from publisher.replica.watch import ReplicaWatch
 from publisher.settings import Settings, load
+from publisher.web.console.action_log import ActionLog
 from publisher.web.console.sources.broker import Broker
 from publisher.web.console.sources.database import Database
+from publisher.web.console.sources.feed import Feed
 from publisher.web.console.sources.health import QuietHealth
+from publisher.web.console.sources.samples import Samples
 from publisher.web.status import problems_and_notes
 from registry.concurrency import backoff
 from registry.concurrency.tasks import end
@@ -66,8 +69,11 @@ def made(kind: type[Part]) -> Part:
         *service._copying(replica, replica, RelayMetrics()),
         Applier(settings, ApplierMetrics(registry)),
         Keeper(settings, AgreementHealth(registry)),
-        Broker(settings, registry),
-        Database(settings, registry),
+        broker := Broker(settings, registry),
+        database := Database(settings, registry),
+        Feed(settings, database, registry),
+        Samples(settings, RelayMetrics(), database, registry),
+        ActionLog(settings, broker, registry),
     ]
     return next(part for part in parts if type(part) is kind)
 

@@ -12,7 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+from prometheus_client import CollectorRegistry
+
+from publisher.part import Part
+from publisher.settings import Settings
 from publisher.web.console.sources.database import Database
+from publisher.web.console.sources.health import QuietHealth
 from publisher.web.console.sources.lines import Line
 from publisher.web.console.sources.outbox import lines_of
 from registry.errors import RegistryError
@@ -59,12 +64,14 @@ class News(NamedTuple):
     """Sequence up to which this tells."""
 
 
-class Feed:
+class Feed(Part):
     """Follows the stream while anybody looks."""
 
-    def __init__(self, database: Database, stream: str) -> None:
+    def __init__(self, settings: Settings, database: Database, registry: CollectorRegistry) -> None:
+        self.quiet = QuietHealth("console_feed", registry)
+        super().__init__(settings, self.quiet, "console")
         self._database = database
-        self._stream = stream
+        self._stream = self._profile.event_stream
         self._lines: deque[Line] = deque(maxlen=KEPT)
         self._missed_at = 0
         """Events up to this sequence were not all kept."""
@@ -76,6 +83,7 @@ class Feed:
         self._next_place = 0
         self._watched = asyncio.Event()
         self._changed = asyncio.Condition()
+        self.settled.set()
 
     @property
     def viewers(self) -> int:
@@ -99,15 +107,21 @@ class Feed:
                 self._watched.clear()
                 self._last = self._begins = None
 
-    async def run(self) -> None:
+    async def work(self) -> None:
         """Follow until cancelled. While the database cannot be asked, nothing comes; pages say why."""
         while True:
             await self._watched.wait()
             try:
                 await self._poll()
             except RegistryError:
-                self._last = None  # what came meanwhile is in the list that a page loads
+                self.interrupted()
+            else:
+                self.quiet.well()
             await asyncio.sleep(POLL_SECONDS)
+
+    def interrupted(self) -> None:
+        """Begin anew: what came meanwhile is in the list that a page loads."""
+        self._last = None
 
     async def after(self, sequence: int | None, seconds: float, place: int = 0) -> News:
         """What was published behind `sequence`, or None: from now on; waits so long for it.

@@ -8,9 +8,14 @@ from itertools import accumulate
 from time import time
 from typing import NamedTuple
 
+from prometheus_client import CollectorRegistry
+
+from publisher.part import Part
 from publisher.relay.ages import BOUNDS_SECONDS
 from publisher.relay.metrics import RelayMetrics
+from publisher.settings import Settings
 from publisher.web.console.sources.database import Database
+from publisher.web.console.sources.health import QuietHealth
 from registry.concurrency.ticks import tick
 
 INTERVAL_SECONDS = 2.0
@@ -38,21 +43,27 @@ class Published(NamedTuple):
     events: int
 
 
-class Samples:
+class Samples(Part):
     """The last ones. Nothing is asked of any server: what is known in this process is written down."""
 
-    def __init__(self, relay: RelayMetrics, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, relay: RelayMetrics, database: Database, registry: CollectorRegistry
+    ) -> None:
+        self.quiet = QuietHealth("console_samples", registry)
+        super().__init__(settings, self.quiet, "console")
         self.kept: deque[Sample] = deque(maxlen=KEPT)
         self._relay = relay
         self._database = database
         self._was = self._published_now()
         self._counts = relay.ages.counts("stored")
+        self.settled.set()
 
-    async def run(self) -> None:
+    async def work(self) -> None:
         """Take samples until cancelled."""
         while True:
             await tick(INTERVAL_SECONDS)
             self.take()
+            self.quiet.well()
 
     def take(self) -> None:
         """Take one."""
