@@ -16,6 +16,7 @@
   let source = null;
   let isPaused = false;
   let isLoading = false;
+  let isStale = false;
 
   function tell(text) {
     state.textContent = text;
@@ -30,6 +31,7 @@
   function open() {
     if (source || isPaused || document.hidden) return;
     source = new EventSource(url());
+    if (isStale) reload();
     source.addEventListener("open", () => {
       clearTimeout(awayTimer);
       awayTimer = 0;
@@ -101,15 +103,25 @@
     tellTimes(body);
   }
 
-  // More came than was sent: the list as it is now.
+  // More came than was sent: the list as it is now, asked for until it comes, or nobody looks.
   async function reload() {
+    isStale = true;
     if (isLoading) return;
     isLoading = true;
-    const answer = await answered(place.dataset.liveList, { "HX-Request": "true" }).finally(() => { isLoading = false; });
-    if (!answer.ok) return;
-    place.innerHTML = await answer.text();
-    tellTimes(place);
-    window.htmx.process(place);
+    while (isStale && source) {
+      isStale = false;
+      const answer = await answered(place.dataset.liveList, { "HX-Request": "true" }).catch(() => null);
+      const html = answer?.ok ? await answer.text().catch(() => null) : null;
+      if (html === null) {
+        isStale = true;
+        await new Promise((done) => { setTimeout(done, AGAIN_MS); });
+        continue;
+      }
+      place.innerHTML = html;
+      tellTimes(place);
+      window.htmx.process(place);
+    }
+    isLoading = false;
   }
 
   function pause(wanted) {

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from publisher.web.console import bounded
-from publisher.web.console.sources import ledger
+from publisher.web.console.sources import feed, ledger
 from publisher.web.console.sources.database import Database
 from tests.integration.web.console.test_dead_letters import bury, registration
 from tests.support.web.browser import WAIT_MS, chromium, needs_chromium, sign_in, window
@@ -72,6 +73,31 @@ async def test_events_come_by_themselves_unless_paused_or_hidden(world: World) -
         await hide(page, hidden=False)
         await expect(rows.get_by_role("link", name="third", exact=True)).to_be_visible()
         assert await rows.locator("tr").count() == 3  # none twice
+
+
+@pytest.mark.parametrize("answer", ["503", "none"])
+async def test_a_list_that_was_missed_while_a_server_is_away_comes_when_it_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(feed, "MOST_LINES", 5)
+    asked = 0
+
+    async def refuse(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 2:
+            await route.continue_()
+        elif answer == "none":
+            await route.abort()
+        else:
+            await route.fulfill(status=503, body="the database does not answer")
+
+    async with opened(world, "/events") as page:
+        await expect(page.locator("[data-live-state]")).to_have_text("live")
+        await page.route(lambda url: urlsplit(url).path == "/events", refuse)
+        world.rows("SELECT register_project('p' || n, 'git@github.com:a/' || n) FROM generate_series(1, 20) AS n")
+        await expect(page.locator("[data-live-rows] tr")).to_have_count(20)
+        assert asked > 2
 
 
 async def test_filters_are_in_the_url_and_hold_for_what_comes(world: World) -> None:
