@@ -11,6 +11,7 @@ from nats.js.api import StreamInfo
 from publisher.gauges.level import Level
 from publisher.stream.consumers import durable_consumers, lag_of
 from publisher.stream.replicas import replicas_away
+from publisher.stream.waiting import waiting_commands
 from registry.broker.errors import translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.dead_letters import DeadLetterDesk
@@ -51,7 +52,17 @@ async def measure(client: Client, profile: Profile) -> list[Level]:
     if profile.event_stream in found:
         with suppress(NotFound):  # deleted meanwhile
             levels += await _consumers(client, profile.event_stream)
-    return [*levels, await _dead_letters(client, profile), *await _storage(js)]
+    return [*levels, await _commands(client, profile), await _dead_letters(client, profile), *await _storage(js)]
+
+
+async def _commands(client: Client, profile: Profile) -> Level:
+    stream, seconds = profile.commands.stream, dict[str, float]()
+    if not profile.is_shared:  # there the oldest may be somebody else's
+        with suppress(NotFound):
+            found = await waiting_commands(client, stream)
+            seconds = {stream: found.seconds if found is not None else 0}
+    text = "Age of the oldest command that waits; 0 when none does"
+    return Level("imi_commands_oldest_seconds", text, seconds, "stream")
 
 
 async def _dead_letters(client: Client, profile: Profile) -> Level:

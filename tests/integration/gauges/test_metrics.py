@@ -15,6 +15,7 @@ from publisher.outbox.page import Page
 from publisher.relay import pages
 from registry.client import RegistryClient
 from registry.errors import Conflict
+from tests.support.commands import PROJECT, envelope
 from tests.support.metrics.exported import Exported, exporting
 from tests.support.outbox.changes import rename_project
 from tests.support.proxy import postgres_proxy
@@ -64,6 +65,19 @@ async def test_what_a_page_takes_to_come_is_part_of_the_age_of_its_events(
         await exported.until(lambda events: events == 10, "imi_relay_events_total")
         for stage in STAGES:
             assert (exported.value("imi_relay_event_age_seconds_sum", stage=stage) or 0) > 10 * SLOW_SECONDS
+
+
+async def test_for_how_long_the_oldest_command_has_waited(world: World) -> None:
+    name, stream = "imi_commands_oldest_seconds", world.names.commands.stream
+    async with exporting(world) as exported:
+        await world.ask("project.register", envelope("project.register", PROJECT))
+        await exported.until(lambda seconds: seconds == 0, name, stream=stream)
+        with psycopg.connect(world.database) as conn:
+            conn.execute("SELECT FROM projects FOR UPDATE")  # until the block ends
+            await world.send("project.register", envelope("project.register", PROJECT | {"name": "other"}))
+            await exported.until(lambda seconds: 1 < seconds < 60, name, stream=stream)
+        await world.commands_done()
+        await exported.until(lambda seconds: seconds == 0, name, stream=stream)
 
 
 async def test_ids_in_flight_are_a_gap_and_those_that_were_rolled_back_are_dead(world: World) -> None:

@@ -39,7 +39,7 @@ NOT_FOREIGN = {
     "the event that is looked at, by the reader `JSON`; what is none is shown as it is": {
         "publisher/cli/terminal/event.py: show",
     },
-    "nats-server's own time, in an answer that `answer_in` has read": {"publisher/doctor/commands.py: _waiting"},
+    "nats-server's own time, in an answer that `answer_in` has read": {"publisher/stream/waiting.py: waiting_commands"},
     "the events of the demo's own registry": {"publisher/cli/demo.py: Demo._watch"},
 }
 
