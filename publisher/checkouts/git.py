@@ -170,6 +170,13 @@ def has_commit(path: Path, commit_hash: str) -> bool:
     return ask(path, "cat-file", "-e", f"{commit_hash}^{{commit}}") is not None
 
 
+def was_on(path: Path, branch: str) -> bool:
+    """Whether `branch`, by this or a later name, was checked out in the work tree at `path`, by its own reflog."""
+    told = ask(path, "log", "--walk-reflogs", "--format=%gs", "HEAD", "--", at_most=path) or ""
+    left = (f"checkout: moving from {branch} to ", f"Branch: renamed {LOCAL}{branch} to ")
+    return any(line.startswith(left) for line in told.split("\n"))
+
+
 def _listed(path: Path) -> list[dict[str, str]]:
     """What `git worktree list` says: the attributes of each work tree; one without a value is there with ""."""
     if version() >= (2, 36):

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from uuid import UUID
 
 from publisher.checkouts import git, origins, run_git, search
 from publisher.checkouts.git import Repository
@@ -35,6 +36,7 @@ class Sync:
         self._root = root
         self._here = here
         self._report = Report()
+        self._followed: set[UUID] = set()
 
     @classmethod
     async def run(
@@ -101,7 +103,9 @@ class Sync:
             self._report.add(repository.trunk, "branch", "skipped", _doubt(repository.stale_head, project))
         has_latest = origin == project.remote_origin and "former_origins" in project.metadata
         latest = origin if has_latest else None
-        await WorktreeSync(self._registry, self._types, project, repository, latest, self._here, self._report).run()
+        worktrees = WorktreeSync(self._registry, self._types, project, repository, latest, self._here, self._report)
+        await worktrees.run()
+        self._followed |= worktrees.followed
         for unlisted, why in await asyncio.to_thread(_unlisted, repository, [folder, *others]):
             self._report.add(unlisted, "worktree", "skipped", why)
 
@@ -229,7 +233,7 @@ class Sync:
             seen = Seen.before(worktree)
             if seen is None or self._here.is_elsewhere(worktree) or worktree.path in reported:
                 continue
-            if not any(path.is_relative_to(root) for root in roots):
+            if worktree.id in self._followed or not any(path.is_relative_to(root) for root in roots):
                 continue
             try:
                 found = await asyncio.to_thread(presence, path, seen)

@@ -6,12 +6,12 @@ import asyncio
 import itertools
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from publisher.checkouts.results import Result
@@ -226,6 +226,52 @@ def examples(count: int) -> settings:
     fixtures = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     phases = (Phase.explicit, Phase.reuse, Phase.generate)  # to shrink an example takes minutes
     return settings(max_examples=count, deadline=None, suppress_health_check=fixtures, phases=phases)
+
+
+async def change_places(database: str, world: World, places: Sequence[str], renamed: Sequence[bool]) -> None:
+    """Work trees a, b and c get these places, "-" is none, and their branches other names; d comes to a free place."""
+    async with Registry.connect(database) as registry:
+        # given
+        for name in "abc":
+            git(world.main, "worktree", "add", "--quiet", "-b", f"feat/{name}", str(world.code / name))
+        await Sync.run(registry, world.code)
+        known = {one.branch_name: one.id for one in await registry.list_worktrees() if world.code.name in one.path}
+        for name in "abc":
+            await registry.claim_worktree(known[f"feat/{name}"], f"agent-{name}")
+        # when
+        for name in "abc":
+            git(world.main, "worktree", "move", str(world.code / name), str(world.code / f"from-{name}"))
+        for name, place in zip("abc", places, strict=False):
+            if place == "-":
+                git(world.main, "worktree", "remove", str(world.code / f"from-{name}"))
+            else:
+                git(world.main, "worktree", "move", str(world.code / f"from-{name}"), str(world.code / place))
+        for name, is_renamed in zip("abc", renamed, strict=True):
+            if is_renamed:
+                git(world.main, "branch", "--move", f"feat/{name}", f"fix/{name}")
+        git(world.main, "worktree", "add", "--quiet", "-b", "feat/d", str(world.code / min({*"abcd"} - {*places[:3]})))
+        found = await check(registry, world, {})
+        # then
+        for name, place, is_renamed in zip("abc", places, renamed, strict=False):
+            worktree = found.get(world.code / place)
+            if place == "-":
+                assert f"feat/{name}" not in [one.branch_name for one in found.values()]
+                continue
+            assert worktree is not None
+            assert (worktree.id, worktree.agent_id) == (known[f"feat/{name}"], f"agent-{name}")
+            assert worktree.branch_name == f"{'fix' if is_renamed else 'feat'}/{name}"
+
+
+@given(st.permutations("abcd--"), st.tuples(st.booleans(), st.booleans(), st.booleans()))
+@example("b-c", (False, False, False))
+@example("bcd", (False, False, False))
+@example("bac", (False, True, False))
+@example("cab", (True, True, True))
+@examples(1)
+def test_an_agent_stays_with_its_work_tree_wherever_that_is_moved(
+    database: str, code: Path, places: Sequence[str], renamed: Sequence[bool]
+) -> None:
+    asyncio.run(change_places(database, World(code / f"w{next(number)}"), places, renamed))
 
 
 @given(steps(8))
