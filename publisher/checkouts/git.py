@@ -185,7 +185,8 @@ def _listed(path: Path) -> list[dict[str, str]]:
     else:
         listed = run(path, "worktree", "list", "--porcelain")
         entries = [entry.split("\n") for entry in listed.strip("\n").split("\n\n")]
-        if not all(line.startswith(ATTRIBUTES) for lines in entries for line in lines[1:]):
+        is_whole = all(lines[0].startswith("worktree ") and len(lines) > 1 for lines in entries)
+        if not is_whole or not all(line.startswith(ATTRIBUTES) for lines in entries for line in lines[1:]):
             raise Unusable(f'"{path}": a work tree has a line break in its path, which git before 2.36 cannot list')
     return [{name: value for name, _, value in (line.partition(" ") for line in lines if line)} for lines in entries]
 

@@ -60,7 +60,8 @@ os.execv({real!r}, [{real!r}, *given])
     return folder / "version"
 
 
-def test_an_old_git_is_read_or_refused_in_one_line(tmp_path: Path, old_git: Path) -> None:
+@pytest.mark.parametrize("name", ["line\nbreak", "empty\n\nlocked", "empty\n\nline", "empty\n\nworktree /other"])
+def test_an_old_git_is_read_or_refused_in_one_line(tmp_path: Path, old_git: Path, name: str) -> None:
     # given
     main = checkout(tmp_path / "engine", ORIGIN)
     git(main, "worktree", "add", "--quiet", "-b", "feat/a", str(tmp_path / "feat a"))
@@ -71,7 +72,7 @@ def test_an_old_git_is_read_or_refused_in_one_line(tmp_path: Path, old_git: Path
     found = reader.repository(main)
     assert {one.path: one.branch for one in found.worktrees} == {main: "main", tmp_path / "feat a": "feat/a"}
     # then
-    git(main, "worktree", "add", "--quiet", "-b", "feat/b", str(tmp_path / "line\nbreak"))
+    git(main, "worktree", "add", "--quiet", "-b", "feat/b", str(tmp_path / name))
     with pytest.raises(Invalid, match="line break"):
         reader.repository(main)
 
