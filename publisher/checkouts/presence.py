@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
+from publisher.checkouts.run_git import printable
 from registry.models import DEFAULT_HOST, Host, Worktree
 
 KEY = "checkout"
@@ -39,7 +40,7 @@ class Seen:
     @classmethod
     def at(cls, path: Path, git_dir: Path, latest_origin: str | None) -> Seen:
         """How the work tree at `path` is seen now."""
-        return cls(socket.gethostname(), str(git_dir), str(_mount(path)), latest_origin)
+        return cls(socket.gethostname(), printable(git_dir), printable(_mount(path)), latest_origin)
 
     @classmethod
     def before(cls, worktree: Worktree | None) -> Seen | None:
@@ -54,7 +55,7 @@ class Seen:
 
     def is_linked_to(self, common_dir: Path) -> bool:
         """Whether it is a linked work tree of the repository whose data is in `common_dir`."""
-        return Path(self.git_dir).parent == common_dir / "worktrees"
+        return Path(self.git_dir).parent == Path(printable(common_dir)) / "worktrees"
 
     def metadata(self, before: Seen | None = None) -> dict[str, Any]:
         """What is kept of it; where it does not have the latest origin now, also which it had `before`."""

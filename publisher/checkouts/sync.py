@@ -18,7 +18,7 @@ from publisher.checkouts import git, origins, run_git, search
 from publisher.checkouts.git import Repository
 from publisher.checkouts.presence import Here, Seen, is_mounted, presence
 from publisher.checkouts.results import Report, Result
-from publisher.checkouts.worktrees import WorktreeSync, retire, text_of
+from publisher.checkouts.worktrees import WorktreeSync, is_text, retire, text_of
 from registry.database import Registry
 from registry.errors import NotFound, RegistryError, Unavailable
 from registry.models import DEFAULT_HOST, Project, WorktreeType
@@ -153,15 +153,15 @@ class Sync:
 
     async def _project_of_worktrees(self, folder: Path, repository: Repository) -> Project | None:
         """The project of which worktrees are registered at the paths of this repository, and with its commits."""
-        for linked in repository.worktrees:
-            located = await self._registry.get_worktree_by_path(text_of(linked.path))
+        for path in filter(is_text, (one.path for one in repository.worktrees)):
+            located = await self._registry.get_worktree_by_path(str(path))
             worktree = await self._registry.get_worktree(located.id) if located is not None else None
             if worktree is None or self._here.is_elsewhere(worktree):
                 continue
             commit = worktree.last_commit_hash
             if commit is None or await asyncio.to_thread(git.has_commit, folder, commit):
                 return await self._registry.get_project(worktree.project_id)
-        trunk = text_of(repository.trunk)
+        trunk = str(repository.trunk)
         for place in await self._registry.project_hosts(host_id=self._here.host_id):
             if place.trunk_path == trunk and not await self._registry.list_worktrees(project_id=place.project_id):
                 project = await self._registry.get_project(place.project_id)
@@ -171,9 +171,8 @@ class Sync:
 
     async def _project(self, repository: Repository, before: Project | None) -> Project:
         """Register the project, or bring it up to date; returns it as it is then."""
-        trunk = text_of(repository.trunk)
         if before is None:
-            url = repository.origin or ""
+            url, trunk = repository.origin or "", text_of(repository.trunk)
             name = origins.repository_name(url)
             project_id = await self._registry.register_project(name, url, repository.default_branch, trunk)
         else:
@@ -183,17 +182,17 @@ class Sync:
             await self._registry.update_project(
                 project_id,
                 default_branch=repository.default_branch,
-                trunk_path=None if keeps_trunk else trunk,
+                trunk_path=str(repository.trunk) if is_text(repository.trunk) and not keeps_trunk else None,
             )
         after = await self._registry.get_project(project_id)
         if after is None:
             raise NotFound(f"project {project_id} was deleted meanwhile")
         after = await self._as_here(after)
         if before is None:
-            self._report.add(trunk, "project", "registered", after.name)
+            self._report.add(repository.trunk, "project", "registered", after.name)
         else:
             fields = {"remote_origin", "default_branch", "trunk_path"}
-            self._report.add_change(trunk, "project", before, after, fields)
+            self._report.add_change(repository.trunk, "project", before, after, fields)
         return after
 
     async def _as_here(self, project: Project) -> Project:

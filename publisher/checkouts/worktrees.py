@@ -13,6 +13,7 @@ from publisher.checkouts import git, naming
 from publisher.checkouts.git import Linked, Repository
 from publisher.checkouts.presence import Here, Seen, gone, presence
 from publisher.checkouts.results import Report
+from publisher.checkouts.run_git import printable
 from registry.database import Registry
 from registry.errors import RegistryError, Unavailable, Unusable
 from registry.models import Project, Worktree, WorktreeType
@@ -255,10 +256,13 @@ class WorktreeSync:
                 await retire(self._registry, worktree, "git has no such work tree", self._report)
 
 
+def is_text(path: Path) -> bool:
+    """Whether a path is UTF-8, and no bytes that are not."""
+    return printable(path) == str(path)
+
+
 def text_of(path: Path) -> str:
-    """The path as text. Raises `Invalid` when it is none, as only bytes can be."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise Unusable("its path is not UTF-8") from error
+    """The path as text. Raises `Unusable` when it is none, as only bytes can be."""
+    if not is_text(path):
+        raise Unusable(f'"{printable(path)}": a path must be UTF-8')
     return str(path)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.commandline import CommandLine
 from tests.support.git.repositories import checkout, commit, git, linked
-from tests.support.git.syncing import outcomes, sync, worktrees
+from tests.support.git.syncing import active, outcomes, sync, worktrees
 from tests.support.processes import COMMAND, environment
 
 ORIGIN = "https://github.com/Ada/Engine"
@@ -228,3 +228,25 @@ def test_a_path_that_is_no_text_is_a_failure_of_that_checkout_alone(cli: Command
     rows = sync(cli, code, exit_code=1)
     assert rows["engine", "worktree"][0] == "registered"
     assert "failed" in {outcome for path, outcome in outcomes(rows) if path != "engine"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes for a name")
+def test_a_linked_work_tree_whose_path_is_no_text_fails_alone(cli: CommandLine, code: Path) -> None:
+    # given
+    main = checkout(code / "engine", ORIGIN)
+    linked(main, code / "feat-x", "feat/x")
+    bad = Path(os.fsdecode(os.fsencode(code) + b"/caf\xe9"))
+    linked(main, bad, "feat/bytes")
+    for _ in "first", "again":
+        # when
+        rows = sync(cli, code, exit_code=1)
+        # then
+        failed = {path for path, outcome in outcomes(rows) if outcome == "failed"}
+        assert failed == {"caf\ufffd"}
+        assert active(cli) == {str(main): "main", str(code / "feat-x"): "feat/x"}
+    # when the main one goes to such a path, the others of the known project go on
+    worse = main.rename(Path(os.fsdecode(os.fsencode(code) + b"/engin\xe9")))
+    git(worse, "worktree", "repair", str(code / "feat-x"), str(bad))
+    git(code / "feat-x", "branch", "--move", "feat/y")
+    sync(cli, code, exit_code=1)
+    assert active(cli)[str(code / "feat-x")] == "feat/y"

@@ -27,6 +27,7 @@ def git(folder: Path, *arguments: str) -> str:
         ["git", "-C", str(folder), *arguments],
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         check=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | ENVIRONMENT,
     )
