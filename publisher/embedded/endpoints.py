@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from publisher.embedded.place import check_links_are_ours, in_place, remove
+from publisher.embedded.place import check_links_are_ours, in_place, private, remove, small_text
 from publisher.embedded.state_dir import (
     check_files_are_ours,
     check_folder_is_ours,
@@ -42,14 +42,15 @@ def of_running(state_dir: Path, *, is_trusted: bool = True) -> dict[str, str]:
         check_links_are_ours(state_dir)
         check_folder_is_ours(state_dir)
         check_files_are_ours(state_dir)
-        content = (state_dir / NAME).read_text()
-        is_running = is_in_use(state_dir)
+        with open(state_dir / NAME, "rb", opener=private) as file:
+            is_running = is_in_use(state_dir)
+            if is_running is False or (is_running is None and not is_trusted):
+                raise Unusable(f'state directory "{state_dir}": {NOT_RUNNING}')
+            if not is_trusted:
+                check_was_made_here(state_dir)
+            content = small_text(file)
     except OSError as error:
         raise Unusable(f'state directory "{state_dir}": {_reason(state_dir, error)}') from None
-    if is_running is False or (is_running is None and not is_trusted):
-        raise Unusable(f'state directory "{state_dir}": {NOT_RUNNING}')
-    if not is_trusted:
-        check_was_made_here(state_dir)
     try:
         urls = Endpoints.model_validate_json(content)
     except ValidationError:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from publisher.embedded.account import Account
 from publisher.embedded.binaries import nats_binary
-from publisher.embedded.place import in_place, listed, private, remove
+from publisher.embedded.place import in_place, listed, read_small, remove
 from publisher.embedded.process import FIRST, EmbeddedServer, Start, launch, server_lock, stop, wait_until_ready
 from publisher.embedded.state_dir import new_secret, secret, starting, write_private
 from registry.errors import Unavailable
@@ -105,15 +105,14 @@ def _nats_configuration(port: int, token: str, settings: Mapping[str, Setting]) 
 
 def _listening_port(directory: Path, pid: int) -> int | None:
     for name in (each for each in listed(directory) if each.endswith(f"_{pid}.ports")):
-        with suppress(ValueError, OSError), open(directory / name, opener=private) as ports:  # not wholly written yet
-            return int(json.loads(ports.read())["nats"][0].rpartition(":")[2])
+        with suppress(ValueError, OSError):  # not wholly written yet
+            return int(json.loads(read_small(directory / name))["nats"][0].rpartition(":")[2])
     return None
 
 
 def _remembered_port(file: Path) -> int:
     """The port that clients of this state directory know."""
     try:
-        with open(file, opener=private) as known:
-            return int(known.read())
+        return int(read_small(file))
     except (FileNotFoundError, ValueError):
         return ANY_PORT

@@ -6,14 +6,18 @@ Who owns the folder above may move it away while servers run, and put one of his
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from registry.errors import Unusable
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 MOST_LINKS = 40
+MOST_BYTES = 64 * 1024
+"""Of a file of one value, or some."""
 _HELD: dict[Path, int] = {}
 """By its name, the descriptor of each folder that this process owns."""
 
@@ -45,13 +49,32 @@ def in_place(directory: Path) -> Path:
 
 
 def private(path: str, flags: int) -> int:
-    """An `opener` for `open`: what it creates has mode 0600, and a link is not followed. Raises `OSError`."""
+    """An `opener` for `open`: it creates with mode 0600, follows no link and waits for no pipe. Raises `OSError`."""
     name, folder = _at(Path(path))
     try:
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=folder)
     except OSError as error:
         error.filename = path
         raise
+
+
+def read_small(path: Path) -> str:
+    """What is in a small file, by `private` and `small_text`."""
+    with open(path, "rb", opener=private) as file:
+        return small_text(file)
+
+
+def small_text(file: IO[bytes]) -> str:
+    """What is in a small file, which may have come with the folder. Raises `Unusable` for what `up` never wrote."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        raise Unusable(f'"{file.name}": it must be a regular file')
+    content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise Unusable(f'"{file.name}": it has more than {MOST_BYTES} bytes')
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise Unusable(f'"{file.name}": it must be UTF-8') from None
 
 
 def replace(old: Path, new: Path) -> None:

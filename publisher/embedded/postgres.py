@@ -21,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 
 from publisher.embedded.account import Account, account
 from publisher.embedded.binaries import postgres_binaries
-from publisher.embedded.place import in_place
+from publisher.embedded.place import in_place, read_small
 from publisher.embedded.process import (
     FIRST,
     GUARD,
@@ -160,7 +160,7 @@ def _initdb(directory: Path, binaries: Path, runner: Account, lock: int, passwor
 
 
 def _check_version(data: Path, binaries: Path) -> None:
-    found, wanted = (data / "PG_VERSION").read_text().strip(), _major(binaries)
+    found, wanted = read_small(data / "PG_VERSION").strip(), _major(binaries)
     if found != str(wanted):
         raise Unusable(
             f'state directory "{data.parent}": its data is of PostgreSQL {found}, the server is PostgreSQL {wanted}; '
@@ -183,7 +183,7 @@ def _clear_stale(data: Path, run: Path) -> None:
     """
     pid_file = data / "postmaster.pid"
     if sys.platform == "linux" and pid_file.exists():
-        pid = pid_file.read_text().split("\n", 1)[0].strip()
+        pid = read_small(pid_file).split("\n", 1)[0].strip()
         with suppress(OSError):
             if os.readlink(f"/proc/{pid}/cwd") == str(data):
                 raise Conflict(
@@ -196,7 +196,7 @@ def _clear_stale(data: Path, run: Path) -> None:
 
 def _postmaster_ready(data: Path, pid: int) -> bool:
     try:
-        lines = (data / "postmaster.pid").read_text().split("\n")
+        lines = read_small(data / "postmaster.pid").split("\n")
     except FileNotFoundError:
         return False
     return len(lines) > 7 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from publisher.embedded.account import owners
-from publisher.embedded.place import FOLDER, check_links_are_ours, held, in_place, private, remove, replace
+from publisher.embedded.place import FOLDER, check_links_are_ours, held, in_place, private, remove, replace, small_text
 from registry.errors import Conflict, Invalid, Unavailable, Unusable
 
 HERE = Path(".imi")
@@ -52,8 +52,10 @@ def owned(state_dir: Path) -> Iterator[Path]:
         except OSError as error:
             raise Unusable(f'state directory "{directory}": is not writable: {error.strerror}') from error
         check_files_are_ours(directory, folder)
+        if not stat.S_ISREG(os.fstat(lock).st_mode):
+            raise Unusable(f'"{directory / OWNER_LOCK}": it must be a regular file')
         if not _taken_soon(lock):
-            owner = os.pread(lock, 32, 0).decode().partition("\n")[0] or "(just starting)"
+            owner = os.pread(lock, 32, 0).decode(errors="replace").partition("\n")[0] or "(just starting)"
             raise Conflict(f'state directory "{directory}" is in use by process {owner}')
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n{_mark(folder)}\n".encode(), 0)
@@ -162,11 +164,11 @@ def check_socket_path(directory: Path) -> None:
 
 def secret(path: Path, needed_by: Path | None = None) -> str:
     """The secret in `path`, made on first use. Raises `Unusable` when it is lost but `needed_by` still relies on it."""
-    with suppress(FileNotFoundError), open(path, opener=private) as file:
+    with suppress(FileNotFoundError), open(path, "rb", opener=private) as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
             raise Unusable(f'"{path}": other users may read or write it (mode {mode:04o}); run: chmod 600 "{path}"')
-        return file.read().strip()
+        return small_text(file).strip()
     if needed_by is not None and needed_by.exists():
         raise Unusable(f'"{path}" is missing but "{needed_by}" needs it; restore the file')
     return new_secret(path)

@@ -167,6 +167,63 @@ def test_what_a_repository_brings_is_neither_believed_nor_started(
             assert len(refused.err.splitlines()) == 1
 
 
+def an_endless_file(file: Path) -> None:
+    file.symlink_to("/dev/zero")
+
+
+def a_pipe(file: Path) -> None:
+    os.mkfifo(file, 0o600)
+
+
+def bytes_that_are_no_text(file: Path) -> None:
+    file.write_bytes(b"\xff{")
+    file.chmod(0o600)
+
+
+def a_large_file(file: Path) -> None:
+    file.touch(0o600)
+    os.truncate(file, 2**40)
+
+
+ODD = [an_endless_file, a_pipe, bytes_that_are_no_text, a_large_file]
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", ["endpoints.json", "owner.lock"])
+def test_what_a_repository_brings_in_place_of_a_file_is_refused_in_one_line(
+    cli: CommandLine, name: str, odd: Callable[[Path], None]
+) -> None:
+    Path(".imi").mkdir(mode=0o700)
+    write_endpoints(Path(".imi"), "postgresql:///x")
+    (Path(".imi") / name).unlink(missing_ok=True)
+    odd(Path(".imi") / name)
+    for command in (["stats"], ["events", "tail"], ["up"]):
+        refused = cli(*command)
+        assert (refused.code, refused.out, len(refused.err.splitlines())) == (1, "", 1)
+        assert ".imi" in refused.err
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_file_in_a_folder_that_is_named_is_refused(
+    cli: CommandLine, database: str, tmp_path: Path, odd: Callable[[Path], None]
+) -> None:
+    odd(tmp_path / "nats.token")
+    with pytest.raises((Invalid, OSError)):
+        secret(tmp_path / "nats.token")
+    with running(tmp_path / "state", database):
+        (tmp_path / "state" / "endpoints.json").unlink()
+        odd(tmp_path / "state" / "endpoints.json")
+        refused = cli("stats", "--state-dir", tmp_path / "state")
+        assert (refused.code, len(refused.err.splitlines())) == (1, 1)
+        assert "endpoints.json" in refused.err or "symbolic link" in refused.err
+
+
+def test_a_pipe_is_no_lock_of_an_owner(state_dir: Path) -> None:
+    os.mkfifo(state_dir / "owner.lock", 0o600)
+    with pytest.raises(Invalid, match="must be a regular file"), owned(state_dir):
+        pass
+
+
 def test_a_state_directory_that_was_moved_is_used_once_it_is_named(
     cli: CommandLine, database: str, tmp_path: Path
 ) -> None:

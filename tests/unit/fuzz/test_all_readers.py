@@ -20,7 +20,7 @@ NOT_FOREIGN = {
         ),
     },
     "a file of `up`, in a folder that it has found to be its owner's alone": {
-        *("publisher/embedded/endpoints.py: of_running", "publisher/embedded/state_dir.py: owned"),
+        *("publisher/embedded/endpoints.py: of_running", "publisher/embedded/place.py: small_text"),
         "publisher/embedded/nats_server.py: _listening_port",
     },
     "what this program wrote itself, here or in a process that it started": {
