@@ -36,12 +36,12 @@ def owned(state_dir: Path) -> Iterator[Path]:
         check_was_made_here(state_dir)
     check_links_are_ours(state_dir.expanduser())
     directory = Path(os.path.realpath(state_dir.expanduser()))
+    check_socket_path(directory)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         reason = "not a directory" if isinstance(error, (FileExistsError, NotADirectoryError)) else error.strerror
         raise Unusable(f'state directory "{directory}": cannot be created: {reason}') from error
-    check_socket_path(directory)
     with ExitStack() as stack:
         try:
             folder = os.open(directory, FOLDER | os.O_NOFOLLOW)
@@ -158,6 +158,8 @@ def check_socket_path(directory: Path) -> None:
             f'state directory "{directory}": its PostgreSQL socket would have a path of {length} bytes, '
             f"at most {SOCKET_PATH_BYTES} are allowed; choose a shorter path"
         )
+    if str(socket).encode(errors="replace") != os.fsencode(socket):
+        raise Invalid(f'state directory "{directory}": is not UTF-8, which the URL of its PostgreSQL must be')
     if "," in str(socket):
         raise Invalid(f'state directory "{directory}": has a comma, which separates hosts for PostgreSQL clients')
 

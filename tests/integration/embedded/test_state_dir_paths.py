@@ -65,6 +65,13 @@ def test_comma_in_the_path_is_refused_because_clients_split_there(state_dir):
         pass
 
 
+def test_a_path_that_is_no_text_is_refused_before_anything_is_made(state_dir):
+    folder = state_dir / os.fsdecode(b"caf\xe9")
+    with pytest.raises(Invalid, match="is not UTF-8"), owned(folder):
+        pass
+    assert not folder.exists()
+
+
 def test_missing_binaries_are_named(state_dir):
     with (
         pytest.raises(Unavailable, match=r'no program "postgres" in ".*/nowhere"'),
