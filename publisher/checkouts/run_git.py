@@ -102,6 +102,11 @@ def printable(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
+def is_text(path: Path) -> bool:
+    """Whether a path is UTF-8, and not bytes that only the file system knows."""
+    return printable(path) == str(path)
+
+
 @cache
 def _version(program: str) -> tuple[int, ...]:
     done = _answer(Path(os.sep), [program, "version"], _environment())

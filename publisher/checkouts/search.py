@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from publisher.checkouts import git
+from publisher.checkouts.run_git import is_text
 from registry.errors import RegistryError
 
 SKIPPED = {"node_modules"}
@@ -29,7 +30,7 @@ def find(root: Path) -> Iterator[Checkout]:
             found = git.repository(folder)
         except RegistryError:  # a broken one, or there is no git: the demo has projects of its own
             continue
-        if found.origin and "github.com" in found.origin:
+        if found.origin and "github.com" in found.origin and is_text(folder):
             yield Checkout(folder, found.origin, found.default_branch)
 
 

@@ -18,7 +18,8 @@ from publisher.checkouts import git, origins, run_git, search
 from publisher.checkouts.git import Repository
 from publisher.checkouts.presence import Here, Seen, is_mounted, presence
 from publisher.checkouts.results import Report, Result
-from publisher.checkouts.worktrees import WorktreeSync, is_text, retire, text_of
+from publisher.checkouts.run_git import is_text
+from publisher.checkouts.worktrees import WorktreeSync, retire, text_of
 from registry.database import Registry
 from registry.errors import NotFound, RegistryError, Unavailable
 from registry.models import DEFAULT_HOST, Project, WorktreeType

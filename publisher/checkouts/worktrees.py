@@ -13,7 +13,7 @@ from publisher.checkouts import git, naming
 from publisher.checkouts.git import Linked, Repository
 from publisher.checkouts.presence import Here, Seen, gone, presence
 from publisher.checkouts.results import Report
-from publisher.checkouts.run_git import printable
+from publisher.checkouts.run_git import is_text, printable
 from registry.database import Registry
 from registry.errors import RegistryError, Unavailable, Unusable
 from registry.models import Project, Worktree, WorktreeType
@@ -254,11 +254,6 @@ class WorktreeSync:
                 continue
             if found == "gone":
                 await retire(self._registry, worktree, "git has no such work tree", self._report)
-
-
-def is_text(path: Path) -> bool:
-    """Whether a path is UTF-8, and no bytes that are not."""
-    return printable(path) == str(path)
 
 
 def text_of(path: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from publisher.checkouts import search
 from tests.support.commandline import CommandLine
 from tests.support.git.repositories import checkout, commit, git, linked
 from tests.support.git.syncing import active, outcomes, sync, worktrees
@@ -250,3 +251,10 @@ def test_a_linked_work_tree_whose_path_is_no_text_fails_alone(cli: CommandLine, 
     git(code / "feat-x", "branch", "--move", "feat/y")
     sync(cli, code, exit_code=1)
     assert active(cli)[str(code / "feat-x")] == "feat/y"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes for a name")
+def test_the_demo_leaves_out_a_checkout_whose_path_is_no_text(code: Path) -> None:
+    checkout(Path(os.fsdecode(os.fsencode(code) + b"/caf\xe9")), "git@github.com:ada/bytes.git")
+    good = checkout(code / "engine", "git@github.com:ada/engine.git")
+    assert [one.path for one in search.find(code)] == [good]
