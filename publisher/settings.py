@@ -14,6 +14,7 @@ from publisher.http_settings import HttpSettings
 from publisher.mirror_settings import MirrorSettings
 from publisher.replica_settings import ReplicaSettings
 from registry import exact
+from registry.authority import check_hosts
 from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
@@ -22,7 +23,6 @@ from registry.validation import HOST, PREFIX, RULES, SENDER, SOURCE, printable, 
 
 if TYPE_CHECKING:
     from registry.profiles.profile import Profile
-
 
 FILE_VARIABLE = "IMI_CONFIG"
 """Names a TOML file with settings. None is looked for: what a folder holds may be somebody else's."""
@@ -154,7 +154,7 @@ class Settings(HttpSettings, MirrorSettings, ReplicaSettings, AgreementSettings)
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
-    @field_validator("database_url", *PART_URLS)
+    @field_validator("database_url", *PART_URLS, "replica_source_url")
     @classmethod
     def _is_connection_string(cls, value: str | None) -> str | None:
         # Here, so that a command that needs no database starts 110 ms sooner.
@@ -162,15 +162,15 @@ class Settings(HttpSettings, MirrorSettings, ReplicaSettings, AgreementSettings)
         from psycopg.conninfo import conninfo_to_dict
 
         try:
-            is_good = not is_cut_in_password(value or "")
-            conninfo_to_dict(value or "")
+            hosts = None if is_cut_in_password(value or "") else conninfo_to_dict(value or "").get("host", "")
         except ProgrammingError:
-            is_good = False
-        if not is_good:
+            hosts = None
+        if hosts is None:
             raise ValueError(
                 "must be of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
                 'where "@", "/" and "%" in a password are written as %40, %2F and %25'
             )
+        check_hosts(str(hosts))
         return value
 
     def as_part(self, part: DatabasePart) -> Self:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 MOST_PORT = 65_535
+HOST_RULE = "its host must have 1 to 63 characters between two dots, and none that IDNA forbids"
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,254}}\Z){_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?", re.IGNORECASE)
@@ -36,6 +37,19 @@ def parsed(text: str) -> Authority | None:
 def is_host_name(text: str) -> bool:
     """Whether `text` may be the name of a host, or an address of four numbers."""
     return _NAME.fullmatch(text) is not None
+
+
+def check_hosts(hosts: str) -> None:
+    """Raise `ValueError` unless a resolver can be asked for each of `hosts`, by comma as libpq has them.
+
+    It is not asked for a socket.
+    """
+    for host in hosts.split(","):
+        try:
+            if not host.startswith(("/", "@")):
+                host.encode("idna")  # as Python does before it asks
+        except UnicodeError:
+            raise ValueError(HOST_RULE) from None
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:

@@ -16,6 +16,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.transport import WebSocketTransport
 
+from registry.authority import check_hosts
 from registry.broker.access import ANYBODY, Access
 from registry.broker.errors import connect_reason, from_nats, is_denied, reason_of, translated_nats
 from registry.broker.permitted import AnsweringClient, PermittedClient, refused_subscription_of
@@ -273,4 +274,8 @@ def _scheme(url: str) -> str:
         raise Invalid(
             f"NATS URL {printable(redacted_server(url))} is not of the form nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]"
         )
+    try:
+        check_hosts(parts.hostname or "")
+    except ValueError as error:
+        raise Invalid(f"NATS URL {printable(redacted_server(url))}: {error}") from None
     return parts.scheme

@@ -19,7 +19,7 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from registry import exact
-from registry.authority import written
+from registry.authority import HOST_RULE, check_hosts, written
 from registry.database.connecting.silence import HeardBlockingConnection, HeardConnection
 from registry.database.connecting.times import NearestTime, NearestTimeOfBinary
 from registry.database.connecting.uninterrupted import uninterrupted
@@ -101,7 +101,7 @@ def check_url(database_url: str) -> None:
     """Raise `Invalid` for a URL, or connection string, that is none; what is wrong in it may be of a password."""
     try:
         is_good = not is_cut_in_password(database_url)
-        conninfo_to_dict(database_url)
+        hosts = str(conninfo_to_dict(database_url).get("host") or "")
     except psycopg.ProgrammingError:
         is_good = False
     if not is_good:
@@ -110,6 +110,10 @@ def check_url(database_url: str) -> None:
             "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
             'where "@", "/" and "%" in a password are written as %40, %2F and %25'
         )
+    try:
+        check_hosts(hosts)
+    except ValueError as error:
+        raise Invalid(f"the database URL, not shown as it may have a password in it: {error}") from None
 
 
 @asynccontextmanager
@@ -160,6 +164,8 @@ def _connecting(database_url: str) -> Iterator[None]:
     """Say which server is silent while a connection is made: psycopg says no more than that the time is up."""
     try:
         yield
+    except UnicodeError as error:  # of a host that the environment names, as in PGHOST
+        raise Invalid(f"cannot connect to PostgreSQL: {HOST_RULE}") from error
     except psycopg.errors.ConnectionTimeout as error:
         given = conninfo_to_dict(database_url)
         host, port = (str(given.get(name) or "") for name in ("host", "port"))

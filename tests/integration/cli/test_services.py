@@ -61,6 +61,18 @@ def test_a_url_that_is_none_is_refused_without_showing_its_password(database: st
     assert 'NATS URL "http://host" is not of the form nats://' in one_line(done)
 
 
+def test_a_host_that_nobody_can_be_asked_for_is_a_mistake_and_no_outage(database: str, nats_url: str) -> None:
+    for variables in (
+        {"DATABASE_URL": "postgresql://db..example/x", "NATS_URL": nats_url},
+        {"DATABASE_URL": database, "NATS_URL": "nats://nats..example"},
+    ):
+        done = run("serve", **variables)
+        assert done.returncode == 2
+        assert "its host must have 1 to 63 characters between two dots" in one_line(done)
+    done = run("migrate", "status", DATABASE_URL="dbname=x", PGHOST="db..example")
+    assert (done.returncode, "its host must have" in one_line(done)) == (1, True)
+
+
 def test_servers_that_are_down_exit_with_3(database: str, nats_url: str) -> None:
     done = run("doctor", DATABASE_URL="postgresql://127.0.0.1:1/x", NATS_URL=nats_url)
 

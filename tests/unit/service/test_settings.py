@@ -59,6 +59,27 @@ def test_a_bad_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch, 
         load()
 
 
+@pytest.mark.parametrize("name", ["IMI_DATABASE_URL", "IMI_READER_DATABASE_URL", "IMI_REPLICA_SOURCE_URL"])
+@pytest.mark.parametrize("host", ["db..example", "a" * 64, "db.\u202eexample", "db.example,other..example"])
+def test_a_host_that_nobody_can_be_asked_for_is_told_with_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, host: str
+) -> None:
+    monkeypatch.setenv(name, f"postgresql://{host}/x")
+    field = name.removeprefix("IMI_").lower()
+    with pytest.raises(Invalid, match=f'setting {field}: value "postgres.*: its host must have 1 to 63 char'):
+        load()
+
+
+@pytest.mark.parametrize("host", ["", "/run/a..b", "münchen.example", "a_b.example.", "[fe80::1%25eth0]", "a,b:5433"])
+def test_a_host_that_somebody_can_be_asked_for_is_taken(host: str) -> None:
+    url = (
+        f"postgresql://{'' if host.startswith('/') else host}/x?host={host}"
+        if "/" in host
+        else f"postgresql://{host}/x"
+    )
+    assert load(database_url=url).database_url == url
+
+
 @pytest.mark.parametrize(
     "host",
     ["", "127.0.0.1", "0.0.0.0", "::1", "::", "fe80::1%eth0", "localhost", " ::1 "],  # noqa: S104  # nobody listens on it
