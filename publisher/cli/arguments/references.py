@@ -38,7 +38,7 @@ async def project(registry: Registry, reference: str) -> Project:
             raise NotFound(f'"{reference}" is no checkout of a registered project')
         return of_origin
     found = await registry.find_projects(reference)
-    if not found and (of_origin := await registry.project_of_origin(_whole_origin(reference))) is not None:
+    if not found and (of_origin := await registry.project_of_origin(whole_origin(reference))) is not None:
         return of_origin
     if not found:
         matches = await registry.search_projects(reference) if reference.strip() else []
@@ -47,7 +47,7 @@ async def project(registry: Registry, reference: str) -> Project:
     return only_project(reference, found)
 
 
-def _whole_origin(reference: str) -> str:
+def whole_origin(reference: str) -> str:
     """An origin as it is; of `owner/repo`, as lists show it, the whole of it."""
     return f"git@github.com:{reference}.git" if OWNER_AND_REPO.fullmatch(reference) else reference
 

@@ -16,6 +16,7 @@ from publisher.cli.arguments.references import (
     named,
     only_project,
     only_worktree,
+    whole_origin,
 )
 from registry.errors import NotFound
 from registry.models import Project, Worktree
@@ -37,7 +38,8 @@ async def project_id(client: RegistryClient, reference: str) -> UUID:
             raise NotFound(f'"{reference}" is no checkout of a registered project')
         return (await client.queries.project_by_origin(origin)).id
     if "/" in reference:
-        return (await client.queries.project_by_origin(reference)).id
+        with suppress(NotFound):
+            return (await client.queries.project_by_origin(whole_origin(reference))).id
     projects = await _projects(client)
     found = called(projects, reference)
     if not found:

@@ -50,7 +50,8 @@ async def test_a_replay_takes_a_worktree_in_every_form(
 ) -> None:
     project, worktree = things["engine"]
     (tmp_path / "src").mkdir()
-    forms = [worktree, worktree.upper(), worktree[:8], "feat-x", "feat-x@engine", f"feat-x@{project[:8]}"]
+    forms = [worktree, worktree.upper(), worktree[:8], "feat-x"]
+    forms += [f"feat-x@{one}" for one in ("engine", project[:8], "ada/engine")]
     async with served(world):
         await world.drained()
         for form in [*forms, str(tmp_path), f"{tmp_path}/src"]:
@@ -58,7 +59,7 @@ async def test_a_replay_takes_a_worktree_in_every_form(
             assert done.returncode == 0, (form, done.stderr)
             told = [json.loads(line) for line in done.stdout.splitlines()]
             assert {event["data"]["worktree_id"] for event in told} == {worktree}, form
-        for form in (project, project[:8], "engine", "https://github.com/ada/engine"):
+        for form in (project, project[:8], "engine", "ada/engine", "Ada/Engine", "https://github.com/ada/engine"):
             done = await command_line(world, "events", "replay", "--project", form, "--json")
             told = [json.loads(line) for line in done.stdout.splitlines()]
             assert {event["partitionkey"] for event in told} == {project}, form
@@ -79,6 +80,8 @@ async def test_a_replay_names_what_is_not_there_or_could_be_several(
         ("--project", "engine", "could be git@github.com:ada/"),
         ("--project", "engin", 'no project "engin"; did you mean "engine"?'),
         ("--project", " ", 'no project " "'),
+        ("--project", "ada/other", 'no project "ada/other"'),
+        ("--worktree", "feat-x@ada/other", 'no project "ada/other"'),
     ]
     async with served(world):
         await world.drained()
