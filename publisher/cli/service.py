@@ -14,6 +14,7 @@ from publisher.cli.arguments.options import AsJson, DatabaseUrl, HttpPort, NatsU
 from publisher.cli.servers.installation import embedded
 from publisher.cli.servers.session import required, run, settings_of
 from publisher.cli.terminal.text import console, emit_document, line_printer, say
+from registry.errors import Unusable
 
 TOKEN_FILE = "http.token"  # noqa: S105  # where it is, not what it is
 CANARY_SECONDS = 30.0
@@ -99,7 +100,7 @@ def demo(
 
     scan = absolute(scan)
     if not os.path.isdir(scan):  # False, too, for a name that is too long
-        raise typer.BadParameter(f'"{scan}" is not a folder', param_hint="--scan")
+        raise Unusable(f'"{scan}": is no folder that is there')
     check_installed()
     out = console(quiet=as_json)
     results: list[Measured] = []

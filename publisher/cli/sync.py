@@ -14,7 +14,7 @@ from publisher.cli.arguments.options import Actor, AsJson, DatabaseUrl, UpFolder
 from publisher.cli.servers.session import with_registry
 from publisher.cli.terminal.text import emit_document, say, write
 from publisher.text import visible
-from registry.errors import Unavailable
+from registry.errors import Unavailable, Unusable
 
 if TYPE_CHECKING:
     from publisher.checkouts.results import Result
@@ -46,7 +46,7 @@ def sync(
 
     root = absolute(folder)
     if not os.path.isdir(root):  # False, too, for a name that is too long
-        raise typer.BadParameter(f'"{folder}" is not a folder', param_hint="FOLDER")
+        raise Unusable(f'"{folder}": is no folder that is there')
 
     async def work(registry: Registry) -> bool:
         while True:

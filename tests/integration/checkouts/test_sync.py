@@ -186,7 +186,7 @@ def test_what_is_inside_a_checkout_or_hidden_is_left_alone(cli: CommandLine, cod
 
 def test_a_folder_without_checkouts_and_one_that_is_none(cli: CommandLine, code: Path) -> None:
     assert cli("sync", code).out == "no checkouts found\n"
-    assert cli("sync", code / "nowhere").code == 2
+    assert cli("sync", code / "nowhere").code == 1
 
 
 def test_at_an_interval_it_goes_on_until_it_is_stopped(database: str, code: Path) -> None:

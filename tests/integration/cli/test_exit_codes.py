@@ -99,8 +99,6 @@ REFUSED_BY_A_RULE = [
     ["project"],
     ["project", "show", "~no-such-user/x"],
     ["sync", "~no-such-user"],
-    ["sync", "/nowhere"],
-    ["sync", "x" * 300],
     ["stats", "--state-dir", "~no-such-user/x"],
     ["worktree", "register", "~no-such-user/x"],
     # of settings
@@ -119,6 +117,9 @@ REFUSED = [
     ["type", "add", "feat", "--branch-prefix", "x/"],
     ["type", "update", "nope", "--icon", "x"],
     ["project", "register", "/nowhere"],
+    ["sync", "/nowhere"],
+    ["sync", "x" * 300],
+    ["demo", "--scan", "/nowhere"],
     ["history", "show", "project", "engine", "--as-of", "1970-01-01"],
     ["events", "import", "/nowhere"],
     ["schemas", "show", "nope"],

@@ -37,9 +37,7 @@ def test_help_names_every_command() -> None:
         assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "arguments", [["frobnicate"], ["up", "--nope"], ["serve", "--http-port", "99999"], ["demo", "--scan", "/nowhere"]]
-)
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["up", "--nope"], ["serve", "--http-port", "99999"]])
 def test_usage_mistakes_exit_with_2(arguments: list[str]) -> None:
     assert run(*arguments).returncode == 2
 
