@@ -77,10 +77,11 @@ def register(
     Example: imi-registry project register ~/code/engine
     """
     from publisher.checkouts import git
-    from publisher.checkouts.origins import repository_name
+    from publisher.checkouts.origins import on_github, repository_name
 
     extra = json_object(metadata)
     is_given = origin is not None
+    origin = None if origin is None else on_github(origin)
     if path is not None or origin is None:
         folder = path or Path()
         if not os.path.isdir(folder):  # Path raises where a name is too long
@@ -249,6 +250,7 @@ def update(
 
     Example: imi-registry project update engine --description "The engine"
     """
+    from publisher.checkouts.origins import on_github
     from publisher.cli.arguments import references
 
     extra = json_object(metadata)
@@ -258,7 +260,7 @@ def update(
     async def work(registry: Registry) -> Project:
         project = await references.project(registry, reference)
         if origin is not None:
-            await registry.change_project_origin(project.id, origin)
+            await registry.change_project_origin(project.id, on_github(origin))
         await registry.update_project(project.id, name, branch, trunk_path, description, extra)
         return await found_project(registry, project.id)
 

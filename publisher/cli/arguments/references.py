@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from uuid import UUID
 
 from publisher.checkouts import git
+from publisher.checkouts.origins import on_github
 from publisher.cli.arguments.folders import absolute
 from publisher.outbox.on_blocked import ON_BLOCKED
 from registry.arguments import ids_with_prefix
@@ -48,8 +49,8 @@ async def project(registry: Registry, reference: str) -> Project:
 
 
 def whole_origin(reference: str) -> str:
-    """An origin as it is; of `owner/repo`, as lists show it, the whole of it."""
-    return f"git@github.com:{reference}.git" if OWNER_AND_REPO.fullmatch(reference) else reference
+    """An origin, whatever ssh calls GitHub here; of `owner/repo`, as lists show it, the whole of it."""
+    return f"git@github.com:{reference}.git" if OWNER_AND_REPO.fullmatch(reference) else on_github(reference)
 
 
 async def worktree(registry: Registry, reference: str) -> Worktree:

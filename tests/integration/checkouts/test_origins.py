@@ -210,6 +210,23 @@ def test_hosts_by_other_names(cli: CommandLine, code: Path, url: str, config: st
     assert project["remote_origin"] == "git@github.com:ada/imi.git"
 
 
+@pytest.mark.parametrize("host", ["github.com-work", "work"])
+def test_an_origin_that_is_typed_is_the_one_of_the_checkout(cli: CommandLine, code: Path, host: str) -> None:
+    # given
+    ssh = Path(os.environ["HOME"]) / ".ssh"
+    ssh.mkdir()
+    (ssh / "config").write_text("Host work\n HostName github.com\n")
+    checkout(code / "clone", f"git@{host}:ada/iMi.git")
+    # when
+    project = cli("project", "register", "--origin", f"git@{host}:ada/iMi.git", "--json").json
+    # then
+    assert (project["name"], project["remote_origin"]) == ("iMi", "git@github.com:ada/imi.git")
+    assert sync(cli, code)["clone", "project"][0] != "registered"
+    assert cli("project", "show", f"git@{host}:ada/iMi.git", "--json").json["id"] == project["id"]
+    changed = cli("project", "update", "iMi", "--origin", f"git@{host}:ada/other.git", "--json").json
+    assert changed["remote_origin"] == "git@github.com:ada/other.git"
+
+
 @pytest.mark.parametrize(
     "config",
     [
