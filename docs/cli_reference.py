@@ -32,7 +32,9 @@ def page() -> str:
     """The page as it must be: what many commands share, then one section a command, in the order of `--help`."""
     commands = dict(_commands(get_command(app)))
     options = [found for command in commands.values() for found in _parameters(command) if not _is_argument(found)]
-    shared = [row for row, times in Counter(map(_row, options)).items() if times >= SHARED_BY]
+    counted = Counter(map(_row, options))
+    usual = {_name(row): row for row, _ in reversed(counted.most_common())}  # another one by that name stands by itself
+    shared = [row for row, times in counted.items() if times >= SHARED_BY and usual[_name(row)] == row]
     lines = [HEAD, "## Options that many commands have\n", TABLE, *shared, ""]
     for path, command in commands.items():
         lines += _section(path, command, set(shared))
@@ -69,6 +71,10 @@ def _parameters(command: Any) -> list[Any]:
 
 def _row(parameter: Any) -> str:
     return f"| {_names(parameter)} | {_default(parameter)} | {_cell(parameter.help)} |"
+
+
+def _name(row: str) -> str:
+    return row.split(" | ")[0]
 
 
 def _is_argument(parameter: Any) -> bool:

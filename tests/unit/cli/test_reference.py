@@ -25,3 +25,9 @@ def test_it_has_every_command_and_each_of_its_options() -> None:
         for parameter in command.params:
             if parameter.name != "help" and parameter.param_type_name == "option":
                 assert f"`{parameter.opts[0]}`" in sections[" ".join(path)], path
+
+
+def test_no_option_is_told_twice_in_one_table() -> None:
+    for part in PAGE.read_text().split("\n## ")[1:]:
+        names = [line.split(" | ")[0] for line in part.splitlines() if line.startswith("| `--")]
+        assert len(names) == len(set(names)), part
