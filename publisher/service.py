@@ -58,6 +58,7 @@ async def serve(
     as_part = {part: settings.as_part(part) for part in database_parts(settings)}
     memory.give_back()
     gc.freeze()  # what was imported stays: not to look at it again at each collection is a tenth of a drain's time
+    gc.set_threshold(700)  # Python's own, of which its imports had no use
     metrics = RelayMetrics()
     applier_metrics = ApplierMetrics(metrics.registry)
     contact = Contact(as_part, Health("start", metrics.registry, consequence="nothing is started: "))
