@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from psycopg.errors import LockNotAvailable
+
 from publisher.outbox.blocked import holder_named
 from publisher.outbox.connection import LOOKER, connect
 from registry.database import migrate
 from registry.database.connection import connect_blocking
+from registry.errors import Unavailable
 
 
 async def check_schema(database_url: str) -> None:
@@ -17,5 +20,10 @@ async def check_schema(database_url: str) -> None:
         with connect_blocking(database_url, LOOKER) as conn:
             migrate.check(conn)
 
-    async with connect(database_url, "imi-registry check", LOOKER) as conn, holder_named(conn):
+    try:
         await asyncio.to_thread(check)
+    except Unavailable as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        async with connect(database_url, "imi-registry check", LOOKER) as conn, holder_named(conn):
+            raise

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from publisher.outbox.schema import check_schema
 from registry.database import Registry
 from registry.database.connection import connect_blocking
 from registry.errors import Conflict, RegistryError, Unavailable
@@ -29,6 +30,14 @@ async def test_a_database_that_is_not_there_or_is_no_registry_is_told_at_once(em
     with pytest.raises(Conflict, match="has no registry schema of this version; run: imi-registry migrate"):
         async with Registry.connect(empty_database):
             pass
+
+
+async def test_whether_the_schema_is_there_is_asked_on_one_connection(database: str) -> None:
+    async with postgres_proxy(database) as (proxy, url):
+        sent: list[bytes] = []
+        proxy.swallow = lambda direction, data: bool(direction == "to_server" and sent.append(data))
+        await check_schema(url)
+    assert len([data for data in sent if b"user\0" in data and b"database\0" in data]) == 1
 
 
 async def test_a_component_that_is_stopped_while_it_connects_leaves_no_half_open_connection(database: str) -> None:
