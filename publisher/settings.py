@@ -18,7 +18,7 @@ from registry.authority import check_hosts
 from registry.broker.access import ALL_INBOXES, Access
 from registry.errors import Invalid
 from registry.subjects import DEFAULT_SOURCE
-from registry.urls import is_cut_in_password, redacted, redacted_server
+from registry.urls import PLAIN_DATABASE_URL, is_cut_in_password, redacted, redacted_server
 from registry.validation import HOST, PREFIX, RULES, SENDER, SOURCE, printable, printable_place, told
 
 if TYPE_CHECKING:
@@ -61,10 +61,7 @@ class Settings(HttpSettings, MirrorSettings, ReplicaSettings, AgreementSettings)
     reader_database_url: Url | None = Field(
         default=None, description="The same database for queries, history and console, as another user."
     )
-    nats_url: Url | None = Field(
-        default=None,
-        description="NATS server URL, with credentials where needed.",
-    )
+    nats_url: Url | None = Field(default=None, description="NATS server URL, with credentials where needed.")
     nats_creds: Path | None = Field(default=None, description="Credentials file for NATS, as nsc writes it.")
     nats_nkey: Path | None = Field(default=None, description="File with the seed of an nkey for NATS.")
     nats_user: str | None = Field(default=None, description="User of NATS; needs a password.")
@@ -157,12 +154,14 @@ class Settings(HttpSettings, MirrorSettings, ReplicaSettings, AgreementSettings)
     @field_validator("database_url", *PART_URLS, "replica_source_url")
     @classmethod
     def _is_connection_string(cls, value: str | None) -> str | None:
+        if not value or PLAIN_DATABASE_URL.fullmatch(value):
+            return value
         # Here, so that a command that needs no database starts 110 ms sooner.
         from psycopg import ProgrammingError
         from psycopg.conninfo import conninfo_to_dict
 
         try:
-            hosts = None if is_cut_in_password(value or "") else conninfo_to_dict(value or "").get("host", "")
+            hosts = None if is_cut_in_password(value) else conninfo_to_dict(value).get("host", "")
         except ProgrammingError:
             hosts = None
         if hosts is None:

@@ -6,10 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 
 from publisher.settings import SECRETS, Settings, load
+from registry.authority import check_hosts
 from registry.errors import Invalid
-from registry.urls import redacted
+from registry.urls import PLAIN_DATABASE_URL, is_cut_in_password, redacted
 from tests.support.commandline import command_line
 
 
@@ -25,6 +29,17 @@ def test_prefixed_variables_win_and_arguments_win_over_all(monkeypatch: pytest.M
     monkeypatch.setenv("IMI_DATABASE_URL", "postgresql://localhost/b")
     assert load().database_url == "postgresql://localhost/b"
     assert load(database_url="postgresql://localhost/c").database_url == "postgresql://localhost/c"
+
+
+@given(st.from_regex(PLAIN_DATABASE_URL, fullmatch=True))
+def test_a_database_url_that_is_taken_unasked_is_one_that_libpq_takes(url: str) -> None:
+    assert conninfo_to_dict(url).keys() <= conninfo_to_dict("user=u password=p host=h port=1 dbname=d").keys() | {
+        "sslmode",
+        "sslrootcert",
+        "target_session_attrs",
+    }
+    assert not is_cut_in_password(url)
+    check_hosts(str(conninfo_to_dict(url).get("host", "")))
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t\n"])
