@@ -36,10 +36,10 @@ _KNOWN = re.compile(r"(?<!\w)(?:gh[opsur]_|github_pat_|glpat-|xox[abprs]-)[\w-]{
 _EXAMPLE = re.compile(r"[a-z]+://(?:USER:PASSWORD@|\[TOKEN@\|USER:PASSWORD@\])HOST[A-Z:/\[\],]*")
 """What a message says that a URL should look like."""
 _PLAIN = r"(?:[A-Za-z0-9_.~-]|%[2-7][0-9A-Fa-f])"
-_HOST = r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*"
+_LABELS = r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*"
 _PARAMETER = rf"(?:host=%2F{_PLAIN}*|(?:user|password|port|sslmode|sslrootcert|target_session_attrs)={_PLAIN}*)"
 PLAIN_DATABASE_URL = re.compile(
-    rf"postgresql://(?:{_PLAIN}+(?::{_PLAIN}*)?@)?(?:{_HOST})?(?::[0-9]{{1,5}})?(?:/{_PLAIN}*)?"
+    rf"postgresql://(?:{_PLAIN}+(?::{_PLAIN}*)?@)?(?:{_LABELS})?(?::[0-9]{{1,5}})?(?:/{_PLAIN}*)?"
     rf"(?:\?{_PARAMETER}(?:&{_PARAMETER})*)?"
 )
 """URLs that libpq takes, of a host that may be asked for, as most are; of any other one libpq has to be asked."""

@@ -280,11 +280,11 @@ def _check(durable: str | None, entity: str | None = None, action: str | None = 
 
 
 async def _matching(client: RegistryClient, durable: str | None, wanted: Wanted) -> list[DeadLetter]:
-    from publisher.cli.arguments import references_over_nats
-
     entity, action, project, reason = wanted
     fields: dict[str, Any] = {"entity": entity, "action": action}
     if project is not None:
+        from publisher.cli.arguments import references_over_nats
+
         fields["project_id"] = await references_over_nats.project_id(client, project)
     given = {name: value for name, value in fields.items() if value is not None}
     return [letter async for letter in client.dead_letters.find(durable, reason=reason, **given)]

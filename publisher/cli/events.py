@@ -235,15 +235,19 @@ def _settings(nats_url: str | None) -> Settings:
 
 
 async def _project_id(client: RegistryClient, reference: str | None) -> UUID | None:
+    if reference is None:
+        return None
     from publisher.cli.arguments import references_over_nats
 
-    return None if reference is None else await references_over_nats.project_id(client, reference)
+    return await references_over_nats.project_id(client, reference)
 
 
 async def _worktree_id(client: RegistryClient, reference: str | None) -> UUID | None:
+    if reference is None:
+        return None
     from publisher.cli.arguments import references_over_nats
 
-    return None if reference is None else await references_over_nats.worktree_id(client, reference)
+    return await references_over_nats.worktree_id(client, reference)
 
 
 async def _total(client: RegistryClient, end: datetime | int | None) -> int:

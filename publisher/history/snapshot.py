@@ -7,18 +7,15 @@ and are in the tables already. Why that is exact: docs/adr/0006-history.md.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
-import nats.errors
 import orjson
 import psycopg
-from nats.aio.client import Client
-from nats.aio.subscription import Subscription
 from psycopg import AsyncConnection
 from psycopg.types.string import ByteaBinaryLoader
 
 from publisher.outbox.blocked import holder_named
 from publisher.outbox.connection import LOOKER, connect, translated
-from registry.broker.errors import translated_nats
 from registry.database.errors import is_of_a_value
 from registry.database.projects import PROJECTS
 from registry.database.sizes import WHOLE_BYTES, Told
@@ -26,6 +23,10 @@ from registry.database.worktree_types import WORKTREE_TYPES
 from registry.database.worktrees import WORKTREES
 from registry.history.snapshot import END, PROJECT, WORKTREE, WORKTREE_TYPE
 from registry.position import Position
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.subscription import Subscription
 
 CONFIRM_SECONDS = 10.0
 """A reader that does not take a chunk for so long is given up: the transaction holds back vacuum meanwhile."""
@@ -96,6 +97,8 @@ Lines = Callable[[AsyncConnection, str], AsyncIterator[bytes]]
 
 async def send_snapshot(database_url: str, client: Client, stream: str, inbox: str, lines: Lines) -> None:
     """Send a snapshot to `inbox`, chunk by chunk as the reader confirms. Raises `Unavailable` when either is away."""
+    from registry.broker.errors import translated_nats  # here, so that who reads tables alone imports no NATS
+
     confirmations = await client.subscribe(client.new_inbox())
     try:
         with translated_nats("snapshot given up, its reader does not confirm"):
@@ -210,6 +213,8 @@ async def _chunks(lines: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes
 
 
 async def _confirmed(confirmations: Subscription) -> None:
+    from nats.errors import NoRespondersError
+
     message = await confirmations.next_msg(CONFIRM_SECONDS)
     if (message.headers or {}).get("Status") == "503":
-        raise nats.errors.NoRespondersError
+        raise NoRespondersError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rich import box
@@ -18,7 +19,9 @@ from publisher.cli.arguments.times import printed
 from publisher.cli.terminal.text import console, safe
 from publisher.text import visible
 from registry import exact
-from registry.models import InflightWork, Worktree
+
+if TYPE_CHECKING:
+    from registry.models import InflightWork, Worktree
 
 SHORTEST_ID = 8
 SHORT = 12

@@ -6,6 +6,8 @@ import asyncio
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.processes import environment
 from tests.support.world import World
 
@@ -26,6 +28,8 @@ DATABASE = {"psycopg", "psycopg_pool"}
 SERVICE = {"jinja2", "jsonschema", "opentelemetry", "prometheus_client", "starlette", "uvicorn"}
 MODELS = {"registry.events.catalogue", "registry.commands.catalogue"}
 ENVELOPES = {f"registry.events.{module}" for module in ("actions", "envelope", "filter", "message", "reference")}
+ROWS = {"registry.models", "registry.database.registry"}
+CHECKOUTS = {"publisher.checkouts.git"}
 ELSEWHERE = {"tomllib", "publisher.embedded.endpoints"}
 """Where settings may stand that the environment has."""
 
@@ -48,6 +52,20 @@ def test_a_command_that_reads_the_database_speaks_to_nobody_else(world: World) -
     assert found & (TABLES | BROKER | SERVICE | MODELS | ELSEWHERE) == set()
 
     assert imported(world, "stats", database_url=world.database) & (BROKER | SERVICE | MODELS) == set()
+    assert imported(world, "history", "verify", database_url=world.database) & (BROKER | SERVICE | TABLES) == set()
+
+
+@pytest.mark.parametrize("command", ["months status", "migrate status", "roles show"])
+def test_a_command_with_a_connection_of_its_own_needs_no_model_of_a_row(world: World, command: str) -> None:
+    found = imported(world, *command.split(), database_url=world.database)
+    assert found >= DATABASE
+    assert found & (BROKER | SERVICE | MODELS | ROWS) == set()
+
+
+def test_a_command_that_asks_no_server_needs_none_of_their_clients(world: World) -> None:
+    assert (
+        imported(world, "config", "show", database_url=world.database) & (DATABASE | BROKER | SERVICE | ROWS) == set()
+    )
 
 
 async def test_who_looks_whether_all_is_well_needs_no_model_of_an_event(world: World) -> None:
@@ -63,6 +81,10 @@ async def test_a_command_that_reads_the_stream_needs_no_database(world: World) -
     async with world.relay():
         world.write()
         await world.drained()
-    found = await asyncio.to_thread(imported, world, "events", "replay", "--from-start", "--json")
+    replay = ("events", "replay", "--from-start", "--json")
+    found = await asyncio.to_thread(imported, world, *replay, database_url=world.database)
     assert "nats" in found
-    assert found & (DATABASE | SERVICE | TABLES) == set()
+    assert found & (DATABASE | SERVICE | TABLES | ROWS | CHECKOUTS) == set()
+    for command in ("actions", "events dead-letters list"):
+        found = await asyncio.to_thread(imported, world, *command.split(), database_url=world.database)
+        assert found & (DATABASE | SERVICE | CHECKOUTS) == set()
