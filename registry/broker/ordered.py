@@ -25,6 +25,7 @@ from registry.broker.errors import no_stream, translated_nats
 from registry.broker.jetstream import REQUEST_ENDED, REQUEST_TIMEOUT_SECONDS
 from registry.broker.permitted import api_of, refusal_of
 from registry.concurrency.backoff import doubled
+from registry.concurrency.outage import Outage
 from registry.errors import Conflict, NotFound, Unavailable, Unprepared
 
 BATCH = 1000
@@ -60,12 +61,18 @@ class Stored(NamedTuple):
 class OrderedReader:
     """Messages of one stream and subject filter, in order, from one place on. Open it with `ordered_reader`."""
 
-    def __init__(self, client: Client, stream: str, subject: str, patience_seconds: float | None) -> None:
+    def __init__(
+        self, client: Client, stream: str, subject: str, patience_seconds: float | None, *, keeps_sequences: bool
+    ) -> None:
         self._client = client
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
         self._stream = stream
         self._subject = subject
         self._patience_seconds = patience_seconds
+        self._keeps_sequences = keeps_sequences
+        self._created: datetime | None = None
+        """When the stream was created that `position` was reached in."""
+        self._outage = Outage("reader", stream=stream)
         self._batch_bytes = max(BATCH_BYTES, 2 * client.max_payload)
         self._inbox = client.new_inbox()
         self._consumer = ""
@@ -168,8 +175,8 @@ class OrderedReader:
 
     async def _create(self, since: datetime | None = None, *, is_asking: bool = True) -> None:
         self._connections = self._client.stats["reconnects"]
-        if since is None and is_asking:
-            await self._reach(self.position)
+        if is_asking:
+            await self._reach(self.position if since is None else 0)
         self._consumer = ""
         name = uuid4().hex
         start = (
@@ -200,19 +207,28 @@ class OrderedReader:
     async def _reach(self, position: int) -> None:
         """Check that the stream has what was read; one that mirrors another may be behind it, which is waited for.
 
-        Raises `Conflict` when it is the one that was read, and ends before, `Unavailable`.
+        One that this reader has read so far has lost its end, as in a power failure. Where the same messages come back
+        at the same sequences, which its publisher sees to, that is waited for, too, and said. Of one that was created
+        since, or of which a token alone says how far it was read, nobody knows whether the same will ever stand there.
+
+        Raises `Unavailable` for what is waited for, else `Conflict`.
         """
         began = monotonic()
         failures = 0
         while (info := await self._info()).state.last_seq < position:
             ends = f"stream {self._stream} ends at sequence {info.state.last_seq}, but {position} was read"
+            if info.mirror is None and self._keeps_sequences and info.created == self._created:
+                self._outage.failed(lost := Unavailable(f"{ends} from it: waiting for its publisher to complete it"))
+                raise lost
             if info.mirror is None:
-                was = "it was created anew or restored from a backup; imi-registry doctor tells what to do"
-                raise Conflict(f"{ends} from it: {was}")
+                was = "created anew or restored from a backup; imi-registry doctor tells what to do"
+                raise Conflict(f"{ends} from it: it was {was}")
             if monotonic() - began > BEHIND_SECONDS:
                 raise Unavailable(f"{ends} from what it mirrors: waiting for it")
             await asyncio.sleep(doubled(failures, RETRY_SECONDS))
             failures += 1
+        self._created = info.created
+        self._outage.over()
 
     async def _ask(self) -> None:
         """Keep enough asked for, while the consumer works."""
@@ -265,10 +281,13 @@ class OrderedReader:
 
 @asynccontextmanager
 async def ordered_reader(
-    client: Client, stream: str, subject: str, *, patience_seconds: float | None
+    client: Client, stream: str, subject: str, *, patience_seconds: float | None, keeps_sequences: bool = False
 ) -> AsyncIterator[OrderedReader]:
-    """A reader for the block; a server that is away for longer than `patience_seconds` ends it, None never does."""
-    reader = OrderedReader(client, stream, subject, patience_seconds)
+    """A reader for the block; a server that is away for longer than `patience_seconds` ends it, None never does.
+
+    With `keeps_sequences` what a stream loses comes back at the sequences that it had.
+    """
+    reader = OrderedReader(client, stream, subject, patience_seconds, keeps_sequences=keeps_sequences)
     subscription = await client.subscribe(f"{reader._inbox}.*", cb=reader._on_message)
     try:
         yield reader

@@ -242,8 +242,14 @@ class RegistryClient(CommandClient):
         host_id = await self._host_id(host)
         asked = EventFilter.of(entity=entity, action=action, project_id=project_id, host_id=host_id)
         wanted = Wanted(self._profile, asked)
-        stream = self._profile.event_stream
-        async with ordered_reader(self._client, stream, wanted.subject, patience_seconds=None) as reader:
+        opening = ordered_reader(
+            self._client,
+            self._profile.event_stream,
+            wanted.subject,
+            patience_seconds=None,
+            keeps_sequences=not self._profile.is_shared,
+        )
+        async with opening as reader:
             _, last = await reader.state()
             await reader.start(last)
             yield _deliveries(reader, wanted)

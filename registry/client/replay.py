@@ -261,8 +261,9 @@ async def replay(
     filter_ = EventFilter.of(**wanted, since=since, until=until if isinstance(until, datetime) else None)
     profile.check_wanted(filter_.entity, filter_.action)
     subject = profile.event_filter(filter_.entity, filter_.action, filter_.project_id)
-    patience = None if follow else PATIENCE_SECONDS
-    async with ordered_reader(client, profile.event_stream, subject, patience_seconds=patience) as reader:
+    waits, keeps = None if follow else PATIENCE_SECONDS, not profile.is_shared
+    opening = ordered_reader(client, profile.event_stream, subject, patience_seconds=waits, keeps_sequences=keeps)
+    async with opening as reader:
         history = Replay(client, profile, reader, filter_, until if isinstance(until, int) else None, passed, caught_up)
         await history.start(start, follow=follow and not isinstance(start, Last))
         events = _last(history, start.count, follow=follow) if isinstance(start, Last) else history.events()
