@@ -21,7 +21,7 @@ from registry.broker.connection import servers_in
 from registry.concurrency.backoff import Backoff
 from registry.concurrency.tasks import first_error
 from registry.concurrency.ticks import tick
-from registry.errors import Invalid, RegistryError, Unavailable
+from registry.errors import Invalid, RegistryError, Unavailable, Unprepared
 
 HEARD_SECONDS = 1.0
 """So often NATS is asked whether it is there, by parts that answer over it."""
@@ -78,11 +78,14 @@ class Part:
     async def answer(self, heard: Callable[[], Awaitable[None]]) -> None:
         """Let those be answered who ask over NATS until cancelled. While it is away nobody is, and the health says so.
 
-        `heard` returns when NATS answers, and raises `Unavailable`.
+        `heard` returns when NATS answers, and raises `Unavailable`; where it refuses a subscription `Unprepared`, which
+        ends this: they are made anew then.
         """
         while True:
             try:
                 await heard()
+            except Unprepared:
+                raise
             except Unavailable as error:
                 self.health.failed(error)
             else:

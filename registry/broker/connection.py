@@ -212,25 +212,27 @@ def _identity(access: Access) -> dict[str, Any]:
 
 
 async def heard(client: Client) -> None:
-    """Return when the server answers now. Raises `Unavailable`, at once when the connection is lost.
+    """Return when the server answers now, and has every subscription.
 
+    Raises `Unavailable`, at once when the connection is lost; `Unprepared` while it refuses a subscription.
     A connection that is restored is lost, and made again, without a word.
     """
     if not client.is_connected:
         raise Unavailable("the connection to NATS is lost, and is made again as soon as NATS takes it")
-    with translated_nats("NATS does not answer"):
-        await client.flush(CONNECT_TIMEOUT_SECONDS)
+    await flushed(client)
 
 
 async def flushed(client: Client) -> None:
     """Return once the server has what was sent: subscriptions stand, messages are out.
 
-    Raises `Unavailable`; `Unprepared` when it refused a subscription.
+    Raises `Unavailable`; `Unprepared` when it refuses a subscription.
 
     nats-py's flush pings past what is still in its buffer (measured: in one of ten the subscription came after); behind
     the first answer the buffer is out, so the second tells that the server has it.
     """
     with translated_nats("NATS does not answer"):
+        if isinstance(client, PermittedClient):
+            await client.subscribe_again()
         await client.flush(CONNECT_TIMEOUT_SECONDS)
         await client.flush(CONNECT_TIMEOUT_SECONDS)
     refusal = refused_subscription_of(client)

@@ -86,15 +86,13 @@ class PermittedClient(Client):
         subject: str,
         payload: bytes = b"",
         timeout: float = 0.5,
-        old_style: bool = False,  # noqa: ARG002  # nats-py's other way, which nobody asks for
+        old_style: bool = False,  # noqa: ARG002  # nats-py's other way
         headers: dict[str, Any] | None = None,
     ) -> Msg:
-        """As nats-py's, on its inbox. Raises `NotPermitted`, too.
-
-        What is awaited is one future, which the answer or the refusal ends.
-        """
+        """As nats-py's, awaiting one future, which the answer or a refusal ends. Raises `NotPermitted`, too."""
         if not self._resp_sub_prefix:
             await self._init_request_sub()
+        await self.subscribe_again()
         token = token_hex(16)
         answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._resp_map[token] = answer
@@ -112,6 +110,12 @@ class PermittedClient(Client):
         if message.headers and message.headers.get("Status") == NOBODY_LISTENS:
             raise nats.errors.NoRespondersError
         return message
+
+    async def subscribe_again(self) -> None:
+        """Make the subscriptions anew that the server refused: what it permits may be more by now, after a reload."""
+        for subscription in list(self._subs.values()) if self._refusals else ():
+            if self._refusals.pop(subscription.subject.lower(), None):
+                await self._send_subscribe(subscription)
 
     async def unless_refused(self, subject: str, coming: Coroutine[Any, Any, Msg]) -> Msg:
         """What comes in answer to a message on `subject`. Raises `NotPermitted` when that may not be sent."""

@@ -112,6 +112,7 @@ class Subscriber:
     async def _read(self, turn: Turn) -> None:
         """Read one consumer. Raises `Unavailable` or `NotFound` when it gives no more, or something was lost."""
         self._hand.begin(turn.done, turn.delivered)
+        self._acknowledgement = ""  # whether the next one is refused, too, is to be seen
         pull = Pull(self._client, self._stream, turn.consumer, WINDOW, delivered=turn.delivered)
         reading = [pull.run(), self._sort(pull, turn), self._compare(pull, turn)]
         if self._poison is not None:

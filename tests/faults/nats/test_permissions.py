@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -67,6 +68,12 @@ class Accounts:
         assert self._process is not None
         self._process.terminate()
         await self._process.wait()
+
+    def reload(self, permissions: dict[str, Any]) -> None:
+        """What `service` may not from about now on, while whoever is connected stays so."""
+        self.deny(permissions)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     async def _is_up(self) -> bool:
         try:

@@ -1,14 +1,21 @@
-"""A durable subscription that may not read: only what was refused to itself counts, and only as long as it is so."""
+"""Who may not read: only what was refused to himself counts, and only as long as it is so."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
+import pytest
 from structlog.testing import capture_logs
 
 from registry.client import RegistryClient
+from registry.client.sender import Sending
+from registry.concurrency.tasks import end
+from registry.errors import Unprepared
 from tests.faults.nats.test_permissions import Accounts, accounts, restarted
 from tests.support.client.subscriptions import Seen, change_projects, subscribed
+from tests.support.nats.reading import connected
+from tests.support.parts import part_named, until
 from tests.support.world import World
 
 __all__ = ["accounts"]
@@ -57,3 +64,88 @@ async def test_what_is_refused_to_another_reader_of_the_connection_is_not_taken_
                 change_projects(world.database, 8)
                 await seen.until(8)
                 assert not any(line.get("durable") == "d" and "reason" in line for line in logged)
+
+
+async def test_a_subscription_that_may_acknowledge_again_goes_on_over_its_connection(
+    world: World, accounts: Accounts
+) -> None:
+    seen = Seen()
+    there = world.at(nats_url=accounts.url("all"))
+    await restarted(accounts, {"publish": ["$JS.ACK.>"]})
+    async with there.relay(), RegistryClient.connect(accounts.url("service"), prefix=world.prefix) as client:
+        with capture_logs() as logged:
+            async with subscribed(client, seen, durable="d", from_start=True):
+                change_projects(world.database, 8)
+                await until_refused(logged, "d")
+                accounts.reload({})
+                async with asyncio.timeout(60):
+                    while not any(line["event"] == "subscription goes on" for line in logged):
+                        await asyncio.sleep(0.02)
+                logged.clear()
+                change_projects(world.database, 8)
+                await seen.until(16)
+                seen.assert_in_order()
+                await until_acknowledged(world.at(nats_url=accounts.url("all")))
+                assert not any("permissions" in str(line.get("reason")) for line in logged)
+
+
+async def until_acknowledged(world: World) -> None:
+    """Wait until the server has all acknowledgements of the subscription."""
+    async with connected(world.nats_url) as client, asyncio.timeout(30):
+        while True:
+            (info,) = [one for one in await client.jetstream().consumers_info(world.stream) if one.name[:2] == "d-"]
+            if info.num_pending == 0 and info.num_ack_pending == 0:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_client_whose_inbox_was_refused_goes_on_over_its_connection(world: World, accounts: Accounts) -> None:
+    seen = Seen()
+    there = world.at(nats_url=accounts.url("all"))
+    async with there.relay(), there.applier(), there.queries(), there.history():
+        change_projects(world.database, 8)
+        await restarted(accounts, {"subscribe": ["_INBOX.>"]})
+        async with RegistryClient.connect(accounts.url("service"), prefix=world.prefix) as client:
+            calls = {
+                "query": client.queries.stats,
+                "snapshot": client.snapshot,
+                "command": lambda: client.send("worktree_type.add", {"name": "given"}, Sending(timeout=2)),
+            }
+            with capture_logs() as logged:
+                async with subscribed(client, seen, durable="d", from_start=True):
+                    await until_refused(logged, "d")
+                    for call in [*calls.values()] * 2:
+                        with pytest.raises(Unprepared, match="permissions violation for subscription to _INBOX"):
+                            await call()
+                    # when
+                    accounts.reload({})
+                    # then
+                    for call in calls.values():
+                        async with asyncio.timeout(30):
+                            while not await has_answered(call):
+                                await asyncio.sleep(0.05)
+                    await seen.until(9)
+
+
+async def has_answered(call: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await call()
+    except Unprepared:
+        return False
+    return True
+
+
+async def test_a_service_whose_subjects_are_refused_while_it_runs_says_so_and_goes_on_when_it_has_them(
+    world: World, accounts: Accounts
+) -> None:
+    part = part_named("queries", world.at(nats_url=accounts.url("service")))
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(part.run())
+        await part.settled.wait()
+        accounts.reload({"subscribe": [f"{world.prefix}.qry.>"]})
+        await until(part, f"permissions violation for subscription to {world.prefix}.qry.v1.")
+        accounts.reload({})
+        await until(part, "")
+        async with RegistryClient.connect(accounts.url("all"), prefix=world.prefix) as client:
+            assert (await client.queries.stats()).total_projects == 0
+        await end([task])
