@@ -78,7 +78,11 @@ class CommandStream:
         return self._profile
 
     async def open(self) -> bool:
-        """Find the stream, or create it where it is ours: True. Raises `Conflict`, `NotFound`, `Unavailable`."""
+        """Find the stream, or create it where it is ours: True. Raises `Conflict`, `NotFound`, `Unavailable`.
+
+        Whoever lacks a permission to lead is told so here: he neither stands by nor leads for a moment.
+        """
+        await self.lead.check()
         try:
             with translated_nats(f"cannot open stream {self.name}"):
                 await self.lead.show()

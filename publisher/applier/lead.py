@@ -16,9 +16,11 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 
+from registry.broker.connection import check_permitted
 from registry.broker.consumers import consumers_of
 from registry.broker.errors import NOT_UNIQUE, translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
+from registry.broker.permitted import api_of
 from registry.broker.presence import Presence
 from registry.broker.pull import GONE_SECONDS, LONGEST_SECONDS, delivered_of
 from registry.errors import Conflict, NotFound, Unavailable
@@ -52,6 +54,17 @@ class Lead:
     async def show(self) -> None:
         """Let standbys know that this applier is connected, once it leads. Raises what nats-py raises."""
         await self._presence.show()
+
+    async def check(self) -> None:
+        """Raise `Unprepared` where this applier may not take commands, or acknowledge them: it is not to lead then."""
+        await check_permitted(
+            self._client,
+            f"cannot take commands from stream {self._stream}",
+            [
+                f"{api_of(self._client)}.CONSUMER.MSG.NEXT.{self._stream}.{self.consumer}",
+                f"$JS.ACK.{self._stream}.{self.consumer}.1.1.1.1.1",
+            ],
+        )
 
     async def is_free(self) -> bool:
         """Look once more: whether nobody has the lead, or who has it is gone. Raises `NotFound`, `Unavailable`.

@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import sample
 from typing import Any
@@ -19,7 +19,7 @@ from nats.aio.transport import WebSocketTransport
 from registry.authority import check_hosts
 from registry.broker.access import ANYBODY, Access
 from registry.broker.errors import connect_reason, from_nats, is_denied, reason_of, translated_nats
-from registry.broker.permitted import AnsweringClient, PermittedClient, refused_subscription_of
+from registry.broker.permitted import AnsweringClient, PermittedClient, refusal_of, refused_subscription_of
 from registry.broker.silence import is_silence, waits_for_tls
 from registry.concurrency.outage import Outage
 from registry.errors import Invalid, Unavailable
@@ -238,6 +238,20 @@ async def flushed(client: Client) -> None:
     refusal = refused_subscription_of(client)
     if refusal is not None:
         raise from_nats(refusal, "NATS refuses") from refusal
+
+
+async def check_permitted(client: Client, doing: str, subjects: Sequence[str]) -> None:
+    """Raise `Unprepared` where the server lets `client` say nothing on one of `subjects`, on which nobody listens.
+
+    `doing` opens the message. Raises `Unavailable`.
+    """
+    with translated_nats(doing):
+        for subject in subjects:
+            await client.publish(subject)
+    await flushed(client)
+    refusal = refusal_of(client, *subjects)
+    if refusal is not None:
+        raise from_nats(refusal, doing) from refusal
 
 
 def _is_of_up(server: str) -> bool:

@@ -109,7 +109,12 @@ DENIED = {
     "to take commands": (
         "applier",
         {"publish": ["$JS.API.CONSUMER.MSG.NEXT.>"]},
-        "cannot read stream {upper}_COMMANDS: permissions violation for publish to $js.api.consumer.msg.next.",
+        "cannot take commands from stream {upper}_COMMANDS: permissions violation for publish to $js.api.consumer.msg.",
+    ),
+    "to acknowledge commands": (
+        "applier",
+        {"publish": ["$JS.ACK.>"]},
+        "cannot take commands from stream {upper}_COMMANDS: permissions violation for publish to $js.ack.",
     ),
     "to answer queries": (
         "queries",
@@ -140,6 +145,11 @@ async def test_a_part_that_lacks_a_permission_names_the_subject_and_goes_on_when
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(part.run())
         await until(part, told.format(**names))
+        tries = part.health.interrupted
+        async with asyncio.timeout(60):
+            while part.health.interrupted < tries + 3:  # it is told all the time
+                assert told.format(**names) in " ".join(part.health.problems())
+                await asyncio.sleep(0.01)
         await restarted(accounts, {})
 
         # then
