@@ -62,7 +62,7 @@ class Lead:
             f"cannot take commands from stream {self._stream}",
             [
                 f"{api_of(self._client)}.CONSUMER.MSG.NEXT.{self._stream}.{self.consumer}",
-                f"$JS.ACK.{self._stream}.{self.consumer}.1.1.1.1.1",
+                f"$JS.ACK.{self._stream}.{self.consumer}.0.0.0.0.0",
             ],
         )
 

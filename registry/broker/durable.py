@@ -28,6 +28,8 @@ from registry.log import log
 from registry.validation import printable
 
 POLL_SECONDS = 0.5
+LEANED_ON = ("ack_policy", "ack_wait", "backoff", "max_deliver", "max_ack_pending", "headers_only", "filter_subject")
+"""Settings of a consumer that order and completeness lean on, and that anybody may change while it is read."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -103,8 +105,9 @@ class Durable:
                     if newest is None:
                         return await self._make_first()
                     is_ours = self._is_ours(number, newest)
-                    if is_ours:
+                    if is_ours and (self._known is None or self._works_as_made(newest)):
                         self._known = max(self._known or 0, _floor(newest))
+                    if is_ours:
                         self._seen = number, newest.created
                     now = newest.name, delivered_of(newest)
                     gone_for = 0.0 if newest.num_waiting or now != before else gone_for + POLL_SECONDS
@@ -119,17 +122,26 @@ class Durable:
             await asyncio.sleep(POLL_SECONDS)
 
     async def look(self, turn: Turn) -> ConsumerInfo:
-        """What the server tells of the consumer of a turn now. Raises `Unavailable` when it is another one."""
+        """What the server tells of the consumer of a turn now.
+
+        Raises `Unavailable` when it is another one, or works in another way.
+        """
         with translated_nats(f"cannot look at consumer {turn.consumer} of stream {self._stream}"):
             info: ConsumerInfo = await self._js.consumer_info(self._stream, turn.consumer)
         if info.created != self._seen[1]:
             raise Unavailable(f"consumer {turn.consumer} of stream {self._stream} was made anew by somebody else")
+        if not self._works_as_made(info):
+            raise Unavailable(f"consumer {turn.consumer} of stream {self._stream} was changed by somebody else")
         return info
 
     def _is_ours(self, number: int, newest: ConsumerInfo) -> bool:
         """Whether it is not one that somebody else has made since we know of that number: we never make it again."""
         seen, created = self._seen
         return number > seen or (number == seen and newest.created == created)
+
+    def _works_as_made(self, info: ConsumerInfo) -> bool:
+        """Whether nobody has changed what order and completeness lean on."""
+        return all(getattr(info.config, name) == getattr(self._first, name) for name in LEANED_ON)
 
     async def _look_at_stream(self) -> None:
         """Find out whether the place that is known is one in this stream."""
@@ -177,11 +189,15 @@ class Durable:
     async def _succeed(self, number: int, newest: ConsumerInfo, *, is_ours: bool) -> Turn:
         """The turn after a reader that is gone: its own consumer, if it left nothing in hand.
 
-        One that somebody else made starts where he pleased, and what is acknowledged there says nothing.
+        One that somebody else made starts where he pleased, and what is acknowledged there says nothing. One that
+        somebody changed may redeliver, or take for done what was not, so who knows better does not believe it either.
         """
+        is_changed = not self._works_as_made(newest)
         if not is_ours:
             log.warning("consumer was made anew by somebody else", consumer=newest.name, after=self._known)
-        if newest.num_ack_pending or self._known is None or not is_ours:
+        elif is_changed:
+            log.warning("consumer was changed by somebody else", consumer=newest.name, after=self._known)
+        if newest.num_ack_pending or self._known is None or not is_ours or is_changed:
             turn = await self._make(max(number, self._seen[0]) + 1, self._behind(self._known or 0))
             await self._delete(newest)  # nobody reads it any more, and whoever looks at it sees it fall behind
             return turn

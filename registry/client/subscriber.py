@@ -69,6 +69,7 @@ class Subscriber:
             deliver_policy=DeliverPolicy.ALL if from_start else DeliverPolicy.NEW,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=LONGEST_SECONDS,
+            max_deliver=-1,
             max_ack_pending=WINDOW,
         )
         self._outage = Outage("subscription", durable=durable)
@@ -126,6 +127,8 @@ class Subscriber:
         """Put each event in the lane of its project, or of both; those of none share one."""
         while True:
             message = await pull.next()
+            if message.metadata.num_delivered > 1:  # it stands behind what came after it
+                raise Unavailable(f"stream {self._stream} gave an event again, as no consumer of ours does")
             if message.metadata.sequence.consumer == 1:  # the first one of another consumer has this number, too
                 await self._durable.look(turn)
             held = Held(Delivery(message.subject, message.data, message.metadata.sequence.stream), message)

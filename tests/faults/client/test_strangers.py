@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import pytest
 import structlog
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from registry.client import RegistryClient
+from registry.broker.durable import LEANED_ON
+from registry.client import Delivery, RegistryClient
 from registry.errors import Conflict
 from tests.support.client.subscriptions import Seen, change_projects, subscribed
 from tests.support.proxy import Proxy, nats_proxy
@@ -104,6 +106,70 @@ async def test_a_consumer_that_a_stranger_makes_anew_is_not_believed(
         range(1, events_before + 17)
     )
     assert any(NAME in str(line) and "made anew" in line["event"] for line in logged)
+
+
+CHANGED = {
+    "to redeliver soon": {"ack_wait": 0.2},
+    "to redeliver at times": {"max_deliver": 3, "backoff": [0.2, 0.2]},
+    "to deliver once": {"max_deliver": 1, "ack_wait": 0.2},
+    "to have one in hand": {"max_ack_pending": 1},
+    "to leave out the data": {"headers_only": True},
+}
+
+
+@pytest.mark.parametrize("how", CHANGED)
+async def test_a_consumer_that_a_stranger_changes_is_replaced_and_the_order_kept(world: World, how: str) -> None:
+    jetstream = world.nats.jetstream()
+    seen, may_go_on = Seen(), asyncio.Event()
+
+    async def handler(delivery: Delivery) -> None:
+        await may_go_on.wait()
+        seen.note(delivery)
+
+    async with (
+        world.relay(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+        subscribed(client, handler, durable="d", from_start=True),
+    ):
+        await until_read(world)
+        as_made = (await jetstream.consumer_info(world.stream, NAME)).config
+        change_projects(world.database, 8, projects=1)
+        async with asyncio.timeout(20):
+            while (await jetstream.consumer_info(world.stream, NAME)).num_ack_pending != 8:
+                await asyncio.sleep(0.01)
+        # when
+        with structlog.testing.capture_logs() as logged:
+            await jetstream.add_consumer(world.stream, dataclasses.replace(as_made, **CHANGED[how]))
+            async with asyncio.timeout(30):
+                while "d-2" not in {info.name for info in await jetstream.consumers_info(world.stream)}:
+                    await asyncio.sleep(0.01)
+        may_go_on.set()
+        change_projects(world.database, 8, projects=1)
+        # then
+        await seen.until(16)
+        config = (await jetstream.consumer_info(world.stream, "d-2")).config
+    assert list(seen.sequences.values()) == [list(range(1, 17))]
+    assert [getattr(config, name) for name in LEANED_ON] == [getattr(as_made, name) for name in LEANED_ON]
+    assert {"consumer was changed by somebody else"} <= {line["event"] for line in logged}
+
+
+async def test_a_consumer_that_a_stranger_changed_while_nobody_read_is_replaced_behind_its_floor(world: World) -> None:
+    jetstream = world.nats.jetstream()
+    seen = Seen()
+    async with world.relay(), RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
+        async with subscribed(client, seen, durable="d", from_start=True):
+            change_projects(world.database, 8)
+            await seen.until(8)
+            async with asyncio.timeout(20):
+                while (info := await jetstream.consumer_info(world.stream, NAME)).num_ack_pending:
+                    await asyncio.sleep(0.01)
+        await jetstream.add_consumer(world.stream, dataclasses.replace(info.config, ack_wait=1))
+        async with subscribed(client, seen, durable="d", from_start=True):
+            change_projects(world.database, 8)
+            await seen.until(16)
+        assert [info.name for info in await jetstream.consumers_info(world.stream)] == ["d-2"]
+    seen.assert_in_order()
+    assert sorted(one for each in seen.sequences.values() for one in each) == list(range(1, 17))
 
 
 async def test_one_for_other_events_is_refused_by_name(world: World) -> None:
