@@ -6,6 +6,9 @@ SET LOCAL search_path = public;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
 
+ALTER FUNCTION get_agent_recent_work(text, integer) RESET ALL;
+ALTER FUNCTION get_agent_recent_work(text, integer) SET search_path = pg_catalog, pg_temp;
+
 ALTER TABLE mirror_row REPLICA IDENTITY DEFAULT;
 ALTER TABLE count_delta REPLICA IDENTITY DEFAULT;
 

@@ -1993,6 +1993,10 @@ CREATE OR REPLACE FUNCTION public.get_agent_recent_work(p_agent_id text, p_limit
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_sort TO 'off'
 AS $function$
 BEGIN
     PERFORM public.require_not_negative('get_agent_recent_work', 'p_limit', coalesce(p_limit, 50));
@@ -3307,20 +3311,24 @@ COMMENT ON FUNCTION outbox_activity_inserted() IS NULL;
 
 CREATE OR REPLACE FUNCTION public.outbox_actor_is_verified()
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT coalesce(has_table_privilege(session_user, to_regclass('public.command_ledger'), 'INSERT'), false)
-        OR EXISTS (    -- by a role that this login may take on, and inherits not
-            SELECT
-            FROM pg_roles own
-            WHERE pg_has_role(
-                    session_user, own.oid,
-                    CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END
-                )
-                AND has_table_privilege(own.oid, to_regclass('public.command_ledger'), 'INSERT')
-        )
+BEGIN
+    IF has_table_privilege(session_user, to_regclass('public.command_ledger'), 'INSERT') THEN
+        RETURN true;
+    END IF;
+    RETURN EXISTS (    -- by a role that this login may take on, and inherits not
+        SELECT
+        FROM pg_roles own
+        WHERE pg_has_role(
+                session_user, own.oid,
+                CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END
+            )
+            AND has_table_privilege(own.oid, to_regclass('public.command_ledger'), 'INSERT')
+    );
+END;
 $function$;
 COMMENT ON FUNCTION outbox_actor_is_verified() IS 'Whether this session may say that the actor of a change was verified.';
 
