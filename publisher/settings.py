@@ -151,7 +151,7 @@ class Settings(HttpSettings, MirrorSettings, ReplicaSettings, AgreementSettings)
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
-    @field_validator("database_url", *PART_URLS, "replica_source_url")
+    @field_validator("database_url", *PART_URLS)
     @classmethod
     def _is_connection_string(cls, value: str | None) -> str | None:
         if not value or PLAIN_DATABASE_URL.fullmatch(value):

@@ -172,7 +172,7 @@ def has_commit(path: Path, commit_hash: str) -> bool:
 
 def was_on(path: Path, branch: str) -> bool:
     """Whether `branch`, by this or a later name, was checked out in the work tree at `path`, by its own reflog."""
-    told = ask(path, "log", "--walk-reflogs", "--format=%gs", "HEAD", "--", at_most=path) or ""
+    told = ask(path, "log", "--no-mailmap", "--walk-reflogs", "--format=%gs", "HEAD", "--", at_most=path) or ""
     left = (f"checkout: moving from {branch} to ", f"Branch: renamed {LOCAL}{branch} to ")
     return any(line.startswith(left) for line in told.split("\n"))
 

@@ -66,6 +66,6 @@ class Branches:
     def _renamed(self, branch: str) -> str | None:
         """What `branch` was renamed to by `git branch --move`, however often, by the reflogs; None where none tells."""
         renamed = f"--grep-reflog=Branch: renamed {LOCAL}{branch} to "
-        asked = ("log", "--walk-reflogs", "--branches", "--fixed-strings", renamed, "--format=%gD", "--")
-        entries = ask(self.path, *asked)
+        asked = ("--walk-reflogs", "--branches", "--fixed-strings", renamed, "--format=%gD", "--")
+        entries = ask(self.path, "log", "--no-mailmap", *asked)
         return entries.split("\n")[0].rpartition("@{")[0] or None if entries else None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from publisher.checkouts import git as reader
 from publisher.checkouts import origins, run_git
 from registry.errors import Unusable
 from tests.support.commandline import CommandLine
@@ -120,6 +121,15 @@ def test_a_pipe_that_git_does_not_read_is_no_matter(tmp_path: Path) -> None:
     for path in ("pipe", ".git/hooks/pipe", "deep/pipe"):
         at(path)(main)
     assert run_git.run(main, "status", "--porcelain", at_most=main) == ""
+
+
+def test_a_pipe_of_names_of_people_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = checkout(tmp_path / "engine", ORIGIN)
+    git(main, "branch", "--move", "trunk")
+    at(".mailmap")(main)
+    monkeypatch.setattr(run_git, "TIMEOUT_SECONDS", 2.0)
+    assert reader.was_on(main, "main")
+    assert reader.repository(main, "main").default_branch == "trunk"
 
 
 def test_an_ssh_configuration_that_is_a_pipe_is_none(tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ def test_who_follows_another_registry_ends_over_a_database_that_is_no_copy_and_o
         {"mirror_nats_url": "nats://x", "mirror_nats_creds": "/nowhere"},
         {"mirror_nats_url": "nats://x", "profile": "bloodbank"},
         {"replica_source_url": "http://x"},
+        {"replica_source_url": "postgresql://db..example/x"},
     ],
 )
 def test_a_setting_with_which_no_source_is_followed_ends_a_copy_at_its_start(wrong: dict[str, str]) -> None:

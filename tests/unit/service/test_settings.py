@@ -74,7 +74,7 @@ def test_a_bad_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch, 
         load()
 
 
-@pytest.mark.parametrize("name", ["IMI_DATABASE_URL", "IMI_READER_DATABASE_URL", "IMI_REPLICA_SOURCE_URL"])
+@pytest.mark.parametrize("name", ["IMI_DATABASE_URL", "IMI_READER_DATABASE_URL"])
 @pytest.mark.parametrize("host", ["db..example", "a" * 64, "db.\u202eexample", "db.example,other..example"])
 def test_a_host_that_nobody_can_be_asked_for_is_told_with_its_setting(
     monkeypatch: pytest.MonkeyPatch, name: str, host: str
