@@ -132,11 +132,14 @@ class Desk:
         self._large = large
         self._client = client
         self._turn = asyncio.Lock()
-        self._max_bytes = max_bytes = client.max_payload
-        self._piece_characters = max((max_bytes - ANSWER_BYTES) // MOST_BYTES_A_CHARACTER, 1)
         self._heavy, self._light = Turns(HEAVY_AT_ONCE), Turns(CONNECTIONS - HEAVY_AT_ONCE)
         self._outage = ""
         self._outage_ends_at = 0.0
+
+    @property
+    def _max_bytes(self) -> int:
+        """What the server takes now: a reload may have changed it, which a connection knows once it is made again."""
+        return self._client.max_payload
 
     async def handle(self, query: str, message: MicroRequest) -> None:
         """Answer one request. Raises `ServiceError` with the refusal, which the micro service counts and sends.
@@ -202,7 +205,7 @@ class Desk:
         return True
 
     async def _piece(self, request: asked.EventById) -> BaseModel:
-        limit = self._piece_characters
+        limit = max((self._max_bytes - ANSWER_BYTES) // MOST_BYTES_A_CHARACTER, 1)
         text = await self._registry.get_event_data(request.event_id, int(request.sequence), request.offset, limit + 1)
         if text is None:
             raise NotFound(f"event_id {request.event_id} is no event that is kept at sequence {request.sequence}")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
 from registry.concurrency.tasks import end
-from registry.errors import Busy, Invalid
+from registry.errors import Busy, Invalid, Unavailable
+from registry.models import Project
 from tests.support.everything import everything_works
 from tests.support.nats.process import NatsProcess, configure, free_port, nats_process
 from tests.support.parts import part_named, until
@@ -149,3 +152,36 @@ async def leaf_is_connected(url: str) -> None:
                 await asyncio.sleep(0.05)
             else:
                 return
+
+
+async def test_queries_keep_to_a_limit_of_messages_that_was_lowered_by_a_reload(world: World, state_dir: Path) -> None:
+    lowered = 64 * 1024
+    with psycopg.connect(world.database) as conn:
+        for number in range(10):
+            conn.execute(
+                "INSERT INTO projects (name, remote_origin, trunk_path, metadata)"
+                " VALUES (%s, %s, '/code', jsonb_build_object('x', repeat('x', 10000)))",
+                [f"p{number}", f"git@github.com:a/p{number}.git"],
+            )
+    with nats_process(state_dir) as server:
+        there = world.at(nats_url=server.url())
+        async with there.queries(), RegistryClient.connect(there.nats_url, prefix=world.prefix) as client:
+            assert len((await client.queries.projects()).projects) == 10
+            # when
+            configure(state_dir / "nats.conf", port=server.port, store=state_dir / "nats", max_payload=lowered)
+            server.signal(signal.SIGHUP)
+            # then
+            async with asyncio.timeout(60):
+                while len(page := await projects_of(client)) == 10:
+                    await asyncio.sleep(0.05)
+            assert len(page) == 6
+            assert (await client.queries.stats()).total_projects == 10
+
+
+async def projects_of(client: RegistryClient) -> list[Project]:
+    """A page of them, asked for again where the server ended the connection over the answer."""
+    while True:
+        try:
+            return (await client.queries.projects()).projects
+        except Unavailable:
+            await asyncio.sleep(0.05)
