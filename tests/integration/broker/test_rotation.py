@@ -7,6 +7,7 @@ import dataclasses
 import shutil
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ import pytest
 from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
 from registry.errors import Unavailable
+from tests.support.client.subscriptions import Seen, change_projects, subscribed
 from tests.support.everything import variables
-from tests.support.nats.kinds import KINDS, Prepared, server_for, write_configuration
+from tests.support.nats.kinds import KINDS, Prepared, authority_of, server_for, write_configuration
 from tests.support.world import World
 
 
@@ -69,3 +71,46 @@ async def test_a_secret_of_nats_that_was_replaced_is_refused_and_the_new_one_tak
                         await asyncio.sleep(0.05)
                     else:
                         return
+
+
+async def test_credentials_that_end_while_they_are_in_use_are_read_anew(
+    world: World, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, file = authority_of(state_dir), state_dir / "a.creds"
+    authority.write_credentials(file)
+    access, seen = Access(creds=file), Seen()
+    for name, value in variables(access).items():
+        monkeypatch.setenv(name, value)
+    with server_for(state_dir, authority.configuration()) as server:
+        there = world.at(nats_url=server.url())
+        authority.write_credentials(file, datetime.now(UTC) + timedelta(seconds=5))
+        async with (
+            there.relay() as relay,
+            there.applier() as applier,
+            there.queries(),
+            RegistryClient.connect(server.url(), prefix=there.prefix, access=access) as client,
+            subscribed(client, seen, durable="d", from_start=True),
+        ):
+            change_projects(world.database, 4, projects=8)
+            await seen.until(4)
+            # when
+            async with asyncio.timeout(30):
+                while not all("expired at" in " ".join(part.problems()) for part in (relay, applier)):
+                    await asyncio.sleep(0.02)
+            authority.write_credentials(file)
+            # then
+            change_projects(world.database, 8, projects=8)
+            await seen.until(8)
+            seen.assert_in_order()
+            async with asyncio.timeout(30):
+                while relay.problems() or applier.problems() or not await is_answered(client):
+                    await asyncio.sleep(0.02)
+            assert (await client.send("worktree_type.add", {"name": "renewed"})).verdict == "applied"
+
+
+async def is_answered(client: RegistryClient) -> bool:
+    try:
+        await client.queries.stats()
+    except Unavailable:
+        return False
+    return True
