@@ -5,13 +5,12 @@ A failure is noted here, in one place for `/readyz`, the metrics and the log.
 
 from __future__ import annotations
 
-from typing import Literal
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from typing import TYPE_CHECKING, Literal
 
 from registry.concurrency.outage import Outage
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client annotates it not
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Counter, Gauge
 
 Role = Literal["starting", "standby", "leader", "elsewhere"]
 """`elsewhere`: another process does this."""
@@ -75,9 +74,13 @@ class Health:
         self._last_error = f"the {self.part} failed, see the log: {type(error).__name__}: {error}".removesuffix(": ")
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        from prometheus_client import Counter
+
         return Counter(f"imi_{self.part}_{name}", text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str) -> Gauge:
+        from prometheus_client import Gauge
+
         return Gauge(f"imi_{self.part}_{name}", text, registry=self.registry)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
-
-from prometheus_client import CollectorRegistry
+from typing import TYPE_CHECKING, NamedTuple
 
 from publisher.health import Health
 from publisher.outbox.known import Known
 from registry.concurrency.outage import Outage
 from registry.errors import Unavailable
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 LOCKS = "locks"
 """The check of who waits for a lock."""

@@ -7,8 +7,7 @@ from datetime import timedelta
 from psycopg import AsyncConnection
 
 from publisher.doctor.findings import Finding
-from publisher.mirror.health import OLD_SECONDS
-from publisher.mirror.state import read_state
+from publisher.mirror.state import OLD_SECONDS, read_state
 
 
 async def mirror_findings(conn: AsyncConnection) -> list[Finding]:

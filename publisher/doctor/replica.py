@@ -8,10 +8,9 @@ from datetime import timedelta
 from psycopg import AsyncConnection
 
 from publisher.doctor.findings import Finding
-from publisher.replica.health import OLD_SECONDS
 from publisher.replica.publication import AT_RISK, PUBLICATION, Slot, most_kept_bytes, published, slots
 from publisher.replica.reason import errors_told, last_error, stopped_because
-from publisher.replica.state import ReplicaState, read_state
+from publisher.replica.state import OLD_SECONDS, ReplicaState, read_state
 from publisher.replica.subscription import read_subscription
 
 MUCH_BYTES = 1024**3

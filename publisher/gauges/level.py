@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from prometheus_client.core import GaugeMetricFamily
+if TYPE_CHECKING:
+    from prometheus_client.core import GaugeMetricFamily
 
 
 class Level(NamedTuple):
@@ -24,6 +25,8 @@ class Level(NamedTuple):
 
     def family(self) -> GaugeMetricFamily:
         """For an exporter."""
+        from prometheus_client.core import GaugeMetricFamily  # which who shows a level himself does not wait for
+
         family = GaugeMetricFamily(self.name, self.text, labels=[self.label] if self.label else [])
         for label, value in self.values.items():
             family.add_metric([label] if self.label else [], value)

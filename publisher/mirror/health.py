@@ -7,10 +7,8 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Histogram
 
 from publisher.health import LeadHealth
-from publisher.mirror.state import MirrorState
+from publisher.mirror.state import OLD_SECONDS, MirrorState
 
-OLD_SECONDS = 60.0
-"""A mirror that may lack what was published so long ago is not ready."""
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 
 

@@ -11,6 +11,9 @@ from psycopg import AsyncConnection
 from publisher.outbox.connection import translated
 from publisher.text import visible
 
+OLD_SECONDS = 60.0
+"""A mirror that may lack what was published so long ago is not ready."""
+
 STATE = """
 SELECT
     name, stream, began_at, promoted_at, registry_id, life, epoch, position, sequence, event_id, event_at, known_at,

@@ -7,11 +7,9 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Histogram
 
 from publisher.health import Health
-from publisher.replica.state import ReplicaState
+from publisher.replica.state import OLD_SECONDS, ReplicaState
 from publisher.replica.subscription import Subscription
 
-OLD_SECONDS = 60.0
-"""A replica that may lack what was committed so long ago is not ready."""
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 
 

@@ -11,6 +11,9 @@ from psycopg import AsyncConnection
 from publisher.outbox.connection import translated
 from publisher.text import visible
 
+OLD_SECONDS = 60.0
+"""A replica that may lack what was committed so long ago is not ready."""
+
 STATE = """
 SELECT
     r.name, r.slot, r.registry_id, r.epoch, m.migration, r.began_at, r.copied_at, r.known_at, r.behind_bytes,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from time import time
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -16,6 +16,8 @@ from publisher.applier.metrics import ApplierMetrics
 from publisher.health import Health
 from publisher.relay.metrics import RelayMetrics
 from publisher.text import visible
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client annotates it not
 
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }

@@ -73,8 +73,11 @@ async def test_who_looks_whether_all_is_well_needs_no_model_of_an_event(world: W
         world.write()
         await world.drained()
         found = await asyncio.to_thread(imported, world, "doctor", database_url=world.database)
+        shown = await asyncio.to_thread(imported, world, "status", database_url=world.database)
     assert found >= DATABASE | {"nats"}
     assert [module for module in found if module.startswith("registry.events.") and module not in ENVELOPES] == []
+    assert found & (SERVICE | TABLES) == set()
+    assert shown & SERVICE == set()
 
 
 async def test_a_command_that_reads_the_stream_needs_no_database(world: World) -> None:
