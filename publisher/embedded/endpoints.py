@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,8 +18,10 @@ from publisher.embedded.state_dir import (
     is_in_use,
     write_private,
 )
-from publisher.settings import Settings
 from registry.errors import Unusable
+
+if TYPE_CHECKING:
+    from publisher.settings import Settings
 
 NAME = "endpoints.json"
 NOT_RUNNING = "no imi-registry up runs there; start it, or name your servers with DATABASE_URL and NATS_URL"

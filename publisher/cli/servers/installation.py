@@ -35,12 +35,13 @@ def embedded(
     from publisher.embedded.postgres import postgres
     from publisher.embedded.state_dir import owned
     from publisher.embedded.supervised import Supervised, together
-    from registry.database import migrate
 
     check_installed()
     with owned(state_dir) as owned_dir, published(owned_dir) as publish, ExitStack() as stack:
         db_server, broker = Supervised(partial(postgres, owned_dir)), Supervised(partial(nats_server, owned_dir))
         stack.enter_context(together(db_server, broker, meanwhile=meanwhile))
+        from registry.database import migrate  # and not while nothing is started yet
+
         with wordless(None), database(db_server.url) as conn:
             migrate.apply(conn, afterwards=True)  # the folder has one owner, so nothing else runs
         settings = settings_of(database_url=db_server.url, **overrides).at_other_nats(broker.url)

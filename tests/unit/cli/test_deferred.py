@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,19 @@ def test_no_command_needs_what_is_slow_to_import_before_it_works() -> None:
     found = modules_after("from publisher.cli.main import Commands", "for one in Commands.deferred: one.load()")
     assert found >= {f"publisher.cli.{one.module}" for one in DEFERRED}
     assert found & (set(HEAVY) - {"asyncio", "orjson"}) == set()
+
+
+def test_up_imports_while_its_servers_start_what_these_do_not_need(tmp_path: Path) -> None:
+    found = modules_after(
+        "from pathlib import Path",
+        "from publisher.cli.servers.installation import embedded",
+        "from publisher.embedded import supervised",
+        "supervised.together = lambda *_, **__: sys.exit()",
+        f"try: embedded(Path({str(tmp_path)!r})).__enter__()",
+        "except SystemExit: pass",
+    )
+    assert "publisher.embedded.postgres" in found
+    assert found & {"publisher.settings", "registry.database.migrate", "registry.models"} == set()
 
 
 def test_no_cycles_are_looked_for_when_a_command_ends() -> None:
