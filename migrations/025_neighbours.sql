@@ -1,6 +1,6 @@
 -- 025: what others do beside us in the database and on its server is borne: who reads its changes by a publication of all tables,
 -- a login that acts by a role it does not inherit, indexes and storage parameters that an administrator gave the log. What an
--- agent did last is told in half of the time.
+-- agent did last, and what was slow, is told in half of the time.
 -- compatible down to: 018
 
 BEGIN;
@@ -278,6 +278,77 @@ BEGIN
     CREATE TRIGGER activity_move_truncate AFTER TRUNCATE ON public.agent_activities
         FOR EACH STATEMENT EXECUTE FUNCTION public.copy_written_activities();
     RETURN true;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION registry_slow_queries(p_limit integer DEFAULT 20)
+RETURNS TABLE (
+    calls bigint,
+    mean_ms double precision,
+    max_ms double precision,
+    total_ms double precision,
+    rows_per_call double precision,
+    hit_ratio double precision,
+    user_name text,
+    query text
+)
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    place text;
+    own_names text;
+BEGIN
+    IF p_limit IS NULL OR p_limit NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION 'registry_slow_queries: p_limit is %; it must be 1 to 1000', coalesce(p_limit::text, 'NULL')
+            USING ERRCODE = '22023';
+    END IF;
+    SELECT quote_ident(n.nspname) INTO place
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'pg_stat_statements';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'registry_slow_queries: nothing is recorded: the extension pg_stat_statements is not there; needed are shared_preload_libraries = ''pg_stat_statements'', a restart, and CREATE EXTENSION pg_stat_statements'
+            USING ERRCODE = '55000';
+    END IF;
+    SELECT string_agg(own.name, '|') INTO own_names
+    FROM (
+        SELECT c.relname AS name
+        FROM pg_class c
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
+            AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = 'public.projects'::regclass)
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_class'::regclass, c.oid) AND d.deptype = 'e')
+        UNION
+        SELECT p.proname
+        FROM pg_proc p
+        WHERE p.pronamespace = 'public'::regnamespace
+            AND p.proowner = (SELECT relowner FROM pg_class WHERE oid = 'public.projects'::regclass)
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_proc'::regclass, p.oid) AND d.deptype = 'e')
+    ) own
+    WHERE own.name ~ '^[[:alnum:]_]+$';
+    RETURN QUERY EXECUTE format(
+        $statements$
+            SELECT
+                s.calls, s.mean_exec_time, s.max_exec_time, s.total_exec_time,
+                s.rows::double precision / greatest(s.calls, 1),
+                s.shared_blks_hit::double precision / nullif(s.shared_blks_hit + s.shared_blks_read, 0),
+                r.rolname::text,
+                left(regexp_replace(s.query, '[[:space:]]+', ' ', 'g'), 1000)
+            FROM %s.pg_stat_statements s
+            LEFT JOIN pg_roles r ON r.oid = s.userid
+            WHERE s.dbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                AND CASE    -- so that the long texts, those of migrations, are not searched for names
+                    WHEN lower(left(ltrim(s.query, E' \t\n\v\f\r'), 10) COLLATE "C")
+                        ~ '^(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
+                    THEN false
+                    ELSE s.query ~ $1 AND s.query !~ 'registry_slow_queries'
+                END
+            ORDER BY s.total_exec_time DESC
+            LIMIT $2
+        $statements$,
+        place
+    ) USING E'\\m(' || own_names || E')\\M', p_limit;
 END;
 $$;
 

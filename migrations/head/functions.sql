@@ -4953,9 +4953,12 @@ BEGIN
             FROM %s.pg_stat_statements s
             LEFT JOIN pg_roles r ON r.oid = s.userid
             WHERE s.dbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                AND s.query ~ $1
-                AND s.query !~ 'registry_slow_queries'
-                AND lower(s.query COLLATE "C") !~ '^[[:space:]]*(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
+                AND CASE    -- so that the long texts, those of migrations, are not searched for names
+                    WHEN lower(left(ltrim(s.query, E' \t\n\v\f\r'), 10) COLLATE "C")
+                        ~ '^(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
+                    THEN false
+                    ELSE s.query ~ $1 AND s.query !~ 'registry_slow_queries'
+                END
             ORDER BY s.total_exec_time DESC
             LIMIT $2
         $statements$,

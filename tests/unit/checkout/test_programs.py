@@ -44,6 +44,7 @@ FILES = {
     "registry/database/drift.py": "migrations/head of this installation",
     "registry/database/migrate.py": "migrations of this installation",
     "registry/database/migration.py": "migrations of this installation",
+    "registry/database/roles/calls.py": "migrations/head of this installation",
     "registry/schemas/files.py": "what `schemas` is given on the command line",
     "registry/schemas/generate.py": "what `schemas generate` is given on the command line",
 }
