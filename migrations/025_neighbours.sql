@@ -339,8 +339,8 @@ BEGIN
             LEFT JOIN pg_roles r ON r.oid = s.userid
             WHERE s.dbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                 AND CASE    -- so that the long texts, those of migrations, are not searched for names
-                    WHEN lower(left(ltrim(s.query, E' \t\n\v\f\r'), 10) COLLATE "C")
-                        ~ '^(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
+                    WHEN lower(left(s.query, 100) COLLATE "C")
+                        ~ '^[[:space:]]*(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
                     THEN false
                     ELSE s.query ~ $1 AND s.query !~ 'registry_slow_queries'
                 END
@@ -358,6 +358,7 @@ ALTER FUNCTION get_agent_recent_work(text, integer) SET plan_cache_mode = force_
 ALTER FUNCTION get_agent_recent_work(text, integer) SET enable_hashjoin = off;
 ALTER FUNCTION get_agent_recent_work(text, integer) SET enable_mergejoin = off;
 ALTER FUNCTION get_agent_recent_work(text, integer) SET enable_sort = off;
+ALTER FUNCTION get_agent_recent_work(text, integer) SET jit = off;
 
 -- A table that a publication has, of all tables, of its schema or by name, can be updated and deleted from with an identity alone.
 -- Not a key: writers would pay for it.

@@ -161,15 +161,16 @@ class Settings(HttpSettings, MirrorSettings, ReplicaSettings, AgreementSettings)
         from psycopg.conninfo import conninfo_to_dict
 
         try:
-            hosts = None if is_cut_in_password(value) else conninfo_to_dict(value).get("host", "")
+            given = None if is_cut_in_password(value) else conninfo_to_dict(value)
         except ProgrammingError:
-            hosts = None
-        if hosts is None:
+            given = None
+        if given is None:
             raise ValueError(
                 "must be of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
                 'where "@", "/" and "%" in a password are written as %40, %2F and %25'
             )
-        check_hosts(str(hosts))
+        if "hostaddr" not in given:
+            check_hosts(str(given.get("host", "")))
         return value
 
     def as_part(self, part: DatabasePart) -> Self:

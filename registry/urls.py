@@ -37,7 +37,8 @@ _EXAMPLE = re.compile(r"[a-z]+://(?:USER:PASSWORD@|\[TOKEN@\|USER:PASSWORD@\])HO
 """What a message says that a URL should look like."""
 _PLAIN = r"(?:[A-Za-z0-9_.~-]|%[2-7][0-9A-Fa-f])"
 _LABELS = r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*"
-_PARAMETER = rf"(?:host=%2F{_PLAIN}*|(?:user|password|port|sslmode|sslrootcert|target_session_attrs)={_PLAIN}*)"
+_SOCKET = r"host=%2F(?:[A-Za-z0-9_.~-]|%2F)*"
+_PARAMETER = rf"(?:{_SOCKET}|(?:user|password|port|sslmode|sslrootcert|target_session_attrs)={_PLAIN}*)"
 PLAIN_DATABASE_URL = re.compile(
     rf"postgresql://(?:{_PLAIN}+(?::{_PLAIN}*)?@)?(?:{_LABELS})?(?::[0-9]{{1,5}})?(?:/{_PLAIN}*)?"
     rf"(?:\?{_PARAMETER}(?:&{_PARAMETER})*)?"

@@ -1,7 +1,7 @@
-"""Stream and back: a call waits in a work queue, is carried out, answered and acknowledged. Nothing is written down.
+"""Stream and back: a call waits in a work queue, is carried out, answered and acknowledged.
 
-Calls that wait go together, as many in one transaction as commands do. The rest is what a command has beyond it: the
-ledger, the outcome event, keys, retries, dead letters, models.
+Calls that wait go together, as many in one transaction as commands do. Nothing is written down, or the ledger and the
+outcome event. The rest is what a command has beyond it: keys, retries, dead letters, models.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import nats
 import orjson
@@ -29,6 +29,17 @@ from publisher.applier.workers import MOST_TOGETHER, TOGETHER
 CALLS = """
 SELECT update_worktree_git_state((call ->> 'worktree')::uuid, p_ahead := (call ->> 'ahead')::int)
 FROM jsonb_array_elements(%s) AS call
+"""
+NOTED = """
+SELECT applied.verdict
+FROM jsonb_array_elements(%s) AS call
+CROSS JOIN LATERAL apply_command(
+    (call ->> 'id')::uuid,
+    'worktree.update_git_state',
+    jsonb_build_object('worktree_id', call ->> 'worktree', 'ahead', call -> 'ahead'),
+    sha256(convert_to(call ->> 'id', 'UTF8')),
+    (call ->> 'id')::uuid
+) AS applied
 """
 READY = b"ready\n"
 
@@ -51,7 +62,7 @@ class Caller:
         """Have one worktree updated. That the stream holds the call is not waited for: the answer tells it."""
         reply_to = f"{self._inbox}.{next(self._numbers)}"
         self._awaited[reply_to] = answer = asyncio.get_running_loop().create_future()
-        said = {"worktree": str(worktree), "ahead": ahead, "reply_to": reply_to}
+        said = {"id": str(uuid4()), "worktree": str(worktree), "ahead": ahead, "reply_to": reply_to}
         await self._client.publish(self._subject, orjson.dumps(said))
         await asyncio.wait_for(answer, 60)
 
@@ -60,12 +71,16 @@ class Caller:
 
 
 @asynccontextmanager
-async def caller(client: Client, nats_url: str, database_url: str) -> AsyncIterator[Caller]:
-    """A work queue, and a process that carries out what is in it; both end with the block."""
+async def caller(client: Client, nats_url: str, database_url: str, *, is_noted: bool = False) -> AsyncIterator[Caller]:
+    """A work queue, and a process that carries out what is in it; both end with the block.
+
+    With `is_noted` each call has a row in the ledger and an outcome event.
+    """
     name = new_prefix()
     jetstream = client.jetstream()
     await jetstream.add_stream(StreamConfig(name=name, subjects=[name], retention=RetentionPolicy.WORK_QUEUE))
-    command = [sys.executable, "-m", "benchmarks.commands.least", nats_url, name, database_url]
+    statement = NOTED if is_noted else CALLS
+    command = [sys.executable, "-m", "benchmarks.commands.least", nats_url, name, database_url, statement]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
@@ -81,7 +96,7 @@ async def caller(client: Client, nats_url: str, database_url: str) -> AsyncItera
         await jetstream.delete_stream(name)
 
 
-async def _serve(nats_url: str, name: str, database_url: str) -> None:
+async def _serve(nats_url: str, name: str, database_url: str, statement: str) -> None:
     """Carry out calls until the process is ended."""
     client = await nats.connect(nats_url)
     waiting: asyncio.Queue[Msg] = asyncio.Queue()
@@ -90,17 +105,17 @@ async def _serve(nats_url: str, name: str, database_url: str) -> None:
     print(READY.decode(), end="", flush=True)
     async with asyncio.TaskGroup() as tasks:
         for _ in range(TOGETHER):
-            tasks.create_task(_carry_out(waiting, client, database_url))
+            tasks.create_task(_carry_out(waiting, client, database_url, statement))
 
 
-async def _carry_out(waiting: asyncio.Queue[Msg], client: Client, database_url: str) -> None:
+async def _carry_out(waiting: asyncio.Queue[Msg], client: Client, database_url: str, statement: str) -> None:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
         while True:
             messages = [await waiting.get()]
             while len(messages) < MOST_TOGETHER and not waiting.empty():
                 messages.append(waiting.get_nowait())
             calls = [orjson.loads(message.data) for message in messages]
-            await conn.execute(CALLS, [Jsonb(calls)], prepare=True)
+            await conn.execute(statement.encode(), [Jsonb(calls)], prepare=True)
             for message, call in zip(messages, calls, strict=True):
                 await client.publish(call["reply_to"], b"applied")
                 await message.ack()

@@ -26,7 +26,9 @@ from registry.client import RegistryClient
 
 COMMAND, LEDGER, FUNCTION = "RegistryClient", "apply_command", "the SQL function"
 LEAST = "stream and back"
-BOTH = "stream and back, and what apply_command takes beyond the function"
+NOTED = "stream and back, noted"
+SIDES = (LEAST, NOTED, LEDGER)
+"""What does less than a command."""
 CALL = "SELECT update_worktree_git_state(%(worktree)s, p_ahead := %(ahead)s)"
 APPLY = """
 SELECT verdict FROM apply_command(
@@ -50,8 +52,8 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         "function that the command ends in; both commit durably and write the event. `apply_command` is what the "
         "applier calls, with the ledger and the outcome event but without any message. `stream and back` is a work "
         "queue, the function for all calls that wait, up to as many a transaction as the applier takes, an answer and "
-        "an acknowledgement, without ledger and outcome event. CPU is that of all processes: client, both servers, and "
-        "the service, which publishes the events of every side.",
+        "an acknowledgement, without ledger and outcome event; noted, it is the same with `apply_command`. CPU is that "
+        "of all processes: client, both servers, and the service, which publishes the events of every side.",
     )
     prefix = new_prefix()
     async with AsyncExitStack() as stack:
@@ -63,18 +65,19 @@ async def run(servers: Servers, sizes: Sizes) -> Report:
         client = await stack.enter_async_context(RegistryClient.connect(servers.nats_url, prefix=prefix))
         bare = await stack.enter_async_context(connect_nats(servers.nats_url, "bench"))
         least = await stack.enter_async_context(caller(bare, servers.nats_url, url))
+        noted = await stack.enter_async_context(caller(bare, servers.nats_url, url, is_noted=True))
         for clients in sizes.command_clients:
             conns = [
                 await stack.enter_async_context(await AsyncConnection.connect(url, autocommit=True))
                 for _ in range(clients)
             ]
-            await _compare(client, least, conns, worktrees, sizes, report)
+            await _compare(client, {LEAST: least, NOTED: noted}, conns, worktrees, sizes, report)
     return report
 
 
 async def _compare(
     client: RegistryClient,
-    least: Caller,
+    least: Mapping[str, Caller],
     conns: list[AsyncConnection],
     worktrees: list[UUID],
     sizes: Sizes,
@@ -93,7 +96,7 @@ async def _compare(
 
     ways: dict[str, list[Change]] = {
         COMMAND: [by_command] * len(conns),
-        LEAST: [least.call] * len(conns),
+        **{name: [one.call] * len(conns) for name, one in least.items()},
         LEDGER: [partial(by_ledger, conn) for conn in conns],
         FUNCTION: [partial(by_function, conn) for conn in conns],
     }
@@ -131,26 +134,13 @@ def record(
         (Target(f"commands, {against}", "times", rate, at_least=at_least), values),
         (Target(f"p99 of commands, {against}", "times", p99, at_most=1.0), slowest),
     ):
-        less = {f"{name}, {under_way} under way": ratio(figures[name], figures[FUNCTION]) for name in (LEAST, LEDGER)}
-        if figures is values:
-            less[f"{BOTH}, {under_way} under way"] = ratio(_both(values), values[FUNCTION])
-        report.targets.append(bounded(target, less, "ledger and outcome event together with both messages"))
+        less = {f"{name}, {under_way} under way": ratio(figures[name], figures[FUNCTION]) for name in SIDES}
+        report.targets.append(bounded(target, less, "keys, order, retries, dead letters, and the models of the client"))
     report.notes.append(
         f"With {under_way} under way the CPU time of a direct call is "
         f"{ratio(spent[FUNCTION], spent[COMMAND]):.2f} of that of a command. Ledger and outcome event, in "
         f"transactions of one, leave {ratio(values[LEDGER], values[FUNCTION]):.2f} of the rate of direct calls."
     )
-
-
-def _both(values: Mapping[str, Sequence[float]]) -> list[float]:
-    """Calls a second, by rounds, if each takes the time of `LEAST` and what that of `LEDGER` is above the function's.
-
-    A command waits for one after the other. The ledger's time is that of a transaction each.
-    """
-    return [
-        1 / (1 / least + 1 / ledger - 1 / function)
-        for least, ledger, function in zip(values[LEAST], values[LEDGER], values[FUNCTION], strict=True)
-    ]
 
 
 async def per_second(ways: list[Change], worktrees: list[UUID], count: int) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from publisher.embedded.binaries import nats_binary
 from publisher.embedded.place import in_place, listed, read_small, remove
 from publisher.embedded.process import FIRST, EmbeddedServer, Start, launch, server_lock, stop, wait_until_ready
 from publisher.embedded.state_dir import new_secret, secret, starting, write_private
-from registry.errors import Unavailable
+from registry.errors import Unavailable, Unusable
 
 Setting = str | int | bool
 
@@ -114,5 +114,5 @@ def _remembered_port(file: Path) -> int:
     """The port that clients of this state directory know."""
     try:
         return int(read_small(file))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, Unusable):
         return ANY_PORT

@@ -7,6 +7,7 @@ values that are read and written. A connection made here has its own say on all 
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, LiteralString
@@ -19,7 +20,7 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from registry import exact
-from registry.authority import HOST_RULE, check_hosts, written
+from registry.authority import check_hosts, written
 from registry.database.connecting.silence import HeardBlockingConnection, HeardConnection
 from registry.database.connecting.times import NearestTime, NearestTimeOfBinary
 from registry.database.connecting.uninterrupted import uninterrupted
@@ -101,7 +102,7 @@ def check_url(database_url: str) -> None:
     """Raise `Invalid` for a URL, or connection string, that is none; what is wrong in it may be of a password."""
     try:
         is_good = not is_cut_in_password(database_url)
-        hosts = str(conninfo_to_dict(database_url).get("host") or "")
+        given = conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
         is_good = False
     if not is_good:
@@ -110,10 +111,12 @@ def check_url(database_url: str) -> None:
             "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
             'where "@", "/" and "%" in a password are written as %40, %2F and %25'
         )
+    if given.get("hostaddr") or os.environ.get("PGHOSTADDR"):
+        return
     try:
-        check_hosts(hosts)
+        check_hosts(str(given.get("host") or os.environ.get("PGHOST") or ""))
     except ValueError as error:
-        raise Invalid(f"the database URL, not shown as it may have a password in it: {error}") from None
+        raise Invalid(f"the database URL, not shown as it may have a password in it, or PGHOST: {error}") from None
 
 
 @asynccontextmanager
@@ -164,8 +167,6 @@ def _connecting(database_url: str) -> Iterator[None]:
     """Say which server is silent while a connection is made: psycopg says no more than that the time is up."""
     try:
         yield
-    except UnicodeError as error:  # of a host that the environment names, as in PGHOST
-        raise Invalid(f"cannot connect to PostgreSQL: {HOST_RULE}") from error
     except psycopg.errors.ConnectionTimeout as error:
         given = conninfo_to_dict(database_url)
         host, port = (str(given.get(name) or "") for name in ("host", "port"))

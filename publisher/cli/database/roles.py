@@ -131,8 +131,7 @@ def _document(found: Roles, steps: Iterable[Step]) -> dict[str, object]:
     return {
         "database": found.database._asdict(),
         "roles": [
-            role._asdict() | {"task": ROLES[role.name], "missing": found.missing.get(role.name, [])}
-            for role in found.roles
+            role._asdict() | {"task": ROLES[role.name], "missing": found.lacking(role.name)} for role in found.roles
         ],
         "to_do": [step._asdict() for step in steps],
     }
@@ -160,7 +159,7 @@ def _rights(found: Roles, name: str, *, is_there: bool) -> str:
         return "not there"
     if name == "imi_owner":
         return "owner" if found.database.owner == name else "none"
-    missing = found.missing.get(name)
+    missing = found.lacking(name)
     return f"{len(missing)} missing" if missing else "all"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg import Connection
 
@@ -17,7 +17,7 @@ _NAMED = re.compile(r"^(COMMENT|REVOKE EXECUTE) ON (?:FUNCTION|PROCEDURE) (\w+)\
 
 # Of a role that is to be made yet: those closed to everybody. With ours those by which misspelt words are found.
 _CLOSED: LiteralString = """
-SELECT wanted.role, p.oid::regprocedure::text
+SELECT wanted.role, p.oid::regprocedure::text, pg_get_userbyid(p.proowner)::text
 FROM unnest(%(roles)s::text[]) AS wanted (role)
 LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = wanted.role
 CROSS JOIN pg_catalog.pg_proc AS p
@@ -33,11 +33,20 @@ ORDER BY wanted.role, p.oid::regprocedure::text
 """
 
 
-def closed_to(conn: Connection[Any], roles: list[str]) -> dict[str, list[str]]:
+class Closed(NamedTuple):
+    """A function that is closed to everybody."""
+
+    name: str
+    """With the types of its parameters."""
+    owner: str
+    """Who may open it: that of ours, or of the extension."""
+
+
+def closed_to(conn: Connection[Any], roles: list[str]) -> dict[str, list[Closed]]:
     """Functions that everybody is to call and a role may not, by the role's name."""
-    closed: dict[str, list[str]] = {}
-    for role, function in conn.execute(_CLOSED, {"roles": roles, "names": _open()}):
-        closed.setdefault(role, []).append(function)
+    closed: dict[str, list[Closed]] = {}
+    for role, name, owner in conn.execute(_CLOSED, {"roles": roles, "names": _open()}):
+        closed.setdefault(role, []).append(Closed(name, owner))
     return closed
 
 

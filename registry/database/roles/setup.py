@@ -120,10 +120,12 @@ def _rights(found: Roles) -> Iterator[Step]:
 
 
 def _calls(found: Roles) -> Iterator[Step]:
-    """To the roles, and not to everybody: somebody took that from everybody."""
-    if found.closed:
-        functions = sorted({name for names in found.closed.values() for name in names})
+    """To the roles, and not to everybody: somebody took that from everybody. Those of one owner at a time."""
+    closed = {one for functions in found.closed.values() for one in functions}
+    roles = ", ".join(found.closed)
+    for owner in sorted({one.owner for one in closed}):
+        functions = sorted(one.name for one in closed if one.owner == owner)
         yield Step(
-            f"functions that everybody may call elsewhere are closed to {', '.join(found.closed)}",
-            f"GRANT EXECUTE ON ROUTINE {', '.join(functions)} TO {', '.join(found.closed)}",
+            f"functions of {owner} that everybody may call elsewhere are closed to {roles}",
+            f"GRANT EXECUTE ON ROUTINE {', '.join(functions)} TO {roles}",
         )

@@ -8,7 +8,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from registry.database.errors import translated
-from registry.database.roles.calls import closed_to
+from registry.database.roles.calls import Closed, closed_to
 
 OWNER = "imi_owner"
 ROLES = {
@@ -166,12 +166,12 @@ class Roles(NamedTuple):
     roles: list[Role]
     missing: dict[str, list[str]]
     """Rights of its own that a role should have in this database and has not, by its name."""
-    closed: dict[str, list[str]]
+    closed: dict[str, list[Closed]]
     """Functions that everybody is to call, and a role may not, by its name."""
 
     def lacking(self, role: str) -> list[str]:
         """What it should have and has not, of both kinds."""
-        return [*self.missing.get(role, []), *(f"EXECUTE ON {name}" for name in self.closed.get(role, []))]
+        return [*self.missing.get(role, []), *(f"EXECUTE ON {one.name}" for one in self.closed.get(role, []))]
 
 
 def roles_of(conn: Connection[Any]) -> Roles:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import psycopg
 import pytest
 
@@ -117,6 +119,8 @@ def test_functions_that_are_closed_to_everybody_are_open_to_the_roles_as_elsewhe
         (finding,) = account_findings(as_login(as_owner, reader))
         assert finding.text.startswith("role imi_reader lacks ")
         assert "EXECUTE ON" in finding.text
+        shown = json.loads(cli("roles", "show", "--json", "--database-url", as_owner).out)
+        assert all(role["missing"] for role in shown["roles"] if role["name"] != OWNER)
 
         assert cli("roles", "setup", "--database-url", as_owner).code == 0
 
@@ -124,6 +128,22 @@ def test_functions_that_are_closed_to_everybody_are_open_to_the_roles_as_elsewhe
         execute(as_owner, f'GRANT CONNECT ON DATABASE "{name_of(as_owner)}" TO "{reader.name}"'.encode())
         assert account_findings(as_login(as_owner, reader)) == []
         assert callable_by_role(as_owner) == callable_by_role(elsewhere)
+        execute(as_login(as_owner, reader), b"SELECT * FROM search_registry('a')")
+
+
+def test_functions_of_the_registry_are_opened_though_those_of_an_extension_are_another_owners(
+    cluster: str, cli: CommandLine
+) -> None:
+    create_roles(cluster)
+    with login(cluster, "imi_reader") as reader, migrated(cluster) as (as_owner, as_superuser):
+        execute(as_superuser, b"REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA public FROM PUBLIC")
+
+        left = cli("roles", "setup", "--database-url", as_owner)
+
+        assert (left.code, len(statements(left.err))) == (1, 1)
+        execute(as_superuser, statements(left.err)[0].encode())
+        assert cli("roles", "setup", "--database-url", as_owner).out == "nothing to do\n"
+        execute(as_superuser, f'GRANT CONNECT ON DATABASE "{name_of(as_owner)}" TO "{reader.name}"'.encode())
         execute(as_login(as_owner, reader), b"SELECT * FROM search_registry('a')")
 
 

@@ -167,11 +167,12 @@ def test_slow_queries_are_those_of_the_registry_and_it_says_so_when_none_are_rec
     recording.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.foreign_to_it (n integer)")
     recording.execute("SELECT count(*) FROM elsewhere.foreign_to_it")
     new_project(recording)
+    recording.execute("vacuum worktrees")
 
     rows = recording.execute("SELECT * FROM registry_slow_queries()").fetchall()
 
     assert any("register_project(" in row["query"] for row in rows)
-    assert not any("foreign_to_it" in row["query"] or row["query"].startswith("CREATE") for row in rows)
+    assert not any("foreign_to_it" in row["query"] or row["query"].startswith(("CREATE", "vacuum")) for row in rows)
     assert [row["total_ms"] for row in rows] == sorted((row["total_ms"] for row in rows), reverse=True)
     assert health(recording)["slow queries"]["state"] == "ok"
     for limit in (0, 1001, None):

@@ -91,7 +91,7 @@ async def made_up() -> list[Report]:
     forms = (counting.NONE, counting.AGAIN, counting.NOTHING, counting.INSIDE, counting.AS_IT_IS)
     for write in counting.WRITES:
         counting.record(found["counting"], write, of_each(forms))
-    ways = of_each([commands.COMMAND, commands.LEAST, commands.LEDGER, commands.FUNCTION])
+    ways = of_each([commands.COMMAND, *commands.SIDES, commands.FUNCTION])
     for clients in SIZES.command_clients:
         commands.record(found["commands"], clients, ways, ways, ways)
     rates = of_each([snapshot.SNAPSHOT, snapshot.MEMORY, snapshot.MODELS, snapshot.PARSED, snapshot.COPY])
