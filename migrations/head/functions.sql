@@ -1997,6 +1997,7 @@ CREATE OR REPLACE FUNCTION public.get_agent_recent_work(p_agent_id text, p_limit
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
  SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 BEGIN
     PERFORM public.require_not_negative('get_agent_recent_work', 'p_limit', coalesce(p_limit, 50));
@@ -4954,8 +4955,8 @@ BEGIN
             LEFT JOIN pg_roles r ON r.oid = s.userid
             WHERE s.dbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                 AND CASE    -- so that the long texts, those of migrations, are not searched for names
-                    WHEN lower(left(ltrim(s.query, E' \t\n\v\f\r'), 10) COLLATE "C")
-                        ~ '^(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
+                    WHEN lower(left(s.query, 100) COLLATE "C")
+                        ~ '^[[:space:]]*(create|alter|drop|comment|grant|revoke|do|analyze|vacuum|reindex|set)([^[:alnum:]_]|$)'
                     THEN false
                     ELSE s.query ~ $1 AND s.query !~ 'registry_slow_queries'
                 END

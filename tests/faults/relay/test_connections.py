@@ -136,7 +136,7 @@ async def test_a_relay_that_ends_is_not_kept_by_a_connection_that_carries_nothin
             await Relay(world.settings(), RelayMetrics())._silence(conn)
 
 
-@pytest.mark.parametrize("direction", [None, "to_server", "to_client"])
+@pytest.mark.parametrize("direction", [pytest.param(None, marks=pytest.mark.long), "to_server", "to_client"])
 async def test_a_commit_while_the_connection_that_listens_is_half_open_is_published(
     world: World, direction: Direction | None
 ) -> None:

@@ -56,7 +56,7 @@ async def until_noted(process: RelayProcess, *parts: str) -> None:
         ("projects", RULE, False),
         pytest.param("projects", TRIGGER, False, marks=pytest.mark.long),
         pytest.param("agent_activities", TRIGGER, False, marks=pytest.mark.long),
-        ("outbox_id_seq", RULE, True),
+        pytest.param("outbox_id_seq", RULE, True, marks=pytest.mark.long),
     ],
 )
 async def test_who_stands_in_front_is_told_by_service_and_doctor_and_all_goes_on_without_him(

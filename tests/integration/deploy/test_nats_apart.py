@@ -39,7 +39,7 @@ MANY = 5_000
 CREATE = "CONSUMER.CREATE.IMI_EVENTS"
 
 
-@pytest.fixture(scope="module", params=(None, OLDEST))
+@pytest.fixture(scope="module", params=(None, pytest.param(OLDEST, marks=pytest.mark.long)))
 def deployed(request: pytest.FixtureRequest) -> Iterator[Deployed]:
     binary = None if request.param is None else old_nats_binary(request.param)
     with deployed_server(is_apart=True, binary=binary) as server:
