@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def repository(path: Path, known_branch: str | None = None) -> Repository:
     is_bare = "bare" in main
     branches = Branches.of(path)
     branch = branches.default(known_branch, _branch(main), is_bare=is_bare and not _has_index(common_dir))
-    worktrees = [_linked(entry, common_dir) for entry in others]
+    worktrees = _once([_linked(entry, common_dir) for entry in others])
     main_path = _main_path(path, Path(main["worktree"]), common_dir)
     of_default_branch = [one.path for one in worktrees if one.branch == branch]
     trunk = (of_default_branch or [Path(main["worktree"])])[0]
@@ -170,11 +171,14 @@ def has_commit(path: Path, commit_hash: str) -> bool:
     return ask(path, "cat-file", "-e", f"{commit_hash}^{{commit}}") is not None
 
 
-def was_on(path: Path, branch: str) -> bool:
-    """Whether `branch`, by this or a later name, was checked out in the work tree at `path`, by its own reflog."""
-    told = ask(path, "log", "--no-mailmap", "--walk-reflogs", "--format=%gs", "HEAD", "--", at_most=path) or ""
-    left = (f"checkout: moving from {branch} to ", f"Branch: renamed {LOCAL}{branch} to ")
-    return any(line.startswith(left) for line in told.split("\n"))
+def was_on(path: Path, branch: str) -> bool | None:
+    """Whether `branch`, by this or a later name, was checked out in the work tree at `path`, by its own reflog.
+
+    None when git keeps none.
+    """
+    told = ask(path, "log", "--no-mailmap", "--walk-reflogs", "--format=-%gs", "HEAD", "--", at_most=path)
+    left = (f"-checkout: moving from {branch} to ", f"-Branch: renamed {LOCAL}{branch} to ")
+    return any(line.startswith(left) for line in told.split("\n")) if told else None
 
 
 def _listed(path: Path) -> list[dict[str, str]]:
@@ -195,6 +199,22 @@ def _linked(entry: dict[str, str], common_dir: Path) -> Linked:
     """One of a listing. Before 2.48 git lists a work tree that is linked by a relative path as that path stands."""
     kept_in = common_dir / "worktrees" / "any"
     return Linked(Path(os.path.normpath(kept_in / entry["worktree"])), _branch(entry), "locked" in entry)
+
+
+def _once(listed: list[Linked]) -> list[Linked]:
+    """Those that are where git lists them, of several at one path.
+
+    One that was moved by hand to where another was is listed there as soon as git is told, and that one until a prune.
+    """
+    count = Counter(one.path for one in listed)
+    found = {one.path: one for one in listed if count[one.path] == 1 or one.branch == _checked_out(one.path)}
+    return list(found.values())
+
+
+def _checked_out(path: Path) -> str | None:
+    """The branch that is checked out at `path`; None where HEAD is detached, or none is there."""
+    head = ask(path, "symbolic-ref", "--quiet", "HEAD", at_most=path)
+    return head.removeprefix(LOCAL) if head is not None else None
 
 
 def _has_index(common_dir: Path) -> bool:

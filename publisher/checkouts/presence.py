@@ -53,9 +53,15 @@ class Seen:
             return cls(host, git_dir, mount, latest if isinstance(latest, str) else None)
         return None
 
-    def is_linked_to(self, common_dir: Path) -> bool:
-        """Whether it is a linked work tree of the repository whose data is in `common_dir`."""
-        return Path(self.git_dir).parent == Path(printable(common_dir)) / "worktrees"
+    @property
+    def linked_to(self) -> str | None:
+        """Where the repository has its data of which it is a linked work tree; None of a main one."""
+        folder = Path(self.git_dir).parent
+        return str(folder.parent) if folder.name == "worktrees" else None
+
+    def has_data_of(self, before: Seen | None) -> bool:
+        """Whether git keeps it where it kept `before`: the next work tree of that name may be kept there, too."""
+        return before is not None and (self.host, self.git_dir) == (before.host, before.git_dir)
 
     def metadata(self, before: Seen | None = None) -> dict[str, Any]:
         """What is kept of it; where it does not have the latest origin now, also which it had `before`."""

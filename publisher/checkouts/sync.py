@@ -12,14 +12,14 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from uuid import UUID
 
 from publisher.checkouts import git, origins, run_git, search
+from publisher.checkouts.found import text_of
 from publisher.checkouts.git import Repository
-from publisher.checkouts.presence import Here, Seen, is_mounted, presence
+from publisher.checkouts.presence import Here, Seen, is_mounted
 from publisher.checkouts.results import Report, Result
-from publisher.checkouts.run_git import is_text
-from publisher.checkouts.worktrees import WorktreeSync, retire, text_of
+from publisher.checkouts.run_git import is_text, printable
+from publisher.checkouts.worktrees import WorktreeSync
 from registry.database import Registry
 from registry.errors import NotFound, RegistryError, Unavailable
 from registry.models import DEFAULT_HOST, Project, WorktreeType
@@ -37,13 +37,16 @@ class Sync:
         self._root = root
         self._here = here
         self._report = Report()
-        self._followed: set[UUID] = set()
+        self._worktrees = WorktreeSync(registry, types, here, self._report)
 
     @classmethod
     async def run(
         cls, registry: Registry, root: Path, progress: Callable[[int, int, Path], None] | None = None
     ) -> list[Result]:
-        """Sync all checkouts in `root`; `progress` gets how many of how many are done, and the next one.
+        """Sync all checkouts in `root`.
+
+        `progress` gets how many of how many are done, and the next one: of the repositories that are looked at, then of
+        their work trees.
 
         One that fails is among the results and stops no other. Raises `Unavailable` when the database is lost, and
         `RegistryError` when there is no git, or one too old.
@@ -51,7 +54,7 @@ class Sync:
         await asyncio.to_thread(run_git.version)
         one = cls(registry, await registry.list_worktree_types(), root, Here(await registry.own_host()))
         repositories = await asyncio.to_thread(one._repositories)
-        for number, (folder, *others) in enumerate(repositories):
+        for number, (common_dir, (folder, *others)) in enumerate(repositories.items()):
             if progress is not None:
                 progress(number, len(repositories), folder)
             try:
@@ -60,11 +63,13 @@ class Sync:
                 raise
             except RegistryError as error:
                 one._report.add(folder, "project", "failed", str(error))
-        await one._retire_what_is_gone()
+                one._worktrees.unread.add(printable(common_dir))
+        roots = (root, await asyncio.to_thread(root.resolve))  # git names folders without links
+        await one._worktrees.run(roots, progress)
         return one._report.results
 
-    def _repositories(self) -> list[list[Path]]:
-        """The folders of each repository, its main work tree first, where that is among them."""
+    def _repositories(self) -> dict[Path, list[Path]]:
+        """Where each repository has its data, and its folders, the main work tree first, where that is among them."""
 
         def unreadable(error: OSError) -> None:
             self._report.add(error.filename, "folder", "failed", error.strerror or str(error))
@@ -75,10 +80,11 @@ class Sync:
                 place = git.place(folder)
             except RegistryError as error:
                 self._report.add(folder, "project", "failed", str(error))
+                self._worktrees.unread.add(printable(folder / ".git"))
                 continue
             known = found.setdefault(place.common_dir, [])
             known.insert(0 if place.is_main else len(known), folder)
-        return list(found.values())
+        return found
 
     async def _checkout(self, folder: Path, others: Sequence[Path]) -> None:
         """One repository, by one of its work trees and the others that were found."""
@@ -104,9 +110,7 @@ class Sync:
             self._report.add(repository.trunk, "branch", "skipped", _doubt(repository.stale_head, project))
         has_latest = origin == project.remote_origin and "former_origins" in project.metadata
         latest = origin if has_latest else None
-        worktrees = WorktreeSync(self._registry, self._types, project, repository, latest, self._here, self._report)
-        await worktrees.run()
-        self._followed |= worktrees.followed
+        await self._worktrees.look(project, repository, latest)
         for unlisted, why in await asyncio.to_thread(_unlisted, repository, [folder, *others]):
             self._report.add(unlisted, "worktree", "skipped", why)
 
@@ -223,27 +227,6 @@ class Sync:
         found = await self._registry.find_worktrees(project.trunk_path)
         at_trunk = [one for one in found if one.active and one.host_id in (DEFAULT_HOST, self._here.host_id)]
         return any(self._here.is_elsewhere(worktree) or not is_mounted(Seen.before(worktree)) for worktree in at_trunk)
-
-    async def _retire_what_is_gone(self) -> None:
-        """Worktrees in this folder that this host saw, and that no repository was left to tell of."""
-        roots = (self._root, await asyncio.to_thread(self._root.resolve))  # git names folders without links
-        reported = {result.path for result in self._report.results if result.kind == "worktree"}
-        for worktree in await self._registry.list_worktrees():
-            path = Path(worktree.path)
-            seen = Seen.before(worktree)
-            if seen is None or self._here.is_elsewhere(worktree) or worktree.path in reported:
-                continue
-            if worktree.id in self._followed or not any(path.is_relative_to(root) for root in roots):
-                continue
-            try:
-                found = await asyncio.to_thread(presence, path, seen)
-            except OSError as error:
-                self._report.add(path, "worktree", "failed", error.strerror or str(error))
-                continue
-            if found == "not mounted":
-                self._report.add(path, "worktree", "skipped", found)
-            elif found == "gone":
-                await retire(self._registry, worktree, "its folder is gone", self._report)
 
 
 def _doubt(stale_head: str, project: Project) -> str:

@@ -1,21 +1,22 @@
-"""The worktrees of one project follow the work trees of one repository."""
+"""The worktrees of the registry follow the work trees of git."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
 from publisher.checkouts import git, naming
+from publisher.checkouts.found import Found, look_at
 from publisher.checkouts.git import Linked, Repository
 from publisher.checkouts.presence import Here, Seen, gone, presence
 from publisher.checkouts.results import Report
-from publisher.checkouts.run_git import is_text, printable
+from publisher.checkouts.run_git import printable
 from registry.database import Registry
-from registry.errors import RegistryError, Unavailable, Unusable
+from registry.errors import RegistryError, Unavailable
 from registry.models import Project, Worktree, WorktreeType
 
 CHANGES = {
@@ -38,196 +39,198 @@ async def retire(registry: Registry, worktree: Worktree, why: str, report: Repor
 
 
 class WorktreeSync:
-    """One pass over the work trees of a repository."""
+    """One pass over the work trees of repositories: all are looked at and matched before anything is written."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        types: Sequence[WorktreeType],
-        project: Project,
-        repository: Repository,
-        latest_origin: str | None,
-        here: Here,
-        report: Report,
-    ) -> None:
-        """`latest_origin` is that of the repository, where it is the latest of a project that had others."""
+    def __init__(self, registry: Registry, types: Sequence[WorktreeType], here: Here, report: Report) -> None:
         self._registry = registry
         self._types = types
-        self._project = project
-        self._repository = repository
-        self._latest_origin = latest_origin
         self._here = here
         self._report = report
-        self._paths = {str(one.path) for one in repository.worktrees}
-        self._seen: dict[Linked, Seen | None] = {}
-        """How each work tree is seen now; None of one that is not there."""
-        self._before: dict[Linked, Worktree] = {}
-        """As what each is known."""
-        self.followed: set[UUID] = set()
-        """Those worktrees: git has them, whatever becomes of their turn."""
+        self._found: list[Found] = []
+        self._followed: dict[UUID, Found] = {}
+        """What the worktrees are that git has, whatever becomes of their turn."""
+        self._paths: set[str] = set()
+        self._read: set[str] = set()
+        """Where the repositories have their data, of which the work trees are known."""
+        self.unread: set[str] = set()
+        """Where those have it of which git could not be asked, or not of each work tree."""
 
-    async def run(self) -> None:
-        """Bring all of them up to date. One that fails is reported and stops no other; `Unavailable` is raised."""
-        for linked in self._repository.worktrees:
-            with self._failure_told(linked):
-                await asyncio.to_thread(self._look, linked)
-        known = await self._registry.list_worktrees(project_id=self._project.id)
+    async def look(self, project: Project, repository: Repository, latest_origin: str | None) -> None:
+        """Keep how the work trees of a repository are seen. One that fails is reported and stops no other.
+
+        `latest_origin` is that of the repository, where it is the latest of a project that had others.
+        """
+        known = await self._registry.list_worktrees(project_id=project.id, include_inactive=True)
+        ours = [one for one in known if not self._here.is_elsewhere(one)]
+        self._read.add(printable(repository.common_dir))
+        for linked in repository.worktrees:
+            self._paths.add(str(linked.path))
+            with self._failure_told(linked.path):
+                found = await asyncio.to_thread(look_at, linked, project, repository, latest_origin, ours)
+                if found is not None:
+                    self._found.append(found)
+                continue
+            self.unread.add(printable(repository.common_dir))
+
+    async def run(self, roots: Sequence[Path], progress: Callable[[int, int, Path], None] | None) -> None:
+        """Bring all of them up to date, and retire what is gone of them, or in `roots`.
+
+        One that fails is reported and stops no other; `Unavailable` is raised. `progress`: see `Sync.run`.
+        """
+        known = await self._registry.list_worktrees()
         await asyncio.to_thread(self._match, known)
-        self.followed = {one.id for one in self._before.values()}
-        for linked in self._in_order():
-            with self._failure_told(linked):
-                await self._sync(linked, self._seen[linked], self._before.get(linked))
-        await self._retire_what_git_forgot()
+        await self._make_way(known)
+        known_first = sorted(self._found, key=lambda one: one.before is None)
+        for number, one in enumerate(known_first):
+            if progress is not None:
+                progress(number, len(self._found), one.linked.path)
+            with self._failure_told(one.linked.path):
+                await self._sync(one)
+        await self._retire_what_is_gone(roots)
 
     @contextmanager
-    def _failure_told(self, linked: Linked) -> Iterator[None]:
+    def _failure_told(self, path: Path) -> Iterator[None]:
         try:
             yield
         except Unavailable:
             raise
         except RegistryError as error:
-            self._report.add(linked.path, "worktree", "failed", str(error))
+            self._report.add(path, "worktree", "failed", str(error))
         except OSError as error:
-            self._report.add(linked.path, "worktree", "failed", error.strerror or str(error))
-
-    def _look(self, linked: Linked) -> None:
-        """Keep how a work tree is seen; not where another repository is now: it is synced as that one."""
-        text_of(linked.path)
-        if presence(linked.path, None) != "there":
-            self._seen[linked] = None
-            return
-        place = git.place(linked.path)
-        if place.common_dir != self._repository.common_dir:
-            return
-        if not place.has_files:
-            raise Unusable(f'"{text_of(linked.path)}": core.worktree says that its files are elsewhere')
-        self._seen[linked] = Seen.at(linked.path, place.git_dir, self._latest_origin)
+            self._report.add(path, "worktree", "failed", error.strerror or str(error))
 
     def _match(self, known: Sequence[Worktree]) -> None:
-        """Keep which worktree each work tree was, of those that are active; each is one's at most."""
-        rest = sorted(filter(self._may_be, known), key=self._here.is_elsewhere)
+        """Keep which worktree each work tree was, of those that are active; each is one's at most.
+
+        What is moved is known first, in all repositories: another one may have a work tree at its path by now.
+        """
+        rows: dict[UUID, list[Worktree]] = {}
+        for worktree in sorted(filter(self._may_be, known), key=self._here.is_elsewhere):
+            rows.setdefault(worktree.project_id, []).append(worktree)
         for is_it in (self._is_named_by_hand, self._is_same, self._is_at_its_path, self._is_behind_a_link):
-            for linked, seen in self._seen.items():
-                if linked not in self._before:
-                    before = next((one for one in rest if is_it(one, linked, seen)), None)
-                    if before is not None:
-                        self._before[linked] = before
-                        rest = [one for one in rest if one.id != before.id]
+            for one in self._found:
+                if one.before is None:
+                    rest = (row for row in rows.get(one.project.id, []) if row.id not in self._followed)
+                    one.before = next((row for row in rest if is_it(row, one)), None)
+                    if one.before is not None:
+                        self._followed[one.before.id] = one
 
-    def _in_order(self) -> Iterator[Linked]:
-        """Those first into whose path no other has to leave: only where they change places has one to make way."""
-        rest = list(self._seen)
-        while rest:
-            there = {self._before[one].path: one for one in rest if one in self._before}
-            free = [one for one in rest if there.get(str(one.path), one) == one] or rest[:1]
-            yield from free
-            rest = [one for one in rest if one not in free]
+    async def _make_way(self, known: Sequence[Worktree]) -> None:
+        """What was registered where another work tree is now goes on elsewhere, which its turn will tell, or is gone.
 
-    async def _sync(self, linked: Linked, seen: Seen | None, before: Worktree | None) -> None:
-        if seen is not None:
-            await self._sync_existing(linked, seen, before)
-            return
+        What changes its host leaves its path as well: on that host another one may have it.
+        """
+        there = {one.path: one for one in self._found if one.seen is not None}
+        for worktree in known:
+            now, other = self._followed.get(worktree.id), there.get(worktree.path)
+            if self._here.is_elsewhere(worktree) or (now is not None and now.path == worktree.path):
+                continue
+            if other is not None or (now is not None and worktree.host_id != self._here.host_id):
+                with self._failure_told(Path(worktree.path)):
+                    await self._leave(worktree, other)
+
+    async def _leave(self, worktree: Worktree, other: Found | None) -> None:
+        """Give it a path that is its own meanwhile, or retire it."""
+        seen = Seen.before(worktree)
+        if seen is not None and self._goes_on(worktree):
+            await self._registry.update_worktree(worktree.id, path=seen.git_dir)
+        elif other is not None and other.project.id == worktree.project_id:
+            await retire(self._registry, worktree, "another work tree is in its folder", self._report)
+        elif other is not None:
+            await retire(self._registry, worktree, f"its folder is one of {other.project.remote_origin}", Report())
+
+    def _goes_on(self, worktree: Worktree) -> bool:
+        """Whether git has it, or its data at least, and perhaps a place for it where it cannot be read."""
+        seen = Seen.before(worktree)
+        if worktree.id in self._followed or seen is None or seen.linked_to not in self.unread:
+            return worktree.id in self._followed
+        is_another = any(one.seen is not None and one.seen.has_data_of(seen) for one in self._found)
+        return os.path.lexists(seen.git_dir) and not is_another
+
+    async def _sync(self, one: Found) -> None:
+        if one.seen is not None and one.before is not None:
+            await self._update(one, one.seen, one.before)
+        elif one.seen is not None:
+            await self._register(one, one.seen)
+        else:
+            await self._miss(one.linked, one.before)
+
+    async def _miss(self, linked: Linked, before: Worktree | None) -> None:
         found = await asyncio.to_thread(presence, linked.path, Seen.before(before))
         if linked.is_locked or found == "not mounted":
             self._report.add(linked.path, "worktree", "skipped", "locked, and not there" if linked.is_locked else found)
         elif found == "gone" and before is not None and not self._here.is_elsewhere(before):
             await retire(self._registry, before, "its folder is gone", self._report)
 
-    async def _sync_existing(self, linked: Linked, seen: Seen, before: Worktree | None) -> None:
-        if before is None:
-            await self._register(linked, seen)
-            return
-        if before.path != str(linked.path):
-            await self._make_way(linked)
+    async def _update(self, one: Found, seen: Seen, before: Worktree) -> None:
         if before.host_id != self._here.host_id:
             await self._registry.move_worktree(before.id, self._here.host_id)
+        if one.linked.branch is not None and one.is_work_of(before) is False:
+            await self._registry.release_worktree(before.id)
         await self._registry.update_worktree(
             before.id,
-            branch_name=linked.branch,
-            path=str(linked.path),
+            branch_name=one.linked.branch,
+            path=one.path,
             metadata=None if self._here.is_elsewhere(before) else seen.metadata(Seen.before(before)),
         )
-        after = await self._store_state(linked, before)
-        self._report.add_change(linked.path, "worktree", before, after, CHANGES)
+        after = await self._store_state(one, before)
+        self._report.add_change(one.path, "worktree", before, after, CHANGES)
 
     def _may_be(self, worktree: Worktree) -> bool:
         """Whether it can be of this host: one of its own, or what this machine saw before the host had a name."""
         return worktree.host_id == self._here.host_id or not self._here.is_elsewhere(worktree)
 
-    def _is_named_by_hand(self, worktree: Worktree, linked: Linked, _seen: Seen | None) -> bool:
+    def _is_named_by_hand(self, worktree: Worktree, one: Found) -> bool:
         """Whether a person registered it there, with that branch, and no sync saw it yet."""
-        is_there = worktree.path == str(linked.path) and linked.branch in (None, worktree.branch_name)
+        is_there = worktree.path == one.path and one.linked.branch in (None, worktree.branch_name)
         return is_there and Seen.before(worktree) is None
 
-    def _is_same(self, worktree: Worktree, linked: Linked, seen: Seen | None) -> bool:
+    def _is_same(self, worktree: Worktree, one: Found) -> bool:
         """Whether this is what was registered, wherever that was then: the same data of git, and the same work.
 
         The next work tree of that name has the data of one that was removed, but was never on the branch of that.
         """
-        before = Seen.before(worktree)
-        if seen is None or before is None or (before.host, before.git_dir) != (seen.host, seen.git_dir):
-            return False
-        return linked.branch in (None, worktree.branch_name) or git.was_on(linked.path, worktree.branch_name)
+        has_its_data = one.seen is not None and one.seen.has_data_of(Seen.before(worktree))
+        return has_its_data and bool(one.is_work_of(worktree))
 
-    def _is_at_its_path(self, worktree: Worktree, linked: Linked, seen: Seen | None) -> bool:
+    def _is_at_its_path(self, worktree: Worktree, one: Found) -> bool:
         """Whether it was there before, unless all that git says of it is another's."""
         before = Seen.before(worktree)
-        is_another = (
-            seen is not None
-            and before is not None
-            and before.is_linked_to(self._repository.common_dir)
-            and (before.host, before.git_dir) != (seen.host, seen.git_dir)
-            and linked.branch not in (None, worktree.branch_name)
-        )
-        return worktree.path == str(linked.path) and (self._here.is_elsewhere(worktree) or not is_another)
+        if worktree.path != one.path or one.seen is None or before is None or self._here.is_elsewhere(worktree):
+            return worktree.path == one.path
+        return one.seen.has_data_of(before) or bool(one.is_work_of(worktree))
 
-    def _is_behind_a_link(self, worktree: Worktree, linked: Linked, _seen: Seen | None) -> bool:
+    def _is_behind_a_link(self, worktree: Worktree, one: Found) -> bool:
         """Whether its path leads there by a link, as a person may name it; git names folders without links."""
         is_ours = not self._here.is_elsewhere(worktree) and worktree.path not in self._paths
-        return is_ours and os.path.realpath(worktree.path) == os.path.realpath(linked.path)
+        return is_ours and os.path.realpath(worktree.path) == os.path.realpath(one.path)
 
-    async def _register(self, linked: Linked, seen: Seen) -> None:
-        if linked.branch is not None:
-            await self._make_way(linked)
-        known = await self._registry.list_worktrees(project_id=self._project.id, include_inactive=True)
-        kept = self._paths | {one.path for one in known if one.id in self.followed}
+    async def _register(self, one: Found, seen: Seen) -> None:
+        linked, project = one.linked, one.project
+        known = await self._registry.list_worktrees(project_id=project.id, include_inactive=True)
+        kept = {row.path for row in known if self._goes_on(row) and row.path not in self._paths}
+        kept |= {str(each.path) for each in one.repository.worktrees}
         name, reason = await asyncio.to_thread(naming.name_of, linked, known, kept, self._here)
         if reason or linked.branch is None:
             self._report.add(linked.path, "worktree", "skipped", reason)
             return
-        taken = next((one for one in known if one.active and self._is_called(one, name)), None)
-        if taken is not None and taken.branch_name != linked.branch:  # other work, and no folder that was moved
-            await retire(self._registry, taken, "its folder is gone", self._report)
-        kind = naming.type_of(self._types, linked.path.name, linked.branch, self._project.default_branch)
+        taken = next((row for row in known if self._may_be(row) and self._here.called(row) == name), None)
+        if taken is not None and not one.is_work_of(taken):  # other work, and no folder that was moved
+            await self._registry.release_worktree(taken.id)
+            if taken.active:
+                await retire(self._registry, taken, "its folder is gone", self._report)
+        kind = naming.type_of(self._types, linked.path.name, linked.branch, project.default_branch)
         worktree_id = await self._registry.register_worktree(
-            self._project.id, kind, name, linked.branch, str(linked.path), metadata=seen.metadata()
+            project.id, kind, name, linked.branch, one.path, metadata=seen.metadata()
         )
         worktree = await self._registry.get_worktree(worktree_id)
         if worktree is not None:
-            await self._store_state(linked, worktree)
+            await self._store_state(one, worktree)
         self._report.add(linked.path, "worktree", "registered", linked.branch)
 
-    def _is_called(self, worktree: Worktree, name: str) -> bool:
-        return self._may_be(worktree) and self._here.called(worktree) == name
-
-    async def _make_way(self, linked: Linked) -> None:
-        """What was registered at this path goes on elsewhere, which its turn will tell, or is there no more."""
-        located = await self._registry.get_worktree_by_path(str(linked.path))
-        other = await self._registry.get_worktree(located.id) if located is not None else None
-        if other is None or self._here.is_elsewhere(other):
-            return
-        seen = Seen.before(other)
-        if seen is not None and other.id in self.followed:
-            await self._registry.update_worktree(other.id, path=seen.git_dir)  # a path that is its own meanwhile
-        elif other.project_id == self._project.id:
-            await retire(self._registry, other, "another work tree is in its folder", self._report)
-        else:
-            why = f"its folder is one of {self._project.remote_origin}"
-            await retire(self._registry, other, why, Report())
-
-    async def _store_state(self, linked: Linked, worktree: Worktree) -> Worktree:
+    async def _store_state(self, one: Found, worktree: Worktree) -> Worktree:
         """Store what git says of a work tree; returns the worktree as it is then."""
-        state = await asyncio.to_thread(git.state, linked.path, self._project.default_branch)
+        state = await asyncio.to_thread(git.state, one.linked.path, one.project.default_branch)
         await self._registry.update_worktree_git_state(
             worktree.id,
             None,
@@ -239,25 +242,20 @@ class WorktreeSync:
         )
         return await self._registry.get_worktree(worktree.id) or worktree
 
-    async def _retire_what_git_forgot(self) -> None:
-        """Linked work trees that were removed, or pruned, and that nobody put back."""
-        for worktree in await self._registry.list_worktrees(project_id=self._project.id):
-            seen = Seen.before(worktree)
-            if seen is None or self._here.is_elsewhere(worktree) or worktree.path in self._paths:
+    async def _retire_what_is_gone(self, roots: Sequence[Path]) -> None:
+        """Worktrees that this host saw: of these repositories, wherever they were, and in `roots`."""
+        reported = {result.path for result in self._report.results if result.kind == "worktree"}
+        for worktree in await self._registry.list_worktrees():
+            path, seen = Path(worktree.path), Seen.before(worktree)
+            if seen is None or self._here.is_elsewhere(worktree) or worktree.path in reported:
                 continue
-            if worktree.id in self.followed or not seen.is_linked_to(self._repository.common_dir):
+            is_forgotten = seen.linked_to in self._read
+            if self._goes_on(worktree) or not (is_forgotten or any(path.is_relative_to(root) for root in roots)):
                 continue
-            try:
-                found = await asyncio.to_thread(presence, Path(worktree.path), None)
-            except OSError as error:
-                self._report.add(worktree.path, "worktree", "failed", error.strerror or str(error))
-                continue
-            if found == "gone":
-                await retire(self._registry, worktree, "git has no such work tree", self._report)
-
-
-def text_of(path: Path) -> str:
-    """The path as text. Raises `Unusable` when it is none, as only bytes can be."""
-    if not is_text(path):
-        raise Unusable(f'"{printable(path)}": a path must be UTF-8')
-    return str(path)
+            with self._failure_told(path):
+                found = await asyncio.to_thread(presence, path, None if is_forgotten else seen)
+                if found == "not mounted":
+                    self._report.add(path, "worktree", "skipped", found)
+                elif found == "gone":
+                    why = "git has no such work tree" if is_forgotten else "its folder is gone"
+                    await retire(self._registry, worktree, why, self._report)

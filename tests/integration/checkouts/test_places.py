@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from publisher.checkouts import run_git
 from tests.support.commandline import CommandLine
 from tests.support.git.repositories import ORIGIN, checkout, git, linked
 from tests.support.git.syncing import active, events, outcomes, projects, sync, worktrees
@@ -144,6 +145,59 @@ def test_work_trees_that_change_places(cli: CommandLine, code: Path) -> None:
         git(main, "worktree", "move", str(code / old), str(code / new))
     sync(cli, code)
     assert active(cli) == {str(main): "main", str(code / "a"): "feat/b", str(code / "b"): "feat/a"}
+
+
+@pytest.mark.parametrize("name", ["another", "zother"])
+def test_a_work_tree_keeps_its_agent_when_another_repository_takes_its_place(
+    cli: CommandLine, code: Path, name: str
+) -> None:
+    # given
+    main, other = checkout(code / "engine", ORIGIN), checkout(code / name, "git@github.com:ada/other.git")
+    feature = linked(main, code / "feat-x", "feat/x")
+    sync(cli, code)
+    before = worktrees(cli)[str(feature)]["id"]
+    cli("worktree", "claim", before, "--agent", "ada")
+    # when
+    git(main, "worktree", "move", str(feature), str(code / "moved"))
+    linked(other, feature, "feat/y")
+    rows = sync(cli, code)
+    # then
+    assert rows["moved", "worktree"] == ("updated", "path")
+    moved, new = (worktrees(cli)[str(path)] for path in (code / "moved", feature))
+    assert (moved["id"], moved["agent_id"]) == (before, "ada")
+    assert (new["project_name"], new["branch_name"], new["agent_id"]) == ("other", "feat/y", None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes for a name")
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_work_tree_that_was_moved_to_where_it_cannot_be_read_is_kept(
+    cli: CommandLine, code: Path, monkeypatch: pytest.MonkeyPatch, is_read: bool
+) -> None:
+    # given
+    monkeypatch.setattr(run_git, "PATIENCE_SECONDS", 0.1)
+    main = checkout(code / "engine", ORIGIN)
+    feature, gone = linked(main, code / "feat-x", "feat/x"), linked(main, code / "gone", "feat/gone")
+    sync(cli, code)
+    before = worktrees(cli)[str(feature)]["id"]
+    cli("worktree", "claim", before, "--agent", "ada")
+    # when its path is not UTF-8, or its whole repository is not read
+    place = code / "moved" if not is_read else Path(os.fsdecode(os.fsencode(code) + b"/caf\xe9"))
+    git(main, "worktree", "move", str(feature), str(place))
+    git(main, "worktree", "remove", str(gone))
+    if not is_read:
+        os.mkfifo(main / ".git" / "packed-refs")
+    sync(cli, code, exit_code=1)
+    # then what git has no data of is gone
+    assert active(cli) == {str(main): "main", str(feature): "feat/x"}
+    # when it can be read
+    if not is_read:
+        (main / ".git" / "packed-refs").unlink()
+    else:
+        git(main, "worktree", "move", str(place), str(code / "moved"))
+    sync(cli, code)
+    # then
+    moved = worktrees(cli)[str(code / "moved")]
+    assert (moved["id"], moved["agent_id"]) == (before, "ada")
 
 
 def test_what_is_locked_and_not_there_is_left_alone(cli: CommandLine, code: Path) -> None:
