@@ -31,6 +31,8 @@ ANSWERED_SECONDS = 3
 server that had it."""
 NOTHING_TO_READ = {"404", "408"}
 """Status of a request that ran out."""
+SIZE = "Nats-Msg-Size"
+"""Header of a delivery whose data the consumer leaves out."""
 TOO_LARGE = ("409", "Message Size Exceeds MaxBytes")
 LEAST_BYTES = 1024 * 1024
 """One request brings so many bytes, or one message. No other is made before that: the server cuts off who has not

@@ -22,7 +22,7 @@ from registry import tracing
 from registry.broker.durable import Durable, Turn
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
-from registry.broker.pull import LONGEST_SECONDS, Pull, delivered_of
+from registry.broker.pull import LONGEST_SECONDS, SIZE, Pull, delivered_of
 from registry.client.hand import Delivery, Hand, Handler, Held
 from registry.client.poison import Again, Item, Poison
 from registry.client.wanted import Wanted
@@ -129,7 +129,8 @@ class Subscriber:
             message = await pull.next()
             if message.metadata.num_delivered > 1:  # it stands behind what came after it
                 raise Unavailable(f"stream {self._stream} gave an event again, as no consumer of ours does")
-            if message.metadata.sequence.consumer == 1:  # the first one of another consumer has this number, too
+            is_first = message.metadata.sequence.consumer == 1  # that of another consumer has this number, too
+            if is_first or SIZE in (message.headers or {}):  # without its data, where the consumer was changed
                 await self._durable.look(turn)
             held = Held(Delivery(message.subject, message.data, message.metadata.sequence.stream), message)
             if not self._hand.take(held):

@@ -153,6 +153,30 @@ async def test_a_consumer_that_a_stranger_changes_is_replaced_and_the_order_kept
     assert {"consumer was changed by somebody else"} <= {line["event"] for line in logged}
 
 
+async def test_an_event_without_its_data_is_not_handed_over(world: World) -> None:
+    """It comes before the next look of the subscription at its consumer."""
+    jetstream = world.nats.jetstream()
+    seen, handled = Seen(), list[bytes]()
+
+    async def handler(delivery: Delivery) -> None:
+        handled.append(delivery.payload)
+        seen.note(delivery)
+
+    async with (
+        world.relay(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+        subscribed(client, handler, durable="d", from_start=True),
+    ):
+        change_projects(world.database, 8)
+        await seen.until(8)
+        as_made = (await jetstream.consumer_info(world.stream, NAME)).config
+        await jetstream.add_consumer(world.stream, dataclasses.replace(as_made, headers_only=True))
+        change_projects(world.database, 8)
+        await seen.until(16)
+    assert all(handled)
+    seen.assert_in_order()
+
+
 async def test_a_consumer_that_a_stranger_changed_while_nobody_read_is_replaced_behind_its_floor(world: World) -> None:
     jetstream = world.nats.jetstream()
     seen = Seen()
