@@ -87,6 +87,8 @@ class OrderedReader:
         self._connections = 0
         self.position = 0
         """Sequence of the last message given out, or the place before the first."""
+        self.end: int | None = None
+        """Sequence up to which is read, which the stream had when that was set; None where there is no end."""
 
     async def start(self, after: int | datetime) -> None:
         """Read what stands behind a sequence, or was stored at or after a time; sets `position`.
@@ -176,7 +178,7 @@ class OrderedReader:
     async def _create(self, since: datetime | None = None, *, is_asking: bool = True) -> None:
         self._connections = self._client.stats["reconnects"]
         if is_asking:
-            await self._reach(self.position if since is None else 0)
+            await self._reach(max(self.position if since is None else 0, self.end or 0))
         self._consumer = ""
         name = uuid4().hex
         start = (

@@ -79,8 +79,6 @@ class Replay:
         self._position = Position(0)
         self._began = 0
         """Sequence behind which the last ones are looked for; 0 where that is with everything there is."""
-        self.end: int | None = None
-        """Sequence of the last event of the stream when the replay began; None for one that follows."""
         self.checked = 0
         """Sequence up to which everything is given out, or does not match."""
 
@@ -88,7 +86,7 @@ class Replay:
         """Go to the start. Raises `NotFound`, `Conflict`, `Unavailable`, `Invalid`."""
         _, last = await self._reader.state()
         if not follow:
-            self.end = last if self._until_sequence is None else min(last, self._until_sequence)
+            self._reader.end = last if self._until_sequence is None else min(last, self._until_sequence)
         match start:
             case Since(time):
                 return await self._start_since(time)
@@ -109,7 +107,7 @@ class Replay:
 
     async def go_on(self) -> None:
         """Behind the end, follow."""
-        self.end = None
+        self._reader.end = None
         await self._reader.patiently(lambda: self._reader.start(self.checked))
 
     async def events(self) -> AsyncGenerator[Replayed, None]:
@@ -119,12 +117,12 @@ class Replay:
         """
         while True:
             messages = await self._reader.next()
-            if self.end is not None:
-                messages = [message for message in messages if message.sequence <= self.end]
+            if self._reader.end is not None:
+                messages = [message for message in messages if message.sequence <= self._reader.end]
             if not messages:
                 async for event in self._rest():
                     yield event
-                if self.end is not None:
+                if self._reader.end is not None:
                     return
                 await self._caught_up()
                 continue
@@ -144,13 +142,13 @@ class Replay:
                     yield wanted
             self.checked = messages[-1].sequence
             await self._passed(self.checked)
-            if self.checked == self.end:
+            if self.checked == self._reader.end:
                 return
 
     async def _rest(self) -> AsyncIterator[Replayed]:
         """What was trimmed off the stream between the last message that it gave and its present end."""
         first, last = await self._reader.patiently(self._reader.state)
-        last = last if self.end is None else self.end
+        last = last if self._reader.end is None else self._reader.end
         if last > self.checked and (first > self.checked + 1 or self._position.is_recorded):
             async for event in self._recorded(Position(last + 1)):
                 yield event
@@ -220,12 +218,12 @@ class Replay:
         """Behind where `count` events match by their subjects, else 0. Moves the end, unless one was asked for."""
         self._began = 0 if self._needs_payload else await before_last(self._reader, count, self._asked_end)
         if self._began and self._asked_end is None:
-            _, self.end = await self._reader.state()
+            _, self._reader.end = await self._reader.state()
         return self._began
 
     @property
     def _asked_end(self) -> int | None:
-        return None if self._until_sequence is None else self.end
+        return None if self._until_sequence is None else self._reader.end
 
 
 @asynccontextmanager

@@ -12,17 +12,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import structlog
 
 from publisher.embedded.nats_server import nats_server
 from registry.broker.ordered import OrderedReader
 from registry.client import RegistryClient
 from registry.client.replay import replay
-from registry.errors import Conflict
 from registry.history.pages import Replayed
-from registry.position import After, FromSequence, FromStart, Last, Start
-from tests.faults.relay.test_stream_history import Losing
-from tests.support.client.subscriptions import change_projects
+from registry.position import After, FromStart, Last, Start
 from tests.support.histories import row
 from tests.support.nats.reading import connected
 from tests.support.servers.restartable import Restartable
@@ -185,55 +181,6 @@ async def test_a_tail_that_has_seen_nothing_yet_goes_on_from_now_over_restarts_o
                 told = [await anext(events) for _ in range(5)]
 
     assert [event.sequence for event in told] == list(range(last + 1, last + 6))
-
-
-@pytest.mark.parametrize("how", ["tail", "replay"])
-async def test_who_follows_waits_for_a_stream_that_lost_its_tail_and_is_told_nothing_again(
-    world: World, state_dir: Path, how: str
-) -> None:
-    """The relay completes it with the same events at the same sequences."""
-    with Restartable(partial(nats_server, state_dir)) as server:
-        losing, there = Losing(state_dir, server), world.at(nats_url=server.url)
-        async with there.relay():
-            change_projects(world.database, 8)
-            await world.drained()
-        await losing.remember()
-        async with (
-            RegistryClient.connect(server.url, prefix=world.prefix) as client,
-            client.tail() if how == "tail" else client.replay(FromSequence(9), follow=True) as events,
-        ):
-            async with there.relay(), asyncio.timeout(25):
-                change_projects(world.database, 8)
-                told = [(await anext(events)).sequence for _ in range(8)]
-            # when
-            with structlog.testing.capture_logs() as logged:
-                await losing.lose()
-                next_one = asyncio.ensure_future(anext(events))
-                async with asyncio.timeout(30):
-                    while not any("but 16 was read from it" in str(line.get("reason")) for line in logged):
-                        assert not next_one.done()
-                        await asyncio.sleep(0.02)
-            # then
-            async with there.relay(), asyncio.timeout(30):
-                change_projects(world.database, 8)
-                told += [(await next_one).sequence]
-                told += [(await anext(events)).sequence for _ in range(7)]
-
-    assert told == list(range(9, 25))
-
-
-async def test_who_follows_is_told_when_the_stream_was_created_anew(world: World) -> None:
-    """Nobody knows what comes there at the sequences that were read."""
-    jetstream = world.nats.jetstream()
-    async with world.relay():
-        change_projects(world.database, 8)
-        await world.drained()
-    async with replay(world.nats, world.profile, follow=True) as events:
-        await read_until(events, 8)
-        await jetstream.delete_stream(world.stream)
-        await jetstream.add_stream(name=world.stream, subjects=[world.names.event_subjects])
-        with pytest.raises(Conflict, match="ends at sequence 0, but 8 was read from it: it was created anew"):
-            await read_until(events, 9)
 
 
 async def test_the_last_ones_then_live_ones_have_no_seam(world: World) -> None:
