@@ -78,9 +78,7 @@ class OrderedReader:
         self._consumer = ""
         self._received: list[Stored] = []
         self._arrived = asyncio.Event()
-        self._delivered = 0
-        self._asked = 0
-        self._pending = 0
+        self._delivered = self._asked = self._pending = 0
         self._is_broken = False
         self._is_end_announced = False
         self._heard_at = monotonic()
@@ -229,6 +227,9 @@ class OrderedReader:
                 raise Unavailable(f"{ends} from what it mirrors: waiting for it")
             await asyncio.sleep(doubled(failures, RETRY_SECONDS))
             failures += 1
+        is_another = position > 0 and self._created not in {None, info.created}
+        if is_another and info.mirror is None and not self._keeps_sequences:
+            raise Conflict(f"stream {self._stream} was created anew since {position} was read from it")
         self._created = info.created
         self._outage.over()
 

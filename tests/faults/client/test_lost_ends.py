@@ -11,7 +11,7 @@ import structlog
 
 from publisher.embedded.nats_server import nats_server
 from registry.broker import ordered
-from registry.broker.ordered import OrderedReader, Stored
+from registry.broker.ordered import OrderedReader, Stored, ordered_reader
 from registry.client import RegistryClient
 from registry.client.replay import replay
 from registry.errors import Conflict
@@ -123,3 +123,34 @@ async def test_who_follows_is_told_when_the_stream_was_created_anew(world: World
         await jetstream.add_stream(name=world.stream, subjects=[world.names.event_subjects])
         with pytest.raises(Conflict, match="ends at sequence 0, but 8 was read from it: it was created anew"):
             await read_until(events, 9)
+
+
+@pytest.mark.parametrize("keeps_sequences", [True, False])
+async def test_a_stream_that_was_created_anew_and_is_as_long_again_is_read_on_only_where_its_events_are_the_same(
+    world: World, keeps_sequences: bool
+) -> None:
+    jetstream, subjects = world.nats.jetstream(), world.names.event_subjects
+
+    async def make(messages: int) -> None:
+        await jetstream.add_stream(name=world.stream, subjects=[subjects])
+        for _ in range(messages):
+            await jetstream.publish(subjects.replace(">", "one"))
+
+    await make(3)
+    opening = ordered_reader(world.nats, world.stream, ">", patience_seconds=0, keeps_sequences=keeps_sequences)
+    async with opening as reader, asyncio.timeout(30):
+        await reader.start(0)
+        await read_on(reader, 3)
+        await jetstream.delete_stream(world.stream)
+        await make(5)
+        if keeps_sequences:
+            await read_on(reader, 5)
+        else:
+            with pytest.raises(Conflict, match="was created anew since 3 was read from it"):
+                await read_on(reader, 5)
+
+
+async def read_on(reader: OrderedReader, sequence: int) -> None:
+    """Read up to this sequence."""
+    while reader.position < sequence:
+        await reader.next()
