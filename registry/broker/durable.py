@@ -28,7 +28,16 @@ from registry.log import log
 from registry.validation import printable
 
 POLL_SECONDS = 0.5
-LEANED_ON = ("ack_policy", "ack_wait", "backoff", "max_deliver", "max_ack_pending", "headers_only", "filter_subject")
+LEANED_ON = (
+    "ack_policy",
+    "ack_wait",
+    "backoff",
+    "max_deliver",
+    "max_ack_pending",
+    "headers_only",
+    "filter_subject",
+    "inactive_threshold",
+)
 """Settings of a consumer that order and completeness lean on, and that anybody may change while it is read."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -78,6 +87,8 @@ class Durable:
         self._stream = stream
         self._name = name
         self._first = first
+        self._made = first
+        """As the server makes it: what the stream lays down for consumers that do not say otherwise is in it."""
         self._keeps_sequences = keeps_sequences
         self._outage = outage
         self._known: int | None = None
@@ -141,11 +152,13 @@ class Durable:
 
     def _works_as_made(self, info: ConsumerInfo) -> bool:
         """Whether nobody has changed what order and completeness lean on."""
-        return all(getattr(info.config, name) == getattr(self._first, name) for name in LEANED_ON)
+        return all(getattr(info.config, name) == getattr(self._made, name) for name in LEANED_ON)
 
     async def _look_at_stream(self) -> None:
         """Find out whether the place that is known is one in this stream."""
         info = await self._js.stream_info(self._stream)
+        limits = info.config.consumer_limits
+        self._made = replace(self._first, inactive_threshold=limits.inactive_threshold if limits else None)
         last = info.state.last_seq
         is_another = self._created not in {None, info.created}
         self._created = info.created

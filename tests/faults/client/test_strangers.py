@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import structlog
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConsumerLimits
 
 from registry.broker.durable import LEANED_ON
 from registry.client import Delivery, RegistryClient
@@ -114,6 +114,7 @@ CHANGED = {
     "to deliver once": {"max_deliver": 1, "ack_wait": 0.2},
     "to have one in hand": {"max_ack_pending": 1},
     "to leave out the data": {"headers_only": True},
+    "to go when nobody reads": {"inactive_threshold": 600},
 }
 
 
@@ -194,6 +195,19 @@ async def test_a_consumer_that_a_stranger_changed_while_nobody_read_is_replaced_
         assert [info.name for info in await jetstream.consumers_info(world.stream)] == ["d-2"]
     seen.assert_in_order()
     assert sorted(one for each in seen.sequences.values() for one in each) == list(range(1, 17))
+
+
+async def test_what_the_stream_lays_down_for_all_consumers_is_no_change_of_a_stranger(world: World) -> None:
+    jetstream = world.nats.jetstream()
+    seen = Seen()
+    async with world.relay(), RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
+        config = (await jetstream.stream_info(world.stream)).config
+        await jetstream.update_stream(config.evolve(consumer_limits=StreamConsumerLimits(inactive_threshold=600)))
+        async with subscribed(client, seen, durable="d", from_start=True):
+            change_projects(world.database, 8)
+            await seen.until(8)
+        found = [(info.name, info.config.inactive_threshold) for info in await jetstream.consumers_info(world.stream)]
+    assert found == [(NAME, 600)]
 
 
 async def test_one_for_other_events_is_refused_by_name(world: World) -> None:
