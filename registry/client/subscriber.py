@@ -128,7 +128,10 @@ class Subscriber:
         while True:
             message = await pull.next()
             if message.metadata.num_delivered > 1:  # it stands behind what came after it
-                raise Unavailable(f"stream {self._stream} gave an event again, as no consumer of ours does")
+                raise Unavailable(
+                    f"stream {self._stream} gave an event again: somebody else changed the consumer, or it was in hand "
+                    "for 24 hours"
+                )
             is_first = message.metadata.sequence.consumer == 1  # that of another consumer has this number, too
             if is_first or SIZE in (message.headers or {}):  # without its data, where the consumer was changed
                 await self._durable.look(turn)
