@@ -103,25 +103,29 @@
     tellTimes(body);
   }
 
-  // More came than was sent: the list as it is now, asked for until it comes, or nobody looks.
+  // More came than was sent: the list as it is now, asked for until it comes, or is refused, or nobody looks.
   async function reload() {
     isStale = true;
     if (isLoading) return;
     isLoading = true;
-    while (isStale && source) {
-      isStale = false;
-      const answer = await answered(place.dataset.liveList, { "HX-Request": "true" }).catch(() => null);
-      const html = answer?.ok ? await answer.text().catch(() => null) : null;
-      if (html === null) {
-        isStale = true;
-        await new Promise((done) => { setTimeout(done, AGAIN_MS); });
-        continue;
+    try {
+      while (isStale && source) {
+        isStale = false;
+        const answer = await answered(place.dataset.liveList, { "HX-Request": "true" }).catch(() => null);
+        if (answer?.status >= 400 && answer.status < 500) return; // the next one would be refused as well
+        const html = answer?.ok ? await answer.text().catch(() => null) : null;
+        if (html === null) {
+          isStale = true;
+          await new Promise((done) => { setTimeout(done, AGAIN_MS); });
+          continue;
+        }
+        place.innerHTML = html;
+        tellTimes(place);
+        window.htmx.process(place);
       }
-      place.innerHTML = html;
-      tellTimes(place);
-      window.htmx.process(place);
+    } finally {
+      isLoading = false;
     }
-    isLoading = false;
   }
 
   function pause(wanted) {

@@ -100,6 +100,30 @@ async def test_a_list_that_was_missed_while_a_server_is_away_comes_when_it_is_ba
         assert asked > 2
 
 
+async def test_a_list_that_is_refused_is_not_asked_for_again_before_there_is_cause(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "MOST_LINES", 5)
+    many = "SELECT register_project('p' || n, 'git@github.com:a/' || n) FROM generate_series(%s::int, %s::int) AS n"
+    asked = 0
+
+    async def refuse(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        await route.fulfill(status=400, body="no such filter")
+
+    async with opened(world, "/events") as page:
+        await expect(page.locator("[data-live-state]")).to_have_text("live")
+        await page.route(lambda url: urlsplit(url).path == "/events", refuse)
+        async with page.expect_response(lambda answer: answer.status == 400):
+            world.rows(many, 1, 20)
+        register(world, "later")
+        await expect(page.locator("[data-live-rows]").get_by_role("link", name="later", exact=True)).to_be_visible()
+        async with page.expect_response(lambda answer: answer.status == 400):
+            world.rows(many, 21, 40)
+        assert asked == 2
+
+
 async def test_filters_are_in_the_url_and_hold_for_what_comes(world: World) -> None:
     async with opened(world, "/events") as page:
         await page.get_by_label("Action").select_option("updated")
