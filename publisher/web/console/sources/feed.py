@@ -110,7 +110,9 @@ class Feed(Part):
     async def work(self) -> None:
         """Follow until cancelled. While the database cannot be asked, nothing comes; pages say why."""
         while True:
-            await self._watched.wait()
+            if not self._viewers:
+                self.quiet.well()  # nobody misses anything, whatever failed before
+                await self._watched.wait()
             try:
                 await self._poll()
             except RegistryError:

@@ -231,12 +231,13 @@ async def test_the_service_ends_at_once_although_pages_are_open(world: World) ->
     assert asyncio.get_running_loop().time() - began < 4  # uvicorn would wait five for answers that do not end
 
 
+def fail() -> None:
+    raise ZeroDivisionError
+
+
 async def test_a_bug_on_the_side_of_the_console_is_told_and_ends_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
-        raise ZeroDivisionError
-
     async with served(world, works=False) as (visitor, console), asyncio.timeout(40):
         parts = {console.feed: "_poll", console.samples: "take", console.log: "_write"}
         async with visitor.live("/live/events"):
@@ -248,6 +249,17 @@ async def test_a_bug_on_the_side_of_the_console_is_told_and_ends_nothing(
                     await visitor.until("/", f"the {name} failed, see the log: ZeroDivisionError")
             while any(part.quiet.reason() for part in parts) or console.log.is_behind:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_bug_of_the_feed_is_told_as_long_as_somebody_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(world, works=False) as (visitor, console), asyncio.timeout(40):
+        monkeypatch.setattr(console.feed, "_poll", fail)
+        async with visitor.live("/live/events"):
+            await visitor.until("/", "the console_feed failed, see the log: ZeroDivisionError")
+        while console.feed.quiet.reason():
+            await asyncio.sleep(0.05)
 
 
 async def test_a_page_of_events_tells_by_itself_when_something_fails_and_when_it_is_well_again(world: World) -> None:
