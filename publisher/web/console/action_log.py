@@ -15,11 +15,13 @@ from publisher.part import Part
 from publisher.settings import Settings
 from publisher.web.console.sources.broker import Broker
 from publisher.web.console.sources.health import QuietHealth
-from registry.errors import Conflict, RegistryError, Unprepared
+from registry.errors import Conflict, RegistryError, Unavailable, Unprepared
 from registry.log import log
 
 KEPT = 500
 SHOWN = 200
+MOST_TRIES = 5
+"""So often an entry is tried that fails by itself, as by a bug: it is left out then, and stands in the log alone."""
 
 
 class ActionLog(Part):
@@ -31,6 +33,8 @@ class ActionLog(Part):
         self._broker = broker
         self._own: deque[Entry] = deque(maxlen=KEPT)
         self._unwritten: deque[Entry] = deque(maxlen=KEPT)
+        self._failures = 0
+        """Of the first of these, by itself."""
         self._news = asyncio.Event()
         self.settled.set()
 
@@ -81,7 +85,13 @@ class ActionLog(Part):
     async def _write(self) -> None:
         while self._unwritten:
             entry = self._unwritten[0]
-            await self._actions().add(entry)
+            if self._failures < MOST_TRIES:
+                try:
+                    await self._actions().add(entry)
+                except Exception as error:
+                    self._failures += not isinstance(error, (Unavailable, Conflict))  # of NATS, or what is there
+                    raise
+            self._failures = 0
             if self._unwritten[0] is entry:  # and was not pushed out meanwhile
                 self._unwritten.popleft()
 

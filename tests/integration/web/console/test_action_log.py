@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from publisher.actions import Actions, entry_of
+import pytest
+
+from publisher.actions import Actions, Entry, entry_of
+from publisher.web.console.action_log import MOST_TRIES
 from tests.integration.cli.test_commands import command_line
 from tests.integration.web.console.test_dead_letters import bury
 from tests.support.nats.process import nats_process
@@ -70,6 +73,28 @@ async def test_while_nats_is_away_a_console_shows_its_own_and_writes_it_later(wo
                     await asyncio.sleep(0.05)
             entries, problem = await console.log.shown()
             assert ([entry.action.who for entry in entries], problem) == (["bob", "ada"], "")
+
+
+async def test_an_entry_that_cannot_be_written_by_a_bug_is_left_out_and_those_behind_it_are_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, tries = Actions.add, list[str]()
+
+    async def fail(log: Actions, entry: Entry) -> None:
+        tries.append(entry.action.who)
+        if entry.action.who == "ada":
+            raise ZeroDivisionError
+        await add(log, entry)
+
+    monkeypatch.setattr(Actions, "add", fail)
+    async with served(world, works=False) as (_, console), asyncio.timeout(40):
+        for who in ("ada", "bob"):
+            console.log.note(who, "signed in", "", "done")
+        while console.log.is_behind or console.log.quiet.reason():
+            await asyncio.sleep(0.05)
+        found = await Actions(world.nats, world.profile.letters).latest(10)
+    assert [entry.action.who for entry in found] == ["bob"]
+    assert tries == ["ada"] * MOST_TRIES + ["bob"]
 
 
 async def test_what_somebody_else_wrote_there_disturbs_nothing(world: World) -> None:
