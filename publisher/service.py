@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
 from publisher import memory
@@ -57,8 +56,7 @@ async def serve(
     """
     as_part = {part: settings.as_part(part) for part in database_parts(settings)}
     memory.give_back()
-    gc.freeze()  # what was imported stays: not to look at it again at each collection is a tenth of a drain's time
-    gc.set_threshold(700)  # Python's own, of which its imports had no use
+    memory.collect_as_usual()
     metrics = RelayMetrics()
     applier_metrics = ApplierMetrics(metrics.registry)
     contact = Contact(as_part, Health("start", metrics.registry, consequence="nothing is started: "))

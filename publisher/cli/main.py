@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
+from publisher import memory
 from publisher.cli.arguments.deferred import Deferred, DeferringGroup
 from publisher.cli.terminal.text import say, write
 from publisher.text import visible
@@ -24,8 +25,6 @@ USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
 """`UsageError`, which typer has from click, or of its own, and gives no name to."""
 SIZE = re.compile(r"[1-9][0-9]{0,4}")
 """Columns or lines that a terminal can have."""
-COLLECTED_AFTER = 200_000
-"""So many more objects are there before the collector of cycles looks at them, in place of Python's 700."""
 OUTPUT_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
@@ -167,7 +166,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGHUP, _terminate)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look for them in all that is installed
-    gc.set_threshold(COLLECTED_AFTER)  # to look at what imports make, which stays, is a tenth of a short command's time
+    memory.collect_rarely()
     _open_streams()
     _forget_impossible_sizes()
     try:

@@ -1,4 +1,4 @@
-"""What a large block needed goes back to the system, also after a larger one was freed."""
+"""What a large block needed goes back to the system, also after a larger one was freed; how often cycles are sought."""
 
 from __future__ import annotations
 
@@ -40,3 +40,20 @@ def test_a_large_block_is_mapped_by_itself_after_another_was_freed() -> None:
     if places("pass") != ["mapped", "heap"]:
         pytest.skip("this C library, or its environment, keeps no threshold that grows")
     assert places("memory.give_back()") == ["mapped", "mapped"]
+
+
+COLLECTING = """
+import gc
+gc.set_threshold(2000, 5, 0)
+from publisher import memory
+
+memory.collect_rarely()
+print(gc.get_threshold()[0])
+memory.collect_as_usual()
+print(gc.get_threshold())
+"""
+
+
+def test_a_service_seeks_cycles_as_often_as_this_version_of_python_does() -> None:
+    done = subprocess.run([sys.executable, "-c", COLLECTING], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["200000", "(2000, 5, 0)"]
