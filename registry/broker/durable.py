@@ -97,6 +97,8 @@ class Durable:
         """When the stream was created that this sequence is of."""
         self._seen: tuple[int, datetime | None] = (0, None)
         """Number of the newest consumer that was seen to be ours, and when it was created."""
+        self._limited = ""
+        """A consumer of ours that somebody lets serve smaller requests than ours alone."""
 
     async def take_over(self, done: int) -> Turn:
         """Wait until nobody else reads, and take the turn; `done` is up to where this process is done with the stream.
@@ -145,6 +147,10 @@ class Durable:
             raise Unavailable(f"consumer {turn.consumer} of stream {self._stream} was changed by somebody else")
         return info
 
+    def limited(self, turn: Turn) -> None:
+        """Take note that the consumer of a turn serves smaller requests alone: nats-py does not tell that setting."""
+        self._limited = turn.consumer
+
     def _is_ours(self, number: int, newest: ConsumerInfo) -> bool:
         """Whether it is not one that somebody else has made since we know of that number: we never make it again."""
         seen, created = self._seen
@@ -152,7 +158,9 @@ class Durable:
 
     def _works_as_made(self, info: ConsumerInfo) -> bool:
         """Whether nobody has changed what order and completeness lean on."""
-        return all(getattr(info.config, name) == getattr(self._made, name) for name in LEANED_ON)
+        return info.name != self._limited and all(
+            getattr(info.config, name) == getattr(self._made, name) for name in LEANED_ON
+        )
 
     async def _look_at_stream(self) -> None:
         """Find out whether the place that is known is one in this stream."""

@@ -34,6 +34,8 @@ NOTHING_TO_READ = {"404", "408"}
 SIZE = "Nats-Msg-Size"
 """Header of a delivery whose data the consumer leaves out."""
 TOO_LARGE = ("409", "Message Size Exceeds MaxBytes")
+LIMITED = "Exceeded MaxRequest"
+"""With this begins the description of why a consumer serves no request of ours: somebody gave it a limit."""
 LEAST_BYTES = 1024 * 1024
 """One request brings so many bytes, or one message. No other is made before that: the server cuts off who has not
 taken 64 MiB, or what it sent ten seconds ago."""
@@ -62,6 +64,8 @@ class Pull:
         """Messages that the last request may still bring."""
         self._silent_seconds = 0
         self._refused_before: Exception | None = None
+        self.is_limited = False
+        """Whether the consumer serves no request of this size: it is not as it was made."""
         self.delivered = delivered
         """Consumer sequence of the last delivery that came; at first, of the last one made before."""
 
@@ -143,7 +147,9 @@ class Pull:
         headers = message.headers or {}
         status, description = headers.get("Status", ""), headers.get("Description", "")
         if status not in NOTHING_TO_READ and (status, description) not in REQUEST_ENDED:
-            self._received.put_nowait(Unavailable(f"stream {self._stream} gives this reader no more ({status})"))
+            self.is_limited |= description.startswith(LIMITED)
+            told = f"{status} {description}".strip()
+            self._received.put_nowait(Unavailable(f"stream {self._stream} gives this reader no more ({told})"))
             return
         if message.subject != f"{self._inbox}.{self._requests}":
             return  # of a request that was given up

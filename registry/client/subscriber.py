@@ -121,6 +121,8 @@ class Subscriber:
         try:
             await run_until(asyncio.Event(), reading)
         finally:
+            if pull.is_limited:
+                self._durable.limited(turn)
             self._hand.begin(self._hand.done)  # what is not begun is left to whoever reads next
 
     async def _sort(self, pull: Pull, turn: Turn) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import pytest
 import structlog
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConsumerLimits
@@ -193,6 +194,29 @@ async def test_a_consumer_that_a_stranger_changed_while_nobody_read_is_replaced_
             change_projects(world.database, 8)
             await seen.until(16)
         assert [info.name for info in await jetstream.consumers_info(world.stream)] == ["d-2"]
+    seen.assert_in_order()
+    assert sorted(one for each in seen.sequences.values() for one in each) == list(range(1, 17))
+
+
+async def test_a_consumer_that_a_stranger_lets_serve_small_requests_alone_is_replaced(world: World) -> None:
+    seen = Seen()
+    async with (
+        world.relay(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+        subscribed(client, seen, durable="d", from_start=True),
+    ):
+        change_projects(world.database, 8)
+        await seen.until(8)
+        told = await world.nats.request(f"$JS.API.CONSUMER.INFO.{world.stream}.{NAME}")
+        config = orjson.loads(told.data)["config"] | {"max_batch": 10}
+        request = orjson.dumps({"stream_name": world.stream, "config": config})
+        answer = await world.nats.request(f"$JS.API.CONSUMER.DURABLE.CREATE.{world.stream}.{NAME}", request)
+        assert orjson.loads(answer.data)["config"]["max_batch"] == 10
+        async with asyncio.timeout(30):
+            while [info.name for info in await world.nats.jetstream().consumers_info(world.stream)] != ["d-2"]:
+                await asyncio.sleep(0.01)
+        change_projects(world.database, 8)
+        await seen.until(16)
     seen.assert_in_order()
     assert sorted(one for each in seen.sequences.values() for one in each) == list(range(1, 17))
 
