@@ -1,17 +1,23 @@
-"""Who asks, as far as NATS tells it: so that whoever asks much waits behind himself alone."""
+"""Who asks, as far as NATS tells it: so that whoever asks much waits behind himself alone, and where he is answered."""
 
 from __future__ import annotations
+
+import re
 
 import orjson
 from nats.aio.msg import Msg
 
 from registry.broker.access import ALL_INBOXES
+from registry.broker.permitted import PermittedClient
+from registry.validation import INBOX
 
 BETWEEN_ACCOUNTS = "_R_"
 """What a server puts in the place of an inbox of another account."""
 CLIENT_INFO = "Nats-Request-Info"
 """Header of a server, which tells the account that a request came from; one that the client made up is replaced."""
 MOST_CHARACTERS = 100
+ANSWERED = re.compile(INBOX.encode() + rb"|_R_(\.[!-)+-=?-~]+)+")
+"""Subjects for answers: inboxes, and what a server puts in their place between accounts."""
 
 
 def asker_of(message: Msg) -> str:
@@ -33,3 +39,16 @@ def account_in(information: str) -> str:
     except ValueError:
         return ""
     return str(told.get("acc", ""))[:MOST_CHARACTERS] if isinstance(told, dict) else ""
+
+
+class AnsweringClient(PermittedClient):
+    """One that answers whoever asks, at an inbox and nowhere else.
+
+    A server lets a sender name any subject for his answer, also one on which he may not publish and we may: an event's,
+    or one of JetStream's API. Such a request is none.
+    """
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        """As nats-py's, of messages that want no answer, or want it where answers come."""
+        if not reply or ANSWERED.fullmatch(bytes(reply)):
+            await super()._process_msg(sid, subject, reply, data, headers)

@@ -18,8 +18,9 @@ from nats.aio.transport import WebSocketTransport
 
 from registry.authority import check_hosts
 from registry.broker.access import ANYBODY, Access
+from registry.broker.askers import AnsweringClient
 from registry.broker.errors import connect_reason, from_nats, is_denied, reason_of, translated_nats
-from registry.broker.permitted import AnsweringClient, PermittedClient, refusal_of, refused_subscription_of
+from registry.broker.permitted import PermittedClient, refusal_of
 from registry.broker.silence import is_silence, waits_for_tls
 from registry.concurrency.outage import Outage
 from registry.errors import Invalid, Unavailable
@@ -235,7 +236,7 @@ async def flushed(client: Client) -> None:
             await client.subscribe_again()
         await client.flush(CONNECT_TIMEOUT_SECONDS)
         await client.flush(CONNECT_TIMEOUT_SECONDS)
-    refusal = refused_subscription_of(client)
+    refusal = client.refused_subscription() if isinstance(client, PermittedClient) else None
     if refusal is not None:
         raise from_nats(refusal, "NATS refuses") from refusal
 

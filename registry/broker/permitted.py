@@ -12,6 +12,7 @@ import re
 import ssl
 from collections.abc import Coroutine, Iterable
 from secrets import token_hex
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,7 +24,6 @@ from nats.protocol.parser import Parser
 
 from registry.broker.access import ANYBODY, Access
 from registry.errors import Invalid
-from registry.validation import INBOX
 
 VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
 
@@ -31,11 +31,11 @@ NOBODY_LISTENS = "503"
 """Status with which a server answers for those whom there are none of."""
 NO_MORE_SUBSCRIPTIONS = "maximum subscriptions exceeded"
 """What a server says, and goes on, when the account has as many as it may."""
-ANSWERED = re.compile(INBOX.encode() + rb"|_R_(\.[!-)+-=?-~]+)+")
-"""Subjects for answers: inboxes, and what a server puts in their place between accounts."""
 FLUSH_SECONDS = 10
+AGAIN_SECONDS = 1.0
+"""A client makes subscriptions anew at most this often: the server logs each that it refuses."""
 REMEMBERED = 32
-"""Refused subjects that are kept. A sender may name any number of subjects for his answers."""
+"""Subjects that are kept on which it may not publish. A sender may name any number of subjects for his answers."""
 
 
 class NotPermitted(nats.errors.Error):
@@ -59,8 +59,12 @@ class PermittedClient(Client):
         self._ps = HearingParser(self)
         self._access = access
         self._requires_tls = requires_tls or access.requires_tls
-        self._asked: dict[asyncio.Future[Msg], str] = {}
-        self._refusals: dict[str, NotPermitted] = {}
+        self._asked: dict[asyncio.Future[Msg], tuple[str, str]] = {}
+        """On which subject was asked, and on which the answer comes."""
+        self._refused_publishes: dict[str, NotPermitted] = {}
+        self._refused: dict[int, NotPermitted] = {}
+        """By the id of a subscription. Replaced, not changed."""
+        self._again_at = 0.0
         self._crowded: NotPermitted | None = None
 
     def jetstream(self, **options: Any) -> JetStreamContext:
@@ -92,13 +96,16 @@ class PermittedClient(Client):
         """As nats-py's, awaiting one future, which the answer or a refusal ends. Raises `NotPermitted`, too."""
         if not self._resp_sub_prefix:
             await self._init_request_sub()
-        await self.subscribe_again()
+        inbox = (self._resp_sub_prefix or b"").decode()  # none: it was closed meanwhile
+        if self._refused:
+            await self.subscribe_again()
+            if (refusal := self.refusal(f"{inbox}*")) is not None:
+                raise NotPermitted(str(refusal))
         token = token_hex(16)
         answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._resp_map[token] = answer
-        self._asked[answer] = subject
+        self._asked[answer] = (subject, f"{inbox}*")
         try:
-            inbox = (self._resp_sub_prefix or b"").decode()  # none: it was closed meanwhile
             await self.publish(subject, payload, f"{inbox}{token}", headers)
             async with asyncio.timeout(timeout):
                 message = await answer
@@ -112,16 +119,23 @@ class PermittedClient(Client):
         return message
 
     async def subscribe_again(self) -> None:
-        """Make the subscriptions anew that the server refused: what it permits may be more by now, after a reload."""
-        for subscription in list(self._subs.values()) if self._refusals else ():
-            if self._refusals.pop(subscription.subject.lower(), None):
-                await self._send_subscribe(subscription)
+        """Make those anew that the server refused, as before a reload. They count as refused until it takes them."""
+        if not self._refused or not self.is_connected or monotonic() < self._again_at:
+            return
+        self._again_at = monotonic() + AGAIN_SECONDS
+        before = self._refused
+        for sid in before:
+            if sid in self._subs:
+                await self._send_subscribe(self._subs[sid])
+        await self.flush()
+        await self.flush()  # the first one may have overtaken them
+        self._refused = {sid: refusal for sid, refusal in self._refused.items() if refusal is not before.get(sid)}
 
-    async def unless_refused(self, subject: str, coming: Coroutine[Any, Any, Msg]) -> Msg:
-        """What comes in answer to a message on `subject`. Raises `NotPermitted` when that may not be sent."""
+    async def unless_refused(self, subject: str, inbox: str, coming: Coroutine[Any, Any, Msg]) -> Msg:
+        """What comes to `inbox` in answer to a message on `subject`. Raises `NotPermitted` when that cannot be."""
         answer = asyncio.ensure_future(coming)
         refused: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._asked[refused] = subject
+        self._asked[refused] = (subject, inbox)
         try:
             await asyncio.wait({answer, refused}, return_when=asyncio.FIRST_COMPLETED)
             return refused.result() if refused.done() else answer.result()
@@ -141,13 +155,14 @@ class PermittedClient(Client):
             return None
         action, subject = violation.groups()
         refusal = NotPermitted(f"permissions violation for {action} to {self._as_written(subject)}")
-        self._refusals.pop(subject, None)
-        self._refusals[subject] = refusal
-        if len(self._refusals) > REMEMBERED:
-            del self._refusals[next(iter(self._refusals))]
-        inboxes = f"{self._access.inbox_prefix}.".lower()
-        is_inbox = action == "subscription" and subject.startswith(inboxes)  # without it no request is answered
-        self._fail([waiting for waiting, asked in self._asked.items() if is_inbox or asked.lower() == subject], refusal)
+        if action == "publish":
+            others = [one for one in self._refused_publishes.items() if one[0] != subject]
+            self._refused_publishes = dict([*others[1 - REMEMBERED :], (subject, refusal)])
+        else:  # of which of those on one subject it does not say
+            made = [sid for sid, subscription in self._subs.items() if subscription.subject.lower() == subject]
+            self._refused = self._refused_subscriptions | dict.fromkeys(made, refusal)
+        needed = 0 if action == "publish" else 1
+        self._fail([waiting for waiting, asked in self._asked.items() if asked[needed].lower() == subject], refusal)
         return refusal
 
     @staticmethod
@@ -179,18 +194,23 @@ class PermittedClient(Client):
         return bool(self._server_info)
 
     def refusal(self, *subjects: str) -> NotPermitted | None:
-        """What the server refused last, of `subjects` where some are given."""
+        """What the server refuses, of `subjects` where some are given: a subscription, else what it refused last."""
         wanted = {subject.lower() for subject in subjects}
-        found = [refusal for subject, refusal in self._refusals.items() if not wanted or subject in wanted]
+        made = {self._subs[sid].subject.lower(): refusal for sid, refusal in self._refused_subscriptions.items()}
+        found = [one for subject, one in (self._refused_publishes | made).items() if not wanted or subject in wanted]
         return found[-1] if found else None
 
     def refused_subscription(self) -> NotPermitted | None:
-        """What the server refused of those that were made."""
-        made = [subscription.subject for subscription in self._subs.values()]
-        return self._crowded or (self.refusal(*made) if made else None)
+        """What the server refuses of those that were made."""
+        return self._crowded or next(iter(self._refused_subscriptions.values()), None)
+
+    @property
+    def _refused_subscriptions(self) -> dict[int, NotPermitted]:
+        """Those that are not closed."""
+        return {sid: refusal for sid, refusal in self._refused.items() if sid in self._subs}
 
     def _as_written(self, subject: str) -> str:
-        known = [*self._asked.values(), *[subscription.subject for subscription in self._subs.values()]]
+        known = [sent for sent, _ in self._asked.values()] + [made.subject for made in self._subs.values()]
         return next((one for one in known if one.lower() == subject), subject)
 
     def _build_message(
@@ -205,7 +225,7 @@ class PermittedClient(Client):
         """What tells the server who we are. Raises when that was to be told under TLS alone, and there is none."""
         if self._requires_tls and not self._is_under_tls():
             raise nats.errors.Error("a URL or setting asks for TLS and the server has none: nothing was sent to it")
-        self._crowded = None
+        self._crowded, self._refused = None, {}
         if self._access.identities:  # a server that takes in anybody does not ask
             self._auth_configured = True
         self._take_userinfo()
@@ -265,32 +285,14 @@ class PermittedClient(Client):
             await self._process_op_err(error)
 
 
-class AnsweringClient(PermittedClient):
-    """One that answers whoever asks, at an inbox and nowhere else.
-
-    A server lets a sender name any subject for his answer, also one on which he may not publish and we may: an event's,
-    or one of JetStream's API. Such a request is none.
-    """
-
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        """As nats-py's, of messages that want no answer, or want it where answers come."""
-        if not reply or ANSWERED.fullmatch(bytes(reply)):
-            await super()._process_msg(sid, subject, reply, data, headers)
-
-
 def refusal_of(client: Client, *subjects: str) -> NotPermitted | None:
     """What the server refused to `client` last, of `subjects` where some are given."""
     return client.refusal(*subjects) if isinstance(client, PermittedClient) else None
 
 
-def refused_subscription_of(client: Client) -> NotPermitted | None:
-    """What the server refused of the subscriptions of `client`."""
-    return client.refused_subscription() if isinstance(client, PermittedClient) else None
-
-
-async def unless_refused(client: Client, subject: str, coming: Coroutine[Any, Any, Msg]) -> Msg:
-    """What comes in answer to a message on `subject`. Raises `NotPermitted` when that may not be sent."""
-    return await (client.unless_refused(subject, coming) if isinstance(client, PermittedClient) else coming)
+async def unless_refused(client: Client, subject: str, inbox: str, coming: Coroutine[Any, Any, Msg]) -> Msg:
+    """What comes to `inbox` in answer to a message on `subject`. Raises `NotPermitted` when that cannot be."""
+    return await (client.unless_refused(subject, inbox, coming) if isinstance(client, PermittedClient) else coming)
 
 
 def api_of(client: Client) -> str:

@@ -57,7 +57,7 @@ async def snapshot_pieces(client: Client, subject: str, request: bytes = b"") ->
             await client.publish(subject, request, reply=inbox)
             while True:
                 coming = subscription.next_msg(timeout=CHUNK_TIMEOUT_SECONDS)
-                message = await unless_refused(client, subject, coming)
+                message = await unless_refused(client, subject, inbox, coming)
                 headers = message.headers or {}
                 if headers.get("Status") == "503":
                     raise Unavailable(f"no publisher answers on {subject}: start imi-registry up or serve")

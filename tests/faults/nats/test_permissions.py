@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ from tests.support.nats.reading import connected
 from tests.support.parts import part_named, until
 from tests.support.proxy import Direction, nats_proxy
 from tests.support.world import World
+
+REFUSED = re.compile(r'Subscription Violation - .*Subject "([^"]*)"')
 
 
 class Accounts:
@@ -74,6 +78,15 @@ class Accounts:
         self.deny(permissions)
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
+
+    def suspend(self, is_suspended: bool) -> None:
+        """Whether it does nothing, and its connections stand."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP if is_suspended else signal.SIGCONT)
+
+    def refused(self) -> Counter[str]:
+        """How often it refused a subscription, by subject; its log has a line for each."""
+        return Counter(REFUSED.findall((self._directory / "log").read_text()))
 
     async def _is_up(self) -> bool:
         try:
