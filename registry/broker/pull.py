@@ -104,7 +104,7 @@ class Pull:
         if not self._client.is_connected or self._client.stats["reconnects"] != self._reconnects:
             raise self._lost_connection()
         refusal = self._refusal()
-        if refusal is not self._refused_before and self._silent_seconds >= ANSWERED_SECONDS:
+        if refusal is not None and refusal is not self._refused_before and self._silent_seconds >= ANSWERED_SECONDS:
             raise Unprepared(f"cannot read stream {self._stream}: {refusal}")
         if self._silent_seconds >= SILENT_SECONDS:
             raise Unavailable(f"NATS is silent: stream {self._stream} does not answer its reader")

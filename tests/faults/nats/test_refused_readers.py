@@ -6,12 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig
 from structlog.testing import capture_logs
 
+from registry.broker.connection import check_permitted, connect_nats, flushed
+from registry.broker.permitted import REMEMBERED, NotPermitted, refusal_of
+from registry.broker.pull import Pull
 from registry.client import RegistryClient
 from registry.client.sender import Sending
 from registry.concurrency.tasks import end
-from registry.errors import Unprepared
+from registry.errors import Unavailable, Unprepared
 from tests.faults.nats.test_permissions import Accounts, accounts, restarted
 from tests.support.client.subscriptions import Seen, change_projects, subscribed
 from tests.support.nats.reading import connected
@@ -149,3 +154,40 @@ async def test_a_service_whose_subjects_are_refused_while_it_runs_says_so_and_go
         async with RegistryClient.connect(accounts.url("all"), prefix=world.prefix) as client:
             assert (await client.queries.stats()).total_projects == 0
         await end([task])
+
+
+async def test_a_reader_of_what_was_refused_to_an_earlier_one_tells_silence_and_no_refusal(accounts: Accounts) -> None:
+    asked = f"{NEXT}.S.C"
+    async with connected(accounts.url("all")) as client:
+        await client.jetstream().add_stream(name="S", subjects=["s"])
+        await client.jetstream().add_consumer("S", ConsumerConfig(durable_name="C", ack_policy=AckPolicy.EXPLICIT))
+    await restarted(accounts, {"publish": [asked]})
+    async with connect_nats(accounts.url("service"), "test") as client:
+        with pytest.raises(Unprepared):
+            await check_permitted(client, "asked", [asked])
+        accounts.reload({"publish": ["other.*"]})
+        async with asyncio.timeout(20):
+            while not await is_permitted(client, asked):
+                await asyncio.sleep(0.02)
+
+        # when
+        reading = asyncio.ensure_future(Pull(client, "S", "C", 1).run())
+        await asyncio.sleep(0)  # it has begun
+        for number in range(REMEMBERED):
+            await client.publish(f"other.{number}")
+        await flushed(client)
+        assert refusal_of(client, asked) is None
+        accounts.suspend(True)
+        try:
+            with pytest.raises(Unavailable, match="NATS is silent"):
+                await reading
+        finally:
+            accounts.suspend(False)
+
+
+async def is_permitted(client: Client, subject: str) -> bool:
+    try:
+        await client.request(subject, b'{"no_wait":true}', timeout=5)
+    except NotPermitted:
+        return False
+    return True
