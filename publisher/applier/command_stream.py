@@ -95,7 +95,11 @@ class CommandStream:
         return not self._profile.is_shared and await open_own(self._client, self._wanted())
 
     async def take_lead(self) -> bool:
-        """Take the lead, which was free; False where another one was quicker. Raises `Conflict`, `Unavailable`."""
+        """Take the lead, which was free; False where another one was quicker. Raises `Conflict`, `Unavailable`.
+
+        Who has stood by may lack a permission by now that he had when he began to.
+        """
+        await self.lead.check()
         return await self.lead.take(self._profile.commands.taken_from(self._bound))
 
     async def take(self) -> None:

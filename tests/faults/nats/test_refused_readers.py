@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 from structlog.testing import capture_logs
 
+from publisher.applier.metrics import ApplierMetrics
 from registry.broker.connection import check_permitted, connect_nats, flushed
 from registry.broker.permitted import REMEMBERED, NotPermitted, refusal_of
 from registry.broker.pull import Pull
@@ -17,6 +18,7 @@ from registry.client import RegistryClient
 from registry.client.sender import Sending
 from registry.concurrency.tasks import end
 from registry.errors import Unavailable, Unprepared
+from tests.faults.applier.test_takeover import until_role
 from tests.faults.nats.test_permissions import Accounts, accounts, restarted
 from tests.support.client.subscriptions import Seen, change_projects, subscribed
 from tests.support.nats.reading import connected
@@ -191,3 +193,27 @@ async def is_permitted(client: Client, subject: str) -> bool:
     except NotPermitted:
         return False
     return True
+
+
+async def test_an_applier_whose_rights_are_taken_while_it_stands_by_leads_once_it_has_them_again(
+    world: World, accounts: Accounts
+) -> None:
+    standby = part_named("applier", world.at(nats_url=accounts.url("service")))
+    assert isinstance(standby.health, ApplierMetrics)
+    async with asyncio.TaskGroup() as tasks:
+        async with world.at(nats_url=accounts.url("all")).applier() as leader:
+            await until_role(leader, "leader")
+            task = tasks.create_task(standby.run())
+            await until_role(standby.health, "standby")
+            async with connect_nats(accounts.url("service"), "test") as client, asyncio.timeout(20):
+                accounts.reload({"publish": ["$JS.ACK.>"]})
+                while refusal_of(client) is None:
+                    await client.publish("$JS.ACK.any")
+                    await client.flush()
+            assert standby.health.role == "standby"
+        with capture_logs() as logged:
+            await until(standby, "permissions violation for publish to $js.ack.")
+            assert not any(line["event"] == "applying" for line in logged)
+        accounts.reload({})
+        await until_role(standby.health, "leader")
+        await end([task])
