@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
@@ -36,11 +36,13 @@ class Seen:
     """Mount point of the file system it is on."""
     latest_origin: str | None = None
     """The latest origin that its project had when this one had it; None while the project had no other."""
+    made: str | None = None
+    """When git made it, in nanoseconds since 1970, if it is a linked one: the next one of its name has another time."""
 
     @classmethod
     def at(cls, path: Path, git_dir: Path, latest_origin: str | None) -> Seen:
         """How the work tree at `path` is seen now."""
-        return cls(socket.gethostname(), printable(git_dir), printable(_mount(path)), latest_origin)
+        return cls(socket.gethostname(), printable(git_dir), printable(_mount(path)), latest_origin, _made(git_dir))
 
     @classmethod
     def before(cls, worktree: Worktree | None) -> Seen | None:
@@ -48,10 +50,8 @@ class Seen:
         kept = worktree.metadata.get(KEY) if worktree is not None else None
         if not isinstance(kept, dict):
             return None
-        host, git_dir, mount, latest = (kept.get(name) for name in ("host", "git_dir", "mount", "latest_origin"))
-        if isinstance(host, str) and isinstance(git_dir, str) and isinstance(mount, str):
-            return cls(host, git_dir, mount, latest if isinstance(latest, str) else None)
-        return None
+        values = {name: value for name, value in kept.items() if name in NAMES and isinstance(value, str)}
+        return cls(**values) if values.keys() >= {"host", "git_dir", "mount"} else None
 
     @property
     def linked_to(self) -> str | None:
@@ -63,11 +63,18 @@ class Seen:
         """Whether git keeps it where it kept `before`: the next work tree of that name may be kept there, too."""
         return before is not None and (self.host, self.git_dir) == (before.host, before.git_dir)
 
+    def is_made_anew(self, before: Seen | None) -> bool:
+        """Whether it is another work tree than `before`: git makes no other when it moves or repairs one."""
+        return before is not None and None not in (self.made, before.made) and self.made != before.made
+
     def metadata(self, before: Seen | None = None) -> dict[str, Any]:
         """What is kept of it; where it does not have the latest origin now, also which it had `before`."""
         latest = self.latest_origin or (before.latest_origin if before is not None else None)
         kept = asdict(replace(self, latest_origin=latest))
         return {KEY: {name: value for name, value in kept.items() if value is not None}}
+
+
+NAMES = {one.name for one in fields(Seen)}
 
 
 def gone(worktree: Worktree, why: str) -> dict[str, Any]:
@@ -131,6 +138,13 @@ def presence(path: Path, seen: Seen | None) -> Presence:
 def is_mounted(seen: Seen | None) -> bool:
     """Whether the file system is mounted on which it was seen; so is one that nobody saw."""
     return seen is None or os.path.ismount(seen.mount)
+
+
+def _made(git_dir: Path) -> str | None:
+    try:
+        return str((git_dir / "commondir").stat().st_mtime_ns)  # written once
+    except OSError:
+        return None
 
 
 def _mount(path: Path) -> Path:

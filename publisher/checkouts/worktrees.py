@@ -165,7 +165,8 @@ class WorktreeSync:
     async def _update(self, one: Found, seen: Seen, before: Worktree) -> None:
         if before.host_id != self._here.host_id:
             await self._registry.move_worktree(before.id, self._here.host_id)
-        if one.linked.branch is not None and one.is_work_of(before) is False:
+        is_another = seen.is_made_anew(Seen.before(before)) and one.is_work_of(before) is False
+        if is_another and one.linked.branch is not None:
             await self._registry.release_worktree(before.id)
         await self._registry.update_worktree(
             before.id,
