@@ -38,6 +38,8 @@ class Sync:
         self._here = here
         self._report = Report()
         self._worktrees = WorktreeSync(registry, types, here, self._report)
+        self._folders: dict[Path, Path] = {}
+        """One work tree of each repository of the pass, by where that has its data."""
 
     @classmethod
     async def run(
@@ -54,6 +56,7 @@ class Sync:
         await asyncio.to_thread(run_git.version)
         one = cls(registry, await registry.list_worktree_types(), root, Here(await registry.own_host()))
         repositories = await asyncio.to_thread(one._repositories)
+        one._folders = {common_dir: folders[0] for common_dir, folders in repositories.items()}
         for number, (common_dir, (folder, *others)) in enumerate(repositories.items()):
             if progress is not None:
                 progress(number, len(repositories), folder)
@@ -80,7 +83,7 @@ class Sync:
                 place = git.place(folder)
             except RegistryError as error:
                 self._report.add(folder, "project", "failed", str(error))
-                self._worktrees.unread.add(printable(folder / ".git"))
+                self._worktrees.unread.add(printable(folder.resolve() / ".git"))
                 continue
             known = found.setdefault(place.common_dir, [])
             known.insert(0 if place.is_main else len(known), folder)
@@ -149,11 +152,13 @@ class Sync:
     async def _is_kept_by_another(self, project: Project, repository: Repository) -> bool:
         """Whether another checkout of this host has the origin that the registry knows of `project`."""
         paths = {str(one.path) for one in repository.worktrees}
-        for worktree in await self._registry.list_worktrees(project_id=project.id):
-            if worktree.path not in paths and not self._here.is_elsewhere(worktree):
-                there = await asyncio.to_thread(git.origin, Path(worktree.path))
-                if await self._normalized(there) == project.remote_origin:
-                    return True
+        known = await self._registry.list_worktrees(project_id=project.id)
+        others = [Path(one.path) for one in known if one.path not in paths and not self._here.is_elsewhere(one)]
+        others += [folder for common_dir, folder in self._folders.items() if common_dir != repository.common_dir]
+        for other in others:
+            there = await asyncio.to_thread(git.origin, other)
+            if await self._normalized(there) == project.remote_origin:
+                return True
         return False
 
     async def _project_of_worktrees(self, folder: Path, repository: Repository) -> Project | None:

@@ -156,6 +156,26 @@ def test_a_fork_is_a_project_of_its_own(cli: CommandLine, code: Path) -> None:
     assert {outcome for _, outcome in outcomes(sync(cli, code))} == {"unchanged"}
 
 
+@pytest.mark.parametrize("moved_to", ["before", "there-after"])
+def test_a_fork_in_the_place_of_a_clone_that_was_moved_is_a_project_of_its_own(
+    cli: CommandLine, code: Path, moved_to: str
+) -> None:
+    # given
+    first = checkout(code / "engine", ORIGIN)
+    sync(cli, code)
+    # when
+    first.rename(code / moved_to)
+    git(code, "clone", "--quiet", str(code / moved_to), str(first))
+    git(first, "remote", "set-url", "origin", "git@github.com:grace/engine.git")
+    for _ in range(2):
+        sync(cli, code)
+    # then
+    found = {one["remote_origin"]: one["id"] for one in cli("project", "list", "--json").json}
+    assert found.keys() == {ORIGIN, "git@github.com:grace/engine.git"}
+    owners = {one["path"]: one["project_id"] for one in cli("worktree", "list", "--json").json}
+    assert owners[str(first)] == found["git@github.com:grace/engine.git"]
+
+
 def test_another_repository_in_the_same_folder_is_another_project(cli: CommandLine, code: Path) -> None:
     main = checkout(code / "engine", ORIGIN)
     sync(cli, code)
