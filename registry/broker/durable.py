@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -36,9 +37,10 @@ LEANED_ON = (
     "max_ack_pending",
     "headers_only",
     "filter_subject",
-    "inactive_threshold",
 )
 """Settings of a consumer that order and completeness lean on, and that anybody may change while it is read."""
+STAYS_BY = ("inactive_threshold",)
+"""By these it may be gone when nobody reads it; what is acknowledged there is so all the same."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -118,7 +120,7 @@ class Durable:
                     if newest is None:
                         return await self._make_first()
                     is_ours = self._is_ours(number, newest)
-                    if is_ours and (self._known is None or self._works_as_made(newest)):
+                    if is_ours and (self._known is None or self._works_as_made(newest, LEANED_ON)):
                         self._known = max(self._known or 0, _floor(newest))
                     if is_ours:
                         self._seen = number, newest.created
@@ -156,10 +158,10 @@ class Durable:
         seen, created = self._seen
         return number > seen or (number == seen and newest.created == created)
 
-    def _works_as_made(self, info: ConsumerInfo) -> bool:
+    def _works_as_made(self, info: ConsumerInfo, names: Sequence[str] = (*LEANED_ON, *STAYS_BY)) -> bool:
         """Whether nobody has changed what order and completeness lean on."""
         return info.name != self._limited and all(
-            getattr(info.config, name) == getattr(self._made, name) for name in LEANED_ON
+            getattr(info.config, name) == getattr(self._made, name) for name in names
         )
 
     async def _look_at_stream(self) -> None:
