@@ -38,17 +38,20 @@ def of_ours(messages: Iterable[Stored]) -> list[tuple[int, str]]:
 async def tail_of(jetstream: JetStreamContext, profile: Profile, after: int) -> AsyncGenerator[list[Stored], None]:
     """Pages of the messages with a sequence above `after`, in order, up to where the stream ended at first or more.
 
-    Raises what nats-py does.
+    A consumer of a replicated stream may be on a replica that is behind: what it leaves out, the stream's leader is
+    asked for. Raises what nats-py does.
     """
+    last = (await jetstream.stream_info(profile.event_stream)).state.last_seq
     try:
         async with aclosing(_by_consumer(jetstream, profile, after)) as pages:
             async for page in pages:
+                after = page[-1].sequence
                 yield page
     except nats.js.errors.APIError as error:
         if error.err_code != TOO_MANY_CONSUMERS:
             raise
-        async for page in _one_by_one(jetstream, profile, after):
-            yield page
+    async for page in _one_by_one(jetstream, profile, after, last):
+        yield page
 
 
 async def _by_consumer(jetstream: JetStreamContext, profile: Profile, after: int) -> AsyncGenerator[list[Stored], None]:
@@ -83,9 +86,10 @@ async def end_reading(subscription: JetStreamContext.PullSubscription) -> None:
             await subscription._js.delete_consumer(subscription._stream, subscription._consumer)
 
 
-async def _one_by_one(jetstream: JetStreamContext, profile: Profile, after: int) -> AsyncGenerator[list[Stored], None]:
-    """Each message by a request: readers may have made as many consumers as the stream takes."""
-    last = (await jetstream.stream_info(profile.event_stream)).state.last_seq
+async def _one_by_one(
+    jetstream: JetStreamContext, profile: Profile, after: int, last: int
+) -> AsyncGenerator[list[Stored], None]:
+    """Each message up to `last` by a request: readers may have made as many consumers as the stream takes."""
     page: list[Stored] = []
     while after < last:
         try:

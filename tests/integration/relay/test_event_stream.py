@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 import psycopg
 import pytest
+from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
 from publisher.stream import tail
 from publisher.stream.event_stream import StreamLost
+from publisher.stream.tail import Stored
 from registry.errors import Conflict
+from registry.profiles.profile import Profile
 from tests.support.outbox_reader import add_project
 from tests.support.world import World
 
@@ -77,3 +81,26 @@ async def test_who_has_read_the_tail_leaves_no_consumer_in_the_stream(
             assert len([page async for page in pages]) == 1
 
     assert await jetstream.consumers_info(world.stream) == []
+
+
+@pytest.mark.parametrize("known", [0, 1, 2])
+async def test_what_a_replica_that_is_behind_leaves_out_of_the_tail_is_asked_of_the_leader(
+    world: World, writer: psycopg.Connection[Any], known: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("alpha", "beta", "gamma"):
+        add_project(writer, name)
+    async with world.relay():
+        await world.drained()
+    by_consumer = tail._by_consumer
+
+    async def behind(jetstream: JetStreamContext, profile: Profile, after: int) -> AsyncGenerator[list[Stored], None]:
+        async for page in by_consumer(jetstream, profile, after):
+            if known:
+                yield page[:known]
+
+    monkeypatch.setattr(tail, "_by_consumer", behind)
+
+    read = [one async for page in tail.tail_of(world.nats.jetstream(), world.profile, 0) for one in page]
+
+    assert [one.sequence for one in read] == [1, 2, 3]
+    assert [(one.outbox_id, one.event_id) for one in read] == world.rows("SELECT id, event_id::text FROM outbox")
