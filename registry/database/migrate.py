@@ -205,9 +205,9 @@ def _pending(
 
 
 def _apply_all(conn: psycopg.Connection[Any], pending: Sequence[Migration]) -> None:
+    identify(conn)
     for migration in pending:
         parts = script(migration.name, migration.sql)
-        identify(conn)
         run_transaction(conn, parts, partial(_record, conn, migration) if parts.is_one_transaction else None)
         if not parts.is_one_transaction:
             identify(conn)
