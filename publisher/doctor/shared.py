@@ -7,7 +7,7 @@ from nats.aio.client import Client
 from publisher.doctor.findings import Finding
 from publisher.outbox.known import Known
 from publisher.settings import Settings, profile_of
-from registry.broker.bound import bound_subjects
+from registry.broker.stream import bound_subjects
 from registry.errors import Conflict
 
 

@@ -7,27 +7,24 @@ stream. Writers and relay may go on: what is published while this runs is not lo
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from psycopg import AsyncConnection
 
 from publisher.outbox.connection import connect, translated
 from publisher.settings import Settings, profile_of
-from publisher.stream.tail import end_reading
-from registry.broker.bound import bound_subjects
+from publisher.stream.tail import tail_of
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
-from registry.errors import NotFound, Unavailable
+from registry.broker.stream import bound_subjects
+from registry.errors import NotFound
 from registry.profiles.profile import Profile, spoken
 
 LISTED = 20
-FETCHED = 500
-FETCH_SECONDS = 10.0
 READ_ROWS = 5000
 
 # Where events are withheld, the cursor has passed them, too: the record tells which are in the stream.
@@ -206,39 +203,15 @@ async def _read_stream(client: Client, profile: Profile, found: Audit, seen: See
     jetstream = client.jetstream()
     with translated_nats(f"cannot read stream {profile.event_stream}"):
         state = (await jetstream.stream_info(profile.event_stream)).state
-    async for sequence, headers in _messages(client, profile, state.last_seq):
-        found.messages += 1
-        outbox_id, event_id = profile.identity(headers)
-        if outbox_id is not None and event_id is not None:
-            seen.note(outbox_id, event_id, sequence)
+        async with aclosing(tail_of(jetstream, profile, 0)) as pages:
+            async for page in pages:
+                for message in page:
+                    if message.sequence > state.last_seq:
+                        break
+                    found.messages += 1
+                    if message.outbox_id is not None and message.event_id is not None:
+                        seen.note(message.outbox_id, message.event_id, message.sequence)
     return state.first_seq if state.messages else state.last_seq + 1
-
-
-async def _messages(client: Client, profile: Profile, last: int) -> AsyncIterator[tuple[int, dict[str, str]]]:
-    """Sequence and headers of each message on subjects of ours up to sequence `last`."""
-    stream = profile.event_stream
-    config = ConsumerConfig(
-        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True, headers_only=True
-    )
-    with translated_nats(f"cannot read stream {stream}"):
-        reader = await client.jetstream().pull_subscribe(profile.event_subjects, stream=stream, config=config)
-    read = 0
-    try:
-        with translated_nats(f"cannot read stream {stream}"):
-            pending = (await reader.consumer_info()).num_pending
-        while pending and read < last:
-            with translated_nats(f"cannot read stream {stream}"):
-                messages = await reader.fetch(FETCHED, timeout=FETCH_SECONDS)
-            for message in messages:
-                sequence = message.metadata.sequence.stream
-                if sequence <= read:
-                    raise Unavailable(f"stream {stream}: message {sequence} came behind {read}; run it again")
-                read = sequence
-                if read <= last:
-                    yield read, {name: str(value) for name, value in (message.headers or {}).items()}
-            pending = messages[-1].metadata.num_pending
-    finally:
-        await end_reading(reader)
 
 
 async def _trimmed(conn: AsyncConnection, profile: Profile, first: int) -> Any:

@@ -24,8 +24,8 @@ from publisher.outbox.rows import known_events
 from publisher.settings import Settings, profile_of
 from publisher.stream.shared_stream import SharedStream
 from registry import exact
-from registry.broker.bound import bound_subjects
 from registry.broker.errors import translated_nats
+from registry.broker.stream import bound_subjects
 from registry.errors import Conflict, Invalid, NotFound
 from registry.events.envelope import attributes_of
 from registry.events.filter import what_happened

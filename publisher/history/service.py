@@ -28,9 +28,9 @@ from publisher.part import Part
 from publisher.settings import Settings
 from registry.broker.answers import refusal_headers
 from registry.broker.askers import asker_of
-from registry.broker.bound import bound_subjects
 from registry.broker.connection import connect_nats, flushed, heard
 from registry.broker.errors import translated_nats
+from registry.broker.stream import bound_subjects
 from registry.concurrency.outage import Outage, is_told
 from registry.concurrency.turns import Turns
 from registry.database.connection import acquired, direct, pool

@@ -69,9 +69,12 @@ async def _by_consumer(jetstream: JetStreamContext, profile: Profile, after: int
         pending = (await subscription.consumer_info()).num_pending or 0
         while pending:
             page = await subscription.fetch(min(pending, FETCH), timeout=REQUEST_TIMEOUT_SECONDS)
-            yield [
+            stored = [
                 Stored(message.metadata.sequence.stream, *profile.identity(message.headers or {})) for message in page
             ]
+            # On a replica that is behind `after`, a consumer begins at the replica's end.
+            if new := [one for one in stored if one.sequence > after]:
+                yield new
             # No more than there were at first: somebody may write faster than this reads.
             pending = min(pending - len(page), page[-1].metadata.num_pending)
     finally:

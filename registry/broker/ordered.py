@@ -19,14 +19,14 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from registry.broker.errors import no_stream, translated_nats
+from registry.broker.errors import translated_nats
 from registry.broker.jetstream import REQUEST_ENDED, REQUEST_TIMEOUT_SECONDS
 from registry.broker.permitted import api_of, refusal_of
+from registry.broker.stream import Extent
 from registry.concurrency.backoff import doubled
-from registry.concurrency.outage import Outage
-from registry.errors import Conflict, NotFound, Unavailable, Unprepared
+from registry.errors import Unavailable, Unprepared
 
 BATCH = 1000
 """Messages asked for at a time; up to one and a half times as many are held."""
@@ -43,8 +43,6 @@ COUNTED_SECONDS = 1.0
 WAKE_SECONDS = 0.5
 """How often a waiting reader looks whether the connection is a new one."""
 RETRY_SECONDS = (0.1, 2.0)
-BEHIND_SECONDS = 20.0
-"""How long a stream that mirrors another is waited for; it is behind by milliseconds while its server can follow."""
 T = TypeVar("T")
 _HEARTBEAT = "100"
 
@@ -69,10 +67,7 @@ class OrderedReader:
         self._stream = stream
         self._subject = subject
         self._patience_seconds = patience_seconds
-        self._keeps_sequences = keeps_sequences
-        self._created: datetime | None = None
-        """When the stream was created that `position` was reached in."""
-        self._outage = Outage("reader", stream=stream)
+        self._extent = Extent(self._js, stream, keeps_sequences=keeps_sequences)
         self._batch_bytes = max(BATCH_BYTES, 2 * client.max_payload)
         self._inbox = client.new_inbox()
         self._consumer = ""
@@ -122,15 +117,8 @@ class OrderedReader:
 
     async def state(self) -> tuple[int, int]:
         """Sequences of the first and the last message of the stream. Raises `NotFound`, `Unavailable`."""
-        state = (await self._info()).state
+        state = (await self._extent.info()).state
         return state.first_seq, state.last_seq
-
-    async def _info(self) -> StreamInfo:
-        try:
-            with translated_nats(f"cannot read stream {self._stream}"):
-                return await self._js.stream_info(self._stream)
-        except NotFound as error:
-            raise no_stream(self._stream) from error
 
     async def next(self) -> list[Stored]:
         """The next messages, at least one; or none, once, when the stream has no more now.
@@ -149,14 +137,27 @@ class OrderedReader:
                 await self.patiently(self._create)
                 continue
             if self._pending == 0 and not self._is_end_announced:
-                self._is_end_announced = True
-                return []
+                await self.patiently(self._check_end)
+                self._is_end_announced = self._pending == 0 and not self._received
+                if self._is_end_announced:
+                    return []
             await self._ask()
             with suppress(TimeoutError):
                 async with asyncio.timeout(WAKE_SECONDS):
                     await self._arrived.wait()
             self._check_permission()
             self._is_broken = self._is_broken or monotonic() - self._heard_at > SILENCE_SECONDS
+
+    async def _check_end(self) -> None:
+        """Read by another consumer where the stream's leader has more up to the end: a replica may be behind it.
+
+        Raises `Unavailable` where that one is, too. Who may not ask the leader has what the replica has.
+        """
+        if self.end is None or not await self._extent.goes_on(self._subject, self.position, self.end):
+            return
+        await self._create()
+        if self._pending == 0:
+            raise Unavailable(f"the replica of stream {self._stream} that is read from is behind")
 
     def _check_permission(self) -> None:
         """Raise `Unprepared` when nothing comes since it may not be asked for."""
@@ -176,7 +177,7 @@ class OrderedReader:
     async def _create(self, since: datetime | None = None, *, is_asking: bool = True) -> None:
         self._connections = self._client.stats["reconnects"]
         if is_asking:
-            await self._reach(max(self.position if since is None else 0, self.end or 0))
+            await self._extent.check(max(self.position if since is None else 0, self.end or 0))
         self._consumer = ""
         name = uuid4().hex
         start = (
@@ -203,35 +204,6 @@ class OrderedReader:
         self._is_broken, self._heard_at = False, monotonic()
         if is_asking:
             await self._ask()
-
-    async def _reach(self, position: int) -> None:
-        """Check that the stream has what was read; one that mirrors another may be behind it, which is waited for.
-
-        One that this reader has read so far has lost its end, as in a power failure. Where the same messages come back
-        at the same sequences, which its publisher sees to, that is waited for, too, and said. Of one that was created
-        since, or of which a token alone says how far it was read, nobody knows whether the same will ever stand there.
-
-        Raises `Unavailable` for what is waited for, else `Conflict`.
-        """
-        began = monotonic()
-        failures = 0
-        while (info := await self._info()).state.last_seq < position:
-            ends = f"stream {self._stream} ends at sequence {info.state.last_seq}, but {position} was read"
-            if info.mirror is None and self._keeps_sequences and info.created == self._created:
-                self._outage.failed(lost := Unavailable(f"{ends} from it: waiting for its publisher to complete it"))
-                raise lost
-            if info.mirror is None:
-                was = "created anew or restored from a backup; imi-registry doctor tells what to do"
-                raise Conflict(f"{ends} from it: it was {was}")
-            if monotonic() - began > BEHIND_SECONDS:
-                raise Unavailable(f"{ends} from what it mirrors: waiting for it")
-            await asyncio.sleep(doubled(failures, RETRY_SECONDS))
-            failures += 1
-        is_another = position > 0 and self._created not in {None, info.created}
-        if is_another and info.mirror is None and not self._keeps_sequences:
-            raise Conflict(f"stream {self._stream} was created anew since {position} was read from it")
-        self._created = info.created
-        self._outage.over()
 
     async def _ask(self) -> None:
         """Keep enough asked for, while the consumer works."""
@@ -272,7 +244,8 @@ class OrderedReader:
             return
         self._asked -= 1
         self._pending = int(pending)
-        self._received.append(Stored(int(sequence), message.subject, message.data, message.headers or {}))
+        if int(sequence) > self.position:  # on a replica that is behind it, a consumer begins at the replica's end
+            self._received.append(Stored(int(sequence), message.subject, message.data, message.headers or {}))
 
     def _on_status(self, headers: dict[str, str]) -> None:
         status = headers.get("Status", "")

@@ -15,11 +15,11 @@ from nats.aio.client import Client
 
 from registry.arguments import checked_arguments
 from registry.broker.access import ANYBODY, Access
-from registry.broker.bound import bound_subjects
 from registry.broker.connection import connect_nats
 from registry.broker.durable import checked_durable
 from registry.broker.errors import translated_nats
 from registry.broker.ordered import OrderedReader, ordered_reader
+from registry.broker.stream import bound_subjects
 from registry.client.commands import CommandClient
 from registry.client.hand import Delivery, Handler
 from registry.client.lookup import FoundEvent, find_event

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from registry.broker import ordered
+from registry.broker import stream
 from registry.broker.ordered import ordered_reader
 from registry.concurrency.tasks import end
 from registry.errors import Conflict, Unavailable
@@ -45,7 +45,7 @@ async def test_a_mirror_that_stays_behind_is_told_and_waiting_may_help(
     jetstream = world.nats.jetstream()
     await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
     await jetstream.add_stream(name=f"{world.stream}_MIRROR", mirror={"name": world.stream})
-    monkeypatch.setattr(ordered, "BEHIND_SECONDS", 0)
+    monkeypatch.setattr(stream, "BEHIND_SECONDS", 0)
     for name, error, said in (
         (
             f"{world.stream}_MIRROR",

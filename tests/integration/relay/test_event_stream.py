@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from nats.js import JetStreamContext
-from nats.js.api import StreamConfig
+from nats.js.api import ConsumerConfig, StreamConfig
 
 from publisher.stream import tail
 from publisher.stream.event_stream import StreamLost
@@ -104,3 +104,21 @@ async def test_what_a_replica_that_is_behind_leaves_out_of_the_tail_is_asked_of_
 
     assert [one.sequence for one in read] == [1, 2, 3]
     assert [(one.outbox_id, one.event_id) for one in read] == world.rows("SELECT id, event_id::text FROM outbox")
+
+
+async def test_a_replica_that_is_behind_the_place_asked_for_puts_nothing_before_it_into_the_tail(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write(projects=3, worktrees=0, renames=0)
+    async with world.relay():
+        await world.drained()
+    subscribe = JetStreamContext.pull_subscribe
+
+    async def behind(self: JetStreamContext, *names: Any, config: ConsumerConfig, **options: Any) -> Any:
+        return await subscribe(self, *names, config=config.evolve(opt_start_seq=1), **options)
+
+    monkeypatch.setattr(JetStreamContext, "pull_subscribe", behind)
+
+    pages = tail.tail_of(world.nats.jetstream(), world.profile, 2)
+
+    assert [one.sequence async for page in pages for one in page] == [3]

@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 from publisher.part import Part
 from publisher.settings import Settings
 from publisher.web.console.sources.health import QuietHealth
-from registry.broker.bound import bound_subjects
 from registry.broker.connection import connect_nats
 from registry.broker.errors import translated_nats
+from registry.broker.stream import bound_subjects
 from registry.client.sender import CommandSender
 from registry.concurrency.ticks import until_tick
 from registry.errors import Conflict, Unavailable

@@ -1,0 +1,86 @@
+"""A consumer may be on a replica that is behind the stream's leader: what it leaves out is read all the same, once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, ConsumerInfo
+
+from registry.broker.ordered import OrderedReader, ordered_reader
+from registry.client.replay import replay
+from registry.errors import Unavailable
+from tests.support.world import World
+
+
+def behind(monkeypatch: pytest.MonkeyPatch, times: int, **changed: Any) -> None:
+    """Have the next consumers made as on a replica that holds what `changed` says of their configuration."""
+    add_consumer = JetStreamContext.add_consumer
+    left = times
+
+    async def add(self: JetStreamContext, stream: str, config: ConsumerConfig) -> ConsumerInfo:
+        nonlocal left
+        left -= 1
+        return await add_consumer(self, stream, replace(config, **changed) if left >= 0 else config)
+
+    monkeypatch.setattr(JetStreamContext, "add_consumer", add)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_replay_ends_where_the_leader_does_though_a_replica_has_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    world.write(projects=3, worktrees=0, renames=0)
+    async with world.relay():
+        await world.drained()
+    behind(monkeypatch, times, filter_subject=f"{world.prefix}.evt.v1.nothing")
+
+    async with replay(world.nats, world.profile) as events:
+        assert [event.sequence async for event in events] == [1, 2, 3]
+
+
+async def test_a_replica_that_stays_behind_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    jetstream = world.nats.jetstream()
+    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
+    await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
+    behind(monkeypatch, 1000, filter_subject=f"{world.prefix}.evt.v1.nothing")
+
+    async with ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.>", patience_seconds=0) as reader:
+        reader.end = 1
+        await reader.start(0)
+        with pytest.raises(Unavailable, match=f"the replica of stream {world.stream} that is read from is behind"):
+            await reader.next()
+
+
+async def test_what_is_left_out_because_it_is_not_wanted_is_the_end(world: World) -> None:
+    jetstream = world.nats.jetstream()
+    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
+    for name in ("x", "y"):
+        await jetstream.publish(f"{world.prefix}.evt.v1.{name}", b"")
+
+    async with ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.x", patience_seconds=0) as reader:
+        reader.end = 2
+        await reader.start(0)
+        assert [one.sequence for one in await reader.next()] == [1]
+        assert await reader.next() == []
+
+
+async def test_a_consumer_that_begins_before_what_was_read_repeats_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jetstream = world.nats.jetstream()
+    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
+    for _ in range(3):
+        await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
+    behind(monkeypatch, 1, opt_start_seq=1)
+
+    async with ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.>", patience_seconds=0) as reader:
+        await reader.start(2)
+        assert [one.sequence for one in await first(reader)] == [3]
+
+
+async def first(reader: OrderedReader) -> list[Any]:
+    """The first messages, also where it looks as if there were none."""
+    return await reader.next() or await reader.next()
