@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -83,7 +84,7 @@ def build(to: Path, checkout: Path = ROOT) -> tuple[Path, Path]:
     """Make wheel and source package of `checkout` in the folder `to`, which holds nothing else afterwards."""
     to.mkdir(parents=True, exist_ok=True)
     for old in to.iterdir():
-        old.unlink()
+        shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
     # The same files make the same bytes: hatchling takes their times from this variable, and their rights from nobody.
     environment = os.environ | {"SOURCE_DATE_EPOCH": "1580601600", "PYTHONHASHSEED": "0"}
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(to.resolve())]

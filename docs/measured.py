@@ -115,8 +115,8 @@ def figures(of: Results) -> dict[str, str]:
         "drain, nats-outbox": _whole(of.series("drain", "nats-outbox")),
         "drain, faststream-outbox": _whole(of.series("drain", "faststream-outbox")),
         "bare": _whole(bare),
-        "latency": f"{of.series('latency', 'imi-registry serve, 100/s, p50'):.1f}",
-        "latency, bare": f"{of.series('latency', 'commit, then publish, 100/s, p50'):.1f}",
+        "latency": f"{of.series('latency', 'imi-registry serve, 100/s, p50'):.2f}",
+        "latency, bare": f"{of.series('latency', 'commit, then publish, 100/s, p50'):.2f}",
         "latency, ratio": _two(of.target("latency", "latency p50 at 100/s, against commit then publish")),
         **{
             f"{kind}, {peer}": _two(of.target("sustained", f"{figure} {name}"))

@@ -32,7 +32,7 @@ async def main(target: Path) -> None:
 
 
 def inflight(registry: Projection) -> list[dict[str, Any]]:
-    """Active worktrees with work that is not on their trunk, by project and name."""
+    """Active worktrees that are not level with their trunk, by project and name."""
     found = [
         {
             "project": registry.projects[worktree.project_id].name,
@@ -43,7 +43,8 @@ def inflight(registry: Projection) -> list[dict[str, Any]]:
             "behind": worktree.behind_trunk,
         }
         for worktree in registry.worktrees.values()
-        if worktree.active and (worktree.has_uncommitted_changes or worktree.ahead_of_trunk)
+        if worktree.active and not worktree.merged_at
+        if worktree.has_uncommitted_changes or worktree.ahead_of_trunk or worktree.behind_trunk
         if worktree.project_id in registry.projects  # a TRUNCATE is told table by table
     ]
     return sorted(found, key=lambda row: (row["project"], row["worktree"]))

@@ -83,8 +83,7 @@ BEGIN
     IF changed <> '{{}}' THEN
         INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
         SELECT
-            'worktree', 'git_state_updated', NEW.project_id, NEW.id,
-            jsonb_build_object('old', changed, 'new', to_jsonb(NEW){names})
+            'worktree', 'git_state_updated', NEW.project_id, NEW.id, {data}
         FROM (SELECT) AS one
         {joins};
     END IF;
@@ -112,7 +111,9 @@ END;
 $$
 """
 """An activity by hand, with the names of where it is."""
+OLD_AND_NEW = "jsonb_build_object('old', changed, 'new', to_jsonb(NEW){names})"
 NAMES = ", 'project', p.name, 'origin', p.remote_origin, 'type', t.name"
+EVENT = "public.outbox_worktree_data(NEW, p.name, p.remote_origin, t.name, changed)"
 JOINS = """
 LEFT JOIN public.projects AS p ON p.id = NEW.project_id
 LEFT JOIN public.worktree_types AS t ON t.id = NEW.type_id
@@ -142,12 +143,14 @@ def write_old_and_new(conn: psycopg.Connection) -> None:
     conn.execute(BY_HAND)
 
 
-def write_old_and_new_compared(conn: psycopg.Connection, *, has_names: bool = False, is_by_owner: bool = False) -> None:
+def write_old_and_new_compared(
+    conn: psycopg.Connection, *, has_names: bool = False, is_by_owner: bool = False, is_event: bool = False
+) -> None:
     """The same, but of an updated row the columns alone that changed, if any; and what else is asked for."""
     write_old_and_new(conn)
     rights = RIGHTS if is_by_owner else ""
-    names, joins = (NAMES, JOINS) if has_names else ("", "")
-    conn.execute(BY_HAND_MORE.format(names=names, joins=joins, rights=rights).encode())
+    data = EVENT if is_event else OLD_AND_NEW.format(names=NAMES if has_names else "")
+    conn.execute(BY_HAND_MORE.format(data=data, joins=JOINS if has_names else "", rights=rights).encode())
     if has_names:
         conn.execute(NEW_WITH_NAMES.format(rights=rights).encode())
 
@@ -159,12 +162,14 @@ def run_file(conn: psycopg.Connection, name: str) -> None:
 
 COMPARED, NAMED = "by hand, compared", "by hand, compared, with names"
 OWNED = f"{NAMED}, by the owner"
+SHAPED = f"{OWNED}, with the members of an event"
 STEPS: dict[str, Callable[[psycopg.Connection], None]] = {
     COMPARED: write_old_and_new_compared,
     NAMED: partial(write_old_and_new_compared, has_names=True),
     OWNED: partial(write_old_and_new_compared, has_names=True, is_by_owner=True),
+    SHAPED: partial(write_old_and_new_compared, has_names=True, is_by_owner=True, is_event=True),
 }
-"""From the trigger by hand to an event; nothing is compared of a row that is inserted."""
+"""From the trigger by hand to an event of one aspect; nothing is compared of a row that is inserted."""
 OTHER_FORMS: dict[str, Callable[[psycopg.Connection], None]] = {
     "a trigger for each event, its aspect in WHEN": partial(run_file, name="when.sql"),
     "told by statement": partial(run_file, name="by_statement.sql"),

@@ -102,7 +102,6 @@ class Bucket:
         while self._read < info.state.last_seq:
             message = await first_message(self._js, self._stream, self._read + 1, f"{self._root}>")
             if message is None:
-                self._read = info.state.last_seq
                 return
             self._read = int(message.seq or 0)
             origin = origin_of((message.subject or "").removeprefix(self._root))

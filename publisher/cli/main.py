@@ -100,7 +100,7 @@ class Commands(DeferringGroup):
         Deferred(
             "inflight",
             "overview:inflight",
-            "List worktrees with work that is not committed or not merged, latest first.",
+            "List worktrees with uncommitted changes, or commits ahead of their trunk or behind it, latest first.",
         ),
         Deferred(
             "search",

@@ -35,7 +35,7 @@ def inflight(
     _utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
-    """List worktrees with work that is not committed or not merged, latest first.
+    """List worktrees with uncommitted changes, or commits ahead of their trunk or behind it, latest first.
 
     Where several hosts have some, it is listed by host.
 

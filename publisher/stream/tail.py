@@ -67,14 +67,23 @@ async def _by_consumer(jetstream: JetStreamContext, profile: Profile, after: int
     subscription = await jetstream.pull_subscribe(profile.event_subjects, stream=profile.event_stream, config=config)
     try:
         pending = (await subscription.consumer_info()).num_pending or 0
+        delivered = 0
         while pending:
             page = await subscription.fetch(min(pending, FETCH), timeout=REQUEST_TIMEOUT_SECONDS)
+            whole = [
+                message
+                for place, message in enumerate(page, delivered + 1)
+                if message.metadata.sequence.consumer == place
+            ]
             stored = [
-                Stored(message.metadata.sequence.stream, *profile.identity(message.headers or {})) for message in page
+                Stored(message.metadata.sequence.stream, *profile.identity(message.headers or {})) for message in whole
             ]
             # On a replica that is behind `after`, a consumer begins at the replica's end.
             if new := [one for one in stored if one.sequence > after]:
                 yield new
+            if len(whole) < len(page):  # a route broke in between
+                return
+            delivered += len(page)
             # No more than there were at first: somebody may write faster than this reads.
             pending = min(pending - len(page), page[-1].metadata.num_pending)
     finally:

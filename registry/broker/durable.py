@@ -99,6 +99,8 @@ class Durable:
         """When the stream was created that this sequence is of."""
         self._seen: tuple[int, datetime | None] = (0, None)
         """Number of the newest consumer that was seen to be ours, and when it was created."""
+        self._last = 0
+        """Sequence of the last message of the stream when it was looked at last."""
         self._limited = ""
         """A consumer of ours that somebody lets serve smaller requests than ours alone."""
 
@@ -169,7 +171,7 @@ class Durable:
         info = await self._js.stream_info(self._stream)
         limits = info.config.consumer_limits
         self._made = replace(self._first, inactive_threshold=limits.inactive_threshold if limits else None)
-        last = info.state.last_seq
+        self._last = last = info.state.last_seq
         is_another = self._created not in {None, info.created}
         self._created = info.created
         if self._known is None:
@@ -204,6 +206,9 @@ class Durable:
 
     async def _make_first(self) -> Turn:
         """Make a consumer where there is none: by the rule of a first start only when no place is known."""
+        if self._known is None and self._first.deliver_policy == DeliverPolicy.NEW:
+            # By the sequence: a replica that is behind, or that leads later, would begin at an end of its own.
+            return await self._make(1, self._behind(self._last))
         if self._known is None:
             return await self._make(1, self._first)
         log.warning("consumer is gone: made again", durable=self._name, after=self._known)
@@ -237,7 +242,7 @@ class Durable:
         except nats.js.errors.BadRequestError:
             await self._check_missing(name)
             raise
-        self._known = max(self._known or 0, _floor(info))
+        self._known = max(self._known or 0, _floor(info), (config.opt_start_seq or 1) - 1)
         self._seen = number, info.created
         return Turn(name, 0, self._known)
 

@@ -78,6 +78,12 @@ def is_leaderless(error: RegistryError) -> bool:
     return isinstance(cause, nats.js.errors.APIError) and cause.err_code == NO_LEADER
 
 
+def is_unheard(error: RegistryError) -> bool:
+    """Whether an error, translated here, means that nobody listens on the subject, as where it is not imported."""
+    cause = error.__cause__
+    return isinstance(cause, nats.js.errors.ServiceUnavailableError) and cause.err_code is None
+
+
 def is_no_message(error: RegistryError) -> bool:
     """Whether an error, translated here, means that a stream, which is there, has not the message asked for."""
     cause = error.__cause__

@@ -138,26 +138,35 @@ class OrderedReader:
                 continue
             if self._pending == 0 and not self._is_end_announced:
                 await self.patiently(self._check_end)
-                self._is_end_announced = self._pending == 0 and not self._received
-                if self._is_end_announced:
-                    return []
+                if self._received or self._pending:
+                    continue
+                self._is_end_announced = True
+                return []
             await self._ask()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(WAKE_SECONDS):
-                    await self._arrived.wait()
+            await self._wait()
             self._check_permission()
             self._is_broken = self._is_broken or monotonic() - self._heard_at > SILENCE_SECONDS
 
     async def _check_end(self) -> None:
-        """Read by another consumer where the stream's leader has more up to the end: a replica may be behind it.
+        """Where the leader of the stream has more, up to the end: wait for it, then read by another consumer.
 
-        Raises `Unavailable` where that one is, too. Who may not ask the leader has what the replica has.
+        Raises `Unavailable` where that one is on a replica that is behind, too.
         """
-        if self.end is None or not await self._extent.goes_on(self._subject, self.position, self.end):
+        if not await self._extent.goes_on(self._subject, self.position, self.end) or self._received:
             return
+        await self._wait()
+        if self._received or self._pending:
+            return
+        await self.close()
         await self._create()
         if self._pending == 0:
             raise Unavailable(f"the replica of stream {self._stream} that is read from is behind")
+
+    async def _wait(self) -> None:
+        """Until something came, or for a moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAKE_SECONDS):
+                await self._arrived.wait()
 
     def _check_permission(self) -> None:
         """Raise `Unprepared` when nothing comes since it may not be asked for."""

@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
 
-from registry.broker.errors import no_stream, translated_nats
+from registry.broker.errors import is_unheard, no_stream, translated_nats
 from registry.broker.stored import first_message
 from registry.concurrency.backoff import doubled
 from registry.concurrency.outage import Outage
@@ -43,6 +43,8 @@ class Extent:
         self._created: datetime | None = None
         """When the stream was created that was checked last."""
         self._outage = Outage("reader", stream=stream)
+        self._is_closed = False
+        """Whether this account may not ask for a message: it lacks the right, or the import."""
 
     async def info(self) -> StreamInfo:
         """What the server says of the stream. Raises `NotFound`, `Unavailable`."""
@@ -52,21 +54,28 @@ class Extent:
         except NotFound as error:
             raise no_stream(self._stream) from error
 
-    async def goes_on(self, subject: str, sequence: int, end: int) -> bool:
+    async def goes_on(self, subject: str, sequence: int, end: int | None) -> bool:
         """Whether there is a message on `subject` behind `sequence`, up to `end`; False for who may not ask.
 
         Raises `Unavailable`.
         """
-        if sequence >= end:
+        if self._is_closed or (end is not None and sequence >= end):
             return False
         try:
             found = await first_message(self._js, self._stream, sequence + 1, subject)
-        except Unprepared:
+        except NotFound:
             return False
-        return found is not None and (found.seq or 0) <= end
+        except Unavailable as error:
+            self._is_closed = isinstance(error, Unprepared) or is_unheard(error)
+            if self._is_closed:
+                return False
+            raise
+        return found is not None and (end is None or (found.seq or 0) <= end)
 
     async def check(self, position: int) -> None:
-        """Check that the stream has what was read; one that mirrors another may be behind it, which is waited for.
+        """Check that the stream has what was read.
+
+        One that mirrors another may be behind it, of a replicated one a former leader may tell: that is waited for.
 
         One that this reader has read so far has lost its end, as in a power failure. Where the same messages come back
         at the same sequences, which its publisher sees to, that is waited for, too, and said. Of one that was created
@@ -81,11 +90,11 @@ class Extent:
             if info.mirror is None and self._keeps_sequences and info.created == self._created:
                 self._outage.failed(lost := Unavailable(f"{ends} from it: waiting for its publisher to complete it"))
                 raise lost
-            if info.mirror is None:
+            if monotonic() - began > BEHIND_SECONDS and info.mirror is not None:
+                raise Unavailable(f"{ends} from what it mirrors: waiting for it")
+            if info.mirror is None and (not _is_replicated(info) or monotonic() - began > BEHIND_SECONDS):
                 was = "created anew or restored from a backup; imi-registry doctor tells what to do"
                 raise Conflict(f"{ends} from it: it was {was}")
-            if monotonic() - began > BEHIND_SECONDS:
-                raise Unavailable(f"{ends} from what it mirrors: waiting for it")
             await asyncio.sleep(doubled(failures, RETRY_SECONDS))
             failures += 1
         is_another = position > 0 and self._created not in {None, info.created}
@@ -93,3 +102,7 @@ class Extent:
             raise Conflict(f"stream {self._stream} was created anew since {position} was read from it")
         self._created = info.created
         self._outage.over()
+
+
+def _is_replicated(info: StreamInfo) -> bool:
+    return (info.config.num_replicas or 1) > 1

@@ -143,7 +143,7 @@ class QueryClient:
     async def inflight_work(
         self, project_id: UUID | None = None, *, limit: int = MOST_ROWS, host: str | None = None
     ) -> list[ProjectInflightWork]:
-        """Worktrees with uncommitted or unmerged work, latest first; of all projects without an id."""
+        """Worktrees that are not level with their trunk, latest first; of all projects without an id."""
         asked = {"project_id": project_id, "limit": limit} | _given(host)
         return (await self._ask("inflight_work", InflightWorkFound, **asked)).worktrees
 

@@ -131,8 +131,8 @@ class Replay:
                 first, _ = await self._reader.patiently(self._reader.state)
             for message in messages:
                 place = self._place(message)
-                if place is None:
-                    continue
+                if place is None or (message.sequence <= self.checked and not self._position.is_recorded):
+                    continue  # of somebody else, or given out from the record while a replica was behind
                 if first > self.checked + 1 or self._position.is_recorded:
                     async for event in self._recorded(place):
                         yield event

@@ -57,3 +57,22 @@ async def test_a_mirror_that_stays_behind_is_told_and_waiting_may_help(
         async with ordered_reader(world.nats, name, ">", patience_seconds=0) as reader:
             with pytest.raises(error, match=said):
                 await reader.start(3)
+
+
+async def test_a_replicated_stream_of_which_a_former_leader_tells_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jetstream = world.nats.jetstream()
+    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
+    await published(world, 2)
+    monkeypatch.setattr(stream, "_is_replicated", lambda _: True)
+
+    async with ordered_reader(world.nats, world.stream, ">", patience_seconds=0) as reader:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            tasks.create_task(reader.start(3))
+            await asyncio.sleep(0)
+            await published(world, 1)
+
+        monkeypatch.setattr(stream, "BEHIND_SECONDS", 0)
+        with pytest.raises(Conflict, match="ends at sequence 3, but 4 was read from it: it was created anew"):
+            await reader.start(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,10 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ConsumerInfo
 
 from registry.broker.ordered import OrderedReader, ordered_reader
+from registry.client import Delivery, RegistryClient
 from registry.client.replay import replay
-from registry.errors import Unavailable
+from registry.concurrency.tasks import end
+from registry.errors import Unavailable, Unprepared
 from tests.support.world import World
 
 
@@ -79,6 +82,85 @@ async def test_a_consumer_that_begins_before_what_was_read_repeats_nothing(
     async with ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.>", patience_seconds=0) as reader:
         await reader.start(2)
         assert [one.sequence for one in await first(reader)] == [3]
+
+
+async def test_who_follows_goes_on_where_a_replica_has_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write(projects=3, worktrees=0, renames=0)
+    async with world.relay():
+        await world.drained()
+    behind(monkeypatch, 1, filter_subject=f"{world.prefix}.evt.v1.nothing")
+    told: list[int] = []
+
+    async def caught_up() -> None:
+        told.append(0)
+
+    async with (
+        asyncio.timeout(20),
+        replay(world.nats, world.profile, follow=True, caught_up=caught_up) as events,
+    ):
+        async for event in events:
+            told.append(event.sequence)
+            if event.sequence == 3:
+                break
+
+    assert told == [1, 2, 3]
+
+
+async def test_what_the_record_gave_while_a_replica_was_empty_is_not_told_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an account that may not ask the leader for a message."""
+    world.write(projects=5, worktrees=0, renames=0)
+    async with world.relay(), world.history():
+        await world.drained()
+        await world.trim(3)
+        behind(monkeypatch, 1, filter_subject=f"{world.prefix}.evt.v1.nothing")
+
+        async def refused(*_: Any, **__: Any) -> None:
+            raise Unprepared("not permitted")
+
+        monkeypatch.setattr("registry.broker.stream.first_message", refused)
+        told: list[int] = []
+        async with asyncio.timeout(20), replay(world.nats, world.profile, follow=True) as events:
+            async for event in events:
+                told.append(event.sequence)
+                if event.sequence == 5:  # what was behind the replica's end comes by the next consumer
+                    monkeypatch.setattr(OrderedReader, "_check_permission", broken)
+                    world.write(projects=1, worktrees=0, renames=0)
+                if event.sequence == 6:
+                    break
+
+        assert told == [1, 2, 3, 4, 5, 6]
+
+
+def broken(reader: OrderedReader) -> None:
+    """Have a reader begin anew where it is, as after a reconnect."""
+    reader._is_broken = True
+
+
+@pytest.mark.parametrize("changed", [{"opt_start_seq": 1}, {}], ids=["behind", "level"])
+async def test_a_first_subscription_begins_behind_what_the_leader_had(
+    world: World, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    world.write(projects=3, worktrees=0, renames=0)
+    handled: list[int] = []
+
+    async def handle(delivery: Delivery) -> None:
+        handled.append(delivery.sequence)
+
+    async with world.relay(), RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
+        await world.drained()
+        behind(monkeypatch, 1, **changed)
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
+            subscription = tasks.create_task(client.subscribe(handle, durable="d"))
+            while not await world.nats.jetstream().consumers_info(world.stream):
+                await asyncio.sleep(0.01)
+            world.write(projects=1, worktrees=0, renames=0)
+            while not handled:
+                await asyncio.sleep(0.01)
+            await end([subscription])
+
+    assert handled == [4]
 
 
 async def first(reader: OrderedReader) -> list[Any]:

@@ -71,6 +71,17 @@ async def test_a_live_reader_of_another_team_follows_replays_and_takes_snapshots
             assert (await anext(replayed)).sequence == 1
 
 
+async def test_a_replay_of_a_team_that_may_not_ask_for_a_message_ends_as_others_do(
+    there: World, deployed: Deployed
+) -> None:
+    async with service(there, deployed), deployed.client("flume") as client:
+        there.write(2)
+        await there.drained()
+        async with asyncio.timeout(PATIENCE_SECONDS), client.replay(entity="project", action="registered") as replayed:
+            subjects = [event.subject async for event in replayed]
+    assert [subject.split(".")[3:5] for subject in subjects] == [["project", "registered"]] * 2
+
+
 @pytest.mark.parametrize(
     "subject", ["$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.ACCOUNT.PING.CONNZ", "$SYS.REQ.ACCOUNT.PING.STATZ"]
 )

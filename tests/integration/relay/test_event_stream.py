@@ -122,3 +122,28 @@ async def test_a_replica_that_is_behind_the_place_asked_for_puts_nothing_before_
     pages = tail.tail_of(world.nats.jetstream(), world.profile, 2)
 
     assert [one.sequence async for page in pages for one in page] == [3]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_what_was_lost_on_the_way_between_two_of_the_tail_is_asked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    world.write(projects=5, worktrees=0, renames=0)
+    async with world.relay():
+        await world.drained()
+    monkeypatch.setattr(tail, "FETCH", 2)
+    fetch = JetStreamContext.PullSubscription.fetch
+    left = lost
+
+    async def losing(self: Any, batch: int, timeout: float) -> list[Any]:
+        nonlocal left
+        left -= 1
+        if left == -1:
+            await fetch(self, batch, timeout)
+        return await fetch(self, batch, timeout)
+
+    monkeypatch.setattr(JetStreamContext.PullSubscription, "fetch", losing)
+
+    pages = tail.tail_of(world.nats.jetstream(), world.profile, 0)
+
+    assert [one.sequence async for page in pages for one in page] == [1, 2, 3, 4, 5]
