@@ -30,6 +30,7 @@ class Awaited:
     outcome: asyncio.Future[int]
     acks: int
     last_sequence: int
+    most: int | None
 
 
 class Acknowledgements:
@@ -45,15 +46,16 @@ class Acknowledgements:
         """Begin to receive them."""
         await self._client.subscribe(f"{self._inbox}.>", cb=self._on_answer)
 
-    def expect(self, acks: int, last_sequence: int) -> tuple[str, asyncio.Future[int]]:
+    def expect(self, acks: int, last_sequence: int, most: int | None = None) -> tuple[str, asyncio.Future[int]]:
         """A reply subject, and the future of the stream's last sequence once `acks` answers came there.
 
-        It is at least `last_sequence`. Raises `StreamMoved`, `BatchRefused`, `Unavailable` as the first error tells.
+        It is at least `last_sequence`. One above `most` is that of a duplicate, behind messages that nobody looked at.
+        Raises `StreamMoved`, `BatchRefused`, `Unavailable` as the first error tells.
         """
         outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         outcome.add_done_callback(_retrieved)
         reply = f"{self._inbox}.{uuid4().hex}"
-        self._awaited[reply] = Awaited(outcome, acks, last_sequence)
+        self._awaited[reply] = Awaited(outcome, acks, last_sequence, most)
         return reply, outcome
 
     def abandon(self) -> None:
@@ -68,7 +70,10 @@ class Acknowledgements:
         if awaited is None or awaited.outcome.done():
             return
         try:
-            awaited.last_sequence = max(awaited.last_sequence, stored_at(self._stream, message.data))
+            sequence = stored_at(self._stream, message.data)
+            if awaited.most is not None and sequence > awaited.most:
+                raise StreamMoved(f"stream {self._stream} has it at sequence {sequence} already, behind its known end")
+            awaited.last_sequence = max(awaited.last_sequence, sequence)
             awaited.acks -= 1
             if awaited.acks == 0:
                 awaited.outcome.set_result(awaited.last_sequence)

@@ -148,7 +148,7 @@ class EventStream:
 
         nats-server 2.12.0 has batches and refuses every message with an id in them: only the first answer tells.
         """
-        reply, outcome = self._acknowledgements.expect(1, expected)
+        reply, outcome = self._acknowledgements.expect(1, expected, expected + len(messages))
         await self._write(atomic_batch(messages, expected, reply))
         if not self._is_batch_proven:
             await asyncio.wait([outcome], timeout=REQUEST_TIMEOUT_SECONDS)
@@ -165,7 +165,7 @@ class EventStream:
         The sequence alone does not say so: somebody else's message may take the place of one that is refused, and the
         next would follow it.
         """
-        reply, outcome = self._acknowledgements.expect(len(messages), expected)
+        reply, outcome = self._acknowledgements.expect(len(messages), expected, expected + len(messages))
         await self._write(one_by_one(messages, expected, reply))
         return outcome
 

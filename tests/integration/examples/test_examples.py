@@ -178,7 +178,7 @@ async def test_the_dashboard_feed_is_up_to_date_and_always_whole(world: World, t
 def test_the_dashboard_feed_leaves_out_a_worktree_whose_project_is_gone_already() -> None:
     """As between the two events of a TRUNCATE."""
     inflight = runpy.run_path(str(EXAMPLES / "dashboard_feed.py"))["inflight"]
-    left = SimpleNamespace(project_id=UUID(int=1), active=True, has_uncommitted_changes=True)
+    left = SimpleNamespace(project_id=UUID(int=1), active=True, merged_at=None, has_uncommitted_changes=True)
     assert inflight(SimpleNamespace(projects={}, worktrees={UUID(int=2): left})) == []
 
 
