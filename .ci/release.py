@@ -21,7 +21,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -76,15 +75,17 @@ def main(arguments: list[str]) -> int:
     if asked.what == "release":
         release(asked.to, wheel, source)
     for file in sorted(asked.to.iterdir()):
-        print(f"{sha256(file)}  {file.name}")
+        if file.is_file():
+            print(f"{sha256(file)}  {file.name}")
     return 0
 
 
 def build(to: Path, checkout: Path = ROOT) -> tuple[Path, Path]:
-    """Make wheel and source package of `checkout` in the folder `to`, which holds nothing else afterwards."""
+    """Make wheel and source package of `checkout` in the folder `to`, which holds no other file afterwards."""
     to.mkdir(parents=True, exist_ok=True)
     for old in to.iterdir():
-        shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        if old.is_file() or old.is_symlink():
+            old.unlink()
     # The same files make the same bytes: hatchling takes their times from this variable, and their rights from nobody.
     environment = os.environ | {"SOURCE_DATE_EPOCH": "1580601600", "PYTHONHASHSEED": "0"}
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(to.resolve())]

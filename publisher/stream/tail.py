@@ -18,6 +18,8 @@ from registry.profiles.profile import Profile
 
 FETCH = 500
 """Messages asked for at a time."""
+CONSUMERS = 2
+"""So many read a tail one after the other, where messages are lost on the way; behind them each is asked for."""
 END_SECONDS = 1.0
 """So long is waited until a consumer is removed."""
 
@@ -42,20 +44,25 @@ async def tail_of(jetstream: JetStreamContext, profile: Profile, after: int) -> 
     asked for. Raises what nats-py does.
     """
     last = (await jetstream.stream_info(profile.event_stream)).state.last_seq
-    try:
-        async with aclosing(_by_consumer(jetstream, profile, after)) as pages:
-            async for page in pages:
-                after = page[-1].sequence
-                yield page
-    except nats.js.errors.APIError as error:
-        if error.err_code != TOO_MANY_CONSUMERS:
-            raise
+    for _ in range(CONSUMERS):
+        try:
+            async with aclosing(_by_consumer(jetstream, profile, after)) as pages:
+                async for page in pages:
+                    after = page[-1].sequence
+                    yield page
+            break
+        except TimeoutError:  # a route broke
+            continue
+        except nats.js.errors.APIError as error:
+            if error.err_code != TOO_MANY_CONSUMERS:
+                raise
+            break
     async for page in _one_by_one(jetstream, profile, after, last):
         yield page
 
 
 async def _by_consumer(jetstream: JetStreamContext, profile: Profile, after: int) -> AsyncGenerator[list[Stored], None]:
-    """Headers only, by a consumer for this tail."""
+    """Headers only, by a consumer for this tail. Raises `TimeoutError` where one is lost on the way."""
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
         opt_start_seq=after + 1,
@@ -81,8 +88,8 @@ async def _by_consumer(jetstream: JetStreamContext, profile: Profile, after: int
             # On a replica that is behind `after`, a consumer begins at the replica's end.
             if new := [one for one in stored if one.sequence > after]:
                 yield new
-            if len(whole) < len(page):  # a route broke in between
-                return
+            if len(whole) < len(page):
+                raise TimeoutError("a message was lost on the way")
             delivered += len(page)
             # No more than there were at first: somebody may write faster than this reads.
             pending = min(pending - len(page), page[-1].metadata.num_pending)

@@ -26,6 +26,7 @@ from registry.broker.jetstream import REQUEST_ENDED, REQUEST_TIMEOUT_SECONDS
 from registry.broker.permitted import api_of, refusal_of
 from registry.broker.stream import Extent
 from registry.concurrency.backoff import doubled
+from registry.concurrency.tasks import end
 from registry.errors import Unavailable, Unprepared
 
 BATCH = 1000
@@ -39,7 +40,7 @@ SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
 INACTIVE_SECONDS = 120.0
 """The server removes a consumer that asks for nothing for so long."""
 COUNTED_SECONDS = 1.0
-"""So does it with one that is made to count, of which there are dozens at once: a stream takes only so many."""
+"""So it does one that is made to count, of which there are dozens at once: a stream takes only so many."""
 WAKE_SECONDS = 0.5
 """How often a waiting reader looks whether the connection is a new one."""
 RETRY_SECONDS = (0.1, 2.0)
@@ -76,6 +77,7 @@ class OrderedReader:
         self._delivered = self._asked = self._pending = 0
         self._is_broken = False
         self._is_end_announced = False
+        self._told = 0  # sequence of the message that the leader told of
         self._heard_at = monotonic()
         self._connections = 0
         self.position = 0
@@ -90,7 +92,7 @@ class OrderedReader:
         """
         if isinstance(after, int):
             self.position = after
-        self._is_end_announced = False
+        self._is_end_announced, self._told = False, 0
         await self._create(after if isinstance(after, datetime) else None)
 
     async def behind(self, sequence: int) -> int:
@@ -138,35 +140,51 @@ class OrderedReader:
                 continue
             if self._pending == 0 and not self._is_end_announced:
                 await self.patiently(self._check_end)
-                if self._received or self._pending:
+                if self._received or self._pending or self._is_broken:
                     continue
                 self._is_end_announced = True
                 return []
             await self._ask()
-            await self._wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WAKE_SECONDS):
+                    await self._arrived.wait()
             self._check_permission()
             self._is_broken = self._is_broken or monotonic() - self._heard_at > SILENCE_SECONDS
 
     async def _check_end(self) -> None:
-        """Where the leader of the stream has more, up to the end: wait for it, then read by another consumer.
-
-        Raises `Unavailable` where that one is on a replica that is behind, too.
-        """
-        if not await self._extent.goes_on(self._subject, self.position, self.end) or self._received:
+        """Read by another consumer where the leader has more, up to the end; raise `Unavailable` while it is behind."""
+        self._is_broken = self._is_broken or self._client.stats["reconnects"] != self._connections
+        # What the leader told of has come: who follows a stream that grows does not ask for ever.
+        if self._is_broken or (self.end is None and 0 < self._told <= self.position):
             return
-        await self._wait()
-        if self._received or self._pending:
+        self._told = await self._next_sequence()
+        if self._told == 0 or await self._has_come():
             return
         await self.close()
         await self._create()
         if self._pending == 0:
             raise Unavailable(f"the replica of stream {self._stream} that is read from is behind")
 
-    async def _wait(self) -> None:
-        """Until something came, or for a moment."""
+    async def _next_sequence(self) -> int:
+        """Of the next message that the leader has, up to the end; 0 where there is none, or one came meanwhile."""
+        asked = asyncio.create_task(self._extent.next_sequence(self._subject, self.position, self.end))
+        asked.add_done_callback(lambda _: self._arrived.set())
+        try:
+            while not (asked.done() or self._received):
+                self._arrived.clear()
+                await self._arrived.wait()
+            return 0 if self._received else await asked
+        finally:
+            await end([asked])
+
+    async def _has_come(self) -> bool:
+        """Whether something comes within a moment, or no more can by this consumer."""
         with suppress(TimeoutError):
             async with asyncio.timeout(WAKE_SECONDS):
-                await self._arrived.wait()
+                while not (self._received or self._is_broken):
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        return bool(self._received) or self._is_broken
 
     def _check_permission(self) -> None:
         """Raise `Unprepared` when nothing comes since it may not be asked for."""
@@ -260,7 +278,7 @@ class OrderedReader:
         status = headers.get("Status", "")
         if (status, headers.get("Description", "")) in REQUEST_ENDED:
             self._asked -= int(headers.get("Nats-Pending-Messages", BATCH))
-        elif status != _HEARTBEAT:
+        elif status != _HEARTBEAT or int(headers.get("Nats-Last-Consumer", 0)) > self._delivered:
             self._is_broken = True
 
 

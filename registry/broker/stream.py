@@ -54,23 +54,26 @@ class Extent:
         except NotFound as error:
             raise no_stream(self._stream) from error
 
-    async def goes_on(self, subject: str, sequence: int, end: int | None) -> bool:
-        """Whether there is a message on `subject` behind `sequence`, up to `end`; False for who may not ask.
+    async def next_sequence(self, subject: str, sequence: int, end: int | None) -> int:
+        """Of the next message on `subject` behind `sequence`, up to `end`; 0 for none, and for who may not ask.
 
         Raises `Unavailable`.
         """
         if self._is_closed or (end is not None and sequence >= end):
-            return False
+            return 0
         try:
             found = await first_message(self._js, self._stream, sequence + 1, subject)
         except NotFound:
-            return False
+            return 0
         except Unavailable as error:
-            self._is_closed = isinstance(error, Unprepared) or is_unheard(error)
-            if self._is_closed:
-                return False
-            raise
-        return found is not None and (end is None or (found.seq or 0) <= end)
+            if is_unheard(error):
+                await self.info()  # which is heard, where this alone is not imported
+            elif not isinstance(error, Unprepared):
+                raise
+            self._is_closed = True
+            return 0
+        next_one = 0 if found is None else found.seq or 0
+        return 0 if end is not None and next_one > end else next_one
 
     async def check(self, position: int) -> None:
         """Check that the stream has what was read.
@@ -92,7 +95,8 @@ class Extent:
                 raise lost
             if monotonic() - began > BEHIND_SECONDS and info.mirror is not None:
                 raise Unavailable(f"{ends} from what it mirrors: waiting for it")
-            if info.mirror is None and (not _is_replicated(info) or monotonic() - began > BEHIND_SECONDS):
+            may_come = _is_replicated(info) and self._created in {None, info.created}
+            if info.mirror is None and (not may_come or monotonic() - began > BEHIND_SECONDS):
                 was = "created anew or restored from a backup; imi-registry doctor tells what to do"
                 raise Conflict(f"{ends} from it: it was {was}")
             await asyncio.sleep(doubled(failures, RETRY_SECONDS))

@@ -39,8 +39,6 @@ FIRST_STORED, LAST_STORED = datetime(1970, 1, 2, tzinfo=UTC), datetime(2262, 1, 
 
 Passed = Callable[[int], Awaitable[None]]
 """Is told each sequence up to which a replay has given out whatever was to be given out."""
-
-
 CaughtUp = Callable[[], Awaitable[None]]
 """Is called when all that the stream has now was given out; again after more came."""
 
@@ -81,6 +79,8 @@ class Replay:
         """Sequence behind which the last ones are looked for; 0 where that is with everything there is."""
         self.checked = 0
         """Sequence up to which everything is given out, or does not match."""
+        self._given = 0  # sequence up to which the record gave out what this reader's replica did not have
+        self._looked = 0  # where the stream ended when nothing more came and it was looked at
 
     async def start(self, start: Start, *, follow: bool) -> None:
         """Go to the start. Raises `NotFound`, `Conflict`, `Unavailable`, `Invalid`."""
@@ -131,7 +131,7 @@ class Replay:
                 first, _ = await self._reader.patiently(self._reader.state)
             for message in messages:
                 place = self._place(message)
-                if place is None or (message.sequence <= self.checked and not self._position.is_recorded):
+                if place is None or message.sequence <= self._given:
                     continue  # of somebody else, or given out from the record while a replica was behind
                 if first > self.checked + 1 or self._position.is_recorded:
                     async for event in self._recorded(place):
@@ -152,7 +152,10 @@ class Replay:
         if last > self.checked and (first > self.checked + 1 or self._position.is_recorded):
             async for event in self._recorded(Position(last + 1)):
                 yield event
-        self.checked = max(self.checked, last)
+            self._given = self.checked
+        # The end was found behind what the stream had when it was looked at before; not so what it has now.
+        self.checked = max(self.checked, self._looked if self._reader.end is None else last)
+        self._looked = last
 
     async def _recorded(self, before: Position) -> AsyncIterator[Replayed]:
         """What was published between the last event given out and `before`, from the record."""
@@ -211,7 +214,7 @@ class Replay:
             return False
         self._position = Position(await self._before_last(count))
         await self._reader.start(self._position.sequence)
-        self.checked = self._position.sequence
+        self.checked, self._given = self._position.sequence, 0
         return True
 
     async def _before_last(self, count: int) -> int:

@@ -150,9 +150,9 @@ counted above, in recorded runs alone: it was met in a run that is not recorded,
   large rows, and all commands behind some hundred large ones. `tests/integration/broker/test_large_backlog.py`
 - An event that takes back what a failover lost had an id below that of what it takes back.
   `tests/faults/relay/test_failover.py`
-- The end of the stream was read by a consumer on a replica that was behind, after all nodes had been killed: events that
-  were there were sent again, refused as duplicates, and taken for published without a place in the record, so that a
-  rebuild of the stream left them out (three of 232,441). A replay with an end could end short for the same reason.
+- The end of the stream was read by a consumer on a replica that was behind, after all nodes had been killed: events
+  that were there were sent again, refused as duplicates, and taken for published without a place in the record, so that
+  a rebuild of the stream left them out (three of 232,441). A replay with an end could end short for the same reason.
   `tests/integration/relay/test_event_stream.py`, `tests/integration/client/test_replicas_behind.py`
 - A stream of commands that somebody made anew as another one while the service worked ended the service, and with it
   the publisher of events. Now it waits and says so; a service that is started while the stream is another one is
