@@ -12,7 +12,7 @@ import nats.js.errors
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from registry.broker.errors import TOO_MANY_CONSUMERS
+from registry.broker.errors import NO_MESSAGE, TOO_MANY_CONSUMERS
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.profiles.profile import Profile
 
@@ -115,8 +115,10 @@ async def _one_by_one(
             message = await jetstream.get_msg(
                 profile.event_stream, seq=after + 1, subject=profile.event_subjects, next=True
             )
-        except nats.js.errors.NotFoundError:  # the last ones are deleted
-            break
+        except nats.js.errors.NotFoundError as error:
+            if error.err_code != NO_MESSAGE:
+                raise
+            break  # the last ones are deleted
         after = message.seq or last
         page.append(Stored(after, *profile.identity(message.headers or {})))
         if len(page) == FETCH:

@@ -26,7 +26,7 @@ from registry.broker.jetstream import REQUEST_ENDED, REQUEST_TIMEOUT_SECONDS
 from registry.broker.permitted import api_of, refusal_of
 from registry.broker.stream import Extent
 from registry.concurrency.backoff import doubled
-from registry.concurrency.tasks import end
+from registry.concurrency.tasks import unless
 from registry.errors import Unavailable, Unprepared
 
 BATCH = 1000
@@ -77,11 +77,14 @@ class OrderedReader:
         self._delivered = self._asked = self._pending = 0
         self._is_broken = False
         self._is_end_announced = False
-        self._told = 0  # sequence of the message that the leader told of
+        self._bound: int | None = None
+        """Sequence up to which is read before it is said that there is no more now."""
         self._heard_at = monotonic()
         self._connections = 0
         self.position = 0
         """Sequence of the last message given out, or the place before the first."""
+        self.reached = 0
+        """Sequence up to which all that the leader had was given out, when it was last said that there is no more."""
         self.end: int | None = None
         """Sequence up to which is read, which the stream had when that was set; None where there is no end."""
 
@@ -92,7 +95,7 @@ class OrderedReader:
         """
         if isinstance(after, int):
             self.position = after
-        self._is_end_announced, self._told = False, 0
+        self._is_end_announced, self._bound = False, None
         await self._create(after if isinstance(after, datetime) else None)
 
     async def behind(self, sequence: int) -> int:
@@ -154,37 +157,30 @@ class OrderedReader:
     async def _check_end(self) -> None:
         """Read by another consumer where the leader has more, up to the end; raise `Unavailable` while it is behind."""
         self._is_broken = self._is_broken or self._client.stats["reconnects"] != self._connections
-        # What the leader told of has come: who follows a stream that grows does not ask for ever.
-        if self._is_broken or (self.end is None and 0 < self._told <= self.position):
+        if self._is_broken or not await unless(lambda: bool(self._received), self._arrived, self._goes_on()):
             return
-        self._told = await self._next_sequence()
-        if self._told == 0 or await self._has_come():
-            return
-        await self.close()
-        await self._create()
-        if self._pending == 0:
-            raise Unavailable(f"the replica of stream {self._stream} that is read from is behind")
-
-    async def _next_sequence(self) -> int:
-        """Of the next message that the leader has, up to the end; 0 where there is none, or one came meanwhile."""
-        asked = asyncio.create_task(self._extent.next_sequence(self._subject, self.position, self.end))
-        asked.add_done_callback(lambda _: self._arrived.set())
-        try:
-            while not (asked.done() or self._received):
-                self._arrived.clear()
-                await self._arrived.wait()
-            return 0 if self._received else await asked
-        finally:
-            await end([asked])
-
-    async def _has_come(self) -> bool:
-        """Whether something comes within a moment, or no more can by this consumer."""
         with suppress(TimeoutError):
             async with asyncio.timeout(WAKE_SECONDS):
                 while not (self._received or self._is_broken):
                     self._arrived.clear()
                     await self._arrived.wait()
-        return bool(self._received) or self._is_broken
+        if self._received or self._is_broken:
+            return
+        await self.close()
+        self._is_broken = True
+        await self._create()
+        if self._pending == 0:
+            raise Unavailable(f"the replica of stream {self._stream} that is read from is behind")
+
+    async def _goes_on(self) -> bool:
+        """Whether the leader has more, up to the end, or where the stream ended when it was asked first."""
+        if self._bound is None:
+            self._bound = (await self.state())[1] if self.end is None else self.end
+        if await self._extent.goes_on(self._subject, self.position, self._bound):
+            return True
+        self.reached = self.position if self._extent.is_closed else max(self.position, self._bound)
+        self._bound = None
+        return False
 
     def _check_permission(self) -> None:
         """Raise `Unprepared` when nothing comes since it may not be asked for."""
@@ -278,8 +274,10 @@ class OrderedReader:
         status = headers.get("Status", "")
         if (status, headers.get("Description", "")) in REQUEST_ENDED:
             self._asked -= int(headers.get("Nats-Pending-Messages", BATCH))
-        elif status != _HEARTBEAT or int(headers.get("Nats-Last-Consumer", 0)) > self._delivered:
+        elif status != _HEARTBEAT or (told := int(headers.get("Nats-Last-Consumer", -1))) > self._delivered:
             self._is_broken = True
+        elif told == self._delivered:
+            self._pending = 0  # the server finds nothing to deliver: what it counted is gone by now
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from time import monotonic
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import StreamInfo
+from nats.js.api import RawStreamMsg, StreamInfo
 
 from registry.broker.errors import is_unheard, no_stream, translated_nats
 from registry.broker.stored import first_message
@@ -43,7 +43,7 @@ class Extent:
         self._created: datetime | None = None
         """When the stream was created that was checked last."""
         self._outage = Outage("reader", stream=stream)
-        self._is_closed = False
+        self.is_closed = False
         """Whether this account may not ask for a message: it lacks the right, or the import."""
 
     async def info(self) -> StreamInfo:
@@ -54,26 +54,34 @@ class Extent:
         except NotFound as error:
             raise no_stream(self._stream) from error
 
-    async def next_sequence(self, subject: str, sequence: int, end: int | None) -> int:
-        """Of the next message on `subject` behind `sequence`, up to `end`; 0 for none, and for who may not ask.
+    async def goes_on(self, subject: str, sequence: int, end: int) -> bool:
+        """Whether there is a message on `subject` behind `sequence`, up to `end`; False for who may not ask.
 
-        Raises `Unavailable`.
+        Raises `Unavailable`, `NotFound` when there is no such stream.
         """
-        if self._is_closed or (end is not None and sequence >= end):
-            return 0
+        if self.is_closed or sequence >= end:
+            return False
         try:
-            found = await first_message(self._js, self._stream, sequence + 1, subject)
-        except NotFound:
-            return 0
+            found = await self._first_behind(sequence, subject)
+        except Unprepared:
+            self.is_closed = True
+            return False
+        return found is not None and (found.seq or 0) <= end
+
+    async def _first_behind(self, sequence: int, subject: str) -> RawStreamMsg | None:
+        """Raises `Unprepared` where this question alone is not imported, so that nobody hears it."""
+        try:
+            return await first_message(self._js, self._stream, sequence + 1, subject)
+        except Unavailable as error:
+            if not is_unheard(error):
+                raise
+        await self.info()  # which is heard: where nothing is, that may pass
+        try:
+            return await first_message(self._js, self._stream, sequence + 1, subject)
         except Unavailable as error:
             if is_unheard(error):
-                await self.info()  # which is heard, where this alone is not imported
-            elif not isinstance(error, Unprepared):
-                raise
-            self._is_closed = True
-            return 0
-        next_one = 0 if found is None else found.seq or 0
-        return 0 if end is not None and next_one > end else next_one
+                raise Unprepared(str(error)) from error
+            raise
 
     async def check(self, position: int) -> None:
         """Check that the stream has what was read.

@@ -80,7 +80,6 @@ class Replay:
         self.checked = 0
         """Sequence up to which everything is given out, or does not match."""
         self._given = 0  # sequence up to which the record gave out what this reader's replica did not have
-        self._looked = 0  # where the stream ended when nothing more came and it was looked at
 
     async def start(self, start: Start, *, follow: bool) -> None:
         """Go to the start. Raises `NotFound`, `Conflict`, `Unavailable`, `Invalid`."""
@@ -153,9 +152,7 @@ class Replay:
             async for event in self._recorded(Position(last + 1)):
                 yield event
             self._given = self.checked
-        # The end was found behind what the stream had when it was looked at before; not so what it has now.
-        self.checked = max(self.checked, self._looked if self._reader.end is None else last)
-        self._looked = last
+        self.checked = max(self.checked, self._reader.reached if self._reader.end is None else last)
 
     async def _recorded(self, before: Position) -> AsyncIterator[Replayed]:
         """What was published between the last event given out and `before`, from the record."""

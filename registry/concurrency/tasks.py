@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from registry.errors import Unavailable
@@ -70,6 +70,21 @@ async def in_time(work: Coroutine[Any, Any, T], seconds: float, who: str) -> T:
         return task.result()
     finally:
         await end([task])
+
+
+async def unless(is_over: Callable[[], bool], woken: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`; None where it is over first, which is looked at whenever `woken` is set."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda _: woken.set())
+    try:
+        while not (task.done() or is_over()):
+            woken.clear()
+            await woken.wait()
+        return None if is_over() else task.result()
+    finally:
+        await end([task])
+        if not task.cancelled():
+            task.exception()  # which asyncio logs where nobody has looked at it
 
 
 def first_error(error: Exception) -> Exception:

@@ -184,6 +184,49 @@ async def test_a_message_that_was_lost_on_the_way_is_read_again_though_none_foll
     assert read == [1, 2]
 
 
+async def test_what_a_replica_has_a_part_of_is_read_whole_before_it_is_said_that_there_is_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jetstream = world.nats.jetstream()
+    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
+    for name in ("x", "x", "y"):
+        await jetstream.publish(f"{world.prefix}.evt.v1.{name}", b"")
+    behind(monkeypatch, 1, filter_subject=f"{world.prefix}.evt.v1.x")
+
+    read: list[int] = []
+    async with (
+        asyncio.timeout(20),
+        ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.>", patience_seconds=None) as reader,
+    ):
+        await reader.start(0)
+        while messages := await reader.next():
+            read += [one.sequence for one in messages]
+
+    assert read == [1, 2, 3]
+    assert reader.reached == 3
+
+
+async def test_what_was_deleted_before_it_was_asked_for_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jetstream = world.nats.jetstream()
+    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
+    for _ in range(2):
+        await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
+    monkeypatch.setattr("registry.broker.ordered.BATCH", 1)
+
+    async with (
+        asyncio.timeout(20),
+        ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.>", patience_seconds=0) as reader,
+    ):
+        await reader.start(0)
+        while not reader._received:
+            await asyncio.sleep(0.01)
+        await jetstream.delete_msg(world.stream, 2)
+        assert [one.sequence for one in await reader.next()] == [1]
+        assert await reader.next() == []
+
+
 def broken(reader: OrderedReader) -> None:
     """Have a reader begin anew where it is, as after a reconnect."""
     reader._is_broken = True
