@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from registry.broker.errors import DUPLICATE_IN_BATCH, UNSUPPORTED_HEADER, WRONG_END
+from registry.concurrency.tasks import retrieved
 from registry.errors import RegistryError, Unavailable
 from registry.validation import told
 
@@ -53,7 +54,7 @@ class Acknowledgements:
         Raises `StreamMoved`, `BatchRefused`, `Unavailable` as the first error tells.
         """
         outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        outcome.add_done_callback(_retrieved)
+        outcome.add_done_callback(retrieved)
         reply = f"{self._inbox}.{uuid4().hex}"
         self._awaited[reply] = Awaited(outcome, acks, last_sequence, most)
         return reply, outcome
@@ -101,9 +102,3 @@ def stored_at(stream: str, answer: bytes) -> int:
     if code == UNSUPPORTED_HEADER:
         raise BatchRefused(text)
     raise Unavailable(text)
-
-
-def _retrieved(outcome: asyncio.Future[int]) -> None:
-    """Mark the outcome as seen: when another error came first nobody awaits it, and asyncio would log that."""
-    if not outcome.cancelled():
-        outcome.exception()

@@ -140,6 +140,7 @@ class OrderedReader:
                 return messages
             if self._is_broken or self._client.stats["reconnects"] != self._connections:
                 await self.patiently(self._create)
+                self._is_end_announced = False  # what came and went meanwhile only the record has
                 continue
             if self._pending == 0 and not self._is_end_announced:
                 await self.patiently(self._check_end)
@@ -175,7 +176,7 @@ class OrderedReader:
     async def _goes_on(self) -> bool:
         """Whether the leader has more, up to the end, or where the stream ended when it was asked first."""
         if self._bound is None:
-            self._bound = (await self.state())[1] if self.end is None else self.end
+            self._bound = await self._extent.end() if self.end is None else self.end
         if await self._extent.goes_on(self._subject, self.position, self._bound):
             return True
         self.reached = self.position if self._extent.is_closed else max(self.position, self._bound)
@@ -193,6 +194,7 @@ class OrderedReader:
 
     async def close(self) -> None:
         """Remove the consumer; one that cannot be reached goes by itself."""
+        await self._extent.close()
         if self._consumer and self._client.is_connected:
             with suppress(nats.errors.Error, TimeoutError):
                 await self._js.delete_consumer(self._stream, self._consumer)
@@ -201,7 +203,7 @@ class OrderedReader:
         self._connections = self._client.stats["reconnects"]
         if is_asking:
             await self._extent.check(max(self.position if since is None else 0, self.end or 0))
-        self._consumer = ""
+        self._consumer, self._bound = "", None
         name = uuid4().hex
         start = (
             {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": self.position + 1}

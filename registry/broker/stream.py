@@ -8,10 +8,12 @@ from time import monotonic
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import RawStreamMsg, StreamInfo
+from nats.js.api import StreamInfo
 
 from registry.broker.errors import is_unheard, no_stream, translated_nats
+from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.stored import first_message
+from registry.concurrency import tasks
 from registry.concurrency.backoff import doubled
 from registry.concurrency.outage import Outage
 from registry.errors import Conflict, NotFound, Unavailable, Unprepared
@@ -43,6 +45,8 @@ class Extent:
         self._created: datetime | None = None
         """When the stream was created that was checked last."""
         self._outage = Outage("reader", stream=stream)
+        self._asked: asyncio.Task[StreamInfo] | None = None
+        self._asked_at = 0.0
         self.is_closed = False
         """Whether this account may not ask for a message: it lacks the right, or the import."""
 
@@ -61,27 +65,38 @@ class Extent:
         """
         if self.is_closed or sequence >= end:
             return False
-        try:
-            found = await self._first_behind(sequence, subject)
-        except Unprepared:
-            self.is_closed = True
-            return False
-        return found is not None and (found.seq or 0) <= end
+        for is_again in (False, True):
+            try:
+                found = await first_message(self._js, self._stream, sequence + 1, subject)
+            except Unavailable as error:
+                if not _may_be_closed(error):
+                    raise
+            else:
+                return found is not None and (found.seq or 0) <= end
+            if not is_again:
+                await self.info()  # which is heard: where nothing is, or all is refused, that may pass
+        self.is_closed = True
+        return False
 
-    async def _first_behind(self, sequence: int, subject: str) -> RawStreamMsg | None:
-        """Raises `Unprepared` where this question alone is not imported, so that nobody hears it."""
+    async def end(self) -> int:
+        """Sequence of the last message, when this was asked: a question of this moment is not asked again.
+
+        So who gives it up for a message has the answer later, however fast messages come. Raises as `info`.
+        """
+        if self._asked is None or monotonic() - self._asked_at > REQUEST_TIMEOUT_SECONDS:
+            self._asked, self._asked_at = asyncio.create_task(self.info()), monotonic()
+            self._asked.add_done_callback(tasks.retrieved)
+        asked = self._asked
         try:
-            return await first_message(self._js, self._stream, sequence + 1, subject)
-        except Unavailable as error:
-            if not is_unheard(error):
-                raise
-        await self.info()  # which is heard: where nothing is, that may pass
-        try:
-            return await first_message(self._js, self._stream, sequence + 1, subject)
-        except Unavailable as error:
-            if is_unheard(error):
-                raise Unprepared(str(error)) from error
-            raise
+            return (await asyncio.shield(asked)).state.last_seq
+        finally:
+            if asked.done():
+                self._asked = None
+
+    async def close(self) -> None:
+        """Give up what is asked."""
+        if self._asked is not None:
+            await tasks.end([self._asked])
 
     async def check(self, position: int) -> None:
         """Check that the stream has what was read.
@@ -113,8 +128,14 @@ class Extent:
         if is_another and info.mirror is None and not self._keeps_sequences:
             raise Conflict(f"stream {self._stream} was created anew since {position} was read from it")
         self._created = info.created
+        self.is_closed = False
         self._outage.over()
 
 
 def _is_replicated(info: StreamInfo) -> bool:
     return (info.config.num_replicas or 1) > 1
+
+
+def _may_be_closed(error: Unavailable) -> bool:
+    """Whether a question was refused, or nobody heard it, as where it is not imported."""
+    return isinstance(error, Unprepared) or is_unheard(error)

@@ -75,6 +75,7 @@ async def in_time(work: Coroutine[Any, Any, T], seconds: float, who: str) -> T:
 async def unless(is_over: Callable[[], bool], woken: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """The result of `work`; None where it is over first, which is looked at whenever `woken` is set."""
     task = asyncio.create_task(work)
+    task.add_done_callback(retrieved)
     task.add_done_callback(lambda _: woken.set())
     try:
         while not (task.done() or is_over()):
@@ -83,8 +84,12 @@ async def unless(is_over: Callable[[], bool], woken: asyncio.Event, work: Corout
         return None if is_over() else task.result()
     finally:
         await end([task])
-        if not task.cancelled():
-            task.exception()  # which asyncio logs where nobody has looked at it
+
+
+def retrieved(outcome: asyncio.Future[Any]) -> None:
+    """Look at the exception of what is done, as its callback: asyncio logs one that nobody has looked at."""
+    if not outcome.cancelled():
+        outcome.exception()
 
 
 def first_error(error: Exception) -> Exception:

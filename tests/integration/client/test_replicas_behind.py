@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ConsumerInfo
 
 from registry.broker.ordered import OrderedReader, ordered_reader
+from registry.broker.stored import first_message
 from registry.client import Delivery, RegistryClient
 from registry.client.replay import replay
 from registry.concurrency.tasks import end
@@ -134,56 +134,6 @@ async def test_what_the_record_gave_while_a_replica_was_empty_is_not_told_again(
         assert told == [1, 2, 3, 4, 5, 6]
 
 
-async def test_what_is_published_while_the_end_is_looked_at_is_told(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state, left = OrderedReader.state, 5
-
-    async def after_one_more(reader: OrderedReader) -> tuple[int, int]:
-        nonlocal left
-        if left:
-            left -= 1
-            world.write(projects=1, worktrees=0, renames=0)
-            await world.drained()
-        return await state(reader)
-
-    world.write(projects=1, worktrees=0, renames=0)
-    async with world.relay(), asyncio.timeout(20):
-        await world.drained()
-        monkeypatch.setattr(OrderedReader, "state", after_one_more)
-        async with replay(world.nats, world.profile, follow=True) as events:
-            assert [(await anext(events)).sequence for _ in range(6)] == [1, 2, 3, 4, 5, 6]
-
-
-async def test_a_message_that_was_lost_on_the_way_is_read_again_though_none_follows(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jetstream = world.nats.jetstream()
-    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
-    for _ in range(2):
-        await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
-    stored, left = OrderedReader._on_stored, 2
-
-    def losing(reader: OrderedReader, message: Msg) -> None:
-        nonlocal left
-        left -= 1
-        if left != 0:
-            stored(reader, message)
-
-    monkeypatch.setattr(OrderedReader, "_on_stored", losing)
-    read: list[int] = []
-    async with (
-        asyncio.timeout(20),
-        ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.>", patience_seconds=0) as reader,
-    ):
-        reader.end = 2
-        await reader.start(0)
-        while len(read) < 2:
-            read += [one.sequence for one in await reader.next()]
-
-    assert read == [1, 2]
-
-
 async def test_what_a_replica_has_a_part_of_is_read_whole_before_it_is_said_that_there_is_no_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,25 +156,24 @@ async def test_what_a_replica_has_a_part_of_is_read_whole_before_it_is_said_that
     assert reader.reached == 3
 
 
-async def test_what_was_deleted_before_it_was_asked_for_is_not_waited_for(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jetstream = world.nats.jetstream()
-    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
-    for _ in range(2):
-        await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
-    monkeypatch.setattr("registry.broker.ordered.BATCH", 1)
+async def test_one_refusal_in_passing_does_not_end_a_replay(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write(projects=3, worktrees=0, renames=0)
+    async with world.relay():
+        await world.drained()
+    behind(monkeypatch, 1, filter_subject=f"{world.prefix}.evt.v1.nothing")
+    left = 1
 
-    async with (
-        asyncio.timeout(20),
-        ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.>", patience_seconds=0) as reader,
-    ):
-        await reader.start(0)
-        while not reader._received:
-            await asyncio.sleep(0.01)
-        await jetstream.delete_msg(world.stream, 2)
-        assert [one.sequence for one in await reader.next()] == [1]
-        assert await reader.next() == []
+    async def refused_once(*asked: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Unprepared("the account has as many subscriptions as it may have")
+        return await first_message(*asked)
+
+    monkeypatch.setattr("registry.broker.stream.first_message", refused_once)
+
+    async with replay(world.nats, world.profile) as events:
+        assert [event.sequence async for event in events] == [1, 2, 3]
 
 
 def broken(reader: OrderedReader) -> None:
