@@ -12,8 +12,9 @@ import nats.js.errors
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from registry.broker.errors import NO_MESSAGE, TOO_MANY_CONSUMERS
+from registry.broker.errors import TOO_MANY_CONSUMERS
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
+from registry.broker.stored import first_message
 from registry.profiles.profile import Profile
 
 FETCH = 500
@@ -41,7 +42,7 @@ async def tail_of(jetstream: JetStreamContext, profile: Profile, after: int) -> 
     """Pages of the messages with a sequence above `after`, in order, up to where the stream ended at first or more.
 
     A consumer of a replicated stream may be on a replica that is behind: what it leaves out, the stream's leader is
-    asked for. Raises what nats-py does.
+    asked for. Raises what nats-py does, or the error of ours that it means.
     """
     last = (await jetstream.stream_info(profile.event_stream)).state.last_seq
     for _ in range(CONSUMERS):
@@ -111,14 +112,9 @@ async def _one_by_one(
     """Each message up to `last` by a request: readers may have made as many consumers as the stream takes."""
     page: list[Stored] = []
     while after < last:
-        try:
-            message = await jetstream.get_msg(
-                profile.event_stream, seq=after + 1, subject=profile.event_subjects, next=True
-            )
-        except nats.js.errors.NotFoundError as error:
-            if error.err_code != NO_MESSAGE:
-                raise
-            break  # the last ones are deleted
+        message = await first_message(jetstream, profile.event_stream, after + 1, profile.event_subjects)
+        if message is None:  # the last ones are deleted
+            break
         after = message.seq or last
         page.append(Stored(after, *profile.identity(message.headers or {})))
         if len(page) == FETCH:

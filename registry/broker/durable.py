@@ -99,8 +99,6 @@ class Durable:
         """When the stream was created that this sequence is of."""
         self._seen: tuple[int, datetime | None] = (0, None)
         """Number of the newest consumer that was seen to be ours, and when it was created."""
-        self._last = 0
-        """Sequence of the last message of the stream when it was looked at last."""
         self._limited = ""
         """A consumer of ours that somebody lets serve smaller requests than ours alone."""
 
@@ -117,10 +115,10 @@ class Durable:
         while True:
             try:
                 with translated_nats(f"cannot subscribe to stream {self._stream}"):
-                    await self._look_at_stream()
+                    last = await self._look_at_stream()
                     number, newest = await self._newest()
                     if newest is None:
-                        return await self._make_first()
+                        return await self._make_first(last)
                     is_ours = self._is_ours(number, newest)
                     if is_ours and (self._known is None or self._works_as_made(newest, LEANED_ON)):
                         self._known = max(self._known or 0, _floor(newest))
@@ -166,16 +164,16 @@ class Durable:
             getattr(info.config, name) == getattr(self._made, name) for name in names
         )
 
-    async def _look_at_stream(self) -> None:
-        """Find out whether the place that is known is one in this stream."""
+    async def _look_at_stream(self) -> int:
+        """Find out whether the place that is known is one in this stream; returns where it ends."""
         info = await self._js.stream_info(self._stream)
         limits = info.config.consumer_limits
         self._made = replace(self._first, inactive_threshold=limits.inactive_threshold if limits else None)
-        self._last = last = info.state.last_seq
+        last = info.state.last_seq
         is_another = self._created not in {None, info.created}
         self._created = info.created
         if self._known is None:
-            return
+            return last
         if self._keeps_sequences:
             if last < self._known:
                 raise Unavailable(
@@ -185,6 +183,7 @@ class Durable:
         elif is_another or last < self._known:
             log.warning("another stream of that name: reading it from its start", stream=self._stream)
             self._known = 0
+        return last
 
     async def _newest(self) -> tuple[int, ConsumerInfo | None]:
         """The newest consumer of this durable name and its number; the older ones are deleted."""
@@ -204,15 +203,14 @@ class Durable:
             )
         return number, newest
 
-    async def _make_first(self) -> Turn:
+    async def _make_first(self, last: int) -> Turn:
         """Make a consumer where there is none: by the rule of a first start only when no place is known."""
-        if self._known is None and self._first.deliver_policy == DeliverPolicy.NEW:
-            # By the sequence: a replica that is behind, or that leads later, would begin at an end of its own.
-            return await self._make(1, self._behind(self._last))
-        if self._known is None:
-            return await self._make(1, self._first)
-        log.warning("consumer is gone: made again", durable=self._name, after=self._known)
-        return await self._make(self._seen[0] + 1, self._behind(self._known))
+        if self._known is not None:
+            log.warning("consumer is gone: made again", durable=self._name, after=self._known)
+            return await self._make(self._seen[0] + 1, self._behind(self._known))
+        # New ones by the sequence: a replica that is behind, or that leads later, would begin at an end of its own.
+        is_new = self._first.deliver_policy == DeliverPolicy.NEW
+        return await self._make(1, self._behind(last) if is_new else self._first)
 
     async def _succeed(self, number: int, newest: ConsumerInfo, *, is_ours: bool) -> Turn:
         """The turn after a reader that is gone: its own consumer, if it left nothing in hand.

@@ -40,7 +40,7 @@ SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
 INACTIVE_SECONDS = 120.0
 """The server removes a consumer that asks for nothing for so long."""
 COUNTED_SECONDS = 1.0
-"""So it does one that is made to count, of which there are dozens at once: a stream takes only so many."""
+"""So does it with one that is made to count, of which there are dozens at once: a stream takes only so many."""
 WAKE_SECONDS = 0.5
 """How often a waiting reader looks whether the connection is a new one."""
 RETRY_SECONDS = (0.1, 2.0)
@@ -95,7 +95,6 @@ class OrderedReader:
         """
         if isinstance(after, int):
             self.position = after
-        self._is_end_announced, self._bound = False, None
         await self._create(after if isinstance(after, datetime) else None)
 
     async def behind(self, sequence: int) -> int:
@@ -140,7 +139,6 @@ class OrderedReader:
                 return messages
             if self._is_broken or self._client.stats["reconnects"] != self._connections:
                 await self.patiently(self._create)
-                self._is_end_announced = False  # what came and went meanwhile only the record has
                 continue
             if self._pending == 0 and not self._is_end_announced:
                 await self.patiently(self._check_end)
@@ -158,20 +156,20 @@ class OrderedReader:
     async def _check_end(self) -> None:
         """Read by another consumer where the leader has more, up to the end; raise `Unavailable` while it is behind."""
         self._is_broken = self._is_broken or self._client.stats["reconnects"] != self._connections
-        if self._is_broken or not await unless(lambda: bool(self._received), self._arrived, self._goes_on()):
+        if not await unless(self._has_news, self._arrived, self._goes_on()):
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WAKE_SECONDS):
-                while not (self._received or self._is_broken):
-                    self._arrived.clear()
-                    await self._arrived.wait()
-        if self._received or self._is_broken:
+        await unless(self._has_news, self._arrived, asyncio.sleep(WAKE_SECONDS))
+        if self._has_news():
             return
         await self.close()
         self._is_broken = True
         await self._create()
         if self._pending == 0:
             raise Unavailable(f"the replica of stream {self._stream} that is read from is behind")
+
+    def _has_news(self) -> bool:
+        """Whether something came, or nothing more can by this consumer."""
+        return bool(self._received) or self._is_broken
 
     async def _goes_on(self) -> bool:
         """Whether the leader has more, up to the end, or where the stream ended when it was asked first."""
@@ -204,6 +202,7 @@ class OrderedReader:
         if is_asking:
             await self._extent.check(max(self.position if since is None else 0, self.end or 0))
         self._consumer, self._bound = "", None
+        self._is_end_announced = False  # what came and went meanwhile only the record has
         name = uuid4().hex
         start = (
             {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": self.position + 1}

@@ -95,8 +95,9 @@ class Extent:
 
     async def close(self) -> None:
         """Give up what is asked."""
-        if self._asked is not None:
-            await tasks.end([self._asked])
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            await tasks.end([asked])
 
     async def check(self, position: int) -> None:
         """Check that the stream has what was read.

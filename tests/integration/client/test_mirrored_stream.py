@@ -10,6 +10,7 @@ from registry.broker import stream
 from registry.broker.ordered import ordered_reader
 from registry.concurrency.tasks import end
 from registry.errors import Conflict, Unavailable
+from tests.support.nats.foreign import stream_of
 from tests.support.world import World
 
 
@@ -62,9 +63,7 @@ async def test_a_mirror_that_stays_behind_is_told_and_waiting_may_help(
 async def test_a_replicated_stream_of_which_a_former_leader_tells_is_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jetstream = world.nats.jetstream()
-    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
-    await published(world, 2)
+    await stream_of(world, "x", "x")
     monkeypatch.setattr(stream, "_is_replicated", lambda _: True)
 
     async with ordered_reader(world.nats, world.stream, ">", patience_seconds=0) as reader:

@@ -16,6 +16,7 @@ from registry.client import Delivery, RegistryClient
 from registry.client.replay import replay
 from registry.concurrency.tasks import end
 from registry.errors import Unavailable, Unprepared
+from tests.support.nats.foreign import stream_of
 from tests.support.world import World
 
 
@@ -46,9 +47,7 @@ async def test_a_replay_ends_where_the_leader_does_though_a_replica_has_no_more(
 
 
 async def test_a_replica_that_stays_behind_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    jetstream = world.nats.jetstream()
-    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
-    await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
+    await stream_of(world, "x")
     behind(monkeypatch, 1000, filter_subject=f"{world.prefix}.evt.v1.nothing")
 
     async with ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.>", patience_seconds=0) as reader:
@@ -59,10 +58,7 @@ async def test_a_replica_that_stays_behind_is_told(world: World, monkeypatch: py
 
 
 async def test_what_is_left_out_because_it_is_not_wanted_is_the_end(world: World) -> None:
-    jetstream = world.nats.jetstream()
-    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
-    for name in ("x", "y"):
-        await jetstream.publish(f"{world.prefix}.evt.v1.{name}", b"")
+    await stream_of(world, "x", "y")
 
     async with ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.x", patience_seconds=0) as reader:
         reader.end = 2
@@ -74,10 +70,7 @@ async def test_what_is_left_out_because_it_is_not_wanted_is_the_end(world: World
 async def test_a_consumer_that_begins_before_what_was_read_repeats_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jetstream = world.nats.jetstream()
-    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
-    for _ in range(3):
-        await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
+    await stream_of(world, "x", "x", "x")
     behind(monkeypatch, 1, opt_start_seq=1)
 
     async with ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.>", patience_seconds=0) as reader:
@@ -137,10 +130,7 @@ async def test_what_the_record_gave_while_a_replica_was_empty_is_not_told_again(
 async def test_what_a_replica_has_a_part_of_is_read_whole_before_it_is_said_that_there_is_no_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jetstream = world.nats.jetstream()
-    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
-    for name in ("x", "x", "y"):
-        await jetstream.publish(f"{world.prefix}.evt.v1.{name}", b"")
+    await stream_of(world, "x", "x", "y")
     behind(monkeypatch, 1, filter_subject=f"{world.prefix}.evt.v1.x")
 
     read: list[int] = []

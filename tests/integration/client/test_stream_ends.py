@@ -12,6 +12,7 @@ from registry.broker.ordered import OrderedReader, ordered_reader
 from registry.broker.stream import Extent
 from registry.client.replay import replay
 from registry.concurrency.tasks import end
+from tests.support.nats.foreign import stream_of
 from tests.support.world import World
 
 
@@ -39,10 +40,7 @@ async def test_what_is_published_while_the_end_is_looked_at_is_told(
 async def test_a_message_that_was_lost_on_the_way_is_read_again_though_none_follows(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jetstream = world.nats.jetstream()
-    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
-    for _ in range(2):
-        await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
+    await stream_of(world, "x", "x")
     stored, left = OrderedReader._on_stored, 2
 
     def losing(reader: OrderedReader, message: Msg) -> None:
@@ -68,10 +66,7 @@ async def test_a_message_that_was_lost_on_the_way_is_read_again_though_none_foll
 async def test_what_was_deleted_before_it_was_asked_for_is_not_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jetstream = world.nats.jetstream()
-    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
-    for _ in range(2):
-        await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
+    jetstream = await stream_of(world, "x", "x")
     monkeypatch.setattr("registry.broker.ordered.BATCH", 1)
 
     async with (
@@ -124,8 +119,7 @@ async def test_what_came_and_went_while_a_reader_was_cut_off_is_told_from_the_re
 async def test_it_is_said_that_there_is_no_more_however_fast_messages_come(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jetstream = world.nats.jetstream()
-    await jetstream.add_stream(name=world.stream, subjects=[f"{world.prefix}.evt.v1.>"])
+    jetstream = await stream_of(world, "x")
     info = Extent.info
 
     async def from_far_away(extent: Extent) -> StreamInfo:
@@ -138,7 +132,6 @@ async def test_it_is_said_that_there_is_no_more_however_fast_messages_come(
             await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
             await asyncio.sleep(0.02)
 
-    await jetstream.publish(f"{world.prefix}.evt.v1.x", b"")
     async with ordered_reader(world.nats, world.stream, f"{world.prefix}.evt.v1.>", patience_seconds=0) as reader:
         await reader.start(0)
         monkeypatch.setattr(Extent, "info", from_far_away)
