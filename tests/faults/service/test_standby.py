@@ -28,6 +28,7 @@ PAGE = "high-availability.md"
 LOGIN, PASSWORD, NEW_PASSWORD = "imi_standby", "s3cret pass", "another pass"
 SETTINGS, TLS = blocks(PAGE, "ini")
 MAKE_LOGIN, PROMOTE, _ = blocks(PAGE, "sql")
+IN_RECOVERY = "SELECT pg_is_in_recovery();"
 (LET_IN,) = blocks(PAGE, "text")
 COMMANDS = blocks(PAGE, "console")[0].replace("$ ", "")
 FOLLOWING = """
@@ -220,6 +221,7 @@ def test_the_lines_of_the_page_make_a_standby_either_way_and_services_find_the_p
     machines.lose("db-1")
     with machines.administrator("db-2") as conn:
         conn.execute(PROMOTE.encode())
+        wait_until(lambda: conn.execute(IN_RECOVERY.encode()).fetchall() == [(False,)], 60)
     machines.follow("db-1", primary="db-2")
     registered(machines, "db-2", "after")
 
