@@ -6,6 +6,7 @@ cd "$(dirname "$0")"
 umask 077
 mkdir -p secrets
 cd secrets
+chmod 0700 .
 
 missing() {
     [ ! -s "$1" ]
@@ -31,25 +32,30 @@ for name in db_postgres db_publisher db_applier db_reader grafana_admin $(printf
     fi
 done
 
-if missing nats-ca.pem || missing nats.key || missing nats.pem; then
-    rm -f nats.pem # what there is of it is of another authority
-    quietly openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=iMi registry: NATS" \
-        -addext "basicConstraints=critical,CA:TRUE" -addext "keyUsage=critical,keyCertSign,cRLSign" \
-        -keyout nats-ca.key -out nats-ca.pem
-    quietly openssl req -newkey rsa:2048 -nodes -subj "/CN=nats" -keyout nats.key -out nats.csr
-    cat >nats.ext <<EOF
+certified() { # by an authority of its own, $1-ca.pem: $1.pem with its key, for servers, good for $2
+    if missing "$1-ca.pem" || missing "$1.key" || missing "$1.pem"; then
+        rm -f "$1.pem" # what there is of it is of another authority
+        quietly openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=iMi registry: $1" \
+            -addext "basicConstraints=critical,CA:TRUE" -addext "keyUsage=critical,keyCertSign,cRLSign" \
+            -keyout "$1-ca.key" -out "$1-ca.pem"
+        quietly openssl req -newkey rsa:2048 -nodes -subj "/CN=$1" -keyout "$1.key" -out "$1.csr"
+        cat >"$1.ext" <<EOF
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature, keyEncipherment
-extendedKeyUsage = serverAuth, clientAuth
+extendedKeyUsage = $2
 subjectAltName = DNS:nats-1, DNS:nats-2, DNS:nats-3, DNS:localhost, IP:127.0.0.1
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 EOF
-    quietly openssl x509 -req -in nats.csr -days 825 -CA nats-ca.pem -CAkey nats-ca.key -CAcreateserial -extfile nats.ext \
-        -out nats.pem.new
-    mv nats.pem.new nats.pem
-    rm -f nats.csr nats.ext nats-ca.srl
-fi
+        quietly openssl x509 -req -in "$1.csr" -days 825 -CA "$1-ca.pem" -CAkey "$1-ca.key" -CAcreateserial \
+            -extfile "$1.ext" -out "$1.pem.new"
+        mv "$1.pem.new" "$1.pem"
+        rm -f "$1.csr" "$1.ext" "$1-ca.srl"
+    fi
+}
+
+certified nats serverAuth
+certified routes "serverAuth, clientAuth" # who is a route does everything: its authority vouches for nobody else
 
 for user in $users; do
     echo "$(echo "$user" | tr '[:lower:]' '[:upper:]')_PASSWORD = \"$(cat "nats_$user")\""
@@ -85,5 +91,5 @@ settings() { # of the user of NATS $1, whose inboxes begin with $2
 
 # The folder keeps others out; containers, whose users have other numbers, are given single files of it.
 chmod 0644 ./*
-chmod 0600 nats-ca.key
+chmod 0600 nats-ca.key routes-ca.key
 echo "secrets/ is there: passwords, certificates, and the settings of publisher, applier and operator"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
-from typing import NamedTuple
 from uuid import UUID
 
 from publisher.applier import ledger
@@ -21,6 +20,7 @@ from publisher.applier.command_stream import CommandStream, Received, Said
 from publisher.applier.dead_letters import DeadLetters
 from publisher.applier.keys import keys
 from publisher.applier.metrics import ApplierMetrics
+from publisher.applier.work import Work, ids, traced
 from registry import tracing
 from registry.broker.answers import outcome_code
 from registry.commands import Outcome
@@ -30,6 +30,7 @@ from registry.concurrency.backoff import doubled
 from registry.concurrency.fair import FairQueue
 from registry.concurrency.lanes import Job, Lanes
 from registry.concurrency.outage import is_told
+from registry.concurrency.room import Room
 from registry.concurrency.tasks import run_until
 from registry.errors import Invalid, RegistryError, Unavailable
 from registry.log import log
@@ -39,6 +40,8 @@ TOGETHER, ALONE = 3, 12
 """Connections for transactions of many commands, and for those of one."""
 MOST_TOGETHER = 24
 """Commands in one transaction."""
+MOST_VALUES_IN_HAND = 1_000_000
+"""Of all commands that are read and not done, as all are while the database is away; each takes 100 bytes of memory."""
 SMALL_BYTES = 64 * 1024
 """A larger command goes alone, so that a transaction's commands are never much in memory."""
 SHORT_LOCK_SECONDS, LONG_LOCK_SECONDS = 0.1, 10.0
@@ -51,15 +54,6 @@ RETRY_SECONDS = (0.05, 2.0)
 """First and longest wait before a command is tried again."""
 MOST_ATTEMPTS = 20
 """A command that the database fails on its own account so often is a dead letter."""
-
-
-class Work(NamedTuple):
-    """A command, and the message it came in."""
-
-    command: Command
-    received: Received
-    span: tracing.Span | None = None
-    """From its arrival to its outcome, in a process that traces."""
 
 
 Jobs = Sequence[Job[Work]]
@@ -90,6 +84,8 @@ class Workers:
         self._actors = actors
         self._attempts = attempts
         self._in_hand = 0
+        self._unread: asyncio.Queue[Received] = asyncio.Queue()
+        self._room = Room(MOST_VALUES_IN_HAND)
         self._waits_since: float | None = None
         self._lanes: Lanes[Work] = Lanes()
         self._alone: FairQueue[Job[Work]] = FairQueue()
@@ -103,19 +99,27 @@ class Workers:
         """Work until cancelled. Raises `Unavailable` when the stream gives no more commands."""
         together = [self._work(self._take_many, self._together, SHORT_LOCK_SECONDS) for _ in range(TOGETHER)]
         alone = [self._work(self._take_one, self._each, LONG_LOCK_SECONDS) for _ in range(ALONE)]
-        await run_until(asyncio.Event(), [self._stream.take(), self._stream.compare(), self._sort(), *together, *alone])
+        reading = [self._stream.take(), self._stream.compare(), self._receive(), self._sort()]
+        await run_until(asyncio.Event(), [*reading, *together, *alone])
+
+    async def _receive(self) -> None:
+        """Take what comes, and hear at once that no more does."""
+        while True:
+            self._unread.put_nowait(await self._stream.next())
 
     async def _sort(self) -> None:
         """Read what comes and put it in its lane, or among the dead letters."""
         while True:
-            received = await self._stream.next()
+            received = await self._unread.get()
+            await self._room.wait()
             try:
                 command = self._read(received)
-                work = _traced(Work(command, received)) if tracing.is_on() else Work(command, received)
+                work = traced(Work(command, received)) if tracing.is_on() else Work(command, received)
                 job = Job(work, keys(command), command.sender or command.source)
                 job.attempts = self._attempts.get(command.id, 0)
                 self._lanes.add(job)
                 self._in_hand += 1
+                self._room.enter(work.values)
                 self._waits_since = self._waits_since or monotonic()
             except Invalid as error:
                 await self._refuse(received, error)
@@ -190,7 +194,7 @@ class Workers:
             code = outcome_code(error)
             outcome = Outcome(command_id=command_id, verdict="rejected", code=code, message=str(error))
             await self._stream.publish(self._answers(job, outcome))
-            await self._bury(job.item.received, str(error), job.attempts + 1, **_ids(job.item.command))
+            await self._bury(job.item.received, str(error), job.attempts + 1, **ids(job.item.command))
             self._end(job, "rejected", str(error))
         except RegistryError as error:
             await self._retry(job, error, is_its_own=_is_its_own(error) or conn.closed)
@@ -208,7 +212,7 @@ class Workers:
         if job.attempts < MOST_ATTEMPTS:
             self._again(job, doubled(job.tries - 1, RETRY_SECONDS))
             return
-        await self._bury(job.item.received, f"gave up: {error}", job.attempts, **_ids(command))
+        await self._bury(job.item.received, f"gave up: {error}", job.attempts, **ids(command))
         self._metrics.settled(command.id)
         self._end(job, "dead letter", str(error))
 
@@ -233,6 +237,7 @@ class Workers:
             job.item.span.end({"imi.verdict": verdict}, error)
         self._lanes.done(job)
         self._in_hand -= 1
+        self._room.leave(job.item.values)
         self._waits_since = monotonic() if self._in_hand else None
 
     def _answers(self, job: Job[Work], outcome: Outcome) -> list[Said]:
@@ -259,24 +264,6 @@ class Workers:
         if is_told(self._metrics.dead_letters):
             said = {"subject": received.subject, "sequence": received.sequence, "buried": self._metrics.dead_letters}
             log.warning("dead letter", reason=reason, **said, **ids)
-
-
-def _ids(command: Command) -> dict[str, str]:
-    """What a line of the log names a command by."""
-    return {"command_id": str(command.id), "correlation_id": str(command.correlation_id)}
-
-
-def _traced(work: Work) -> Work:
-    """Work in a span below the command's, to which what it changes belongs."""
-    command = work.command
-    attributes: dict[str, str | int] = {
-        "messaging.system": "nats",
-        "messaging.operation.type": "process",
-        "messaging.destination.name": work.received.subject,
-        "messaging.message.id": str(command.id),
-    }
-    span = tracing.begin(f"apply {command.name}", "consumer", command.traceparent, attributes)
-    return Work(command._replace(traceparent=span.traceparent), work.received, span)
 
 
 def _is_its_own(error: RegistryError) -> bool:

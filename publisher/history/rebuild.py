@@ -93,7 +93,7 @@ class _Rebuild:
         async for page in self._term.stream.tail(0):
             pairs = of_ours(page)
             known = await known_events(self._term.conn, pairs)
-            present.update(outbox_id for outbox_id, event_id in pairs if event_id in known)
+            present.update(outbox_id for outbox_id, _ in known)
         after, published = Position(0), 0
         while places := await record.places(
             self._term.conn, self._term.stream.name, after, Position(self._term.cursor.stream_sequence + 1)

@@ -60,6 +60,8 @@ SNAPSHOTS_AT_ONCE = 8
 SNAPSHOT_TURN_SECONDS = 25.0
 """Less than who wants one waits for its beginning."""
 MOST_REQUEST_BYTES = 64 * 1024
+MOST_WORD_BYTES = 1024
+"""Of a request that is a time, or a word."""
 CONNECTION_SECONDS = 5.0
 RECORDED_SECONDS = 1.0
 """How long the record may lag behind the stream: the cursor is stored within milliseconds of an acknowledgement. Who
@@ -111,8 +113,9 @@ class HistoryService(Part):
     ) -> None:
         headers = None
         try:
-            if len(message.data) > MOST_REQUEST_BYTES:
-                raise Invalid(f"request has {len(message.data)} bytes, at most {MOST_REQUEST_BYTES} are allowed")
+            most = MOST_REQUEST_BYTES if message.subject == history_subject(self._profile) else MOST_WORD_BYTES
+            if len(message.data) > most:
+                raise Invalid(f"request has {len(message.data)} bytes, at most {most} are allowed")
             is_snapshot = message.subject == snapshot_subject(self._profile)
             turns, seconds = (self._snapshots, SNAPSHOT_TURN_SECONDS) if is_snapshot else (self._pages, TURN_SECONDS)
             async with turns.turn(asker_of(message), seconds):

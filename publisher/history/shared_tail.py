@@ -90,4 +90,5 @@ async def compare_anew(conn: AsyncConnection, stream: str) -> None:
 
 async def _unknown(conn: AsyncConnection, page: list[Stored]) -> list[int]:
     known = await known_events(conn, of_ours(page))
-    return [message.sequence for message in page if message.event_id is not None and message.event_id not in known]
+    ours = [message for message in page if message.event_id is not None]
+    return [message.sequence for message in ours if (message.outbox_id, message.event_id) not in known]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.subscription import Subscription
 
+CONFIRMATIONS, CONFIRMATION_BYTES = 8, 64 * 1024
+"""Kept of those that nobody waits for yet: a reader may send any number."""
 CONFIRM_SECONDS = 10.0
 """A reader that does not take a chunk for so long is given up: the transaction holds back vacuum meanwhile."""
 
@@ -99,7 +101,9 @@ async def send_snapshot(database_url: str, client: Client, stream: str, inbox: s
     """Send a snapshot to `inbox`, chunk by chunk as the reader confirms. Raises `Unavailable` when either is away."""
     from registry.broker.errors import translated_nats  # here, so that who reads tables alone imports no NATS
 
-    confirmations = await client.subscribe(client.new_inbox())
+    confirmations = await client.subscribe(
+        client.new_inbox(), pending_msgs_limit=CONFIRMATIONS, pending_bytes_limit=CONFIRMATION_BYTES
+    )
     try:
         with translated_nats("snapshot given up, its reader does not confirm"):
             async with connect(database_url, "imi-registry snapshot", LOOKER) as conn, holder_named(conn):

@@ -79,7 +79,7 @@ LEFT JOIN LATERAL generate_series(1, octet_length(event.text), %(slice)s) AS sli
 """
 
 KNOWN = """
-SELECT known.event_id::text
+SELECT known.id, known.event_id::text
 FROM unnest(%(ids)s::bigint[], %(event_ids)s::uuid[]) AS known (id, event_id)
 JOIN public.outbox USING (id, event_id)
 """
@@ -126,14 +126,14 @@ async def with_data(conn: AsyncConnection, row: OutboxRow, max_bytes: int) -> Ou
     return row._replace(data=text)
 
 
-async def known_events(conn: AsyncConnection, pairs: Iterable[tuple[int, str]]) -> set[str]:
-    """Those event ids of (outbox id, event id) `pairs` that this database's outbox holds under the same outbox id."""
+async def known_events(conn: AsyncConnection, pairs: Iterable[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Those of (outbox id, event id) `pairs` that this database's outbox holds together."""
     pairs = list(pairs)
     ids = [outbox_id for outbox_id, _ in pairs]
     event_ids = [event_id for _, event_id in pairs]
     with translated():
         found = await conn.execute(KNOWN, {"ids": ids, "event_ids": event_ids})
-        return {row[0] for row in await found.fetchall()}
+        return {(outbox_id, event_id) for outbox_id, event_id in await found.fetchall()}
 
 
 async def _whole(conn: AsyncConnection, outbox_id: int, most: int) -> str | None:

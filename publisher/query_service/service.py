@@ -149,6 +149,7 @@ class Desk:
         turns = self._heavy if query in HEAVY else self._light
         try:
             request = parse(query, message.data)
+            message._msg.data = b""  # which is larger than what was read of it, and may wait for its turn
             async with turns.turn(asker_of(message._msg), TURN_SECONDS):
                 await self._respond(query, request, message)
         except RegistryError as error:

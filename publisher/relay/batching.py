@@ -44,11 +44,11 @@ def take(waiting: Sequence[Message], limit: int) -> tuple[list[Message], list[Me
     return batch, [message for position, message in enumerate(waiting) if position not in chosen]
 
 
-def as_batches(page: list[Stored], known: set[str]) -> list[Batch]:
-    """The events of `page` with `known` ids, as batches: one for each stretch without anything between."""
+def as_batches(page: list[Stored], known: set[tuple[int, str]]) -> list[Batch]:
+    """The events of `page` that are `known`, as batches: one for each stretch without anything between."""
     batches: list[Batch] = []
     for message in page:
-        if message.outbox_id is None or message.event_id not in known:
+        if message.outbox_id is None or (message.outbox_id, message.event_id) not in known:
             continue
         if batches and batches[-1].last_sequence == message.sequence - 1:
             batches[-1] = Batch(message.sequence, [*batches[-1].ids, message.outbox_id])

@@ -53,7 +53,11 @@ class Completion:
         recorded = {place.sequence: place.outbox_id for place in places}
         found = [message async for page in self._term.stream.tail(after.sequence) for message in page]
         known = await known_events(self._term.conn, of_ours(found))
-        there = {message.sequence: message.outbox_id for message in found if message.event_id in known}
+        if not found and last == (await record.state(self._term.conn, self._term.stream.name)).forgotten:
+            return  # behind what retention removed, as a rebuild lets it begin
+        there = {
+            message.sequence: message.outbox_id for message in found if (message.outbox_id, message.event_id) in known
+        }
         expected = {message.sequence: recorded[message.sequence] for message in found if message.sequence in recorded}
         if not there or there != expected:
             raise StreamLost(

@@ -47,11 +47,12 @@ class Recovery:
             async for page in self._term.stream.tail(cursor.stream_sequence):
                 pairs = of_ours(page)
                 known = await known_events(self._term.conn, pairs)
-                cursor.published.add_all(sorted(id_ for id_, event_id in pairs if event_id in known))
+                cursor.published.add_all(sorted(outbox_id for outbox_id, _ in known))
                 cursor.unrecorded += as_batches(page, known)
                 cursor.stream_sequence = page[-1].sequence
                 found += len(page)
-                self._report_tail(known=len(known), unknown=len(pairs) - len(known), foreign=len(page) - len(pairs))
+                unknown = sum(pair not in known for pair in pairs)
+                self._report_tail(known=len(pairs) - unknown, unknown=unknown, foreign=len(page) - len(pairs))
                 await advance(self._term.conn, cursor)
             cursor.stream_sequence = max(cursor.stream_sequence, last_sequence)
         await advance(self._term.conn, cursor)
@@ -66,7 +67,7 @@ class Recovery:
         cursor, stream = self._term.cursor, self._term.stream
         with self._term.heartbeat.waiting(f"stream {cursor.stream} does not tell its end"):
             last = await stream.last_sequence()
-            if self._term.settings.stream_replicas > 1:
+            if stream.is_replicated:
                 until = monotonic() + BELIEVED_SECONDS
                 while last < cursor.stream_sequence and monotonic() < until:
                     await asyncio.sleep(LOOK_SECONDS)

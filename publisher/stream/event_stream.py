@@ -62,6 +62,8 @@ class EventStream:
         self._settings = settings
         self._is_atomic = False
         self._is_batch_proven = False
+        self.is_replicated = False
+        """Whether the stream has replicas, as it was looked at last."""
         self._acknowledgements = Acknowledgements(client, self.name)
 
     @property
@@ -110,12 +112,15 @@ class EventStream:
             config = await self._create()
         self.check(config)
         self._is_atomic = bool(config.allow_atomic)
+        self.is_replicated = (config.num_replicas or 1) > 1
         await self._acknowledgements.open()
 
     async def last_sequence(self) -> int:
         """Sequence of the last message, or the highest there ever was. Raises `Unavailable`."""
         with translated_nats(f"cannot read stream {self.name}"):
-            return (await self._js.stream_info(self.name)).state.last_seq
+            found = await self._js.stream_info(self.name)
+        self.is_replicated = (found.config.num_replicas or 1) > 1
+        return found.state.last_seq
 
     async def send(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:
         """Send `messages` (1 to 1,000) to be stored in this order, directly behind sequence `expected`.
@@ -133,7 +138,7 @@ class EventStream:
 
         With replicas a server compares the last message's id with what is stored, not with what is under way.
         """
-        if len(messages) > FEW or (len(messages) > 1 and self._settings.stream_replicas > 1):
+        if len(messages) > FEW or (len(messages) > 1 and self.is_replicated):
             return False
         applied = {message.transaction_id for message in messages if message.outcome_of is not None}
         changes = [message for message in messages if message.outcome_of is None]

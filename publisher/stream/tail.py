@@ -12,7 +12,6 @@ import nats.js.errors
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from registry.broker.errors import TOO_MANY_CONSUMERS
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.stored import first_message
 from registry.profiles.profile import Profile
@@ -54,10 +53,8 @@ async def tail_of(jetstream: JetStreamContext, profile: Profile, after: int) -> 
             break
         except TimeoutError:  # a route broke
             continue
-        except nats.js.errors.APIError as error:
-            if error.err_code != TOO_MANY_CONSUMERS:
-                raise
-            break
+        except (nats.js.errors.APIError, LookupError, ValueError):  # no consumer is to be had, or somebody wrote a
+            break  # message that nats-py takes for the server's word: what is wrong with the stream the next ones tell
     async for page in _one_by_one(jetstream, profile, after, last):
         yield page
 

@@ -17,8 +17,8 @@ from typing import ClassVar, NamedTuple
 
 import orjson
 
-from registry.broker.nkey import UserKey
-from registry.broker.secret_file import read_line, read_secret
+from registry.broker.identity.nkey import UserKey
+from registry.broker.identity.secret_file import read_line, read_secret
 from registry.errors import Invalid
 
 ALL_INBOXES = "_INBOX"

@@ -20,9 +20,9 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.protocol.parser import Parser
 
 from registry.broker.access import ANYBODY, Access
+from registry.broker.hearing import HearingClient
 from registry.errors import Invalid
 
 VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
@@ -42,21 +42,11 @@ class NotPermitted(nats.errors.Error):
     """The account may not use a subject."""
 
 
-class HearingParser(Parser):
-    """nats-py's, to which whatever comes is a word of the server: an answer to a ping waits behind what is large."""
-
-    async def parse(self, data: bytes = b"") -> None:
-        """As nats-py's."""
-        self.nc._pings_outstanding = 0
-        await super().parse(data)
-
-
-class PermittedClient(Client):
+class PermittedClient(HearingClient):
     """Sends no credentials in clear where TLS was asked for, and fails what is not permitted."""
 
     def __init__(self, access: Access = ANYBODY, *, requires_tls: bool = False) -> None:
         super().__init__()
-        self._ps = HearingParser(self)
         self._access = access
         self._requires_tls = requires_tls or access.requires_tls
         self._asked: dict[asyncio.Future[Msg], tuple[str, str]] = {}
@@ -212,14 +202,6 @@ class PermittedClient(Client):
     def _as_written(self, subject: str) -> str:
         known = [sent for sent, _ in self._asked.values()] + [made.subject for made in self._subs.values()]
         return next((one for one in known if one.lower() == subject), subject)
-
-    def _build_message(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
-    ) -> Msg:
-        """As nats-py's. A server takes any bytes as a subject; over one that is no UTF-8 nats-py reads no more."""
-        readable = bytes(subject).decode(errors="replace").encode()
-        message: Msg = super()._build_message(sid, readable, reply, data, headers)
-        return message
 
     def _connect_command(self) -> bytes:
         """What tells the server who we are. Raises when that was to be told under TLS alone, and there is none."""

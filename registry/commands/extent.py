@@ -33,5 +33,10 @@ def check_extent(payload: bytes) -> None:
             raise Invalid(f"{RULE}: it is nested deeper than {MOST_LEVELS} levels")
 
 
+def most_values(payload: bytes) -> int:
+    """So many values a text has at most that `check_extent` lets through, told without reading it."""
+    return min(_values(payload), MOST_VALUES)
+
+
 def _values(text: bytes) -> int:
     return text.count(b",") + text.count(b"{") + text.count(b"[")

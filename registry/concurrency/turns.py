@@ -11,7 +11,7 @@ from registry.concurrency.fair import FairQueue
 from registry.errors import Busy
 
 MOST_WAITING = 1000
-"""Of one who waits alone; of several, each has an equal part of it, and at least one."""
+"""Of one who waits alone; of several, each has an equal part of it, and at least one, up to twice as many of all."""
 
 
 class Turns:
@@ -48,6 +48,8 @@ class Turns:
         must_wait = own.locked() or not self._free
         if must_wait and self._waiting[lane] >= max(MOST_WAITING // (others + 1), 1):
             raise Busy(f"busy: {self._waiting[lane]} of yours wait already; ask again later")
+        if must_wait and self._waiting.total() >= 2 * MOST_WAITING:
+            raise Busy("busy: too many wait already; ask again later")
         self._waiting[lane] += 1
         try:
             async with asyncio.timeout(seconds), _kept(own):

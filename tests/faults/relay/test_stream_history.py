@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -66,6 +67,27 @@ async def test_a_message_with_nonsense_where_events_have_their_ids_is_of_somebod
     await world.assert_exactly_once(foreign=1, at_least=5)
 
     assert len(await world.replayed()) == 5
+
+
+async def test_an_event_id_under_a_number_that_is_not_its_own_is_of_nobody(world: World) -> None:
+    async with world.relay():
+        rename_project(world.database, 2)
+        await world.drained()
+    ((number, event_id),) = world.rows("SELECT id, event_id::text FROM outbox ORDER BY id LIMIT 1")
+    subject = f"{world.prefix}.evt.v1.project.updated.-".encode()
+    for forged in (number, 999_999_999):  # the server takes the first id, and who reads it the last
+        ids = f"Nats-Msg-Id: {uuid4()}\r\nNats-Msg-Id: {event_id}\r\nImi-Outbox-Id: {forged}\r\n"
+        headers = f"NATS/1.0\r\n{ids}\r\n".encode()
+        size = len(headers)
+        await world.nats._send_command(b"HPUB %s %d %d\r\n%s{}\r\n" % (subject, size, size + 2, headers))
+    await world.nats.flush()
+    before = (await state(world)).messages
+
+    async with world.relay():
+        rename_project(world.database, 3)
+        await world.drained()
+        assert (await state(world)).messages == before + 3
+        assert world.rows("SELECT upper(published) FROM publisher_cursor") < [(1000,)]
 
 
 async def test_a_deleted_message_is_not_published_again(world: World) -> None:

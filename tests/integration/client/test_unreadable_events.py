@@ -136,7 +136,18 @@ async def test_messages_of_anybody_in_the_stream_end_no_reader(world: World) -> 
                     _ = delivery.event
 
 
-@pytest.mark.parametrize("subject", [b"\xff\xfe.x", b"project.regis\xfftter", "größe.ü".encode(), b"project.a\x01b"])
+@pytest.mark.parametrize(
+    "subject",
+    [
+        b"\xff\xfe.x",
+        b"project.regis\xfftter",
+        "größe.ü".encode(),
+        b"project.a\x01b",
+        b"project.a\x0bb",
+        b"project.a\x0c5",
+        b"project.a\x1c5",
+    ],
+)
 async def test_a_subject_of_any_bytes_stops_neither_the_applier_nor_a_reader(world: World, subject: bytes) -> None:
     async with (
         world.relay(),
@@ -145,22 +156,58 @@ async def test_a_subject_of_any_bytes_stops_neither_the_applier_nor_a_reader(wor
         client.tail() as events,
     ):
         root = world.prefix.encode()
-        await raw(world, root + b".cmd.v1." + subject, b"{}", b"A(b: x\r\nC: gr\xc3\xb6\xff\r\n")
-        await raw(world, root + b".evt.v1." + subject + b".-", b"{}", b"C: \xff\r\n")
+        await raw(world, root + b".cmd.v1." + subject, b"NATS/1.0\r\nA(b: x\r\nC: gr\xc3\xb6\xff\r\n\r\n")
+        await raw(world, root + b".evt.v1." + subject + b".-", b"NATS/1.0\r\nC: \xff\r\n\r\n")
 
         await client.register_project(name="p", remote_origin="git@github.com:a/p.git")
         async with asyncio.timeout(20):
             assert (await anext(events)).event.name == "project.registered"
 
 
-async def raw(world: World, subject: bytes, payload: bytes, headers: bytes) -> None:
+HEADERS = {
+    "a status that is none": b"NATS/1.0 \xff\xff\xff\r\n\r\n",
+    "a description that is none": b"NATS/1.0 404 \xff\r\n\r\n",
+    "a status as of a server": b"NATS/1.0 500 Made Up\r\n\r\n",
+    "a status without a description": b"NATS/1.0 500\r\n\r\n",
+    "a status in a header": b"NATS/1.0\r\nStatus: 404\r\n\r\n",
+    "a status in other digits": b"NATS/1.0 \xc2\xb2 \r\n\r\n",
+    "nothing behind the version": b"NATS/1.0",
+    "one character": b"N",
+    "lines without end": b"NATS/1.0\r\n" + b"".join(b"a%d:\r\n" % n for n in range(5000)) + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS.keys())
+async def test_headers_of_any_bytes_stop_neither_the_applier_nor_a_reader_nor_who_answers(
+    world: World, headers: bytes
+) -> None:
+    async with (
+        world.relay(),
+        world.applier(),
+        world.queries(),
+        world.history(),
+        RegistryClient.connect(world.nats_url, prefix=world.prefix) as client,
+        client.tail() as events,
+    ):
+        events_of_nobody = ["evt.v1.project.updated.-"] * 2
+        for subject in ("cmd.v1.project.register", *events_of_nobody, "qry.v1.stats", "qry.v1.history"):
+            await raw(world, f"{world.prefix}.{subject}".encode(), headers)
+
+        await client.register_project(name="p", remote_origin="git@github.com:a/p.git")
+        async with asyncio.timeout(20):
+            assert (await anext(events)).event.name == "project.registered"
+        assert (await client.queries.registry_stats()).active_projects == 1
+        assert len((await client.snapshot()).projects) == 1
+
+
+async def raw(world: World, subject: bytes, headers: bytes, payload: bytes = b"{}") -> None:
     """Publish bytes that no client library sends."""
     parts = urlsplit(world.nats_url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    head = b"NATS/1.0\r\n" + headers + b"\r\n"
     token = f'"auth_token":"{parts.username}",' if parts.username else ""
     writer.write(f'CONNECT {{{token}"verbose":false,"headers":true}}\r\n'.encode())
-    writer.write(b"HPUB %s %d %d\r\n%s%s\r\nPING\r\n" % (subject, len(head), len(head) + len(payload), head, payload))
+    sizes = (len(headers), len(headers) + len(payload))
+    writer.write(b"HPUB %s _INBOX.raw.1 %d %d\r\n%s%s\r\nPING\r\n" % (subject, *sizes, headers, payload))
     async with asyncio.timeout(10):
         while b"PONG" not in (answer := await reader.readline()):
             assert b"-ERR" not in answer, answer

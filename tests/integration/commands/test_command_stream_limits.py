@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import orjson
+import psycopg
 import pytest
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig, StreamSource
 
+from publisher.applier import workers
 from registry.broker.own_stream import OURS
 from registry.client import RegistryClient, Sending
+from registry.commands.reading import Command, read
 from registry.errors import Busy, Invalid, OutcomeUnknown, Unavailable
 from tests.support.cli.forked import run
 from tests.support.commands import envelope
@@ -204,6 +207,39 @@ async def test_a_command_of_any_extent_is_answered_and_harms_nobody(world: World
         assert (outcome["verdict"], outcome["code"]) == ("rejected", "VALIDATION_ERROR")
         assert (await world.ask("project.register", envelope("project.register", project(1))))["verdict"] == "applied"
         assert metrics.problems() == []
+
+
+async def test_of_large_commands_few_are_read_while_the_database_does_not_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def reading(payload: bytes, name: str, parse: Callable[[bytes, list[str]], Any]) -> Command:
+        begun.append(name)
+        return read(payload, name, parse)
+
+    monkeypatch.setattr(workers, "read", reading)
+    monkeypatch.setattr(workers, "MOST_VALUES_IN_HAND", 200_000)
+    large = {"metadata": {"x": [{}] * 45_000}}
+    js = world.nats.jetstream()
+    async with world.applier():
+        with psycopg.connect(world.database) as conn:
+            conn.execute("LOCK TABLE projects")
+
+            # when
+            for number in range(12):
+                await world.send("project.register", envelope("project.register", project(number) | large))
+            async with asyncio.timeout(20):
+                while (await js.consumers_info(world.names.commands.stream))[0].num_ack_pending < 12:
+                    await asyncio.sleep(0.01)
+                while len(begun) < 3:
+                    await asyncio.sleep(0.01)
+
+            # then
+            assert len(begun) == 3  # most of what was given came before: one request of a reader brings a MiB
+        await world.commands_done()
+
+    assert world.rows("SELECT count(*) FROM projects") == [(12,)]
 
 
 async def test_a_command_larger_than_the_limit_is_refused_by_name(world: World) -> None:

@@ -157,7 +157,8 @@ async def test_who_asks_is_known_by_the_account_whatever_the_request_claims(ther
         askers.append(asker_of(message))
         await message.respond(b"{}")
 
-    async with connect_nats(deployed.url, "test", Access(**deployed.access("publisher"))) as publisher:
+    access = Access(**deployed.access("publisher"))
+    async with connect_nats(deployed.url, "test", access, answers=True) as publisher:
         await publisher.subscribe("imi.qry.v1.stats", cb=answer)
         await flushed(publisher)
         for user in ("query", "flume"):
@@ -165,3 +166,40 @@ async def test_who_asks_is_known_by_the_account_whatever_the_request_claims(ther
                 await client.request("imi.qry.v1.stats", b"", headers=forged)
 
     assert askers == ["account QUERY", "account FLUME"]
+
+
+FORGED = {
+    "another in front of it": (b'NATS/1.0\r\nNats-Request-Info: {"acc":"x"}\r\n\r\n', "account QUERY"),
+    "several": (b"NATS/1.0\r\n" + b'Nats-Request-Info: {"acc":"x"}\r\n' * 3 + b"\r\n", "account QUERY"),
+    "one that reads the same": (b'NATS/1.0\r\n Nats-Request-Info : {"acc":"x"}\r\n\r\n', "account QUERY"),
+    "joined to a line": (b'NATS/1.0\r\n Nats-Request-Info: {"acc":"x"}\r\nX: yz', "account "),
+}
+
+
+@pytest.mark.parametrize(("headers", "asker"), FORGED.values(), ids=FORGED.keys())
+async def test_who_asks_is_known_by_the_line_of_the_server_whatever_bytes_the_request_has(
+    there: World, deployed: Deployed, headers: bytes, asker: str
+) -> None:
+    askers: list[str] = []
+
+    async def note(message: Msg) -> None:
+        askers.append(asker_of(message))
+
+    publisher = Access(**deployed.access("publisher"))
+    query = Access(**deployed.access("query"))
+    async with (
+        connect_nats(deployed.url, "test", publisher, answers=True) as answering,
+        connect_nats(deployed.url, "test", query) as client,
+    ):
+        await answering.subscribe("imi.qry.v1.stats", cb=note)
+        await flushed(answering)
+        inbox = client.new_inbox().encode()
+        await client._send_command(
+            b"HPUB imi.qry.v1.stats %s %d %d\r\n%s\r\n" % (inbox, len(headers), len(headers), headers)
+        )
+        await flushed(client)
+        async with asyncio.timeout(20):
+            while not askers:
+                await asyncio.sleep(0.01)
+
+    assert askers == [asker]

@@ -124,6 +124,11 @@ async def test_a_message_that_only_holds_a_place_does_not_stay_where_a_rebuild_w
     assert (state.messages, state.last_seq) == (len(before), before[-1].sequence)
 
 
+async def refused(*_: object) -> None:
+    """Of the first batch that is sent."""
+    raise Unavailable("no room")
+
+
 async def test_what_retention_removed_stays_away_and_sequences_stay(world: World) -> None:
     async with world.relay(batch_size=3):
         world.write()
@@ -134,6 +139,10 @@ async def test_what_retention_removed_stays_away_and_sequences_stay(world: World
         conn.execute("DELETE FROM published_batch WHERE last_sequence = %s", [forgotten])
         conn.execute("UPDATE publisher_cursor SET forgotten_sequence = %s", [forgotten])
     await lose(world)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("publisher.relay.completion.Completion.send", refused)
+        with pytest.raises(Unavailable, match="no room"):
+            await rebuild(world.settings())
     done = await rebuild(world.settings())
     assert done.first_sequence == forgotten + 1
 

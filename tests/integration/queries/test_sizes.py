@@ -120,3 +120,14 @@ async def test_a_request_larger_than_any_query_is_refused_unread(service: None, 
     answer = await ask(world, "worktree_by_path", json.dumps({"path": "x" * 200_000}).encode())
     assert (answer.headers or {})["Nats-Service-Error-Code"] == "400"
     assert "at most 131072 are allowed" in (answer.headers or {})["Nats-Service-Error"]
+
+
+@pytest.mark.parametrize("query", ["worktree_by_path", "history", "snapshot"])
+async def test_a_request_with_more_headers_than_any_has_is_refused_unread(
+    service: None, world: World, query: str
+) -> None:
+    subject = world.names.query_subject(query)
+    async with world.history():
+        answer = await world.nats.request(subject, b"{}", timeout=10, headers={"a": "x" * 9000})
+    assert (answer.headers or {})["Nats-Service-Error-Code"] == "400"
+    assert "bytes of headers, at most 8192 are allowed" in (answer.headers or {})["Nats-Service-Error"]

@@ -23,9 +23,9 @@ from publisher.web.console.json_view import marked
 from registry import exact
 from registry.broker.answers import raise_refusal
 from registry.broker.connection import servers_in
+from registry.broker.identity.nkey import UserKey
+from registry.broker.identity.secret_file import read_line
 from registry.broker.journal import _line
-from registry.broker.nkey import UserKey
-from registry.broker.secret_file import read_line
 from registry.commands.reading import read, reply_address
 from registry.database.sqlite.values import time
 from registry.dead_letters.letter import letter_in, redelivery_in

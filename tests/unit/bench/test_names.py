@@ -75,7 +75,7 @@ def of_side(side: Side) -> Found:
 async def made_up() -> list[Report]:
     """Each section that pages read, as a full run would name its series."""
     found = {name: Report(name, "") for name in BENCHMARKS}
-    measured = (drain.SERVE, drain.NATS_PY, drain.AS_THE_RELAY, drain.READ, drain.COPIED, drain.LEAST)
+    measured = (drain.SERVE, drain.NATS_PY, drain.AS_THE_RELAY, drain.READ, drain.COPIED, drain.LEAST, drain.NOTED)
     spent = {name: [drain.Spent(1.0, 1.0)] for name in measured}
     drain.record(found["drain"], of_each([*measured, *PEERS]), spent)
     for rate in SIZES.latency_rates:

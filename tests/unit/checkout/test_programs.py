@@ -40,7 +40,7 @@ FILES = {
     "publisher/settings.py": "the file of settings that its owner names",
     "publisher/web/console/files.py": "its own static files, all read at the start; a request only picks one",
     "registry/broker/access.py": "the files of settings about NATS",
-    "registry/broker/secret_file.py": "the files of settings about NATS",
+    "registry/broker/identity/secret_file.py": "the files of settings about NATS",
     "registry/database/drift.py": "migrations/head of this installation",
     "registry/database/migrate.py": "migrations of this installation",
     "registry/database/migration.py": "migrations of this installation",

@@ -132,22 +132,51 @@ def test_secrets_are_made_once_and_no_one_else_reads_them(prepared: Path) -> Non
     assert min(len(one) for one in passwords) == 48
 
 
-@pytest.mark.parametrize("removed", ["nats-ca.pem", "nats.key", "nats.pem"])
+@pytest.mark.parametrize("of", ["nats", "routes"])
+@pytest.mark.parametrize("removed", ["-ca.pem", ".key", ".pem"])
 def test_certificate_key_and_authority_belong_together_whichever_was_removed(
-    prepared: Path, tmp_path: Path, removed: str
+    prepared: Path, tmp_path: Path, removed: str, of: str
 ) -> None:
     folder = Path(shutil.copytree(prepared, tmp_path / "compose"))
-    (folder / "secrets" / removed).unlink()
+    (folder / "secrets" / f"{of}{removed}").unlink()
 
     subprocess.run(["sh", "prepare.sh"], cwd=folder, check=True, capture_output=True)
 
     secrets = folder / "secrets"
-    subprocess.run(["openssl", "verify", "-CAfile", "nats-ca.pem", "nats.pem"], cwd=secrets, check=True)
+    subprocess.run(["openssl", "verify", "-CAfile", f"{of}-ca.pem", f"{of}.pem"], cwd=secrets, check=True)
     of_key, of_certificate = (
         subprocess.run(["openssl", *asked], cwd=secrets, check=True, capture_output=True).stdout
-        for asked in (["pkey", "-in", "nats.key", "-pubout"], ["x509", "-in", "nats.pem", "-noout", "-pubkey"])
+        for asked in (["pkey", "-in", f"{of}.key", "-pubout"], ["x509", "-in", f"{of}.pem", "-noout", "-pubkey"])
     )
     assert of_key == of_certificate
+
+
+def test_nobody_is_a_route_by_what_vouches_for_a_server_or_a_client(
+    prepared: Path, composition: dict[str, Any]
+) -> None:
+    def is_good(authority: str, certificate: str, purpose: str) -> bool:
+        command = ["openssl", "verify", "-purpose", purpose, "-CAfile", f"{authority}-ca.pem", f"{certificate}.pem"]
+        return subprocess.run(command, cwd=prepared / "secrets", capture_output=True, check=False).returncode == 0
+
+    assert is_good("routes", "routes", "sslclient")
+    assert is_good("routes", "routes", "sslserver")
+    assert is_good("nats", "nats", "sslserver")
+    assert not is_good("nats", "nats", "sslclient")
+    assert not is_good("routes", "nats", "sslserver")
+    for node in NODES:
+        variables = composition["services"][node]["environment"]
+        assert mounts(composition, node)[variables["NATS_ROUTES_CA"]].endswith("routes-ca.pem")
+    (cluster,) = re.findall(r"^cluster \{.*?^\}", (prepared / "nats.conf").read_text(), re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"\$\w+", cluster)) == {"$NATS_ROUTES_CERT", "$NATS_ROUTES_KEY", "$NATS_ROUTES_CA"}
+
+
+def test_a_folder_of_secrets_that_was_open_is_closed(prepared: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(prepared, tmp_path / "compose"))
+    (folder / "secrets").chmod(0o755)
+
+    subprocess.run(["sh", "prepare.sh"], cwd=folder, check=True, capture_output=True)
+
+    assert (folder / "secrets").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("said", ["prepare.sh needs openssl", "no room"])

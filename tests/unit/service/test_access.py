@@ -17,7 +17,7 @@ from publisher.agreement.bucket import connect_bucket
 from publisher.mirror.source import connect_source, source_access
 from publisher.settings import load
 from registry.broker.errors import connect_reason
-from registry.broker.nkey import UserKey
+from registry.broker.identity.nkey import UserKey
 from registry.client import Access
 from registry.errors import Invalid
 from tests.support.nats.certificates import CertificateAuthority

@@ -1,0 +1,1 @@
+"""What a client of NATS proves who it is by: keys, and the files that secrets are in."""
