@@ -126,6 +126,8 @@ STATEMENTS = (
         AND last.id > coalesce(
             (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'worktrees'), 0
         )
+        AND EXISTS (SELECT FROM public.projects AS project WHERE project.id::text = last.data ->> 'project_id')
+        AND EXISTS (SELECT FROM public.worktree_types AS type WHERE type.id::text = last.data ->> 'type_id')
     """,  # noqa: S608  # a constant
     f"""
     INSERT INTO public.agent_activities

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from psycopg import AsyncConnection
 
@@ -16,6 +18,7 @@ from publisher.settings import Settings
 from registry import exact
 from registry.history.snapshot import Snapshot, grouped_lines
 from registry.history.state import DataElsewhere, State
+from registry.models import Worktree
 from registry.profiles.imi import ImiProfile
 from registry.subjects import DEFAULT_SOURCE
 
@@ -49,7 +52,11 @@ class Verification:
     equal: dict[str, int] = field(default_factory=dict)
     """Rows of each table that are what the events tell."""
     unknown: int = 0
-    """Rows no kept event tells of: built-in types are there from the start, others are older than retention keeps."""
+    """Rows no kept event tells of: built-in types are there from the start, others are older than retention keeps.
+
+    Also worktrees that are told, and are not there, of a project or type that no kept event tells of: an import cannot
+    bring them back.
+    """
     differences: list[str] = field(default_factory=list)
     """One line for each row that differs, the first ones."""
 
@@ -84,11 +91,16 @@ def compare(expected: State, found: State, *, has_forgotten: bool) -> Verificati
         ("worktrees", expected.worktrees, found.worktrees),
         ("types", expected.types, found.types),
     ]
+    known = (expected.projects.keys() | found.projects.keys(), expected.types.keys() | found.types.keys())
     for table, expected_rows, found_rows in pairs:
         verification.equal[table] = 0
         for id_ in sorted(expected_rows.keys() | found_rows.keys(), key=str):
             wanted, row = expected_rows.get(id_), found_rows.get(id_)
-            if wanted is None and (has_forgotten or (row is not None and getattr(row, "is_builtin", False))):
+            if wanted is None:
+                is_unknown = has_forgotten or (row is not None and getattr(row, "is_builtin", False))
+            else:
+                is_unknown = row is None and isinstance(wanted, Worktree) and not _is_of(wanted, *known)
+            if is_unknown:
                 verification.unknown += 1
                 continue
             difference = _difference(wanted, row)
@@ -97,6 +109,11 @@ def compare(expected: State, found: State, *, has_forgotten: bool) -> Verificati
             elif len(verification.differences) < LISTED:
                 verification.differences.append(f"{table} {id_}: {difference}")
     return verification
+
+
+def _is_of(worktree: Worktree, projects: Set[UUID], types: Set[int]) -> bool:
+    """Whether it is of one of these projects, and of one of these types."""
+    return worktree.project_id in projects and worktree.type_id in types
 
 
 def _difference(expected: Any, row: Any) -> str:

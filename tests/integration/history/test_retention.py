@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from publisher.history.verification import verify
 from publisher.outbox.connection import connect
 from publisher.outbox.retention import remove_old
-from tests.support.histories import row
+from tests.support.histories import export, import_, row
 from tests.support.workload import writing
 from tests.support.world import World
 
@@ -132,3 +135,30 @@ async def test_retention_under_load_takes_nothing_from_the_stream(world: World, 
     assert kept <= told_ids
     assert len(told_ids) == len(told) > len(kept)
     assert max(told_ids) <= ids
+
+
+async def test_an_import_leaves_worktrees_out_of_whose_project_or_type_no_kept_event_tells(
+    world: World, second: World, tmp_path: Path
+) -> None:
+    async with world.relay():
+        # given: a project and a type that have not changed for long
+        (old,) = world.write(1, 2, 0)
+        world.rows(
+            "INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('t', 't', 't') RETURNING 1"
+        )
+        await world.drained()
+        await remove(world.database)
+        # and what happened to worktrees since
+        (young,) = world.write(1, 1, 0)
+        world.rows("SELECT register_worktree(%s, 't', 'of the type', 't', '/t')", young)
+        world.rows("UPDATE worktrees SET branch_name = 'other' WHERE project_id = %s RETURNING 1", old)
+        world.rows("SELECT log_activity('ada', id, 'other', 'd') FROM worktrees")
+        await world.drained()
+    await export(world, tmp_path / "x")
+
+    await import_(second, tmp_path / "x")
+
+    assert second.rows("SELECT id FROM projects") == [(UUID(young),)]
+    assert second.rows("SELECT project_id, name FROM worktrees") == [(UUID(young), "w0")]
+    assert second.rows("SELECT count(*) FROM agent_activities") == [(4,)]
+    assert (await verify(second.settings())).differences == []
