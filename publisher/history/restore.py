@@ -84,29 +84,6 @@ STATEMENTS = (
     ON CONFLICT (id) DO UPDATE
     SET name = excluded.name, former_names = excluded.former_names, description = excluded.description
     """,
-    # Hosts whose own events are no longer kept are called by their id.
-    """
-    INSERT INTO public.hosts (id, name)
-    SELECT DISTINCT host_id, 'host-' || host_id
-    FROM public.outbox
-    WHERE host_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.hosts AS known WHERE known.id = outbox.host_id)
-    """,
-    """
-    INSERT INTO public.project_hosts
-    SELECT
-        (data ->> 'project_id')::uuid, (data ->> 'host_id')::uuid,
-        CASE WHEN data ->> 'is_home' = 'false' THEN data ->> 'trunk_path' END,
-        (data ->> 'created_at')::timestamptz, (data ->> 'updated_at')::timestamptz
-    FROM (
-        SELECT DISTINCT ON (data ->> 'project_id', data ->> 'host_id') id, action, data
-        FROM public.outbox
-        WHERE entity = 'project_host' AND data ->> 'project_id' = entity_id::text
-        ORDER BY data ->> 'project_id', data ->> 'host_id', id DESC
-    ) AS last
-    WHERE last.action <> 'removed'
-        AND EXISTS (SELECT FROM public.projects AS project WHERE project.id::text = last.data ->> 'project_id')
-        AND EXISTS (SELECT FROM public.hosts AS host WHERE host.id::text = last.data ->> 'host_id')
-    """,
     f"""
     INSERT INTO public.worktrees
     SELECT (
@@ -129,6 +106,33 @@ STATEMENTS = (
         AND EXISTS (SELECT FROM public.projects AS project WHERE project.id::text = last.data ->> 'project_id')
         AND EXISTS (SELECT FROM public.worktree_types AS type WHERE type.id::text = last.data ->> 'type_id')
     """,  # noqa: S608  # a constant
+    # Hosts whose own events are no longer kept are called by their id; those on which nothing is stay away.
+    """
+    WITH place AS (
+        SELECT
+            project_id, host_id, CASE WHEN data ->> 'is_home' = 'false' THEN data ->> 'trunk_path' END AS trunk_path,
+            (data ->> 'created_at')::timestamptz AS created_at, (data ->> 'updated_at')::timestamptz AS updated_at
+        FROM (
+            SELECT DISTINCT ON (entity_id, data ->> 'host_id')
+                action, data, entity_id AS project_id, coalesce(host_id, public.default_host_id()) AS host_id
+            FROM public.outbox
+            WHERE entity = 'project_host' AND data ->> 'project_id' = entity_id::text
+                AND data ->> 'host_id' = coalesce(host_id, public.default_host_id())::text
+            ORDER BY entity_id, data ->> 'host_id', id DESC
+        ) AS last
+        WHERE last.action <> 'removed'
+            AND EXISTS (SELECT FROM public.projects AS project WHERE project.id = last.project_id)
+    ),
+    unnamed AS (
+        INSERT INTO public.hosts (id, name)
+        SELECT host_id, 'host-' || host_id
+        FROM (SELECT host_id FROM place UNION SELECT host_id FROM public.worktrees) AS needed
+        WHERE NOT EXISTS (SELECT FROM public.hosts AS known WHERE known.id = needed.host_id)
+    )
+    INSERT INTO public.project_hosts (project_id, host_id, trunk_path, created_at, updated_at)
+    SELECT project_id, host_id, trunk_path, created_at, updated_at
+    FROM place
+    """,
     f"""
     INSERT INTO public.agent_activities
     SELECT (

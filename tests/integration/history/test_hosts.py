@@ -109,6 +109,27 @@ async def test_hosts_and_places_come_back_from_an_export(world: World, second: W
         assert other.execute(WHERE).fetchone() == one.execute(WHERE).fetchone()
 
 
+async def test_of_hosts_that_no_event_names_an_import_brings_those_back_on_which_something_is(
+    world: World, second: World, tmp_path: Path
+) -> None:
+    # given: a host that was removed, of which an activity tells
+    ids = work(world.database)
+    world.rows("DELETE FROM worktrees WHERE host_id = %s RETURNING 1", ids["laptop"])
+    world.rows("SELECT displace_project(id, %s) FROM projects", ids["laptop"])
+    world.rows("SELECT remove_host(%s)", ids["laptop"])
+    file, younger = tmp_path / "h.jsonl", tmp_path / "younger.jsonl"
+    await export(world, file)
+    lines = file.read_text().splitlines(keepends=True)
+    younger.write_text("".join(line for line in lines if '"type":"imi.host.' not in line))
+
+    await import_(second, younger)
+
+    named = {DEFAULT_HOST: "default", ids["server"]: f"host-{ids['server']}"}
+    assert dict(second.rows("SELECT id, name FROM hosts")) == named
+    places = "SELECT host_id, trunk_path FROM project_hosts"
+    assert second.rows(places) == world.rows(places) == [(ids["server"], "/server/trunk-main")]
+
+
 async def test_what_is_older_than_hosts_is_on_the_default_one(world: World, second: World, tmp_path: Path) -> None:
     work(world.database)
     file, older = tmp_path / "h.jsonl", tmp_path / "older.jsonl"
