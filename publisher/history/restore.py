@@ -69,6 +69,14 @@ STATEMENTS = (
             (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'projects'), 0
         )
     """,  # noqa: S608  # a constant
+    # Merges are made one at a time, so in the order of their ids.
+    """
+    SELECT public.call_project((data #>> '{loser,project_id}')::uuid, entity_id)
+    FROM public.outbox
+    WHERE entity = 'project' AND action = 'merged' AND data ->> 'project_id' = entity_id::text
+        AND data #>> '{loser,project_id}' <> entity_id::text
+    ORDER BY id
+    """,
     """
     INSERT INTO public.hosts (id, name, former_names, description, created_at, updated_at)
     SELECT
@@ -151,8 +159,8 @@ STATEMENTS = (
         id, project_id, project_name, remote_origin, type_name, name, branch_name, path, deleted_at, host_id
     )
     SELECT
-        entity_id, project_id, data ->> 'project_name', data ->> 'remote_origin', data ->> 'type', data ->> 'name',
-        data ->> 'branch_name', data ->> 'path', occurred_at,
+        entity_id, public.current_project_id(project_id), data ->> 'project_name', data ->> 'remote_origin',
+        data ->> 'type', data ->> 'name', data ->> 'branch_name', data ->> 'path', occurred_at,
         coalesce(host_id, public.default_host_id())
     FROM public.outbox
     WHERE entity = 'worktree' AND action = 'deleted' AND data ->> 'worktree_id' = entity_id::text

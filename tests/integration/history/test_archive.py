@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -92,6 +93,20 @@ async def test_a_log_by_month_comes_back_by_month(world: World, second: World, t
         await export(world, tmp_path / "x")
         await import_(second, tmp_path / "x")
         assert everything(here) == everything(there)
+
+
+async def test_ids_that_a_project_had_mean_it_after_an_import(world: World, second: World, tmp_path: Path) -> None:
+    loser, winner = world.write(2, 1, 0)
+    world.rows("DELETE FROM worktrees WHERE project_id = %s RETURNING 1", loser)
+    world.rows("SELECT merge_projects(%s, %s)", loser, winner)
+    world.rows("SELECT adopt_project_id(%s, %s)", winner, now := str(uuid4()))
+    await export(world, tmp_path / "x")
+
+    await import_(second, tmp_path / "x")
+
+    aliases = second.rows("SELECT id::text, project_id::text FROM project_aliases ORDER BY id")
+    assert aliases == sorted([(loser, now), (winner, now)])
+    assert second.rows("SELECT project_id::text FROM deleted_worktrees") == [(now,)]
 
 
 def without_untold(found: list[object]) -> object:
