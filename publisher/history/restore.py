@@ -164,6 +164,8 @@ STATEMENTS = (
         coalesce(host_id, public.default_host_id())
     FROM public.outbox
     WHERE entity = 'worktree' AND action = 'deleted' AND data ->> 'worktree_id' = entity_id::text
+    ORDER BY id
+    ON CONFLICT (id) DO NOTHING
     """,
     "SELECT setval('public.worktree_types_id_seq', (SELECT max(id) FROM public.worktree_types))",
     "SELECT public.seed_worktree_types()",

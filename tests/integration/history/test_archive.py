@@ -109,6 +109,26 @@ async def test_ids_that_a_project_had_mean_it_after_an_import(world: World, seco
     assert second.rows("SELECT project_id::text FROM deleted_worktrees") == [(now,)]
 
 
+async def test_a_worktree_that_was_deleted_twice_is_called_as_it_was_the_first_time(
+    world: World, second: World, tmp_path: Path
+) -> None:
+    (project,) = world.write(1, 0, 0)
+    worktree = uuid4()
+    for name in ("one", "other"):
+        world.rows(
+            "INSERT INTO worktrees (id, project_id, type_id, name, branch_name, path)"
+            " SELECT %s, %s, id, %s, 'b', '/w' FROM worktree_types WHERE name = 'feat' RETURNING 1",
+            *(worktree, project, name),
+        )
+        world.rows("DELETE FROM worktrees RETURNING 1")
+    await export(world, tmp_path / "x")
+
+    await import_(second, tmp_path / "x")
+
+    called = "SELECT id, name FROM deleted_worktrees"
+    assert second.rows(called) == world.rows(called) == [(worktree, "one")]
+
+
 def without_untold(found: list[object]) -> object:
     """Two columns change without an event, too."""
     if isinstance(found, list):
