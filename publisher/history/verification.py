@@ -143,4 +143,19 @@ async def _expected(conn: AsyncConnection) -> tuple[State, list[str]]:
             state.apply(profile.encode(row, NO_LIMIT).payload)
         except DataElsewhere as error:
             unread.append(f"event {row.id}, {row.entity}.{row.action}: {error}")
+    _name(state)
     return state, unread
+
+
+def _name(state: State) -> None:
+    """Call projects and types in their worktrees as they are called last.
+
+    Where the events before are no longer kept, a new name is the first thing that is told of them.
+    """
+    for worktree in list(state.worktrees.values()):
+        project, kind = state.projects.get(worktree.project_id), state.types.get(worktree.type_id)
+        project_name = project.name if project else worktree.project_name
+        type_name = kind.name if kind else worktree.type_name
+        if (worktree.project_name, worktree.type_name) != (project_name, type_name):
+            named = worktree.model_copy(update={"project_name": project_name, "type_name": type_name})
+            state.put_worktree(named)

@@ -162,3 +162,22 @@ async def test_an_import_leaves_worktrees_out_of_whose_project_or_type_no_kept_e
     assert second.rows("SELECT project_id, name FROM worktrees") == [(UUID(young), "w0")]
     assert second.rows("SELECT count(*) FROM agent_activities") == [(4,)]
     assert (await verify(second.settings())).differences == []
+
+
+async def test_names_that_are_the_first_thing_told_of_a_project_and_a_type_are_told_of_its_worktrees(
+    world: World,
+) -> None:
+    async with world.relay():
+        (project,) = world.write(1, 0, 0)
+        world.rows(
+            "INSERT INTO worktree_types (name, branch_prefix, worktree_prefix) VALUES ('t', 't', 't') RETURNING 1"
+        )
+        await world.drained()
+        await remove(world.database)
+        world.rows("SELECT register_worktree(%s, 't', 'w', 't', '/w')", project)
+        world.rows("UPDATE projects SET name = name || '!' RETURNING 1")
+        world.rows("UPDATE worktree_types SET name = name || '!' WHERE name = 't' RETURNING 1")
+
+    found = await verify(world.settings())
+
+    assert (found.differences, found.equal) == ([], {"projects": 1, "worktrees": 1, "types": 1})
