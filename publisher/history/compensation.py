@@ -30,7 +30,8 @@ LOCK = {
 
 ROW = {
     "project": """
-        SELECT p.id AS project_id, p.id AS entity_id, public.outbox_project_data(p, '{}') AS data
+        SELECT
+            p.id AS project_id, p.id AS entity_id, NULL::uuid AS host_id, public.outbox_project_data(p, '{}') AS data
         FROM public.projects p
         WHERE p.id = %(id)s::uuid
     """,
@@ -38,6 +39,7 @@ ROW = {
         SELECT
             w.project_id,
             w.id AS entity_id,
+            nullif(w.host_id, public.default_host_id()) AS host_id,
             public.outbox_worktree_data(w, p.name, p.remote_origin, t.name, '{}') AS data
         FROM public.worktrees w
         JOIN public.projects p ON p.id = w.project_id
@@ -45,7 +47,11 @@ ROW = {
         WHERE w.id = %(id)s::uuid
     """,
     "worktree_type": """
-        SELECT NULL::uuid AS project_id, NULL::uuid AS entity_id, public.outbox_worktree_type_data(t, '{}') AS data
+        SELECT
+            NULL::uuid AS project_id,
+            NULL::uuid AS entity_id,
+            NULL::uuid AS host_id,
+            public.outbox_worktree_type_data(t, '{}') AS data
         FROM public.worktree_types t
         WHERE t.id = %(id)s::int
     """,
@@ -60,12 +66,13 @@ THERE = {
 """Which of these rows there are."""
 
 AS_IT_IS = """
-INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
+INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
 SELECT
     %(entity)s,
     %(action)s,
     row.project_id,
     row.entity_id,
+    row.host_id,
     row.data || jsonb_build_object('changed', (
         SELECT coalesce(jsonb_object_agg(key, value), '{}')
         FROM jsonb_each(%(told)s::jsonb)
@@ -74,8 +81,15 @@ SELECT
 FROM (
 """
 GONE = """
-INSERT INTO public.outbox (entity, action, project_id, entity_id, data)
-VALUES (%(entity)s, %(action)s, %(project_id)s::uuid, %(entity_id)s::uuid, %(told)s::jsonb || '{"changed": {}}')
+INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+VALUES (
+    %(entity)s,
+    %(action)s,
+    %(project_id)s::uuid,
+    %(entity_id)s::uuid,
+    %(host_id)s::uuid,
+    %(told)s::jsonb || '{"changed": {}}'
+)
 """
 # One by one, since a sequence that is set while writers take from it may hand out an id twice.
 BEYOND = """
@@ -182,6 +196,7 @@ async def _tell_gone(conn: AsyncConnection, phantom: Phantom) -> Compensated:
         "action": action,
         "project_id": phantom.project_id,
         "entity_id": None if is_type else phantom.entity_id,
+        "host_id": phantom.host_id if "host_id" in phantom.data else None,  # else it is that of who wrote
         "told": exact.dumps(phantom.data).decode(),
     }
     await conn.execute(CAUSE, [phantom.event_id, ACTOR])

@@ -82,6 +82,8 @@ class Phantom(NamedTuple):
     action: str
     entity_id: str | None
     project_id: str | None
+    host_id: str | None
+    """Of the row, or of what is on none, of the writer; None is the default host."""
     time: str
     """When the change was made that is gone, as its envelope says."""
     data: dict[str, Any] | None
@@ -121,7 +123,7 @@ def phantom_in(payload: bytes, sequence: int) -> Phantom:
     """What an event tells. Anybody may write to a stream: PostgreSQL takes each value of this. Raises `Invalid`."""
     envelope = exact.checked(attributes_of(payload), "event")
     entity, action, entity_id = what_happened(envelope)
-    project_id = envelope.get("partitionkey")
+    project_id, host_id = envelope.get("partitionkey"), envelope.get("hostid")
     data = None if "dataref" in envelope else envelope.get("data") or None
     if data is not None:
         data.pop("change", None)  # of the shared stream, where it says what happened, and not what the row is
@@ -136,6 +138,7 @@ def phantom_in(payload: bytes, sequence: int) -> Phantom:
         str(action or ""),
         None if entity_id is None else _uuid("subject", entity_id),
         None if project_id is None else _uuid("partitionkey", project_id),
+        None if host_id is None else _uuid("hostid", host_id),
         envelope["time"],
         data,
         min(int(number), MOST_ID) if NUMBER.fullmatch(number := str(envelope.get("sequence"))) else 0,

@@ -28,6 +28,7 @@ NO_EVENTS: list[dict[str, Any]] = [
     {"subject": "project/p"},
     {"subject": f"project/{ID}\0"},
     {"partitionkey": "p"},
+    {"hostid": "h"},
     {"data": {"name": "a\0b"}},
     *({**OF_A_TYPE, "data": {"type_id": type_id}} for type_id in ("x", None, True, 1.5, -1, 2**31)),
     {**OF_A_TYPE, "data": {"name": "feat"}},
@@ -143,6 +144,21 @@ async def test_a_phantom_that_deleted_a_row_needs_to_be_taken_back_only_where_th
     _, written = await compensation.run(world.settings(), compensate=True)
     assert [one.event for one in written] == ["project.registered"]
     assert (await about_phantoms(world)).is_well
+
+
+async def test_what_takes_a_phantom_of_a_worktree_back_is_of_its_host(world: World) -> None:
+    async with world.relay():
+        (project,) = world.write(1, 0, 0)
+        world.rows("SELECT use_host('laptop'), register_worktree(%s, 'feat', 'w', 'feat/w', '/w')", project)
+        await world.drained()
+    ((worktree, host),) = world.rows("SELECT id, host_id FROM worktrees")
+    told = {"type": "imi.worktree.updated.v1", "hostid": str(host), "data": {"host_id": str(host)}}
+    await publish(world, {**told, "subject": f"worktree/{worktree}"}, {**told, "subject": f"worktree/{ID}"})
+
+    await compensation.run(world.settings(), compensate=True)
+
+    written = world.rows("SELECT action, host_id FROM outbox WHERE actor = %s ORDER BY id", compensation.ACTOR)
+    assert written == [("updated", host), ("deleted", host)]
 
 
 async def test_more_phantoms_than_a_service_looks_at_are_all_listed_and_taken_back(
