@@ -204,8 +204,9 @@ def phantoms(
 ) -> None:
     """List events that consumers saw and the database does not hold, as after a failover to a replica that lagged.
 
-    With --compensate each row of which they told gets one event more: as it is now, or deleted where it is not there.
-    What was logged, and outcomes of commands, cannot be taken back. A second run writes nothing more.
+    With --compensate each row of which they told gets one event more: as it is now, or deleted where it is not there;
+    after a TRUNCATE, each row that is there. What was logged, and outcomes of commands, cannot be taken back. A second
+    run writes nothing more.
 
     Example: imi-registry phantoms --compensate
     """

@@ -22,29 +22,22 @@ from registry.broker.connection import connect_nats
 ACTOR = "imi-registry phantoms"
 
 LOCK = {
-    "project": "SELECT FROM public.projects WHERE id = %(id)s::uuid FOR SHARE",
-    "worktree": "SELECT FROM public.worktrees WHERE id = %(id)s::uuid FOR SHARE",
-    "worktree_type": "SELECT FROM public.worktree_types WHERE id = %(id)s::int FOR SHARE",
+    "host": "SELECT FROM public.hosts AS h",
+    "worktree_type": "SELECT FROM public.worktree_types AS t",
+    "project": "SELECT FROM public.projects AS p",
+    "project_host": "SELECT FROM public.project_hosts AS place",
+    "worktree": "SELECT FROM public.worktrees AS w",
 }
-"""So that no change of the row that is under way gets an id below ours."""
+"""So that no change of a row that is under way gets an id below ours. Those first of which others are."""
 
 ROW = {
-    "project": """
+    "host": """
         SELECT
-            p.id AS project_id, p.id AS entity_id, NULL::uuid AS host_id, public.outbox_project_data(p, '{}') AS data
-        FROM public.projects p
-        WHERE p.id = %(id)s::uuid
-    """,
-    "worktree": """
-        SELECT
-            w.project_id,
-            w.id AS entity_id,
-            nullif(w.host_id, public.default_host_id()) AS host_id,
-            public.outbox_worktree_data(w, p.name, p.remote_origin, t.name, '{}') AS data
-        FROM public.worktrees w
-        JOIN public.projects p ON p.id = w.project_id
-        JOIN public.worktree_types t ON t.id = w.type_id
-        WHERE w.id = %(id)s::uuid
+            NULL::uuid AS project_id,
+            h.id AS entity_id,
+            nullif(h.id, public.default_host_id()) AS host_id,
+            to_jsonb(h) - 'id' - 'machine' || jsonb_build_object('host_id', h.id) AS data
+        FROM public.hosts AS h
     """,
     "worktree_type": """
         SELECT
@@ -52,18 +45,81 @@ ROW = {
             NULL::uuid AS entity_id,
             NULL::uuid AS host_id,
             public.outbox_worktree_type_data(t, '{}') AS data
-        FROM public.worktree_types t
-        WHERE t.id = %(id)s::int
+        FROM public.worktree_types AS t
+    """,
+    "project": """
+        SELECT
+            p.id AS project_id, p.id AS entity_id, NULL::uuid AS host_id, public.outbox_project_data(p, '{}') AS data
+        FROM public.projects AS p
+    """,
+    "project_host": """
+        SELECT
+            place.project_id,
+            place.project_id AS entity_id,
+            nullif(place.host_id, public.default_host_id()) AS host_id,
+            public.outbox_project_host_data(place, p, '{}') AS data
+        FROM public.project_hosts AS place
+        JOIN public.projects AS p ON p.id = place.project_id
+    """,
+    "worktree": """
+        SELECT
+            w.project_id,
+            w.id AS entity_id,
+            nullif(w.host_id, public.default_host_id()) AS host_id,
+            public.outbox_worktree_data(w, p.name, p.remote_origin, t.name, '{}') AS data
+        FROM public.worktrees AS w
+        JOIN public.projects AS p ON p.id = w.project_id
+        JOIN public.worktree_types AS t ON t.id = w.type_id
     """,
 }
-FIRST = {"project": "registered", "worktree": "created", "worktree_type": "added"}
-LAST = {"project": "deleted", "worktree": "deleted", "worktree_type": "removed"}
-THERE = {
-    "project": "SELECT id::text FROM public.projects WHERE id = ANY(%s::uuid[])",
-    "worktree": "SELECT id::text FROM public.worktrees WHERE id = ANY(%s::uuid[])",
-    "worktree_type": "SELECT id::text FROM public.worktree_types WHERE id = ANY(%s::int[])",
+KEY = {
+    "host": "h.id = %(id)s::uuid",
+    "worktree_type": "t.id = %(id)s::int",
+    "project": "p.id = %(id)s::uuid",
+    "project_host": "concat_ws(' ', place.project_id, place.host_id) = %(id)s",
+    "worktree": "w.id = %(id)s::uuid",
 }
-"""Which of these rows there are."""
+"""Which row a phantom is about."""
+EMPTIED = {"worktree_types": ["worktree_type"], "projects": ["project", "project_host"], "worktrees": ["worktree"]}
+"""Whose rows are gone with a table. Activities, too, are no rows that anything is told of once more."""
+
+FIRST = {
+    "host": "registered",
+    "worktree_type": "added",
+    "project": "registered",
+    "project_host": "added",
+    "worktree": "created",
+}
+LAST = {
+    "registry": "truncated",
+    "host": "removed",
+    "worktree_type": "removed",
+    "project": "deleted",
+    "project_host": "removed",
+    "worktree": "deleted",
+}
+THERE = {
+    "registry": """
+        SELECT name
+        FROM (
+            VALUES
+                ('worktree_types', EXISTS (SELECT FROM public.worktree_types)),
+                ('projects', EXISTS (SELECT FROM public.projects)),
+                ('worktrees', EXISTS (SELECT FROM public.worktrees))
+        ) AS emptied (name, is_there)
+        WHERE is_there AND name = ANY(%s::text[])
+    """,
+    "host": "SELECT id::text FROM public.hosts WHERE id = ANY(%s::uuid[])",
+    "worktree_type": "SELECT id::text FROM public.worktree_types WHERE id = ANY(%s::int[])",
+    "project": "SELECT id::text FROM public.projects WHERE id = ANY(%s::uuid[])",
+    "project_host": """
+        SELECT concat_ws(' ', project_id, host_id)
+        FROM public.project_hosts
+        WHERE concat_ws(' ', project_id, host_id) = ANY(%s::text[])
+    """,
+    "worktree": "SELECT id::text FROM public.worktrees WHERE id = ANY(%s::uuid[])",
+}
+"""Which of these rows there are; of tables, which of these have any."""
 
 AS_IT_IS = """
 INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
@@ -88,7 +144,7 @@ VALUES (
     %(project_id)s::uuid,
     %(entity_id)s::uuid,
     %(host_id)s::uuid,
-    %(told)s::jsonb || '{"changed": {}}'
+    %(told)s::jsonb - 'loser' || '{"changed": {}}'
 )
 """
 # One by one, since a sequence that is set while writers take from it may hand out an id twice.
@@ -129,7 +185,7 @@ async def standing(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> tuple[
 
     What told that a row is gone is neither where it is so. Raises `Unavailable`.
     """
-    last = {(phantom.entity, phantom.row): phantom for phantom in phantoms if phantom.entity in ROW and phantom.row}
+    last = {(phantom.entity, phantom.row): phantom for phantom in phantoms if phantom.entity in THERE and phantom.row}
     there: set[str] = set()
     with translated():
         found = await conn.execute(DONE, [[phantom.event_id for phantom in last.values()], ACTOR])
@@ -142,7 +198,7 @@ async def standing(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> tuple[
 
 
 def _is_last(phantom: Phantom, entity: str) -> bool:
-    """Whether it told that a row of this entity is gone."""
+    """Whether it told that a row of this entity, or all of a table, are gone."""
     return (phantom.entity, phantom.action) == (entity, LAST[entity])
 
 
@@ -153,9 +209,9 @@ async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Comp
     that never saw the phantoms hands out their ids again: these are passed, so that what is written has a higher
     `sequence` than what it takes back.
     """
-    order = list(ROW)
+    order = ["host", *EMPTIED, *ROW]
     left, _ = await standing(conn, phantoms)
-    left.sort(key=lambda phantom: order.index(phantom.entity))
+    left.sort(key=lambda one: order.index(one.row or "" if one.entity == "registry" else one.entity))
     gone: list[Phantom] = []
     written: list[Compensated] = []
     with translated():
@@ -164,9 +220,8 @@ async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Comp
                 highest = max(phantom.outbox_id for phantom in phantoms)
                 await conn.execute(BEYOND, {"highest": Int8(highest), "most": Int8(MOST_PASSED)})
             for phantom in left:
-                action = FIRST[phantom.entity] if _is_last(phantom, phantom.entity) else "updated"
-                if await _tell(conn, phantom, action):
-                    written.append(Compensated(phantom, f"{phantom.entity}.{action}"))
+                if event := await _tell(conn, phantom):
+                    written.append(Compensated(phantom, event))
                 else:
                     gone.append(phantom)
             for phantom in reversed(gone):
@@ -174,15 +229,31 @@ async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Comp
     return written
 
 
-async def _tell(conn: AsyncConnection, phantom: Phantom, action: str) -> bool:
-    """Tell the row as it is; returns whether there is one."""
-    told = "{}" if action != "updated" else exact.dumps(phantom.data or {}).decode()
-    values: dict[str, Any] = {"id": phantom.row, "entity": phantom.entity, "action": action, "told": told}
-    await conn.execute(LOCK[phantom.entity], values)
+async def _tell(conn: AsyncConnection, phantom: Phantom) -> str:
+    """Tell rows as they are; returns `entity.action` of the first event, and nothing where there is no such row."""
     await conn.execute(CAUSE, [phantom.event_id, ACTOR])
-    query = f"{AS_IT_IS}{ROW[phantom.entity]}) AS row"
-    done = await conn.execute(query.encode(), values | {"columns": _columns(phantom.entity)})
-    return done.rowcount == 1
+    is_first = _is_last(phantom, phantom.entity)
+    told = exact.dumps({} if is_first else phantom.data or {}).decode()
+    written = ""
+    for entity, those in _rows(phantom):
+        action = FIRST[entity] if is_first else "updated"
+        values: dict[str, Any] = {"id": phantom.row, "entity": entity, "action": action, "told": told}
+        await conn.execute(f"{LOCK[entity]} WHERE {those} FOR SHARE".encode(), values)
+        query = f"{AS_IT_IS}{ROW[entity]} WHERE {those}) AS row"
+        done = await conn.execute(query.encode(), values | {"columns": _columns(entity)})
+        if done.rowcount and not written:
+            written = f"{entity}.{action}"
+    return written
+
+
+def _rows(phantom: Phantom) -> list[tuple[str, str]]:
+    """What to tell for it: entities, each with which of its rows."""
+    if phantom.entity == "registry":
+        return [(entity, "true") for entity in EMPTIED[phantom.row or ""]]
+    rows = [(phantom.entity, KEY[phantom.entity])]
+    if _is_last(phantom, "project"):  # its places went with it, and nothing was told of them
+        rows.append(("project_host", "place.project_id = %(id)s::uuid"))
+    return rows
 
 
 async def _tell_gone(conn: AsyncConnection, phantom: Phantom) -> Compensated:
@@ -208,9 +279,17 @@ async def _tell_gone(conn: AsyncConnection, phantom: Phantom) -> Compensated:
 def _columns(entity: str) -> list[str]:
     """What `changed` may name."""
     # Here, since doctor, and with it serve, needs no model of an event.
+    from registry.events.host import HostChanges
     from registry.events.project import ProjectChanges
+    from registry.events.project_host import ProjectHostChanges
     from registry.events.worktree import WorktreeChanges
     from registry.events.worktree_type import WorktreeTypeChanges
 
-    changes = {"project": ProjectChanges, "worktree": WorktreeChanges, "worktree_type": WorktreeTypeChanges}
+    changes = {
+        "host": HostChanges,
+        "worktree_type": WorktreeTypeChanges,
+        "project": ProjectChanges,
+        "project_host": ProjectHostChanges,
+        "worktree": WorktreeChanges,
+    }
     return sorted(get_type_hints(changes[entity]))

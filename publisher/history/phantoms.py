@@ -28,7 +28,7 @@ from registry.broker.errors import translated_nats
 from registry.broker.stream import bound_subjects
 from registry.errors import Conflict, Invalid, NotFound
 from registry.events.envelope import attributes_of
-from registry.events.filter import what_happened
+from registry.events.filter import DEFAULT_HOST, what_happened
 from registry.profiles.profile import Profile, spoken
 from registry.validation import printable
 
@@ -93,10 +93,17 @@ class Phantom(NamedTuple):
 
     @property
     def row(self) -> str | None:
-        """Id of the row: a UUID, or the number of a worktree type; None where the event does not tell."""
-        if self.entity != "worktree_type":
-            return self.entity_id
-        return None if self.data is None else str(self.data["type_id"])
+        """What it is about: an id of a row, the number of a worktree type, the name of a table that was truncated.
+
+        A place has the ids of its project and host, with a blank between. None where the event does not tell.
+        """
+        if self.entity == "worktree_type":
+            return None if self.data is None else str(self.data["type_id"])
+        if self.entity == "project_host":
+            return None if self.entity_id is None else f"{self.entity_id} {self.host_id or DEFAULT_HOST}"
+        if self.entity == "registry":
+            return str(self.data.get("table")) if self.action == "truncated" and self.data is not None else None
+        return self.entity_id
 
 
 async def phantoms_of(conn: AsyncConnection, client: Client, settings: Settings, known: Known) -> list[Phantom]:

@@ -16,10 +16,13 @@ from publisher.doctor import examine
 from publisher.doctor.findings import Finding
 from publisher.history import compensation, phantoms
 from publisher.outbox.known import known_stream
+from registry.events import parse
+from registry.history.state import State
 from tests.support.cli.forked import run
 from tests.support.world import World
 
 BEYOND = 2**62
+PLACE = "SELECT use_host('laptop'), place_project(%s, caller_host_id(), '/laptop/trunk-main')"
 ID = "0f6e1f0c-5a59-4f08-8f5c-0f1f6a1e2b3c"
 OF_A_TYPE = {"type": "imi.worktree_type.updated.v1", "subject": "worktree_type"}
 NO_EVENTS: list[dict[str, Any]] = [
@@ -159,6 +162,73 @@ async def test_what_takes_a_phantom_of_a_worktree_back_is_of_its_host(world: Wor
 
     written = world.rows("SELECT action, host_id FROM outbox WHERE actor = %s ORDER BY id", compensation.ACTOR)
     assert written == [("updated", host), ("deleted", host)]
+
+
+async def test_after_a_truncate_that_is_a_phantom_each_row_is_told_again(world: World) -> None:
+    async with world.relay():
+        (project,) = world.write(1, 1, 0)
+        world.rows(PLACE, project)
+        await world.drained()
+    truncated = {"type": "imi.registry.truncated.v1", "subject": "registry"}
+    tables = ("worktrees", "projects", "worktree_types", "agent_activities")
+    await publish(world, *({**truncated, "data": {"table": table}} for table in tables))
+    assert not (await about_phantoms(world)).is_well
+
+    _, written = await compensation.run(world.settings(), compensate=True)
+
+    assert [one.event for one in written] == ["worktree_type.added", "project.registered", "worktree.created"]
+    counts = dict(
+        world.rows("SELECT entity, count(*) FROM outbox WHERE actor = %s GROUP BY entity", compensation.ACTOR)
+    )
+    assert counts == {"worktree_type": 6, "project": 1, "project_host": 1, "worktree": 1}
+    assert (await about_phantoms(world)).is_well
+    assert (await compensation.run(world.settings(), compensate=True))[1] == []
+    async with world.relay():
+        await world.drained()
+    state = State()
+    for message in await world.published():
+        state.apply(orjson.dumps(message.envelope))
+    assert [len(rows) for rows in (state.types, state.projects, state.worktrees)] == [6, 1, 1]
+
+
+async def test_phantoms_of_hosts_and_places_are_taken_back(world: World) -> None:
+    # given: what is there and was told to be gone, and the other way round; a project takes its places along
+    async with world.relay():
+        (project,) = world.write(1, 0, 0)
+        world.rows(PLACE, project)
+        await world.drained()
+    ((host,),) = world.rows("SELECT host_id::text FROM project_hosts")
+    place = {"subject": f"project_host/{project}"}
+    there, gone = ({"hostid": id_, "data": {"host_id": id_, "trunk_path": "/other"}} for id_ in (host, ID))
+    await publish(
+        world,
+        {**gone, "type": "imi.host.registered.v1", "subject": f"host/{ID}"},
+        {**there, "type": "imi.host.removed.v1", "subject": f"host/{host}"},
+        {**gone, **place, "type": "imi.project_host.added.v1"},
+        {**there, **place, "type": "imi.project_host.updated.v1"},
+        {"type": "imi.project.deleted.v1", "subject": f"project/{project}"},
+    )
+
+    await compensation.run(world.settings(), compensate=True)
+    async with world.relay():
+        await world.drained()
+
+    *told, place_removed, host_removed = (await world.published())[-6:]
+    for message in told:
+        parse(orjson.dumps(message.envelope))
+    assert [(message.envelope["type"], message.envelope.get("hostid")) for message in told] == [
+        ("imi.host.registered.v1", host),
+        ("imi.project.registered.v1", None),
+        ("imi.project_host.added.v1", host),
+        ("imi.project_host.updated.v1", host),
+    ]
+    assert told[-1].envelope["data"]["changed"] == {"trunk_path": "/other"}
+    assert [message.envelope["type"] for message in (place_removed, host_removed)] == [
+        "imi.project_host.removed.v1",
+        "imi.host.removed.v1",
+    ]
+    assert {place_removed.envelope["hostid"], host_removed.envelope["hostid"]} == {ID}
+    assert (await about_phantoms(world)).is_well
 
 
 async def test_more_phantoms_than_a_service_looks_at_are_all_listed_and_taken_back(
