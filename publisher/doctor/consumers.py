@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -11,15 +13,20 @@ from nats.js.api import AckPolicy, ClusterInfo, ConsumerInfo
 
 from publisher.doctor.findings import Finding
 from publisher.settings import Settings, profile_of
-from publisher.stream.consumers import durable_consumers, lag_of
+from publisher.stream.consumers import Lag, durable_consumers, lag_of
 from publisher.stream.event_stream import EventStream
 from publisher.stream.replicas import replicas_away
 from publisher.stream.shared_stream import SharedStream
 from registry.broker.errors import translated_nats
+from registry.broker.pull import delivered_of
 from registry.errors import Conflict, NotFound, Unprepared
 
 STUCK_SECONDS = 600.0
 """A consumer is named that has not finished an event so old."""
+AT_WORK_SECONDS = 60.0
+"""So long somebody may be at work at what it got last, and wait for nothing meanwhile."""
+LOOK_SECONDS = 1.0
+"""Then those are looked at once more for whose events nobody waits."""
 LISTED = 20
 
 
@@ -44,7 +51,11 @@ async def consumer_findings(client: Client, settings: Settings) -> list[Finding]
     if problem:
         findings.append(Finding(False, problem, is_hindrance=False))
     for consumer in consumers:
-        findings += [*lossy(consumer), *await _stuck(jetstream, stream.name, consumer)]
+        findings += lossy(consumer)
+    lags = [(consumer, await lag_of(jetstream, stream.name, consumer)) for consumer in consumers]
+    stuck = [(consumer, lag) for consumer, lag in lags if lag.oldest_seconds and lag.oldest_seconds >= STUCK_SECONDS]
+    read = await _read(jetstream, stream.name, [consumer for consumer, _ in stuck])
+    findings += [_stuck(stream.name, consumer, lag, is_read=consumer.name in read) for consumer, lag in stuck]
     return findings[:LISTED]
 
 
@@ -78,17 +89,41 @@ def lossy(consumer: ConsumerInfo) -> Iterator[Finding]:
         )
 
 
-async def _stuck(jetstream: JetStreamContext, stream: str, consumer: ConsumerInfo) -> list[Finding]:
-    lag = await lag_of(jetstream, stream, consumer)
-    if not lag.oldest_seconds or lag.oldest_seconds < STUCK_SECONDS:
-        return []
+async def _read(jetstream: JetStreamContext, stream: str, consumers: list[ConsumerInfo]) -> set[str]:
+    """Names of those that somebody reads. Between two requests a reader waits for nothing, so they are looked at twice.
+
+    Raises `Unavailable`.
+    """
+    quiet = [consumer for consumer in consumers if not _is_read(consumer)]
+    read = {consumer.name for consumer in consumers} - {consumer.name for consumer in quiet}
+    if quiet:
+        await asyncio.sleep(LOOK_SECONDS)
+    for consumer in quiet:
+        with suppress(NotFound), translated_nats(f"cannot look at consumer {consumer.name} of stream {stream}"):
+            later = await jetstream.consumer_info(stream, consumer.name)
+            if _is_read(later) or delivered_of(later) != delivered_of(consumer):
+                read.add(consumer.name)
+    return read
+
+
+def _is_read(consumer: ConsumerInfo) -> bool:
+    """Whether somebody waits for its events, or has got one just now and may be at work at it."""
+    if consumer.config.deliver_subject:
+        return bool(consumer.push_bound)
+    last = consumer.delivered.last_active if consumer.delivered is not None else None
+    return bool(consumer.num_waiting) or (
+        last is not None and (datetime.now(UTC) - last).total_seconds() < AT_WORK_SECONDS
+    )
+
+
+def _stuck(stream: str, consumer: ConsumerInfo, lag: Lag, *, is_read: bool) -> Finding:
     left = lag.pending + lag.unacknowledged
     events = "1 event" if left == 1 else f"{left:,} events"
     why = (
         "it is read, so its handler fails or hangs: see the log of its component"
-        if consumer.num_waiting
+        if is_read
         else f"nobody reads it: start its component, or nats consumer rm {stream} {consumer.name}"
     )
     since = timedelta(seconds=round(lag.oldest_seconds))
     said = f"consumer {consumer.name} is {events} behind, the oldest of {since} ago"
-    return [Finding(False, f"{said}; {why}", is_hindrance=False)]
+    return Finding(False, f"{said}; {why}", is_hindrance=False)

@@ -38,11 +38,12 @@ async def lag_of(jetstream: JetStreamContext, stream: str, info: ConsumerInfo) -
     if not pending + unacknowledged:
         return Lag(0, 0, 0)
     floor = info.ack_floor.stream_seq if info.ack_floor is not None else 0
-    try:
-        with translated_nats(f"cannot read stream {stream}"):
-            subject = info.config.filter_subject or ">"
-            oldest = await jetstream.get_msg(stream, seq=floor + 1, subject=subject, next=True)
-    except NotFound:  # removed meanwhile
-        return Lag(pending, unacknowledged, 0)
-    since = datetime.now(UTC) - oldest.time if oldest.time is not None else None
-    return Lag(pending, unacknowledged, max(since.total_seconds(), 0) if since is not None else 0)
+    since: datetime | None = None
+    for subject in [info.config.filter_subject] if info.config.filter_subject else info.config.filter_subjects or [">"]:
+        try:
+            with translated_nats(f"cannot read stream {stream}"):
+                time = (await jetstream.get_msg(stream, seq=floor + 1, subject=subject, next=True)).time
+        except NotFound:  # removed meanwhile, or there is none on this one of several
+            continue
+        since = time if since is None or (time is not None and time < since) else since
+    return Lag(pending, unacknowledged, max((datetime.now(UTC) - since).total_seconds(), 0) if since is not None else 0)

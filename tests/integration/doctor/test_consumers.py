@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from publisher.doctor import consumers as looked_at
 from publisher.doctor import examine
 from publisher.doctor.consumers import cluster, consumer_findings
+from publisher.stream.consumers import lag_of
 from registry.broker.errors import is_leaderless
+from registry.concurrency.tasks import end
 from registry.errors import Unavailable
 from tests.support.nats.cluster import cluster as running_cluster
 from tests.support.nats.reading import connected
@@ -53,6 +56,7 @@ async def test_a_consumer_whose_handler_hangs_is_told_from_one_that_nobody_reads
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looked_at, "STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(looked_at, "AT_WORK_SECONDS", 0.0)
     await given(world, max_ack_pending=1)
     subscription = await world.nats.jetstream().pull_subscribe_bind("board", world.stream)
     await subscription.fetch(1, timeout=10)
@@ -64,6 +68,68 @@ async def test_a_consumer_whose_handler_hangs_is_told_from_one_that_nobody_reads
     finally:
         waiting.cancel()
     assert len(lines) == 1
+
+
+async def test_who_is_at_work_at_what_it_fetched_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looked_at, "STUCK_SECONDS", 0.0)
+    await given(world)
+    subscription = await world.nats.jetstream().pull_subscribe_bind("board", world.stream)
+    await subscription.fetch(1, timeout=10)
+    (line,) = await found(world)
+    assert "its handler fails or hangs" in line
+
+
+async def test_who_fetches_again_and_again_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looked_at, "STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(looked_at, "AT_WORK_SECONDS", 0.0)
+    await given(world)
+    subscription = await world.nats.jetstream().pull_subscribe_bind("board", world.stream)
+
+    async def work() -> None:
+        while True:
+            for message in await subscription.fetch(1, timeout=10):
+                await message.nak()
+            await asyncio.sleep(0.05)
+
+    working = asyncio.create_task(work())
+    try:
+        (line,) = await found(world)
+    finally:
+        await end([working])
+    assert "its handler fails or hangs" in line
+
+
+async def test_a_consumer_to_which_events_are_pushed_is_read_while_somebody_listens(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looked_at, "STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(looked_at, "LOOK_SECONDS", 0.0)
+    await given(world, deliver_subject=(inbox := world.nats.new_inbox()))
+    listener = await world.nats.subscribe(inbox)
+    async with asyncio.timeout(10):
+        while "its handler fails or hangs" not in (await found(world))[0]:
+            await asyncio.sleep(0.02)
+        await listener.unsubscribe()
+        while "nobody reads it" not in (await found(world))[0]:
+            await asyncio.sleep(0.02)
+
+
+async def test_of_several_filters_the_oldest_event_of_any_counts_and_no_other(world: World) -> None:
+    events = f"{world.prefix}.evt.v1"
+    await given(world, filter_subjects=[f"{events}.registry.>", f"{events}.worktree_type.>"])
+    async with world.relay():
+        world.rows("UPDATE worktree_types SET description = name RETURNING 1")
+        await world.drained()
+    jetstream = world.nats.jetstream()
+    info = await jetstream.consumer_info(world.stream, "board")
+    last = (await jetstream.stream_info(world.stream)).state.last_seq
+    first = await jetstream.get_msg(world.stream, last - 5)
+
+    lag = await lag_of(jetstream, world.stream, info)
+
+    assert first.time is not None
+    assert lag.pending == 6
+    assert 0 < lag.oldest_seconds <= (datetime.now(UTC) - first.time).total_seconds()
 
 
 async def test_consumers_that_lose_events_by_their_settings_are_named(world: World) -> None:
