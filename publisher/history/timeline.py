@@ -26,6 +26,7 @@ LIMIT %(limit)s
 
 BIRTHS = {"registered", "created"}
 DEATHS = {"deleted"}
+NOT_OF_THE_ROW = {"changed", "loser", "backfill"}
 
 
 class Change(NamedTuple):
@@ -59,24 +60,20 @@ class Timeline:
     def as_of(self, time: datetime) -> dict[str, Any] | None:
         """Its fields at that time; None when it was deleted by then.
 
-        Raises `NotFound` for a time before it was there, or before the history that is kept.
+        Raises `NotFound` for a time before it was there, or before the history that is kept, and where the event that
+        tells cannot be read.
         """
-        changes = [change for change in self.changes if change.data]
-        if not changes:
-            raise NotFound(f"no event of {self.entity} {self.id} that can be read is kept")
-        before = list(takewhile(lambda change: change.time <= time, changes))
-        if before:
-            last = before[-1]
-            return None if last.row.action in DEATHS else _state(last.data)
-        first = changes[0]
-        if first.row.action in BIRTHS:
-            raise NotFound(f"{self.entity} {self.id} was not there before {first.time.isoformat()}")
-        # All events of one transaction tell the row as it was after their statement: undo what they tell, last first.
-        together = [change for change in changes if change.row.transaction_id == first.row.transaction_id]
-        state = _state(together[-1].data)
-        for change in reversed(together):
-            state |= {name: before for name, before, _ in change.fields}
-        return state
+        before = list(takewhile(lambda change: change.time <= time, self.changes))
+        if not before:
+            raise NotFound(nothing_before(self.entity, self.id, self.changes[0]))
+        last = before[-1]
+        if last.row.action in DEATHS:
+            return None
+        if not last.data:
+            raise NotFound(
+                f"the data of event {last.row.id}, which tells what {self.entity} {self.id} was, is not kept"
+            )
+        return state_of(last.data)
 
 
 async def read(database_url: str, entity: str, entity_id: UUID) -> Timeline:
@@ -88,7 +85,22 @@ async def read(database_url: str, entity: str, entity_id: UUID) -> Timeline:
         rows = [row async for row in every_row(conn, EVENTS, {"entity": entity, "id": entity_id})]
     if not rows:
         raise NotFound(f"no event of {entity} {entity_id} is kept")
-    return Timeline(entity, str(entity_id), [Change(row, _data(row)) for row in rows])
+    return Timeline(entity, str(entity_id), [change_of(row) for row in rows])
+
+
+def nothing_before(entity: str, id_: str, first: Change) -> str:
+    """Why it is not known what a thing was before the first event that is kept of it."""
+    since, loser = first.time.isoformat(), first.data.get("loser")
+    if isinstance(loser, dict) and loser.get("remote_origin") == first.data.get("remote_origin"):
+        return f"{entity} {id_} was {entity} {loser.get('project_id')} before {since}"
+    if first.row.action in BIRTHS and "backfill" not in first.data:
+        return f"{entity} {id_} was not there before {since}"
+    return f"what {entity} {id_} was before {since} is not kept"
+
+
+def change_of(row: OutboxRow) -> Change:
+    """An event of the outbox, with its data read."""
+    return Change(row, _data(row))
 
 
 def _data(row: OutboxRow) -> dict[str, Any]:
@@ -99,5 +111,6 @@ def _data(row: OutboxRow) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _state(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if name != "changed"}
+def state_of(data: dict[str, Any]) -> dict[str, Any]:
+    """The row that an event tells."""
+    return {name: value for name, value in data.items() if name not in NOT_OF_THE_ROW}

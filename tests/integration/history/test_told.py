@@ -61,7 +61,36 @@ async def test_the_state_at_every_time_is_the_one_of_then(database: str) -> None
         told.as_of(moments[0] - timedelta(days=1))
 
     kept = timeline.Timeline("project", str(project), told.changes[2:])  # as retention leaves it
-    assert (kept.as_of(moments[0]) or {})["name"] == "n1"
+    assert (kept.as_of(moments[2]) or {})["name"] == "n2"
+    with pytest.raises(NotFound, match=f"what project {project} was before .* is not kept"):
+        kept.as_of(moments[0])
+
+
+async def test_a_state_that_no_event_tells_is_not_made_up(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        (project,) = conn.execute("SELECT register_project('p', 'git@github.com:a/b.git')").fetchone() or ("",)
+        conn.execute("SELECT adopt_project_id(%s, %s)", [project, adopted := uuid4()])
+        conn.execute("UPDATE projects SET name = 'q'")
+    first, last = (await timeline.read(database, "project", adopted)).changes
+    told = timeline.Timeline("project", str(adopted), [first, last._replace(data={})])  # as one that cannot be read
+
+    assert (told.as_of(first.time) or {}).keys() == last.data.keys() - {"changed"}
+    with pytest.raises(NotFound, match=f"project {adopted} was project {project} before"):
+        told.as_of(first.time - timedelta(seconds=1))
+    with pytest.raises(NotFound, match=f"the data of event {last.row.id}, .*, is not kept"):
+        told.as_of(last.time)
+
+
+async def test_what_an_event_tells_late_may_have_been_otherwise_before(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        (project,) = conn.execute("SELECT register_project('p', 'git@github.com:a/b.git')").fetchone() or ("",)
+    (first,) = (await timeline.read(database, "project", project)).changes
+    late = first._replace(data=first.data | {"backfill": True})  # as an upgrade writes it
+    told = timeline.Timeline("project", str(project), [late])
+
+    assert "backfill" not in (told.as_of(late.time) or {})
+    with pytest.raises(NotFound, match="is not kept"):
+        told.as_of(late.time - timedelta(seconds=1))
 
 
 async def test_what_has_no_event_is_not_found(database: str) -> None:

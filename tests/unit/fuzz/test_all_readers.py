@@ -14,10 +14,6 @@ NOT_FOREIGN = {
         *("publisher/history/timeline.py: Change.time", "publisher/history/timeline.py: _data"),
         *("publisher/outbox/rows.py: _whole", "publisher/relay/ages.py: EventAges.observe"),
         "publisher/outbox/doorbell.py: Doorbell._take",
-        *(
-            "publisher/web/console/sources/story.py: state_before",
-            "publisher/web/console/sources/story.py: state_behind",
-        ),
     },
     "a file of `up`, in a folder that it has found to be its owner's alone": {
         *("publisher/embedded/endpoints.py: of_running", "publisher/embedded/place.py: small_text"),

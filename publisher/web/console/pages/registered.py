@@ -135,10 +135,10 @@ async def _as_of(request: Request, found: story.Story, asked: str) -> dict[str, 
     if line is not None:
         return await _behind(request, line.id, time)
     try:
-        values = await story.state_before(console_of(request).database, found, time)
-    except NotFound as error:
-        return {"fields": [], "said": str(error), "chosen": 0, "time": time}
-    return {"fields": _fields(values, {}), "said": "", "chosen": 0, "time": time}
+        said = await story.nothing_before(console_of(request).database, found)
+    except NotFound as error:  # removed meanwhile
+        said = str(error)
+    return {"fields": [], "said": said, "chosen": 0, "time": time}
 
 
 def _fields(values: dict[str, Any] | None, changed: dict[str, Any]) -> list[tuple[str, str, bool, str]]:

@@ -7,11 +7,11 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from publisher.history.timeline import BIRTHS, DEATHS, Change, Timeline
+from publisher.history import timeline
+from publisher.history.timeline import DEATHS, change_of, state_of
 from publisher.outbox import record
 from publisher.web.console.sources.database import Connection, Database
 from publisher.web.console.sources.lines import COLUMNS, SAID, SMALL, Line
-from registry import exact
 from registry.errors import NotFound
 from registry.events.filter import EventFilter
 from registry.events.message import OutboxRow
@@ -34,19 +34,6 @@ FROM (
 {SMALL}
 ORDER BY event.id DESC
 """
-
-TOGETHER = """
-SELECT event.id
-FROM public.outbox AS event
-WHERE event.id >= %(first)s AND event.id < %(first)s + 10000
-    AND event.entity = %(entity)s AND event.entity_id = %(id)s::uuid
-    AND event.transaction_id = (SELECT transaction_id FROM public.outbox WHERE id = %(first)s)
-ORDER BY event.id
-"""
-
-
-class _Id(NamedTuple):
-    id: int
 
 
 @dataclass(frozen=True)
@@ -88,26 +75,19 @@ async def state_behind(database: Database, outbox_id: int) -> State:
     (row,) = await _rows(database, [outbox_id]) or (None,)
     if row is None or row.data is None:
         raise NotFound(f"the data of event {outbox_id} is not kept, cannot be read, or is too large to be shown")
-    data = exact.loads(row.data)
-    changed = data.pop("changed", None) if isinstance(data, dict) else None
-    return State(None if row.action in DEATHS else data, changed if isinstance(changed, dict) else {})
+    change = change_of(row)
+    values = None if row.action in DEATHS else state_of(change.data)
+    return State(values, {name: before for name, before, _ in change.fields})
 
 
-async def state_before(database: Database, story: Story, time: datetime) -> dict[str, Any] | None:
-    """What it was like at a time before the first event that is kept.
-
-    Raises `NotFound` when it was not there, or the story is longer than what is shown of it.
-    """
-    first = story.lines[-1]
+async def nothing_before(database: Database, story: Story) -> str:
+    """Why nothing is shown of a time before its first event. Raises `NotFound`, `Unavailable`."""
     if not story.is_whole:
-        raise NotFound(f"the latest {MOST_EVENTS} events are shown; imi-registry history show tells of all")
-    if first.action in BIRTHS:
-        raise NotFound(f"{story.entity} {story.id} was not there before {first.occurred_at.isoformat()}")
-    values = {"first": first.id, "entity": story.entity, "id": story.id}
-    ids = [found.id for found in await database.rows(_Id, TOGETHER, values)]
-    rows = await _rows(database, ids)
-    changes = [Change(row, exact.loads(row.data)) for row in rows if row.data]
-    return Timeline(story.entity, story.id, changes).as_of(time)
+        return f"the latest {MOST_EVENTS} events are shown; imi-registry history show tells of all"
+    (row,) = await _rows(database, [story.lines[-1].id]) or (None,)
+    if row is None:
+        raise NotFound(f"no event of {story.entity} {story.id} is kept")
+    return timeline.nothing_before(story.entity, story.id, change_of(row))
 
 
 async def _rows(database: Database, ids: list[int]) -> list[OutboxRow]:
