@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -60,16 +61,8 @@ async def _ask_one(request: Request) -> Response:
     where, number = _named(request)
     letter = await letters.letter_of(console_of(request), where, number)
     deed = _deed(request)
-    question = f"{ASKED[deed]}: dead letter {number}?"
-    return page(
-        request,
-        "dead_letters/confirm.html",
-        question=question,
-        about=letter.reason,
-        action=request.url.path,
-        fields={},
-        verb=ASKED[deed],
-    )
+    question = f"{ASKED[deed]}: dead letter {number} of {_whose(where)}?"
+    return _ask(request, question, about=letter.reason, action=request.url.path, verb=ASKED[deed])
 
 
 async def _ask_all(request: Request) -> Response:
@@ -78,18 +71,15 @@ async def _ask_all(request: Request) -> Response:
     found = await letters.page_of(console_of(request), where, text, after)
     more, behind = "" if found.is_whole else " at least", f" behind number {after}" if after else ""
     having = f' with "{text}"' if text else ""
-    question = f"{ASKED[deed]}: all{more} {found.matching} dead letters{behind}{having}?"
-    fields = {"of": where, "q": text, "after": str(after), "last": str(found.last)}
+    question = f"{ASKED[deed]}: all{more} {found.matching} dead letters of {_whose(where)}{behind}{having}?"
+    meant = urlencode({"of": where, "q": text, "after": after, "last": found.last})
     about = f"Up to {letters.MOST_AT_ONCE} at once; those that come from now on are not meant."
-    return page(
-        request,
-        "dead_letters/confirm.html",
-        question=question,
-        about=about,
-        action=request.url.path,
-        fields=fields,
-        verb=ASKED[deed],
-    )
+    return _ask(request, question, about=about, action=f"{request.url.path}?{meant}", verb=ASKED[deed])
+
+
+def _ask(request: Request, question: str, **values: Any) -> Response:
+    """A question. All that is meant is in the URL of its form: who has to sign in first is asked the same again."""
+    return page(request, "dead_letters/confirm.html", question=question, **values)
 
 
 async def _do_one(request: Request) -> Response:
@@ -106,10 +96,10 @@ async def _do_one(request: Request) -> Response:
 
 
 async def _do_all(request: Request) -> Response:
-    session, fields = await acting(request)
-    console, deed = console_of(request), _deed(request)
-    where, text = fields.get("of", letters.COMMANDS), _text(fields.get("q", ""))
-    among = range(_after(fields) + 1, number_of(fields.get("last", ""), "last") + 1)
+    session, _ = await acting(request)
+    console, deed, meant = console_of(request), _deed(request), request.query_params
+    where, text = meant.get("of", letters.COMMANDS), _text(meant.get("q", ""))
+    among = range(_after(meant) + 1, number_of(meant.get("last", ""), "last") + 1)
     what, about = f"dead letters: {deed} all", f'{where} with "{text}"' if text else where
     done: list[int] = []
     try:
@@ -126,6 +116,10 @@ async def _do_all(request: Request) -> Response:
 def _back(where: str, text: str, told: str) -> Response:
     query = urlencode({name: value for name, value in {"of": where, "q": text, "told": told}.items() if value})
     return RedirectResponse(f"/dead-letters?{query}", status_code=303, headers=HEADERS)
+
+
+def _whose(where: str) -> str:
+    return "commands" if where == letters.COMMANDS else f"subscription {where}"
 
 
 def _named(request: Request) -> tuple[str, int]:

@@ -28,7 +28,16 @@ async def _start(request: Request) -> Response:
         raise NotFound(f"{printable(kind)} is no proof")
     console.proofs.start(kind, session.name)
     console.log.note(session.name, "proof started", kind, "done")
+    return await _all(request)
+
+
+async def _all(_: Request) -> Response:
+    """Where somebody goes on who was asked to sign in for one."""
     return RedirectResponse("/proof", status_code=303, headers=HEADERS)
 
 
-ROUTES = [Route("/proof", _proof, methods=["GET"]), Route("/proof/{kind}", _start, methods=["POST"])]
+ROUTES = [
+    Route("/proof", _proof, methods=["GET"]),
+    Route("/proof/{kind}", _all, methods=["GET"]),
+    Route("/proof/{kind}", _start, methods=["POST"]),
+]

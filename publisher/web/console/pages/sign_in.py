@@ -53,6 +53,11 @@ def _form(request: Request, to: str, *, wrong: bool = False) -> Response:
 async def _sign_out(request: Request) -> Response:
     session, _ = await acting(request)
     console_of(request).log.note(session.name, "signed out", "", "done")
+    return await _is_out(request)
+
+
+async def _is_out(_: Request) -> Response:
+    """Where somebody goes on whose session was over before."""
     return RedirectResponse("/", status_code=303, headers=HEADERS)
 
 
@@ -73,6 +78,7 @@ def _own_path(path: str) -> str:
 ROUTES = [
     Route("/sign-in", _shown, methods=["GET"]),
     Route("/sign-in", _sent, methods=["POST"]),
+    Route("/sign-out", _is_out, methods=["GET"]),
     Route("/sign-out", _sign_out, methods=["POST"]),
     Route("/log", _log),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlencode
 
 import pytest
 
@@ -126,6 +127,16 @@ async def test_a_form_needs_the_session_and_a_page_of_ours(world: World) -> None
         assert (await visitor.post("/sign-out", form, **{"Sec-Fetch-Site": "same-site"})).status == 403
         assert (await visitor.post("/sign-out", form, **{"Sec-Fetch-Site": "cross-site"})).status == 403
         assert (await visitor.post("/sign-out", form)).status == 303
+
+
+@pytest.mark.parametrize(("path", "leads_to"), [("/proof/audit", "/proof"), ("/sign-out", "/")])
+async def test_who_signs_in_after_a_refused_form_goes_on_at_a_page(world: World, path: str, leads_to: str) -> None:
+    async with served(world, works=False) as (visitor, _):
+        refused = await visitor.post(path, {})
+        assert refused.status == 403
+        assert f'href="/sign-in?{urlencode({"to": path})}"' in refused.text
+        found = await visitor.get(path)
+        assert (found.status, found.headers["location"]) == (303, leads_to)
 
 
 async def test_after_signing_in_nobody_is_sent_elsewhere(world: World) -> None:

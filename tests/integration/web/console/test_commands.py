@@ -61,7 +61,9 @@ async def test_what_breaks_a_rule_is_not_sent(world: World) -> None:
 async def test_without_a_session_nothing_is_sent(world: World) -> None:
     async with served(world) as (visitor, _):
         assert (await visitor.post("/commands/send", NEW)).status == 403
-        assert "To send it you need a session" in (await visitor.get("/commands/send")).text
+        text = (await visitor.get("/commands/send?name=worktree.claim")).text
+        assert "To send it you need a session" in text
+        assert 'action="/commands/send?name=worktree.claim"' in text, "who has to sign in comes back to it"
         assert world.rows("SELECT count(*) FROM projects") == [(0,)]
 
 

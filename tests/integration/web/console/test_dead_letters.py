@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 from uuid import uuid4
 
@@ -45,6 +46,12 @@ def numbers_in(text: str) -> list[str]:
     return re.findall(r'href="/dead-letters/commands/(\d+)">\d', text)
 
 
+def asked_in(text: str) -> str:
+    """Where the form of a question is sent."""
+    (path,) = re.findall(r'action="(/dead-letters/all/[^"]*)"', text)
+    return unescape(path)
+
+
 async def waiting(world: World) -> int:
     return await DeadLetters(world.nats, world.profile, world.settings()).count()
 
@@ -80,7 +87,7 @@ async def test_one_is_dropped_after_a_question(world: World) -> None:
         await visitor.until("/dead-letters", "it was tried in vain")
         await visitor.sign_in()
         question = await visitor.get("/dead-letters/commands/1/drop")
-        assert "Drop for good: dead letter 1?" in question.text
+        assert "Drop for good: dead letter 1 of commands?" in question.text
         assert await waiting(world) == 2  # to ask is to do nothing
         await visitor.act("/dead-letters/commands/1/drop", {})
         assert numbers_in((await visitor.get("/dead-letters")).text) == ["2"]
@@ -92,11 +99,9 @@ async def test_all_that_match_are_dropped_and_no_other(world: World) -> None:
         await visitor.until("/dead-letters", "it was tried in vain")
         await visitor.sign_in()
         question = (await visitor.get("/dead-letters/all/drop?of=commands&q=RED")).text
-        assert "all 2 dead letters" in question
-        fields = dict(re.findall(r'type="hidden" name="(of|q|last)" value="([^"]*)"', question))
+        assert "all 2 dead letters of commands with" in question
         await bury(world, b"red 3")  # after the question: not meant
-        path = "/dead-letters/all/drop"
-        answer = await visitor.act(path, fields)
+        answer = await visitor.act(asked_in(question), {})
         text = (await visitor.get(answer.headers["location"])).text
         assert "2 dead letters dropped." in text
         assert numbers_in((await visitor.get("/dead-letters")).text) == ["2", "4"]
@@ -106,7 +111,7 @@ async def test_all_are_retried(world: World) -> None:
     await bury(world, *(registration(f"p{number}") for number in range(5)))
     async with served(world) as (visitor, _):
         await visitor.sign_in()
-        answer = await visitor.act("/dead-letters/all/retry", {"of": "commands", "q": "", "last": "5"})
+        answer = await visitor.act("/dead-letters/all/retry?of=commands&last=5", {})
         assert "5 dead letters sent once more." in (await visitor.get(answer.headers["location"])).text
         await world.commands_done()
         assert world.rows("SELECT count(*) FROM projects") == [(5,)]
@@ -130,7 +135,7 @@ async def test_what_was_done_before_nats_was_lost_is_told_and_stands_in_the_log(
         async with served(there, works=False) as (visitor, console):
             await visitor.until("/dead-letters", "it was tried in vain")
             await visitor.sign_in("ada")
-            answer = await visitor.act("/dead-letters/all/drop", {"of": "commands", "q": "", "last": "4"})
+            answer = await visitor.act("/dead-letters/all/drop?of=commands&last=4", {})
             assert (answer.status, "2 dead letters dropped, then: " in answer.text) == (503, True)
             _, who, what, about, outcome, is_well = console.log.latest()[0]
             assert (who, what, about, is_well) == ("ada", "dead letters: drop all", "commands", False)
@@ -152,9 +157,8 @@ async def test_letters_behind_those_that_one_look_reaches_are_found_and_dropped(
             text = (await visitor.get(further.replace("&amp;", "&"))).text
         (path,) = re.findall(r'href="(/dead-letters/all/drop\?[^"]*)"', text)
         question = (await visitor.get(path.replace("&amp;", "&"))).text
-        assert "all at least 1 dead letters behind number 2 with" in question
-        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', question))
-        answer = await visitor.act("/dead-letters/all/drop", fields)
+        assert "all at least 1 dead letters of commands behind number 2 with" in question
+        answer = await visitor.act(asked_in(question), {})
         assert "1 dead letters dropped." in (await visitor.get(answer.headers["location"])).text
         assert await waiting(world) == 2
 
@@ -167,7 +171,7 @@ async def test_what_was_found_in_time_is_done_and_the_rest_is_told(
     async with served(world, works=False) as (visitor, _):
         await visitor.until("/dead-letters", "it was tried in vain")
         await visitor.sign_in()
-        answer = await visitor.act("/dead-letters/all/drop", {"of": "commands", "q": "", "last": "3"})
+        answer = await visitor.act("/dead-letters/all/drop?of=commands&last=3", {})
         assert "1 dead letters dropped; there are more." in (await visitor.get(answer.headers["location"])).text
         assert await waiting(world) == 2
 
@@ -177,8 +181,9 @@ async def test_who_may_not_act_changes_nothing(world: World) -> None:
     async with served(world, works=False) as (visitor, _):
         await visitor.until("/dead-letters", "it was tried in vain")
         stranger = Visitor(visitor.port)
-        for path in ("/dead-letters/commands/1/drop", "/dead-letters/commands/1/retry", "/dead-letters/all/drop"):
-            assert (await stranger.post(path, {"of": "commands", "last": "1"})).status == 403
+        paths = ("/dead-letters/commands/1/drop", "/dead-letters/commands/1/retry")
+        for path in (*paths, "/dead-letters/all/drop?of=commands&last=1"):
+            assert (await stranger.post(path, {})).status == 403
             assert (await stranger.get(path)).status == 200  # the question, without a button
         await visitor.sign_in()
         assert (await visitor.post("/dead-letters/commands/1/drop", {"session": "0" * 64})).status == 403

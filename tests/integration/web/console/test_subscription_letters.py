@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from html import unescape
 
 import pytest
 from nats.js.api import ConsumerConfig
 
 from publisher.web.console.sources.readers import takes
 from registry.client import RegistryClient
+from tests.integration.web.console.test_dead_letters import asked_in, bury
 from tests.support.client.dead_letters import DURABLE, Choosy, letters
 from tests.support.client.subscriptions import change_projects, subscribed
 from tests.support.web.console import Visitor, served
@@ -88,17 +90,31 @@ async def test_all_that_match_and_no_other(world: World, client: RegistryClient,
         numbers = await buried(world, client, Choosy(1, 2, 3), 4)
         await visitor.sign_in("ada")
         # given those of events that changed something, the first one registered
-        path = f"/dead-letters/all/{deed}"
-        question = (await visitor.get(f"{path}?of={DURABLE}&q=PROJECT.UPDATED")).text
-        assert "all 2 dead letters" in question
-        fields = dict(re.findall(r'type="hidden" name="(of|q|last)" value="([^"]*)"', question))
-        answer = await visitor.act(path, fields)
+        question = (await visitor.get(f"/dead-letters/all/{deed}?of={DURABLE}&q=PROJECT.UPDATED")).text
+        assert f"all 2 dead letters of subscription {DURABLE} with" in question
+        answer = await visitor.act(asked_in(question), {})
         assert "2 dead letters" in (await visitor.get(answer.headers["location"])).text
         assert await done(client) == [("ada", action, number) for number in numbers[1:]]
         left = [letter async for letter in client.dead_letters.find(DURABLE)]
         asked = [letter.number for letter in left if letter.redelivery]
         assert asked == (numbers[1:] if deed == "retry" else [])
         assert numbers[0] in [letter.number for letter in left]
+
+
+async def test_who_signs_in_after_a_refused_form_is_asked_the_same_question_again(
+    world: World, client: RegistryClient
+) -> None:
+    async with served(world) as (visitor, _):
+        await buried(world, client, Choosy(1, 2), 3)
+        await bury(world, b"project.updated")
+        question = (await visitor.get(f"/dead-letters/all/drop?of={DURABLE}&q=project.updated")).text
+        refused = await visitor.act(asked_in(question), {})  # its session is over
+        (to,) = re.findall(r'class="button main" href="(/sign-in[^"]*)">Sign in', refused.text)
+        form = (await visitor.get(unescape(to))).text
+        (to,) = re.findall(r'name="to" value="([^"]*)"', form)
+        again = (await visitor.get(unescape(to))).text
+        assert f"all 1 dead letters of subscription {DURABLE} with" in again
+        assert asked_in(again) == asked_in(question)
 
 
 async def test_an_event_tells_who_is_past_it_who_waits_for_it_and_who_put_it_aside(
@@ -153,7 +169,7 @@ async def test_who_may_not_act_changes_nothing(world: World, client: RegistryCli
         stranger = Visitor(visitor.port)
         for deed in ("retry", "drop"):
             assert (await stranger.post(f"/dead-letters/{DURABLE}/{number}/{deed}", {})).status == 403
-            assert (await stranger.post(f"/dead-letters/all/{deed}", {"of": DURABLE, "last": "9"})).status == 403
+            assert (await stranger.post(f"/dead-letters/all/{deed}?of={DURABLE}&last=9", {})).status == 403
         (letter,) = await letters(client, 1)
         assert letter.redelivery is None
         assert await done(client) == []
