@@ -84,17 +84,19 @@ class DeadLetterDesk:
 
     @checked_arguments
     async def find(
-        self, durable: str | None = None, *, reason: str | None = None, **wanted: Any
+        self, durable: str | None = None, *, reason: str | None = None, after: int = 0, **wanted: Any
     ) -> AsyncIterator[DeadLetter]:
-        """Dead letters, of each subscription the oldest first; None means any.
+        """Dead letters behind number `after`, of each subscription the oldest first; None means any.
 
         `wanted` are fields of `EventFilter`; `reason` is a part of the error, in any case. Raises `Invalid`,
         `NotFound` when `durable` has none and never had, `Unavailable`.
         """
         matching = EventFilter.of(**wanted)
+        if after < 0:
+            raise Invalid(f"after: {after}: it must be 0 or more")
         for name in [durable] if durable is not None else await self.durables():
             try:
-                async for letter in self._stream(name).all():
+                async for letter in self._stream(name).all(after):
                     has_reason = reason is None or reason.lower() in letter.failure.reason.lower()
                     if has_reason and (not wanted or matching.matches(letter.payload)):
                         yield letter

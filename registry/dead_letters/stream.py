@@ -92,26 +92,22 @@ class LetterStream:
             subjects = (await self._js.stream_info(self.name, subjects_filter=wanted)).state.subjects
         return len(subjects or {})
 
-    async def all(self) -> AsyncIterator[DeadLetter]:
-        """Every dead letter, oldest first. Raises `NotFound` when there is no such stream, `Unavailable`.
+    async def all(self, after: int = 0) -> AsyncIterator[DeadLetter]:
+        """Every dead letter behind number `after`, oldest first; of none before it anything is read.
 
-        One that fails again meanwhile is told again, under its new number.
+        One that fails again meanwhile is told again, under its new number. Raises `NotFound` when there is no such
+        stream, `Unavailable`.
         """
-        asked = {redelivery.event_id: redelivery async for redelivery in self.redeliveries()}
-        number = 0
-        while (message := await self._next(number + 1, self._names.letter_subject(self.durable, ANY))) is not None:
-            number = int(message.seq or 0)
-            letter = self._letter(message)
-            yield letter._replace(redelivery=asked.get(letter.event_id))
+        while (message := await self._next(after + 1, self._names.letter_subject(self.durable, ANY))) is not None:
+            after = int(message.seq or 0)
+            yield await self._whole(message)
 
     async def get(self, number: int) -> DeadLetter:
         """The dead letter of this number. Raises `NotFound`, `Unavailable`."""
         message = await self._next(number, self._names.letter_subject(self.durable, ANY))
         if message is None or message.seq != number:
             raise NotFound(f"dead letter {number} of {self.durable}: there is none of that number")
-        letter = self._letter(message)
-        asked = await self._next(1, self._names.redelivery_subject(self.durable, letter.event_id))
-        return letter._replace(redelivery=_redelivery(asked) if asked else None)
+        return await self._whole(message)
 
     async def of_event(self, event_id: str) -> DeadLetter | None:
         """The dead letter of one event, if there is one. Raises `Unavailable`."""
@@ -141,10 +137,19 @@ class LetterStream:
         """The first message of at least this number on a subject."""
         return await first_message(self._js, self.name, number, subject)
 
+    async def _whole(self, message: RawStreamMsg) -> DeadLetter:
+        """The dead letter in a message, and whether it is asked for again."""
+        asked = await self._next(1, self._names.redelivery_subject(self.durable, _event_id(message)))
+        return self._letter(message)._replace(redelivery=_redelivery(asked) if asked else None)
+
     def _letter(self, message: RawStreamMsg) -> DeadLetter:
         return letter_in(self.durable, int(message.seq or 0), message.headers or {}, message.data or b"")
 
 
 def _redelivery(message: RawStreamMsg) -> Redelivery:
-    event_id = (message.subject or "").rpartition(".")[2]
-    return redelivery_in(int(message.seq or 0), event_id, message.data or b"")
+    return redelivery_in(int(message.seq or 0), _event_id(message), message.data or b"")
+
+
+def _event_id(message: RawStreamMsg) -> str:
+    """As the subject has it: a header may be somebody else's, and no name of a subject."""
+    return (message.subject or "").rpartition(".")[2]

@@ -168,9 +168,8 @@ async def _letters(console: Console, where: str, after: int) -> AsyncGenerator[L
         async for found in desk.all(after):
             yield _of_command(found)
         return
-    async for letter in DeadLetterDesk(console.broker.client, console.profile).find(where):
-        if letter.number > after:
-            yield _of_event(letter)
+    async for letter in DeadLetterDesk(console.broker.client, console.profile).find(where, after=after):
+        yield _of_event(letter)
 
 
 def _of_command(letter: CommandLetter) -> Letter:

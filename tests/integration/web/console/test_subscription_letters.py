@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator
 from html import unescape
 
 import pytest
-from nats.js.api import ConsumerConfig
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, RawStreamMsg
 
+from publisher.web.console.sources.letters import page_of
 from publisher.web.console.sources.readers import takes
+from registry.broker.stored import first_message
 from registry.client import RegistryClient
 from tests.integration.web.console.test_dead_letters import asked_in, bury
 from tests.support.client.dead_letters import DURABLE, Choosy, letters
@@ -99,6 +102,25 @@ async def test_all_that_match_and_no_other(world: World, client: RegistryClient,
         asked = [letter.number for letter in left if letter.redelivery]
         assert asked == (numbers[1:] if deed == "retry" else [])
         assert numbers[0] in [letter.number for letter in left]
+
+
+async def test_of_letters_before_a_page_nothing_is_read(
+    world: World, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    async def noted(js: JetStreamContext, name: str, number: int, subject: str) -> RawStreamMsg | None:
+        asked.append(number)
+        return await first_message(js, name, number, subject)
+
+    async with served(world) as (_, console):
+        *before, last = await buried(world, client, Choosy(1, 2, 3), 4)
+        for number in before:
+            await client.dead_letters.redeliver(DURABLE, number, actor="ada")
+        monkeypatch.setattr("registry.dead_letters.stream.first_message", noted)
+        page = await page_of(console, DURABLE, "", after=before[-1])
+    assert [letter.number for letter in page.letters] == [last]
+    assert asked == [before[-1] + 1, 1, last + 1], "the letter, whether it is asked for, and no more"
 
 
 async def test_who_signs_in_after_a_refused_form_is_asked_the_same_question_again(
