@@ -84,8 +84,7 @@ class Samples(Part):
         return published.where == self._was.where != "unknown"
 
     def _waiting(self) -> int:
-        if self._relay.role == "leader" and not self._relay.problems():
-            return self._relay.waiting_ids
+        """As the database counted; what a leader knows of are ids, also of transactions that are not committed."""
         return self._database.known.waiting if self._database.known is not None else 0
 
 

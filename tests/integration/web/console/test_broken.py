@@ -6,6 +6,10 @@ import asyncio
 import re
 from pathlib import Path
 
+import psycopg
+import pytest
+
+from publisher.web.console.sources import database
 from tests.support.nats.process import nats_process
 from tests.support.proxy import postgres_proxy
 from tests.support.web.console import Visitor, served
@@ -79,3 +83,15 @@ async def test_what_waits_while_nats_is_away_is_counted(world: World, state_dir:
                 while not console.samples.kept or console.samples.kept[-1].waiting != waiting:
                     await asyncio.sleep(0.05)
             broker.start()
+
+
+async def test_what_is_not_committed_does_not_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOOK_SECONDS", 0.1)
+    async with served(world) as (_, console), asyncio.timeout(30):
+        with psycopg.connect(world.database) as slow:
+            slow.execute("SELECT register_project('slow', 'git@github.com:a/slow.git')")
+            world.write(projects=1, worktrees=0, renames=0)
+            while not console.relay.waiting_ids or console.database.known is None or console.database.known.waiting:
+                await asyncio.sleep(0.01)
+            console.samples.take()
+            assert console.samples.kept[-1].waiting == 0
