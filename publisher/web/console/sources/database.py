@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, LiteralString, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -56,6 +56,8 @@ class Database(Part):
         """How long the server took to answer when it was asked last; None while it does not."""
         self.known: Known | None = None
         """How far the events are published, as of the last look; None when that is not known."""
+        self.known_at = 0.0
+        """When that was, in seconds of `monotonic`."""
         self._acquired: Callable[[], AbstractAsyncContextManager[Connection]] | None = None
         self.settled.set()  # from the start: nobody waits for the console
 
@@ -110,5 +112,6 @@ class Database(Part):
         self.quiet.well()
         try:
             self.known = await self.ask(partial(known_stream, stream=self._profile.event_stream))
+            self.known_at = monotonic()
         except RegistryError:  # a table that is locked; the server answers
             self.known = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
-from time import time
+from time import monotonic, time
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -41,6 +41,8 @@ class Published(NamedTuple):
 
     where: str
     events: int
+    at: float
+    """When, in seconds of a clock of this process."""
 
 
 class Samples(Part):
@@ -55,6 +57,7 @@ class Samples(Part):
         self._relay = relay
         self._database = database
         self._was = self._published_now()
+        self._rate = 0.0
         self._counts = relay.ages.counts("stored")
         self.settled.set()
 
@@ -69,19 +72,25 @@ class Samples(Part):
         """Take one."""
         published, counts = self._published_now(), self._relay.ages.counts("stored")
         new = [now - before for now, before in zip(counts, self._counts, strict=True)]
-        rate = max(published.events - self._was.events, 0) / INTERVAL_SECONDS if self._is_comparable(published) else 0.0
-        self.kept.append(Sample(time(), rate, quantile_ms(new, 0.5), quantile_ms(new, 0.99), self._waiting()))
+        self._rate = self._rate_until(published)
+        self.kept.append(Sample(time(), self._rate, quantile_ms(new, 0.5), quantile_ms(new, 0.99), self._waiting()))
         self._was, self._counts = published, counts
 
     def _published_now(self) -> Published:
         """By this process where it leads, else as the database counted when it was looked at last."""
         if self._relay.role == "leader":
-            return Published("here", self._relay.published)
+            return Published("here", self._relay.published, monotonic())
         known = self._database.known
-        return Published("elsewhere", known.published) if known is not None else Published("unknown", 0)
+        if known is None:
+            return Published("unknown", 0, monotonic())
+        return Published("elsewhere", known.published, self._database.known_at)
 
-    def _is_comparable(self, published: Published) -> bool:
-        return published.where == self._was.where != "unknown"
+    def _rate_until(self, published: Published) -> float:
+        """Events a second since another count; until there is another one, the rate is what it was."""
+        if published.where == "unknown" or published.where != self._was.where:
+            return 0.0
+        seconds = published.at - self._was.at
+        return max(published.events - self._was.events, 0) / seconds if seconds > 0 else self._rate
 
     def _waiting(self) -> int:
         """As the database counted; what a leader knows of are ids, also of transactions that are not committed."""

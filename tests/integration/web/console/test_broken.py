@@ -8,8 +8,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 
+from publisher.relay.metrics import RelayMetrics
 from publisher.web.console.sources import database
+from publisher.web.console.sources.samples import Samples
 from tests.support.nats.process import nats_process
 from tests.support.proxy import postgres_proxy
 from tests.support.web.console import Visitor, served
@@ -95,3 +98,29 @@ async def test_what_is_not_committed_does_not_wait(world: World, monkeypatch: py
                 await asyncio.sleep(0.01)
             console.samples.take()
             assert console.samples.kept[-1].waiting == 0
+
+
+async def test_what_another_publishes_is_told_by_the_time_between_two_looks_and_until_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOOK_SECONDS", 0.3)
+    async with served(world, works=False) as (_, console), world.relay(), asyncio.timeout(30):
+
+        async def known_once(published: int) -> float:
+            while console.database.known is None or console.database.known.published < published:
+                await asyncio.sleep(0.01)
+            return console.database.known_at
+
+        began = await known_once(0)
+        samples = Samples(console.settings, RelayMetrics(), console.database, CollectorRegistry())
+        world.write(projects=1, worktrees=0, renames=4)
+        ((written,),) = world.rows("SELECT count(*) FROM outbox")
+        await world.drained()
+        ended = await known_once(written)
+        for _ in range(3):
+            samples.take()
+        while console.database.known_at == ended:
+            await asyncio.sleep(0.01)
+        samples.take()
+        rate = pytest.approx(written / (ended - began))
+        assert [sample.events_per_second for sample in samples.kept] == [rate, rate, rate, 0.0]
