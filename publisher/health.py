@@ -5,12 +5,14 @@ A failure is noted here, in one place for `/readyz`, the metrics and the log.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from registry.concurrency.outage import Outage
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge
+    from prometheus_client.core import GaugeMetricFamily
 
 Role = Literal["starting", "standby", "leader", "elsewhere"]
 """`elsewhere`: another process does this."""
@@ -65,6 +67,7 @@ class Health:
         self._interruptions.inc()
         self._last_error = str(error)
         self.outage.failed(error, event)
+        self.forget()
 
     def crashes(self, error: Exception) -> None:
         """Note an error that nobody foresaw."""
@@ -72,6 +75,10 @@ class Health:
         self._crashes.inc()
         self.outage.failed(error, is_bug=True)
         self._last_error = f"the {self.part} failed, see the log: {type(error).__name__}: {error}".removesuffix(": ")
+        self.forget()
+
+    def forget(self) -> None:
+        """Called when this part cannot do its work: what it found before is not told as if it were so now."""
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
         from prometheus_client import Counter
@@ -82,6 +89,19 @@ class Health:
         from prometheus_client import Gauge
 
         return Gauge(f"imi_{self.part}_{name}", text, registry=self.registry)
+
+    def _level(self, name: str, text: str, value: Callable[[], float | None]) -> None:
+        """A gauge of what `value` returns whenever it is asked; absent while that is None, and never what it was."""
+        from prometheus_client.core import GaugeMetricFamily
+        from prometheus_client.registry import Collector
+
+        class Level(Collector):
+            def collect(self) -> Iterator[GaugeMetricFamily]:
+                if (found := value()) is not None:
+                    yield GaugeMetricFamily(full_name, text, found)
+
+        full_name = f"imi_{self.part}_{name}"
+        self.registry.register(Level())
 
 
 class LeadHealth(Health):

@@ -29,14 +29,19 @@ class AgreementHealth(Health):
         self.unsettled: dict[str, Unsettled] = {}
         """As of the last look, by origin."""
         self._changed = self._counter("ids_changed", "Projects that went on under an id which another registry gave")
-        self._differing = self._gauge("unsettled", "Projects that keep another id than stands in the bucket")
+        self._differing: int | None = None
+        self._level("unsettled", "Projects that keep another id than stands in the bucket", lambda: self._differing)
 
     def looked(self, looked: Looked) -> None:
         """Note what a look found."""
         self._changed.inc(len(looked.changed))
         self.unsettled = looked.unsettled
-        self._differing.set(len(looked.unsettled))
+        self._differing = len(looked.unsettled)
         self.well()
+
+    def forget(self) -> None:
+        """Let go of the figure. Which projects those were is told on: only a person settles them."""
+        self._differing = None
 
     def crashes(self, error: Exception) -> None:
         """Note an error that nobody foresaw."""

@@ -66,7 +66,8 @@ class Findings(Health):
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__("examination", registry, consequence="database and stream cannot be compared: ")
         self._last = Examined([])
-        self._waits = self._gauge("lock_waits", "Tables and own sessions that a lock keeps waiting")
+        self._waits: int | None = None
+        self._level("lock_waits", "Tables and own sessions that a lock keeps waiting", lambda: self._waits)
         self._locks = Outage("what a lock kept waiting")
 
     def found(self, examined: Examined) -> None:
@@ -74,16 +75,20 @@ class Findings(Health):
         self._last = examined
         self.well()
         waits = [finding.text for finding in examined.findings if finding.check == LOCKS]
-        self._waits.set(len(waits))
+        self._waits = len(waits)
         if waits:
             self._locks.failed(Unavailable("; ".join(waits)), "a lock keeps others waiting")
         else:
             self._locks.over()
 
+    def forget(self) -> None:
+        """Let go of what was found."""
+        self._last, self._waits = Examined([]), None
+
     @property
     def last(self) -> Examined | None:
         """What was found last; None while nothing can be found."""
-        return None if super().problems() or not self._last.findings else self._last
+        return self._last if self._last.findings else None
 
     def problems(self) -> list[str]:
         """What is not well and keeps events or commands from flowing as they should."""

@@ -37,10 +37,9 @@ class Gauges(Health, Collector):
         self._levels = levels
         self.well()
 
-    def failed(self, error: Exception, event: str = "") -> None:
-        """Note why nothing can be measured."""
+    def forget(self) -> None:
+        """Let go of what was measured."""
         self._levels = ()
-        super().failed(error, event)
 
     def problems(self) -> list[str]:
         """None: events flow without figures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -10,6 +11,12 @@ from publisher.health import Health
 from publisher.replica.state import OLD_SECONDS, ReplicaState
 from publisher.replica.subscription import Subscription
 
+COUNTED = {
+    "behind_bytes": "WAL of the source that is not applied here",
+    "uncopied_tables": "Tables whose initial copy is not complete",
+    "running": "1 while PostgreSQL's worker applies what comes",
+    "errors": "Errors that PostgreSQL counted while it copied or applied; from 15 on",
+}
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 
 
@@ -24,10 +31,9 @@ class ReplicaHealth(Health):
         self._unfit: list[str] = []
         self._unheard: str | None = None
         self._known_at: float | None = None
-        self._behind = self._gauge("behind_bytes", "WAL of the source that is not applied here, as it was looked last")
-        self._tables = self._gauge("uncopied_tables", "Tables whose initial copy is not complete")
-        self._running = self._gauge("running", "1 while PostgreSQL's worker applies what comes")
-        self._errors = self._gauge("errors", "Errors that PostgreSQL counted while it copied or applied; from 15 on")
+        self._counted: dict[str, float] = {}
+        for name, text in COUNTED.items():
+            self._level(name, text, partial(self._counted.get, name))
         self._lag = Histogram(
             "imi_replica_lag_seconds",
             "From a commit in the source until it is in the replica",
@@ -47,12 +53,11 @@ class ReplicaHealth(Health):
         self._state = state
         self._stopped = stopped
         self._uncopied = None
-        if found is not None:
-            self._tables.set(len(found.uncopied))
-            self._errors.set(found.apply_errors + found.copy_errors)
-            if found.uncopied:
-                self._uncopied = f"the initial copy of {state.source} is under way: {found.copy_told}"
-        self._running.set(found is not None and found.pid is not None)
+        if found is not None and found.uncopied:
+            self._uncopied = f"the initial copy of {state.source} is under way: {found.copy_told}"
+        self._count("uncopied_tables", None if found is None else len(found.uncopied))
+        self._count("errors", None if found is None else found.apply_errors + found.copy_errors)
+        self._count("running", found is not None and found.pid is not None)
         if self._known_at is None and state.age_seconds is not None:
             self._known_at = monotonic() - state.age_seconds
         self.well()
@@ -61,12 +66,25 @@ class ReplicaHealth(Health):
         """Note that the source answers, why this replica does not fit to it, and how far it is behind."""
         self._unheard = None
         self._unfit = unfit
-        if behind_bytes is not None:
-            self._behind.set(behind_bytes)
+        self._count("behind_bytes", behind_bytes)
 
     def unheard(self, error: Exception) -> None:
         """Note that the source does not answer."""
         self._unheard = str(error)
+        self._count("behind_bytes", None)
+
+    def forget(self) -> None:
+        """Let go of what was looked at; how old the replica is, is known of it all the same."""
+        self._stopped = self._uncopied = self._unheard = None
+        self._unfit = []
+        self._counted.clear()
+
+    def _count(self, name: str, value: float | None) -> None:
+        """Note a figure, or that it is not known."""
+        if value is None:
+            self._counted.pop(name, None)
+        else:
+            self._counted[name] = value
 
     def complete(self, since_seconds: float) -> None:
         """Note that it has all that was committed so many seconds ago."""

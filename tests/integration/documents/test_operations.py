@@ -57,7 +57,7 @@ def documented() -> set[str]:
 async def exported(world: World) -> str:
     with psycopg.connect(world.database, autocommit=True) as conn:
         conn.execute("SELECT register_project('p', 'https://github.com/org/p')")
-    wanted = {"imi_outbox_bytes", "imi_stream_bytes"}
+    wanted = {"imi_outbox_bytes", "imi_stream_bytes", "imi_examination_lock_waits"}
     async with world.relay():  # so that the first measurement finds a stream
         await world.drained()
     with world.process() as process:

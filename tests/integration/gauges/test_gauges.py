@@ -17,6 +17,7 @@ from publisher.gauges.measurement import Gauges, OutboxMeasurement, StreamMeasur
 from publisher.gauges.outbox import OutboxGauges, Size
 from publisher.outbox.connection import connect
 from publisher.outbox.known import known_stream
+from registry.concurrency.tasks import end
 from tests.support.proxy import nats_proxy
 from tests.support.world import World, running
 
@@ -165,6 +166,25 @@ async def test_a_figure_that_cannot_be_taken_is_absent_and_comes_back(
             proxy.go_on()
             await until(lambda: registry.get_sample_value("imi_jetstream_storage_bytes") is not None)
             assert gauges.notes() == []
+
+
+# The bug is put in, as in test_alerts.py.
+async def test_a_figure_that_a_bug_keeps_from_being_taken_is_absent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> list[Level]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(measurement, "INTERVAL_SECONDS", 0.05)
+    registry = CollectorRegistry()
+    measuring = StreamMeasurement(world.settings(), Gauges("stream_measurement", registry))
+    task = asyncio.ensure_future(measuring.run())
+    try:
+        await until(lambda: registry.get_sample_value("imi_jetstream_storage_bytes") is not None)
+        monkeypatch.setattr(streams, "measure", fail)
+        await until(lambda: registry.get_sample_value("imi_jetstream_storage_bytes") is None)
+    finally:
+        await end([task])
 
 
 async def test_a_figure_of_a_table_that_is_locked_is_absent_and_who_locked_it_is_named(
