@@ -6,7 +6,7 @@ from time import monotonic
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from publisher.health import LeadHealth
+from publisher.health import LeadHealth, Role
 from publisher.mirror.state import OLD_SECONDS, MirrorState
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
@@ -28,25 +28,38 @@ class MirrorHealth(LeadHealth):
         self._unheard: str | None = None
         self._applied = self._counter("events", "Events of the source that were applied")
         self._snapshots = self._counter("snapshots", "Snapshots of the source that took the place of the rows")
-        self._sequence = self._gauge("sequence", "Of the last event of the source that is applied")
+        self._sequence: int | None = None
+        self._level("sequence", "Of the last event of the source that is applied", lambda: self._sequence)
         self._lag = Histogram(
             "imi_mirror_lag_seconds",
             "From the change in the source until it is in the mirror",
             buckets=BUCKETS,
             registry=registry,
         )
-        age = self._gauge("age_seconds", "Since when the mirror may lack what was published; -1 while it never had all")
-        age.set_function(lambda: -1.0 if self.age_seconds is None else self.age_seconds)
+        text = "Since when the mirror may lack what was published; -1 while it never had all"
+        self._level("age_seconds", text, self._age_told)
 
     @property
     def age_seconds(self) -> float | None:
         """Since when it may lack something; None while it never had everything, as far as this process knows."""
         return None if self._known_at is None else monotonic() - self._known_at
 
+    def _age_told(self) -> float | None:
+        """As it is exported: not by who stands by, and does not see what the other does."""
+        if self.role == "standby":
+            return None
+        return -1.0 if self.age_seconds is None else self.age_seconds
+
+    def became(self, role: Role) -> None:
+        """Note the role this process has now; who stands by knows nothing of how old the mirror is."""
+        super().became(role)
+        if role == "standby":
+            self._source, self._sequence, self._known_at, self._unheard = "", None, None, None
+
     def begins(self, state: MirrorState) -> None:
         """Note what is known before anything is read."""
         self._source = state.source
-        self._sequence.set(state.sequence)
+        self._sequence = state.sequence
         if state.age_seconds is not None:
             self._known_at = monotonic() - state.age_seconds
 
@@ -55,13 +68,13 @@ class MirrorHealth(LeadHealth):
         if not lags:
             return
         self._applied.inc(len(lags))
-        self._sequence.set(sequence)
+        self._sequence = sequence
         for lag in lags:
             self._lag.observe(max(lag, 0.0))
 
     def renewed(self, sequence: int) -> None:
         """Note a snapshot, and where it stands."""
-        self._sequence.set(sequence)
+        self._sequence = sequence
         self._snapshots.inc()
 
     def complete(self) -> None:

@@ -7,8 +7,10 @@ import json
 from urllib.parse import urlsplit
 
 import psycopg
+import pytest
 
 from publisher.doctor import examine
+from publisher.mirror import follower
 from tests.support.commandline import CommandLine
 from tests.support.databases import Role, new_database
 from tests.support.metrics.alerts import firing, needs_promtool
@@ -18,6 +20,12 @@ from tests.support.outbox.changes import rename_project
 from tests.support.processes import run
 from tests.support.web.console import Visitor
 from tests.support.world import World
+
+END_WHO_FOLLOWS = """
+SELECT pg_terminate_backend(pid)
+FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 async def found(mirror: Mirror) -> list[tuple[bool, str]]:
@@ -78,6 +86,26 @@ async def test_a_mirror_that_never_had_a_snapshot_raises_an_alert(source: World,
     async with mirror.following() as health:
         text = await Exported(health.registry).until(lambda age: age < 0, "imi_mirror_age_seconds")
         assert "ImiCopyIncomplete" in await firing(text)
+
+
+async def test_who_follows_no_longer_tells_nothing_of_how_old_the_mirror_is(
+    source: World, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "LOCK_SECONDS", 0.01)  # who stands by is faster than who tries again
+    rename_project(source.database, 2)
+    async with mirror.following() as first:
+        await mirror.caught_up()
+        told = Exported(first.registry)
+        await told.until(lambda age: age >= 0, "imi_mirror_age_seconds")
+        async with mirror.following() as second:
+            with psycopg.connect(mirror.database, autocommit=True) as conn:
+                async with asyncio.timeout(20):
+                    while told.value("imi_mirror_age_seconds") is not None:
+                        if second.role == "standby":
+                            conn.execute(END_WHO_FOLLOWS)
+                        await asyncio.sleep(0.1)
+            assert (told.value("imi_mirror_sequence"), first.facts(), first.problems()) == (None, {}, [])
+            await Exported(second.registry).until(lambda age: age >= 0, "imi_mirror_age_seconds")
 
 
 async def test_a_mirror_that_hears_nothing_new_stays_young(source: World, mirror: Mirror) -> None:
