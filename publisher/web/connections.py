@@ -1,7 +1,7 @@
-"""Connections of the HTTP server: so many at most, each for so long, whatever comes over them.
+"""Connections of the HTTP server: so many at most, and so long for each request, whatever comes over them.
 
 uvicorn has no time limit for a request that does not come to its end, and answers those beyond `limit_concurrency`
-instead of closing them. So each connection has its time here, and where too many are open the one that has waited
+instead of closing them. So each request has its time here, and where too many are open the one that has waited
 longest for its request makes room: who sends a whole request is heard.
 
 It also begins with all requests that have come before anything else in the process goes on: with 300 connections that
@@ -23,7 +23,7 @@ MOST_CONNECTIONS = 256
 REQUEST_SECONDS = 5.0
 """For a request to come, from the beginning of its connection or from the answer to the one before."""
 CONNECTION_SECONDS = 60.0
-"""For all of a connection: an answer that nobody takes is not kept for longer."""
+"""For a request and its answer, from when it has come: an answer that nobody takes is not kept for longer."""
 WAITS = "waits"
 """Is set in the state of a request while an application lets it wait for others."""
 
@@ -73,7 +73,7 @@ class LimitedProtocol(H11Protocol):
         if self.client is not None:  # who comes by IPv4 to a socket of both has an address of IPv6
             self.client = (str(address_of(self.client[0]) or self.client[0]), self.client[1])
         self.opened_at = self.loop.time()
-        self._ends = self.loop.call_later(CONNECTION_SECONDS, transport.abort)
+        self._begin_time()
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
@@ -89,8 +89,11 @@ class LimitedProtocol(H11Protocol):
     def read_events(self) -> None:
         """Read what has come, and begin with a request that is whole; not on a connection that made room meanwhile."""
         if not self.transport.is_closing():
+            before = self.cycle
             self.flow.resume_reading()
             super().handle_events()
+            if self.cycle is not before:  # however old the connection is: what is cut off, a browser sends again
+                self._begin_time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop its time."""
@@ -108,6 +111,11 @@ class LimitedProtocol(H11Protocol):
     def is_waiting(self) -> bool:
         """Whether no request has come that is not answered yet."""
         return (self.cycle is None or self.cycle.response_complete) and self not in self._line
+
+    def _begin_time(self) -> None:
+        if self._ends is not None:
+            self._ends.cancel()
+        self._ends = self.loop.call_later(CONNECTION_SECONDS, self.transport.abort)
 
     def _await_request(self) -> None:
         if self._gives_up is not None:

@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from time import time
+from time import monotonic, time
 
 import psutil
 import pytest
@@ -57,6 +57,17 @@ async def test_each_answer_has_the_time_of_its_request_as_its_date() -> None:
                 dates.add(headers["date"])
                 assert before <= parsedate_to_datetime(headers["date"]).timestamp() <= time()
                 await asyncio.sleep(0.05)
+        caller.close()
+
+
+async def test_a_request_has_its_time_however_old_its_connection_is(short: None) -> None:
+    async with served() as port:
+        caller = await Caller.at(port)
+        ends_at = monotonic() + 2 * connections.CONNECTION_SECONDS
+        while monotonic() < ends_at:
+            caller.say(get())
+            assert (await caller.answer())[0] == 200
+            await asyncio.sleep(0.05)
         caller.close()
 
 

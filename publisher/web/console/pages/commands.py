@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4, uuid5
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,6 +28,8 @@ OUTCOME_SECONDS = 10.0
 MOST_CHARACTERS = 200
 ASKED = "cmd."
 """What the names of a command's own fields begin with, beside those of the form."""
+FORM = "form"
+"""A UUID, which a form has of its own until there is an outcome: a browser may send it twice, and so may who clicks."""
 
 
 async def _list(request: Request) -> Response:
@@ -77,6 +81,7 @@ async def _send(request: Request) -> Response:
         data = data_of(name, own)
         key, correlation = given.get("key", "").strip() or None, given.get("correlation", "").strip()
         sending = Sending(
+            command_id=_id_of(given),
             idempotency_key=key,
             actor=session.name,
             correlation_id=UUID(uuid_of("correlation", correlation)) if correlation else None,
@@ -88,7 +93,14 @@ async def _send(request: Request) -> Response:
         return _shown(request, name, given, problem=str(error), status=400 if isinstance(error, Invalid) else 503)
     is_well = outcome.verdict != "rejected"
     console.log.note(session.name, "command sent", f"{name} {outcome.command_id}", outcome.verdict, is_well=is_well)
-    return _shown(request, name, {} if is_well else given, outcome=outcome)
+    return _shown(request, name, {} if is_well else given | {FORM: ""}, outcome=outcome)
+
+
+def _id_of(given: Mapping[str, str]) -> UUID | None:
+    """The same form once more is the same command, changed another one. Raises `Invalid`."""
+    if not given.get(FORM):
+        return None
+    return uuid5(UUID(uuid_of(FORM, given[FORM])), json.dumps(given, sort_keys=True))
 
 
 def _shown(
@@ -101,6 +113,7 @@ def _shown(
     status: int = 200,
 ) -> Response:
     values: dict[str, Any] = {"problem": problem, "outcome": outcome, "given": given, "prefix": ASKED}
+    values["form"] = given.get(FORM) or str(uuid4())
     return page(
         request, "commands/send.html", status, name=name, names=sorted(COMMANDS), fields=fields_of(name), **values
     )

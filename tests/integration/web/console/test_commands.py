@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from uuid import uuid4
 
 from publisher.web.console.form_fields import fields_of
 from registry.commands import COMMANDS
@@ -10,6 +11,12 @@ from tests.support.web.console import served
 from tests.support.world import World
 
 NEW = {"name": "project.register", "cmd.name": "flume", "cmd.remote_origin": "git@github.com:a/flume.git"}
+
+
+def form_in(text: str) -> str:
+    """What a form has of its own."""
+    (found,) = re.findall(r'name="form" value="([^"]*)"', text)
+    return str(found)
 
 
 async def test_a_command_is_sent_by_its_form_and_found_again(world: World) -> None:
@@ -40,6 +47,33 @@ async def test_a_rejection_is_shown_with_its_reason_and_the_form_is_kept(world: 
         assert "<strong>rejected</strong> (NOT_FOUND)" in answer.text
         assert 'value="/nowhere"' in answer.text
         assert not console.log.latest()[0].is_well
+
+
+async def test_a_form_that_is_sent_twice_is_one_command_and_a_changed_one_another(world: World) -> None:
+    async with served(world) as (visitor, _):
+        await visitor.sign_in()
+        fields = NEW | {"form": form_in((await visitor.get("/commands/send")).text)}
+        twice = [(await visitor.act("/commands/send", fields)).text for _ in range(2)]
+        first, second = (re.findall(r'href="/commands/([0-9a-f-]{36})"', text) for text in twice)
+        assert first == second
+        assert world.rows("SELECT command_id::text FROM command_ledger") == [(first[0],)]
+        assert len({fields["form"], *map(form_in, twice)}) == 3, "what follows an outcome is another form"
+        changed = await visitor.act("/commands/send", fields | {"cmd.name": "other"})
+        assert first[0] not in changed.text
+        assert world.rows("SELECT count(*) FROM command_ledger") == [(2,)]
+
+
+async def test_a_form_of_which_no_outcome_is_known_stays_itself_and_a_rejected_one_does_not(world: World) -> None:
+    async with served(world) as (visitor, _):
+        await visitor.sign_in()
+        form = str(uuid4())
+        unsent = await visitor.act("/commands/send", NEW | {"form": form, "cmd.metadata": "{"})
+        assert form_in(unsent.text) == form
+        given = {"name": "worktree.claim", "cmd.path": "/nowhere", "cmd.agent_id": "ada", "form": form}
+        rejected = await visitor.act("/commands/send", given)
+        assert "<strong>rejected</strong>" in rejected.text
+        assert form_in(rejected.text) != form
+        assert (await visitor.act("/commands/send", NEW | {"form": "x"})).status == 400
 
 
 async def test_what_breaks_a_rule_is_not_sent(world: World) -> None:
