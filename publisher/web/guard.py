@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from publisher.http_settings import listed
 from registry.authority import Authority, address_of, parsed
 
-MOST_TARGET_BYTES = 1024
+MOST_TARGET_BYTES = 4096
+"""What a box takes may be nine times as long in a URL, and is encoded once more in one that leads back to it."""
 MOST_HEADER_BYTES = 8 * 1024
 MOST_FORM_BYTES = 256 * 1024
 FORM = "application/x-www-form-urlencoded"

@@ -46,7 +46,7 @@ JOIN public.projects AS p ON p.id = w.project_id
 """
 
 AGENTS = """
-SELECT 'agent' AS kind, left(a.agent_id, 200) AS id, left(a.agent_id, 200) AS name,
+SELECT 'agent' AS kind, left(a.agent_id, 512) AS id, left(a.agent_id, 200) AS name,
     'holds ' || a.worktrees || CASE WHEN a.worktrees = 1 THEN ' worktree' ELSE ' worktrees' END AS about
 FROM (
     SELECT agent_id, count(*) AS worktrees

@@ -35,8 +35,8 @@ SAID = """
         END,
         200
     ) AS name,
-    left(small.data ->> 'agent_id', 200) AS agent_id,
-    left(small.data -> 'changed' ->> 'agent_id', 200) AS agent_before,
+    left(small.data ->> 'agent_id', 512) AS agent_id,
+    left(small.data -> 'changed' ->> 'agent_id', 512) AS agent_before,
     small.data ->> 'worktree_id' AS worktree_id,
     left(coalesce(small.data ->> 'description', small.data ->> 'message', ''), 200) AS text,
     CASE

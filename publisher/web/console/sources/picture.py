@@ -27,7 +27,7 @@ SELECT
     left(p.name, 200) AS project_name,
     left(w.name, 200) AS name,
     left(w.branch_name, 200) AS branch_name,
-    left(w.agent_id, 200) AS agent_id,
+    left(w.agent_id, 512) AS agent_id,
     public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk) AS status,
     w.uncommitted_files_count AS uncommitted,
     w.ahead_of_trunk AS ahead,
@@ -43,7 +43,7 @@ LIMIT {MOST_IN_FLIGHT}
 """
 
 AGENTS = """
-SELECT left(agent_id, 200) AS agent_id, count(*) AS worktrees, max(updated_at) AS updated_at
+SELECT left(agent_id, 512) AS agent_id, count(*) AS worktrees, max(updated_at) AS updated_at
 FROM public.worktrees
 WHERE active AND agent_id IS NOT NULL
 GROUP BY agent_id

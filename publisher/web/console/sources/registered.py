@@ -70,7 +70,7 @@ WORKTREE_COLUMNS = """
     left(t.name, 100) AS type_name,
     left(w.branch_name, 300) AS branch_name,
     left(w.path, 4000) AS path,
-    left(w.agent_id, 300) AS agent_id,
+    left(w.agent_id, 512) AS agent_id,
     public.worktree_status(w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk) AS status,
     w.uncommitted_files_count AS uncommitted,
     w.ahead_of_trunk AS ahead,
@@ -135,7 +135,7 @@ WHERE w.id = %(id)s::uuid
 ACTIVITIES = f"""
 SELECT
     a.id,
-    left(a.agent_id, 300) AS agent_id,
+    left(a.agent_id, 512) AS agent_id,
     a.activity_type,
     left(a.description, 1000) AS description,
     left(a.file_path, 1000) AS file_path,

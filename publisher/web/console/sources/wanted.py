@@ -13,7 +13,8 @@ from registry.errors import Invalid
 from registry.events.actions import check_filter
 from registry.validation import check_text, in_utc, printable
 
-MOST_CHARACTERS = 200
+MOST_CHARACTERS, MOST_AGENT_CHARACTERS = 200, 512
+"""Of a field, and of the id of an agent: as many as it may have."""
 AGES = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 """Spans that `since` may name instead of a time."""
 
@@ -73,8 +74,9 @@ class Wanted:
         values: dict[str, Any] = {name: text or None for name, text in named.items()}
         for name, text in named.items():
             check_text(text, name)
-            if len(text) > MOST_CHARACTERS:
-                raise Invalid(f"{name}: it has {len(text)} characters, at most {MOST_CHARACTERS} are allowed")
+            most = MOST_AGENT_CHARACTERS if name == "agent" else MOST_CHARACTERS
+            if len(text) > most:
+                raise Invalid(f"{name}: it has {len(text)} characters, at most {most} are allowed")
             if text and name in {"project", "worktree", "correlation"}:
                 values[name] = uuid_of(name, text)
             if text and name in {"since", "until"}:

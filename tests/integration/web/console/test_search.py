@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -71,3 +72,24 @@ async def test_a_search_is_bounded(world: World) -> None:
         answer = await visitor.get(f"/search?q={'a' * 201}")
         assert answer.status == 400
         assert "at most 200 are allowed" in answer.text
+
+
+async def test_as_much_as_a_box_takes_is_looked_for_in_any_script(world: World) -> None:
+    async with served(world) as (visitor, _):
+        text = quote("\u8a9e" * 200)
+        for path in ("/search?q=", "/commands?text=", "/dead-letters?q=", "/events?agent="):
+            assert (await visitor.get(path + text)).status == 200, path
+        back = quote(f"/dead-letters?q={text}", safe="")
+        assert (await visitor.get(f"/sign-in?to={back}")).status == 200
+
+
+async def test_an_agent_leads_to_its_events_however_long_its_id_is(world: World) -> None:
+    agent = "\u0436" * 255 + "xx"
+    world.rows("SELECT register_project('flume', 'git@github.com:a/flume.git')")
+    ((worktree,),) = world.rows("SELECT register_worktree(id, 'feat', 'f', 'f', '/w', %s)::text FROM projects", agent)
+    async with served(world) as (visitor, _):
+        await visitor.until("/events", "worktree.created")
+        for path in ("/", f"/worktrees/{worktree}", f"/search?q={quote(agent[:200])}"):
+            text = await visitor.until(path, 'href="/events?agent=')
+            for link in set(re.findall(r'href="(/events\?agent=[^"]*)"', text)):
+                assert "data-select>worktree.created</a>" in (await visitor.get(unescape(link))).text, path
