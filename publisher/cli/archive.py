@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from publisher.cli.arguments.allowances import MostBytes, MostRows, MostTime, allowance
-from publisher.cli.arguments.options import DatabaseUrl, StateDir, UpFolder
-from publisher.cli.servers.installation import installation
+from publisher.cli.arguments.options import DatabaseUrl, StateDir
+from publisher.cli.servers.installation import installation, is_folder_meant
 from publisher.cli.servers.session import located_schema, reads, run
 from publisher.cli.terminal.text import say
 
@@ -21,24 +21,26 @@ if TYPE_CHECKING:
 @reads
 def export(
     file: Annotated[Path, typer.Argument(help="JSON Lines; compressed when it ends in .zst; - is the output.")],
+    state_dir: StateDir = Path(".imi"),
     database_url: DatabaseUrl = None,
-    _state_dir: UpFolder = None,
 ) -> None:
     """Write the whole history out of the database, one envelope a line, in the order in which it was published.
+
+    The servers of an `up` that does not run are started for it.
 
     Example: imi-registry events export history.jsonl.zst
     """
     from publisher.history import archive
     from publisher.outbox.connection import connect
 
-    settings = located_schema(database_url)
-
-    async def work() -> int:
+    async def work(settings: Settings) -> int:
         async with connect(settings.database_url or "", "imi-registry export") as conn:
             with archive.writing(file) as write:
                 return await archive.export_history(conn, settings, write)
 
-    say(f"{run(work()):,} events exported")
+    with installation(state_dir, "database_url", database_url=database_url) as settings:
+        events = run(work(located_schema(settings.database_url)))
+    say(f"{events:,} events exported")
 
 
 def import_(
@@ -51,7 +53,8 @@ def import_(
 ) -> None:
     """Bring an exported history, and the tables it tells of, into an empty installation. All of it, or nothing.
 
-    Without a database URL that is the state directory of `up`, which must not run; it is created when it is missing.
+    With --state-dir, or without a database URL, that is the folder of `up`, which must not run; it is created when it
+    is missing.
 
     Example: imi-registry events import history.jsonl.zst --state-dir ~/.imi
     """
@@ -70,5 +73,5 @@ def import_(
     ):
         located_schema(settings.database_url)
         events = run(work(settings, lines))
-    option = "" if state_dir == Path(".imi") else f" --state-dir {state_dir}"
+    option = f" --state-dir {state_dir}" if is_folder_meant(database_url) else ""
     say(f"{events:,} events imported; publish them with: imi-registry rebuild-stream{option}")

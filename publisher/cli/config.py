@@ -37,6 +37,7 @@ def show(
 ) -> None:
     """Show every setting, its value, and whether an argument, a variable, the file, a running up or nobody set it.
 
+    One that is set, and does not count beside the URL of an argument or of that up, is "not used".
     Passwords and tokens are not shown.
 
     Example: imi-registry config show
@@ -62,15 +63,23 @@ def show(
 
 
 def shown(settings: Settings, arguments: set[str]) -> dict[str, Shown]:
-    """Every setting by name; `arguments` are those that the command line gave."""
-    from publisher.settings import HIDDEN, SECRETS, Settings, of_file
+    """Every setting by name; `arguments` are those that the command line gave.
+
+    A variable or the file is where those come from that are the same without arguments and a running up.
+    """
+    from publisher.settings import HIDDEN, SECRETS, Settings, load, of_file
     from registry.urls import redacted
 
-    in_file = of_file()
+    in_file, own = of_file(), load()
     found: dict[str, Shown] = {}
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        source = _source(name, arguments, in_file, is_default=value == field.default)
+        if name in arguments:
+            source = "argument"
+        elif value == getattr(own, name):
+            source = _source(name, in_file)
+        else:
+            source = "not used" if value == field.default else "a running up"
         if name in SECRETS and value is not None:
             value = HIDDEN
         elif name.endswith("_url") and value:
@@ -81,14 +90,12 @@ def shown(settings: Settings, arguments: set[str]) -> dict[str, Shown]:
     return found
 
 
-def _source(name: str, arguments: set[str], in_file: dict[str, object], *, is_default: bool) -> str:
+def _source(name: str, in_file: dict[str, object]) -> str:
     from publisher.settings import FILE_VARIABLE, variables
 
-    if name in arguments:
-        return "argument"
     for variable in variables(name):
         if variable in os.environ:
             return variable
     if name in in_file:
         return os.environ[FILE_VARIABLE]
-    return "default" if is_default else "a running up"
+    return "default"

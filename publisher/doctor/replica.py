@@ -84,7 +84,7 @@ def _slot(slot: Slot) -> Iterator[Finding]:
         yield Finding(
             False,
             f"replication slot {slot.name} is lost: more WAL was written than max_slot_wal_keep_size lets "
-            "it keep, and its replica cannot go on; there: imi-registry replica create --replace",
+            "it keep, and its replica cannot go on; there: imi-registry replica drop, then replica create --replace",
             is_hindrance=False,
         )
     elif slot.wal_status == AT_RISK:

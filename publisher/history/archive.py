@@ -94,13 +94,17 @@ def writing(file: Path) -> Iterator[Callable[[bytes], object]]:
     """Write lines to `file`, compressed where its name ends in .zst; `-` is the output. Raises `Invalid`.
 
     The file has its name only when it is whole, and on the disk: one that was cut off between two lines would look like
-    a history.
+    a history. A pipe or a device is written itself.
     """
     if str(file) == "-":
         yield _write_visible if sys.stdout.isatty() else sys.stdout.buffer.write
         sys.stdout.buffer.flush()
         return
-    partial = file.with_name(f"{file.name}.partial")
+    if os.path.isdir(file):
+        raise Unusable(f'cannot write "{file}": it is a folder')
+    is_plain = os.path.isfile(file) or not os.path.exists(file)
+    place = Path(os.path.realpath(file)) if is_plain else file  # a link, as /dev/stdout is one, stays
+    partial = place.with_name(f"{place.name}.partial") if is_plain else place
     try:
         with partial.open("wb") as plain:
             if file.suffix == ".zst":
@@ -109,8 +113,10 @@ def writing(file: Path) -> Iterator[Callable[[bytes], object]]:
             else:
                 yield plain.write
             plain.flush()
-            os.fsync(plain.fileno())
-        partial.replace(file)
+            if is_plain:
+                os.fsync(plain.fileno())
+        if is_plain:
+            partial.replace(place)
     except OSError as error:
         raise Unusable(f'cannot write "{file}": {error.strerror}') from error
 

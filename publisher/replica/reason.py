@@ -10,7 +10,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from publisher.outbox.connection import translated
-from publisher.replica.state import ReplicaState
+from publisher.replica.state import ANEW, ReplicaState
 from publisher.replica.subscription import STATISTICS_SINCE, Subscription
 
 TAIL_BYTES = 256 * 1024
@@ -29,10 +29,7 @@ ELSEWHERE = "PostgreSQL's log there says why"
 def stopped_because(state: ReplicaState, found: Subscription | None) -> str | None:
     """What of the subscription keeps it from following; None where nothing does."""
     if found is None:
-        return (
-            f"subscription {state.slot} is gone: imi-registry replica create --replace follows {state.source} anew, "
-            "replica promote takes over"
-        )
+        return f"subscription {state.slot} is gone: {ANEW}, replica promote takes over"
     if not found.is_enabled:
         return f"subscription {found.name} is disabled; ALTER SUBSCRIPTION {found.name} ENABLE"
     if found.pid is None:

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from publisher.outbox.connection import connect, translated
 from publisher.replica.publication import LOST, PUBLICATION, check_publisher, published
-from publisher.replica.state import ReplicaState
+from publisher.replica.state import ANEW, ReplicaState
 from registry.errors import Conflict, Unprepared
 
 SESSION = "imi-registry replica"
@@ -72,11 +72,11 @@ class Facts(NamedTuple):
                 "imi-registry replica drop here, migrate both, then replica create --replace"
             )
         if not self.has_slot:
-            found.append(f"{state.source} has no slot {state.slot}: imi-registry replica create --replace follows anew")
+            found.append(f"{state.source} has no slot {state.slot}: {ANEW}")
         elif self.wal_status == LOST:
             found.append(
                 f"slot {state.slot} of {state.source} is lost: more WAL was written than "
-                "max_slot_wal_keep_size lets it keep; imi-registry replica create --replace follows anew"
+                f"max_slot_wal_keep_size lets it keep; {ANEW}"
             )
         return found
 

@@ -13,6 +13,8 @@ from publisher.text import visible
 
 OLD_SECONDS = 60.0
 """A replica that may lack what was committed so long ago is not ready."""
+ANEW = "imi-registry replica drop here, then replica create --replace, follows anew"
+"""What a replica that follows and cannot go on is told; `drop` takes its slot at the source along."""
 
 STATE = """
 SELECT

@@ -1,10 +1,12 @@
-"""Signals that end a program, told to its event loop."""
+"""Signals that end a program: told to its event loop, or raised where that is held up."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -19,6 +21,29 @@ def tell_loop(number: int, told: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
     if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(told))
+
+
+@contextmanager
+def raised_at_once() -> Iterator[None]:
+    """Inside the block each signal ends what is waited for there: KeyboardInterrupt, or `SystemExit` with its code.
+
+    For what holds up the event loop, which would be told behind it. One that is ignored, as under nohup, stays so.
+    """
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in handlers.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, _frame: object) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
 
 
 def ignore_ending() -> None:

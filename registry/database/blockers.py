@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 
 from registry.concurrency.tasks import end
 from registry.database.connecting.look import LOOKER
-from registry.database.connection import connect_blocking, direct, open_connection
+from registry.database.connection import connect_blocking, direct_or_pooled, open_connection
 from registry.database.errors import translated
 from registry.errors import RegistryError
 
@@ -118,8 +118,8 @@ async def blockers_told(database_url: str, pid: int, tell: Callable[[Session], N
 
 async def _look(database_url: str, pid: int, told: Told) -> None:
     with suppress(RegistryError), translated():
-        async with await open_connection(database_url, LOOKER, direct()) as conn:
-            (own_pid,) = await (await conn.execute("SELECT pg_backend_pid()")).fetchone() or (0,)
+        async with await open_connection(database_url, LOOKER, direct_or_pooled) as conn:
+            (own_pid,) = await (await conn.execute("SELECT pg_backend_pid()", prepare=False)).fetchone() or (0,)
             while own_pid == conn.info.backend_pid:  # else a pooler made up `pid`, too
                 cursor = await conn.cursor(row_factory=class_row(Session)).execute(_BLOCKERS, [pid, LOOKER])
                 told.found(await cursor.fetchall())

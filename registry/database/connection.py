@@ -21,6 +21,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from registry import exact
 from registry.authority import check_hosts, written
+from registry.database.connecting.kept import check_session_is_kept
 from registry.database.connecting.silence import HeardBlockingConnection, HeardConnection
 from registry.database.connecting.times import NearestTime, NearestTimeOfBinary
 from registry.database.connecting.uninterrupted import uninterrupted
@@ -149,14 +150,18 @@ async def open_connection(database_url: str, name: str, set_up: SetUp) -> AsyncC
 
 @contextmanager
 def connect_blocking(database_url: str, settings: str = NO_TIME_LIMITS) -> Iterator[Connection[Any]]:
-    """As `connect`, without an event loop. What psycopg raises in the block is translated as well."""
+    """As `connect`, without an event loop. What psycopg raises in the block is translated as well.
+
+    Raises `Unprepared`, too, before anything is set, for a pooler of transactions.
+    """
     check_url(database_url)
-    with (
-        translated(),
-        _connecting(database_url),
-        HeardBlockingConnection.connect(database_url, **FALLBACK_NAME, **CONNECTION) as conn,
-    ):
+
+    def make() -> Connection[Any]:
+        return HeardBlockingConnection.connect(database_url, **FALLBACK_NAME, **CONNECTION)
+
+    with translated(), _connecting(database_url), make() as conn:
         check_version(conn)
+        check_session_is_kept(conn, make)
         read_exactly(conn)
         conn.execute((SESSION + settings).encode())
         yield conn

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -19,6 +19,15 @@ BINARY = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin
 SERVER_CONNECTIONS = 2
 CONSOLE = "pgbouncer"
 """Its own database, which no server stands behind."""
+
+# But for what a pooler keeps for each client (https://www.pgbouncer.org/features.html).
+LEFT_BEHIND = """
+SELECT name FROM pg_settings
+WHERE source = 'session'
+    AND name NOT IN ('application_name', 'client_encoding', 'DateStyle', 'standard_conforming_strings', 'TimeZone')
+UNION ALL
+SELECT name FROM pg_prepared_statements
+"""
 
 
 class PgBouncer:
@@ -81,6 +90,15 @@ def pgbouncer(database_url: str) -> Iterator[str]:
     """The URL of one."""
     with pooler(database_url) as found:
         yield found.url
+
+
+def left_behind(url: str) -> list[str]:
+    """The settings and prepared statements in the server sessions behind a pooler of transactions, all at rest."""
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(psycopg.connect(url, prepare_threshold=None)) for _ in range(SERVER_CONNECTIONS)
+        ]  # each keeps one of them: its transaction is open
+        return [name for client in clients for (name,) in client.execute(LEFT_BEHIND).fetchall()]
 
 
 def _command(sockets: Path) -> list[str]:

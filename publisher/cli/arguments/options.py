@@ -11,7 +11,7 @@ import typer
 from publisher.cli.arguments import completion
 from publisher.cli.arguments.folders import expanded
 from publisher.cli.arguments.times import IN_UTC
-from publisher.cli.servers.session import UP_FOLDER
+from publisher.cli.servers.session import IS_FOLDER_NAMED, UP_FOLDER
 from registry.errors import Invalid
 from registry.urls import without_credentials
 
@@ -27,7 +27,7 @@ StateDir = Annotated[
         help="Folder that holds everything.",
         envvar="IMI_STATE_DIR",
         show_default=True,
-        callback=lambda value: expanded(value),
+        callback=lambda context, value: _state_dir(context, value),
     ),
 ]
 DatabaseUrl = Annotated[
@@ -105,6 +105,12 @@ UpFolder = Annotated[
 def _set(variable: ContextVar[T], value: T) -> T:
     variable.set(value)
     return value
+
+
+def _state_dir(context: typer.Context, value: Path) -> Path:
+    source = context.get_parameter_source("state_dir")
+    IS_FOLDER_NAMED.set(source is not None and source.name == "COMMANDLINE")
+    return expanded(value)
 
 
 def not_blank(value: str | None) -> str | None:

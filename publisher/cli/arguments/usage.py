@@ -6,6 +6,7 @@ import sys
 
 from publisher.cli.terminal.text import say
 from publisher.text import visible
+from registry.concurrency.signals import raised_at_once
 from registry.errors import RegistryError
 
 YES = {"y", "yes"}
@@ -18,8 +19,9 @@ def confirm(question: str, yes: bool) -> None:
     """
     if yes:
         return
-    print(f"{visible(question)} [y/N]: ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
+    with raised_at_once():
+        print(f"{visible(question)} [y/N]: ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
     if not answer:
         say("")  # behind the question
         if not sys.stdin.isatty():

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from publisher.cli.servers.session import database, located, required, settings_of
+from publisher.cli.servers.session import IS_FOLDER_NAMED, database, located, required, settings_of
 from registry.concurrency.patience import wordless
 from registry.concurrency.signals import ignore_ending
 from registry.errors import Conflict, Invalid, Unusable
@@ -57,21 +57,22 @@ def installation(
 ) -> Iterator[Settings]:
     """Settings with the URLs `needed`: as given, or else of `up` in `state_dir`, whether it runs or not.
 
-    Where it does not run, its servers are started for the block; `may_be_new` makes the folder, too. Raises `Invalid`
-    when there are no servers, `Conflict` when `up` is just starting.
+    With --state-dir alone those of the environment do not count. Where `up` does not run, its servers are started for
+    the block; `may_be_new` makes the folder, too. Raises `Invalid` when there are no servers, `Conflict` when `up` is
+    just starting.
     """
     from publisher.embedded import endpoints
 
+    is_named = is_folder_meant(database_url, nats_url)
     settings = settings_of(database_url=database_url, nats_url=nats_url)
-    is_given = bool(settings.database_url or settings.nats_url)
+    is_given = not is_named and bool(settings.database_url or settings.nats_url)
     has_servers = may_be_new or os.path.isdir(state_dir / "postgres")  # False, too, where it cannot be seen
     with ExitStack() as stack:
         if is_given:
             settings = located(*needed, database_url=database_url, nats_url=nats_url)
         elif not has_servers:
-            raise Unusable(
-                f'"{state_dir}" is not the state directory of an imi-registry up, and DATABASE_URL is not set'
-            )
+            unset = "" if is_named else ", and DATABASE_URL is not set"
+            raise Unusable(f'"{state_dir}" is not the state directory of an imi-registry up{unset}')
         else:
             try:
                 settings, *_ = stack.enter_context(embedded(state_dir))
@@ -83,3 +84,8 @@ def installation(
                     raise conflict from None
         required(settings, *needed)
         yield settings
+
+
+def is_folder_meant(*urls: str | None) -> bool:
+    """Whether --state-dir says where the servers are: it was given, and none of the `urls` was given beside it."""
+    return IS_FOLDER_NAMED.get() and not any(urls)

@@ -31,6 +31,8 @@ READ_SECONDS = 60.0
 """A command that reads ends when PostgreSQL has worked on a statement for so long without a word."""
 UP_FOLDER: ContextVar[Path | None] = ContextVar("UP_FOLDER", default=None)
 """The state directory given with --state-dir, if any."""
+IS_FOLDER_NAMED: ContextVar[bool] = ContextVar("IS_FOLDER_NAMED", default=False)
+"""Whether --state-dir was given to a command that starts the servers of `up` where it does not run."""
 
 
 def reads(command: Callable[P, T]) -> Callable[P, T]:

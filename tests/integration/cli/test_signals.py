@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from publisher.embedded.nats_server import nats_server
@@ -22,10 +23,10 @@ PATIENCE_SECONDS = 60
 
 @contextmanager
 def following(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """A command that runs in the block, with pipes to read from."""
+    """A command that runs in the block, with pipes to read from, and one to its input that stays open."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -116,6 +117,21 @@ async def test_what_follows_ends_without_a_word_by_any_signal(
         assert process.returncode == 0
         assert said.startswith("continue with: --after ")
         assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_question_is_ended_by_any_signal_and_nothing_is_done(database: str, number: signal.Signals) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("SELECT register_project('p', 'git@github.com:o/p.git')")
+        with following("project", "deactivate", "p", DATABASE_URL=database) as process:
+            assert process.stderr is not None
+            asked = ""
+            while not asked.endswith("[y/N]: "):
+                asked += process.stderr.read(1) or pytest.fail(asked)
+            process.send_signal(number)
+            assert process.wait(PATIENCE_SECONDS) == 128 + number
+            assert "Traceback" not in process.stderr.read()
+        assert conn.execute("SELECT active FROM projects").fetchall() == [(True,)]
 
 
 async def _consumers(world: World) -> int:

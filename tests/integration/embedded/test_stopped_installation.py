@@ -87,8 +87,11 @@ def test_a_history_imported_into_a_new_folder_is_that_of_the_next_up(cli: Comman
 
     with up(old) as (process, endpoints):
         before = history(cli, endpoints)
-        assert cli("events", "export", file, "--database-url", endpoints["database_url"]).code == 0
+        done = cli("events", "export", state_dir / "while-it-runs", "--state-dir", old)
+        assert done.err == f"{len(before)} events exported\n"
         assert stop(process) == 0
+    done = cli("events", "export", file, "--state-dir", old)
+    assert (done.code, done.err) == (0, f"{len(before)} events exported\n")
     done = cli("events", "import", file, "--state-dir", new)
     assert (done.code, done.err) == (
         0,
@@ -101,11 +104,35 @@ def test_a_history_imported_into_a_new_folder_is_that_of_the_next_up(cli: Comman
         assert stop(process) == 0
 
 
+def test_a_folder_that_is_named_is_meant_whatever_the_environment_says(
+    cli: CommandLine, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a history, and an environment that names servers which are not there
+    old, new, file = state_dir / "a", state_dir / "b", state_dir / "history.jsonl"
+    with up(old) as (process, endpoints):
+        before = history(cli, endpoints)
+        assert stop(process) == 0
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/nobody")
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:1")
+    # then
+    for command, told in (("doctor", f"ends at sequence {len(before)},"), ("phantoms", "holds every event")):
+        done = cli(command, "--state-dir", old)
+        assert told in done.out, done.err
+    assert cli("events", "export", file, "--state-dir", old).code == 0
+    done = cli("events", "import", file, "--state-dir", new)
+    assert (done.code, done.err.endswith(f"rebuild-stream --state-dir {new}\n")) == (0, True)
+    done = cli("rebuild-stream", "--state-dir", new)
+    assert (done.code, f" {len(before)} events published" in done.out) == (0, True)
+    # and a variable names no folder against the URLs
+    monkeypatch.setenv("IMI_STATE_DIR", str(old))
+    assert cli("doctor").code == 3
+
+
 def test_a_folder_without_servers_is_refused_and_stays_as_it_is(cli: CommandLine, state_dir: Path) -> None:
     for command in ("doctor", "rebuild-stream"):
         done = cli(command, "--state-dir", state_dir / "x")
         assert (done.code, len(done.err.splitlines())) == (1, 1)
-        assert "is not the state directory of an imi-registry up, and DATABASE_URL is not set" in done.err
+        assert done.err.endswith("is not the state directory of an imi-registry up\n")
     done = cli("events", "import", state_dir / "no-file", "--state-dir", state_dir / "x")
     assert (done.code, "cannot read" in done.err) == (1, True)
     assert list(state_dir.iterdir()) == []

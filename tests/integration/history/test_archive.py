@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +15,7 @@ from publisher.history import archive
 from publisher.history.rebuild import rebuild
 from publisher.history.verification import verify
 from registry.database import months
-from registry.errors import Conflict, Invalid
+from registry.errors import Conflict, Invalid, Unusable
 from tests.support.histories import export, import_, row, write_disorderly
 from tests.support.schema.months import everything, fill
 from tests.support.workload import writing
@@ -227,6 +228,32 @@ async def test_a_file_that_cannot_be_read_is_named(world: World, tmp_path: Path,
     (tmp_path / "x.zst").write_bytes(b"not zstd")
     with pytest.raises(Invalid, match=f'cannot read ".*{name}"'):
         await import_(world, tmp_path / name)
+
+
+def test_a_folder_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").mkdir()
+    for name in ("", ".", "..", "/", "x"):
+        with pytest.raises(Unusable, match=r'^cannot write ".+": it is a folder$'), archive.writing(Path(name)):
+            pytest.fail("something could be written")
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_pipe_or_a_device_is_written_itself_and_a_link_stays(tmp_path: Path) -> None:
+    pipe, null, link, file = (tmp_path / name for name in ("pipe", "null", "link", "file"))
+    os.mkfifo(pipe)
+    null.symlink_to("/dev/null")
+    link.symlink_to(file)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for place in (pipe, null, link):
+            with archive.writing(place) as write:
+                write(b"1\n")
+        assert os.read(reader, 10) == b"1\n"
+    finally:
+        os.close(reader)
+    assert (null.is_char_device(), link.is_symlink(), file.read_bytes()) == (True, True, b"1\n")
+    assert sorted(os.listdir(tmp_path)) == ["file", "link", "null", "pipe"]
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99], ids=["nothing", "a half", "nearly all"])

@@ -12,12 +12,13 @@ import pytest
 from publisher.embedded.postgres import postgres
 from publisher.history.verification import verify
 from registry.database import migrate
-from tests.support.databases import Role, new_database
+from tests.support.databases import Role, name_of, new_database
 from tests.support.postgres.shell import shell
 from tests.support.services import OTHER_POSTGRES, POSTGRES_SETTINGS, scratch_directory
 from tests.support.world import World
 
 PAGE = (Path(__file__).parents[3] / "docs" / "backup.md").read_text()
+(HOME,) = re.findall(r"`(ALTER DATABASE … SET imi\.home_dir = '/home/ada')`", PAGE)
 DUMP, RESTORE = re.findall(r"^\$ (pg_\w+ .*registry\.dump.*)$", PAGE, re.MULTILINE)
 
 
@@ -50,6 +51,11 @@ async def test_a_dump_restored_elsewhere_is_the_registry_and_its_stream_goes_on(
         for command in (DUMP, RESTORE):
             shell(command, tmp_path, DATABASE_URL=source, NEW_DATABASE_URL=url)
         there = world.at(database=url)
+        ((home,),) = here.rows("SHOW imi.home_dir")
+        assert there.rows("SELECT current_setting('imi.home_dir', true)") == [(None,)]
+        with psycopg.connect(admin_url, autocommit=True) as admin:
+            admin.execute(HOME.replace("…", name_of(url)).replace("/home/ada", home).encode())
+        assert there.rows("SHOW imi.home_dir") == [(home,)]
         found = await verify(there.settings())
         assert found.differences == []
         assert found.equal["projects"] == 2

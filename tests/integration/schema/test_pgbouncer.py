@@ -9,12 +9,14 @@ import psycopg
 import pytest
 
 from registry.database import Registry
+from registry.database.connecting.look import LOOKER
 from tests.support import pgbouncer
 
 pytestmark = pytest.mark.skipif(
     pgbouncer.BINARY is None, reason="needs PgBouncer: apt-get install -y --no-install-recommends pgbouncer"
 )
 
+PATIENCE_SECONDS = 60
 CLIENTS = 12
 WRITES = 8
 
@@ -66,3 +68,20 @@ async def test_nothing_is_left_behind_in_a_server_session(pooled: str) -> None:
         for _ in range(2 * pgbouncer.SERVER_CONNECTIONS):
             assert conn.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
             assert conn.execute("SELECT coalesce(current_setting('imi.actor', true), '')").fetchone() == ("",)
+
+
+async def test_who_waits_for_a_lock_leaves_nothing_behind_either(pooled: str, database: str) -> None:
+    looked = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
+        " AND state = 'idle' AND query = 'SELECT pg_backend_pid()'"
+    )
+    async with Registry.connect(pooled, max_connections=1) as registry:
+        with psycopg.connect(database) as holder, psycopg.connect(database, autocommit=True) as observer:
+            holder.execute("LOCK TABLE projects")
+            waiting = asyncio.create_task(registry.register_project("engine", "git@github.com:ada/engine.git"))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while observer.execute(looked, [LOOKER]).fetchone() is None:
+                    await asyncio.sleep(0.02)
+            holder.rollback()
+            await waiting
+    assert pgbouncer.left_behind(pooled) == []

@@ -40,6 +40,29 @@ def test_without_a_url_the_registry_of_a_running_up_is_used(
     )
 
 
+def test_config_show_names_the_running_up_whose_urls_take_the_place_of_variables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "endpoints.json").write_text('{"database_url": "postgresql:///up", "nats_url": "nats://up"}')
+    cli = command_line(
+        monkeypatch,
+        capsys,
+        DATABASE_URL="postgresql:///x",
+        IMI_APPLIER_DATABASE_URL="postgresql:///y",
+        NATS_URL="nats://up",
+        IMI_NATS_USER="ada",
+        IMI_PREFIX="other",
+    )
+    shown = cli("config", "show", "--state-dir", tmp_path, "--json").json
+    assert shown["database_url"] == {"value": "postgresql:///up", "from": "a running up"}
+    assert shown["applier_database_url"] == shown["nats_user"] == {"value": None, "from": "not used"}
+    assert shown["nats_url"]["from"] == "NATS_URL", "it is the same"
+    assert shown["prefix"] == {"value": "other", "from": "IMI_PREFIX"}
+    shown = cli("config", "show", "--database-url", "postgresql:///z", "--json").json
+    assert shown["database_url"]["from"] == "argument"
+    assert shown["applier_database_url"] == {"value": None, "from": "not used"}
+
+
 def test_completion_knows_the_commands(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_IMI_REGISTRY_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "imi-registry work")
