@@ -26,7 +26,7 @@ from registry.broker.pull import GONE_SECONDS, delivered_of
 from registry.concurrency.outage import Outage
 from registry.errors import Conflict, Invalid, NotFound, Unavailable
 from registry.log import log
-from registry.validation import printable
+from registry.validation import printable, told
 
 POLL_SECONDS = 0.5
 LEANED_ON = (
@@ -41,6 +41,9 @@ LEANED_ON = (
 """Settings of a consumer that order and completeness lean on, and that anybody may change while it is read."""
 STAYS_BY = ("inactive_threshold",)
 """By these it may be gone when nobody reads it; what is acknowledged there is so all the same."""
+FILTER = "imi-filter"
+"""Member of a consumer's metadata: of the messages on its subject, which ones are read and not merely acknowledged. One
+that an older version has made is without it."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -64,6 +67,8 @@ class Turn(NamedTuple):
     """Consumer sequence of the last delivery that was made before."""
     done: int
     """Sequence in the stream up to which everything is acknowledged."""
+    generation: int
+    """How many streams of that name were seen to take the place of one before: of each the sequences are others."""
 
 
 class Durable:
@@ -97,17 +102,20 @@ class Durable:
         """The highest sequence that is known to be acknowledged, with all before it."""
         self._created: datetime | None = None
         """When the stream was created that this sequence is of."""
+        self._generation = 0
+        """Of that stream; as in a `Turn`."""
         self._seen: tuple[int, datetime | None] = (0, None)
         """Number of the newest consumer that was seen to be ours, and when it was created."""
         self._limited = ""
         """A consumer of ours that somebody lets serve smaller requests than ours alone."""
 
-    async def take_over(self, done: int) -> Turn:
+    async def take_over(self, done: int, generation: int) -> Turn:
         """Wait until nobody else reads, and take the turn; `done` is up to where this process is done with the stream.
 
+        It is of the stream of `generation`, and nothing to the next one, which an earlier try may have seen.
         Raises `NotFound` when there is no stream, `Conflict` when the name is in use for other messages, `Unavailable`.
         """
-        if self._known is not None:
+        if self._known is not None and generation == self._generation:
             self._known = max(self._known, done)
         gone_for = 0.0
         before: tuple[str, int] | None = None
@@ -183,6 +191,7 @@ class Durable:
         elif is_another or last < self._known:
             log.warning("another stream of that name: reading it from its start", stream=self._stream)
             self._known = 0
+            self._generation += 1
         return last
 
     async def _newest(self) -> tuple[int, ConsumerInfo | None]:
@@ -196,10 +205,11 @@ class Durable:
         *older, (number, newest) = ours
         for _, info in older:
             await self._delete(info)
-        if newest.config.filter_subject != self._first.filter_subject:
+        theirs, wanted = newest.config, self._first
+        if theirs.filter_subject != wanted.filter_subject or _filter(theirs) not in {None, _filter(wanted)}:
             raise Conflict(
-                f'durable "{self._name}" is a subscription to {newest.config.filter_subject}, not to '
-                f"{self._first.filter_subject}; choose another name"
+                f'durable "{self._name}" is a subscription to {_what(theirs)}, not to {_what(wanted)}; '
+                "choose another name"
             )
         return number, newest
 
@@ -228,7 +238,7 @@ class Durable:
             await self._delete(newest)  # nobody reads it any more, and whoever looks at it sees it fall behind
             return turn
         delivered = delivered_of(newest)
-        return Turn(newest.name, delivered, self._known)
+        return Turn(newest.name, delivered, self._known, self._generation)
 
     def _behind(self, sequence: int) -> ConsumerConfig:
         return replace(self._first, deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=sequence + 1)
@@ -242,7 +252,7 @@ class Durable:
             raise
         self._known = max(self._known or 0, _floor(info), (config.opt_start_seq or 1) - 1)
         self._seen = number, info.created
-        return Turn(name, 0, self._known)
+        return Turn(name, 0, self._known, self._generation)
 
     async def _delete(self, consumer: ConsumerInfo) -> None:
         with suppress(nats.js.errors.NotFoundError):  # another process was quicker
@@ -257,3 +267,12 @@ class Durable:
 
 def _floor(info: ConsumerInfo) -> int:
     return info.ack_floor.stream_seq if info.ack_floor else 0
+
+
+def _filter(config: ConsumerConfig) -> str | None:
+    return (config.metadata or {}).get(FILTER)
+
+
+def _what(config: ConsumerConfig) -> str:
+    """What a consumer is for, in words."""
+    return f"{config.filter_subject} {told(_filter(config) or '')}".rstrip()

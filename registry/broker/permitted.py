@@ -23,6 +23,7 @@ from nats.js import JetStreamContext
 
 from registry.broker.access import ANYBODY, Access
 from registry.broker.hearing import HearingClient
+from registry.broker.parting import PartingClient
 from registry.errors import Invalid
 
 VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
@@ -42,7 +43,7 @@ class NotPermitted(nats.errors.Error):
     """The account may not use a subject."""
 
 
-class PermittedClient(HearingClient):
+class PermittedClient(HearingClient, PartingClient):
     """Sends no credentials in clear where TLS was asked for, and fails what is not permitted."""
 
     def __init__(self, access: Access = ANYBODY, *, requires_tls: bool = False) -> None:
@@ -171,12 +172,6 @@ class PermittedClient(HearingClient):
         await asyncio.wait([answer], timeout=timeout)
         if not answer.done():
             raise nats.errors.FlushTimeoutError
-
-    async def close(self) -> None:
-        """As nats-py's, which raises over what it still has to send where the server is away."""
-        if not self.is_connected:
-            self._pending, self._pending_data_size = [], 0
-        await super().close()
 
     @property
     def is_heard(self) -> bool:

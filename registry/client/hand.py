@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeGuard
 from nats.aio.msg import Msg
 
 from registry import events
+from registry.broker.durable import Turn
 from registry.errors import Invalid
 from registry.events.envelope import attributes_of
 from registry.subjects import NO_PROJECT
@@ -78,6 +79,8 @@ class Held(NamedTuple):
 
     delivery: Delivery
     message: Msg
+    generation: int
+    """Of the stream that its sequence is of; as in a `Turn`."""
 
 
 class Hand:
@@ -86,22 +89,28 @@ class Hand:
     def __init__(self) -> None:
         self.done = 0
         """Sequence up to which every event is handled."""
+        self.generation = 0
+        """Of the stream that this, and all that is noted here, is of; as in a `Turn`."""
         self._last = 0
         self._last_delivery = 0
         self._held: dict[int, Held] = {}
         self._handled: set[int] = set()
 
-    def begin(self, done: int, delivered: int = 0) -> None:
-        """Take what is behind sequence `done`, in order, from a consumer that made `delivered` deliveries before.
-
-        What was in hand comes again.
-        """
-        if done < self.done:  # another stream
+    def begin(self, turn: Turn) -> None:
+        """Take what is behind the place where a turn begins, in order. What was in hand comes again."""
+        if turn.generation != self.generation:
             self._handled.clear()
+        self.generation = turn.generation
+        self._last_delivery = turn.delivered
+        self._go_on_behind(turn.done)
+
+    def let_go(self) -> None:
+        """Have nothing in hand; what is handled stays noted."""
+        self._go_on_behind(self.done)
+
+    def _go_on_behind(self, done: int) -> None:
         self._held.clear()
-        self.done = done
-        self._last = done
-        self._last_delivery = delivered
+        self.done = self._last = done
         self._handled = {sequence for sequence in self._handled if sequence > done}
 
     def take(self, held: Held) -> bool:
@@ -119,8 +128,14 @@ class Hand:
         """Whether this delivery is the one to handle: not handled, and not delivered again."""
         return self._held.get(held.delivery.sequence) is held
 
-    def handled(self, sequence: int) -> Msg | None:
-        """Note that an event is handled; returns the message to acknowledge, None when it is still to come again."""
+    def handled(self, handled: Held) -> Msg | None:
+        """Note that an event is handled; returns the message to acknowledge, None when it is still to come again.
+
+        That of another stream says nothing of the one at its place in this one.
+        """
+        if handled.generation != self.generation:
+            return None
+        sequence = handled.delivery.sequence
         if sequence > self.done:
             self._handled.add(sequence)
         held = self._held.pop(sequence, None)

@@ -18,7 +18,6 @@ from registry.concurrency.tasks import end
 from registry.errors import Conflict, NotFound, Unavailable
 from registry.history.snapshot import Snapshot
 from registry.history.state import DataElsewhere
-from registry.log import log
 from registry.models import Project, Worktree, WorktreeType
 from registry.position import After, Position
 from registry.profiles.profile import Profile
@@ -84,7 +83,8 @@ class Projection:
             except Conflict as error:
                 if not isinstance(error, DataElsewhere):
                     self._renewed_after = 0  # of another stream, perhaps
-                log.warning("new snapshot", reason=str(error))
+                    await retry.sleep()  # a snapshot may be ahead of the stream, as long as that has lost its end
+                self._outage.failed(error, "new snapshot")
                 await self._renew(client, profile)
             except (Unavailable, NotFound) as error:
                 self._outage.failed(error)

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from registry import tracing
-from registry.broker.durable import Durable, Turn
+from registry.broker.durable import FILTER, Durable, Turn
 from registry.broker.errors import translated_nats
 from registry.broker.permitted import refusal_of
 from registry.broker.pull import LONGEST_SECONDS, SIZE, Pull, delivered_of
@@ -29,7 +29,7 @@ from registry.client.wanted import Wanted
 from registry.concurrency.backoff import Backoff, doubled
 from registry.concurrency.lanes import Job, Lanes
 from registry.concurrency.outage import Outage
-from registry.concurrency.tasks import run_until
+from registry.concurrency.tasks import end, retrieved, run_until
 from registry.errors import NotFound, Unavailable, Unprepared
 from registry.events.filter import EventFilter
 from registry.log import log
@@ -41,6 +41,8 @@ RETRY_SECONDS = (0.1, 30.0)
 """First and longest wait before a failed event is handled again."""
 LOOK_SECONDS = 2.0
 """How often the server's count of deliveries and acknowledgements is compared with ours."""
+LEAVING_SECONDS = 30.0
+"""A handler that is cancelled has so long to end in order, until it is cancelled again."""
 
 
 class Subscriber:
@@ -71,9 +73,12 @@ class Subscriber:
             ack_wait=LONGEST_SECONDS,
             max_deliver=-1,
             max_ack_pending=WINDOW,
+            metadata={FILTER: self._wanted.beyond_subject},
         )
         self._outage = Outage("subscription", durable=durable)
         self._failing = Outage("handler", durable=durable)
+        self._failed_jobs: set[Job[Item]] = set()
+        """Whose handler failed, until it returns or they are given up: while there are any, it does not go on."""
         self._durable = Durable(
             client, self._stream, durable, first, keeps_sequences=not profile.is_shared, outage=self._outage
         )
@@ -89,7 +94,16 @@ class Subscriber:
         Raises `NotFound` when there is no event stream to begin with, `Conflict` when the durable name is in use for
         other events.
         """
-        await run_until(asyncio.Event(), [self._follow(), *(self._work() for _ in range(self._concurrency))])
+        leaving = asyncio.Event()
+        following = asyncio.create_task(run_until(asyncio.Event(), [self._follow()]))
+        following.add_done_callback(retrieved)
+        following.add_done_callback(lambda _: leaving.set())
+        workers = [self._work(leaving) for _ in range(self._concurrency)]
+        try:
+            await run_until(leaving, workers, again_seconds=LEAVING_SECONDS)
+        finally:  # until handlers have ended it is still the turn of this process: what they do comes before others
+            await end([following])
+        await following
 
     async def _follow(self) -> None:
         """Put what comes in hand, from a new place whenever something may have been lost."""
@@ -99,7 +113,7 @@ class Subscriber:
             try:
                 if self._poison is not None:
                     await self._poison.open()
-                turn = await self._durable.take_over(self._hand.done)
+                turn = await self._durable.take_over(self._hand.done, self._hand.generation)
                 if self._poison is not None:
                     await self._poison.recall(turn.done)
                 self._outage.over(consumer=turn.consumer, after=turn.done)
@@ -112,7 +126,7 @@ class Subscriber:
 
     async def _read(self, turn: Turn) -> None:
         """Read one consumer. Raises `Unavailable` or `NotFound` when it gives no more, or something was lost."""
-        self._hand.begin(turn.done, turn.delivered)
+        self._hand.begin(turn)
         self._acknowledgement = ""  # whether the next one is refused, too, is to be seen
         pull = Pull(self._client, self._stream, turn.consumer, WINDOW, delivered=turn.delivered)
         reading = [pull.run(), self._sort(pull, turn), self._compare(pull, turn)]
@@ -123,7 +137,7 @@ class Subscriber:
         finally:
             if pull.is_limited:
                 self._durable.limited(turn)
-            self._hand.begin(self._hand.done)  # what is not begun is left to whoever reads next
+            self._hand.let_go()  # what is not begun is left to whoever reads next
 
     async def _sort(self, pull: Pull, turn: Turn) -> None:
         """Put each event in the lane of its project, or of both; those of none share one."""
@@ -137,11 +151,12 @@ class Subscriber:
             is_first = message.metadata.sequence.consumer == 1  # that of another consumer has this number, too
             if is_first or SIZE in (message.headers or {}):  # without its data, where the consumer was changed
                 await self._durable.look(turn)
-            held = Held(Delivery(message.subject, message.data, message.metadata.sequence.stream), message)
+            delivery = Delivery(message.subject, message.data, message.metadata.sequence.stream)
+            held = Held(delivery, message, turn.generation)
             if not self._hand.take(held):
                 await self._acknowledge(message)
             elif self._wanted.has(message.headers, message.data):
-                self._lanes.add(Job(held, held.delivery.keys))
+                self._lanes.add(Job(held, delivery.keys))
             else:
                 await self._done(held)
 
@@ -167,13 +182,13 @@ class Subscriber:
             acknowledged = self._hand.acknowledged
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _work(self) -> None:
-        while True:
+    async def _work(self, leaving: asyncio.Event) -> None:
+        while not leaving.is_set():  # a handler may have kept the cancellation to itself
             job = await self._lanes.next()
             if self._begin(job.item):
                 await self._handle(job)
             else:
-                self._lanes.done(job)
+                self._end(job)
 
     def _begin(self, item: Item) -> bool:
         """Whether it is to be handled: it was not, and did not come again."""
@@ -184,14 +199,26 @@ class Subscriber:
     async def _handle(self, job: Job[Item]) -> None:
         try:
             with self._traced(job.item.delivery) if tracing.is_on() else nullcontext():
-                await self._handler(job.item.delivery)
+                await self._call(job.item.delivery)
         except Exception as error:
             await self._failed(job, error)
         else:
-            self._failing.over()
+            self._failed_jobs.discard(job)
+            if not self._failed_jobs:
+                self._failing.over()
             if self._poison is not None:
                 await self._poison.handled(job.item)
             await self._finished(job)
+
+    async def _call(self, delivery: Delivery) -> None:
+        """Let the handler have an event. Raises what it raises; `RuntimeError` where others cancel what it awaits."""
+        try:
+            await self._handler(delivery)
+        except asyncio.CancelledError as error:
+            worker = asyncio.current_task()
+            if worker is None or worker.cancelling():
+                raise
+            raise RuntimeError("the handler was cancelled from within") from error
 
     def _traced(self, delivery: Delivery) -> AbstractContextManager[str | None]:
         """A span around the handler, below what the event's writer said it belongs to."""
@@ -209,6 +236,7 @@ class Subscriber:
         delivery, said = job.item.delivery, f"{type(error).__name__}: {error}"
         delay = doubled(job.attempts, RETRY_SECONDS)
         job.attempts += 1
+        self._failed_jobs.add(job)
         told = {"sequence": delivery.sequence, "error": said, "retry_seconds": delay} | delivery.ids
         self._failing.failed(error, is_bug=True, **told)
         if self._poison is not None and await self._poison.fails(job.item, error) and await self._poison.bury(job.item):
@@ -219,10 +247,15 @@ class Subscriber:
     async def _finished(self, job: Job[Item]) -> None:
         if isinstance(job.item, Held):
             await self._done(job.item)
+        self._end(job)
+
+    def _end(self, job: Job[Item]) -> None:
+        """Let those go on that wait for a job."""
+        self._failed_jobs.discard(job)
         self._lanes.done(job)
 
     async def _done(self, held: Held) -> None:
-        message = self._hand.handled(held.delivery.sequence)
+        message = self._hand.handled(held)
         if message is not None:
             await self._acknowledge(message)
 

@@ -17,6 +17,8 @@ class Wanted:
         """The narrowest subject wildcard that has all events that match."""
         self._profile = profile
         self._beyond_subject = None if wanted.is_decided_by_subject(is_shared=profile.is_shared) else wanted
+        self.beyond_subject = (self._beyond_subject or EventFilter()).to_json().decode()
+        """The filter, as JSON, where the subject alone does not say what matches; else an empty one."""
 
     def has(self, headers: Mapping[str, str] | None, payload: bytes) -> bool:
         """Whether a message that came on the subject is such an event; anybody may publish on it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from time import monotonic
 from typing import Any, TypeVar
 
 from registry.errors import Unavailable
@@ -13,16 +14,26 @@ T = TypeVar("T")
 CANCEL_AGAIN_SECONDS = 1.0
 
 
-async def run_until(stop: asyncio.Event, work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run `work` side by side until `stop` is set or one of it fails; then cancel the rest and wait for its end.
+async def run_until(
+    stop: asyncio.Event, work: Iterable[Coroutine[Any, Any, None]], *, again_seconds: float | None = None
+) -> None:
+    """Run `work` side by side until `stop` is set or one of it fails; then `end` the rest.
 
-    Raises the first failure, out of a group the first one in it. A task that is done before is no reason to stop.
+    `stop` is set from then on, whatever the reason, a cancellation of whoever called this among them.
+
+    Raises the first failure, out of a group the first one in it; `RuntimeError` for a task that ends as one that is
+    cancelled and was not, of which a `TaskGroup` says nothing. A task that is done before is no reason to stop.
     """
     failures: list[Exception] = []
 
     async def watched(part: Coroutine[Any, Any, None]) -> None:
         try:
             await part
+        except asyncio.CancelledError as error:
+            if stop.is_set():
+                raise
+            failures.append(RuntimeError("a task was cancelled from within").with_traceback(error.__traceback__))
+            stop.set()
         except Exception as error:  # raised again below, once the others have ended
             failures.append(error)
             stop.set()
@@ -32,24 +43,29 @@ async def run_until(stop: asyncio.Event, work: Iterable[Coroutine[Any, Any, None
         try:
             await stop.wait()
         finally:
-            await end(running)
+            stop.set()
+            await end(running, again_seconds)
     if failures:
         raise first_error(failures[0]) from None
 
 
-async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def end(tasks: Iterable[asyncio.Task[Any]], again_seconds: float | None = None) -> None:
     """Cancel `tasks` and wait until they have ended, also where who waits is cancelled meanwhile.
 
     Again and again: `asyncio.wait_for` of Python 3.11, on which psycopg and nats-py wait, swallows a cancellation that
-    comes together with its result. A `TaskGroup` cancels once.
+    comes together with its result. A `TaskGroup` cancels once. What a task does over its end is cut off by the next
+    one, which comes after `again_seconds`; `CANCEL_AGAIN_SECONDS` where none are given.
     """
     running = set(tasks)
     told: asyncio.CancelledError | None = None
+    cancel_at = monotonic()
     while running:
-        for task in running:
-            task.cancel()
+        if monotonic() >= cancel_at:
+            for task in running:
+                task.cancel()
+            cancel_at = monotonic() + (CANCEL_AGAIN_SECONDS if again_seconds is None else again_seconds)
         try:
-            await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
+            await asyncio.wait(running, timeout=cancel_at - monotonic())
         except asyncio.CancelledError as cancelled:
             told = cancelled
         running = {task for task in running if not task.done()}

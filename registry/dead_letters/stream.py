@@ -20,12 +20,15 @@ from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.own_stream import open_own
 from registry.broker.stored import delete_message, first_message
 from registry.dead_letters.letter import DeadLetter, Redelivery, headers_of, letter_in, redelivery_in
-from registry.errors import NotFound
+from registry.errors import NotFound, Unavailable
 from registry.subjects import LetterNames
 
-MOST_LETTERS = 10_000
-"""Messages in the stream: a subscription with so many dead letters has another trouble than poison."""
+MOST_MESSAGES = 10_000
+"""In the stream: a subscription with so many dead letters has another trouble than poison."""
 MOST_BYTES = 64 * 1024 * 1024
+FREE_FOR_REQUESTS = 10
+"""One of so many messages, and bytes, is for these: else nobody could ask for a letter of a full stream. Those who find
+room at the same moment, as handlers that fail together, take some of it; there are fewer than that in hand."""
 ANY = "*"
 """In place of the id of an event."""
 
@@ -48,7 +51,7 @@ class LetterStream:
             subjects=[self._names.stream_subjects(self.durable)],
             storage=StorageType.FILE,
             discard=DiscardPolicy.NEW,
-            max_msgs=MOST_LETTERS,
+            max_msgs=MOST_MESSAGES,
             max_bytes=MOST_BYTES,
             max_msgs_per_subject=1,
             allow_direct=True,
@@ -81,9 +84,22 @@ class LetterStream:
             yield self._letter(message)
 
     async def _store(self, subject: str, letter: DeadLetter) -> int:
+        if await self._is_full() and await self._next(1, subject) is None:
+            raise Unavailable(f"cannot bury an event in stream {self.name}: it is full")
         with translated_nats(f"cannot bury an event in stream {self.name}"):
             headers = headers_of(letter, self._client.max_payload)
             return int((await self._js.publish(subject, letter.payload, headers=headers)).seq)
+
+    async def _is_full(self) -> bool:
+        """Whether all is used that is not for requests. Raises `Unavailable`."""
+        requests = self._names.redelivery_subject(self.durable, ANY)
+        try:
+            with translated_nats(f"cannot read stream {self.name}"):
+                info = await self._js.stream_info(self.name, subjects_filter=requests)
+        except NotFound:
+            return False
+        others = info.state.messages - len(info.state.subjects or {})
+        return _is_used_up(others, info.config.max_msgs) or _is_used_up(info.state.bytes, info.config.max_bytes)
 
     async def count(self) -> int:
         """How many dead letters there are. Raises `NotFound` when there is no such stream, `Unavailable`."""
@@ -144,6 +160,11 @@ class LetterStream:
 
     def _letter(self, message: RawStreamMsg) -> DeadLetter:
         return letter_in(self.durable, int(message.seq or 0), message.headers or {}, message.data or b"")
+
+
+def _is_used_up(used: int, limit: int | None) -> bool:
+    """Whether so much is used of a limit of the stream, if it has one, as is not for requests."""
+    return limit is not None and limit > 0 and used >= limit - limit // FREE_FOR_REQUESTS
 
 
 def _redelivery(message: RawStreamMsg) -> Redelivery:

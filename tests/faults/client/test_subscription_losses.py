@@ -210,39 +210,6 @@ async def test_a_first_start_with_new_events_stays_one_when_its_consumer_is_dele
     assert sorted(sequence for each in seen.sequences.values() for sequence in each) == list(range(9, 25))
 
 
-async def test_a_shared_stream_that_is_created_anew_is_read_from_its_start(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What its events' sequences are there nobody knows, so those handled before come again: nothing is skipped."""
-    monkeypatch.setenv("IMI_PROFILE", "bloodbank")
-    monkeypatch.setenv("IMI_BLOODBANK_PROPOSED", "true")
-    await world.create_shared_stream()
-    handled: list[bytes] = []
-    seen = Seen()
-
-    async def handler(delivery: Delivery) -> None:
-        handled.append(delivery.payload)
-        seen.note(delivery)
-
-    try:
-        async with RegistryClient.connect(
-            world.nats_url, prefix=world.prefix, profile="bloodbank", proposed=True
-        ) as client:
-            async with world.relay():
-                change_projects(world.database, 8)
-                await world.drained()
-            async with subscribed(client, handler, durable="d", from_start=True):
-                await seen.until(8)
-                await world.delete_stream()
-                change_projects(world.database, 8)
-                await rebuild(world.settings())
-                async with world.relay():
-                    await seen.until(16)
-    finally:
-        await world.nats.jetstream().delete_stream(world.stream)
-    assert len(set(handled)) == 16
-
-
 async def test_a_handler_that_runs_while_the_connection_is_lost_is_neither_ended_nor_repeated(world: World) -> None:
     begun, may_end = asyncio.Event(), asyncio.Event()
     seen = Seen()

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from registry.broker.connection import connect_nats
+import pytest
+from nats.aio.client import Client
+
+from registry.broker.connection import connect_nats, heard
 from tests.support.nats.process import nats_process
+from tests.support.proxy import Proxy, nats_proxy
+
+MUCH = 24 * [b"x" * 900_000]
+"""More than the kernel takes of a connection that nobody reads, and less than a client keeps until it waits."""
 
 
 async def test_a_client_with_something_to_say_is_closed_while_its_server_is_away(state_dir: Path) -> None:
@@ -17,4 +25,59 @@ async def test_a_client_with_something_to_say_is_closed_while_its_server_is_away
                 while client.is_connected:
                     await asyncio.sleep(0.01)
             await client.publish("subject", b"kept until it is back")
+        assert client.is_closed
+
+
+@pytest.fixture
+async def proxies(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[tuple[Proxy, str]]]:
+    """Two ways to a server, of which a client notices soon that they carry nothing."""
+    monkeypatch.setattr("registry.broker.connection.PING_SECONDS", 0.5)
+    async with nats_proxy(nats_url) as one, nats_proxy(nats_url) as other:
+        yield [one, other]
+
+
+async def left_unread(client: Client, proxy: Proxy) -> None:
+    """Let the proxy read no more and stay, and give the client more to send than can be under way."""
+    proxy.black_hole()
+    for payload in MUCH:
+        await client.publish("subject", payload)
+        await asyncio.sleep(0)
+    assert client._transport._io_writer.transport.get_write_buffer_size() > 0 or not client.is_connected
+
+
+async def test_a_connection_on_which_nothing_is_taken_any_more_is_lost_and_another_made(
+    proxies: list[tuple[Proxy, str]],
+) -> None:
+    (stuck, first), (other, second) = proxies
+    other.refuse()
+    async with connect_nats(f"{first},{second}", "test") as client:
+        other.go_on()
+        await left_unread(client, stuck)
+        async with asyncio.timeout(20):
+            while not client.stats["reconnects"]:
+                await asyncio.sleep(0.01)
+        await heard(client)
+        assert client.connected_url.port == other.port
+
+
+async def test_who_has_lost_such_a_connection_and_finds_no_other_leaves_in_order(
+    proxies: list[tuple[Proxy, str]],
+) -> None:
+    proxy, url = proxies[0]
+    async with asyncio.timeout(20):
+        async with connect_nats(url, "test") as client:
+            await left_unread(client, proxy)
+            while client.is_connected:
+                await asyncio.sleep(0.01)
+        assert client.is_closed
+
+
+async def test_who_leaves_waits_for_a_server_that_takes_nothing_and_not_for_ever(
+    proxies: list[tuple[Proxy, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.broker.parting.LEAVING_SECONDS", 0.1)
+    proxy, url = proxies[0]
+    async with asyncio.timeout(20):
+        async with connect_nats(url, "test", reconnect=False) as client:
+            await left_unread(client, proxy)
         assert client.is_closed

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from uuid import UUID, uuid4
+
 import pytest
 
 from registry.client import RegistryClient
-from registry.errors import NotFound
+from registry.errors import Conflict, NotFound
 from registry.models import DEFAULT_HOST
+from tests.support.client.subscriptions import Seen, change_projects, subscribed
 from tests.support.commands import ORIGIN
 from tests.support.world import World
 
@@ -54,3 +58,29 @@ async def test_equal_paths_of_two_hosts_and_of_none(world: World) -> None:
                 await client.claim_worktree(path=PATH, agent_id="ada")
             with pytest.raises(NotFound, match="not on the host"):
                 await client.queries.working_path(project)
+
+
+@pytest.mark.parametrize("other", [None, uuid4()], ids=["any host", "another host"])
+async def test_the_name_of_a_subscription_to_one_host_is_refused_for_others(world: World, other: UUID | None) -> None:
+    """Its subject does not tell the host: events of the others would be acknowledged, and handled by nobody."""
+    seen = Seen()
+    jetstream = world.nats.jetstream()
+    async with world.relay(), RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
+        async with subscribed(client, seen, durable="d", from_start=True, host=DEFAULT_HOST):
+            change_projects(world.database, 8)
+            await seen.until(8)
+        async with asyncio.timeout(20):
+            with pytest.raises(Conflict, match=f'durable "d" is a subscription to .*{DEFAULT_HOST}.*choose another'):
+                await client.subscribe(seen, durable="d", host=other)
+        async with subscribed(client, seen, durable="d", host=DEFAULT_HOST):
+            change_projects(world.database, 8)
+            await seen.until(16)
+
+        # as an older version made it
+        consumer = await jetstream.consumer_info(world.stream, "d-1")
+        consumer.config.metadata = {}
+        await jetstream.add_consumer(world.stream, consumer.config)
+        async with subscribed(client, seen, durable="d", host=DEFAULT_HOST):
+            change_projects(world.database, 8)
+            await seen.until(24)
+    seen.assert_in_order()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from time import monotonic
+from typing import Any
 
 import psycopg
 import pytest
+import structlog
 
+from publisher.history.rebuild import rebuild
 from publisher.outbox.connection import connect
 from publisher.outbox.retention import remove_old
 from registry.client import RegistryClient
 from registry.client.projection import Projection, projection
 from registry.client.snapshot import take_snapshot
+from registry.history.snapshot import Snapshot
 from tests.integration.history.test_snapshot import comparable
 from tests.support.workload import writing
 from tests.support.world import World
@@ -93,6 +98,41 @@ async def test_a_projection_whose_position_is_gone_takes_a_new_snapshot(world: W
             await world.drained()
             await assert_up_to_date(one, world)
         assert len(one.projects) == 5
+
+
+async def test_while_the_stream_is_behind_every_snapshot_there_are_pauses_between_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it has lost its end, and its publisher is away: each snapshot is of more than it has."""
+    taken: list[float] = []
+
+    async def noted(*given: Any) -> Snapshot:
+        taken.append(monotonic())
+        return await take_snapshot(*given)
+
+    world.write()
+    async with world.history():
+        async with world.relay():
+            await world.drained()
+        async with projection(world.nats, world.profile) as one:
+            monkeypatch.setattr("registry.client.projection.take_snapshot", noted)
+            jetstream = world.nats.jetstream()
+            config = (await jetstream.stream_info(world.stream)).config
+            await jetstream.delete_stream(world.stream)
+            await jetstream.add_stream(config)
+            with structlog.testing.capture_logs() as logged:
+                async with asyncio.timeout(30):
+                    while len(taken) < 6:
+                        await asyncio.sleep(0.01)
+            assert taken[-1] - taken[0] > 3, "each pause is twice as long as the one before, from 0.1 s on"
+            told = [line for line in logged if line["event"] == "new snapshot" and line["log_level"] == "warning"]
+            assert 1 <= len(told) < len(taken)
+            # when it is completed
+            await rebuild(world.settings())
+            async with world.relay():
+                world.write(1)
+                await world.drained()
+                await assert_up_to_date(one, world)
 
 
 async def test_an_event_that_was_in_the_snapshot_already_is_reached_when_it_is_published(world: World) -> None:

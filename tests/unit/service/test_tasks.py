@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -65,3 +67,25 @@ async def test_the_first_failure_ends_the_others_and_is_raised_out_of_its_group(
     with pytest.raises(Failed):
         await run_until(asyncio.Event(), [endless(ended), failing()])
     assert ended == ["swallowed", "cancelled"]
+
+
+async def awaits_what_is_cancelled() -> None:
+    answer = asyncio.get_running_loop().create_future()
+    answer.cancel()
+    await answer
+
+
+async def cancels_itself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("part", [awaits_what_is_cancelled, cancels_itself])
+async def test_a_task_that_ends_as_if_it_were_cancelled_is_told_and_ends_the_others(
+    part: Callable[[], Coroutine[Any, Any, None]],
+) -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError, match="cancelled from within"):
+            await run_until(asyncio.Event(), [part(), asyncio.sleep(3600)])

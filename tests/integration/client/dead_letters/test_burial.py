@@ -89,7 +89,35 @@ async def test_when_there_is_no_room_for_dead_letters_the_event_stays_and_nothin
                 await handler.until(2)
                 (letter,) = await letters(client, 1)
     assert (letter.sequence, handler.sequences[next(iter(handler.sequences))]) == (2, [3, 4])
-    assert any("maximum messages" in str(line.get("reason")) for line in logged)
+    assert any("it is full" in str(line.get("reason")) for line in logged)
+
+
+async def test_letters_leave_room_to_ask_for_each_of_them(world: World, client: RegistryClient) -> None:
+    events = range(1, 13)
+    handler = Choosy(*events)
+    stream = LetterStream(world.nats, world.profile.letters, DURABLE)
+    await stream.open()
+    await _limit(world, 10)
+    async with (
+        world.relay(),
+        asyncio.timeout(30),
+        subscribed(client, handler, durable=DURABLE, max_attempts=1, from_start=True, concurrency=1),
+    ):
+        change_projects(world.database, len(events), projects=len(events))
+        while sum(handler.tries.count(event) > 1 for event in events) < 3:  # the others are letters
+            await asyncio.sleep(0.02)
+        first, second, *_ = await letters(client, 9)
+        # one that fails again takes the place of its letter
+        await client.dead_letters.redeliver(DURABLE, first.number, actor="ada")
+        while (again := await stream.of_event(first.event_id)) is None or again.failure.attempts != 2:
+            await asyncio.sleep(0.02)
+        # one that is handled makes room for the next
+        handler.refused.discard(second.sequence)
+        await client.dead_letters.redeliver(DURABLE, second.number, actor="ada")
+        await handler.until(1)
+        while second.sequence in {letter.sequence for letter in await letters(client, 9)}:
+            await asyncio.sleep(0.02)
+    assert handler.redelivered == [second.sequence]
 
 
 async def test_an_event_that_was_buried_and_comes_again_is_one_letter(world: World, client: RegistryClient) -> None:

@@ -1,0 +1,45 @@
+"""nats-py's client, as one that does not wait for a server which takes nothing any more.
+
+nats-py ends a connection as asyncio does, once all is sent: where the other side neither reads nor goes, that is when
+TCP gives up, or never. Until then it makes no other, and whoever leaves waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+
+LEAVING_SECONDS = 10.0
+"""So long a server has, once a client leaves, to take what it is still to be sent."""
+
+
+class PartingClient(Client):
+    """One that lets go of a connection which is lost, with what was not sent on it."""
+
+    async def _attempt_reconnect(self) -> None:
+        """As nats-py's, which waits for the end of the connection. A `close` in the middle would take that end away."""
+        self._abort()
+        if isinstance(self._transport, TcpTransport):
+            with suppress(OSError):
+                await asyncio.shield(self._transport.wait_closed())  # type: ignore[no-untyped-call]  # nats-py's
+        await super()._attempt_reconnect()
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """As nats-py's, which raises over what it still has to send where the server is away, or waits for it."""
+        giving_up = asyncio.get_running_loop().call_later(LEAVING_SECONDS, self._abort)
+        if not self.is_connected:
+            self._pending, self._pending_data_size = [], 0
+            if not self.is_connecting:  # there the server may have said why not
+                self._abort()
+        try:
+            await super()._close(status, do_cbs)
+        finally:
+            giving_up.cancel()
+
+    def _abort(self) -> None:
+        """End the connection as it is. By websockets aiohttp waits for nobody."""
+        if isinstance(self._transport, TcpTransport) and self._transport._io_writer is not None:
+            self._transport._io_writer.transport.abort()
