@@ -153,14 +153,13 @@ def _copying(settings: Settings, reader: Settings, metrics: RelayMetrics) -> lis
     registry = metrics.registry
     if settings.mirror_nats_url and settings.replica_source_url:
         raise Invalid("settings mirror_nats_url and replica_source_url: a registry is a mirror or a replica, not both")
-    follower = (
-        Follower(settings, MirrorHealth(registry))
-        if settings.mirror_nats_url
-        else ReplicaWatch(settings, ReplicaHealth(registry))
-    )
+    queries = QueryService(reader, Health("queries", registry, consequence="no query is answered: "))
+    if settings.replica_source_url:
+        return [ReplicaWatch(settings, ReplicaHealth(registry)), queries]
     return [
-        follower,
-        QueryService(reader, Health("queries", registry, consequence="no query is answered: ")),
+        Follower(settings, MirrorHealth(registry)),
+        queries,
+        Months(settings, Health("months", registry, consequence="no month of activities is made ahead: ")),
     ]
 
 

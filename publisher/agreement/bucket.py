@@ -20,7 +20,7 @@ from publisher.settings import Settings
 from publisher.stream.replicas import replicas_away
 from registry.broker.access import OtherAccess
 from registry.broker.connection import connect_nats
-from registry.broker.errors import translated_nats
+from registry.broker.errors import WRONG_END, translated_nats
 from registry.broker.ordered import ordered_reader
 from registry.broker.stored import first_message
 from registry.errors import Invalid, NotFound
@@ -85,7 +85,9 @@ class Bucket:
             with translated_nats(f"cannot forget the id of {origin_of(key)}"):
                 try:
                     await self._kv.delete(key, last=revision)
-                except nats.js.errors.KeyWrongLastSequenceError:
+                except nats.js.errors.BadRequestError as error:  # nats-py tells an update alone what it is
+                    if error.err_code not in WRONG_END:
+                        raise
                     continue
             return True
 

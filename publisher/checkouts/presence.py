@@ -63,6 +63,10 @@ class Seen:
         """Whether git keeps it where it kept `before`: the next work tree of that name may be kept there, too."""
         return before is not None and (self.host, self.git_dir) == (before.host, before.git_dir)
 
+    def is_at_place_of(self, before: Seen) -> bool:
+        """Whether git keeps it where it kept `before`, and has not made it anew, whatever the machine is called."""
+        return self.git_dir == before.git_dir and not self.is_made_anew(before)
+
     def is_made_anew(self, before: Seen | None) -> bool:
         """Whether it is another work tree than `before`: git makes no other when it moves or repairs one."""
         return before is not None and None not in (self.made, before.made) and self.made != before.made

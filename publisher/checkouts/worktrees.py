@@ -165,14 +165,17 @@ class WorktreeSync:
     async def _update(self, one: Found, seen: Seen, before: Worktree) -> None:
         if before.host_id != self._here.host_id:
             await self._registry.move_worktree(before.id, self._here.host_id)
-        is_another = seen.is_made_anew(Seen.before(before)) and one.is_work_of(before) is False
+        was = Seen.before(before)
+        is_another = seen.is_made_anew(was) and one.is_work_of(before) is False
         if is_another and one.linked.branch is not None:
             await self._registry.release_worktree(before.id)
+        # What is elsewhere was found at its path: with the same data of git this machine saw it, by a name it had then.
+        is_ours = not self._here.is_elsewhere(before) or (was is not None and seen.is_at_place_of(was))
         await self._registry.update_worktree(
             before.id,
             branch_name=one.linked.branch,
             path=one.path,
-            metadata=None if self._here.is_elsewhere(before) else seen.metadata(Seen.before(before)),
+            metadata=seen.metadata(was) if is_ours else None,
         )
         after = await self._store_state(one, before)
         self._report.add_change(one.path, "worktree", before, after, CHANGES)

@@ -24,8 +24,9 @@ TABLES = (
     "worktrees",
     "deleted_worktrees",
     "agent_activities",
+    "registry_metadata",
 )
-"""In this order. What machine a host is, is nobody's business."""
+"""In this order. What machine a host is, is nobody's business; of the registry, a mirror goes on with one setting."""
 
 SITE = """
 SELECT
@@ -38,14 +39,15 @@ SELECT
 FROM public.registry_metadata AS known
 """
 
-# A long row is told by its place, which is the same all through the transaction's snapshot.
+# A long row is told by its place, which is the same all through the transaction's snapshot. Its table is part of that:
+# each month of a log by month has rows at the same places.
 SHORT_ROWS = """
 COPY (
     SELECT
         '{table}',
         CASE WHEN octet_length(line.text) <= {short} THEN line.text ELSE line.place END
     FROM (
-        SELECT t.ctid::text AS place, ({row})::text AS text
+        SELECT t.tableoid::text || ' ' || t.ctid::text AS place, ({row})::text AS text
         FROM public.{table} AS t
         OFFSET 0
     ) AS line
@@ -56,12 +58,15 @@ SELECT substring(line.text FROM slice.start FOR {slice})
 FROM (
     SELECT convert_to(({row})::text, 'UTF8') AS text
     FROM public.{table} AS t
-    WHERE t.ctid = %s::tid
+    WHERE t.tableoid = %s::oid AND t.ctid = %s::tid
     OFFSET 0
 ) AS line
 CROSS JOIN LATERAL generate_series(1, octet_length(line.text), {slice}) AS slice (start)
 """
-ROWS = {"hosts": "to_jsonb(t) - 'machine'"}
+ROWS = {
+    "hosts": "to_jsonb(t) - 'machine'",
+    "registry_metadata": "jsonb_build_object('derived_ids', t.derived_ids)",
+}
 ROW = "row_to_json(t)"
 
 
@@ -98,6 +103,6 @@ async def _lines_of(conn: AsyncConnection, table: str) -> AsyncIterator[bytes]:
     for place in places:
         yield begin
         async with conn.cursor(binary=True) as cursor:
-            async for (part,) in cursor.stream(query.encode(), [place], binary=True):
+            async for (part,) in cursor.stream(query.encode(), place.split(), binary=True):
                 yield bytes(part).replace(b"\\", b"\\\\")
         yield b"\n"

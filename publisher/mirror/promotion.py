@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from publisher.mirror.source import connect_source, source_profile
+from publisher.mirror.source import connect_source, is_gone, source_profile
 from publisher.mirror.state import MirrorState, read_state
 from publisher.outbox.connection import connect, translated
 from publisher.settings import Settings, profile_of
@@ -54,7 +54,7 @@ async def ask_for_snapshot(settings: Settings, *, of_other_source: bool) -> Mirr
 async def promote(settings: Settings, *, is_forced: bool) -> int:
     """Make the mirror a registry of its own; returns its epoch.
 
-    Raises `Conflict` while the source answers, unless it `is_forced`, or where the stream that is to have
+    Raises `Conflict` unless the source is gone, or it `is_forced`, or where the stream that is to have
     its events has others.
     """
     async with connect(settings.database_url or "", SESSION) as conn:
@@ -75,21 +75,24 @@ async def _known(conn: AsyncConnection[Any]) -> MirrorState:
 
 
 async def _check_source(settings: Settings, state: MirrorState) -> None:
-    """Raise `Conflict` when the source is there: two registries would take writes."""
+    """Raise `Conflict` when the source is there, or may be: two registries would take writes."""
+    not_known = f"whether {state.source} still takes writes is not known"
     if not settings.mirror_nats_url:
         raise Conflict(
-            f"whether {state.source} still takes writes is not known: set IMI_MIRROR_NATS_URL to its NATS, so that it "
-            "is asked; --force promotes all the same"
+            f"{not_known}: set IMI_MIRROR_NATS_URL to its NATS, so that it is asked; --force promotes all the same"
         )
     try:
         async with connect_source(settings, SESSION) as source:
-            site = await source.site()
-    except Unavailable:
-        return
-    raise Conflict(
-        f"{state.source} answers (its last event has sequence {site.sequence}, this mirror has {state.sequence}): stop "
-        "it first, or two registries take writes; --force promotes all the same"
-    )
+            word = await source.word()
+    except Unavailable as error:
+        if await is_gone(settings):
+            return
+        raise Conflict(f"{not_known}: {error}; --force promotes all the same") from error
+    if word is not None:
+        raise Conflict(
+            f"{state.source} answers ({word}; this mirror has sequence {state.sequence}): stop it first, or two "
+            "registries take writes; --force promotes all the same"
+        )
 
 
 async def _check_stream(settings: Settings) -> None:

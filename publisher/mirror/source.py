@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
 from uuid import UUID
 
+import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import StreamInfo
 
 from publisher.settings import Settings
 from registry.broker.access import Access, OtherAccess
-from registry.broker.connection import connect_nats, servers_in
+from registry.broker.answers import raise_refusal
+from registry.broker.connection import CONNECT_TIMEOUT_SECONDS, connect_nats, servers_in
 from registry.broker.errors import no_stream, translated_nats
+from registry.broker.silence import PORT
+from registry.client.history import REQUEST_TIMEOUT_SECONDS
 from registry.client.queries import QueryClient
 from registry.client.whole import ask_site
-from registry.errors import Conflict, Invalid
-from registry.history.site import Site
+from registry.errors import Conflict, Invalid, RegistryError
+from registry.history.site import Site, site_subject
 from registry.profiles.imi import ImiProfile
 from registry.profiles.profile import Profile
 from registry.subjects import Names
+
+PORTS = {"ws": 80, "wss": 443}
+"""Of URLs that name none, where it is not that of NATS."""
 
 
 class Source:
@@ -34,6 +43,23 @@ class Source:
     async def site(self) -> Site:
         """Which registry it is. Raises `Unavailable` when no publisher of it answers."""
         return await ask_site(self.client, self.profile)
+
+    async def word(self) -> str | None:
+        """What a publisher of it says, if only that it refuses to; None where none says anything.
+
+        Raises `Unavailable` where none can be asked.
+        """
+        subject = site_subject(self.profile)
+        with translated_nats(f"cannot ask on {subject}"):
+            try:
+                answer = await self.client.request(subject, b"", timeout=REQUEST_TIMEOUT_SECONDS)
+            except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+                return None
+        try:
+            raise_refusal(answer.headers)
+            return f"its last event has sequence {Site.decode(answer.data).sequence}"
+        except RegistryError as error:
+            return str(error)
 
     async def last_sequence(self) -> int:
         """Of the stream. Raises `NotFound` when there is none, `Unavailable`."""
@@ -109,3 +135,24 @@ async def connect_source(settings: Settings, name: str) -> AsyncIterator[Source]
     check_source_settings(settings)
     async with connect_nats(settings.mirror_nats_url or "", name, source_access(settings)) as client:
         yield Source(client, source_profile(settings), settings.mirror_prefix)
+
+
+async def is_gone(settings: Settings) -> bool:
+    """Whether each server of the source's NATS refuses connections, or takes none in time.
+
+    A name that leads nowhere tells nothing of a server, nor does one that does not let this client in.
+    """
+    for server in servers_in(settings.mirror_nats_url or "", source_access(settings)):
+        url = urlsplit(server)
+        place = (url.hostname or "", url.port or PORTS.get(url.scheme, PORT))
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await asyncio.get_running_loop().getaddrinfo(*place)
+        except OSError:  # a TimeoutError is one
+            return False
+        with suppress(OSError):
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                _, writer = await asyncio.open_connection(*place)
+            writer.transport.abort()
+            return False
+    return True

@@ -15,7 +15,7 @@ from publisher.replica.source import SESSION, Facts, connect_source, facts
 from publisher.replica.state import ReplicaState, read_state
 from publisher.replica.subscription import Subscription, read_subscription
 from publisher.settings import Settings
-from registry.errors import NotFound, Unavailable
+from registry.errors import NotFound, RegistryError
 
 LOOK_SECONDS = 0.5
 """How often it is looked whether a copy that seems lost is."""
@@ -146,5 +146,5 @@ async def _asked(url: str | None, conn: AsyncConnection[Any], state: ReplicaStat
                     applied = None if found is None else found.applied_lsn
                     return _Asked(await facts(source, state.slot, applied), None, why)
                 await asyncio.sleep(LOOK_SECONDS)
-    except Unavailable as error:
+    except RegistryError as error:
         return _Asked(None, f"does not answer: {error}")

@@ -12,12 +12,13 @@ from publisher.outbox.connection import connect, translated
 from publisher.replica.copies import LostCopies
 from publisher.replica.publication import PUBLICATION, drop_slot, make_slot
 from publisher.replica.reason import errors_told, last_error, stopped_because
-from publisher.replica.source import SESSION, check_source, connect_source, facts
+from publisher.replica.source import SESSION, check_source, connect_source, says_a_word
 from publisher.replica.state import ReplicaState, read_state
 from publisher.replica.subscription import read_subscription
 from registry.errors import Conflict, NotFound, RegistryError, Unavailable, Unprepared
 
 BEGIN: LiteralString = "SELECT public.begin_replica(%s, %s, %s, %s::bigint, %s)"
+DERIVE: LiteralString = "SELECT public.derive_project_ids(%s)"
 COPIED: LiteralString = "SELECT public.copied_replica()"
 # What the source is told to be applied must be on disk here; by default it need not be. Why: docs/adr/0019-replica.md.
 SUBSCRIBE: LiteralString = """
@@ -58,6 +59,7 @@ async def create(
             with translated():
                 async with conn.transaction():
                     await conn.execute(BEGIN, [name, slot, found.registry_id, found.epoch, may_replace])
+                    await conn.execute(DERIVE, [found.derived_ids])
                     await conn.execute(
                         sql.SQL(SUBSCRIBE).format(
                             sql.Identifier(slot),
@@ -103,7 +105,7 @@ async def promote(
 ) -> tuple[ReplicaState, int, str | None]:
     """Make the replica a registry of its own; returns what it was, its epoch, and why the slot at the source stays.
 
-    Raises `Conflict` while the source answers, unless it `is_forced`, and for a copy that is not complete.
+    Raises `Conflict` unless the source is gone, or it `is_forced`, and for a copy that is not complete.
     """
     async with connect(database_url, SESSION) as conn:
         state = await known(conn)
@@ -111,9 +113,9 @@ async def promote(
             raise Conflict(f"this registry was promoted already; it was a replica of {state.source}")
         if state.copied_at is None:
             raise Conflict(f"the initial copy is not complete: this replica has a part of {state.source}")
-        source_url = source_url or await _subscribed_url(conn, state)
+        is_told, source_url = bool(source_url), source_url or await _subscribed_url(conn, state)
         if not is_forced:
-            await _check_source_is_gone(source_url, state)
+            await _check_source_is_gone(source_url, state, is_told=is_told)
         await _unsubscribe(conn, state)
         with translated():
             (epoch,) = await (await conn.execute("SELECT public.promote_replica()")).fetchone() or (0,)
@@ -168,22 +170,30 @@ async def _subscribed_url(conn: AsyncConnection[Any], state: ReplicaState) -> st
     return url
 
 
-async def _check_source_is_gone(source_url: str | None, state: ReplicaState) -> None:
-    """Raise `Conflict` when the source is there: two registries would take writes."""
-    if source_url is None:
-        raise Conflict(
-            f"whether {state.source} still takes writes is not known: set IMI_REPLICA_SOURCE_URL to its database, so "
-            "that it is asked; --force promotes all the same"
-        )
-    try:
-        async with connect_source(source_url) as source:
-            await facts(source, state.slot)
-    except Unprepared:
-        pass  # it is there, whatever it lacks
-    except Unavailable:
-        return
+async def _check_source_is_gone(source_url: str | None, state: ReplicaState, *, is_told: bool) -> None:
+    """Raise `Conflict` when the source is there, or may be: two registries would take writes.
+
+    A URL that nobody told is that of the subscription, which PostgreSQL reaches: names and files in it may be others
+    here, and where nobody answers nothing is known.
+    """
+    said = ""
+    if source_url is not None:
+        is_there: bool | None = True
+        try:
+            async with connect_source(source_url):
+                pass
+        except Unavailable as error:
+            is_there, said = await says_a_word(source_url), f" ({error})"
+        if is_there:
+            raise Conflict(
+                f"{state.source} answers{said}: stop it first, or two registries take writes; --force promotes all the "
+                "same"
+            )
+        if is_told and is_there is not None:
+            return
     raise Conflict(
-        f"{state.source} answers: stop it first, or two registries take writes; --force promotes all the same"
+        f"whether {state.source} still takes writes is not known{said}: set IMI_REPLICA_SOURCE_URL to its database, so "
+        "that it is asked; --force promotes all the same"
     )
 
 

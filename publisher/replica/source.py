@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
+import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_attempts_async, conninfo_to_dict, make_conninfo
+from psycopg.pq import PGconn, Ping
 
 from publisher.outbox.connection import connect, translated
 from publisher.replica.publication import LOST, PUBLICATION, check_publisher, published
@@ -15,11 +19,20 @@ from publisher.replica.state import ANEW, ReplicaState
 from registry.errors import Conflict, Unprepared
 
 SESSION = "imi-registry replica"
+NOBODY: dict[str, Any] = {
+    "password": "-",
+    "sslmode": "disable",
+    "gssencmode": "disable",
+    "target_session_attrs": "any",
+    "connect_timeout": 5,
+}
+"""Who asks whether a server is there: any server has a word for him, if only that it does not let him in."""
 FACTS: LiteralString = """
 SELECT
     meta.registry_id,
     meta.migration,
     public.registry_epoch(),
+    coalesce((to_jsonb(meta) ->> 'derived_ids')::boolean, false),
     (
         SELECT format('%%s of %%s', s.kind, quote_ident(s.name))
         FROM (
@@ -30,7 +43,11 @@ SELECT
     ),
     slot.wal_status,
     slot.slot_name IS NOT NULL,
-    pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(%(applied)s::pg_lsn, slot.confirmed_flush_lsn))::bigint
+    CASE
+        WHEN NOT pg_is_in_recovery()
+            THEN pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(%(applied)s::pg_lsn, slot.confirmed_flush_lsn))::bigint
+    END,
+    pg_is_in_recovery()
 FROM public.registry_metadata AS meta
 LEFT JOIN pg_catalog.pg_replication_slots AS slot ON slot.slot_name = %(slot)s
 """
@@ -51,6 +68,8 @@ class Facts(NamedTuple):
     registry_id: UUID
     migration: int
     epoch: int
+    derived_ids: bool
+    """Whether new projects get the ids that follow from their origins there."""
     is_copy: str | None
     """Of which registry it is a copy itself, in words; None of one that takes writes."""
     wal_status: str | None
@@ -88,13 +107,29 @@ async def connect_source(url: str) -> AsyncIterator[AsyncConnection[Any]]:
         yield conn
 
 
+async def says_a_word(url: str) -> bool | None:
+    """Whether a PostgreSQL is there that says anything, if only that it lets nobody in; None where that is not known.
+
+    None is a name that leads nowhere, and a URL by which nobody can be asked. No password of the URL is sent.
+    """
+    try:
+        await conninfo_attempts_async(conninfo_to_dict(url))
+    except psycopg.OperationalError:
+        return None
+    found = await asyncio.to_thread(PGconn.ping, make_conninfo(url, **NOBODY).encode())
+    return None if found == Ping.NO_ATTEMPT else found != Ping.NO_RESPONSE
+
+
 async def facts(source: AsyncConnection[Any], slot: str, applied_lsn: str | None = None) -> Facts:
-    """What the source says. Raises `Unavailable`, `Unprepared` where it has no such registry or tells us nothing."""
+    """What the source says. Raises `Unavailable`, `Unprepared` for a standby and where there is no such registry."""
     with translated():
         row = await (await source.execute(FACTS, {"slot": slot, "applied": applied_lsn})).fetchone()
     if row is None:
         raise Unprepared("the source has no registry: its registry_metadata is empty")
-    return Facts(*row)
+    *told, is_standby = row
+    if is_standby:
+        raise Unprepared("a standby answers, which has neither the slots nor the WAL of its primary: name that one")
+    return Facts(*told)
 
 
 async def mark(source: AsyncConnection[Any]) -> str:

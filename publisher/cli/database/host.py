@@ -145,7 +145,8 @@ def rename(
         await registry.update_host((await known(registry, name)).id, new_name)
         return await known(registry, new_name)
 
-    _say("renamed", with_registry(work, database_url, actor), as_json)
+    # As from no host: this machine may have the new name already, by which it would be registered beside this one.
+    _say("renamed", with_registry(work, database_url, actor, is_from_host=False), as_json)
 
 
 @app.command("update")

@@ -88,6 +88,24 @@ async def test_what_is_forgotten_is_decided_anew(bucket: Bucket) -> None:
     assert await bucket.agree(ORIGIN, ORDERED[3]) == ORDERED[3]
 
 
+async def test_who_forgets_tries_again_where_somebody_was_first(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bucket.agree(ORIGIN, ORDERED[2])
+    look, coming = bucket._look, [ORDERED[1]]
+
+    async def and_then_somebody_writes(key: str) -> tuple[Standing | None, int]:
+        found = await look(key)
+        while coming:
+            await bucket.agree(ORIGIN, coming.pop())
+        return found
+
+    monkeypatch.setattr(bucket, "_look", and_then_somebody_writes)
+
+    assert await bucket.forget(ORIGIN)
+    assert await bucket.standing(ORIGIN) is None
+
+
 async def test_changes_are_told_once_and_a_bucket_made_anew_from_its_start(
     agreeing: Settings, bucket: Bucket, nats: Client
 ) -> None:

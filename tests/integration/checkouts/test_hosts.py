@@ -130,6 +130,39 @@ def test_what_another_machine_has_is_not_judged(
     assert trunks(database) == places
 
 
+@pytest.mark.parametrize("host", ["default", "laptop"])
+def test_a_machine_that_its_network_calls_otherwise_goes_on_with_what_it_saw(
+    cli: CommandLine, code: Path, database: str, on_machine: Machine, host: str
+) -> None:
+    on_machine(None, "a")
+    main = checkout(code / "engine", ORIGIN)
+    linked(main, code / "feat-x", "feat/x")
+    sync(cli, code)
+    if host != "default":
+        assert cli("host", "rename", "default", host).code == 0
+
+    on_machine(None if host == "default" else host, "b")
+    sync(cli, code)
+    shutil.rmtree(code / "feat-x")
+    sync(cli, code)
+
+    assert registered(database) == {(host, "engine", "main", True), (host, "feat-x", "feat/x", False)}
+
+
+def test_a_work_tree_that_another_machine_has_at_the_same_path_is_not_taken_over(
+    cli: CommandLine, code: Path, database: str, on_machine: Machine, other_disk: Callable[[], None]
+) -> None:
+    for machine in ("a", "b"):
+        on_machine(None, machine)
+        linked(checkout(code / "engine", ORIGIN), code / "feat-x", "feat/x")
+        sync(cli, code)
+        if machine == "a":
+            other_disk()
+    shutil.rmtree(code / "feat-x")
+    sync(cli, code)
+    assert ("default", "feat-x", "feat/x", True) in registered(database)
+
+
 def test_one_without_a_name_takes_no_worktree_and_no_trunk_of_a_host(
     cli: CommandLine, code: Path, database: str, on_machine: Machine
 ) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
+from nats.aio.msg import Msg
 from psycopg.errors import ObjectNotInPrerequisiteState
 
 from publisher.doctor import examine
+from publisher.mirror.promotion import promote
+from registry.broker.answers import refusal_headers
+from registry.errors import Busy, Conflict
+from registry.history.site import site_subject
 from tests.support.mirror.copies import KEYS, tables
 from tests.support.mirror.mirrors import Mirror
+from tests.support.nats.process import free_port, nats_process
 from tests.support.world import World
 
 
@@ -76,3 +84,38 @@ async def test_who_was_taken_over_from_becomes_the_mirror_of_the_one_that_took_o
         site.write()
         await back.assert_same()
     assert back.state("epoch") == (2,)
+
+
+async def test_a_source_that_refuses_to_answer_is_not_taken_for_one_that_is_gone(world: World, mirror: Mirror) -> None:
+    async def refuse(message: Msg) -> None:
+        await world.nats.publish(message.reply, headers=refusal_headers(Busy("many ask")))
+
+    await world.nats.subscribe(site_subject(world.profile), cb=refuse)
+    await world.nats.flush()
+    with pytest.raises(Conflict, match=r"headquarters answers \(many ask; this mirror has sequence 0\): stop it first"):
+        await promote(mirror.settings(), is_forced=False)
+    assert mirror.state("promoted_at") == (None,)
+
+
+async def test_nothing_is_promoted_while_it_is_not_known_whether_the_source_is_gone(
+    world: World, mirror: Mirror, state_dir: Path
+) -> None:
+    permissions = {"publish": {"deny": [site_subject(world.profile)]}}
+    users = [{"user": "live", "password": "word", "permissions": permissions}]
+    with nats_process(state_dir, authorization={"users": users}) as server:
+        for there, reason in {
+            server.url("live:another"): "authorization violation",
+            server.url("live:word"): "permissions violation",
+            "nats://nowhere.invalid": "cannot connect to NATS at nats://nowhere.invalid",
+        }.items():
+            with pytest.raises(Conflict, match=f"still takes writes is not known: .*(?i:{reason}).*; --force promotes"):
+                await promote(mirror.settings(mirror_nats_url=there), is_forced=False)
+    assert mirror.state("promoted_at") == (None,)
+
+
+async def test_a_source_whose_nats_refuses_connections_is_gone(world: World, mirror: Mirror) -> None:
+    async with world.relay(), world.history(), world.queries(), mirror.following():
+        world.write(projects=1)
+        await mirror.assert_same()
+    there = f"nats://127.0.0.1:{free_port()}"
+    assert await promote(mirror.settings(mirror_nats_url=there), is_forced=False) == 2

@@ -16,6 +16,7 @@ from registry.database.migration import Migration
 from registry.errors import Conflict
 from tests.support import histories
 from tests.support.commandline import CommandLine
+from tests.support.databases import Role, name_of, url_of, user_of
 from tests.support.replica.commands import Commands
 from tests.support.replica.pairs import Pair
 from tests.support.world import World
@@ -95,6 +96,43 @@ def test_nothing_is_promoted_while_the_source_answers_unless_it_is_forced(follow
     again = commands.replica("promote", "--yes")
     assert again.code == 1
     assert "was promoted already" in again.err
+
+
+def test_new_projects_get_ids_as_at_the_source_once_a_replica_took_over(registries: Pair, commands: Commands) -> None:
+    registries.at_source("SELECT derive_project_ids(true)")
+    assert commands.source("publish").code == 0
+    done = commands.create()
+    assert done.code == 0, done.err
+    assert commands.replica("promote", "--yes", "--force").code == 0
+    registries.at_replica("SELECT register_project('engine', 'git@github.com:o/engine.git')")
+    assert registries.at_replica("SELECT id = derived_project_id(remote_origin) FROM projects") == [(True,)]
+
+
+@pytest.mark.parametrize("lacks", ["password", "database", "room"])
+async def test_a_source_that_lets_nobody_in_is_not_taken_for_one_that_is_gone(following: Pair, lacks: str) -> None:
+    name = name_of(following.source)
+    if lacks == "room":
+        following.rows(url_of(following.source, "postgres"), f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    there = {
+        "password": url_of(following.source, name, Role(user_of(following.source), "another")),
+        "database": url_of(following.source, "nothing"),
+        "room": following.source,
+    }
+    try:
+        with pytest.raises(Conflict, match=r"headquarters answers \(.+\): stop it first"):
+            await promote(following.replica, there[lacks], is_forced=False)
+    finally:
+        following.rows(url_of(following.source, "postgres"), f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    assert following.at_replica("SELECT promoted_at FROM replica_source") == [(None,)]
+
+
+async def test_nothing_is_promoted_while_it_is_not_known_whether_the_source_is_gone(following: Pair) -> None:
+    with pytest.raises(Conflict, match=r"still takes writes is not known \(.+\): set IMI_REPLICA_SOURCE_URL"):
+        await promote(following.replica, "postgresql://nobody@nowhere.invalid/nothing", is_forced=False)
+    following.at_replica(f"ALTER SUBSCRIPTION {following.slot} CONNECTION '{NOWHERE}'")
+    with pytest.raises(Conflict, match=r"still takes writes is not known \(.+\): set IMI_REPLICA_SOURCE_URL"):
+        await promote(following.replica, None, is_forced=False)
+    assert following.at_replica("SELECT promoted_at FROM replica_source") == [(None,)]
 
 
 def test_a_dropped_replica_stays_as_it_was_until_it_follows_anew(following: Pair, commands: Commands) -> None:

@@ -17,6 +17,9 @@ ACTIVITIES = (
     " now() - random() * make_interval(days => %s)"
     " FROM generate_series(1, %s) n JOIN worktrees w ON w.name = 'w' || n %% 5 + 1"
 )
+LAST = "SELECT max(begins_at) FROM activity_months()"
+DROP = "SELECT drop_activity_month(name) FROM activity_months() WHERE ends_at IS NOT NULL ORDER BY ends_at DESC LIMIT 1"
+"""Drops the month that ends last."""
 
 
 def fill(url: str, *, activities: int, days: int = 200) -> None:

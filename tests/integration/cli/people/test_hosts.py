@@ -80,6 +80,14 @@ def test_a_host_is_renamed_described_and_still_found_by_its_former_name(two: Com
     assert "box (here)" in on("server")("host", "list").out
 
 
+def test_the_default_host_is_renamed_on_the_machine_that_has_the_name_already(cli: CommandLine, on) -> None:
+    cli("project", "register", "--origin", ORIGIN)
+    assert on("laptop")("host", "rename", "default", "laptop").out.startswith(f"renamed host laptop {DEFAULT_HOST}")
+    assert cli("project", "list", "--host", "laptop", "--json").json != []
+    assert cli(*ADD).code == 0
+    assert cli("worktree", "show", "feat-x", "--json").json["host_id"] == str(DEFAULT_HOST)
+
+
 def test_a_host_is_removed_when_nothing_is_on_it(two: CommandLine) -> None:
     refused = two("host", "remove", "server", "--yes")
     assert refused.code == 1

@@ -11,11 +11,8 @@ from publisher.health import Health
 from publisher.outbox.connection import LEADER, connect
 from publisher.outbox.months import Months, make_ahead
 from registry.database import months
-from tests.support.schema.months import fill
+from tests.support.schema.months import DROP, LAST, fill
 from tests.support.world import World
-
-LAST = "SELECT max(begins_at) FROM activity_months()"
-DROP = "SELECT drop_activity_month(name) FROM activity_months() WHERE ends_at IS NOT NULL ORDER BY ends_at DESC LIMIT 1"
 
 
 async def test_the_service_makes_what_is_not_there(world: World) -> None:
