@@ -261,6 +261,7 @@ DROP FUNCTION IF EXISTS
     refuse_direct_month(),
     activities_kept(),
     activity_months(),
+    take_surplus_rights(regclass),
     storage_of(regclass),
     activities_are_by_month();
 

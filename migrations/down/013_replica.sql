@@ -3,6 +3,7 @@
 BEGIN;
 
 SET LOCAL search_path = public;
+SET LOCAL client_encoding = 'UTF8';
 SET LOCAL client_min_messages = warning;
 
 DO $$

@@ -392,6 +392,7 @@ BEGIN
     -- What is partitioned has no storage parameters: those of the table before it are those of its other part.
     EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)%s', part, p_parent,
         public.storage_of(coalesce(other, 'public.agent_activities'::regclass)));
+    PERFORM public.take_surplus_rights(part::regclass);
     EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I PRIMARY KEY (id)', part, p_name || '_pkey');
     IF p_first IS NULL THEN
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s DEFAULT', p_parent, part);
@@ -525,6 +526,7 @@ CREATE OR REPLACE FUNCTION public.begin_activity_move(p_by_month boolean)
  SET lock_timeout TO '500ms'
  SET "TimeZone" TO 'UTC'
  SET standard_conforming_strings TO 'on'
+ SET quote_all_identifiers TO 'off'
 AS $function$
 DECLARE
     index record;
@@ -542,6 +544,7 @@ BEGIN
     EXECUTE 'CREATE TABLE public.agent_activities_next (LIKE public.agent_activities INCLUDING ALL EXCLUDING INDEXES)'
         || CASE WHEN p_by_month THEN ' PARTITION BY RANGE (created_at)'
             ELSE public.storage_of(to_regclass('public.agent_activities_other')) END;
+    PERFORM public.take_surplus_rights('public.agent_activities_next'::regclass);
     IF NOT p_by_month THEN
         ALTER TABLE public.agent_activities_next ADD CONSTRAINT agent_activities_next_pkey PRIMARY KEY (id);
     END IF;
@@ -625,6 +628,14 @@ BEGIN
         RAISE EXCEPTION 'begin_mirror: this registry has projects or a history of its own, which would be gone'
             USING ERRCODE = '55000';
     END IF;
+    -- Of a replica that was dropped: its own tables, which a mirror does not refuse, and the id, which is that of its source.
+    DELETE FROM public.replica_source r WHERE r.promoted_at IS NULL;
+    IF FOUND THEN
+        FOR mirrored IN SELECT t FROM public.replica_tables() t EXCEPT SELECT t FROM public.mirror_tables() t LOOP
+            EXECUTE format('DROP TRIGGER IF EXISTS mirror_refuses ON public.%I', mirrored);
+        END LOOP;
+        UPDATE public.registry_metadata SET registry_id = gen_random_uuid();
+    END IF;
     FOR mirrored IN SELECT t FROM public.mirror_tables() t LOOP
         -- Rows come as the source has them, with all that its triggers made of them; counts are this registry's own.
         FOR other IN
@@ -667,6 +678,14 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM public.replica_source r WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL) THEN
         RAISE EXCEPTION 'begin_replica: this registry is a replica already, of %', (SELECT quote_ident(r.name) FROM public.replica_source r)
+            USING ERRCODE = '55000';
+    END IF;
+    IF public.activities_are_by_month() THEN
+        RAISE EXCEPTION 'begin_replica: this registry keeps agent_activities by month, in which a replica does not follow: imi-registry months off'
+            USING ERRCODE = '55000';
+    END IF;
+    IF to_regclass('public.agent_activities_next') IS NOT NULL THEN
+        RAISE EXCEPTION 'begin_replica: agent_activities of this registry is being moved into months: imi-registry months cancel'
             USING ERRCODE = '55000';
     END IF;
     IF NOT p_may_replace AND (
@@ -811,8 +830,36 @@ CREATE OR REPLACE FUNCTION public.check_activity_move()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
+    moved CONSTANT regclass := 'public.agent_activities'::regclass;
     hindrance text;
 BEGIN
+    -- Of the table and its months: what goes with them, and functions that are made anew. A foreign or unique key does not, nor a trigger of one month.
+    WITH own AS (
+        SELECT o.classid, o.objid
+        FROM pg_class c
+        JOIN pg_type row_type ON row_type.oid = c.reltype
+        CROSS JOIN LATERAL (
+            VALUES ('pg_class'::regclass, c.oid), ('pg_type', row_type.oid), ('pg_type', row_type.typarray)
+            UNION ALL
+            SELECT 'pg_class', x.indexrelid FROM pg_index x WHERE x.indrelid = c.oid
+            UNION ALL
+            SELECT 'pg_constraint', k.oid FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype IN ('p', 'c', 'n', 't')
+            UNION ALL
+            SELECT 'pg_attrdef', v.oid FROM pg_attrdef v WHERE v.adrelid = c.oid
+            UNION ALL
+            SELECT 'pg_statistic_ext', s.oid FROM pg_statistic_ext s WHERE s.stxrelid = c.oid
+            UNION ALL
+            SELECT 'pg_trigger', t.oid
+            FROM pg_trigger t
+            WHERE t.tgrelid = c.oid AND (c.oid = moved OR t.tgparentid <> 0 OR t.tgname = 'agent_activities_direct')
+            UNION ALL
+            SELECT 'pg_proc', p.oid
+            FROM pg_proc p
+            WHERE c.oid = moved AND row_type.oid = ANY (p.proargtypes::oid[]) AND p.prokind IN ('f', 'w')
+                AND pg_has_role(p.proowner, 'USAGE')
+        ) o (classid, objid)
+        WHERE c.oid = moved OR c.relispartition AND c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = moved)
+    )
     SELECT h.what INTO hindrance
     FROM (
         SELECT format('publication %I has it: drop it, with its replicas, which do not follow a table into another shape', p.pubname) AS what
@@ -821,24 +868,7 @@ BEGIN
         SELECT 'this registry is a replica, whose tables are its source''s'
         WHERE EXISTS (SELECT FROM public.replica_source r WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL)
         UNION ALL
-        SELECT format('foreign key %I of %s refers to it', k.conname, k.conrelid::regclass)
-        FROM pg_constraint k WHERE k.confrelid = 'public.agent_activities'::regclass
-        UNION ALL
-        SELECT format('policy %I is on it', p.polname) FROM pg_policy p WHERE p.polrelid = 'public.agent_activities'::regclass
-        UNION ALL
-        SELECT 'row level security is on' FROM pg_class c
-        WHERE c.oid = 'public.agent_activities'::regclass AND c.relrowsecurity
-        UNION ALL
-        SELECT format('materialized view %s reads it', r.ev_class::regclass)
-        FROM pg_depend d
-        JOIN pg_rewrite r ON r.oid = d.objid
-        JOIN pg_class c ON c.oid = r.ev_class
-        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
-            AND d.refobjid = 'public.agent_activities'::regclass AND c.relkind = 'm'
-        UNION ALL
-        SELECT format('table %s inherits from it', i.inhrelid::regclass)
-        FROM pg_inherits i
-        WHERE i.inhparent = 'public.agent_activities'::regclass AND NOT public.activities_are_by_month()
+        SELECT 'row level security is on' FROM pg_class c WHERE c.oid = moved AND c.relrowsecurity
         UNION ALL
         SELECT format('view %s reads it, and is of another owner, %I', v.oid::regclass, pg_get_userbyid(v.relowner))
         FROM pg_class v
@@ -846,21 +876,22 @@ BEGIN
             SELECT
             FROM pg_rewrite r
             JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-            WHERE r.ev_class = v.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = 'public.agent_activities'::regclass
+            WHERE r.ev_class = v.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = moved
         )
         UNION ALL
-        -- A function that takes a row of it is made anew, where it may be.
-        SELECT format('%s depends on it', pg_describe_object(d.classid, d.objid, d.objsubid))
-        FROM pg_type t
-        JOIN pg_depend d ON d.deptype = 'n' AND (
-            d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
-            OR d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.typrelid
-        )
-        WHERE t.typrelid = 'public.agent_activities'::regclass AND NOT EXISTS (
-            SELECT
-            FROM pg_proc p
-            WHERE d.classid = 'pg_proc'::regclass AND p.oid = d.objid AND t.oid = ANY (p.proargtypes::oid[]) AND pg_has_role(p.proowner, 'USAGE')
-        )
+        -- A view that reads the table is made anew, and nothing else that is somebody's.
+        SELECT format('%s depends on %s',
+            CASE
+                WHEN r.rulename = '_RETURN' THEN pg_describe_object('pg_class'::regclass, r.ev_class, 0)
+                ELSE pg_describe_object(d.classid, d.objid, d.objsubid)
+            END,
+            CASE WHEN d.refobjid = moved THEN 'it' ELSE pg_describe_object(d.refclassid, d.refobjid, 0) END)
+        FROM own o
+        JOIN pg_depend d ON d.refclassid = o.classid AND d.refobjid = o.objid AND d.deptype IN ('n', 'a')
+        LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+        LEFT JOIN pg_class v ON v.oid = r.ev_class
+        WHERE NOT EXISTS (SELECT FROM own WHERE own.classid = d.classid AND own.objid = d.objid)
+            AND (d.refobjid = moved AND r.rulename = '_RETURN' AND v.relkind = 'v') IS NOT TRUE
     ) h
     LIMIT 1;
     IF FOUND THEN
@@ -1690,6 +1721,7 @@ DECLARE
 BEGIN
     LOCK TABLE public.agent_activities, public.agent_activities_next IN ACCESS EXCLUSIVE MODE;
     PERFORM FROM public.registry_metadata FOR UPDATE;    -- in this order: who deletes has the table, and wants the row
+    PERFORM public.take_surplus_rights('public.agent_activities_next'::regclass);
     DROP TRIGGER activity_move_insert ON public.agent_activities;
     DROP TRIGGER activity_move_delete ON public.agent_activities;
     DROP TRIGGER activity_move_truncate ON public.agent_activities;
@@ -3097,10 +3129,7 @@ CREATE OR REPLACE FUNCTION public.name_of_merged_worktree(p_worktree worktrees, 
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT CASE
-        WHEN octet_length(p_worktree.name) + 1 + octet_length(mark) <= 512 THEN p_worktree.name
-        ELSE left(p_worktree.name, (511 - octet_length(mark)) / 4)    -- a character has at most four bytes
-    END || '@' || mark
+    SELECT named.name
     FROM unnest(ARRAY[
         (
             SELECT h.name
@@ -3112,11 +3141,17 @@ AS $function$
         p_worktree.project_id::text,
         p_worktree.id::text
     ]) WITH ORDINALITY AS marks (mark, place)
+    CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN octet_length(p_worktree.name) + 1 + octet_length(mark) <= 512 THEN p_worktree.name
+            ELSE left(p_worktree.name, (511 - octet_length(mark)) / 4)    -- a character has at most four bytes
+        END || '@' || mark AS name
+    ) named
     WHERE mark IS NOT NULL
         AND NOT EXISTS (
             SELECT
             FROM public.worktrees w
-            WHERE w.project_id IN (p_winner, p_worktree.project_id) AND w.name = p_worktree.name || '@' || mark
+            WHERE w.project_id IN (p_winner, p_worktree.project_id) AND w.name = named.name
         )
     ORDER BY place
     LIMIT 1
@@ -6547,6 +6582,33 @@ END;
 $function$;
 COMMENT ON FUNCTION sync_uncommitted_changes() IS NULL;
 
+CREATE OR REPLACE FUNCTION public.take_surplus_rights(p_table regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    surplus record;
+BEGIN
+    FOR surplus IN
+        SELECT own.privilege_type, CASE own.grantee WHEN 0 THEN 'PUBLIC' ELSE own.grantee::regrole::text END AS grantee
+        FROM pg_class c
+        CROSS JOIN LATERAL aclexplode(c.relacl) own
+        WHERE c.oid = p_table AND own.grantee <> c.relowner AND NOT EXISTS (
+            SELECT
+            FROM pg_class whole
+            CROSS JOIN LATERAL aclexplode(whole.relacl) given
+            WHERE whole.oid = 'public.agent_activities'::regclass
+                AND given.grantee = own.grantee AND given.privilege_type = own.privilege_type AND given.is_grantable >= own.is_grantable
+        )
+    LOOP
+        EXECUTE format('REVOKE %s ON %s FROM %s CASCADE', surplus.privilege_type, p_table, surplus.grantee);
+    END LOOP;
+END;
+$function$;
+REVOKE EXECUTE ON FUNCTION take_surplus_rights(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION take_surplus_rights(regclass) IS 'Takes from everybody but the owner what he may do with a table, as by ALTER DEFAULT PRIVILEGES, and not with agent_activities.';
+
 CREATE OR REPLACE FUNCTION public.tell_project_merged(p_winner projects, p_loser projects)
  RETURNS void
  LANGUAGE sql
@@ -6610,7 +6672,9 @@ BEGIN
         FROM pg_trigger t
         JOIN pg_class c ON c.oid = t.tgrelid
         JOIN pg_proc p ON p.oid = t.tgfoid
-        WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled IN ('A', 'R') AND p.proname LIKE 'count\_%'
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relname IN (SELECT r FROM public.replica_tables() r)
+            AND p.pronamespace = 'public'::regnamespace AND p.proname LIKE 'count\_%'
+            AND t.tgenabled IN ('A', 'R') AND t.tgparentid = 0    -- those of months go with it
     LOOP
         IF counted.is_of_replicas THEN
             EXECUTE format('DROP TRIGGER %I ON public.%I', counted.tgname, counted.relname);

@@ -42,7 +42,7 @@ CREATE TABLE command_ledger (
     CONSTRAINT command_ledger_pkey PRIMARY KEY (command_id),
     CONSTRAINT command_ledger_verdict_check CHECK ((verdict = ANY (ARRAY['applied'::text, 'idempotent'::text, 'rejected'::text])))
 );
-CREATE UNIQUE INDEX command_ledger_unique_key_of_sender ON public.command_ledger USING btree (idempotency_key, COALESCE(sender, ''::text)) WHERE (idempotency_key IS NOT NULL);
+CREATE UNIQUE INDEX command_ledger_unique_idempotency_key ON public.command_ledger USING btree (idempotency_key, COALESCE(sender, ''::text)) WHERE (idempotency_key IS NOT NULL);
 CREATE INDEX idx_command_ledger_applied_at ON public.command_ledger USING brin (applied_at);
 COMMENT ON TABLE command_ledger IS 'One row per command that was carried out or rejected: a command sent again is answered from here.';
 COMMENT ON COLUMN command_ledger.digest IS 'SHA-256 of type and data: the same id or key with another one is a conflict.';

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from registry.database import months
 from tests.support import histories
 from tests.support.commandline import CommandLine
 from tests.support.databases import Role, name_of, url_of
@@ -71,6 +72,21 @@ def test_a_log_that_is_kept_by_month_is_told(registries: Pair, commands: Command
     done = commands.source("publish")
     assert done.code == 1
     assert "keeps agent_activities by month" in done.err
+
+
+def test_a_log_that_is_kept_by_month_here_is_told_too(registries: Pair, commands: Commands) -> None:
+    assert commands.source("publish").code == 0
+    with psycopg.connect(registries.replica, autocommit=True) as conn:
+        conn.execute("SELECT begin_activity_move(true)")
+        assert "is being moved into months: imi-registry months cancel" in refused(
+            registries, commands, "--replace", "--yes"
+        )
+        months.move(conn, by_month=True)
+        assert "keeps agent_activities by month" in (told := refused(registries, commands, "--replace", "--yes"))
+        assert told.endswith("imi-registry months off\n")
+        months.move(conn, by_month=False)
+    done = commands.create()
+    assert done.code == 0, done.err
 
 
 def test_a_copy_of_a_registry_is_no_source(registries: Pair, commands: Commands) -> None:

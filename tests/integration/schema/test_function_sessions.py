@@ -140,6 +140,20 @@ def test_every_event_is_the_same_under_every_setting(database: str, settings: di
     assert told[0][0][2]["remote_origin"] == "git@github.com:ibm/infra.git"
 
 
+@pytest.mark.parametrize("settings", [{"quote_all_identifiers": "on"}, SETTINGS], ids=str)
+def test_the_log_is_moved_with_all_its_indexes_under_every_setting(database: str, settings: dict[str, str]) -> None:
+    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'agent_activities' ORDER BY indexname"
+    with psycopg.connect(database, autocommit=True) as observer:
+        before = observer.execute(indexes).fetchall()
+        conn, notices = connect(database, settings)
+        with conn:
+            for by_month in (True, False):
+                conn.execute("SELECT public.begin_activity_move(%s)", [by_month])
+                conn.execute("SELECT public.finish_activity_move()")
+        assert observer.execute(indexes).fetchall() == before
+    assert [one for one in notices if one.startswith("WARNING")] == []
+
+
 def test_no_function_has_a_string_that_a_session_may_read_otherwise(database: str) -> None:
     with psycopg.connect(database) as conn:
         functions = conn.execute(

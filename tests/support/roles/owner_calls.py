@@ -56,6 +56,7 @@ OWNER = {
     "remove_old_activities": "SELECT remove_old_activities(now())",
     "attach_activity_part": f"SELECT attach_activity_part('agent_activities'::regclass, '{OLD_MONTH}', {BEGINNING})",
     "storage_of": "SELECT storage_of('count_delta'::regclass)",
+    "take_surplus_rights": "SELECT take_surplus_rights('agent_activities'::regclass)",
     "make_activity_months": "SELECT make_activity_months(12)",
     "drop_activity_month": f"SELECT drop_activity_month('{OLD_MONTH}')",
     "drop_activity_months": f"SELECT drop_activity_months('{{{OLD_MONTH}}}'::text[])",

@@ -176,6 +176,22 @@ def test_a_name_without_room_for_a_mark_is_cut(db, name):
     assert name_of(db, renamed).endswith(f"@{str(loser)[:8]}")
 
 
+def test_names_that_are_one_when_they_are_cut_stay_apart(db):
+    winner, loser = new_project(db, ORIGIN), new_project(db, OTHER)
+    names = ["n" * 508 + end for end in "abc"]
+    for project in (winner, loser):
+        for name in names:
+            db.execute("SELECT register_worktree(%s, 'feat', %s, 'feat/a', %s)", [project, name, f"/{project}/{name}"])
+
+    db.execute("SELECT merge_projects(%s, %s)", [loser, winner])
+
+    found = db.execute("SELECT name FROM worktrees WHERE project_id = %s ORDER BY created_at, id", [winner]).fetchall()
+    assert len({worktree["name"] for worktree in found}) == 2 * len(names)
+    ends = sorted(worktree["name"].partition("@")[2] for worktree in found if "@" in worktree["name"])
+    assert ends[:1] != ends[1:2]
+    assert {str(loser)[:8], str(loser)} < set(ends)
+
+
 def test_an_active_loser_makes_the_winner_active(db):
     winner, loser = new_project(db, ORIGIN), new_project(db, OTHER)
     worktree = new_worktree(db, loser, "feat-a")

@@ -92,6 +92,15 @@ def test_a_file_that_is_not_one_transaction_is_refused(empty_database: str) -> N
         assert conn.execute("SELECT to_regclass('a')").fetchone() == (None,)
 
 
+def test_a_file_with_more_than_ascii_says_in_which_encoding_it_is() -> None:
+    files = {
+        name: text for one in migrate.load() for name, text in ((one.name, one.sql), (f"down/{one.name}", one.down))
+    }
+    wide = {name: text for name, text in files.items() if text and not text.isascii()}
+    assert "down/013_replica.sql" in wide
+    assert [name for name, text in wide.items() if "SET LOCAL client_encoding = 'UTF8';" not in text] == []
+
+
 @pytest.mark.parametrize(
     ("names", "reason"),
     [

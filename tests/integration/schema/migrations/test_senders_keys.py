@@ -9,8 +9,13 @@ import psycopg
 
 from registry.database import migrate
 from registry.database.stepping import back
+from tests.support.schema.migrations import MIGRATIONS, NAMES, psql
 
 BEFORE = 21
+UNIQUE = (
+    "SELECT indexrelid::regclass::text, indisvalid, pg_get_indexdef(indexrelid) LIKE '%sender%' FROM pg_index"
+    " WHERE indrelid = 'command_ledger'::regclass AND indisunique AND NOT indisprimary"
+)
 CALL = "SELECT command_id, verdict FROM apply_command(%s, 'worktree_type.add', %s, %s, %s, %s"
 
 
@@ -41,3 +46,17 @@ def test_a_ledger_of_before_answers_whoever_comes_and_one_sender_keeps_a_key_on_
         assert applied(conn, "d", "of two")[1] == "rejected"
         migrate.apply(conn)
         assert applied(conn, "c", "of two", "flume") == first
+
+
+def test_the_key_of_a_sender_is_the_only_one_whichever_file_ran_last(database: str) -> None:
+    of_senders = [("command_ledger_unique_idempotency_key", True, True)]
+    with psycopg.connect(database, autocommit=True) as conn:
+        for to in (25, 21):
+            back.down(conn, to=to)
+            assert psql(database, MIGRATIONS / "004_commands.sql").returncode == 0
+            migrate.apply(conn)
+            assert conn.execute(UNIQUE).fetchall() == of_senders
+        last = NAMES[25]
+        for name in ("022_keys.sql", last, last, "004_commands.sql", "022_keys.sql", last):
+            assert psql(database, MIGRATIONS / name).returncode == 0
+        assert conn.execute(UNIQUE).fetchall() == of_senders

@@ -25,7 +25,7 @@ OF_MONTHS = [
     HERE / "test_parts.py",
     HERE / "test_told.py",
     HERE / "test_fence.py",
-    f"{HERE / 'test_hung.py'}::test_what_others_hung_on_the_table_goes_with_it",
+    HERE / "test_hung.py",
     f"{HERE / 'test_moving.py'}::test_what_retention_removes_meanwhile_is_not_there_again",
 ]
 ON_CONFLICT_ID = f"{OF_ACTIVITIES[2]}::test_the_activity_log_is_append_only[statement2]"

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from registry.database import months
+from registry.database import migrate, months
 from registry.database.roles.ownership import as_owner
+from registry.database.stepping import back
 from registry.errors import Conflict
 from tests.support.databases import name_of, plain_role, url_of
 from tests.support.schema.months import fill
@@ -75,14 +76,46 @@ def hung(conn: Conn) -> list[object]:
 @pytest.mark.parametrize(
     ("made", "told"),
     [
-        ("CREATE MATERIALIZED VIEW m AS SELECT id FROM agent_activities", "materialized view public.m reads it"),
-        ("CREATE TABLE f (id uuid REFERENCES agent_activities)", "foreign key f_id_fkey of public.f refers to it"),
+        ("CREATE MATERIALIZED VIEW m AS SELECT id FROM agent_activities", "materialized view public.m depends on it"),
+        ("CREATE TABLE f (id uuid REFERENCES agent_activities)", "constraint f_id_fkey on table public.f depends on"),
+        (
+            "ALTER TABLE agent_activities ADD CONSTRAINT mine FOREIGN KEY (worktree_id) REFERENCES worktrees NOT VALID",
+            "constraint mine on table public.agent_activities depends on it",
+        ),
         ("ALTER TABLE agent_activities ENABLE ROW LEVEL SECURITY", "row level security is on"),
-        ("CREATE TABLE child () INHERITS (agent_activities)", "table public.child inherits from it"),
-        ("CREATE TABLE t (logged agent_activities)", "column logged of table public.t depends on it"),
+        ("CREATE POLICY p ON agent_activities USING (true)", "policy p on table public.agent_activities depends on it"),
+        (
+            "CREATE TABLE t (); CREATE POLICY p ON t USING (EXISTS (SELECT FROM agent_activities))",
+            "policy p on table public.t depends on it",
+        ),
+        (
+            "CREATE RULE r AS ON DELETE TO agent_activities DO ALSO NOTIFY gone",
+            "rule r on table public.agent_activities depends on it",
+        ),
+        (
+            "CREATE TABLE t (); CREATE RULE r AS ON INSERT TO t DO ALSO SELECT count(*) FROM agent_activities",
+            "rule r on table public.t depends on it",
+        ),
+        (
+            "CREATE VIEW v AS SELECT; CREATE RULE r AS ON DELETE TO v DO INSTEAD DELETE FROM agent_activities",
+            "rule r on view public.v depends on it",
+        ),
+        (
+            "CREATE VIEW v AS SELECT a.id, a.description, count(*) FROM agent_activities a GROUP BY a.id",
+            "view public.v depends on constraint agent_activities_pkey on table public.agent_activities",
+        ),
+        (
+            "CREATE VIEW v AS SELECT outbox_activity_data(a, NULL, NULL, NULL) FROM agent_activities a",
+            r"view public.v depends on function public.outbox_activity_data\(public.agent_activities,",
+        ),
+        ("CREATE TABLE child () INHERITS (agent_activities)", "table public.child depends on it"),
+        (
+            "CREATE TABLE t (logged agent_activities)",
+            "column logged of table public.t depends on type public.agent_activities",
+        ),
         (
             "CREATE FUNCTION f() RETURNS SETOF agent_activities LANGUAGE sql AS 'SELECT * FROM agent_activities'",
-            r"function public.f\(\) depends on it",
+            r"function public.f\(\) depends on type public.agent_activities",
         ),
         (
             "CREATE FUNCTION f() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM agent_activities; END",
@@ -104,6 +137,58 @@ def test_what_would_be_left_behind_is_named_and_stays(database: str, made: str, 
             months.move(conn, by_month=True)
         assert months.state(conn)[:2] == (False, is_begun)
         assert months.cancel(conn) == is_begun
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ("CREATE VIEW v AS SELECT id FROM agent_activities_other", "view public.v depends on table {}"),
+        ("CREATE MATERIALIZED VIEW m AS SELECT id FROM agent_activities_other", "view public.m depends on table {}"),
+        (
+            "CREATE TABLE f (id uuid REFERENCES agent_activities_other)",
+            "constraint f_id_fkey on table public.f depends",
+        ),
+        ("CREATE POLICY p ON agent_activities_other USING (true)", "policy p on table {} depends on"),
+        (
+            "CREATE TRIGGER t AFTER INSERT ON agent_activities_other EXECUTE FUNCTION refuse_direct_month()",
+            "trigger t on table {} depends on",
+        ),
+    ],
+)
+def test_what_somebody_hung_on_one_month_is_named_and_stays(database: str, made: str, told: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        months.move(conn, by_month=True)
+        conn.execute(made.encode())
+        with pytest.raises(Conflict, match=told.format("public.agent_activities_other")):
+            months.move(conn, by_month=False)
+        assert months.state(conn)[:2] == (True, False)
+
+
+def test_a_move_gives_nobody_a_right_that_he_had_not(database: str, admin_url: str) -> None:
+    """Default privileges give it of each new table, and it was taken of the log; also of what was made before 026."""
+    given = (
+        "SELECT DISTINCT r.privilege_type FROM pg_class c, aclexplode(c.relacl) r"
+        " WHERE c.relname LIKE 'agent\\_activities%%' AND c.relkind IN ('r', 'p') AND r.grantee = %s::regrole"
+    )
+    with plain_role(admin_url, database) as somebody, psycopg.connect(database, autocommit=True) as conn:
+        name = sql.Identifier(somebody.name)
+        conn.execute(sql.SQL("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {}, PUBLIC").format(name))
+        conn.execute(sql.SQL("GRANT SELECT, INSERT ON agent_activities TO {}").format(name))
+        for by_month in (True, False):
+            with as_owner(conn):
+                conn.execute("SELECT begin_activity_move(%s)", [by_month])
+            for _ in range(2):
+                rights = {right for (right,) in conn.execute(given, [somebody.name])}
+                assert rights == {"SELECT", "INSERT"}
+                assert conn.execute(given, ["-"]).fetchall() == []
+                months.move(conn, by_month=by_month)
+                conn.execute("SELECT make_activity_months(5)")
+
+        back.down(conn, to=25)
+        months.move(conn, by_month=True)
+        conn.execute(sql.SQL("REVOKE ALL ON agent_activities FROM {}, PUBLIC").format(name))
+        migrate.apply(conn)
+        assert conn.execute(given, [somebody.name]).fetchall() == conn.execute(given, ["-"]).fetchall() == []
 
 
 def test_a_view_of_another_owner_is_named_and_stays(database: str, admin_url: str) -> None:
