@@ -467,6 +467,398 @@ DROP FUNCTION IF EXISTS take_surplus_rights(regclass);
 
 ALTER INDEX IF EXISTS command_ledger_unique_idempotency_key RENAME TO command_ledger_unique_key_of_sender;
 
+CREATE OR REPLACE FUNCTION replace_mirrored(
+    p_before text, p_after text, p_sequence bigint, p_event_id uuid, p_registry_id uuid, p_life text, p_epoch bigint, p_outbox_id bigint, p_reason text
+)
+RETURNS void
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO, YMD'
+SET jit = off
+AS $$
+BEGIN
+    PERFORM set_config('imi.mirror', 'applies', true);
+    PERFORM FROM public.mirror_source m WHERE m.promoted_at IS NULL AND m.position = p_before FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the mirror is no longer where this process left it: another one follows the source, or it was promoted'
+            USING ERRCODE = '55000';
+    END IF;
+    CREATE TEMPORARY TABLE new_hosts ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.hosts, r.fields - 'machine') p WHERE r.kind = 'hosts';
+    CREATE TEMPORARY TABLE new_types ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.worktree_types, r.fields) p WHERE r.kind = 'worktree_types';
+    CREATE TEMPORARY TABLE new_projects ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.projects, r.fields) p WHERE r.kind = 'projects';
+    CREATE TEMPORARY TABLE new_places ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.project_hosts, r.fields) p WHERE r.kind = 'project_hosts';
+    CREATE TEMPORARY TABLE new_worktrees ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.worktrees, r.fields) p WHERE r.kind = 'worktrees';
+    CREATE TEMPORARY TABLE new_activities ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.agent_activities, r.fields) p WHERE r.kind = 'agent_activities';
+    CREATE TEMPORARY TABLE new_deleted ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.deleted_worktrees, r.fields) p WHERE r.kind = 'deleted_worktrees';
+    CREATE TEMPORARY TABLE new_aliases ON COMMIT DROP AS
+        SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.project_aliases, r.fields) p WHERE r.kind = 'project_aliases';
+    TRUNCATE public.mirror_row, public.mirror_event;
+    ANALYZE pg_temp.new_projects, pg_temp.new_worktrees, pg_temp.new_activities, pg_temp.new_deleted;
+
+    DELETE FROM public.project_hosts t
+    WHERE NOT EXISTS (SELECT FROM pg_temp.new_places n WHERE (n.project_id, n.host_id) = (t.project_id, t.host_id) AND n *= t)
+        OR NOT EXISTS (SELECT FROM pg_temp.new_hosts n JOIN public.hosts h ON h.id = n.id AND h *= n WHERE h.id = t.host_id);
+    DELETE FROM public.hosts t WHERE NOT EXISTS (SELECT FROM pg_temp.new_hosts n WHERE n.id = t.id AND n *= t);
+    DELETE FROM public.worktrees t
+    WHERE NOT EXISTS (SELECT FROM pg_temp.new_worktrees n WHERE n.id = t.id AND n *= t)
+        OR NOT EXISTS (
+            SELECT
+            FROM pg_temp.new_types n
+            JOIN public.worktree_types y ON y.id = n.id AND y *= n
+            WHERE y.id = t.type_id
+        );
+    DELETE FROM public.projects t WHERE NOT EXISTS (SELECT FROM pg_temp.new_projects n WHERE n.id = t.id AND n *= t);
+    DELETE FROM public.worktree_types t WHERE NOT EXISTS (SELECT FROM pg_temp.new_types n WHERE n.id = t.id AND n *= t);
+    DELETE FROM public.agent_activities t
+    WHERE NOT EXISTS (SELECT FROM pg_temp.new_activities n WHERE n.id = t.id AND n *= t);
+    DELETE FROM public.deleted_worktrees t
+    WHERE NOT EXISTS (SELECT FROM pg_temp.new_deleted n WHERE n.id = t.id AND n *= t);
+    DELETE FROM public.project_aliases t WHERE NOT EXISTS (SELECT FROM pg_temp.new_aliases n WHERE n.id = t.id AND n *= t);
+
+    INSERT INTO public.hosts SELECT n.* FROM pg_temp.new_hosts n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.worktree_types SELECT n.* FROM pg_temp.new_types n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.projects SELECT n.* FROM pg_temp.new_projects n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.project_hosts SELECT n.* FROM pg_temp.new_places n ON CONFLICT (project_id, host_id) DO NOTHING;
+    INSERT INTO public.worktrees SELECT n.* FROM pg_temp.new_worktrees n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.agent_activities SELECT n.* FROM pg_temp.new_activities n ON CONFLICT DO NOTHING;
+    INSERT INTO public.deleted_worktrees SELECT n.* FROM pg_temp.new_deleted n ON CONFLICT (id) DO NOTHING;
+    INSERT INTO public.project_aliases SELECT n.* FROM pg_temp.new_aliases n ON CONFLICT (id) DO NOTHING;
+
+    UPDATE public.mirror_source m
+    SET
+        position = p_after,
+        sequence = p_sequence,
+        event_id = p_event_id,
+        registry_id = p_registry_id,
+        life = p_life,
+        epoch = p_epoch,
+        outbox_id = greatest(m.outbox_id, p_outbox_id),
+        known_at = NULL,
+        snapshots = m.snapshots + 1,
+        snapshot_at = clock_timestamp(),
+        snapshot_reason = p_reason;
+    PERFORM set_config('imi.mirror', '', true);
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION registry_health()
+RETURNS TABLE (name text, state text, what text, hint text)
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '2s'
+SET datestyle = 'ISO, YMD'
+SET timezone = 'UTC'
+SET intervalstyle = 'postgres'
+AS $$
+DECLARE
+    checked record;
+BEGIN
+    FOR checked IN
+        SELECT *
+        FROM (
+            VALUES
+                ('schema', 'run: imi-registry migrate up',
+                $check$
+                    SELECT 'ok', format('schema %s, migration %s since %s', schema_version, migration, date_trunc('second', upgraded_at))
+                    FROM public.registry_metadata
+                $check$),
+
+                ('publisher', 'start imi-registry serve, or up; imi-registry doctor tells what hinders it',
+                $check$
+                    SELECT
+                        CASE
+                            WHEN count(*) = 0 THEN 'warn'
+                            WHEN bool_or(abs(extract(epoch FROM clock_timestamp() - heartbeat_at)) > 10 OR hindrance IS NOT NULL) THEN 'bad'
+                            ELSE 'ok'
+                        END,
+                        coalesce(
+                            string_agg(
+                                format('%s: %s was heard %s ago%s', stream, coalesce(leader, 'nobody'),
+                                    date_trunc('second', clock_timestamp() - heartbeat_at), coalesce(', hindered: ' || hindrance, '')),
+                                '; ' ORDER BY stream
+                            ),
+                            'nothing was ever published from this database'
+                        )
+                    FROM public.publisher_cursor
+                $check$),
+
+                -- Above what is published, and in the first hundred gaps below it; more than 1,000 are not counted.
+                ('events that wait', 'look at the publisher, and at transactions that are open for long: an event waits for those before it',
+                $check$
+                    SELECT
+                        CASE WHEN max(age) > '1 minute' THEN 'bad' ELSE 'ok' END,
+                        coalesce(
+                            string_agg(
+                                CASE events
+                                    WHEN 0 THEN stream || ': none'
+                                    ELSE format('%s: %s%s, the oldest for %s', stream, CASE events WHEN 1000 THEN 'at least ' END,
+                                        events, date_trunc('second', age))
+                                END,
+                                '; ' ORDER BY stream
+                            ),
+                            'no stream is fed'
+                        )
+                    FROM (
+                        SELECT cursor.stream, count(waiting.id) AS events, max(clock_timestamp() - waiting.occurred_at) AS age
+                        FROM public.publisher_cursor cursor
+                        CROSS JOIN LATERAL (SELECT public.published_ids(cursor) AS ids) published
+                        LEFT JOIN LATERAL (
+                            SELECT event.id, event.occurred_at
+                            FROM (
+                                SELECT part
+                                FROM unnest(int8multirange(int8range(1, NULL)) - published.ids) AS part
+                                ORDER BY part
+                                LIMIT 100
+                            ) gap
+                            CROSS JOIN LATERAL (
+                                SELECT o.id, o.occurred_at
+                                FROM public.outbox o
+                                WHERE o.id >= lower(gap.part) AND (upper_inf(gap.part) OR o.id < upper(gap.part))
+                                ORDER BY o.id
+                                LIMIT 1000
+                            ) event
+                            LIMIT 1000
+                        ) waiting ON true
+                        GROUP BY cursor.stream
+                    ) streams
+                $check$),
+
+                ('rows without events', 'run: imi-registry migrate up, which writes the events of rows that are older than the outbox',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        CASE count(*) WHEN 0 THEN 'none' WHEN 1000 THEN 'at least 1000' ELSE count(*)::text END
+                    FROM (SELECT FROM public.outbox_backlog LIMIT 1000) waiting
+                $check$),
+
+                ('events without data', 'imi-registry doctor names each; what PostgreSQL cannot read is damage: restore it from a backup',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        format('%s went out as references%s', count(*), ', the last one, ' || max(outbox_id) || ': ' || max(reason))
+                    FROM public.outbox_fault
+                $check$),
+
+                ('work in flight', 'imi-registry inflight lists it; imi-registry sync brings it up to date; release, merge or remove what is left over',
+                $check$
+                    SELECT CASE WHEN count(*) FILTER (WHERE is_old) = 0 THEN 'ok' ELSE 'warn' END,
+                        format('%s%s worktrees, %s of them untouched for more than 30 days',
+                            CASE WHEN count(*) = 10000 THEN 'at least ' END, count(*), count(*) FILTER (WHERE is_old))
+                    FROM (
+                        SELECT w.updated_at < clock_timestamp() - interval '30 days' AS is_old
+                        FROM public.worktrees w
+                        WHERE w.active AND public.is_in_flight(w.active, w.merged_at, w.has_uncommitted_changes, w.ahead_of_trunk, w.behind_trunk)
+                        LIMIT 10000
+                    ) work
+                $check$),
+
+                -- What a table's trigger is in a month of it, is internal in PostgreSQL 14.
+                ('triggers', 'ALTER TABLE … ENABLE TRIGGER …, then: imi-registry history verify',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'bad' END,
+                        coalesce('switched off: ' || string_agg(t.tgname || ' of ' || c.relname, ', ' ORDER BY c.relname, t.tgname), 'all are switched on')
+                    FROM pg_trigger t
+                    JOIN pg_class c ON c.oid = t.tgrelid
+                    WHERE (
+                            c.oid IN (SELECT to_regclass('public.' || t) FROM public.replica_tables() t)
+                            OR c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = 'public.agent_activities'::regclass)
+                        )
+                        AND (NOT t.tgisinternal OR t.tgparentid <> 0)
+                        AND t.tgenabled IN ('D', 'R')
+                        AND NOT EXISTS (    -- a mirror's rows come as they are
+                            SELECT FROM pg_trigger r WHERE r.tgrelid = t.tgrelid AND r.tgname = 'mirror_refuses'
+                        )
+                $check$),
+
+                ('indexes', 'an index that is not valid costs every writer and helps nobody: REINDEX INDEX CONCURRENTLY …, or drop it',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce('not valid: ' || string_agg(i.indexrelid::regclass::text, ', ' ORDER BY 1), 'all are valid')
+                    FROM pg_index i
+                    JOIN pg_class c ON c.oid = i.indrelid
+                    WHERE c.relnamespace = 'public'::regnamespace AND NOT (i.indisvalid AND i.indisready)
+                $check$),
+
+                ('transactions', 'let them end: events that come later wait, and what is removed stays on disk; or SELECT pg_terminate_backend(pid)',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(
+                            string_agg(
+                                format('pid %s (application %s, user %s) since %s', pid, to_json(application_name), usename,
+                                    date_trunc('second', clock_timestamp() - xact_start)),
+                                ', ' ORDER BY xact_start
+                            ),
+                            'none is open for more than 10 minutes'
+                        )
+                    FROM (
+                        SELECT *
+                        FROM pg_stat_activity
+                        WHERE datname = current_database()
+                            AND pid <> pg_backend_pid()
+                            AND coalesce(backend_xid, backend_xmin) IS NOT NULL
+                            AND backend_type = 'client backend'
+                            AND xact_start < clock_timestamp() - interval '10 minutes'
+                        ORDER BY xact_start
+                        LIMIT 5
+                    ) old
+                $check$),
+
+                ('prepared transactions', 'COMMIT PREPARED or ROLLBACK PREPARED: until then their events, and those that came later, wait',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(
+                            string_agg(format('%s of %s since %s', to_json(gid), owner, date_trunc('second', clock_timestamp() - prepared)), ', ' ORDER BY prepared),
+                            'none is older than a minute'
+                        )
+                    FROM pg_prepared_xacts
+                    WHERE database = current_database() AND prepared < clock_timestamp() - interval '1 minute'
+                $check$),
+
+                ('replication slots', 'start its reader, or SELECT pg_drop_replication_slot(…): WAL is kept for it until the disk is full, or up to max_slot_wal_keep_size',
+                $check$
+                    SELECT CASE WHEN bool_or(is_lost) THEN 'bad' WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(nullif(concat_ws('; ',
+                            'lost, so that their readers are to be set up anew: ' || string_agg(slot_name, ', ' ORDER BY slot_name) FILTER (WHERE is_lost),
+                            'used by nobody: ' || string_agg(slot_name, ', ' ORDER BY slot_name) FILTER (WHERE NOT is_lost)
+                        ), ''), 'each has a reader')
+                    FROM (
+                        SELECT slot_name, coalesce(wal_status = 'lost', false) AS is_lost
+                        FROM pg_replication_slots
+                        WHERE wal_status = 'lost' OR NOT active AND restart_lsn IS NOT NULL
+                    ) slots
+                $check$),
+
+                ('source', 'imi-registry mirror status, or imi-registry replica status, tells what it waits for',
+                $check$
+                    SELECT CASE
+                            WHEN s.name IS NULL THEN 'ok'
+                            WHEN s.age IS NULL THEN 'warn'
+                            WHEN s.age > interval '1 minute' THEN 'bad'
+                            ELSE 'ok'
+                        END,
+                        CASE
+                            WHEN s.name IS NULL THEN 'none: this registry follows no other one'
+                            WHEN s.age IS NULL THEN format('a %s of %s, which has not caught up yet', s.kind, quote_ident(s.name))
+                            ELSE format('a %s of %s, which had everything %s ago', s.kind, quote_ident(s.name), date_trunc('second', s.age))
+                        END
+                    FROM (SELECT) one
+                    LEFT JOIN (
+                        SELECT 'mirror' AS kind, m.name, clock_timestamp() - m.known_at AS age
+                        FROM public.mirror_source m
+                        WHERE m.promoted_at IS NULL
+                        UNION ALL
+                        SELECT 'replica', r.name, clock_timestamp() - r.known_at
+                        FROM public.replica_source r
+                        WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL
+                    ) s ON true
+                $check$),
+
+                ('months', 'serve makes them ahead, imi-registry months ahead 12 does at once: what lies elsewhere goes into its month then, what is older goes with retention; a move that stands still goes on with imi-registry months on, or off, or is given up with months cancel',
+                $check$
+                    SELECT
+                        CASE
+                            WHEN k.by_month AND k.elsewhere IS NULL THEN 'bad'
+                            WHEN k.by_month AND (k.months_ahead < 1 OR k.elsewhere > 0) OR k.moved IS NOT NULL AND NOT k.is_in_hand THEN 'warn'
+                            ELSE 'ok'
+                        END,
+                        concat_ws('; ',
+                            CASE
+                                WHEN NOT k.by_month THEN 'activities are kept in one table'
+                                ELSE format('activities are kept by month, %s months stand ahead', k.months_ahead)
+                            END,
+                            CASE
+                                WHEN k.by_month AND k.elsewhere IS NULL THEN 'agent_activities_other is gone, without which an insert may fail'
+                                WHEN k.elsewhere > 0 THEN format('about %s activities are in no month', k.elsewhere)
+                            END,
+                            CASE
+                                WHEN k.moved IS NOT NULL
+                                THEN format('a move %s, about %s %% are copied', CASE WHEN k.is_in_hand THEN 'is under way' ELSE 'stands still' END,
+                                    floor(100 * k.moved))
+                            END
+                        )
+                    FROM public.activities_kept() k
+                $check$),
+
+                ('connections', 'raise max_connections, or let clients share connections: a publisher that takes over may get none',
+                $check$
+                    SELECT CASE WHEN used >= 0.9 * most THEN 'warn' ELSE 'ok' END, format('%s of %s are in use', used, most)
+                    FROM (
+                        SELECT
+                            (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+                            current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer AS most
+                    ) connections
+                $check$),
+
+                -- Of a table from which so much was removed or replaced that is still on disk.
+                ('vacuum', 'run: imi-registry maintain vacuum; look whether autovacuum is on, and who keeps a transaction open',
+                $check$
+                    SELECT CASE WHEN count(*) = 0 THEN 'ok' ELSE 'warn' END,
+                        coalesce(
+                            string_agg(
+                                format('%s: %s dead rows beside %s, vacuumed %s', relname, n_dead_tup, n_live_tup,
+                                    coalesce(date_trunc('second', clock_timestamp() - greatest(last_vacuum, last_autovacuum)) || ' ago', 'never')),
+                                ', ' ORDER BY relname
+                            ),
+                            'no table has more dead rows than vacuum should leave'
+                        )
+                    FROM pg_stat_user_tables
+                    WHERE schemaname = 'public' AND n_dead_tup > 10000 + 0.5 * n_live_tup
+                $check$),
+
+                ('transaction ids', 'VACUUM (FREEZE) the oldest tables: at 2,000 million PostgreSQL takes no more writes',
+                $check$
+                    SELECT CASE WHEN age(datfrozenxid) > 1000000000 THEN 'bad' ELSE 'ok' END,
+                        format('the oldest is %s million transactions old', age(datfrozenxid) / 1000000)
+                    FROM pg_database
+                    WHERE datname = current_database()
+                $check$),
+
+                ('misspelt words', 'CREATE EXTENSION pg_trgm, and give USAGE of its schema to who searches; ANALYZE lets the search know the words',
+                $check$
+                    SELECT CASE WHEN trigrams.usable THEN 'ok' ELSE 'warn' END,
+                        CASE WHEN trigrams.usable THEN 'are found' ELSE 'are not found: pg_trgm is not there, or not to be used' END
+                    FROM (
+                        SELECT EXISTS (
+                            SELECT FROM pg_extension e WHERE e.extname = 'pg_trgm' AND has_schema_privilege(e.extnamespace, 'USAGE')
+                        ) AS usable
+                    ) trigrams
+                $check$),
+
+                ('slow queries', 'shared_preload_libraries = ''pg_stat_statements'', a restart, and CREATE EXTENSION pg_stat_statements',
+                $check$
+                    SELECT CASE WHEN there.is_there THEN 'ok' ELSE 'unknown' END,
+                        CASE WHEN there.is_there THEN 'SELECT * FROM registry_slow_queries()' ELSE 'are not recorded: pg_stat_statements is not there' END
+                    FROM (SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements') AS is_there) there
+                $check$)
+        ) AS checks (name, hint, query)
+    LOOP
+        name := checked.name;
+        hint := NULL;
+        BEGIN
+            EXECUTE checked.query INTO state, what;
+        EXCEPTION
+            WHEN insufficient_privilege OR undefined_object OR undefined_table OR undefined_function OR undefined_column
+                OR lock_not_available
+            THEN
+                state := 'unknown';
+                what := SQLERRM;
+        END;
+        IF state IS DISTINCT FROM 'ok' THEN
+            hint := checked.hint;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END;
+$$;
+
 UPDATE registry_metadata SET migration = 25, upgraded_at = clock_timestamp() WHERE migration > 25;
 
 COMMIT;

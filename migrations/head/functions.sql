@@ -4730,7 +4730,10 @@ BEGIN
                         AND (NOT t.tgisinternal OR t.tgparentid <> 0)
                         AND t.tgenabled IN ('D', 'R')
                         AND NOT EXISTS (    -- a mirror's rows come as they are
-                            SELECT FROM pg_trigger r WHERE r.tgrelid = t.tgrelid AND r.tgname = 'mirror_refuses'
+                            SELECT
+                            FROM pg_trigger r
+                            WHERE r.tgname = 'mirror_refuses'
+                                AND r.tgrelid IN (t.tgrelid, (SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = t.tgrelid))
                         )
                 $check$),
 
@@ -4792,7 +4795,7 @@ BEGIN
                     ) slots
                 $check$),
 
-                ('source', 'imi-registry mirror status, or imi-registry replica status, tells what it waits for',
+                ('source', 'the log of imi-registry mirror run, or replica run, and imi-registry doctor there, tell what it waits for',
                 $check$
                     SELECT CASE
                             WHEN s.name IS NULL THEN 'ok'
@@ -5201,6 +5204,10 @@ BEGIN
         SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.deleted_worktrees, r.fields) p WHERE r.kind = 'deleted_worktrees';
     CREATE TEMPORARY TABLE new_aliases ON COMMIT DROP AS
         SELECT p.* FROM public.mirror_row r CROSS JOIN LATERAL jsonb_populate_record(NULL::public.project_aliases, r.fields) p WHERE r.kind = 'project_aliases';
+    UPDATE public.registry_metadata m
+    SET derived_ids = (r.fields ->> 'derived_ids')::boolean
+    FROM public.mirror_row r
+    WHERE r.kind = 'registry_metadata' AND m.derived_ids <> (r.fields ->> 'derived_ids')::boolean;
     TRUNCATE public.mirror_row, public.mirror_event;
     ANALYZE pg_temp.new_projects, pg_temp.new_worktrees, pg_temp.new_activities, pg_temp.new_deleted;
 
