@@ -75,8 +75,8 @@ async def measure(servers: Servers, sizes: Sizes, report: Report) -> None:
     slowest = max((_called(read) for read in READS), key=lambda name: median(starts[name]))
     figure = f"every command that reads, the slowest of {len(READS)}: {slowest}"
     target = Target(figure, "s", median(starts[slowest]), at_most=MOST_SECONDS_OF_A_READ)
-    least = [LEAST_QUESTION, LEAST_COMMAND, *([LEAST_OF_BOTH] if slowest in ASK_BOTH else [])]
-    less = {name: median(starts[name]) for name in least}
+    bounds = [LEAST_QUESTION, LEAST_COMMAND, *([LEAST_OF_BOTH] if slowest in ASK_BOTH else [])]
+    less = {name: median(starts[name]) for name in bounds}
     report.targets.append(bounded(target, less, "our modules, and what is asked"))
     within = sum(median(starts[_called(read)]) <= MOST_SECONDS_OF_A_READ for read in READS)
     report.notes.append(f"{within} of {len(READS)} commands that read take at most {MOST_SECONDS_OF_A_READ:g} s.")

@@ -67,7 +67,7 @@ class AnsweringClient(PermittedClient):
     or one of JetStream's API. Such a request is none.
     """
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         """As nats-py's, of messages that want no answer, or want it where answers come."""
         if reply and not ANSWERED.fullmatch(bytes(reply)):
             return
