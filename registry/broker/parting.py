@@ -12,6 +12,8 @@ from contextlib import suppress
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
+from registry.concurrency.tasks import end
+
 LEAVING_SECONDS = 10.0
 """So long a server has, once a client leaves, to take what it is still to be sent."""
 
@@ -29,6 +31,9 @@ class PartingClient(Client):
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         """As nats-py's, which raises over what it still has to send where the server is away, or waits for it."""
+        restoring = self._reconnection_task
+        if restoring is not None and restoring is not asyncio.current_task():
+            await end([restoring])  # it may swallow a cancellation, and go on with a connection that it has just made
         giving_up = asyncio.get_running_loop().call_later(LEAVING_SECONDS, self._abort)
         if not self.is_connected:
             self._pending, self._pending_data_size = [], 0
