@@ -76,3 +76,5 @@ async def test_who_follows_makes_the_months_ahead_of_a_mirror_by_month(source: W
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while here.execute(LAST).fetchone() != last:
                     await asyncio.sleep(0.05)
+        health = "SELECT state FROM registry_health() WHERE name = 'triggers'"
+        assert here.execute(health).fetchone() == ("ok",)

@@ -119,3 +119,17 @@ async def test_a_source_whose_nats_refuses_connections_is_gone(world: World, mir
         await mirror.assert_same()
     there = f"nats://127.0.0.1:{free_port()}"
     assert await promote(mirror.settings(mirror_nats_url=there), is_forced=False) == 2
+
+
+async def test_new_projects_get_ids_as_at_the_source_once_a_mirror_took_over(
+    world: World, mirror: Mirror, site: World
+) -> None:
+    world.rows("SELECT derive_project_ids(true)")
+    async with world.relay(), world.history(), world.queries(), mirror.following():
+        world.write(projects=1)
+        await mirror.assert_same()
+    assert (await mirror.command("promote", "--yes")).returncode == 0
+    with psycopg.connect(site.database, autocommit=True) as conn:
+        conn.execute("SELECT register_project('engine', 'git@github.com:o/engine.git')")
+    found = site.rows("SELECT id = derived_project_id(remote_origin) FROM projects WHERE name = 'engine'")
+    assert found == [(True,)]
