@@ -312,15 +312,6 @@ $$;
 COMMENT ON FUNCTION take_surplus_rights(regclass) IS 'Takes from everybody but the owner what he may do with a table, as by ALTER DEFAULT PRIVILEGES, and not with agent_activities.';
 REVOKE EXECUTE ON FUNCTION take_surplus_rights(regclass) FROM PUBLIC;
 
-DO $$
-BEGIN
-    PERFORM take_surplus_rights(i.inhrelid)
-    FROM pg_inherits i
-    JOIN pg_class c ON c.oid = i.inhrelid
-    WHERE i.inhparent IN ('agent_activities'::regclass, to_regclass('agent_activities_next')) AND c.relispartition;
-END;
-$$;
-
 CREATE OR REPLACE FUNCTION attach_activity_part(p_parent regclass, p_name text, p_first timestamp)
 RETURNS void
 LANGUAGE plpgsql

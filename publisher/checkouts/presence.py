@@ -64,8 +64,11 @@ class Seen:
         return before is not None and (self.host, self.git_dir) == (before.host, before.git_dir)
 
     def is_at_place_of(self, before: Seen) -> bool:
-        """Whether git keeps it where it kept `before`, and has not made it anew, whatever the machine is called."""
-        return self.git_dir == before.git_dir and not self.is_made_anew(before)
+        """Whether it is the linked work tree that `before` was, whatever the machine is called.
+
+        Of a main one nothing tells: another machine may have its own at the same path.
+        """
+        return (self.git_dir, self.made) == (before.git_dir, before.made) and self.made is not None
 
     def is_made_anew(self, before: Seen | None) -> bool:
         """Whether it is another work tree than `before`: git makes no other when it moves or repairs one."""

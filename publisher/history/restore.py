@@ -124,8 +124,18 @@ STATEMENTS = (
             SELECT DISTINCT ON (entity_id, data ->> 'host_id')
                 action, data, entity_id AS project_id, coalesce(host_id, public.default_host_id()) AS host_id
             FROM public.outbox
+            LEFT JOIN (
+                SELECT entity_id, max(id) AS last_id
+                FROM public.outbox
+                WHERE entity = 'project' AND action = 'deleted'
+                GROUP BY entity_id
+            ) AS gone USING (entity_id)    -- its places went with it, which nothing tells
             WHERE entity = 'project_host' AND data ->> 'project_id' = entity_id::text
                 AND data ->> 'host_id' = coalesce(host_id, public.default_host_id())::text
+                AND id > coalesce(gone.last_id, 0)
+                AND id > coalesce(
+                    (SELECT max(id) FROM public.outbox WHERE entity = 'registry' AND data ->> 'table' = 'projects'), 0
+                )
             ORDER BY entity_id, data ->> 'host_id', id DESC
         ) AS last
         WHERE last.action <> 'removed'

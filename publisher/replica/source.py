@@ -22,6 +22,7 @@ SESSION = "imi-registry replica"
 NOBODY: dict[str, Any] = {
     "password": "-",
     "sslmode": "disable",
+    "sslrootcert": "",
     "gssencmode": "disable",
     "target_session_attrs": "any",
     "connect_timeout": 5,
@@ -112,11 +113,15 @@ async def says_a_word(url: str) -> bool | None:
 
     None is a name that leads nowhere, and a URL by which nobody can be asked. No password of the URL is sent.
     """
+    params = conninfo_to_dict(url)
+    nobody = NOBODY | ({"sslnegotiation": "postgres"} if "sslnegotiation" in params else {})
+    names = [] if params.get("hostaddr") else str(params.get("host") or "").split(",")
     try:
-        await conninfo_attempts_async(conninfo_to_dict(url))
+        for name in filter(None, names):  # of several one may lead nowhere
+            await conninfo_attempts_async({"host": name})
     except psycopg.OperationalError:
         return None
-    found = await asyncio.to_thread(PGconn.ping, make_conninfo(url, **NOBODY).encode())
+    found = await asyncio.to_thread(PGconn.ping, make_conninfo(url, **nobody).encode())
     return None if found == Ping.NO_ATTEMPT else found != Ping.NO_RESPONSE
 
 

@@ -109,6 +109,26 @@ async def test_hosts_and_places_come_back_from_an_export(world: World, second: W
         assert other.execute(WHERE).fetchone() == one.execute(WHERE).fetchone()
 
 
+async def test_a_project_that_is_there_again_under_its_id_has_no_places_of_its_earlier_life(
+    world: World, second: World, tmp_path: Path
+) -> None:
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        conn.execute("SELECT derive_project_ids(true)")
+        for name in ("laptop", "desk"):
+            conn.execute("SELECT use_host(%s)", [name])
+            conn.execute("DELETE FROM projects")
+            trunk = f"/{name}/trunk-main"
+            conn.execute("SELECT register_project('engine', 'git@github.com:a/e.git', 'main', %s)", [trunk])
+    async with world.relay():
+        await world.drained()
+
+    await export(world, tmp_path / "h.jsonl")
+    await import_(second, tmp_path / "h.jsonl")
+
+    with psycopg.connect(world.database) as one, psycopg.connect(second.database) as other:
+        assert other.execute(WHERE).fetchone() == one.execute(WHERE).fetchone()
+
+
 async def test_of_hosts_that_no_event_names_an_import_brings_those_back_on_which_something_is(
     world: World, second: World, tmp_path: Path
 ) -> None:

@@ -8,9 +8,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from registry.database import migrate, months
+from registry.database import months
 from registry.database.roles.ownership import as_owner
-from registry.database.stepping import back
 from registry.errors import Conflict
 from tests.support.databases import name_of, plain_role, url_of
 from tests.support.schema.months import fill
@@ -165,7 +164,7 @@ def test_what_somebody_hung_on_one_month_is_named_and_stays(database: str, made:
 
 
 def test_a_move_gives_nobody_a_right_that_he_had_not(database: str, admin_url: str) -> None:
-    """Default privileges give it of each new table, and it was taken of the log; also of what was made before 026."""
+    """Default privileges give it of each new table, and it was taken of the log."""
     given = (
         "SELECT DISTINCT r.privilege_type FROM pg_class c, aclexplode(c.relacl) r"
         " WHERE c.relname LIKE 'agent\\_activities%%' AND c.relkind IN ('r', 'p') AND r.grantee = %s::regrole"
@@ -183,12 +182,6 @@ def test_a_move_gives_nobody_a_right_that_he_had_not(database: str, admin_url: s
                 assert conn.execute(given, ["-"]).fetchall() == []
                 months.move(conn, by_month=by_month)
                 conn.execute("SELECT make_activity_months(5)")
-
-        back.down(conn, to=25)
-        months.move(conn, by_month=True)
-        conn.execute(sql.SQL("REVOKE ALL ON agent_activities FROM {}, PUBLIC").format(name))
-        migrate.apply(conn)
-        assert conn.execute(given, [somebody.name]).fetchall() == conn.execute(given, ["-"]).fetchall() == []
 
 
 def test_a_view_of_another_owner_is_named_and_stays(database: str, admin_url: str) -> None:
