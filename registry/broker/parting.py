@@ -25,24 +25,39 @@ class PartingClient(Client):
         """As nats-py's, which waits for the end of the connection. A `close` in the middle would take that end away."""
         self._abort()
         if isinstance(self._transport, TcpTransport):
-            with suppress(OSError):
+            with suppress(Exception):  # whatever it ended of
                 await asyncio.shield(self._transport.wait_closed())  # type: ignore[no-untyped-call]  # nats-py's
         await super()._attempt_reconnect()
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         """As nats-py's, which raises over what it still has to send where the server is away, or waits for it."""
-        restoring = self._reconnection_task
-        if restoring is not None and restoring is not asyncio.current_task():
-            await end([restoring])  # it may swallow a cancellation, and go on with a connection that it has just made
-        giving_up = asyncio.get_running_loop().call_later(LEAVING_SECONDS, self._abort)
-        if not self.is_connected:
-            self._pending, self._pending_data_size = [], 0
-            if not self.is_connecting:  # there the server may have said why not
-                self._abort()
-        try:
+        if self.is_closed:
             await super()._close(status, do_cbs)
+            return
+        giving_up = asyncio.get_running_loop().call_later(LEAVING_SECONDS, self._abort)
+        try:
+            await self._end_restoring()
+            if not self.is_connected:
+                self._pending, self._pending_data_size = [], 0
+                if not self.is_connecting:  # there the server may have said why not
+                    self._abort()
+            await super()._close(status, do_cbs)
+        except BaseException:
+            self._abort()
+            raise
         finally:
             giving_up.cancel()
+
+    async def _end_restoring(self) -> None:
+        """End the making of another connection, and with it what was begun: of TLS that fails no end is ever heard."""
+        restoring = self._reconnection_task
+        if restoring is None or restoring is asyncio.current_task():
+            return
+        await end([restoring])  # it may swallow a cancellation, and go on with a connection that it has just made
+        if not self.is_connected:
+            self._abort()
+            if isinstance(self._transport, TcpTransport):
+                self._transport._io_writer = None
 
     def _abort(self) -> None:
         """End the connection as it is. By websockets aiohttp waits for nobody."""

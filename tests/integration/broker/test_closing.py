@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 
 from registry.broker.connection import connect_nats, heard
+from tests.support.nats.certificates import CertificateAuthority
+from tests.support.nats.kinds import Prepared, of_certificate, of_certificate_at_once, server_for
 from tests.support.nats.process import nats_process
 from tests.support.proxy import Proxy, nats_proxy
 
@@ -26,6 +28,21 @@ async def test_a_client_with_something_to_say_is_closed_while_its_server_is_away
                     await asyncio.sleep(0.01)
             await client.publish("subject", b"kept until it is back")
         assert client.is_closed
+
+
+@pytest.mark.parametrize("prepare", [of_certificate, of_certificate_at_once])
+async def test_who_leaves_while_a_server_is_not_to_be_trusted_leaves(
+    state_dir: Path, prepare: Callable[[Path], Prepared]
+) -> None:
+    configuration, access = prepare(state_dir)
+    assert access.tls_ca is not None
+    with server_for(state_dir, configuration) as server:
+        async with asyncio.timeout(60), connect_nats(server.url(), "test", access):
+            CertificateAuthority(state_dir / "other").certificate.replace(access.tls_ca)
+            server.stop()
+            server.start()
+            while "TLS handshake error" not in server.log():
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture
