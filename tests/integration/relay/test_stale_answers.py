@@ -25,7 +25,6 @@ async def test_an_older_end_is_believed_when_it_stays_so(
     async with world.relay():
         await world.drained()
     settings = world.settings()
-    replicated = settings.model_copy(update={"stream_replicas": 3})
     monkeypatch.setattr(recovery, "LOOK_SECONDS", 0.01)
     async with (
         connect(world.database, "test", LEADER) as conn,
@@ -40,10 +39,12 @@ async def test_an_older_end_is_believed_when_it_stays_so(
             return answers.pop() if answers else await asked()
 
         monkeypatch.setattr(stream, "last_sequence", last_sequence)
-        term = Term(replicated, world.profile, RelayMetrics(), conn, stream, cursor, Heartbeat(conn, cursor, 1.0))
+        term = Term(settings, world.profile, RelayMetrics(), conn, stream, cursor, Heartbeat(conn, cursor, 1.0))
         # when, then
+        stream.is_replicated = True
         assert await Recovery(term).run() == 0
         # an end that stays so is lost
+        stream.is_replicated = True
         answers = [0] * 1_000_000
         monkeypatch.setattr(recovery, "BELIEVED_SECONDS", 0.1)
         with pytest.raises(StreamLost):

@@ -23,11 +23,12 @@ NOT_FOREIGN = {
         *("publisher/embedded/guard.py: main", "publisher/web/console/sources/proof.py: _read"),
         *("publisher/history/archive.py: _write_visible", "publisher/history/snapshot.py: _short_rows"),
         *("registry/broker/permitted.py: PermittedClient.request", "registry/database/migration.py: _refuse_edited"),
+        "registry/client/wanted.py: Wanted.__init__",
     },
     READ_BEFORE: {
         *("publisher/cli/terminal/replay.py: _time", "publisher/mirror/batch.py: _with_data"),
         *("registry/broker/connection.py: _Dialer.__init__", "registry/broker/connection.py: _is_of_up"),
-        "registry/broker/silence.py: waits_for_tls",
+        *("registry/broker/silence.py: waits_for_tls", "publisher/mirror/source.py: is_gone"),
     },
     "on the command line of who runs it, by the reader `JSON that is given`, with an error of its own": {
         "publisher/cli/commands.py: send",
