@@ -66,7 +66,7 @@ def test_every_file_runs_twice_by_psql_and_is_then_recorded_by_apply(empty_datab
 
 
 def without_rights(database: str) -> list[tuple[object, ...]]:
-    """What is in the catalogs but for rights: roles are the server's, and may be made for another database meanwhile."""
+    """What is in the catalogs but for rights: roles are the server's, and somebody may make them meanwhile."""
     return [row[:-1] for row in catalogs(database)]
 
 
