@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
+from prometheus_client import CollectorRegistry
+
 from publisher import memory
 from publisher.agreement.health import AgreementHealth
 from publisher.agreement.keeper import Keeper
@@ -132,10 +134,10 @@ def _publishing(settings: Settings, reader: Settings, metrics: RelayMetrics, fin
     relay = Relay(settings, metrics)
     return [
         relay,
-        QueryService(reader, Health("queries", registry, consequence="no query is answered: ")),
+        _queries(reader, registry),
         HistoryService(reader, Health("history", registry, consequence="no replay is answered: ")),
         Retention(settings, Health("retention", registry, consequence="no old event is removed: ")),
-        Months(settings, Health("months", registry, consequence="no month of activities is made ahead: ")),
+        _months(settings, registry),
         Canary(settings, CanaryHealth(registry), after=relay.settled),
         Examination(settings, findings, after=relay.settled),
         OutboxMeasurement(settings, Gauges("outbox_measurement", registry)),
@@ -153,14 +155,18 @@ def _copying(settings: Settings, reader: Settings, metrics: RelayMetrics) -> lis
     registry = metrics.registry
     if settings.mirror_nats_url and settings.replica_source_url:
         raise Invalid("settings mirror_nats_url and replica_source_url: a registry is a mirror or a replica, not both")
-    queries = QueryService(reader, Health("queries", registry, consequence="no query is answered: "))
+    queries = _queries(reader, registry)
     if settings.replica_source_url:
         return [ReplicaWatch(settings, ReplicaHealth(registry)), queries]
-    return [
-        Follower(settings, MirrorHealth(registry)),
-        queries,
-        Months(settings, Health("months", registry, consequence="no month of activities is made ahead: ")),
-    ]
+    return [Follower(settings, MirrorHealth(registry)), queries, _months(settings, registry)]
+
+
+def _queries(reader: Settings, registry: CollectorRegistry) -> QueryService:
+    return QueryService(reader, Health("queries", registry, consequence="no query is answered: "))
+
+
+def _months(settings: Settings, registry: CollectorRegistry) -> Months:
+    return Months(settings, Health("months", registry, consequence="no month of activities is made ahead: "))
 
 
 class Contact(Part):

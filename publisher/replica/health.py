@@ -31,7 +31,8 @@ class ReplicaHealth(Health):
         self._unfit: list[str] = []
         self._unheard: str | None = None
         self._known_at: float | None = None
-        self._counted: dict[str, float] = {}
+        self._counted: dict[str, float | None] = {}
+        """By name; what is not known is None, or not there."""
         for name, text in COUNTED.items():
             self._level(name, text, partial(self._counted.get, name))
         self._lag = Histogram(
@@ -55,9 +56,9 @@ class ReplicaHealth(Health):
         self._uncopied = None
         if found is not None and found.uncopied:
             self._uncopied = f"the initial copy of {state.source} is under way: {found.copy_told}"
-        self._count("uncopied_tables", None if found is None else len(found.uncopied))
-        self._count("errors", None if found is None else found.apply_errors + found.copy_errors)
-        self._count("running", found is not None and found.pid is not None)
+        self._counted["uncopied_tables"] = None if found is None else len(found.uncopied)
+        self._counted["errors"] = None if found is None else found.apply_errors + found.copy_errors
+        self._counted["running"] = found is not None and found.pid is not None
         if self._known_at is None and state.age_seconds is not None:
             self._known_at = monotonic() - state.age_seconds
         self.well()
@@ -66,25 +67,18 @@ class ReplicaHealth(Health):
         """Note that the source answers, why this replica does not fit to it, and how far it is behind."""
         self._unheard = None
         self._unfit = unfit
-        self._count("behind_bytes", behind_bytes)
+        self._counted["behind_bytes"] = behind_bytes
 
     def unheard(self, error: Exception) -> None:
         """Note that the source does not answer."""
         self._unheard = str(error)
-        self._count("behind_bytes", None)
+        self._counted["behind_bytes"] = None
 
     def forget(self) -> None:
         """Let go of what was looked at; how old the replica is, is known of it all the same."""
         self._stopped = self._uncopied = self._unheard = None
         self._unfit = []
         self._counted.clear()
-
-    def _count(self, name: str, value: float | None) -> None:
-        """Note a figure, or that it is not known."""
-        if value is None:
-            self._counted.pop(name, None)
-        else:
-            self._counted[name] = value
 
     def complete(self, since_seconds: float) -> None:
         """Note that it has all that was committed so many seconds ago."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -38,12 +39,10 @@ async def lag_of(jetstream: JetStreamContext, stream: str, info: ConsumerInfo) -
     if not pending + unacknowledged:
         return Lag(0, 0, 0)
     floor = info.ack_floor.stream_seq if info.ack_floor is not None else 0
-    since: datetime | None = None
-    for subject in [info.config.filter_subject] if info.config.filter_subject else info.config.filter_subjects or [">"]:
-        try:
-            with translated_nats(f"cannot read stream {stream}"):
-                time = (await jetstream.get_msg(stream, seq=floor + 1, subject=subject, next=True)).time
-        except NotFound:  # removed meanwhile, or there is none on this one of several
-            continue
-        since = time if since is None or (time is not None and time < since) else since
-    return Lag(pending, unacknowledged, max((datetime.now(UTC) - since).total_seconds(), 0) if since is not None else 0)
+    times = []
+    for subject in info.config.filter_subjects or [info.config.filter_subject or ">"]:
+        with suppress(NotFound), translated_nats(f"cannot read stream {stream}"):  # removed, or of this filter none
+            times.append((await jetstream.get_msg(stream, seq=floor + 1, subject=subject, next=True)).time)
+    oldest = min((time for time in times if time is not None), default=None)
+    seconds = 0.0 if oldest is None else max((datetime.now(UTC) - oldest).total_seconds(), 0.0)
+    return Lag(pending, unacknowledged, seconds)

@@ -22,6 +22,7 @@ from publisher.stream.tail import Stored, tail_of
 from registry.broker.errors import translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
 from registry.broker.permitted import refusal_of
+from registry.broker.stream import is_replicated
 from registry.errors import Conflict, NotFound, Unavailable, Unprepared
 from registry.events.message import Message
 from registry.log import log
@@ -112,14 +113,14 @@ class EventStream:
             config = await self._create()
         self.check(config)
         self._is_atomic = bool(config.allow_atomic)
-        self.is_replicated = (config.num_replicas or 1) > 1
+        self.is_replicated = is_replicated(config)
         await self._acknowledgements.open()
 
     async def last_sequence(self) -> int:
         """Sequence of the last message, or the highest there ever was. Raises `Unavailable`."""
         with translated_nats(f"cannot read stream {self.name}"):
             found = await self._js.stream_info(self.name)
-        self.is_replicated = (found.config.num_replicas or 1) > 1
+        self.is_replicated = is_replicated(found.config)
         return found.state.last_seq
 
     async def send(self, messages: Sequence[Message], expected: int) -> asyncio.Future[int]:

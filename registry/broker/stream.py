@@ -8,7 +8,7 @@ from time import monotonic
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import StreamInfo
+from nats.js.api import StreamConfig, StreamInfo
 
 from registry.broker.errors import is_unheard, no_stream, translated_nats
 from registry.broker.jetstream import REQUEST_TIMEOUT_SECONDS
@@ -119,7 +119,7 @@ class Extent:
                 raise lost
             if monotonic() - began > BEHIND_SECONDS and info.mirror is not None:
                 raise Unavailable(f"{ends} from what it mirrors: waiting for it")
-            may_come = _is_replicated(info) and self._created in {None, info.created}
+            may_come = is_replicated(info.config) and self._created in {None, info.created}
             if info.mirror is None and (not may_come or monotonic() - began > BEHIND_SECONDS):
                 was = "created anew or restored from a backup; imi-registry doctor tells what to do"
                 raise Conflict(f"{ends} from it: it was {was}")
@@ -133,8 +133,9 @@ class Extent:
         self._outage.over()
 
 
-def _is_replicated(info: StreamInfo) -> bool:
-    return (info.config.num_replicas or 1) > 1
+def is_replicated(config: StreamConfig) -> bool:
+    """Whether a stream has more than one replica."""
+    return (config.num_replicas or 1) > 1
 
 
 def _may_be_closed(error: Unavailable) -> bool:

@@ -78,9 +78,7 @@ class LetterStream:
 
         Raises `NotFound` when there is no such stream, `Unavailable`.
         """
-        number = 0
-        while (message := await self._next(number + 1, self._names.failing_subject(self.durable, ANY))) is not None:
-            number = int(message.seq or 0)
+        async for message in self._each(self._names.failing_subject(self.durable, ANY)):
             yield self._letter(message)
 
     async def _store(self, subject: str, letter: DeadLetter) -> int:
@@ -114,8 +112,7 @@ class LetterStream:
         One that fails again meanwhile is told again, under its new number. Raises `NotFound` when there is no such
         stream, `Unavailable`.
         """
-        while (message := await self._next(after + 1, self._names.letter_subject(self.durable, ANY))) is not None:
-            after = int(message.seq or 0)
+        async for message in self._each(self._names.letter_subject(self.durable, ANY), after):
             yield await self._whole(message)
 
     async def get(self, number: int) -> DeadLetter:
@@ -138,8 +135,7 @@ class LetterStream:
 
     async def redeliveries(self, after: int = 0) -> AsyncIterator[Redelivery]:
         """What was asked for behind message `after`, oldest first. Raises `Unavailable`."""
-        while (message := await self._next(after + 1, self._names.redelivery_subject(self.durable, ANY))) is not None:
-            after = int(message.seq or 0)
+        async for message in self._each(self._names.redelivery_subject(self.durable, ANY), after):
             yield _redelivery(message)
 
     async def drop(self, number: int) -> bool:
@@ -148,6 +144,12 @@ class LetterStream:
             return await delete_message(self._js, self.name, number)
         except NotFound:  # with the whole stream
             return False
+
+    async def _each(self, subject: str, after: int = 0) -> AsyncIterator[RawStreamMsg]:
+        """The messages on a subject behind number `after`, oldest first."""
+        while (message := await self._next(after + 1, subject)) is not None:
+            after = int(message.seq or 0)
+            yield message
 
     async def _next(self, number: int, subject: str) -> RawStreamMsg | None:
         """The first message of at least this number on a subject."""

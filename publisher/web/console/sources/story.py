@@ -72,7 +72,7 @@ async def story_of(database: Database, entity: str, id_: str) -> Story:
 
 async def state_behind(database: Database, outbox_id: int) -> State:
     """What the thing of an event was like behind it. Raises `NotFound`, `Unavailable`."""
-    (row,) = await _rows(database, [outbox_id]) or (None,)
+    row = await _row(database, outbox_id)
     if row is None or row.data is None:
         raise NotFound(f"the data of event {outbox_id} is not kept, cannot be read, or is too large to be shown")
     change = change_of(row)
@@ -84,14 +84,17 @@ async def nothing_before(database: Database, story: Story) -> str:
     """Why nothing is shown of a time before its first event. Raises `NotFound`, `Unavailable`."""
     if not story.is_whole:
         return f"the latest {MOST_EVENTS} events are shown; imi-registry history show tells of all"
-    (row,) = await _rows(database, [story.lines[-1].id]) or (None,)
+    row = await _row(database, story.lines[-1].id)
     if row is None:
         raise NotFound(f"no event of {story.entity} {story.id} is kept")
     return timeline.nothing_before(story.entity, story.id, change_of(row))
 
 
-async def _rows(database: Database, ids: list[int]) -> list[OutboxRow]:
-    async def read(conn: Connection) -> list[OutboxRow]:
-        return [row async for row in record.rows(conn, ids, EventFilter(), MOST_BYTES)]
+async def _row(database: Database, outbox_id: int) -> OutboxRow | None:
+    """One event; None where it is not kept."""
+
+    async def read(conn: Connection) -> OutboxRow | None:
+        rows = [row async for row in record.rows(conn, [outbox_id], EventFilter(), MOST_BYTES)]
+        return rows[0] if rows else None
 
     return await database.ask(read)
