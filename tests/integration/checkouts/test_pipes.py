@@ -63,7 +63,9 @@ def behind_a_link(main: Path) -> Path:
 
 
 def of_a_changed_file(main: Path) -> Path:
-    (main / "0.txt").write_text("Commit 1")  # as long as it was: its text is compared, as its attributes say
+    changed = main / "0.txt"
+    changed.write_text("Commit 1")  # as long as it was: its text is compared, as its attributes say
+    os.utime(changed, (0, 0))  # whatever a clock that was set back has given to it
     return at(".gitattributes")(main)
 
 
