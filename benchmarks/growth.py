@@ -78,9 +78,9 @@ async def _outbox(servers: Servers, sizes: Sizes, client: Client, report: Report
         drains: dict[str, Callable[[], Awaitable[float]]] = {
             str(rows): partial(_drained, servers, client, url, rows, totals[rows] - rows) for rows, url in urls.items()
         }
-        _record(report, "outbox rows", "drain, events/s", await interleaved(drains, sizes.rounds))
+        record(report, "outbox rows", "drain, events/s", await interleaved(drains, sizes.rounds))
         scripts = {rows: (url, WRITE_WORKTREE) for rows, url in urls.items()}
-        _record(report, "outbox rows", "writes/s", await _write_rates(scripts, sizes))
+        record(report, "outbox rows", "writes/s", await _write_rates(scripts, sizes))
 
 
 async def _projects(servers: Servers, sizes: Sizes, client: Client, report: Report) -> None:
@@ -102,7 +102,7 @@ async def _projects(servers: Servers, sizes: Sizes, client: Client, report: Repo
         values = await interleaved(drains, sizes.rounds)
         limits = [values.pop(_bare(projects)) for projects in (least, most)]
         less = {f"{_bare(most)} against {least:,}": ratio(limits[1], limits[0])}
-        _record(report, "projects", "drain, events/s", values, less)
+        record(report, "projects", "drain, events/s", values, less)
         for projects, rates in zip((least, most), limits, strict=True):
             report.add(_bare(projects), "events/s", rates)
         few, many = (ratio(values[str(count)], limit) for count, limit in zip((least, most), limits, strict=True))
@@ -115,7 +115,7 @@ async def _projects(servers: Servers, sizes: Sizes, client: Client, report: Repo
         target = Target(figure, "times", many, at_least=FLAT)
         report.targets.append(bounded(target, {f"drain, {least:,} projects, against its bare batches": few}))
         scripts = {projects: (url, WRITE_PROJECT.format(projects=projects)) for projects, url in urls.items()}
-        _record(report, "projects", "writes/s", await _write_rates(scripts, sizes))
+        record(report, "projects", "writes/s", await _write_rates(scripts, sizes))
 
 
 async def _write_rates(scripts: dict[int, tuple[str, str]], sizes: Sizes) -> dict[str, list[float]]:
@@ -154,9 +154,10 @@ def _bare(projects: int) -> str:
     return f"bare atomic batches, {projects:,} projects"
 
 
-def _record(
+def record(
     report: Report, size: str, figure: str, values: dict[str, list[float]], less: Mapping[str, float] = NOTHING
 ) -> None:
+    """Add the rates of each size of `size`, by its number, and how those of the largest compare with the smallest's."""
     points: list[tuple[float, float]] = []
     for number, rates in values.items():
         report.add(f"{figure.split(',')[0]}, {int(number):,} {size}", figure.split(" ")[-1], rates)

@@ -25,6 +25,7 @@ from benchmarks.harness.measure import Report, Target, interleaved, percentile, 
 from benchmarks.harness.servers import Servers, drop_stream, new_prefix, reached
 from benchmarks.harness.sizes import Sizes
 from benchmarks.triggers.sides import drop_event_triggers
+from publisher.relay.lane import LEAST_BACKLOG
 from registry.broker.connection import connect_nats
 from registry.client import RegistryClient
 from registry.events.message import EVENT_ID_HEADER, OUTBOX_ID_HEADER
@@ -45,6 +46,13 @@ SELECT id, 1, 'quiet', 'quiet', '/bench/quiet' FROM project
 UNION ALL
 SELECT id, 1, 'calm', 'calm', '/bench/calm' FROM projects WHERE name = 'bench'
 """
+MANY = """
+INSERT INTO worktrees (project_id, type_id, name, branch_name, path)
+SELECT id, 1, 'many-' || number, 'many/' || number, '/bench/many-' || number
+FROM projects, generate_series(1, %(events)s) AS number
+WHERE name = 'bench'
+"""
+TOUCH_ALL = "UPDATE worktrees SET ahead_of_trunk = ahead_of_trunk + 1 WHERE name ~ '^(many|feat)-'"
 BEHIND_BACKLOG = {"the same row": "feat-1", "another row of the same project": "calm", "another project": "quiet"}
 LANE_ROUNDS = 3
 OVERTAKE = {
@@ -177,24 +185,32 @@ async def _lane(servers: Servers, client: Client, sizes: Sizes, report: Report) 
 
 
 async def behind_backlog(servers: Servers, client: Client, events: int, worktree: str) -> float:
-    """Milliseconds until an event of `worktree` is stored that is committed when a backlog of `events` is drained."""
+    """Milliseconds until an event of `worktree` is stored that is committed right behind one UPDATE of `events` rows.
+
+    Raises `RuntimeError` where half of a backlog that the lane is for was published before it was committed.
+    """
     prefix = new_prefix()
     names = Names(prefix)
     with servers.database() as url:
         with psycopg.connect(url) as conn:
             backlog.prepare(conn)
             conn.execute(QUIET)
+            conn.execute(MANY, {"events": events})
             ((project_id, written),) = conn.execute(OF_WORKTREE, [worktree]).fetchall()
-        async with servers.service(url, prefix):  # so that nothing of the quiet project waits
-            await reached(client, prefix, written)
-        await asyncio.to_thread(backlog.fill, url, events)
         subject = names.event_subject("worktree", "git_state_updated", project_id)
         async with servers.service(url, prefix), await AsyncConnection.connect(url, autocommit=True) as conn:
+            await reached(client, prefix, written)
+            await conn.execute(TOUCH_ALL)
             await conn.execute(CHANGE, {"token": "last", "name": worktree})
             start = perf_counter()
+            state = (await client.jetstream().stream_info(names.event_stream)).state
             while await _last_token(client, names.event_stream, subject) != "last":  # noqa: ASYNC110  # a stream is asked, it does not call
                 await asyncio.sleep(0.005)
             seconds = perf_counter() - start
+    if events > LEAST_BACKLOG and state.messages > written + events / 2:
+        raise RuntimeError(
+            f"{state.messages - written:,} of {events:,} events were published before the one was committed"
+        )
     await drop_stream(client, prefix)
     return seconds * 1000
 

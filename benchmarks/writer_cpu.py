@@ -147,11 +147,8 @@ def _add(report: Report, figure: str, unit: str, values: Mapping[str, list[float
         report.add(f"{name}, {figure}", unit, spent)
     times = {name: ratio(values[BY_HAND], spent) for name, spent in values.items()}
     target = Target(f"{figure}, CPU, against the trigger by hand", "times", times[EVENTS], at_least=LEAST)
-    steps = {name: times[name] for name in STEPS if name in times}
-    report.targets.append(bounded(target, steps, "what changed told by aspect, and the place among events"))
-    others = [f"`{name}` {times[name]:.2f}" for name in OTHER_FORMS if name in times]
-    if others:
-        report.notes.append(f"Other forms of the events of {figure}, against the trigger by hand: {', '.join(others)}.")
+    others = {name: times[name] for name in (*STEPS, *OTHER_FORMS) if name in times}
+    report.targets.append(bounded(target, others, "what changed told by aspect, and the place among events"))
 
 
 def _wal_position(conn: Connection) -> int:

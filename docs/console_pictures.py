@@ -116,8 +116,8 @@ class Scene(NamedTuple):
         return [
             *("/", "/events", "/events/40", "/events/40/causes", "/projects", f"/projects/{there.projects['imi']}"),
             *(f"/worktrees/{there.worktrees[-1]}", f"/worktrees/{there.worktrees[0]}/history", "/commands"),
-            *("/commands/send?name=worktree.register", "/dead-letters", "/dead-letters/commands/1"),
-            *("/dead-letters/commands/1/drop", "/streams", "/health", "/proof", "/search?q=flume", "/sign-in", "/log"),
+            *("/commands/send?name=worktree.register", "/dead-letters", "/dead-letters/.commands/1"),
+            *("/dead-letters/.commands/1/drop", "/streams", "/health", "/proof", "/search?q=flume", "/sign-in", "/log"),
             "/nowhere",
         ]
 

@@ -30,6 +30,7 @@ SNAPSHOT = "100,000 worktrees"
 COUNTS = "{}, CPU, with counts against without"
 SERVE, BARE = "imi-registry serve", "no capture"
 EVEN_CPU = "{}, one row at the even rate: CPU of {}"
+HIGHEST_CPU = "{}, one row at that rate: CPU of {}"
 FAULTS = ("lost", "doubled", "reordered")
 KINDS = ("random rows", "random rows, a kill", "hot rows", "hot rows, three kills")
 SIDES = {
@@ -130,7 +131,9 @@ def figures(of: Results) -> dict[str, str]:
         "postgres, in order": _two(_cpu(of, IN_ORDER, BARE, "PostgreSQL")),
         "writers": _two(of.target("writers", "writes, 64 clients, against no triggers")),
         "writes": _whole(writes),
-        "writes, µs": _whole(1e6 * CORES / writes),
+        "even, µs": _whole(of.series("sustained", EVEN_CPU.format(SERVE, "all"))),
+        "highest, µs": _whole(of.series("sustained", HIGHEST_CPU.format(SERVE, "all"))),
+        "drain, projects": _whole(100 - 100 * of.target("growth", "drain, 100,000 projects against 100")),
         "bulk": _whole(bulk),
         "bulk, µs": _whole(of.series("writer-cpu", "with events, UPDATE of 10,000 rows")),
         "counts, update": f"{of.target('counting', COUNTS.format('update_worktree_git_state')):.2f}",

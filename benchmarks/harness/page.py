@@ -12,8 +12,9 @@ INTRODUCTION = """\
 Written by `./run bench` (`python -m benchmarks`) out of `{results}`; do not edit. Every figure is taken in one run with
 what it is compared to: all sides of a benchmark take turns, round by round, and a ratio is the median over the rounds
 of ours divided by theirs of the same round; where there is one round, each side ran once. Absolute numbers are those of
-the machine below; ratios should carry over. Where a target is not met, a side that does less than ours and misses it
-too is named; where none does, the page says that the cost is ours.
+the machine below; ratios should carry over. Where a target is not met, sides that do less than ours are named: one
+that is no worse than ours and misses it too bounds it, and what lies between that one and ours is ours; where there is
+none, all is.
 """
 QUICK = """
 **This was a quick run: it shows that the benchmarks work, its figures mean nothing.**

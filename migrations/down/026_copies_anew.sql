@@ -467,6 +467,70 @@ DROP FUNCTION IF EXISTS take_surplus_rights(regclass);
 
 ALTER INDEX IF EXISTS command_ledger_unique_idempotency_key RENAME TO command_ledger_unique_key_of_sender;
 
+CREATE OR REPLACE FUNCTION promote_mirror()
+RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+    mirrored text;
+BEGIN
+    PERFORM set_config('imi.mirror', 'applies', true);
+    PERFORM FROM public.mirror_source m WHERE m.promoted_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'promote_mirror: this registry is no mirror' USING ERRCODE = '55000';
+    END IF;
+    IF (SELECT m.snapshots = 0 FROM public.mirror_source m) THEN
+        RAISE EXCEPTION 'promote_mirror: this mirror has never had a snapshot of its source: it holds nothing'
+            USING ERRCODE = '55000';
+    END IF;
+    PERFORM setval('public.outbox_id_seq', (SELECT m.outbox_id + 1000000 FROM public.mirror_source m));
+    PERFORM setval(
+        'public.worktree_types_id_seq', (SELECT least(coalesce(max(t.id), 0)::bigint + 1000, 2147483647) FROM public.worktree_types t)
+    );
+    INSERT INTO public.outbox_backlog (entity, row_id)
+    SELECT earlier.entity, earlier.row_id
+    FROM (
+        SELECT 1 AS part, created_at, id AS number, 'worktree_type' AS entity, id::text AS row_id FROM public.worktree_types
+        UNION ALL
+        SELECT 2, created_at, 0, 'project', id::text FROM public.projects
+        UNION ALL
+        SELECT 3, created_at, 0, 'worktree', id::text FROM public.worktrees
+        UNION ALL
+        SELECT 4, created_at, 0, 'activity', id::text FROM public.agent_activities
+    ) earlier
+    ORDER BY earlier.part, earlier.created_at, earlier.number, earlier.row_id COLLATE "C";
+    FOR mirrored IN SELECT t FROM public.mirror_tables() t LOOP
+        EXECUTE format('DROP TRIGGER mirror_refuses ON public.%I', mirrored);
+        EXECUTE format('ALTER TABLE public.%I ENABLE TRIGGER USER', mirrored);
+    END LOOP;
+    -- backfill_outbox() knows none of these.
+    INSERT INTO public.outbox (entity, action, entity_id, host_id, data)
+    SELECT 'host', 'registered', h.id, h.id, jsonb_build_object(
+        'host_id', h.id, 'name', h.name, 'former_names', h.former_names, 'description', h.description,
+        'created_at', h.created_at, 'updated_at', h.updated_at, 'changed', '{}'::jsonb
+    )
+    FROM public.hosts h
+    WHERE h.id <> public.default_host_id()
+    ORDER BY h.created_at, h.id;
+    INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
+    SELECT 'project_host', 'added', p.id, p.id, nullif(h.host_id, public.default_host_id()), jsonb_build_object(
+        'project_id', p.id, 'project_name', p.name, 'remote_origin', p.remote_origin, 'host_id', h.host_id,
+        'host', (SELECT o.name FROM public.hosts o WHERE o.id = h.host_id),
+        'trunk_path', coalesce(h.trunk_path, p.trunk_path), 'is_home', h.trunk_path IS NULL,
+        'created_at', h.created_at, 'updated_at', h.updated_at, 'changed', '{}'::jsonb
+    )
+    FROM public.project_hosts h
+    JOIN public.projects p ON p.id = h.project_id
+    ORDER BY h.created_at, p.id, h.host_id;
+    UPDATE public.mirror_source m SET promoted_at = clock_timestamp();
+    DELETE FROM public.mirror_event;
+    PERFORM set_config('imi.mirror', '', true);
+    RETURN public.registry_epoch();
+END;
+$$;
+
 CREATE OR REPLACE FUNCTION replace_mirrored(
     p_before text, p_after text, p_sequence bigint, p_event_id uuid, p_registry_id uuid, p_life text, p_epoch bigint, p_outbox_id bigint, p_reason text
 )

@@ -856,19 +856,26 @@ BEGIN
             SELECT 'pg_proc', p.oid
             FROM pg_proc p
             WHERE c.oid = moved AND row_type.oid = ANY (p.proargtypes::oid[]) AND p.prokind IN ('f', 'w')
-                AND pg_has_role(p.proowner, 'USAGE')
+                AND p.proowner = c.relowner AND NOT pg_is_other_temp_schema(p.pronamespace)
         ) o (classid, objid)
         WHERE c.oid = moved OR c.relispartition AND c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = moved)
     )
     SELECT h.what INTO hindrance
     FROM (
         SELECT format('publication %I has it: drop it, with its replicas, which do not follow a table into another shape', p.pubname) AS what
-        FROM pg_publication_tables p WHERE p.schemaname = 'public' AND p.tablename = 'agent_activities'
+        FROM own o
+        JOIN pg_class c ON c.oid = o.objid
+        JOIN pg_publication_tables p ON p.schemaname = c.relnamespace::regnamespace::name AND p.tablename = c.relname
+        WHERE o.classid = 'pg_class'::regclass
         UNION ALL
         SELECT 'this registry is a replica, whose tables are its source''s'
         WHERE EXISTS (SELECT FROM public.replica_source r WHERE r.promoted_at IS NULL AND r.stopped_at IS NULL)
         UNION ALL
         SELECT 'row level security is on' FROM pg_class c WHERE c.oid = moved AND c.relrowsecurity
+        UNION ALL
+        SELECT format('trigger %I is of each row and has a transition table', t.tgname)
+        FROM pg_trigger t
+        WHERE t.tgrelid = moved AND t.tgtype & 1 = 1 AND (t.tgoldtable IS NOT NULL OR t.tgnewtable IS NOT NULL)
         UNION ALL
         SELECT format('view %s reads it, and is of another owner, %I', v.oid::regclass, pg_get_userbyid(v.relowner))
         FROM pg_class v
@@ -890,8 +897,8 @@ BEGIN
         JOIN pg_depend d ON d.refclassid = o.classid AND d.refobjid = o.objid AND d.deptype IN ('n', 'a')
         LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
         LEFT JOIN pg_class v ON v.oid = r.ev_class
-        WHERE NOT EXISTS (SELECT FROM own WHERE own.classid = d.classid AND own.objid = d.objid)
-            AND (d.refobjid = moved AND r.rulename = '_RETURN' AND v.relkind = 'v') IS NOT TRUE
+        WHERE (o.classid = 'pg_proc'::regclass OR NOT EXISTS (SELECT FROM own WHERE own.classid = d.classid AND own.objid = d.objid))
+            AND (d.refobjid = moved AND r.rulename = '_RETURN' AND v.relkind = 'v' AND v.relpersistence <> 't') IS NOT TRUE
     ) h
     LIMIT 1;
     IF FOUND THEN
@@ -1722,13 +1729,15 @@ BEGIN
     LOCK TABLE public.agent_activities, public.agent_activities_next IN ACCESS EXCLUSIVE MODE;
     PERFORM FROM public.registry_metadata FOR UPDATE;    -- in this order: who deletes has the table, and wants the row
     PERFORM public.take_surplus_rights('public.agent_activities_next'::regclass);
+    PERFORM public.take_surplus_rights(i.inhrelid::regclass) FROM pg_inherits i WHERE i.inhparent = 'public.agent_activities_next'::regclass;
     DROP TRIGGER activity_move_insert ON public.agent_activities;
     DROP TRIGGER activity_move_delete ON public.agent_activities;
     DROP TRIGGER activity_move_truncate ON public.agent_activities;
 
     SELECT coalesce(array_agg(p.oid), '{}') INTO own_functions
     FROM pg_proc p
-    WHERE (SELECT c.reltype FROM pg_class c WHERE c.oid = moved) = ANY (p.proargtypes::oid[]);
+    JOIN pg_class c ON c.oid = moved AND c.reltype = ANY (p.proargtypes::oid[])
+    WHERE p.proowner = c.relowner;    -- made anew, one is of who does it
 
     SELECT array_agg(o.statement ORDER BY o.part, o.place) INTO again
     FROM (
@@ -4136,12 +4145,11 @@ BEGIN
     END LOOP;
     -- backfill_outbox() knows none of these.
     INSERT INTO public.outbox (entity, action, entity_id, host_id, data)
-    SELECT 'host', 'registered', h.id, h.id, jsonb_build_object(
+    SELECT 'host', 'registered', h.id, nullif(h.id, public.default_host_id()), jsonb_build_object(
         'host_id', h.id, 'name', h.name, 'former_names', h.former_names, 'description', h.description,
         'created_at', h.created_at, 'updated_at', h.updated_at, 'changed', '{}'::jsonb
     )
     FROM public.hosts h
-    WHERE h.id <> public.default_host_id()
     ORDER BY h.created_at, h.id;
     INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
     SELECT 'project_host', 'added', p.id, p.id, nullif(h.host_id, public.default_host_id()), jsonb_build_object(

@@ -20,8 +20,8 @@ class Work(NamedTuple):
 
     @property
     def values(self) -> int:
-        """So many its command has in memory, at most."""
-        return 0 if self.command.problem else most_values(self.received.payload)
+        """So many its command has in memory, at most; one that could not be read has none."""
+        return most_values(self.received.payload) if self.command.data else 0
 
 
 def ids(command: Command) -> dict[str, str]:

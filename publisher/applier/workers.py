@@ -195,6 +195,7 @@ class Workers:
             outcome = Outcome(command_id=command_id, verdict="rejected", code=code, message=str(error))
             await self._stream.publish(self._answers(job, outcome))
             await self._bury(job.item.received, str(error), job.attempts + 1, **ids(job.item.command))
+            self._metrics.settled(command_id)
             self._end(job, "rejected", str(error))
         except RegistryError as error:
             await self._retry(job, error, is_its_own=_is_its_own(error) or conn.closed)

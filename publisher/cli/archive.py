@@ -63,15 +63,17 @@ def import_(
 
     allowed = allowance(most_rows, most_bytes, most_time)
 
-    async def work(settings: Settings, lines: Iterable[bytes]) -> int:
+    async def work(settings: Settings, lines: Iterable[bytes]) -> tuple[int, list[str]]:
         async with connect(settings.database_url or "", "imi-registry import") as conn:
-            return await archive.import_history(conn, settings, lines, allowed)
+            return await archive.import_history(conn, settings, lines, allowed), await archive.unnamed_hosts(conn)
 
     with (
         archive.reading(file) as lines,
         installation(state_dir, "database_url", database_url=database_url, may_be_new=True) as settings,
     ):
         located_schema(settings.database_url)
-        events = run(work(settings, lines))
+        events, unnamed = run(work(settings, lines))
     option = f" --state-dir {state_dir}" if is_folder_meant(database_url) else ""
+    for host in unnamed:
+        say(f"no event names host {host}: before it is used, imi-registry host rename {host} NAME{option}")
     say(f"{events:,} events imported; publish them with: imi-registry rebuild-stream{option}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -13,7 +13,7 @@ from nats.js.api import AckPolicy, ClusterInfo, ConsumerInfo
 
 from publisher.doctor.findings import Finding
 from publisher.settings import Settings, profile_of
-from publisher.stream.consumers import Lag, durable_consumers, lag_of
+from publisher.stream.consumers import Lag, durable_consumers, is_read, lag_of
 from publisher.stream.event_stream import EventStream
 from publisher.stream.replicas import replicas_away
 from publisher.stream.shared_stream import SharedStream
@@ -23,8 +23,6 @@ from registry.errors import Conflict, NotFound, Unprepared
 
 STUCK_SECONDS = 600.0
 """A consumer is named that has not finished an event so old."""
-AT_WORK_SECONDS = 60.0
-"""So long somebody may be at work at what it got last, and wait for nothing meanwhile."""
 LOOK_SECONDS = 1.0
 """Then those are looked at once more for whose events nobody waits."""
 LISTED = 20
@@ -94,26 +92,16 @@ async def _read(jetstream: JetStreamContext, stream: str, consumers: list[Consum
 
     Raises `Unavailable`.
     """
-    quiet = [consumer for consumer in consumers if not _is_read(consumer)]
+    quiet = [consumer for consumer in consumers if not is_read(consumer)]
     read = {consumer.name for consumer in consumers} - {consumer.name for consumer in quiet}
     if quiet:
         await asyncio.sleep(LOOK_SECONDS)
     for consumer in quiet:
         with suppress(NotFound), translated_nats(f"cannot look at consumer {consumer.name} of stream {stream}"):
             later = await jetstream.consumer_info(stream, consumer.name)
-            if _is_read(later) or delivered_of(later) != delivered_of(consumer):
+            if is_read(later) or delivered_of(later) != delivered_of(consumer):
                 read.add(consumer.name)
     return read
-
-
-def _is_read(consumer: ConsumerInfo) -> bool:
-    """Whether somebody waits for its events, or has got one just now and may be at work at it."""
-    if consumer.config.deliver_subject:
-        return bool(consumer.push_bound)
-    last = consumer.delivered.last_active if consumer.delivered is not None else None
-    return bool(consumer.num_waiting) or (
-        last is not None and (datetime.now(UTC) - last).total_seconds() < AT_WORK_SECONDS
-    )
 
 
 def _stuck(stream: str, consumer: ConsumerInfo, lag: Lag, *, is_read: bool) -> Finding:

@@ -62,7 +62,7 @@ async def _phantoms(
     """What to say of events of a database that is gone: of all, or of the newest."""
     read = [await phantoms.read_phantom(jetstream, stream, sequence) for sequence in sequences]
     found = [phantom for phantom in read if phantom is not None]
-    left, taken_back = await standing(conn, found)
+    left, lost, taken_back = await standing(conn, found)
     kinds = Counter(f"{phantom.entity}.{phantom.action}" for phantom in found)
     number = len(sequences) if is_all else f"at least {len(sequences)}"
     told = (
@@ -74,6 +74,14 @@ async def _phantoms(
             False,
             f"{told}; consumers have seen them, so restore a newer backup, or let imi-registry phantoms --compensate "
             "tell consumers how things are",
+        )
+    if lost:
+        rows = ", ".join(f"{phantom.entity} {phantom.row}" for phantom in lost)
+        return Finding(
+            False,
+            f"{told}; consumers believe of {rows} what was too large for a message, and no event can take that back, "
+            "as they are not here",
+            is_hindrance=False,
         )
     # They are taken back in one transaction: where one of the newest was, the older ones were, too.
     if is_all or taken_back:

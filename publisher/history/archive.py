@@ -177,6 +177,13 @@ async def import_history(
         raise allowance.too_late() from None
 
 
+async def unnamed_hosts(conn: AsyncConnection) -> list[str]:
+    """Hosts that an import brought in and that no event named: they are called by their id. Raises `Unavailable`."""
+    with translated():
+        found = await conn.execute("SELECT name FROM public.hosts WHERE name = 'host-' || id ORDER BY name")
+        return [row[0] for row in await found.fetchall()]
+
+
 def _within(allowance: Allowance, lines: Iterable[bytes]) -> Iterator[bytes]:
     for line in lines:
         allowance.take(len(line))

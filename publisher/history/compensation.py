@@ -180,21 +180,35 @@ async def run(settings: Settings, *, compensate: bool) -> tuple[list[Phantom], l
         return found, await write(conn, found) if compensate else []
 
 
-async def standing(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> tuple[list[Phantom], list[Phantom]]:
-    """Of the last phantom of each row, those of which consumers still believe something else, and those taken back.
+class Standing(NamedTuple):
+    """The last phantom of each row. What told that a row is gone is none of these where it is so."""
 
-    What told that a row is gone is neither where it is so. Raises `Unavailable`.
-    """
+    left: list[Phantom]
+    """Of which consumers still believe something else."""
+    lost: list[Phantom]
+    """Of these, too, but no event can tell them: the row is not here, and what was told of it was too large to be."""
+    taken_back: list[Phantom]
+
+
+async def standing(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> Standing:
+    """What consumers believe after phantoms. Raises `Unavailable`."""
     last = {(phantom.entity, phantom.row): phantom for phantom in phantoms if phantom.entity in THERE and phantom.row}
     there: set[str] = set()
     with translated():
         found = await conn.execute(DONE, [[phantom.event_id for phantom in last.values()], ACTOR])
         done = {row[0] for row in await found.fetchall()}
         for entity, query in THERE.items():
-            found = await conn.execute(query, [[one.row for one in last.values() if _is_last(one, entity)]])
+            asked = [
+                one.row for one in last.values() if one.entity == entity and (one.data is None or _is_last(one, entity))
+            ]
+            found = await conn.execute(query, [asked])
             there.update(row[0] for row in await found.fetchall())
-    wrong = [one for one in last.values() if one.row in there or not _is_last(one, one.entity)]
-    return [one for one in wrong if one.event_id not in done], [one for one in last.values() if one.event_id in done]
+    wrong = [
+        one for one in last.values() if one.event_id not in done and (one.row in there or not _is_last(one, one.entity))
+    ]
+    lost = [one for one in wrong if one.data is None and one.row not in there]
+    taken_back = [one for one in last.values() if one.event_id in done]
+    return Standing([one for one in wrong if one not in lost], lost, taken_back)
 
 
 def _is_last(phantom: Phantom, entity: str) -> bool:
@@ -210,10 +224,10 @@ async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Comp
     `sequence` than what it takes back.
     """
     order = ["host", *EMPTIED, *ROW]
-    left, _ = await standing(conn, phantoms)
+    left, lost, _ = await standing(conn, phantoms)
     left.sort(key=lambda one: order.index(one.row or "" if one.entity == "registry" else one.entity))
     gone: list[Phantom] = []
-    written: list[Compensated] = []
+    written = [Compensated(phantom, "") for phantom in lost]
     with translated():
         async with conn.transaction():
             if left:

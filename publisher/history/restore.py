@@ -41,6 +41,23 @@ WHERE last.action <> 'removed'
     )
 """  # noqa: S608  # a constant
 
+# Of hosts whose own events are no longer kept, the name that the last event of a place on one tells, where it is free.
+NAMED = """
+    SELECT DISTINCT ON (last.name) last.host_id, last.name
+    FROM (
+        SELECT DISTINCT ON (data ->> 'host_id') id, (data ->> 'host_id')::uuid AS host_id, data ->> 'host' AS name
+        FROM public.outbox
+        WHERE entity = 'project_host' AND data ->> 'host' IS NOT NULL
+            AND data ->> 'host_id' = coalesce(host_id, public.default_host_id())::text
+        ORDER BY data ->> 'host_id', id DESC
+    ) AS last
+    WHERE NOT EXISTS (SELECT FROM public.outbox WHERE entity = 'host' AND data ->> 'host_id' = last.host_id::text)
+        AND NOT EXISTS (
+            SELECT FROM public.hosts AS known WHERE last.name = known.name OR last.name = ANY(known.former_names)
+        )
+    ORDER BY last.name, last.id DESC
+"""
+
 # The last event of a row has the whole row; one that somebody made by hand and that tells of no row is passed over.
 # TRUNCATE ends all rows that were there before it. Built-in types are in a new registry already: those that events tell
 # of give way to them, since they may have other ids.
@@ -93,6 +110,12 @@ STATEMENTS = (
     SET name = excluded.name, former_names = excluded.former_names, description = excluded.description
     """,
     f"""
+    UPDATE public.hosts AS seeded
+    SET name = named.name
+    FROM ({NAMED}) AS named
+    WHERE seeded.id = named.host_id
+    """,  # noqa: S608  # a constant
+    f"""
     INSERT INTO public.worktrees
     SELECT (
         jsonb_populate_record(
@@ -114,8 +137,8 @@ STATEMENTS = (
         AND EXISTS (SELECT FROM public.projects AS project WHERE project.id::text = last.data ->> 'project_id')
         AND EXISTS (SELECT FROM public.worktree_types AS type WHERE type.id::text = last.data ->> 'type_id')
     """,  # noqa: S608  # a constant
-    # Hosts whose own events are no longer kept are called by their id; those on which nothing is stay away.
-    """
+    # Hosts that no event names are called by their id; those on which nothing is stay away.
+    f"""
     WITH place AS (
         SELECT
             project_id, host_id, CASE WHEN data ->> 'is_home' = 'false' THEN data ->> 'trunk_path' END AS trunk_path,
@@ -143,14 +166,15 @@ STATEMENTS = (
     ),
     unnamed AS (
         INSERT INTO public.hosts (id, name)
-        SELECT host_id, 'host-' || host_id
+        SELECT host_id, coalesce(named.name, 'host-' || host_id)
         FROM (SELECT host_id FROM place UNION SELECT host_id FROM public.worktrees) AS needed
+        LEFT JOIN ({NAMED}) AS named USING (host_id)
         WHERE NOT EXISTS (SELECT FROM public.hosts AS known WHERE known.id = needed.host_id)
     )
     INSERT INTO public.project_hosts (project_id, host_id, trunk_path, created_at, updated_at)
     SELECT project_id, host_id, trunk_path, created_at, updated_at
     FROM place
-    """,
+    """,  # noqa: S608  # a constant
     f"""
     INSERT INTO public.agent_activities
     SELECT (

@@ -93,7 +93,7 @@ def nothing_before(entity: str, id_: str, first: Change) -> str:
     since, loser = first.time.isoformat(), first.data.get("loser")
     if isinstance(loser, dict) and loser.get("remote_origin") == first.data.get("remote_origin"):
         return f"{entity} {id_} was {entity} {loser.get('project_id')} before {since}"
-    if first.row.action in BIRTHS and "backfill" not in first.data:
+    if first.row.action in BIRTHS and first.data and "backfill" not in first.data:
         return f"{entity} {id_} was not there before {since}"
     return f"what {entity} {id_} was before {since} is not kept"
 

@@ -63,13 +63,13 @@ class Look(NamedTuple):
                 if state.age_seconds is None
                 else f"{state.age_seconds:,.1f} s"
             )
-        behind = state.behind_bytes if self.source is None else self.source.behind_bytes
+        behind = None if self.source is None else self.source.behind_bytes
         return {
             "replica of": state.source,
             "condition": self.condition,
             "because": "; ".join(self.reasons) or None,
             "age": age,
-            "behind": None if behind is None or not state.follows else f"{behind / 1e6:,.1f} MB of WAL",
+            "behind": None if behind is None or not state.follows else f"{behind:,} bytes of WAL",
             "source": self.unheard if state.follows else None,
             "slot": state.slot,
             "heard": None if found is None or found.heard_seconds is None else f"{found.heard_seconds:,.1f} s ago",

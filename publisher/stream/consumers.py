@@ -14,6 +14,9 @@ from registry.broker.consumers import Listed, listed_consumers
 from registry.broker.errors import translated_nats
 from registry.errors import NotFound
 
+AT_WORK_SECONDS = 60.0
+"""So long somebody may be at work at what it got last, and wait for nothing meanwhile."""
+
 
 class Lag(NamedTuple):
     """How far behind a consumer is."""
@@ -31,6 +34,16 @@ async def durable_consumers(client: Client, stream: str) -> Listed:
     with translated_nats(f"cannot list the consumers of stream {stream}"):
         found, problem = await listed_consumers(client, stream)
     return Listed([info for info in found if info.config.durable_name], problem)
+
+
+def is_read(consumer: ConsumerInfo) -> bool:
+    """Whether somebody waits for its events, or has got one just now and may be at work at it."""
+    if consumer.config.deliver_subject:
+        return bool(consumer.push_bound)
+    last = consumer.delivered.last_active if consumer.delivered is not None else None
+    return bool(consumer.num_waiting) or (
+        last is not None and (datetime.now(UTC) - last).total_seconds() < AT_WORK_SECONDS
+    )
 
 
 async def lag_of(jetstream: JetStreamContext, stream: str, info: ConsumerInfo) -> Lag:

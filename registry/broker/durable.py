@@ -109,6 +109,11 @@ class Durable:
         self._limited = ""
         """A consumer of ours that somebody lets serve smaller requests than ours alone."""
 
+    @property
+    def has_seen_stream(self) -> bool:
+        """Whether there ever was a stream: one that is gone then comes back."""
+        return self._created is not None
+
     async def take_over(self, done: int, generation: int) -> Turn:
         """Wait until nobody else reads, and take the turn; `done` is up to where this process is done with the stream.
 

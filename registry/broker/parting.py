@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from nats.aio.client import Client
-from nats.aio.transport import TcpTransport
+from nats.aio.client import Client, Srv
+from nats.aio.transport import TcpTransport, WebSocketTransport
 
 from registry.concurrency.tasks import end
 
@@ -29,6 +29,15 @@ class PartingClient(Client):
                 await asyncio.shield(self._transport.wait_closed())  # type: ignore[no-untyped-call]  # nats-py's
         await super()._attempt_reconnect()
 
+    async def _connect_to_server(self, s: Srv) -> None:
+        """As nats-py's, behind the end of a try that failed: it leaves a socket, tasks and a part of a message."""
+        for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        self._abort()
+        self._ps.reset()
+        await super()._connect_to_server(s)
+
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         """As nats-py's, which raises over what it still has to send where the server is away, or waits for it."""
         if self.is_closed:
@@ -37,6 +46,9 @@ class PartingClient(Client):
         giving_up = asyncio.get_running_loop().call_later(LEAVING_SECONDS, self._abort)
         try:
             await self._end_restoring()
+            if self.is_connected and self._pending:
+                await self._send_last()
+                await self._end_restoring()
             if not self.is_connected:
                 self._pending, self._pending_data_size = [], 0
                 if not self.is_connecting:  # there the server may have said why not
@@ -47,6 +59,14 @@ class PartingClient(Client):
             raise
         finally:
             giving_up.cancel()
+
+    async def _send_last(self) -> None:
+        """Send what is still to be sent. A server that goes meanwhile is left as any other."""
+        last, self._pending, self._pending_data_size = self._pending, [], 0
+        if self._transport is not None:
+            with suppress(OSError):
+                self._transport.writelines(last)
+                await self._transport.drain()  # type: ignore[no-untyped-call]  # nats-py's
 
     async def _end_restoring(self) -> None:
         """End the making of another connection, and with it what was begun: of TLS that fails no end is ever heard."""
@@ -60,6 +80,11 @@ class PartingClient(Client):
                 self._transport._io_writer = None
 
     def _abort(self) -> None:
-        """End the connection as it is. By websockets aiohttp waits for nobody."""
-        if isinstance(self._transport, TcpTransport) and self._transport._io_writer is not None:
-            self._transport._io_writer.transport.abort()
+        """End the connection as it is."""
+        transport = self._transport
+        if isinstance(transport, TcpTransport) and transport._io_writer is not None:
+            transport._io_writer.transport.abort()
+        elif isinstance(transport, WebSocketTransport) and transport._ws is not None:
+            carrier = transport._ws._conn and transport._ws._conn.transport
+            if carrier is not None:
+                carrier.abort()

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Iterable
 from secrets import token_hex
 from time import monotonic
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import ParseResult, unquote, urlparse
 
 import nats.errors
 from nats.aio.client import Client
@@ -37,6 +37,10 @@ AGAIN_SECONDS = 1.0
 """A client makes subscriptions anew at most this often: the server logs each that it refuses."""
 REMEMBERED = 32
 """Subjects that are kept on which it may not publish. A sender may name any number of subjects for his answers."""
+
+
+Place = tuple[str | None, int | None]
+"""Host and port of a server."""
 
 
 class NotPermitted(nats.errors.Error):
@@ -241,10 +245,12 @@ class PermittedClient(HearingClient, PartingClient):
             info["tls_required"] = True
         await super()._process_info(info, initial_connection)
         userinfo = self._current_server.uri.netloc.rpartition("@")[0] if self._current_server else ""
-        known: set[tuple[str | None, int | None]] = set()
+        named = {_place(urlparse(f"nats://{url}")) for url in info.get("connect_urls") or ()}
+        known: set[Place] = set()
         for server in list(self._server_pool):
-            place = (server.uri.hostname, server.uri.port)
-            if place in known and server.discovered:
+            place = _place(server.uri)
+            is_gone = bool(named) and place not in named and server is not self._current_server
+            if server.discovered and (place in known or is_gone):
                 self._server_pool.remove(server)
             elif server.discovered and userinfo and "@" not in server.uri.netloc:
                 server.uri = server.uri._replace(netloc=f"{userinfo}@{server.uri.netloc}")
@@ -260,6 +266,10 @@ class PermittedClient(HearingClient, PartingClient):
         await self._error_cb(error)
         if NO_MORE_SUBSCRIPTIONS not in text:
             await self._process_op_err(error)
+
+
+def _place(uri: ParseResult) -> Place:
+    return uri.hostname, uri.port
 
 
 def refusal_of(client: Client, *subjects: str) -> NotPermitted | None:

@@ -94,12 +94,16 @@ class Hand:
         self._last = 0
         self._last_delivery = 0
         self._held: dict[int, Held] = {}
-        self._handled: set[int] = set()
+        self._seen = 0
+        """Sequence of the last event that was taken in any turn: what was taken up to there is handled, but for"""
+        self._unhandled: set[int] = set()
+        """these."""
 
     def begin(self, turn: Turn) -> None:
         """Take what is behind the place where a turn begins, in order. What was in hand comes again."""
         if turn.generation != self.generation:
-            self._handled.clear()
+            self._seen = 0
+            self._unhandled.clear()
         self.generation = turn.generation
         self._last_delivery = turn.delivered
         self._go_on_behind(turn.done)
@@ -111,16 +115,18 @@ class Hand:
     def _go_on_behind(self, done: int) -> None:
         self._held.clear()
         self.done = self._last = done
-        self._handled = {sequence for sequence in self._handled if sequence > done}
+        self._unhandled = {sequence for sequence in self._unhandled if sequence > done}
 
     def take(self, held: Held) -> bool:
         """Take a delivery; False when its event is handled already."""
         sequence = held.delivery.sequence
         self._last = max(self._last, sequence)
         self._last_delivery = held.message.metadata.sequence.consumer
-        if sequence <= self.done or sequence in self._handled:
+        if sequence <= self.done or (sequence <= self._seen and sequence not in self._unhandled):
             self._settle()
             return False
+        self._seen = max(self._seen, sequence)
+        self._unhandled.add(sequence)
         self._held[sequence] = held
         return True
 
@@ -136,8 +142,7 @@ class Hand:
         if handled.generation != self.generation:
             return None
         sequence = handled.delivery.sequence
-        if sequence > self.done:
-            self._handled.add(sequence)
+        self._unhandled.discard(sequence)
         held = self._held.pop(sequence, None)
         self._settle()
         return held.message if held else None
@@ -151,6 +156,4 @@ class Hand:
 
     def _settle(self) -> None:
         lowest = next(iter(self._held), self._last + 1)
-        if lowest - 1 > self.done:
-            self.done = lowest - 1
-            self._handled = {sequence for sequence in self._handled if sequence > self.done}
+        self.done = max(self.done, lowest - 1)

@@ -108,7 +108,6 @@ class Subscriber:
     async def _follow(self) -> None:
         """Put what comes in hand, from a new place whenever something may have been lost."""
         retry = Backoff()
-        turn: Turn | None = None
         while True:
             try:
                 if self._poison is not None:
@@ -119,7 +118,7 @@ class Subscriber:
                 self._outage.over(consumer=turn.consumer, after=turn.done)
                 await self._read(turn)
             except (Unavailable, NotFound) as error:
-                if isinstance(error, NotFound) and turn is None:
+                if isinstance(error, NotFound) and not self._durable.has_seen_stream:
                     raise
                 self._outage.failed(error)
                 await retry.sleep()

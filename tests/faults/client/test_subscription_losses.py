@@ -159,6 +159,33 @@ async def test_a_stream_that_is_rebuilt_goes_on_behind_what_was_handled(world: W
     assert_each_once(seen, 16)
 
 
+async def test_who_stands_by_waits_for_a_stream_that_is_rebuilt_as_who_reads_does(world: World) -> None:
+    seen = Seen()
+    async with world.relay():
+        change_projects(world.database, 8)
+        await world.drained()
+    with structlog.testing.capture_logs() as logged:
+
+        async def both(words: str, times: int) -> None:
+            async with asyncio.timeout(30):
+                while sum(words in f"{line['event']} {line.get('reason')}" for line in logged) < times:
+                    await asyncio.sleep(0.02)
+
+        async with RegistryClient.connect(world.nats_url, prefix=world.prefix) as client:
+            one, other = (subscribed(client, seen, durable="d", from_start=True) for _ in range(2))
+            async with one, AsyncExitStack() as stack:
+                await seen.until(8)
+                await stack.enter_async_context(other)
+                await both("waiting until a consumer has no reader", 1)
+                await world.nats.jetstream().delete_stream(world.stream)
+                await both(f"no stream {world.stream}", 2)
+                change_projects(world.database, 8)
+                await rebuild(world.settings())
+                async with world.relay():
+                    await seen.until(16)
+    assert_each_once(seen, 16)
+
+
 async def test_a_stream_that_lost_its_tail_is_waited_for_and_nothing_is_handled_again(
     world: World, state_dir: Path
 ) -> None:

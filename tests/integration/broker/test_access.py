@@ -226,3 +226,7 @@ async def test_servers_that_a_cluster_names_know_the_client_as_the_first_does(st
             assert sorted(one.uri.netloc for one in client._server_pool) == sorted(
                 [f"ada:{word}@127.0.0.1:1", f"ada:{word}@127.0.0.1:{server.port}"]
             )
+            await client._process_info({"connect_urls": ["127.0.0.1:2"]})  # another address, as a pod has
+            assert sorted(one.uri.netloc for one in client._server_pool) == sorted(
+                [f"ada:{word}@127.0.0.1:2", f"ada:{word}@127.0.0.1:{server.port}"]
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -12,7 +13,7 @@ from nats.aio.client import Client
 from registry.broker.connection import connect_nats, heard
 from tests.support.nats.certificates import CertificateAuthority
 from tests.support.nats.kinds import Prepared, of_certificate, of_certificate_at_once, server_for
-from tests.support.nats.process import nats_process
+from tests.support.nats.process import free_port, nats_process
 from tests.support.proxy import Proxy, nats_proxy
 
 MUCH = 24 * [b"x" * 900_000]
@@ -98,3 +99,59 @@ async def test_who_leaves_waits_for_a_server_that_takes_nothing_and_not_for_ever
         async with connect_nats(url, "test", reconnect=False) as client:
             await left_unread(client, proxy)
         assert client.is_closed
+
+
+async def test_a_server_that_goes_while_it_is_waited_for_is_left_in_order(proxies: list[tuple[Proxy, str]]) -> None:
+    proxy, url = proxies[0]
+    is_closed: list[bool] = []
+
+    async def closed() -> None:
+        is_closed.append(True)
+
+    async with asyncio.timeout(20):
+        async with connect_nats(url, "test", reconnect=False) as client:
+            client._closed_cb = closed
+            await left_unread(client, proxy)
+            asyncio.get_running_loop().call_later(0.2, proxy.cut)
+        assert client.is_closed
+        while not is_closed:  # nats-py's reader says it
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float':DeprecationWarning")  # of nats-py
+async def test_by_websockets_who_leaves_waits_no_longer(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp", reason="websockets need aiohttp")
+    monkeypatch.setattr("registry.broker.parting.LEAVING_SECONDS", 0.1)
+    port = free_port()
+    with nats_process(state_dir, websocket={"listen": f"127.0.0.1:{port}", "no_tls": True}):
+        async with nats_proxy(f"nats://127.0.0.1:{port}") as (proxy, url), asyncio.timeout(20):
+            async with connect_nats(url.replace("nats://", "ws://"), "test", reconnect=False) as client:
+                proxy.black_hole()
+                client._pending += MUCH  # as they wait to be sent
+                client._pending_data_size = sum(map(len, MUCH))
+            assert client.is_closed
+
+
+async def test_a_try_that_failed_leaves_no_connection_behind(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing closes a socket for want of a reader, as in Python 3.11.2."""
+    monkeypatch.setattr("registry.broker.connection.CONNECT_TIMEOUT_SECONDS", 0.2)
+    kept: list[asyncio.StreamWriter] = []
+    opened = asyncio.open_connection
+
+    async def keep(*arguments: Any, **options: Any) -> Any:
+        reader, writer = await opened(*arguments, **options)
+        if writer.get_extra_info("peername")[1] == through:
+            kept.append(writer)
+        return reader, writer
+
+    with nats_process(state_dir) as server:
+        async with nats_proxy(server.url()) as (proxy, url), connect_nats(url, "test") as client:
+            through = proxy.port
+            monkeypatch.setattr(asyncio, "open_connection", keep)
+            proxy.black_hole()
+            proxy.cut()
+            async with asyncio.timeout(30):
+                while len(kept) < 5:
+                    await asyncio.sleep(0.01)
+                assert [writer.transport.is_closing() for writer in kept[:-1]] == [True] * (len(kept) - 1)
+            assert not client.is_connected

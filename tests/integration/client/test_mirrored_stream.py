@@ -64,7 +64,7 @@ async def test_a_replicated_stream_of_which_a_former_leader_tells_is_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await stream_of(world, "x", "x")
-    monkeypatch.setattr(stream, "_is_replicated", lambda _: True)
+    monkeypatch.setattr(stream, "is_replicated", lambda _: True)
 
     async with ordered_reader(world.nats, world.stream, ">", patience_seconds=0) as reader:
         async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:

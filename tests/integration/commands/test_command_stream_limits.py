@@ -209,8 +209,9 @@ async def test_a_command_of_any_extent_is_answered_and_harms_nobody(world: World
         assert metrics.problems() == []
 
 
+@pytest.mark.parametrize("actors", [None, {"big": ["big"]}], ids=["taken", "refused"])
 async def test_of_large_commands_few_are_read_while_the_database_does_not_answer(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, actors: dict[str, list[str]] | None
 ) -> None:
     begun: list[str] = []
 
@@ -222,13 +223,15 @@ async def test_of_large_commands_few_are_read_while_the_database_does_not_answer
     monkeypatch.setattr(workers, "MOST_VALUES_IN_HAND", 200_000)
     large = {"metadata": {"x": [{}] * 45_000}}
     js = world.nats.jetstream()
-    async with world.applier():
+    subject = world.names.commands.command_subject("project.register", "big")
+    async with world.applier(actors=actors):
         with psycopg.connect(world.database) as conn:
-            conn.execute("LOCK TABLE projects")
+            conn.execute("LOCK TABLE projects, command_ledger")
 
             # when
             for number in range(12):
-                await world.send("project.register", envelope("project.register", project(number) | large))
+                payload = envelope("project.register", project(number) | large, actor="other")
+                await js.publish(subject, payload)
             async with asyncio.timeout(20):
                 while (await js.consumers_info(world.names.commands.stream))[0].num_ack_pending < 12:
                     await asyncio.sleep(0.01)
@@ -239,7 +242,7 @@ async def test_of_large_commands_few_are_read_while_the_database_does_not_answer
             assert len(begun) == 3  # most of what was given came before: one request of a reader brings a MiB
         await world.commands_done()
 
-    assert world.rows("SELECT count(*) FROM projects") == [(12,)]
+    assert world.rows("SELECT count(*) FROM projects") == [(0 if actors else 12,)]
 
 
 async def test_a_command_larger_than_the_limit_is_refused_by_name(world: World) -> None:

@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import orjson
 import psycopg
+import pytest
 
+from publisher.applier import workers
 from publisher.applier.command_stream import WINDOW
 from tests.support.commands import ORIGIN, PROJECT, envelope
 from tests.support.world import World
@@ -106,6 +108,23 @@ async def test_an_id_that_is_taken_is_answered_and_kept_as_a_dead_letter(world: 
     letter = await world.nats.jetstream().get_msg(world.names.commands.dead_letter_stream, 1, direct=True)
     assert letter.subject == f"{world.prefix}.dlq.v1.project.register"
     assert orjson.loads(letter.data or b"")["id"] == command_id
+
+
+async def test_one_whose_id_is_taken_and_that_waited_for_a_lock_waits_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "LONG_LOCK_SECONDS", 0.1)
+    command_id = str(uuid4())
+    async with world.applier() as metrics, asyncio.timeout(60):
+        await world.ask("project.register", envelope("project.register", PROJECT, id=command_id))
+        with psycopg.connect(world.database) as conn:
+            conn.execute("LOCK TABLE command_ledger")
+            await world.send("project.register", envelope("project.register", PROJECT | {"name": "q"}, id=command_id))
+            while not metrics.problems():
+                await asyncio.sleep(0.01)
+        while not metrics.dead_letters:
+            await asyncio.sleep(0.01)
+        assert metrics.problems() == []
 
 
 async def test_commands_of_one_key_are_carried_out_in_the_order_they_were_sent(world: World) -> None:

@@ -12,6 +12,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from publisher.doctor import consumers as looked_at
 from publisher.doctor import examine
 from publisher.doctor.consumers import cluster, consumer_findings
+from publisher.stream import consumers
 from publisher.stream.consumers import lag_of
 from registry.broker.errors import is_leaderless
 from registry.concurrency.tasks import end
@@ -56,7 +57,7 @@ async def test_a_consumer_whose_handler_hangs_is_told_from_one_that_nobody_reads
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looked_at, "STUCK_SECONDS", 0.0)
-    monkeypatch.setattr(looked_at, "AT_WORK_SECONDS", 0.0)
+    monkeypatch.setattr(consumers, "AT_WORK_SECONDS", 0.0)
     await given(world, max_ack_pending=1)
     subscription = await world.nats.jetstream().pull_subscribe_bind("board", world.stream)
     await subscription.fetch(1, timeout=10)
@@ -81,7 +82,7 @@ async def test_who_is_at_work_at_what_it_fetched_reads(world: World, monkeypatch
 
 async def test_who_fetches_again_and_again_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looked_at, "STUCK_SECONDS", 0.0)
-    monkeypatch.setattr(looked_at, "AT_WORK_SECONDS", 0.0)
+    monkeypatch.setattr(consumers, "AT_WORK_SECONDS", 0.0)
     await given(world)
     subscription = await world.nats.jetstream().pull_subscribe_bind("board", world.stream)
 

@@ -16,13 +16,14 @@ WINDOW_SECONDS = 0.1
 
 
 async def published(world: World) -> None:
-    """Some history in the stream, whose window for duplicates is short from then on."""
-    world.write(projects=2, worktrees=2, renames=3)
-    async with world.relay():
-        await world.drained()
+    """Some history in the stream, whose window for duplicates is short."""
     jetstream = world.nats.jetstream()
-    config = (await jetstream.stream_info(world.stream)).config
-    await jetstream.update_stream(config.evolve(duplicate_window=WINDOW_SECONDS))
+    async with world.relay(), asyncio.timeout(60):
+        while not (found := [one for one in await jetstream.streams_info() if one.config.name == world.stream]):
+            await asyncio.sleep(0.01)
+        await jetstream.update_stream(found[0].config.evolve(duplicate_window=WINDOW_SECONDS))
+        world.write(projects=2, worktrees=2, renames=3)
+        await world.drained()
 
 
 async def again(world: World, sequence: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from publisher.history.rebuild import rebuild
 from publisher.history.verification import verify
 from registry.client import RegistryClient
 from registry.models import DEFAULT_HOST
+from tests.support.cli.forked import run
 from tests.support.client.subscriptions import Seen, subscribed
 from tests.support.histories import export, import_
 from tests.support.world import World
@@ -144,10 +146,36 @@ async def test_of_hosts_that_no_event_names_an_import_brings_those_back_on_which
 
     await import_(second, younger)
 
-    named = {DEFAULT_HOST: "default", ids["server"]: f"host-{ids['server']}"}
+    named = {DEFAULT_HOST: "default", ids["server"]: "server"}  # of that place an event is kept
     assert dict(second.rows("SELECT id, name FROM hosts")) == named
     places = "SELECT host_id, trunk_path FROM project_hosts"
     assert second.rows(places) == world.rows(places) == [(ids["server"], "/server/trunk-main")]
+
+
+async def test_hosts_whose_own_events_are_gone_have_the_name_that_a_place_tells_or_are_told(
+    world: World, second: World, tmp_path: Path
+) -> None:
+    # given
+    ids = work(world.database)
+    world.rows("SELECT update_host(host_named('default'), 'attic')")
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        conn.execute("SELECT use_host('laptop')")
+        conn.execute("SELECT place_project(register_project('p', 'git@github.com:a/p.git'), %s, '/p')", [DEFAULT_HOST])
+    world.rows("SELECT update_host(%s, 'rack')", ids["server"])
+    file, younger = tmp_path / "h.jsonl", tmp_path / "younger.jsonl"
+    await export(world, file)
+    lines = file.read_text().splitlines(keepends=True)
+    gone = ("imi.host.", f"imi.project_host.added.v1.*{ids['server']}")
+    younger.write_text("".join(line for line in lines if not re.search(f'"type":"({"|".join(gone)})', line)))
+    # when
+    done = await asyncio.to_thread(
+        run, "events", "import", str(younger), DATABASE_URL=second.database, IMI_PREFIX=second.prefix
+    )
+    # then
+    by_id = f"host-{ids['server']}"
+    assert f"no event names host {by_id}: before it is used, imi-registry host rename {by_id} NAME" in done.stderr
+    named = {DEFAULT_HOST: "attic", ids["laptop"]: "desk", ids["server"]: by_id}
+    assert dict(second.rows("SELECT id, name FROM hosts")) == named
 
 
 async def test_what_is_older_than_hosts_is_on_the_default_one(world: World, second: World, tmp_path: Path) -> None:

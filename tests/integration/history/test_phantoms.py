@@ -117,6 +117,27 @@ async def test_a_message_that_tells_what_no_row_can_be_ends_nothing_and_is_no_ph
     assert (await about_phantoms(world)).is_well
 
 
+async def test_of_a_row_that_is_not_here_what_was_too_large_for_a_message_is_told_and_hinders_nothing(
+    world: World,
+) -> None:
+    async with world.relay():
+        world.write(1)
+        await world.drained()
+    event = {"id": str(uuid4()), "type": "imi.project.registered.v1", "subject": f"project/{ID}"}
+    event |= {"time": "2026-01-01T00:00:00Z", "dataref": "urn:x"}
+    headers = {"Imi-Outbox-Id": "999999999", "Nats-Msg-Id": str(uuid4())}
+    headers |= {"Imi-Source": world.profile.source} if world.profile.is_shared else {}
+    await world.nats.jetstream().publish(world.foreign_subject, orjson.dumps(event), headers=headers)
+
+    _, written = await compensation.run(world.settings(), compensate=True)
+
+    assert [one.event for one in written] == [""]
+    finding = await about_phantoms(world)
+    assert not finding.is_well
+    assert not finding.is_hindrance
+    assert f"consumers believe of project {ID} what was too large for a message" in finding.text
+
+
 async def test_a_phantom_whose_ids_are_in_capitals_is_taken_back_once(world: World) -> None:
     async with world.relay():
         world.write(1)

@@ -31,6 +31,7 @@ async def test_a_promoted_mirror_is_a_registry_that_goes_on(world: World, mirror
     async with world.relay(), world.history(), world.queries(), mirror.following():
         world.write()
         with psycopg.connect(world.database, autocommit=True) as conn:
+            conn.execute("SELECT update_host(host_named('default'), 'attic')")
             conn.execute("SELECT use_host('laptop')")
             conn.execute("SELECT register_project('hosted', 'git@github.com:o/h.git', 'main', '/there')")
             conn.execute("SELECT log_activity('a', id, 'other', 'd') FROM worktrees")
@@ -57,6 +58,9 @@ async def test_a_promoted_mirror_is_a_registry_that_goes_on(world: World, mirror
         found = await site.published()
         assert min(int(event.envelope["sequence"]) for event in found) > last_id
         await site.assert_exactly_once()
+        registered = [one.envelope for one in found if one.envelope["type"] == "imi.host.registered.v1"]
+        assert {one["data"]["name"] for one in registered} == {"attic", "laptop"}
+        assert [one["data"]["name"] for one in registered if "hostid" not in one] == ["attic"]
         assert [one.text for one in await examine(site.settings()) if not one.is_well and one.is_hindrance] == []
 
 

@@ -85,6 +85,9 @@ async def test_a_replica_that_is_watched_knows_how_old_it_is(following: Pair, se
     assert (await doctor(settings))[0]
     details = (await look(settings)).details()
     assert str(details["age"]).endswith(" s")
+    assert details["behind"] == "0 bytes of WAL"
+    unasked = (await look(settings.model_copy(update={"replica_source_url": None}))).details()
+    assert unasked["behind"] is None  # what was known of it may be hours old
     (state, what) = following.at_replica("SELECT state, what FROM registry_health() WHERE name = 'source'")[0]
     assert (state, what.startswith("a replica of headquarters, which had everything ")) == ("ok", True)
 

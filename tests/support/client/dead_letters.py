@@ -30,12 +30,12 @@ class Choosy(Seen):
         self.note(delivery)
 
 
-async def letters(client: RegistryClient, count: int) -> list[DeadLetter]:
+async def letters(client: RegistryClient, count: int, durable: str = DURABLE) -> list[DeadLetter]:
     """The dead letters, once there are so many."""
     async with asyncio.timeout(20):
         while True:
             try:
-                found = [letter async for letter in client.dead_letters.find(DURABLE)]
+                found = [letter async for letter in client.dead_letters.find(durable)]
             except NotFound:  # not subscribed yet
                 found = []
             if len(found) == count:

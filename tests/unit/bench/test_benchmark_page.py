@@ -98,6 +98,15 @@ def test_a_bound_names_the_sides_that_do_less_and_whether_they_meet_the_target()
     )
     assert bounded(target, {"read": 0.7, "send": 0.6}, "the cursor").bound == "`read` (0.7), `send` (0.6) miss it, too"
     assert bounded(target, {"none": None}).bound == ""
+    assert bounded(target, {"read": 0.7, "poll": 0.4}).bound == (
+        "`read` (0.7) misses it, too; `poll` (0.4) does less, and worse"
+    )
+    assert bounded(target, {"send": 0.9, "poll": 0.4, "wait": 0.45}, "the cursor").bound == (
+        "`send` (0.9) would meet it; `poll` (0.4), `wait` (0.45) do less, and worse: what is left is ours, the cursor"
+    )
+    assert bounded(Target("latency", "ms", 9.0, at_most=3), {"bare": 4.0, "poll": 10.1}).bound == (
+        "`bare` (4) misses it, too; `poll` (10.1) does less, and worse"
+    )
 
 
 def test_earlier_results_stay_unless_they_are_of_another_machine(tmp_path: Path) -> None:

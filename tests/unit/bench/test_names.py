@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import counting, drain, gaps, latency, outages, sites, snapshot, writer_cpu, writers
+from benchmarks import counting, drain, gaps, growth, latency, outages, sites, snapshot, writer_cpu, writers
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.capture.judge import Verdict
 from benchmarks.capture.probe import Cpu, Probe
@@ -100,6 +100,8 @@ async def made_up() -> list[Report]:
     snapshot.judge(found["snapshot"], rates)
     by_gaps = of_each(map(str, (0, *SIZES.gaps)))
     gaps.record(found["gaps"], by_gaps, by_gaps)
+    by_projects = of_each(map(str, SIZES.growth_projects))
+    growth.record(found["growth"], "projects", "drain, events/s", by_projects)
     asked = queries.asked(QUICK)
     for name in [*asked, queries.BY_BRIN]:
         queries.record(found["queries"], name, of_each({name, queries.FLOORS.get(name, name)}))

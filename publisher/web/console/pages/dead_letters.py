@@ -85,7 +85,7 @@ def _ask(request: Request, question: str, **values: Any) -> Response:
 async def _do_one(request: Request) -> Response:
     session, _ = await acting(request)
     console, (where, number), deed = console_of(request), _named(request), _deed(request)
-    about = f"{where} {number}"
+    about = f"{_whose(where)} {number}"
     try:
         await letters.DEEDS[deed](console, where, number, session.name)
     except RegistryError as error:
@@ -100,7 +100,7 @@ async def _do_all(request: Request) -> Response:
     console, deed, meant = console_of(request), _deed(request), request.query_params
     where, text = meant.get("of", letters.COMMANDS), _text(meant.get("q", ""))
     among = range(_after(meant) + 1, number_of(meant.get("last", ""), "last") + 1)
-    what, about = f"dead letters: {deed} all", f'{where} with "{text}"' if text else where
+    what, about = f"dead letters: {deed} all", f'{_whose(where)} with "{text}"' if text else _whose(where)
     done: list[int] = []
     try:
         is_whole = await letters.all_matching(console, where, text, among, deed, session.name, done)
@@ -149,8 +149,8 @@ def _text(text: str) -> str:
 
 ROUTES = [
     Route("/dead-letters", _list),
-    Route("/dead-letters/all/{deed}", _ask_all, methods=["GET"]),
-    Route("/dead-letters/all/{deed}", _do_all, methods=["POST"]),
+    Route(f"/dead-letters/{letters.ALL}/{{deed}}", _ask_all, methods=["GET"]),
+    Route(f"/dead-letters/{letters.ALL}/{{deed}}", _do_all, methods=["POST"]),
     Route("/dead-letters/{where}/{number}", _one),
     Route("/dead-letters/{where}/{number}/payload", _payload),
     Route("/dead-letters/{where}/{number}/{deed}", _ask_one, methods=["GET"]),

@@ -23,8 +23,11 @@ LOOK_SECONDS = 2.0
 """Letters are read one by one, from the oldest on, for so long."""
 READ_SECONDS, ACT_SECONDS = 20.0, 30.0
 """For finding those that are meant, then for doing it: together less than a request has."""
-COMMANDS = "commands"
-"""The name of those of the command stream beside the names of subscriptions."""
+COMMANDS = ".commands"
+"""The name of those of the command stream beside the names of subscriptions, none of which has a dot."""
+
+ALL = ".all"
+"""In place of a name: all that are meant, whosever they are."""
 
 
 class Letter(NamedTuple):

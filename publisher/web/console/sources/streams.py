@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, StreamInfo
 
-from publisher.stream.consumers import Lag, lag_of
+from publisher.stream.consumers import Lag, is_read, lag_of
 from publisher.web.console.sources.broker import Broker
 from registry.broker.consumers import listed_consumers
 from registry.broker.errors import translated_nats
@@ -39,16 +39,8 @@ class Consumer(NamedTuple):
     """Sequence up to which it has acknowledged all."""
     behind_seconds: float | None
     """Age of the oldest message that it is not done with; None when it was not looked at."""
-    waiting: int
-    """Requests for messages that are open: 0 is nobody who reads now, of a consumer that is asked."""
-    is_push: bool
-    is_bound: bool
-    """Whether somebody listens, where messages are pushed."""
-
-    @property
-    def is_read(self) -> bool:
-        """Whether somebody reads now."""
-        return self.is_bound if self.is_push else self.waiting > 0
+    is_read: bool
+    """Whether somebody waits for its messages, or may be at work at one."""
 
 
 class Stream(NamedTuple):
@@ -181,9 +173,7 @@ def _consumer(info: ConsumerInfo, lag: Lag | None) -> Consumer:
         info.delivered.stream_seq if info.delivered else 0,
         info.ack_floor.stream_seq if info.ack_floor else 0,
         lag.oldest_seconds if lag is not None else None,
-        info.num_waiting or 0,
-        bool(config.deliver_subject),
-        bool(info.push_bound),
+        is_read(info),
     )
 
 

@@ -120,6 +120,23 @@ def hung(conn: Conn) -> list[object]:
             "CREATE FUNCTION f() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM agent_activities; END",
             r"function public.f\(\) depends on it",
         ),
+        (
+            "CREATE FUNCTION f(agent_activities) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+            "CREATE TRIGGER t AFTER INSERT ON agent_activities FOR EACH ROW WHEN (f(NEW))"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            r"trigger t on table public.agent_activities depends on function public.f\(public.agent_activities\)",
+        ),
+        (
+            "CREATE FUNCTION f(agent_activities) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+            "CREATE FUNCTION g(a agent_activities) RETURNS boolean BEGIN ATOMIC SELECT f(a); END",
+            r"function public.g\(public.agent_activities\) depends on function public.f\(public.agent_activities\)",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+            "CREATE TRIGGER t AFTER INSERT ON agent_activities REFERENCING NEW TABLE AS written"
+            " FOR EACH ROW EXECUTE FUNCTION f()",
+            "trigger t is of each row and has a transition table",
+        ),
         pytest.param(
             "CREATE PUBLICATION p FOR ALL TABLES", "publication p has it: drop it", marks=pytest.mark.superuser
         ),
@@ -151,6 +168,9 @@ def test_what_would_be_left_behind_is_named_and_stays(database: str, made: str, 
         (
             "CREATE TRIGGER t AFTER INSERT ON agent_activities_other EXECUTE FUNCTION refuse_direct_month()",
             "trigger t on table {} depends on",
+        ),
+        pytest.param(
+            "CREATE PUBLICATION p FOR ALL TABLES", "publication p has it: drop it", marks=pytest.mark.superuser
         ),
     ],
 )
@@ -195,3 +215,54 @@ def test_a_view_of_another_owner_is_named_and_stays(database: str, admin_url: st
         with pytest.raises(Conflict, match=f"view theirs.seen reads it, and is of another owner, {dba.name}"):
             months.move(conn, by_month=True)
         assert months.state(conn)[:2] == (False, False)
+
+
+def test_a_temporary_view_of_another_session_is_named_and_stays(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn, psycopg.connect(database, autocommit=True) as other:
+        other.execute("CREATE TEMPORARY VIEW seen AS SELECT id FROM agent_activities")
+        with pytest.raises(Conflict, match=r"view pg_temp_\d+.seen depends on it"):
+            months.move(conn, by_month=True)
+        assert months.state(conn)[:2] == (False, False)
+
+
+@pytest.mark.parametrize("where", ["theirs", "pg_temp"])
+@pytest.mark.parametrize("is_begun", [False, True], ids=["before", "meanwhile"])
+def test_a_function_of_another_owner_is_named_and_stays_his(
+    database: str, admin_url: str, where: str, is_begun: bool
+) -> None:
+    """Made anew, one that runs with its owner's rights would have those of the registry's."""
+    with plain_role(admin_url, database) as stranger, psycopg.connect(database, autocommit=True) as conn:
+        name = sql.Identifier(stranger.name)
+        conn.execute("CREATE SCHEMA theirs")
+        conn.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA theirs TO {}").format(name))
+        if is_begun:
+            with as_owner(conn):
+                conn.execute("SELECT begin_activity_move(true)")
+        with psycopg.connect(url_of(database, name_of(database), stranger), autocommit=True) as their:
+            their.execute(
+                f"CREATE FUNCTION {where}.f(public.agent_activities) RETURNS text LANGUAGE sql SECURITY DEFINER"
+                " AS 'SELECT current_user::text'".encode()
+            )
+            with pytest.raises(Conflict, match=r"function \S+\.f\(public.agent_activities\) depends on type"):
+                months.move(conn, by_month=True)
+            if is_begun:  # also where it came after the last look
+                with as_owner(conn), pytest.raises(psycopg.errors.DependentObjectsStillExist):
+                    conn.execute("SELECT finish_activity_move()")
+            assert their.execute(f"SELECT {where}.f(NULL)".encode()).fetchone() == (stranger.name,)
+
+
+def test_a_right_that_was_taken_while_a_move_goes_on_is_on_no_month(database: str, admin_url: str) -> None:
+    with plain_role(admin_url, database) as somebody, psycopg.connect(database, autocommit=True) as conn:
+        name = sql.Identifier(somebody.name)
+        conn.execute(sql.SQL("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {}").format(name))
+        conn.execute(sql.SQL("GRANT SELECT ON agent_activities TO {}").format(name))
+        with as_owner(conn):
+            conn.execute("SELECT begin_activity_move(true)")
+        conn.execute(sql.SQL("REVOKE SELECT ON agent_activities FROM {}").format(name))
+        months.move(conn, by_month=True)
+        left = conn.execute(
+            "SELECT relname FROM pg_class WHERE relname LIKE 'agent\\_activities%%'"
+            " AND has_table_privilege(%s, oid, 'SELECT')",
+            [somebody.name],
+        ).fetchall()
+    assert left == []

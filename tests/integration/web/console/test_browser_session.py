@@ -55,7 +55,7 @@ async def test_another_port_of_this_host_is_told_nothing_and_does_nothing(world:
     async with served(world, works=False) as (visitor, _), chromium() as browser:
         await visitor.until("/dead-letters", "it was tried in vain")
         ours = f"http://127.0.0.1:{visitor.port}"
-        Stranger.victim = f"{ours}/dead-letters/commands/1/drop"
+        Stranger.victim = f"{ours}/dead-letters/.commands/1/drop"
         context = await browser.new_context(base_url=ours)
         page = await context.new_page()
         await sign_in(page, TOKEN, "ada")

@@ -43,12 +43,12 @@ def registration(name: str) -> bytes:
 
 
 def numbers_in(text: str) -> list[str]:
-    return re.findall(r'href="/dead-letters/commands/(\d+)">\d', text)
+    return re.findall(r'href="/dead-letters/.commands/(\d+)">\d', text)
 
 
 def asked_in(text: str) -> str:
     """Where the form of a question is sent."""
-    (path,) = re.findall(r'action="(/dead-letters/all/[^"]*)"', text)
+    (path,) = re.findall(r'action="(/dead-letters/.all/[^"]*)"', text)
     return unescape(path)
 
 
@@ -61,7 +61,7 @@ async def test_what_cannot_be_carried_out_is_listed_with_its_reason_and_its_payl
         await world.send("project.register", b"<script>nonsense</script>")
         text = await visitor.until("/dead-letters", "payload is not JSON")
         assert numbers_in(text) == ["1"]
-        page = (await visitor.get("/dead-letters/commands/1")).text
+        page = (await visitor.get("/dead-letters/.commands/1")).text
         assert "&lt;script&gt;nonsense&lt;/script&gt;" in page
         await visitor.until("/", "1 dead letter waits")
 
@@ -70,7 +70,7 @@ async def test_a_retried_letter_is_carried_out_and_gone(world: World) -> None:
     await bury(world, registration("flume"))
     async with served(world) as (visitor, console):
         await visitor.sign_in("ada")
-        answer = await visitor.act("/dead-letters/commands/1/retry", {})
+        answer = await visitor.act("/dead-letters/.commands/1/retry", {})
         assert answer.status == 303
         assert "Dead letter 1 sent once more." in (await visitor.get(answer.headers["location"])).text
         await world.commands_done()
@@ -86,10 +86,10 @@ async def test_one_is_dropped_after_a_question(world: World) -> None:
     async with served(world, works=False) as (visitor, _):
         await visitor.until("/dead-letters", "it was tried in vain")
         await visitor.sign_in()
-        question = await visitor.get("/dead-letters/commands/1/drop")
+        question = await visitor.get("/dead-letters/.commands/1/drop")
         assert "Drop for good: dead letter 1 of commands?" in question.text
         assert await waiting(world) == 2  # to ask is to do nothing
-        await visitor.act("/dead-letters/commands/1/drop", {})
+        await visitor.act("/dead-letters/.commands/1/drop", {})
         assert numbers_in((await visitor.get("/dead-letters")).text) == ["2"]
 
 
@@ -98,7 +98,7 @@ async def test_all_that_match_are_dropped_and_no_other(world: World) -> None:
     async with served(world, works=False) as (visitor, _):
         await visitor.until("/dead-letters", "it was tried in vain")
         await visitor.sign_in()
-        question = (await visitor.get("/dead-letters/all/drop?of=commands&q=RED")).text
+        question = (await visitor.get("/dead-letters/.all/drop?of=.commands&q=RED")).text
         assert "all 2 dead letters of commands with" in question
         await bury(world, b"red 3")  # after the question: not meant
         answer = await visitor.act(asked_in(question), {})
@@ -111,7 +111,7 @@ async def test_all_are_retried(world: World) -> None:
     await bury(world, *(registration(f"p{number}") for number in range(5)))
     async with served(world) as (visitor, _):
         await visitor.sign_in()
-        answer = await visitor.act("/dead-letters/all/retry?of=commands&last=5", {})
+        answer = await visitor.act("/dead-letters/.all/retry?of=.commands&last=5", {})
         assert "5 dead letters sent once more." in (await visitor.get(answer.headers["location"])).text
         await world.commands_done()
         assert world.rows("SELECT count(*) FROM projects") == [(5,)]
@@ -135,7 +135,7 @@ async def test_what_was_done_before_nats_was_lost_is_told_and_stands_in_the_log(
         async with served(there, works=False) as (visitor, console):
             await visitor.until("/dead-letters", "it was tried in vain")
             await visitor.sign_in("ada")
-            answer = await visitor.act("/dead-letters/all/drop?of=commands&last=4", {})
+            answer = await visitor.act("/dead-letters/.all/drop?of=.commands&last=4", {})
             assert (answer.status, "2 dead letters dropped, then: " in answer.text) == (503, True)
             _, who, what, about, outcome, is_well = console.log.latest()[0]
             assert (who, what, about, is_well) == ("ada", "dead letters: drop all", "commands", False)
@@ -150,12 +150,12 @@ async def test_letters_behind_those_that_one_look_reaches_are_found_and_dropped(
     async with served(world, works=False) as (visitor, _):
         await visitor.until("/dead-letters", "it was tried in vain")
         await visitor.sign_in()
-        text = (await visitor.get("/dead-letters?of=commands&q=red")).text
+        text = (await visitor.get("/dead-letters?of=.commands&q=red")).text
         while not numbers_in(text):
             assert "No dead letter among these has this in it." in text
             (further,) = re.findall(r'href="(/dead-letters\?[^"]*)">Further ones', text)
             text = (await visitor.get(further.replace("&amp;", "&"))).text
-        (path,) = re.findall(r'href="(/dead-letters/all/drop\?[^"]*)"', text)
+        (path,) = re.findall(r'href="(/dead-letters/.all/drop\?[^"]*)"', text)
         question = (await visitor.get(path.replace("&amp;", "&"))).text
         assert "all at least 1 dead letters of commands behind number 2 with" in question
         answer = await visitor.act(asked_in(question), {})
@@ -171,7 +171,7 @@ async def test_what_was_found_in_time_is_done_and_the_rest_is_told(
     async with served(world, works=False) as (visitor, _):
         await visitor.until("/dead-letters", "it was tried in vain")
         await visitor.sign_in()
-        answer = await visitor.act("/dead-letters/all/drop?of=commands&last=3", {})
+        answer = await visitor.act("/dead-letters/.all/drop?of=.commands&last=3", {})
         assert "1 dead letters dropped; there are more." in (await visitor.get(answer.headers["location"])).text
         assert await waiting(world) == 2
 
@@ -181,12 +181,12 @@ async def test_who_may_not_act_changes_nothing(world: World) -> None:
     async with served(world, works=False) as (visitor, _):
         await visitor.until("/dead-letters", "it was tried in vain")
         stranger = Visitor(visitor.port)
-        paths = ("/dead-letters/commands/1/drop", "/dead-letters/commands/1/retry")
-        for path in (*paths, "/dead-letters/all/drop?of=commands&last=1"):
+        paths = ("/dead-letters/.commands/1/drop", "/dead-letters/.commands/1/retry")
+        for path in (*paths, "/dead-letters/.all/drop?of=.commands&last=1"):
             assert (await stranger.post(path, {})).status == 403
             assert (await stranger.get(path)).status == 200  # the question, without a button
         await visitor.sign_in()
-        assert (await visitor.post("/dead-letters/commands/1/drop", {"session": "0" * 64})).status == 403
+        assert (await visitor.post("/dead-letters/.commands/1/drop", {"session": "0" * 64})).status == 403
         assert await waiting(world) == 1
 
 
@@ -195,7 +195,7 @@ async def test_one_that_is_gone_meanwhile_is_told_so(world: World) -> None:
     async with served(world, works=False) as (visitor, console):
         await visitor.until("/dead-letters", "it was tried in vain")
         await visitor.sign_in()
-        answer = await visitor.act("/dead-letters/commands/7/drop", {})
+        answer = await visitor.act("/dead-letters/.commands/7/drop", {})
         assert answer.status == 404
         assert "dead letter 7" in answer.text
         assert not console.log.latest()[0].is_well

@@ -94,7 +94,7 @@ async def test_pieces_and_what_comes_by_itself_are_text_too(filled: World) -> No
         "/commands/{}",
         "/commands?text={}",
         "/commands/send?name={}",
-        "/dead-letters/commands/{}",
+        "/dead-letters/.commands/{}",
         "/dead-letters?of={}",
         "/search?q={}",
         "/sign-in?to={}",

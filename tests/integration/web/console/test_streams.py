@@ -35,6 +35,18 @@ async def test_what_is_kept_who_reads_and_how_far_behind(world: World) -> None:
         assert f'<td class="mono">{world.stream}</td><td class="number">{count}</td><td class="number">0</td>' in text
 
 
+async def test_who_is_at_work_at_what_it_fetched_reads(world: World) -> None:
+    world.write(projects=1, worktrees=1, renames=0)
+    async with served(world) as (visitor, _):
+        await world.drained()
+        jetstream = world.nats.jetstream()
+        await jetstream.add_consumer(world.stream, ConsumerConfig(durable_name="board", ack_policy="explicit"))
+        subscription = await jetstream.pull_subscribe_bind("board", world.stream)
+        await subscription.fetch(1, timeout=10)
+        text = (await visitor.get("/streams")).text
+    assert re.search(r"board\s+<span class=\"badge well\">reads<", text)
+
+
 async def test_more_consumers_than_the_server_lists_at_once_are_all_there(world: World) -> None:
     world.write(projects=1, worktrees=0, renames=0)
     async with served(world) as (visitor, _):

@@ -11,6 +11,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, RawStreamMsg
 
+from publisher.applier.dead_letters import DeadLetters
 from publisher.web.console.sources.letters import page_of
 from publisher.web.console.sources.readers import takes
 from registry.broker.stored import first_message
@@ -70,7 +71,7 @@ async def test_one_is_redelivered_when_its_subscription_runs_again(world: World,
         assert handler.redelivered == [1]
         assert await done(client) == [("ada", "redeliver", number)]
         action = console.log.latest()[0]
-        assert action[1:] == ("ada", "dead letter: retry", f"{DURABLE} {number}", "sent once more", True)
+        assert action[1:] == ("ada", "dead letter: retry", f"subscription {DURABLE} {number}", "sent once more", True)
 
 
 async def test_one_is_dropped_after_a_question_and_the_other_stays(world: World, client: RegistryClient) -> None:
@@ -93,7 +94,7 @@ async def test_all_that_match_and_no_other(world: World, client: RegistryClient,
         numbers = await buried(world, client, Choosy(1, 2, 3), 4)
         await visitor.sign_in("ada")
         # given those of events that changed something, the first one registered
-        question = (await visitor.get(f"/dead-letters/all/{deed}?of={DURABLE}&q=PROJECT.UPDATED")).text
+        question = (await visitor.get(f"/dead-letters/.all/{deed}?of={DURABLE}&q=PROJECT.UPDATED")).text
         assert f"all 2 dead letters of subscription {DURABLE} with" in question
         answer = await visitor.act(asked_in(question), {})
         assert "2 dead letters" in (await visitor.get(answer.headers["location"])).text
@@ -129,7 +130,7 @@ async def test_who_signs_in_after_a_refused_form_is_asked_the_same_question_agai
     async with served(world) as (visitor, _):
         await buried(world, client, Choosy(1, 2), 3)
         await bury(world, b"project.updated")
-        question = (await visitor.get(f"/dead-letters/all/drop?of={DURABLE}&q=project.updated")).text
+        question = (await visitor.get(f"/dead-letters/.all/drop?of={DURABLE}&q=project.updated")).text
         refused = await visitor.act(asked_in(question), {})  # its session is over
         (to,) = re.findall(r'class="button main" href="(/sign-in[^"]*)">Sign in', refused.text)
         form = (await visitor.get(unescape(to))).text
@@ -191,7 +192,26 @@ async def test_who_may_not_act_changes_nothing(world: World, client: RegistryCli
         stranger = Visitor(visitor.port)
         for deed in ("retry", "drop"):
             assert (await stranger.post(f"/dead-letters/{DURABLE}/{number}/{deed}", {})).status == 403
-            assert (await stranger.post(f"/dead-letters/all/{deed}?of={DURABLE}&last=9", {})).status == 403
+            assert (await stranger.post(f"/dead-letters/.all/{deed}?of={DURABLE}&last=9", {})).status == 403
         (letter,) = await letters(client, 1)
         assert letter.redelivery is None
         assert await done(client) == []
+
+
+@pytest.mark.parametrize("durable", ["commands", "all"])
+async def test_a_subscription_of_any_name_has_its_own_dead_letters(
+    world: World, client: RegistryClient, durable: str
+) -> None:
+    await bury(world, b"a command")
+    change_projects(world.database, 1, projects=1)
+    handler = Choosy(1)
+    async with served(world, works=False) as (visitor, _), world.relay():
+        async with subscribed(client, handler, durable=durable, from_start=True, max_attempts=1):
+            await letters(client, 1, durable)
+        await visitor.sign_in()
+        path = f"/dead-letters/{durable}/1"
+        assert path in await visitor.until(f"/dead-letters?of={durable}", "cannot take 1, try 1")
+        assert "cannot take 1, try 1" in (await visitor.get(path)).text
+        await visitor.act(f"{path}/drop", {})
+        assert [one async for one in client.dead_letters.find(durable)] == []
+        assert await DeadLetters(world.nats, world.profile, world.settings()).count() == 1
