@@ -10,8 +10,8 @@ from psycopg import AsyncConnection
 
 from publisher.doctor.findings import Finding
 from publisher.history import phantoms
-from publisher.history.compensation import standing
 from publisher.history.shared_tail import SharedTail
+from publisher.history.standing import standing
 from publisher.outbox.known import Known
 from publisher.settings import Settings
 from publisher.stream.event_stream import REBUILD

@@ -13,13 +13,12 @@ from psycopg import AsyncConnection
 from psycopg.types.numeric import Int8
 
 from publisher.history.phantoms import Phantom, phantoms_of
+from publisher.history.standing import ACTOR, LAST, is_last, standing
 from publisher.outbox.connection import connect, translated
 from publisher.outbox.known import known_stream
 from publisher.settings import Settings, profile_of
 from registry import exact
 from registry.broker.connection import connect_nats
-
-ACTOR = "imi-registry phantoms"
 
 LOCK = {
     "host": "SELECT FROM public.hosts AS h",
@@ -90,37 +89,6 @@ FIRST = {
     "project_host": "added",
     "worktree": "created",
 }
-LAST = {
-    "registry": "truncated",
-    "host": "removed",
-    "worktree_type": "removed",
-    "project": "deleted",
-    "project_host": "removed",
-    "worktree": "deleted",
-}
-THERE = {
-    "registry": """
-        SELECT name
-        FROM (
-            VALUES
-                ('worktree_types', EXISTS (SELECT FROM public.worktree_types)),
-                ('projects', EXISTS (SELECT FROM public.projects)),
-                ('worktrees', EXISTS (SELECT FROM public.worktrees))
-        ) AS emptied (name, is_there)
-        WHERE is_there AND name = ANY(%s::text[])
-    """,
-    "host": "SELECT id::text FROM public.hosts WHERE id = ANY(%s::uuid[])",
-    "worktree_type": "SELECT id::text FROM public.worktree_types WHERE id = ANY(%s::int[])",
-    "project": "SELECT id::text FROM public.projects WHERE id = ANY(%s::uuid[])",
-    "project_host": """
-        SELECT concat_ws(' ', project_id, host_id)
-        FROM public.project_hosts
-        WHERE concat_ws(' ', project_id, host_id) = ANY(%s::text[])
-    """,
-    "worktree": "SELECT id::text FROM public.worktrees WHERE id = ANY(%s::uuid[])",
-}
-"""Which of these rows there are; of tables, which of these have any."""
-
 AS_IT_IS = """
 INSERT INTO public.outbox (entity, action, project_id, entity_id, host_id, data)
 SELECT
@@ -158,7 +126,6 @@ FROM generate_series(
 MOST_PASSED = 10_000_000
 """Ids, some seconds. What is farther off was never one of this registry."""
 CAUSE = "SELECT set_config('imi.causation_id', %s, true), set_config('imi.actor', %s, true)"
-DONE = "SELECT causation_id::text FROM public.outbox WHERE causation_id = ANY(%s::uuid[]) AND actor = %s"
 
 
 class Compensated(NamedTuple):
@@ -178,42 +145,6 @@ async def run(settings: Settings, *, compensate: bool) -> tuple[list[Phantom], l
         known = await known_stream(conn, profile_of(settings).event_stream)
         found = await phantoms_of(conn, client, settings, known)
         return found, await write(conn, found) if compensate else []
-
-
-class Standing(NamedTuple):
-    """The last phantom of each row. What told that a row is gone is none of these where it is so."""
-
-    left: list[Phantom]
-    """Of which consumers still believe something else."""
-    lost: list[Phantom]
-    """Of these, too, but no event can tell them: the row is not here, and what was told of it was too large to be."""
-    taken_back: list[Phantom]
-
-
-async def standing(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> Standing:
-    """What consumers believe after phantoms. Raises `Unavailable`."""
-    last = {(phantom.entity, phantom.row): phantom for phantom in phantoms if phantom.entity in THERE and phantom.row}
-    there: set[str] = set()
-    with translated():
-        found = await conn.execute(DONE, [[phantom.event_id for phantom in last.values()], ACTOR])
-        done = {row[0] for row in await found.fetchall()}
-        for entity, query in THERE.items():
-            asked = [
-                one.row for one in last.values() if one.entity == entity and (one.data is None or _is_last(one, entity))
-            ]
-            found = await conn.execute(query, [asked])
-            there.update(row[0] for row in await found.fetchall())
-    wrong = [
-        one for one in last.values() if one.event_id not in done and (one.row in there or not _is_last(one, one.entity))
-    ]
-    lost = [one for one in wrong if one.data is None and one.row not in there]
-    taken_back = [one for one in last.values() if one.event_id in done]
-    return Standing([one for one in wrong if one not in lost], lost, taken_back)
-
-
-def _is_last(phantom: Phantom, entity: str) -> bool:
-    """Whether it told that a row of this entity, or all of a table, are gone."""
-    return (phantom.entity, phantom.action) == (entity, LAST[entity])
 
 
 async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Compensated]:
@@ -246,7 +177,7 @@ async def write(conn: AsyncConnection, phantoms: Sequence[Phantom]) -> list[Comp
 async def _tell(conn: AsyncConnection, phantom: Phantom) -> str:
     """Tell rows as they are; returns `entity.action` of the first event, and nothing where there is no such row."""
     await conn.execute(CAUSE, [phantom.event_id, ACTOR])
-    is_first = _is_last(phantom, phantom.entity)
+    is_first = is_last(phantom, phantom.entity)
     told = exact.dumps({} if is_first else phantom.data or {}).decode()
     written = ""
     for entity, those in _rows(phantom):
@@ -265,14 +196,14 @@ def _rows(phantom: Phantom) -> list[tuple[str, str]]:
     if phantom.entity == "registry":
         return [(entity, "true") for entity in EMPTIED[phantom.row or ""]]
     rows = [(phantom.entity, KEY[phantom.entity])]
-    if _is_last(phantom, "project"):  # its places went with it, and nothing was told of them
+    if is_last(phantom, "project"):  # its places went with it, and nothing was told of them
         rows.append(("project_host", "place.project_id = %(id)s::uuid"))
     return rows
 
 
 async def _tell_gone(conn: AsyncConnection, phantom: Phantom) -> Compensated:
     """Tell that there is no such row, with what was told of it."""
-    if _is_last(phantom, phantom.entity) or phantom.data is None:
+    if is_last(phantom, phantom.entity) or phantom.data is None:
         return Compensated(phantom, "")
     action = LAST[phantom.entity]
     is_type = phantom.entity == "worktree_type"
