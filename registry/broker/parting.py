@@ -35,6 +35,13 @@ class PartingClient(Client):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
         self._abort()
+        if isinstance(
+            self._transport, WebSocketTransport
+        ):  # by wss one that is there is taken for that of the next try
+            self._transport.close()  # type: ignore[no-untyped-call]  # nats-py's
+            with suppress(Exception):  # whatever it ended of
+                await self._transport.wait_closed()  # type: ignore[no-untyped-call]  # nats-py's
+        self._transport = None
         self._ps.reset()
         await super()._connect_to_server(s)
 
@@ -62,6 +69,9 @@ class PartingClient(Client):
 
     async def _send_last(self) -> None:
         """Send what is still to be sent. A server that goes meanwhile is left as any other."""
+        flusher = self._flusher_task
+        if flusher is not None and flusher is not asyncio.current_task():
+            await end([flusher])  # by websockets it waits for the same as we, and whoever cancels it would cancel us
         last, self._pending, self._pending_data_size = self._pending, [], 0
         if self._transport is not None:
             with suppress(OSError):

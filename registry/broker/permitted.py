@@ -240,11 +240,12 @@ class PermittedClient(HearingClient, PartingClient):
             protocol._over_ssl = self._server_info.get("tls_required", False)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        """Take TLS where the server leaves the choice, and who we are to the servers that this one names."""
+        """Take TLS where the server leaves the choice, and who and how we are to the servers that this one names."""
         if self._requires_tls and info.get("tls_available"):
             info["tls_required"] = True
         await super()._process_info(info, initial_connection)
-        userinfo = self._current_server.uri.netloc.rpartition("@")[0] if self._current_server else ""
+        current = self._current_server.uri if self._current_server else urlparse("")
+        userinfo = current.netloc.rpartition("@")[0]
         named = {_place(urlparse(f"nats://{url}")) for url in info.get("connect_urls") or ()}
         known: set[Place] = set()
         for server in list(self._server_pool):
@@ -254,6 +255,8 @@ class PermittedClient(HearingClient, PartingClient):
                 self._server_pool.remove(server)
             elif server.discovered and userinfo and "@" not in server.uri.netloc:
                 server.uri = server.uri._replace(netloc=f"{userinfo}@{server.uri.netloc}")
+            if server.discovered and current.scheme in {"ws", "wss"}:
+                server.uri = server.uri._replace(scheme=current.scheme)
             known.add(place)
 
     async def _process_err(self, err_msg: str) -> None:

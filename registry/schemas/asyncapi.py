@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Any
 
 from pydantic import BaseModel
@@ -81,7 +82,7 @@ def _event(name: str) -> dict[str, dict[str, Any]]:
         messages[event_type] = {
             "name": event_type,
             "title": f"{name} version {version}",
-            "summary": model.__doc__,
+            "summary": _summary(model),
             "traits": [{"$ref": "#/components/messageTraits/event"}],
             "payload": _payload(Envelope, model, {"type": {"const": event_type}, "dataschema": {"const": urn}}),
         }
@@ -95,7 +96,7 @@ def _event(name: str) -> dict[str, dict[str, Any]]:
     operation: dict[str, Any] = {
         "action": "send",
         "channel": {"$ref": f"#/channels/{name}"},
-        "summary": VERSIONS[name][-1].__doc__,
+        "summary": _summary(VERSIONS[name][-1]),
         "bindings": {"nats": {}},
     }
     return {"channels": {name: channel}, "operations": {f"publish.{name}": operation}, "messages": messages}
@@ -108,7 +109,7 @@ def _command(name: str) -> dict[str, dict[str, Any]]:
         message_type: {
             "name": message_type,
             "title": name,
-            "summary": COMMANDS[name].__doc__,
+            "summary": _summary(COMMANDS[name]),
             "payload": _payload(CommandEnvelope, COMMANDS[name], {"type": {"const": message_type}}),
         },
         reply_type: {
@@ -135,7 +136,7 @@ def _command(name: str) -> dict[str, dict[str, Any]]:
     operation = {
         "action": "receive",
         "channel": {"$ref": f"#/channels/{name}"},
-        "summary": COMMANDS[name].__doc__,
+        "summary": _summary(COMMANDS[name]),
         "reply": {"channel": {"$ref": f"#/channels/{name}.outcome"}},
     }
     return {"channels": channels, "operations": {f"apply.{name}": operation}, "messages": messages}
@@ -148,7 +149,7 @@ def _query(name: str) -> dict[str, dict[str, Any]]:
         f"{message_type}.{part}": {
             "name": f"{message_type}.{part}",
             "title": f"{part} of {name}",
-            "summary": model.__doc__,
+            "summary": _summary(model),
             "contentType": "application/json",
             "payload": {"$ref": SCHEMAS.format(model=model.__name__)},
         }
@@ -170,10 +171,15 @@ def _query(name: str) -> dict[str, dict[str, Any]]:
     operation = {
         "action": "receive",
         "channel": {"$ref": f"#/channels/{channel}"},
-        "summary": QUERIES[name].request.__doc__,
+        "summary": _summary(QUERIES[name].request),
         "reply": {"channel": {"$ref": f"#/channels/{answer}"}},
     }
     return {"channels": channels, "operations": {f"answer.{name}": operation}, "messages": messages}
+
+
+def _summary(model: type[BaseModel]) -> str:
+    """What it says of itself, as every version of Python has it: 3.13 takes the indentation away, others keep it."""
+    return cleandoc(model.__doc__ or "")
 
 
 def _payload(envelope: type[BaseModel], data: type[BaseModel], fixed: dict[str, Any]) -> dict[str, Any]:

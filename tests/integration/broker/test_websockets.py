@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from nats.aio.client import Client
 
 from registry.broker.connection import connect_nats
 from registry.client import Access, RegistryClient
@@ -204,3 +205,60 @@ async def recording(
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1], heard
+
+
+async def test_a_server_that_refuses_keeps_no_other_from_being_reached(
+    files: Files, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two the first one has other users now; the second was away for a moment."""
+    monkeypatch.setattr("nats.aio.client.shuffle", lambda _: None)
+    ports = free_port(), free_port()
+    folders = state_dir / "refuses", state_dir / "away"
+    for folder in folders:
+        folder.mkdir()
+    others = {"authorization": {"users": [{"user": "bob", "password": WORD}]}}
+    with (
+        nats_process(folders[0], **(files.websocket(ports[0]) | others)),
+        nats_process(folders[1], **files.websocket(ports[1])) as away,
+    ):
+        url = ",".join(f"wss://127.0.0.1:{port}" for port in ports)
+        async with connect_nats(url, "test", files.access()) as client, asyncio.timeout(60):
+            away.stop()
+            while client.is_connected:
+                await asyncio.sleep(0.02)
+            away.start()
+            await at(client, ports[1])
+            await client.flush()
+
+
+async def test_the_other_servers_of_a_cluster_are_reached_by_websockets(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports, routes = (free_port(), free_port()), (free_port(), free_port())
+    url = f"ws://127.0.0.1:{ports[0]}"
+    async with AsyncExitStack() as stack:
+        servers = []
+        for number, folder in enumerate((state_dir / "one", state_dir / "other")):
+            folder.mkdir()
+            cluster = {
+                "name": "cluster",
+                "listen": f"127.0.0.1:{routes[number]}",
+                "routes": [f"nats://127.0.0.1:{port}" for port in routes],
+            }
+            given = without_tls(ports[number]) | {"server_name": folder.name, "cluster": cluster}
+            servers.append(stack.enter_context(nats_process(folder, **given)))
+        access = Access(user="ada", password=WORD)
+        async with connect_nats(url, "test", access) as client, asyncio.timeout(60):
+            while len(client._server_pool) < 2:
+                await asyncio.sleep(0.02)
+            servers[0].stop()
+            await at(client, ports[1])
+            servers[1].stop()
+            servers[0].start()
+            await at(client, ports[0])
+
+
+async def at(client: Client, port: int) -> None:
+    """Wait until it is connected there."""
+    while not (client.is_connected and client.connected_url.port == port):
+        await asyncio.sleep(0.02)
