@@ -233,7 +233,8 @@ BEGIN
         set_config('imi.idempotency_key', coalesce(p_idempotency_key, ''), true),
         set_config('imi.actor', coalesce(p_actor, ''), true),
         set_config('imi.actor_is_verified', CASE WHEN p_actor_is_verified THEN 'on' ELSE '' END, true),
-        set_config('imi.traceparent', coalesce(p_traceparent, ''), true);
+        set_config('imi.traceparent', coalesce(p_traceparent, ''), true),
+        set_config('imi.host_id', '', true);    -- that of one before it in this transaction is not its own
 
     verdict := 'rejected';
     IF p_problem IS NOT NULL THEN
@@ -281,7 +282,7 @@ BEGIN
     IF result IS NOT NULL THEN
         -- Each change of the registry is an event of this transaction: without one there was nothing to change. Both ends
         -- are given so that the planner, who knows neither, takes the index: a cached plan may be older than the rows.
-        SELECT 'applied', 'applied', o.project_id
+        SELECT 'applied', 'applied', coalesce(o.project_id, (result ->> 'project_id')::uuid)    -- its first event may be of a host
         INTO verdict, message, project
         FROM public.outbox o
         WHERE o.id > last_outbox_id

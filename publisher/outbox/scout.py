@@ -49,7 +49,7 @@ SELECT
     'ids',
     range_agg(int8range(id, id + 1)),
     NULL::bigint,
-    pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+    max(transaction_id::text::bigint) + 1,
     NULL,
     NULL,
     NULL,
@@ -98,7 +98,7 @@ class News(NamedTuple):
     is_complete: bool
     """Whether that is everything the snapshot shows."""
     first_unseen: int
-    """No transaction with this id or a higher one is visible to it."""
+    """It shows no row of a transaction with this id or a higher one."""
 
 
 async def scout(conn: AsyncConnection, known: RangeSet, newest: int) -> News:
@@ -123,6 +123,6 @@ async def scout(conn: AsyncConnection, known: RangeSet, newest: int) -> News:
             news.newest.append(Newest(id_, transaction_id, kind, number))
         else:
             ranges = [(part.lower, part.upper) for part in ids or ()]
-            news = news._replace(ids=ranges, is_complete=number < MOST_ROWS, first_unseen=transaction_id)
+            news = news._replace(ids=ranges, is_complete=number < MOST_ROWS, first_unseen=transaction_id or 0)
     news.newest.sort()
     return news

@@ -60,7 +60,7 @@ class Waiting:
         elif self._looked_at:
             self._looked_at = RangeSet()
             self._unread.clear()
-            self._read_end = 0
+            self._read_end = self._first_unseen = 0
 
     def passed(self, ids: Iterable[int]) -> None:
         """Note that events are in the stream, or will not be."""
@@ -104,7 +104,7 @@ class Waiting:
         """Note what a look shows; the events that were `taken` are read."""
         self._looked_at.add_ranges(news.ids)
         if not news.is_complete:
-            self._first_unseen = news.first_unseen
+            self._first_unseen = max(self._first_unseen, news.first_unseen)
         self._read.update((row.id, row.kind.project_id) for row in taken)
         are_read = {row.kind.project_id for row in taken}  # all of such a project's were
         for kind, (_, last) in news.kinds.items():

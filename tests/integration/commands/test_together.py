@@ -51,6 +51,37 @@ def update(worktree: UUID, ahead: int) -> bytes:
     return envelope("worktree.update_git_state", {"worktree_id": str(worktree), "ahead": ahead})
 
 
+async def test_an_outcome_is_of_its_commands_project_and_of_no_other_commands_host(database: str) -> None:
+    """The first event of what registers a host is of that one, and what it says of its host is the transaction's."""
+    (worktree,) = worktrees(database, 1)
+    (project,) = rows(database, "SELECT id FROM projects")[0]
+    seen = {
+        "name": "n",
+        "type_name": "feat",
+        "branch_name": "n",
+        "path": "/n",
+        "project_id": str(project),
+        "host": "new",
+    }
+    commands = [
+        command("worktree.register", seen),
+        command("worktree_type.add", {"name": 7}),
+        command("worktree_type.remove", {"name": "nowhere"}),
+        command("worktree.update_git_state", {"worktree_id": str(worktree), "ahead": 3}),
+    ]
+
+    async with ledger.connect(database, "together", lock_seconds=1) as conn:
+        outcomes = await ledger.apply(conn, commands)
+
+    assert [outcome.verdict for outcome in outcomes] == ["applied", "rejected", "rejected", "applied"]
+    told = dict(rows(database, "SELECT causation_id, project_id FROM outbox WHERE entity = 'command'"))
+    noted = dict(rows(database, "SELECT command_id, project_id FROM command_ledger"))
+    assert told == noted == dict(zip([one.id for one in commands], [project, None, None, project], strict=True))
+    hosts = dict(rows(database, "SELECT causation_id, host_id FROM outbox WHERE entity = 'command'"))
+    (new,) = rows(database, "SELECT id FROM hosts WHERE name = 'new'")[0]
+    assert hosts == dict(zip([one.id for one in commands], [new, None, None, None], strict=True))
+
+
 async def test_outcomes_stand_in_the_order_of_the_commands(database: str) -> None:
     conversation = uuid4()
     commands = [

@@ -106,7 +106,7 @@ class Model:
                 if event.id >= newest and event.transaction_id not in older
             ],
             is_complete=len(found) < most,
-            first_unseen=max(self.committed, default=0) + 1,
+            first_unseen=max((event.transaction_id for event in found), default=-1) + 1,
         )
         reading = {waiting.transaction_id for waiting in self.unsent}
         chosen = self.waiting.overtaking(news, lambda _entity, _action: True, reading)
@@ -239,6 +239,14 @@ def test_a_transaction_that_was_looked_at_in_part_waits() -> None:
     model.look(most=37, newest=30)
     model.look(most=1000, newest=42)
     assert not model.lane
+
+
+def test_what_is_committed_behind_a_bulk_that_is_looked_at_in_parts_goes_first() -> None:
+    model = backlog_of("P")
+    committed(model, Kind("Q", "worktree", "claimed"))
+    for _ in range(3):
+        model.look(most=15, newest=41)
+    assert [waiting.outbox_id for waiting in model.lane] == [41]
 
 
 def test_a_backlog_that_is_over_holds_up_nobody() -> None:
