@@ -29,6 +29,7 @@ EARLIER = {
     14: "b0a8eca",
     18: "c037611",
     20: "0789a27",
+    26: "ba98a41",
 }
 """Commits, by the newest migration that they know. Those before need packages that are not ours any more."""
 
