@@ -95,9 +95,8 @@ class Hand:
         self._last_delivery = 0
         self._held: dict[int, Held] = {}
         self._seen = 0
-        """Sequence of the last event that was taken in any turn: what was taken up to there is handled, but for"""
+        """Sequence of the last event taken in any turn: up to there all is handled that is not in `_unhandled`."""
         self._unhandled: set[int] = set()
-        """these."""
 
     def begin(self, turn: Turn) -> None:
         """Take what is behind the place where a turn begins, in order. What was in hand comes again."""

@@ -25,7 +25,6 @@ READ_SECONDS, ACT_SECONDS = 20.0, 30.0
 """For finding those that are meant, then for doing it: together less than a request has."""
 COMMANDS = ".commands"
 """The name of those of the command stream beside the names of subscriptions, none of which has a dot."""
-
 ALL = ".all"
 """In place of a name: all that are meant, whosever they are."""
 
